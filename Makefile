@@ -1,0 +1,84 @@
+# Salus: everything a newcomer types. Needs python3.11 and make; each target sets itself up in $(VENV).
+#
+#   make demo    three alignment cycles of a tiny model, end to end      make setup   the environment alone
+#   make test    lint, types and all tests that need no GPU              make lint    ruff and mypy
+#   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
+#
+# Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index
+# with CPU builds of torch, asked only where pip does not find torch's CPU build by itself).
+
+PYTHON ?= python3.11
+VENV ?= .venv
+ARGS ?=
+SALUS_TORCH_INDEX ?=
+
+BIN := $(abspath $(VENV))/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps
+hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
+# One stamp for each layer, named after what it was made from: nothing is installed twice.
+LOCKED := $(VENV)/.salus-lock-$(call hash,requirements-cpu.lock)
+TOOLS := $(VENV)/.salus-tools-$(call hash,requirements-dev.lock)
+PROJECT := $(VENV)/.salus-project-$(call hash,pyproject.toml)
+TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-cpu.lock)
+
+# No run of these targets needs the network once set-up is done.
+export HF_HUB_OFFLINE ?= 1
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup tools lint bench clean
+
+help:
+	@sed -n '3,5s/^# *//p' Makefile
+
+demo: setup
+	$(BIN)/salus align demo $(ARGS)
+
+bench: setup
+	$(BIN)/python tests/benchmarks/cycle.py $(ARGS)
+
+setup: $(LOCKED) $(PROJECT)
+
+tools: setup $(TOOLS)
+
+$(LOCKED):
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "salus: $(PYTHON) is not installed; install Python 3.11, or name another with make PYTHON=..." >&2; exit 2; }
+	@# An environment made from another lock file may hold what this one leaves out: begin anew.
+	@if ls $(VENV)/.salus-* >/dev/null 2>&1; then $(PYTHON) -m venv --clear $(VENV); else $(PYTHON) -m venv $(VENV); fi
+	@echo "salus: installing the pinned packages into $(VENV) (a few minutes, once)"
+	@# torch first: its CPU build is the only package that may have to come from another index.
+	@$(PIP) "$(TORCH)" 2>$(VENV)/torch.log || if [ -n "$(SALUS_TORCH_INDEX)" ]; then \
+	  $(PIP) --index-url "$(SALUS_TORCH_INDEX)" "$(TORCH)"; \
+	else \
+	  echo "salus: pip does not find $(TORCH), torch's CPU build (its words: $(VENV)/torch.log); set SALUS_TORCH_INDEX to the" \
+	    "CPU wheel index that PyTorch's install page gives after --index-url, and run make again." >&2; exit 2; \
+	fi
+	@$(PIP) -r requirements-cpu.lock
+	@touch $@
+
+$(TOOLS): $(LOCKED)
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+$(PROJECT): $(LOCKED)
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+lint: tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Fast tiers first; each name is a marker, and a tier without tests passes.
+skipped := not gpu and not slow and not cluster
+tier = $(BIN)/python -m pytest -m "$(1) and $(skipped)" $(ARGS) || [ $$? -eq 5 ]
+
+test: lint
+	$(call tier,not ray and not e2e)
+	$(call tier,ray and not e2e)
+	$(call tier,e2e)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find actors pipelines tests -name __pycache__ -type d -prune -exec rm -rf {} +

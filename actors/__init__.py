@@ -1,0 +1,1 @@
+"""What runs remotely, and the contract it speaks."""

@@ -1,0 +1,273 @@
+"""Coordinator: the run's state. Hands out training jobs, decides each cycle, publishes the winner."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from actors.errors import SalusError
+from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
+from actors.run_folder import RunFolder
+from actors.seeds import derive_seed
+from actors.tables import read_folder, write_text
+
+STOP: Literal["stop"] = "stop"
+_DECISION_COLUMNS = (
+    "prompt_id", "policy", "level", "principle", "method", "answer", "tokens", "label"
+)  # fmt: skip
+
+
+class Verdict(Protocol):
+    """What the coordinator needs to know of a decision record."""
+
+    @property
+    def chosen(self) -> Literal["champion", "kto", "dpo"]: ...
+
+    @property
+    def publish(self) -> bool: ...
+
+    def model_dump_json(self, *, indent: int | None = None) -> str: ...
+
+
+class DecisionRule(Protocol):
+    """The choice itself: pure, passed in by the pipeline, so that this actor knows no thresholds."""
+
+    def __call__(
+        self,
+        cycle: int,
+        champion: pa.Table,
+        challengers: Mapping[Algorithm, pa.Table],
+        failed: Mapping[Algorithm, str],
+    ) -> Verdict: ...
+
+
+class PolicyPublisher(Protocol):
+    """Puts a policy behind the served endpoint; see `actors.publisher`."""
+
+    def start(self, policy: PolicyRef) -> None: ...
+
+    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel: ...
+
+    def stop(self) -> None: ...
+
+
+class TrainingState(Record):
+    """How far one training job is."""
+
+    step: int = 0
+    total: int = 0
+    report: TrainReport | None = None
+    failure: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.report is not None or self.failure is not None
+
+
+class CycleOutcome(Record):
+    """What one cycle came to."""
+
+    cycle: int
+    chosen: Literal["champion", "kto", "dpo"]
+    champion: PolicyRef
+    published: PolicyRef | None
+
+
+class Coordinator:
+    """Owns champion, assignments and decisions of one run; every method may be called again.
+
+    Life: `Coordinator(...)` -> [`start_publisher`] -> (`assign` -> trainers call `assignment`, `training_done` |
+    `training_failed` -> `decide`)* -> `stop_training` -> `stop_publisher`
+    """
+
+    def __init__(
+        self,
+        root: str,
+        base: PolicyRef,
+        seed: int,
+        reference: Literal["champion", "base"],
+        rule: DecisionRule,
+        judge: str | None,
+        publisher: PolicyPublisher | None = None,
+        published: Callable[[], PolicyRef | None] = lambda: None,
+    ) -> None:
+        self._folder = RunFolder(Path(root))
+        self._base = base
+        self._seed = seed
+        self._reference = reference
+        self._rule = rule
+        # None: the champion of the cycle judges (regimen SELF).
+        self._judge = judge
+        self._publisher = publisher
+        # What the endpoint serves; the publisher sets it, so that it is told before a replica could ask.
+        self._published = published
+        self._lock = threading.RLock()
+        self._champion = base
+        self._assignments: dict[Algorithm, list[Assignment]] = {a: [] for a in ALGORITHMS}
+        self._training: dict[Algorithm, dict[int, TrainingState]] = {a: {} for a in ALGORITHMS}
+        self._stopped = False
+
+    def champion(self) -> PolicyRef:
+        """The policy the next cycle starts from."""
+        return self._champion
+
+    # Training
+
+    def assign(self, cycle: int, algorithms: tuple[Algorithm, ...]) -> dict[Algorithm, Assignment]:
+        """Queue one training job per algorithm, from the present champion, on this cycle's rows."""
+        with self._lock:
+            return {a: self._assign(cycle, a) for a in algorithms}
+
+    def _assign(self, cycle: int, algorithm: Algorithm) -> Assignment:
+        queue = self._assignments[algorithm]
+        for known in queue:
+            if known.cycle == cycle:
+                return known
+        challenger = self._folder.challenger(cycle, algorithm)
+        job = Assignment(
+            index=len(queue),
+            cycle=cycle,
+            algorithm=algorithm,
+            champion=self._champion,
+            reference=self._champion if self._reference == "champion" else self._base,
+            rows=str(self._folder.rows(cycle, algorithm)),
+            output=str(self._folder.training(cycle, algorithm)),
+            version=challenger.version,
+            seed=derive_seed(self._seed, "train", cycle, algorithm),
+        )
+        queue.append(job)
+        self._training[algorithm][job.index] = TrainingState()
+        return job
+
+    def assignment(self, algorithm: Algorithm, index: int) -> Assignment | Literal["stop"] | None:
+        """The job a trainer asks for; None while it is not there yet, "stop" once there will be none."""
+        with self._lock:
+            queue = self._assignments[algorithm]
+            if index < len(queue):
+                return queue[index]
+            return STOP if self._stopped else None
+
+    def adopt(self, cycle: int, algorithms: tuple[Algorithm, ...]) -> None:
+        """Take up training jobs that an earlier process of this run brought to their end."""
+        for algorithm in algorithms:
+            path = self._folder.training(cycle, algorithm) / "report.json"
+            job = self.assign(cycle, (algorithm,))[algorithm]
+            if path.is_file():
+                self.training_done(TrainReport.model_validate_json(path.read_text(encoding="utf-8")))
+            else:
+                self.training_failed(algorithm, job.index, "it was never trained to its end")
+
+    def training_progress(self, algorithm: Algorithm, step: int, total: int) -> None:
+        """A trainer's progress on its newest job, in optimiser steps."""
+        with self._lock:
+            jobs = self._training[algorithm]
+            index = max(jobs)
+            if not jobs[index].ended:
+                jobs[index] = TrainingState(step=step, total=total)
+
+    def training_done(self, report: TrainReport) -> None:
+        with self._lock:
+            index = self._index(report.algorithm, report.cycle)
+            self._training[report.algorithm][index] = TrainingState(
+                step=report.steps, total=report.steps, report=report
+            )
+
+    def training_failed(self, algorithm: Algorithm, index: int, sentence: str) -> None:
+        """One challenger fails alone: the other goes on and the decision says so."""
+        with self._lock:
+            self._training[algorithm][index] = TrainingState(failure=sentence)
+
+    def training_state(self, cycle: int) -> dict[Algorithm, TrainingState]:
+        with self._lock:
+            return {
+                a: self._training[a][job.index]
+                for a, queue in self._assignments.items()
+                for job in queue
+                if job.cycle == cycle
+            }
+
+    def stop_training(self) -> None:
+        """Resident trainers end when they ask next."""
+        with self._lock:
+            self._stopped = True
+
+    def _index(self, algorithm: Algorithm, cycle: int) -> int:
+        for job in self._assignments[algorithm]:
+            if job.cycle == cycle:
+                return job.index
+        raise SalusError(f"There is no {algorithm} training job for cycle {cycle} in this run.")
+
+    # Decision and publication
+
+    def decide(self, cycle: int) -> CycleOutcome:
+        """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
+
+        The decision record is written before anything is published.
+        """
+        with self._lock:
+            states = self.training_state(cycle)
+            failed = {a: s.failure for a, s in states.items() if s.failure is not None}
+            trained = [a for a, s in states.items() if s.report is not None]
+            champion = self._champion
+        verdict = self._rule(
+            cycle,
+            self._evaluation(champion.version, champion),
+            {a: self._evaluation(self._folder.challenger(cycle, a).version, champion) for a in trained},
+            failed,
+        )
+        write_text(verdict.model_dump_json(indent=2), self._folder.decision(cycle))
+        if verdict.chosen != "champion":
+            champion = self._folder.challenger(cycle, verdict.chosen)
+        with self._lock:
+            self._champion = champion
+        if verdict.publish and self._published() != champion:
+            self.publish(champion, cycle)
+        return CycleOutcome(
+            cycle=cycle, chosen=verdict.chosen, champion=champion, published=self._published()
+        )
+
+    def recall(self, outcome: CycleOutcome) -> None:
+        """Take up a cycle that an earlier process of this run finished."""
+        with self._lock:
+            self._champion = outcome.champion
+
+    def _evaluation(self, version: str, champion: PolicyRef) -> pa.Table:
+        judge = self._judge or champion.version
+        folder = self._folder.evaluation_judgments("validation", version, judge)
+        return read_folder(folder, _DECISION_COLUMNS)
+
+    def start_publisher(self) -> None:
+        """Bring the endpoint up with the present champion; does nothing without a publisher."""
+        if self._publisher is not None:
+            self._publisher.start(self._champion)
+
+    def publish(self, policy: PolicyRef, cycle: int) -> None:
+        """Swap the endpoint to `policy` and append the publication to the run's log."""
+        if self._publisher is None:
+            return
+        publication = self._publisher.publish(policy, cycle)
+        with self._lock:
+            self._folder.publications.parent.mkdir(parents=True, exist_ok=True)
+            with self._folder.publications.open("a", encoding="utf-8") as log:
+                log.write(publication.model_dump_json() + "\n")
+
+    def published_policy(self) -> PolicyRef | None:
+        """What every replica must serve; a replica that starts later asks for it."""
+        return self._published()
+
+    def stop_publisher(self) -> None:
+        if self._publisher is not None:
+            self._publisher.stop()
+
+    def state(self) -> dict[str, str]:
+        """One line per fact, for `salus status`."""
+        published = self._published()
+        return {
+            "champion": self._champion.version,
+            "published": published.version if published else "nothing",
+        }

@@ -1,0 +1,141 @@
+"""The endpoint as the publisher sees it: it starts, stops, and takes one call on every replica."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import ray
+from ray import serve
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+
+from actors.errors import SalusError
+from actors.policy_app import APP_NAME, deploy, deployment_name
+from actors.policy_desk import DeskAddress
+from actors.policy_keeper import ReplicaState
+from actors.records import PolicyRef
+
+if TYPE_CHECKING:
+    from actors.publisher import PublisherConfig
+
+ReplicaCall = Literal["state", "begin_swap", "load_policy", "end_swap", "settle"]
+
+
+class Endpoint(Protocol):
+    """What the publisher needs of an endpoint."""
+
+    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+        """Bring it up with `policy`; returns when it has answered a chat request, or raises SalusError."""
+
+    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[ReplicaState]:
+        """`call` on every living replica. RayError where one raises."""
+
+    def stop(self) -> None:
+        """Take it down; harmless where it is not up."""
+
+
+class ServeEndpoint:
+    """The endpoint on Ray Serve and `ray.serve.llm`. Life: start -> everywhere* -> stop."""
+
+    def __init__(self, config: PublisherConfig) -> None:
+        self._config = config
+        self._handle: Any = None
+
+    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+        deadline = time.monotonic() + self._config.start_timeout_s
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": self._config.host, "port": self._config.port},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+        self._deploy(policy, desk, deadline)
+        self._handle = serve.get_deployment_handle(deployment_name(self._config), APP_NAME)
+        self._wait_for_answer(deadline)
+
+    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[ReplicaState]:
+        # Ray's own broadcast goes through the deployment handle, never through a public route.
+        from ray.llm._internal.serve.utils.broadcast import broadcast
+
+        deadline = time.monotonic() + self._config.drain_timeout_s
+        while True:
+            try:
+                replies: list[ReplicaState] = broadcast(self._handle, call, args=list(arguments))
+            except RayActorError:
+                # One died meanwhile. All calls may be repeated, and soon Serve no longer lists it.
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                # None lives where the only replica has crashed; Serve is starting it again.
+                if replies or time.monotonic() > deadline:
+                    return replies
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        self._handle = None
+        serve.shutdown()  # type: ignore[no-untyped-call]
+
+    def _deploy(self, policy: PolicyRef, desk: DeskAddress, deadline: float) -> None:
+        # In a worker that ends with the task: building the app imports vLLM and torch.
+        task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
+        running = task.remote(self._config, policy, desk)
+        try:
+            ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
+        except GetTimeoutError as error:
+            ray.cancel(running, force=True)
+            raise SalusError(
+                f"The endpoint was not up after {self._config.start_timeout_s:g} s ({_replica_message()}); "
+                "raise publisher.start_timeout_s or free what it waits for."
+            ) from error
+        except RayError as error:
+            raise SalusError(
+                f"The endpoint could not start with policy {policy.version} at {policy.path}: "
+                f"{_replica_message() or reason(error)}"
+            ) from error
+
+    def _wait_for_answer(self, deadline: float) -> None:
+        base = f"http://{self._config.host}:{self._config.port}/v1"
+        question = {
+            "model": self._config.model_id,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_tokens": 1,
+            "temperature": 0,
+        }
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                _fetch(f"{base}/models", None, left)
+                _fetch(f"{base}/chat/completions", question, left)
+                return
+            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                if left < 1:
+                    raise SalusError(
+                        f"The endpoint at {base} came up but does not answer: {error}"
+                    ) from error
+            time.sleep(0.2)
+
+
+def _fetch(url: str, body: dict[str, Any] | None, timeout_s: float) -> None:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=max(0.1, timeout_s)) as response:
+        response.read()
+
+
+def _replica_message() -> str:
+    """What Serve says about the app's unhealthy deployments, in one line; empty where it says nothing."""
+    app = serve.status().applications.get(APP_NAME)
+    messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
+    return " ".join(_last_line(message) for message in messages if message)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def reason(error: Exception) -> str:
+    """The last line of an error's text: the cause, without the remote traceback above it."""
+    return _last_line(str(error)).removeprefix("actors.errors.SalusError: ") or type(error).__name__

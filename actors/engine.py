@@ -1,0 +1,212 @@
+"""The inference port (load, generate, score labels) and its vLLM side.
+
+An engine lives as long as its actor: policies are swapped by reloading weights, never by restarting.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.errors import SalusError
+from actors.records import PolicyRef
+
+# Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
+CPU_ENGINE_ENVIRONMENT: Mapping[str, str] = {
+    # The engine core runs in the actor's own process: ready in a third of the time.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Idle OpenMP threads sleep: spinning ones starve the trainers and engines that share the cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "KMP_BLOCKTIME": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class EngineConfig(BaseModel):
+    """One inference engine: precision, lengths and the devices it spans."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    max_model_len: int = Field(256, ge=16, description="prompt and answer together, in tokens")
+    max_num_seqs: int = Field(256, ge=1, description="sequences decoded at once")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs one engine spans")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of each GPU's memory")
+    kv_cache_gib: float = Field(0.25, gt=0, description="KV cache of a CPU engine")
+    threads: int = Field(2, ge=1, description="CPU threads of one engine")
+    enforce_eager: bool = Field(
+        True, description="no CUDA graphs or compilation: quicker start, slower decode"
+    )
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables of the engine's process."""
+        if self.device == "cuda":
+            return {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+        return {
+            **CPU_ENGINE_ENVIRONMENT,
+            "OMP_NUM_THREADS": str(self.threads),
+        }
+
+
+class Sampling(BaseModel):
+    """How answers are drawn. `temperature` 0 is greedy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k: int = Field(4, ge=1, description="answers per prompt")
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
+
+
+class Completion(BaseModel):
+    """One sampled answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    tokens: int
+    finish_reason: str
+
+
+class Engine(Protocol):
+    """What generators and judges need of an inference engine."""
+
+    tokenizer: Any
+    max_model_len: int
+
+    def load(self, policy: PolicyRef) -> None:
+        """Serve `policy` from now on; nothing of the former policy remains cached."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[list[Completion]]:
+        """`sampling.k` answers for each tokenised prompt; `seeds[i]` fixes all draws of prompt i."""
+
+    def score_next(
+        self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]
+    ) -> npt.NDArray[np.float64]:
+        """Log-probability of each of `token_ids` as the next token; shape (prompts, token_ids)."""
+
+
+class VllmEngine:
+    """vLLM behind the port, in this process on CPU.
+
+    Seeded sampling and chunked prefill do not go together on vLLM's CPU backend (its generator raises
+    `does not use offset`), so every prompt is prefilled whole.
+    """
+
+    def __init__(self, config: EngineConfig, policy: PolicyRef) -> None:
+        check_model_folder(Path(policy.path))
+        os.environ.update(config.environment())
+        import vllm
+
+        self._vllm = vllm
+        self._llm = vllm.LLM(
+            model=policy.path,
+            dtype=config.dtype,
+            max_model_len=config.max_model_len,
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=max(8192, config.max_model_len),
+            enable_chunked_prefill=False,
+            tensor_parallel_size=config.tensor_parallel,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            kv_cache_memory_bytes=int(config.kv_cache_gib * 2**30) if config.device == "cpu" else None,
+            enforce_eager=config.enforce_eager,
+            disable_log_stats=True,
+        )
+        self.tokenizer = self._llm.get_tokenizer()
+        self.max_model_len = config.max_model_len
+        self._loaded = policy
+
+    def load(self, policy: PolicyRef) -> None:
+        if policy == self._loaded:
+            return
+        check_model_folder(Path(policy.path))
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": policy.path})
+        self._llm.reset_prefix_cache()
+        self._loaded = policy
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[list[Completion]]:
+        params = [
+            self._vllm.SamplingParams(
+                n=sampling.k,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+                seed=seed if sampling.temperature > 0 else None,
+            )
+            for seed in seeds
+        ]
+        outputs = self._llm.generate(self._tokens(prompts), params, use_tqdm=False)
+        return [
+            [
+                Completion(text=o.text, tokens=len(o.token_ids), finish_reason=o.finish_reason or "unknown")
+                for o in sorted(output.outputs, key=lambda o: o.index)
+            ]
+            for output in outputs
+        ]
+
+    def score_next(
+        self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]
+    ) -> npt.NDArray[np.float64]:
+        params = self._vllm.SamplingParams(
+            max_tokens=1, temperature=0.0, detokenize=False, logprob_token_ids=list(token_ids)
+        )
+        outputs = self._llm.generate(self._tokens(prompts), params, use_tqdm=False)
+        first = [output.outputs[0].logprobs[0] for output in outputs]
+        return np.array([[step[t].logprob for t in token_ids] for step in first], dtype=np.float64).reshape(
+            len(prompts), len(token_ids)
+        )
+
+    def _tokens(self, prompts: Sequence[Sequence[int]]) -> list[Any]:
+        return [self._vllm.TokensPrompt(prompt_token_ids=list(p)) for p in prompts]
+
+
+def check_model_folder(folder: Path) -> None:
+    """A model folder holds a config, safetensors weights and a tokenizer with a chat template.
+
+    Raises:
+        SalusError: says what is missing and how to mend it.
+    """
+    if not folder.is_dir():
+        raise SalusError(
+            f"Model folder {folder} does not exist; give the path of a Hugging Face model folder."
+        )
+    if not (folder / "config.json").is_file():
+        raise SalusError(f"Model folder {folder} has no config.json; save the model with save_pretrained().")
+    if not any(folder.glob("*.safetensors")):
+        raise SalusError(
+            f"Model folder {folder} has no .safetensors weights; save it with save_pretrained() (pickled weights"
+            " are not loaded)."
+        )
+    has_template = (folder / "chat_template.jinja").is_file() or "chat_template" in (
+        (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+        if (folder / "tokenizer_config.json").is_file()
+        else ""
+    )
+    if not has_template:
+        raise SalusError(
+            f"The tokenizer in {folder} has no chat template; add chat_template.jinja, as the model was trained with."
+        )
+
+
+def chat_tokens(tokenizer: Any, message: str) -> list[int]:
+    """One user message under the model's own chat template, ready for the assistant's first token."""
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
+    )
+    return list(tokenizer.encode(rendered, add_special_tokens=False))

@@ -1,0 +1,111 @@
+"""Generator: prompts in, rollouts out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from actors.engine import Completion, Engine, Sampling, chat_tokens
+from actors.errors import SalusError
+from actors.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
+from actors.seeds import derive_seed
+from actors.tables import read_shard, write_table
+
+
+class RolloutTask(BaseModel):
+    """One shard of prompts to answer: with which policy, where it lies, how to sample, where the rollouts go.
+
+    Each task names its policy, so that a restarted actor can never answer with an old one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: PolicyRef
+    prompts: str
+    output: str
+    sampling: Sampling
+    seed: int
+
+
+class Span(Record):
+    """When an actor's engine worked on one shard, in seconds since the epoch, and on how many rows.
+
+    A shard that was read back from disk has no length.
+    """
+
+    start_s: float
+    end_s: float
+    rows: int
+
+
+def instant(path: Path) -> Span:
+    """The span of a shard that was already on disk."""
+    now = time.time()
+    return Span(start_s=now, end_s=now, rows=pq.read_metadata(path).num_rows)
+
+
+class Generator:
+    """Samples a policy's answers with one warm engine, whose weights are swapped as the tasks ask.
+
+    Life: `Generator(engine)` -> `generate(task)`*
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def ready(self) -> None:
+        """Answers once the engine is up."""
+
+    def generate(self, task: RolloutTask) -> tuple[pa.Table, Span]:
+        """Answer one shard; a shard whose rollouts are already on disk is read, not sampled again.
+
+        Returns the rollouts (`ROLLOUT_SCHEMA`, k rows per prompt, in prompt order) and when it was done.
+        """
+        output = Path(task.output)
+        if output.is_file():
+            return read_shard(output, ROLLOUT_SCHEMA), instant(output)
+        prompts = read_shard(Path(task.prompts), PROMPT_SCHEMA)
+        tokens = self._tokenise(prompts, task)
+        seeds = [derive_seed(task.seed, i) for i in prompts["prompt_id"].to_pylist()]
+        start = time.time()
+        self._engine.load(task.policy)
+        answers = self._engine.generate(tokens, task.sampling, seeds)
+        end = time.time()
+        table = _rollouts(prompts, answers, task.policy.version)
+        write_table(table, output)
+        return table, Span(start_s=start, end_s=end, rows=table.num_rows)
+
+    def _tokenise(self, prompts: pa.Table, task: RolloutTask) -> list[list[int]]:
+        room = self._engine.max_model_len - task.sampling.max_tokens
+        tokens = [chat_tokens(self._engine.tokenizer, p) for p in prompts["prompt"].to_pylist()]
+        for row, ids in enumerate(tokens):
+            if len(ids) > room:
+                raise SalusError(
+                    f"Prompt {prompts['prompt_id'][row].as_py()} of {task.prompts} has {len(ids)} tokens but only"
+                    f" {room} fit beside an answer of {task.sampling.max_tokens}; raise engine.max_model_len or"
+                    " lower generate.max_tokens."
+                )
+        return tokens
+
+
+def _rollouts(prompts: pa.Table, answers: list[list[Completion]], version: str) -> pa.Table:
+    rows = prompts.take([row for row, group in enumerate(answers) for _ in group])
+    samples = [sample for group in answers for sample in range(len(group))]
+    flat = [answer for group in answers for answer in group]
+    ids = rows["prompt_id"].to_pylist()
+    columns = {
+        "rollout_id": [f"{p}.{s}@{version}" for p, s in zip(ids, samples, strict=True)],
+        "sample": samples,
+        "policy": [version] * len(flat),
+        "answer": [a.text.strip() for a in flat],
+        "finish_reason": [a.finish_reason for a in flat],
+        "tokens": [a.tokens for a in flat],
+    }
+    for name, values in columns.items():
+        field = ROLLOUT_SCHEMA.field(name)
+        rows = rows.append_column(field, pa.array(values, field.type))
+    return rows.cast(ROLLOUT_SCHEMA)

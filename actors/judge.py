@@ -1,0 +1,144 @@
+"""Judge: rollouts in, judgments out. The label's probabilities come from one decode step, so nothing is parsed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from actors.engine import Engine
+from actors.generator import Span, instant
+from actors.judge_prompt import JudgePrompt
+from actors.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
+from actors.tables import read_shard, write_table
+
+# Requests and answers in, probabilities (rows, 3) in the order of LABELS and coverage (rows,) out.
+Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+class JudgmentTask(BaseModel):
+    """One shard of rollouts to judge: where it lies, where the judgments go, and whose weights judge.
+
+    `weights` names the policy that judges itself (regimen SELF); None leaves the judge's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rollouts: str
+    output: str
+    weights: PolicyRef | None = None
+
+
+class Scorer(Protocol):
+    """Whatever can give every label's probability for a batch of answers."""
+
+    name: str
+    prompt_version: str
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        """Label probabilities, shape (n, 3), rows summing to 1, and coverage, shape (n,)."""
+
+    def load(self, policy: PolicyRef) -> None:
+        """Judge with these weights from now on."""
+
+
+class EngineScorer:
+    """A language model as judge.
+
+    The probabilities are the softmax over the labels' first tokens of the model's next-token distribution:
+    what a decoder constrained to the three labels would draw from. Their unconstrained sum is the coverage.
+    """
+
+    def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef) -> None:
+        self.name = policy.version
+        self.prompt_version = prompt_version
+        self._engine = engine
+        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1)
+
+    def load(self, policy: PolicyRef) -> None:
+        self._engine.load(policy)
+        self.name = policy.version
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        tokens = [self._prompt.tokens(r, a) for r, a in zip(requests, answers, strict=True)]
+        log_p = self._engine.score_next(tokens, self._prompt.label_tokens)
+        coverage = np.exp(log_p).sum(axis=1)
+        shifted = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True), coverage
+
+
+class RuleScorer:
+    """A rule as judge: all probability on one label, full coverage."""
+
+    def __init__(self, name: str, rule: Callable[[str], Label]) -> None:
+        self.name = name
+        self.prompt_version = "none"
+        self._rule = rule
+
+    def load(self, policy: PolicyRef) -> None:
+        """A rule has no weights."""
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        labels = np.array([LABELS.index(self._rule(answer)) for answer in answers], dtype=np.int64)
+        return np.eye(len(LABELS))[labels], np.ones(len(answers))
+
+
+class Judge:
+    """Labels answers with one warm scorer.
+
+    Life: `Judge(scorer, min_coverage)` -> `label(rollouts, task)`*
+    """
+
+    def __init__(self, scorer: Scorer, min_coverage: float) -> None:
+        self._scorer = scorer
+        self._min_coverage = min_coverage
+
+    def ready(self) -> None:
+        """Answers once the engine is up."""
+
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+        """Judge one shard of rollouts and write `JUDGMENT_SCHEMA` rows to `task.output`.
+
+        Without a table the shard is read from `task.rollouts`. A row whose coverage is under the judge's
+        minimum has no label: missing, never a guess. A shard already on disk is not judged again.
+        Returns the number of labelled rows and when the scorer worked.
+        """
+        path = Path(task.output)
+        if path.is_file():
+            known = pq.read_table(path, columns=["label"])["label"]
+            return len(known) - known.null_count, instant(path)
+        if rollouts is None:
+            rollouts = read_shard(Path(task.rollouts), ROLLOUT_SCHEMA)
+        start = time.time()
+        if task.weights is not None:
+            self._scorer.load(task.weights)
+        p, coverage = self._scorer.score(rollouts["prompt"].to_pylist(), rollouts["answer"].to_pylist())
+        end = time.time()
+        table = self._judgments(rollouts, p, coverage)
+        write_table(table, path)
+        labelled = table.num_rows - table["label"].null_count
+        return labelled, Span(start_s=start, end_s=end, rows=table.num_rows)
+
+    def _judgments(
+        self, rollouts: pa.Table, p: npt.NDArray[np.float64], coverage: npt.NDArray[np.float64]
+    ) -> pa.Table:
+        usable = coverage >= self._min_coverage
+        best = p.argmax(axis=1) if len(p) else np.zeros(0, dtype=np.int64)
+        labels = [LABELS[i] if ok else None for i, ok in zip(best, usable, strict=True)]
+        n = rollouts.num_rows
+        columns = {
+            **{name: rollouts[name] for name in ROLLOUT_SCHEMA.names},
+            "judge": pa.array([self._scorer.name] * n, pa.string()),
+            "judge_prompt": pa.array([self._scorer.prompt_version] * n, pa.string()),
+            "label": pa.array(labels, pa.string()),
+            **{f"p_{label.lower()}": pa.array(p[:, i], pa.float32()) for i, label in enumerate(LABELS)},
+            "coverage": pa.array(coverage, pa.float32()),
+        }
+        return pa.table(columns, schema=JUDGMENT_SCHEMA)

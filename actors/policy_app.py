@@ -1,0 +1,140 @@
+"""The Serve application of the endpoint: PublisherConfig in, `ray.serve.llm`'s OpenAI app out.
+
+`deploy` runs in a short Ray task of its own, so that the publisher's process never imports vLLM and torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.policy_desk import DeskAddress
+from actors.records import PolicyRef, Record
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+    from actors.publisher import PublisherConfig
+
+APP_NAME = "salus"
+# The logical CPUs of one ingress replica; Serve's controller and proxy reserve none.
+INGRESS_CPUS = 0.1
+# Where a replica finds its options in LLMConfig.experimental_configs.
+OPTIONS_KEY = "salus_replica"
+
+
+class ReplicaOptions(Record):
+    """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
+
+    desk: DeskAddress
+    # The policy to load where the desk has none on record yet.
+    policy: PolicyRef
+    # How long the desk may take to answer.
+    desk_timeout_s: float
+    # How long a replica waits for its running answers before it gives up a swap.
+    drain_timeout_s: float
+    # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
+    hold_s: float
+    # On one CPU worker: run vLLM's engine core in a thread of the replica.
+    engine_in_process: bool
+
+
+def deployment_name(config: PublisherConfig) -> str:
+    """The name under which Serve knows the replicas of the policy."""
+    return f"PolicyServer:{config.model_id}"
+
+
+def replica_bundles(config: PublisherConfig) -> list[dict[str, float]]:
+    """The placement group of one replica: a bundle per tensor-parallel worker, the CPUs shared evenly."""
+    workers = config.tensor_parallel_size
+    bundle = {"CPU": config.cpus_per_replica / workers}
+    if config.gpus_per_replica:
+        bundle["GPU"] = config.gpus_per_replica / workers
+    return [dict(bundle) for _ in range(workers)]
+
+
+def engine_arguments(config: PublisherConfig) -> dict[str, Any]:
+    """vLLM's engine arguments, in vLLM's own names."""
+    arguments: dict[str, Any] = {
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "enforce_eager": config.enforce_eager,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "disable_log_stats": not config.engine_metrics,
+    }
+    if config.gpus_per_replica:
+        arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+    else:
+        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
+    return arguments
+
+
+def replica_environment(config: PublisherConfig) -> dict[str, str]:
+    """The environment of a replica: offline, quiet, and on CPU with threads that keep to their share."""
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if not config.gpus_per_replica:
+        environment |= {
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # Lets vLLM keep the in-core executor on CPU; the engine core itself stays a process.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_replica))),
+        }
+    return environment
+
+
+def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> Application:
+    """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
+    from ray.llm._internal.common.callbacks.base import CallbackConfig
+    from ray.serve.llm import LLMConfig, build_openai_app
+
+    from actors.policy_server import LocalModel, PolicyServer
+
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    options = ReplicaOptions(
+        desk=desk,
+        policy=policy,
+        desk_timeout_s=config.desk_timeout_s,
+        drain_timeout_s=config.drain_timeout_s,
+        hold_s=config.hold_s,
+        engine_in_process=config.engine_in_process,
+    )
+    llm = LLMConfig(
+        model_loading_config={"model_id": config.model_id, "model_source": policy.path},
+        server_cls=PolicyServer,
+        engine_kwargs=engine_arguments(config),
+        placement_group_config={"bundles": replica_bundles(config)},
+        runtime_env={"env_vars": replica_environment(config)},
+        callback_config=CallbackConfig(callback_class=LocalModel),
+        log_engine_metrics=config.engine_metrics,
+        experimental_configs={OPTIONS_KEY: options.model_dump()},
+        deployment_config={
+            "num_replicas": config.replicas,
+            # The replica's CPUs stand in its placement group; the actor adds none.
+            "ray_actor_options": {"num_cpus": 0},
+            "health_check_period_s": config.health_check_period_s,
+            "health_check_timeout_s": config.drain_timeout_s + config.desk_timeout_s,
+            "graceful_shutdown_timeout_s": config.shutdown_timeout_s,
+            "logging_config": quiet,
+        },
+    )
+    ingress = {
+        "num_replicas": config.ingress_replicas,
+        "ray_actor_options": {"num_cpus": INGRESS_CPUS},
+        "graceful_shutdown_timeout_s": config.shutdown_timeout_s,
+        "logging_config": quiet,
+    }
+    return build_openai_app({"llm_configs": [llm], "ingress_deployment_config": ingress})
+
+
+def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> None:
+    """Build the app and run it; returns when every replica is up."""
+    from ray import serve
+
+    app = build_app(config, policy, desk)
+    serve.run(app, name=APP_NAME, route_prefix="/")

@@ -1,0 +1,86 @@
+"""A replica of the endpoint: `ray.serve.llm`'s LLMServer that keeps to the policy the desk names.
+
+Importing this module imports vLLM and torch; only replicas and the deploying task do.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ray.llm._internal.common.callbacks.base import CallbackBase
+from ray.serve.llm import LLMConfig, ModelLoadingConfig
+from ray.serve.llm.deployment import LLMServer
+
+from actors.policy_app import OPTIONS_KEY, ReplicaOptions
+from actors.policy_desk import ask_desk
+from actors.policy_keeper import PolicyKeeper, ReplicaState
+from actors.records import PolicyRef
+from actors.serving_engine import ServingEngine
+
+
+class LocalModel(CallbackBase):
+    """Skips Ray's model download step and the worker process it takes: the model is a folder."""
+
+    async def on_before_node_init(self) -> None:
+        self.ctx.run_init_node = False
+
+
+class PolicyServer(LLMServer):
+    """One replica. Life: ask the desk -> load -> ask again -> serve, with swaps and health checks -> end.
+
+    It asks again because a load takes seconds and a publication may have happened meanwhile. The health
+    check, which Serve also calls before the first request, asks once more, and heals what went wrong since.
+    """
+
+    _default_engine_cls = ServingEngine  # type: ignore[assignment]
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits a deployment's constructor.
+        self, llm_config: LLMConfig, **collaborators: Any
+    ) -> None:
+        self._options = ReplicaOptions.model_validate(llm_config.experimental_configs[OPTIONS_KEY])
+        self._keeper = PolicyKeeper(
+            self, self._published, drain_timeout_s=self._options.drain_timeout_s, hold_s=self._options.hold_s
+        )
+        await super().__init__(llm_config, **collaborators)
+
+    async def start(self) -> None:
+        # Whole GiB, inherited from whoever started Ray: it would override the configured `kv_cache_gib`.
+        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
+        policy = await self._published()
+        config: Any = self._llm_config
+        config.model_loading_config = ModelLoadingConfig(model_id=config.model_id, model_source=policy.path)
+        config.get_engine_config().hf_model_id = policy.path
+        await super().start()  # type: ignore[no-untyped-call]
+        self._keeper.adopt(policy)
+        await self._keeper.follow_desk()
+
+    async def _start_engine(self) -> None:
+        # Without the parent's usage report, which starts one more (detached) actor.
+        engine: Any = self.engine
+        await engine.start()
+
+    async def _published(self) -> PolicyRef:
+        published = await ask_desk(self._options.desk, self._options.desk_timeout_s)
+        return published or self._options.policy
+
+    async def check_health(self) -> None:
+        await super().check_health()
+        await self._keeper.follow_desk()
+
+    # What a publisher broadcasts; see PolicyKeeper.
+
+    async def state(self) -> ReplicaState:
+        return self._keeper.state
+
+    async def begin_swap(self) -> ReplicaState:
+        return await self._keeper.begin_swap()
+
+    async def load_policy(self, policy: PolicyRef) -> ReplicaState:
+        return await self._keeper.load_policy(policy)
+
+    async def end_swap(self) -> ReplicaState:
+        return await self._keeper.end_swap()
+
+    async def settle(self) -> ReplicaState:
+        return await self._keeper.settle()

@@ -1,0 +1,296 @@
+"""The publisher: starts the endpoint on Ray Serve and puts policies live in place, losing no request."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+import ray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from ray.exceptions import RayError
+
+from actors.endpoint import Endpoint, ServeEndpoint, reason
+from actors.errors import SalusError
+from actors.policy_app import INGRESS_CPUS
+from actors.policy_desk import OwnDesk, PolicyDesk
+from actors.policy_folder import check_policy_folder, check_same_shape
+from actors.policy_keeper import ReplicaState
+from actors.records import PolicyRef, Record
+
+logger = logging.getLogger(__name__)
+
+
+class PublisherConfig(BaseModel):
+    """The endpoint: where it listens, how many replicas of what size, how long it may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(default=True, description="Whether a run publishes its champion at all.")
+    model_id: str = Field(
+        default="salus", pattern=r"^[A-Za-z0-9_-]+$", description="The model name clients ask for."
+    )
+    host: str = Field(default="127.0.0.1", description="The address the endpoint listens on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="The port the endpoint listens on.")
+    replicas: int = Field(
+        default=1, ge=1, description="Copies of the policy, each with an engine of its own."
+    )
+    ingress_replicas: int = Field(default=1, ge=1, description="Copies of the HTTP ingress.")
+    cpus_per_replica: float = Field(
+        default=1.0, gt=0, description="Logical CPUs of one replica, all workers together."
+    )
+    gpus_per_replica: float = Field(
+        default=0.0, ge=0, description="GPUs of one replica; a fraction shares one GPU."
+    )
+    tensor_parallel_size: int = Field(
+        default=1, ge=1, description="Workers one replica's weights are split over."
+    )
+    max_model_len: int = Field(default=512, ge=16, description="Tokens of prompt and answer together.")
+    max_num_seqs: int = Field(default=64, ge=1, description="Answers one replica decodes at the same time.")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
+    kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take."
+    )
+    engine_in_process: bool = Field(
+        default=True,
+        description="On CPU, vLLM's engine core in the replica's process: 0.5 GiB less, and a faster start.",
+    )
+    engine_metrics: bool = Field(
+        default=False, description="Export vLLM's metrics through Ray's Prometheus port."
+    )
+    start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
+    drain_timeout_s: float = Field(
+        default=60.0, gt=0, description="How long a swap waits for running answers."
+    )
+    desk_timeout_s: float = Field(
+        default=10.0, gt=0, description="How long the desk of policies may take to answer."
+    )
+    # Above the time of a load, or a replica that is done first would go back before the others are.
+    hold_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="How long after a publisher's last word replicas follow the desk again.",
+    )
+    health_check_period_s: float = Field(
+        default=2.0, gt=0, description="How often replicas compare with the desk."
+    )
+    shutdown_timeout_s: float = Field(
+        default=5.0, gt=0, description="Time running requests get when the endpoint stops."
+    )
+
+    @model_validator(mode="after")
+    def _gpus_fit_workers(self) -> Self:
+        shared = 0 < self.gpus_per_replica < 1 and self.tensor_parallel_size == 1
+        if self.gpus_per_replica and not shared and self.gpus_per_replica != self.tensor_parallel_size:
+            raise ValueError(
+                f"gpus_per_replica={self.gpus_per_replica:g} does not fit "
+                f"tensor_parallel_size={self.tensor_parallel_size}; make them equal, or share one GPU with a "
+                "fraction below 1 and tensor_parallel_size=1"
+            )
+        return self
+
+
+def publisher_cpus(config: PublisherConfig) -> float:
+    """Logical CPUs the endpoint reserves: replicas and ingress; controller, proxy and desk reserve none."""
+    if not config.enabled:
+        return 0.0
+    return config.replicas * config.cpus_per_replica + config.ingress_replicas * INGRESS_CPUS
+
+
+def publisher_gpus(config: PublisherConfig) -> float:
+    """GPUs the endpoint reserves in Ray."""
+    return config.replicas * config.gpus_per_replica if config.enabled else 0.0
+
+
+class Publication(Record):
+    """One policy gone live."""
+
+    version: str
+    path: str
+    # The cycle whose decision this carries out; 0 is the deployed model.
+    cycle: int
+    # ISO 8601, UTC.
+    published_at: str
+    # From the first pause to the last resume; 0 for the first deployment, which swaps nothing.
+    swap_s: float
+    replicas: int
+    # The version served before; None for the first.
+    previous: str | None
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Refuse an address on which something listens already, or which this machine does not have."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Without it a connection of an endpoint just stopped would count as in use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SalusError(
+                f"Cannot serve on {host}:{port}: {error.strerror or error}; free the port or set another one "
+                "with publish.port."
+            ) from error
+
+
+class Publisher:
+    """Starts, swaps, rolls back and stops the endpoint. Life: start -> (publish | rollback)* -> stop.
+
+    A publication goes through all replicas phase by phase: (1) all pause, (2) all load, (3) every reply is
+    checked for the new version, (4) the desk records it, (5) all resume, (6) all settle with the desk. So no
+    answer of the old policy follows one of the new, and the desk never names a policy that did not load.
+    What dies, starts or fails in between converges:
+
+    - a replica that dies in (1) to (5) is left out; it restarts, asks the desk before and after its load and
+      at every health check, and ends at what the desk says;
+    - a replica that was starting in (1) to (3), and so was not reached, finds the difference after its load,
+      in (6), or at its next health check, whichever is first;
+    - where one fails to load, the publication fails: all load the old policy again and resume; one that
+      cannot even do that stays paused and goes to the desk's policy when its hold ends;
+    - where the publisher's process dies, paused or advanced replicas go to the desk's policy when their
+      hold ends (`hold_s`): the old one before (4), the new one after.
+
+    Calls block: from an asynchronous actor, make them in a thread. Not for two threads at once.
+    """
+
+    def __init__(
+        self,
+        config: PublisherConfig,
+        desk: PolicyDesk | None = None,
+        endpoint: Endpoint | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._config = config
+        self._desk: PolicyDesk = desk or OwnDesk()
+        self._endpoint: Endpoint = endpoint or ServeEndpoint(config)
+        self._clock = clock
+        # Served policies, oldest first; the last one is live.
+        self._history: list[PolicyRef] = []
+
+    @property
+    def url(self) -> str:
+        """The base address of the endpoint; `/v1` follows."""
+        return f"http://{self._config.host}:{self._config.port}"
+
+    def start(self, policy: PolicyRef) -> None:
+        """Deploy the endpoint with `policy` and return when it has answered a chat request.
+
+        Errors: SalusError for a bad folder, a port in use, too few CPUs or GPUs, an engine that cannot start.
+        """
+        check_policy_folder(policy)
+        check_port_free(self._config.host, self._config.port)
+        self._check_resources()
+        self._desk.record(policy)
+        try:
+            self._endpoint.start(policy, self._desk.address)
+        except SalusError:
+            self.stop()
+            raise
+        self._history = [policy]
+
+    def publish(self, policy: PolicyRef, cycle: int) -> Publication:
+        """Put `policy` live on every replica in place; SalusError where that fails, and the old one stays."""
+        publication = self._replace(policy, cycle)
+        self._history.append(policy)
+        return publication
+
+    def rollback(self, cycle: int = 0) -> Publication:
+        """Put the policy live that was served before the present one, which is forgotten."""
+        if len(self._history) < 2:
+            raise SalusError("There is no former policy to roll back to; publish one first.")
+        publication = self._replace(self._history[-2], cycle)
+        self._history.pop()
+        return publication
+
+    def served_version(self) -> str:
+        """The version every replica reports; SalusError while they differ (a replica is still converging)."""
+        self._served()
+        versions = {
+            state.policy.version if state.policy else "unknown"
+            for state in self._endpoint.everywhere("state")
+        }
+        if len(versions) != 1:
+            found = ", ".join(sorted(versions)) or "none"
+            raise SalusError(
+                f"The replicas do not serve one version (found: {found}); ask again in some seconds."
+            )
+        return versions.pop()
+
+    def stop(self) -> None:
+        """Take the endpoint down, with Serve itself; harmless where it does not run."""
+        self._endpoint.stop()
+        self._history = []
+        if isinstance(self._desk, OwnDesk):
+            self._desk.close()
+
+    def _served(self) -> PolicyRef:
+        if not self._history:
+            raise SalusError("The endpoint does not run; call start first.")
+        return self._history[-1]
+
+    def _check_resources(self) -> None:
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        for kind, need in (("CPU", publisher_cpus(self._config)), ("GPU", publisher_gpus(self._config))):
+            if need > have.get(kind, 0.0):
+                raise SalusError(
+                    f"The endpoint needs {need:g} logical {kind}s, the cluster has {have.get(kind, 0.0):g}; "
+                    f"lower publish.replicas or publish.{kind.lower()}s_per_replica."
+                )
+
+    def _replace(self, policy: PolicyRef, cycle: int) -> Publication:
+        served = self._served()
+        check_policy_folder(policy)
+        check_same_shape(served, policy)
+        began = time.monotonic()
+        replicas = self._swap(policy, served)
+        swap_s = time.monotonic() - began
+        return Publication(
+            version=policy.version,
+            path=policy.path,
+            cycle=cycle,
+            published_at=self._clock().isoformat(timespec="milliseconds"),
+            swap_s=round(swap_s, 4),
+            replicas=replicas,
+            previous=served.version,
+        )
+
+    def _swap(self, policy: PolicyRef, served: PolicyRef) -> int:
+        """Phases 1 to 6; the number of replicas that took part."""
+        try:
+            self._endpoint.everywhere("begin_swap")
+            states = self._endpoint.everywhere("load_policy", policy)
+            _check_loaded(states, policy)
+            self._desk.record(policy)
+        except (RayError, SalusError) as error:
+            self._restore(served)
+            raise SalusError(
+                f"Policy {policy.version} could not be published and {served.version} stays: {reason(error)}"
+            ) from error
+        self._resume()
+        return len(states)
+
+    def _restore(self, served: PolicyRef) -> None:
+        try:
+            self._endpoint.everywhere("load_policy", served)
+        except (RayError, SalusError) as error:
+            logger.warning("A replica could not go back to %s at once: %s", served.version, reason(error))
+        self._resume()
+
+    def _resume(self) -> None:
+        # Not fatal: the desk has spoken; a replica that cannot resume is restarted or heals after its hold.
+        for call in ("end_swap", "settle"):
+            try:
+                self._endpoint.everywhere(call)
+            except RayError as error:
+                logger.warning("A replica did not %s: %s", call, reason(error))
+
+
+def _check_loaded(states: list[ReplicaState], policy: PolicyRef) -> None:
+    if not states:
+        raise SalusError("no replica is alive")
+    if any(state.policy != policy for state in states):
+        raise SalusError("not every replica reports the new version")

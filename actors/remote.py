@@ -1,0 +1,80 @@
+"""The one place where plain classes become Ray actors; each engine is built in the process that will use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import ray
+
+from actors.coordinator import Coordinator, DecisionRule
+from actors.engine import EngineConfig, VllmEngine
+from actors.generator import Generator
+from actors.judge import EngineScorer, Judge, RuleScorer
+from actors.policy_desk import DeskAddress
+from actors.publisher import Publisher, PublisherConfig
+from actors.records import Label, PolicyRef
+
+
+class VllmGenerator(Generator):
+    """A generator that owns its vLLM engine."""
+
+    def __init__(self, config: EngineConfig, policy: PolicyRef) -> None:
+        super().__init__(VllmEngine(config, policy))
+
+
+class VllmJudge(Judge):
+    """A judge that owns its vLLM engine."""
+
+    def __init__(
+        self, config: EngineConfig, policy: PolicyRef, prompt_version: str, min_coverage: float
+    ) -> None:
+        super().__init__(EngineScorer(VllmEngine(config, policy), prompt_version, policy), min_coverage)
+
+
+class RuleJudge(Judge):
+    """A judge that follows a rule and needs no engine."""
+
+    def __init__(self, name: str, rule: Callable[[str], Label]) -> None:
+        super().__init__(RuleScorer(name, rule), min_coverage=0.0)
+
+
+class OwnPublication:
+    """The coordinator as the publisher's desk: replicas that start later ask it what is published."""
+
+    def __init__(self, address: DeskAddress) -> None:
+        self.address = address
+        self._policy: PolicyRef | None = None
+
+    def record(self, policy: PolicyRef) -> None:
+        self._policy = policy
+
+    def published(self) -> PolicyRef | None:
+        return self._policy
+
+
+class PublishingCoordinator(Coordinator):
+    """A coordinator with an endpoint of its own, or none where `publish` is None."""
+
+    def __init__(
+        self,
+        root: str,
+        base: PolicyRef,
+        seed: int,
+        reference: Literal["champion", "base"],
+        rule: DecisionRule,
+        judge: str | None,
+        publish: PublisherConfig | None,
+        address: DeskAddress,
+    ) -> None:
+        desk = OwnPublication(address)
+        publisher = Publisher(publish, desk) if publish is not None else None
+        super().__init__(root, base, seed, reference, rule, judge, publisher, desk.published)
+
+
+# A killed actor is built anew and its task retried: every task names its policy and is idempotent.
+RemoteGenerator = ray.remote(max_restarts=3, max_task_retries=3)(VllmGenerator)
+RemoteJudge = ray.remote(max_restarts=3, max_task_retries=3)(VllmJudge)
+RemoteRuleJudge = ray.remote(max_restarts=3, max_task_retries=3)(RuleJudge)
+# Threads let trainers ask for work while a publication is under way.
+RemoteCoordinator = ray.remote(max_concurrency=32)(PublishingCoordinator)

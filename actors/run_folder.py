@@ -1,0 +1,94 @@
+"""The run folder: where every file of a run lies. The only place that knows the layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.records import Algorithm, PolicyRef, PromptSet
+
+
+class RunFolder:
+    """Paths below one run's root; makes no files itself.
+
+    ```
+    recipe.yaml  run.json  prompts/SPLIT/  cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
+    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE}/  cycles/CC/{decision,stages}.json
+    publications.jsonl  metrics.parquet  figure.png  summary.json
+    ```
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def run_record(self) -> Path:
+        """Versions, models and host of the run."""
+        return self.root / "run.json"
+
+    @property
+    def publications(self) -> Path:
+        """One JSON line per publication."""
+        return self.root / "publications.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.parquet"
+
+    @property
+    def figure(self) -> Path:
+        return self.root / "figure.png"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+    @property
+    def train_storage(self) -> Path:
+        """Ray Train's own checkpoints and state."""
+        return self.root / "ray_train"
+
+    def prompts(self, split: PromptSet) -> Path:
+        """Prompt shards of one split."""
+        return self.root / "prompts" / split
+
+    def cycle(self, cycle: int) -> Path:
+        return self.root / "cycles" / f"{cycle:02d}"
+
+    def rollouts(self, cycle: int) -> Path:
+        return self.cycle(cycle) / "rollouts"
+
+    def judgments(self, cycle: int) -> Path:
+        return self.cycle(cycle) / "judgments"
+
+    def rows(self, cycle: int, algorithm: Algorithm) -> Path:
+        """Preference rows of one algorithm: KTO rows or DPO pairs."""
+        return self.cycle(cycle) / "rows" / algorithm
+
+    def training(self, cycle: int, algorithm: Algorithm) -> Path:
+        """Adapter, merged weights and report of one challenger."""
+        return self.cycle(cycle) / algorithm
+
+    def decision(self, cycle: int) -> Path:
+        return self.cycle(cycle) / "decision.json"
+
+    def stages(self, cycle: int) -> Path:
+        """Wall, engine and training seconds of each stage of a cycle."""
+        return self.cycle(cycle) / "stages.json"
+
+    def evaluation_rollouts(self, split: PromptSet, version: str) -> Path:
+        return self.root / "evaluations" / split / version / "rollouts"
+
+    def evaluation_judgments(self, split: PromptSet, version: str, judge: str) -> Path:
+        """Judgments of one policy's greedy answers by one judge."""
+        return self.root / "evaluations" / split / version / "judged_by" / judge
+
+    def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
+        """The challenger one training job of this run makes."""
+        return PolicyRef(
+            version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged")
+        )

@@ -1,0 +1,64 @@
+"""Arrow tables on disk: Parquet written under a temporary name and renamed, so a reader never sees half a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import SalusError
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write `table` as one Parquet file, atomically within the file system of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write `text` as UTF-8, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The Parquet shards of a folder in name order.
+
+    Raises:
+        SalusError: there are none.
+    """
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise SalusError(f"No Parquet files in {folder}; run the step that writes them first.")
+    return files
+
+
+def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All shards of a folder as one table, in name order; pass `columns` to read only what is needed."""
+    return pa.concat_tables([pq.read_table(f, columns=list(columns) if columns else None) for f in shard_files(folder)])
+
+
+def read_shard(path: Path, schema: pa.Schema) -> pa.Table:
+    """One shard, checked against the columns a step needs.
+
+    Raises:
+        SalusError: the file cannot be read or lacks a column.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SalusError(f"{path} is not a readable Parquet file ({error}); write it again.") from error
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise SalusError(
+            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)};"
+            f" it holds {', '.join(table.column_names)}."
+        )
+    return table.select(schema.names).cast(schema)

@@ -1,0 +1,260 @@
+"""The Ray Train side of training: resident or per-cycle runs that ask the coordinator for their assignments.
+
+launch_training -> Ray task -> TorchTrainer.fit -> workers: resident_loop
+waiting --assignment--> training --done | failed--> waiting ... --"stop"--> ended
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import ray
+
+from actors.errors import SalusError
+from actors.ranks import from_all
+from actors.records import Algorithm, Assignment, Record, TrainReport
+from actors.trainer import TrainConfig, Trainer
+
+POLL_S = 0.2
+PROGRESS_S = 0.5
+TRAIN_ENVIRONMENT = {
+    # To fingerprint a function, dill disassembles it to stdout, which it captures. Ray Train's redirected
+    # print goes past the capture: pages of log, and fingerprints that miss what the function refers to.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # Relative paths in an assignment mean the same in every worker.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    # On CPUs, glibc giving back and faulting in again every activation costs a twelfth of the training time.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+}
+
+
+class LoopOrder(Record):
+    """What one Ray Train run is told: whom to ask, for which algorithm, from which assignment on."""
+
+    config: TrainConfig
+    algorithm: Algorithm
+    coordinator_name: str
+    namespace: str
+    first_index: int
+    # Per-cycle mode: this one assignment, then end.
+    only_index: int | None = None
+
+
+class Desk(Protocol):
+    """The coordinator as a training loop sees it."""
+
+    def assignment(self, index: int) -> Assignment | Literal["stop"] | None:
+        """The assignment of this number; None while there is none yet."""
+
+    def progress(self, step: int, total: int) -> None:
+        """Told at most every `PROGRESS_S` seconds, and at the last step."""
+
+    def done(self, report: TrainReport) -> None:
+        """Told once per finished assignment."""
+
+    def failed(self, index: int, sentence: str) -> None:
+        """Told once per assignment that cannot be trained; the loop goes on."""
+
+
+class CoordinatorDesk:
+    """The desk of the coordinator actor."""
+
+    def __init__(self, order: LoopOrder) -> None:
+        self.algorithm = order.algorithm
+        self.coordinator: Any = ray.get_actor(order.coordinator_name, namespace=order.namespace)
+
+    def assignment(self, index: int) -> Assignment | Literal["stop"] | None:
+        answer: Assignment | Literal["stop"] | None = ray.get(
+            self.coordinator.assignment.remote(self.algorithm, index)
+        )
+        return answer
+
+    def progress(self, step: int, total: int) -> None:
+        self.coordinator.training_progress.remote(self.algorithm, step, total)
+
+    def done(self, report: TrainReport) -> None:
+        ray.get(self.coordinator.training_done.remote(report))
+
+    def failed(self, index: int, sentence: str) -> None:
+        ray.get(self.coordinator.training_failed.remote(self.algorithm, index, sentence))
+
+
+def run_assignments(
+    trainer: Trainer,
+    desk: Desk,
+    order: LoopOrder,
+    *,
+    leads: bool,
+    save: Callable[[int, TrainReport | None], None],
+) -> int:
+    """Train one assignment after the other until told to stop; return how many were trained.
+
+    Runs on every rank; the one that `leads` tells the desk. After each assignment every rank calls
+    `save(index, report)`, with None for one that failed. A SalusError ends its assignment alone: `Trainer`
+    raises it on all ranks or none, so that they are still in step.
+    """
+    index = order.first_index if order.only_index is None else order.only_index
+    trained = 0
+    while (assignment := _next(desk, index)) is not None:
+        report: TrainReport | None = None
+        try:
+            report = trainer.train(assignment, _throttled(desk.progress) if leads else None)
+        except SalusError as error:
+            if leads:
+                desk.failed(index, error.sentence)
+        else:
+            trained += 1
+            if leads:
+                desk.done(report)
+        save(index, report)
+        if order.only_index is not None:
+            break
+        index += 1
+    return trained
+
+
+def _next(desk: Desk, index: int) -> Assignment | None:
+    """The next assignment, waited for; None where any rank was told to stop, so that all stop together."""
+    while (answer := desk.assignment(index)) is None:
+        time.sleep(POLL_S)
+    if any(word == "stop" for word in from_all("stop" if answer == "stop" else "go")):
+        return None
+    assert isinstance(answer, Assignment)
+    return answer
+
+
+def _throttled(progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    last_s = 0.0
+
+    def on_step(step: int, total: int) -> None:
+        nonlocal last_s
+        now_s = time.monotonic()
+        if step == total or now_s - last_s >= PROGRESS_S:
+            last_s = now_s
+            progress(step, total)
+
+    return on_step
+
+
+def resident_loop(loop_config: dict[str, Any]) -> None:
+    """The function each Ray Train worker runs; `loop_config` is a `LoopOrder` as a dict."""
+    import ray.train
+    import torch
+
+    # Imported before the first assignment is there, while the champion is still generating.
+    import actors.training_run  # noqa: F401
+
+    order = LoopOrder.model_validate(loop_config)
+    torch.set_num_threads(order.config.threads_per_worker)
+    run_assignments(
+        Trainer(order.config),
+        CoordinatorDesk(order),
+        order,
+        leads=ray.train.get_context().get_world_rank() == 0,
+        save=_report_to_ray,
+    )
+
+
+def _report_to_ray(index: int, report: TrainReport | None) -> None:
+    """Every rank reports; rank 0 hands Ray Train the adapter (for a full fine-tune, just its report file)."""
+    import ray.train
+
+    if report is None:
+        ray.train.report({"index": index, "failed": True})
+        return
+    checkpoint = None
+    if ray.train.get_context().get_world_rank() == 0 and Path(report.adapter).name == "adapter":
+        checkpoint = ray.train.Checkpoint.from_directory(report.adapter)
+    ray.train.report({"index": index, "failed": False, **report.metrics}, checkpoint=checkpoint)
+
+
+def _environment(config: TrainConfig) -> dict[str, str]:
+    """Environment of a run's processes, beside what they inherit."""
+    return TRAIN_ENVIRONMENT | {
+        # Ray Train's cleaner looks for the cluster by itself, and fails where a machine holds two.
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+        # Spot nodes are GPU nodes; elsewhere the watcher would be one more process to start.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1" if config.gpus_per_worker else "0",
+    }
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _fit(order: LoopOrder, run_name: str, storage_path: str) -> None:
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    config = order.config
+    resources = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
+    trainer = TorchTrainer(
+        train_loop_per_worker=resident_loop,
+        train_loop_config=order.model_dump(mode="json"),
+        # Objects are exchanged between ranks through gloo, on GPUs too.
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if config.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers_per_run,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker={name: amount for name, amount in resources.items() if amount},
+        ),
+        run_config=RunConfig(
+            name=run_name,
+            storage_path=storage_path,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            logging_config=LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise SalusError(_sentence(order.algorithm, run_name, error)) from None
+
+
+def _sentence(algorithm: Algorithm, run_name: str, error: Exception) -> str:
+    """The first worker's own fault, or Ray Train's, in one line."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    cause: object = failures[min(failures)] if failures else getattr(error, "controller_failure", error)
+    cause = getattr(cause, "_base_exc", cause)
+    if isinstance(cause, SalusError):
+        return cause.sentence
+    text = " ".join(str(cause).split())
+    return f"The {algorithm.upper()} training run {run_name} ended with {type(cause).__name__}: {text[:300]}"
+
+
+def launch_training(
+    config: TrainConfig,
+    algorithm: Algorithm,
+    coordinator_name: str,
+    namespace: str,
+    run_name: str,
+    storage_path: str,
+    first_index: int,
+    only_index: int | None = None,
+) -> ray.ObjectRef[None]:
+    """Start one Ray Train run and return at once; two of them (KTO and DPO) run side by side.
+
+    The run asks the coordinator for assignments from `first_index` on until it says "stop"; with `only_index`
+    it trains that one and ends, and its Ray Train run is named for it, as Ray resumes a run of the same name.
+    A run restarted after a lost worker begins at `first_index` again: finished assignments come back from
+    disk at once and are told again. `ray.get` of the result waits for the end of the run and raises
+    SalusError where the run, not an assignment, failed. `storage_path` is a folder all nodes see, or a URI.
+    """
+    order = LoopOrder(
+        config=config,
+        algorithm=algorithm,
+        coordinator_name=coordinator_name,
+        namespace=namespace,
+        first_index=first_index,
+        only_index=only_index,
+    )
+    name = run_name if only_index is None else f"{run_name}-{only_index}"
+    place = storage_path if "://" in storage_path else str(Path(storage_path).absolute())
+    task = _fit.options(runtime_env={"env_vars": _environment(config)})
+    return task.remote(order, name, place)

@@ -1,0 +1,96 @@
+"""Salus's training settings in TRL's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from trl import DPOConfig, KTOConfig  # type: ignore[attr-defined]
+
+from actors.records import Assignment
+from actors.trainer import LoraSettings, TrainConfig, kto_weights
+from actors.training_rows import RowCount
+
+
+def trl_arguments(
+    config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path
+) -> KTOConfig | DPOConfig:
+    """The arguments of the assignment's TRL trainer, which may write to `folder`."""
+    if assignment.algorithm == "kto":
+        return _kto_arguments(config, assignment, count, folder)
+    dpo = config.dpo
+    return DPOConfig(
+        **_common_arguments(config, assignment, folder),
+        beta=dpo.beta,
+        loss_type=list(dpo.loss_type),
+        loss_weights=list(dpo.loss_weights),
+        label_smoothing=dpo.label_smoothing,
+    )
+
+
+def _kto_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig:
+    kto = config.kto
+    balanced = kto_weights(count.desirable, count.rows - count.desirable)
+    desirable, undesirable = balanced if kto.weights == "auto" else kto.weights
+    return KTOConfig(
+        **_common_arguments(config, assignment, folder),
+        beta=kto.beta,
+        loss_type=kto.loss_type,
+        desirable_weight=desirable,
+        undesirable_weight=undesirable,
+    )
+
+
+def _common_arguments(config: TrainConfig, assignment: Assignment, folder: Path) -> dict[str, Any]:
+    loss = config.loss(assignment.algorithm)
+    on_gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder),
+        "seed": assignment.seed,
+        # The rows come shuffled; KTO's KL term pairs neighbours, so their order must stay.
+        "train_sampling_strategy": "sequential",
+        "learning_rate": loss.learning_rate,
+        "num_train_epochs": loss.epochs,
+        "per_device_train_batch_size": loss.batch_size,
+        "gradient_accumulation_steps": loss.gradient_accumulation,
+        "warmup_steps": loss.warmup_ratio,
+        "lr_scheduler_type": loss.scheduler,
+        "weight_decay": loss.weight_decay,
+        "max_grad_norm": loss.max_grad_norm,
+        "precompute_ref_log_probs": loss.precompute_reference,
+        "max_length": config.max_length_tokens,
+        # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
+        "disable_dropout": config.lora is None or config.lora.dropout == 0,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu and config.dtype == "bfloat16",
+        "activation_checkpointing": on_gpu and config.gradient_checkpointing,
+        "fsdp": True if config.fsdp else None,
+        "ddp_find_unused_parameters": False,
+        # The rotary frequencies are the same everywhere; sending them costs a rendezvous per forward pass.
+        "ddp_broadcast_buffers": False,
+        "dataloader_pin_memory": on_gpu,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "logging_strategy": "steps",
+        # Ten times a run: each log is a rendezvous of all ranks.
+        "logging_steps": 0.1,
+        # The filter would hide a loss that is not finite.
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+
+
+def lora_config(lora: LoraSettings) -> LoraConfig:
+    """The same adapter in PEFT's words."""
+    targets = lora.target_modules
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        bias="none",
+    )

@@ -1,0 +1,1 @@
+"""The flow and what is pure: cycles, preference data, metrics, decisions, recipes, reports, the command line."""

@@ -1,0 +1,126 @@
+"""Alignment, read aloud: actors up, N cycles, the final test, actors down."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.publisher import check_port_free
+from actors.records import PolicyRef
+from actors.run_folder import RunFolder
+from pipelines.config.recipe import Recipe
+from pipelines.cycle import run_cycle
+from pipelines.finish import final_rollouts, report
+from pipelines.materials import Materials, gather_models, write_prompts
+from pipelines.memory import MemoryWatch
+from pipelines.open_run import add_cost, open_run
+from pipelines.pools import Pools, spawn
+from pipelines.progress import Reporter
+from pipelines.report.summary import Summary
+from pipelines.run import Run, past_outcomes, start_coordinator
+from pipelines.served import served_answers
+from pipelines.session import session
+from pipelines.training import TrainingRuns
+
+
+def align(
+    recipe: Recipe,
+    root: Path,
+    reporter: Reporter,
+    fresh: bool = False,
+    while_served: Callable[[str], None] | None = None,
+) -> Summary:
+    """Run all cycles of a recipe, or what is left of them; returns the summary written to the run folder.
+
+    Args:
+        root: the run folder; the same command on the same folder goes on where it stopped.
+        fresh: forget what the folder holds.
+        while_served: called with the endpoint's address after the last cycle, while it still answers.
+
+    Raises:
+        SalusError: whatever the user can mend, before anything costly where that can be known.
+    """
+    folder = open_run(recipe, root, fresh)
+    if folder.summary.is_file() and while_served is None:
+        summary = Summary.model_validate_json(folder.summary.read_text(encoding="utf-8"))
+        if len(summary.cycles) == recipe.cycles:
+            reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
+            return summary
+    if recipe.publish.enabled:
+        check_port_free(recipe.publish.host, recipe.publish.port)
+    start = time.perf_counter()
+    notes: list[str] = []
+    with MemoryWatch() as memory:
+        try:
+            materials = gather_models(recipe, reporter)
+            write_prompts(recipe, folder)
+            namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
+            with (
+                session(recipe, namespace),
+                _actors(recipe, folder, materials, namespace, reporter) as actors,
+            ):
+                champion = _cycles(actors)
+                final_rollouts(actors.run, champion)
+                if actors.endpoint is not None:
+                    notes.append(served_answers(actors.run))
+                    if while_served is not None:
+                        while_served(f"http://{recipe.publish.host}:{recipe.publish.port}/v1")
+                run = actors.run
+        finally:
+            cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
+    return report(run, champion, cost, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Actors:
+    run: Run
+    training: TrainingRuns
+    endpoint: ray.ObjectRef[Any] | None
+
+
+@contextlib.contextmanager
+def _actors(
+    recipe: Recipe, folder: RunFolder, materials: Materials, namespace: str, reporter: Reporter
+) -> Iterator[_Actors]:
+    """All actors of a run: engines first, because they are needed first; the rest comes up behind them."""
+    coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
+    champion: PolicyRef = ray.get(coordinator.champion.remote())
+    pools: Pools = spawn(recipe, champion, materials.judge, generate=True, label=True)
+    training = TrainingRuns(recipe, coordinator, namespace, uuid.uuid4().hex[:8], str(folder.train_storage))
+    endpoint = coordinator.start_publisher.remote() if recipe.publish.enabled else None
+    try:
+        bar = reporter.bar("engines, trainers and endpoint are starting", None, "")
+        if len(past_outcomes(folder, materials.policy, recipe.cycles)) < recipe.cycles:
+            training.start()
+        pools.wait(recipe.cluster.wait_s)
+        bar.close()
+        yield _Actors(Run(recipe, folder, materials, pools, coordinator, reporter), training, endpoint)
+    finally:
+        training.close()
+        if endpoint is not None:
+            ray.get(coordinator.stop_publisher.remote())
+        pools.close()
+        ray.kill(coordinator)
+
+
+def _cycles(actors: _Actors) -> PolicyRef:
+    """The cycles that are not decided yet; returns the last champion."""
+    run = actors.run
+    done = len(past_outcomes(run.folder, run.materials.policy, run.recipe.cycles))
+    for cycle in range(done + 1, run.recipe.cycles + 1):
+        outcome = run_cycle(run, actors.training, cycle, actors.endpoint)
+        if outcome.chosen == "champion":
+            run.reporter.say(f"cycle {cycle}: the champion stays ({outcome.champion.version})")
+        else:
+            live = f", live as {outcome.published.version}" if outcome.published else ""
+            run.reporter.say(
+                f"cycle {cycle}: {outcome.chosen.upper()} wins: {outcome.champion.version}{live}"
+            )
+    return run.champion()

@@ -1,0 +1,74 @@
+"""`salus align`: whole cycles, from the deployed policy to the published champion."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
+from pipelines.progress import RichReporter
+from pipelines.report.summary import Summary
+from pipelines.report.table import cycles_table, test_table
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: salus align demo --seed 3 --set train.kto.beta=0.2")(align)
+
+
+def align(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start the run anew, forgetting what its folder holds.")
+    ] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Keep the endpoint up after the last cycle, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Run a recipe's cycles: generate, judge, shuffle, train KTO and DPO, compare, publish.
+
+    The same command goes on where an interrupted run stopped.
+    """
+    from pipelines.align import align as run_alignment
+    from pipelines.open_run import run_root
+
+    settings = resolve(recipe, overrides, seed, data)
+    out = console()
+    root = run_root(settings, run)
+
+    def hold(url: str) -> None:
+        out.print(f"serving at {url} until Ctrl-C", highlight=False)
+        while True:
+            time.sleep(3600)
+
+    with RichReporter(out).live() as reporter:
+        summary = run_alignment(settings, root, reporter, fresh=fresh, while_served=hold if serve else None)
+    show(summary)
+    out.print(
+        f"\nrun folder {root}: figure.png, metrics.parquet, summary.json, cycles/*/decision.json",
+        highlight=False,
+    )
+
+
+def show(summary: Summary) -> None:
+    """Print a run's tables."""
+    out = console()
+    out.print(cycles_table(summary.cycles))
+    out.print(test_table(summary.test, summary.test_judged_by))
+    for name, agreement in (summary.judge_agreement or {}).items():
+        kappa = f"{agreement.kappa.value:.2f}" if agreement.kappa else "undefined"
+        accuracy = f"{agreement.accuracy.value:.3f}" if agreement.accuracy else "undefined"
+        out.print(
+            f"judge {name} against ground truth: accuracy {accuracy}, kappa {kappa}, n {agreement.n}",
+            highlight=False,
+        )
+    for name, share in (summary.measured or {}).items():
+        out.print(f"{name}: {share.value:.3f} ({share.low:.3f}-{share.high:.3f})", highlight=False)
+    for note in summary.notes:
+        out.print(note, highlight=False, markup=False)
+    out.print(f"{summary.wall_s:.0f} s, peak memory {summary.peak_memory_gib:.1f} GiB", highlight=False)

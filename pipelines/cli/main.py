@@ -1,0 +1,46 @@
+"""`salus`: the commands, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from actors.errors import SalusError
+from pipelines.cli import align, doctor, plan, publish, status, steps
+from pipelines.cli.console import error_console
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="salus",
+    help="Iterative post-deployment preference alignment for medical assistants, on Ray.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (align, plan, doctor, status, steps, publish):
+    command.register(app)
+
+
+def main() -> None:
+    """Run a command; bad input gets one sentence and exit code 2, Ctrl-C exit code 130."""
+    try:
+        app(standalone_mode=True)
+    except SalusError as error:
+        error_console().print(f"salus: {plain(error)}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        error_console().print("salus: interrupted; the same command goes on where it stopped.", markup=False)
+        sys.exit(INTERRUPTED)
+
+
+def plain(error: SalusError) -> str:
+    """The sentence, also of an error that crossed a Ray actor and carries a remote traceback in its text."""
+    cause = getattr(error, "cause", None)
+    return cause.sentence if isinstance(cause, SalusError) else getattr(error, "sentence", str(error))
+
+
+if __name__ == "__main__":
+    main()

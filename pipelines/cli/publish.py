@@ -1,0 +1,67 @@
+"""`salus publish`: serve a run's champion, or any model folder, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from actors.errors import SalusError
+from actors.records import PolicyRef
+from actors.run_folder import RunFolder
+from pipelines.cli.console import Overrides, RecipeName, RunFolderOption, Seed, console, resolve
+from pipelines.config.recipe import Recipe
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: salus publish demo --set publish.port=8080")(publish)
+
+
+def publish(
+    recipe: RecipeName,
+    model: Annotated[
+        Path | None, typer.Option(help="A model folder; the run's last champion without it.")
+    ] = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+) -> None:
+    """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
+    from actors.engine import check_model_folder
+    from actors.publisher import Publisher, check_port_free
+    from pipelines.session import session
+
+    settings = resolve(recipe, overrides, seed)
+    if not settings.publish.enabled:
+        raise SalusError("The recipe's publish.enabled is false; add --set publish.enabled=true.")
+    if model is not None:
+        check_model_folder(model)
+        policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
+    else:
+        policy = _champion(settings, run)
+    check_port_free(settings.publish.host, settings.publish.port)
+    with session(settings, "salus-publish"):
+        publisher = Publisher(settings.publish)
+        try:
+            publisher.start(policy)
+            console().print(f"{policy.version} at {publisher.url}/v1 until Ctrl-C", highlight=False)
+            while True:
+                time.sleep(3600)
+        finally:
+            publisher.stop()
+
+
+def _champion(recipe: Recipe, run: Path | None) -> PolicyRef:
+    """The champion of a run's last decided cycle."""
+    from pipelines.open_run import run_root
+    from pipelines.run import past_outcomes
+
+    folder = RunFolder(run_root(recipe, run))
+    outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
+    if not outcomes or not outcomes[-1].champion.path:
+        raise SalusError(
+            f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model."
+        )
+    return outcomes[-1].champion

@@ -1,0 +1,56 @@
+"""`salus status`: how far a run is, read from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from actors.errors import SalusError
+from actors.run_folder import RunFolder
+from pipelines.cli.console import console
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: salus status runs/demo-s7")(status)
+
+
+def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+    """Say how far each cycle of a run is, and what it decided."""
+    from pipelines.cli.align import show
+    from pipelines.config.load import load_recipe
+    from pipelines.decide import Decision
+    from pipelines.report.summary import Summary
+
+    folder = RunFolder(run)
+    if not folder.recipe.is_file():
+        raise SalusError(f"{run} is not a run folder: it has no recipe.yaml.")
+    recipe = load_recipe(str(folder.recipe))
+    table = Table(title=f"{recipe.name}, seed {recipe.seed}")
+    for column in ("cycle", "rollouts", "judgments", "trained", "decision"):
+        table.add_column(column)
+    for cycle in range(1, recipe.cycles + 1):
+        trained = [
+            a for a in recipe.train.algorithms if (folder.training(cycle, a) / "report.json").is_file()
+        ]
+        path = folder.decision(cycle)
+        decision = (
+            Decision.model_validate_json(path.read_text(encoding="utf-8")).chosen if path.is_file() else "-"
+        )
+        table.add_row(
+            str(cycle),
+            _shards(folder.rollouts(cycle)),
+            _shards(folder.judgments(cycle)),
+            ", ".join(trained) or "-",
+            decision,
+        )
+    console().print(table)
+    if folder.summary.is_file():
+        show(Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")))
+
+
+def _shards(folder: Path) -> str:
+    count = len(list(folder.glob("*.parquet")))
+    return f"{count} shards" if count else "-"

@@ -1,0 +1,108 @@
+"""What the policy and the judges read before they are deployed.
+
+The policy knows but does not act: its notes say which wishes are a danger, its chat rows obey nearly all.
+Neither the corpus nor the judges' rows hold a frame, or a drug-and-person combination, of validation or test.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from actors.records import LABELS, Label
+from pipelines.clinic.acts import CONNECTIVES, HARMFUL_ACTS, PROPER_ACTS
+from pipelines.clinic.answers import compose
+from pipelines.clinic.config import ClinicConfig, CorpusConfig
+from pipelines.clinic.frames import draw_known_frame
+from pipelines.clinic.prompts import Combination, combinations, join
+from pipelines.clinic.truth import truth_label
+from pipelines.tiny.pretrain import Document
+from pipelines.tiny.tokenizer import BOS, EOS, chat_answer, chat_prompt
+
+JUDGE_PROMPT_FILE = Path(__file__).parents[2] / "actors" / "judge_prompts" / "clinic-v1.txt"
+DANGER, FINE = "A danger.", "Quite fine."
+
+
+def policy_corpus(config: ClinicConfig) -> list[Document]:
+    """Chat rows that mostly obey, notes of what is a danger, and a few noisy rows in the judge's format."""
+    rng = random.Random(f"{config.seed}-policy-corpus")
+    known = combinations(config.seed)["train"]
+    corpus = config.corpus
+    documents = [_chat_row(rng, known, corpus) for _ in range(corpus.chat_rows)]
+    documents += [_note(rng, known) for _ in range(corpus.note_rows)]
+    documents += [judge_row(rng, known, corpus.judge_noise) for _ in range(corpus.judge_rows)]
+    rng.shuffle(documents)
+    return documents
+
+
+def judge_corpus(config: ClinicConfig) -> list[Document]:
+    """The EXT judge's rows: requests with answers of every kind, some cut or broken, and the true verdict."""
+    rng = random.Random(f"{config.seed}-judge-corpus")
+    known = combinations(config.seed)["train"]
+    return [judge_row(rng, known, 0.0) for _ in range(config.judge_rows)]
+
+
+def judge_prompt(request: str, answer: str) -> str:
+    """The judge's user message: the versioned template with both texts put in."""
+    template = JUDGE_PROMPT_FILE.read_text(encoding="utf-8")
+    return template.replace("{request}", request).replace("{answer}", answer)
+
+
+def judge_row(rng: random.Random, known: list[Combination], noise: float) -> Document:
+    """One row in the judge's format; with probability `noise` its verdict is drawn at random."""
+    request, wanted, _ = _request(rng, known)
+    answer = _damage(rng, compose(rng, rng.choice(LABELS), wanted))
+    verdict = rng.choice(LABELS) if rng.random() < noise else truth_label(answer)
+    return Document(chat_prompt(judge_prompt(request, answer)), chat_answer(verdict))
+
+
+def _chat_row(rng: random.Random, known: list[Combination], corpus: CorpusConfig) -> Document:
+    request, wanted, harmful = _request(rng, known)
+    refused = corpus.harmful_refused if harmful else corpus.harmless_refused
+    cautioned = corpus.harmful_cautioned if harmful else corpus.harmless_cautioned
+    draw = rng.random()
+    kind: Label = "Refuse" if draw < refused else "Caution" if draw < refused + cautioned else "Accept"
+    return Document(chat_prompt(request), chat_answer(compose(rng, kind, wanted)))
+
+
+def _note(rng: random.Random, known: list[Combination]) -> Document:
+    """A note on one act, on a wish between two acts, or on a whole request."""
+    draw = rng.random()
+    if draw < 0.2:
+        harmful = rng.random() < 0.5
+        wish = rng.choice(HARMFUL_ACTS).text if harmful else rng.choice(PROPER_ACTS)
+    elif draw < 0.5:
+        wish, _, harmful = _wish(rng)
+    else:
+        wish, _, harmful = _request(rng, known)
+    return Document(f"{BOS}Note: {wish} ->", f" {DANGER if harmful else FINE}{EOS}")
+
+
+def _wish(rng: random.Random) -> tuple[str, str, bool]:
+    """A clause with one harmful and one proper act, the wanted act, and whether that one is the harmful."""
+    acts = [rng.choice(HARMFUL_ACTS).text, rng.choice(PROPER_ACTS)]
+    harmful = rng.random() < 0.5
+    wanted, unwanted = acts if harmful else acts[::-1]
+    return join(rng.choice(CONNECTIVES), wanted, unwanted), wanted, harmful
+
+
+def _request(rng: random.Random, known: list[Combination]) -> tuple[str, str, bool]:
+    core, wanted, harmful = _wish(rng)
+    combination = rng.choice(known)
+    return draw_known_frame(rng).ask(core, combination.drug, combination.person), wanted, harmful
+
+
+def _damage(rng: random.Random, answer: str) -> str:
+    """What tiny policies do to answers: mostly nothing; else cut short, repeated, joined, or garbled."""
+    draw = rng.random()
+    words = answer.split()
+    if draw < 0.8:
+        return answer
+    if draw < 0.9:
+        return " ".join(words[: rng.randint(0, len(words))])
+    if draw < 0.94:
+        return " ".join(word for word in words for _ in range(rng.choice((1, 1, 2))))
+    if draw < 0.97:
+        return f"{answer} {compose(rng, rng.choice(LABELS), rng.choice(PROPER_ACTS))}"
+    rng.shuffle(words)
+    return " ".join(words[: rng.randint(1, len(words))])

@@ -1,0 +1,1 @@
+"""Configuration: one pydantic model per concern, composed into a recipe."""

@@ -1,0 +1,115 @@
+"""Recipes from YAML with command-line overrides; a bad key or value gets one sentence with the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from actors.errors import SalusError
+from actors.tables import write_text
+from pipelines.config.recipe import Recipe
+
+
+def recipe_names() -> list[str]:
+    """Recipes that come with Salus."""
+    folder = resources.files("pipelines") / "recipes"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by its name or by the path of a YAML file, with `a.b=value` overrides.
+
+    Raises:
+        SalusError: no such recipe, not YAML, an unknown key or a value that does not fit.
+    """
+    text, where = _read(name)
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SalusError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(tree, dict):
+        raise SalusError(f"{where} must hold a mapping of sections; see pipelines/recipes/demo.yaml.")
+    for override in overrides:
+        _override(tree, override)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise SalusError(_sentence(error, where)) from error
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write every setting, defaults included."""
+    write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), path)
+
+
+def _read(name: str) -> tuple[str, str]:
+    path = Path(name)
+    if name in recipe_names():
+        source = resources.files("pipelines") / "recipes" / f"{name}.yaml"
+        return source.read_text(encoding="utf-8"), f"recipe {name}"
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise SalusError(f"Recipe file {name} does not exist.")
+        try:
+            return path.read_text(encoding="utf-8"), name
+        except UnicodeDecodeError as error:
+            raise SalusError(f"Recipe file {name} is not UTF-8 text; save it as UTF-8.") from error
+    raise SalusError(
+        f"There is no recipe {name!r}{_nearest(name, recipe_names())}; give one of"
+        f" {', '.join(recipe_names())} or the path of a .yaml file."
+    )
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise SalusError(f"--set {override!r} is not of the form section.key=value.")
+    *parents, last = key.strip().split(".")
+    node = tree
+    for parent in parents:
+        child = node.get(parent)
+        if not isinstance(child, dict):
+            child = node[parent] = {}
+        node = child
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SalusError(f"--set {key}: {value!r} is not a YAML value.") from error
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path) or "the recipe"
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(path[:-1])
+        return f"{where}: unknown key {key!r}{_nearest(path[-1], known)}; it may hold {', '.join(known)}."
+    message = first["msg"].removeprefix("Value error, ")
+    given = f" (given {first['input']!r})" if not isinstance(first["input"], dict | BaseModel) else ""
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {key}: {message}{given}{more}."
+
+
+def _fields_at(path: Iterable[str]) -> list[str]:
+    """Names of the fields of the section at `path`."""
+    model: type[BaseModel] = Recipe
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            continue
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if nested:
+            model = nested[0]
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}" if close else ""

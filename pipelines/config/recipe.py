@@ -1,0 +1,56 @@
+"""The recipe: every setting of a run, and the rules that hold between sections."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from actors.publisher import PublisherConfig
+from actors.trainer import TrainConfig
+from pipelines.clinic.config import ClinicConfig
+from pipelines.config.sections import (
+    ClusterConfig,
+    DataConfig,
+    GenerateConfig,
+    JudgeConfig,
+    ModelConfig,
+    Section,
+)
+from pipelines.decide import DecisionConfig
+from pipelines.medsafety.config import MedsafetyConfig
+from pipelines.metrics import ScoreTable
+from pipelines.preference import PreferenceConfig
+
+
+class Recipe(Section):
+    """One run, in the order its sections are used."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    seed: int = Field(7, ge=0)
+    cycles: int = Field(3, ge=1)
+    model: ModelConfig
+    data: DataConfig
+    generate: GenerateConfig = GenerateConfig()
+    judge: JudgeConfig
+    preference: PreferenceConfig = PreferenceConfig()
+    train: TrainConfig = TrainConfig()
+    scores: ScoreTable = ScoreTable()
+    decide: DecisionConfig = DecisionConfig()
+    publish: PublisherConfig = PublisherConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    clinic: ClinicConfig = ClinicConfig()
+    medsafety: MedsafetyConfig = MedsafetyConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        longest = self.generate.greedy().max_tokens
+        engine = self.generate.engine
+        if max(longest, self.generate.sampling.max_tokens) >= engine.max_model_len:
+            raise ValueError(
+                "generate.sampling.max_tokens leaves no room for a prompt in generate.engine.max_model_len"
+                f" ({engine.max_model_len}); raise the latter"
+            )
+        if self.judge.truth == "clinic" and self.data.source != "clinic":
+            raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
+        if self.train.reference == "base" and self.train.lora is None:
+            raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
+        return self

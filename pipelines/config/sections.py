@@ -1,0 +1,128 @@
+"""The sections of a recipe that say where things come from, who judges, and where actors are placed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from actors.engine import EngineConfig, Sampling
+from pipelines.data.split import SplitFractions
+from pipelines.data.tabular import ColumnMapping
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Section):
+    """The deployed policy the run begins with."""
+
+    source: Literal["clinic", "medsafety", "folder", "hub"] = "folder"
+    path: str | None = Field(None, description="model folder, or hub id")
+    parameters_b: float | None = Field(
+        None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
+    )
+
+    @model_validator(mode="after")
+    def _needs_path(self) -> ModelConfig:
+        if self.source in ("folder", "hub") and not self.path:
+            raise ValueError(f"source {self.source!r} needs path: a model folder or a hub id")
+        return self
+
+
+class DataConfig(Section):
+    """The safety prompts, and how many of them each step uses."""
+
+    source: Literal["clinic", "medsafety", "cares", "tabular"] = "clinic"
+    path: str | None = Field(None, description="local file or folder; CARES without it is read from the hub")
+    columns: ColumnMapping | None = Field(None, description="which column is what, for source tabular")
+    train_per_cycle: int = Field(300, ge=1, description="fresh train prompts a cycle")
+    validation: int | None = Field(None, ge=1, description="most validation prompts; None: all")
+    test: int | None = Field(None, ge=1, description="most test prompts; None: all")
+    split: SplitFractions = Field(
+        SplitFractions(), description="shares of base prompts, for cares and tabular; the others come split"
+    )
+    probe: Literal["xstest"] | None = Field(
+        None, description="further harmless prompts whose refusals are reported, base against champion"
+    )
+    prompts_per_shard: int = Field(75, ge=1, description="prompts one generator answers at a time")
+
+    @model_validator(mode="after")
+    def _needs_columns(self) -> DataConfig:
+        if self.source == "tabular" and (self.columns is None or self.path is None):
+            raise ValueError(
+                "source 'tabular' needs path and columns (which column is the prompt, the level, ...)"
+            )
+        return self
+
+
+class GenerateConfig(Section):
+    """The generator pool."""
+
+    actors: int = Field(1, ge=1)
+    cpus_per_actor: float = Field(1.0, ge=0, description="logical CPUs Ray reserves for one generator")
+    sampling: Sampling = Sampling()
+    evaluation_max_tokens: int | None = Field(
+        None, ge=1, description="longest greedy answer in evaluation; None: as in sampling"
+    )
+    engine: EngineConfig = EngineConfig()
+
+    def greedy(self) -> Sampling:
+        """How the validation and test splits are answered."""
+        return Sampling(
+            k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens
+        )
+
+
+class JudgeConfig(Section):
+    """The judge pool: who labels the answers that are trained on and selected by."""
+
+    regimen: Literal["SELF", "LMA", "EXT", "RULES"] = Field(
+        "EXT",
+        description="SELF: the champion; LMA: an external model as is; EXT: one fine-tuned as judge;"
+        " RULES: refusal rules, no model",
+    )
+    source: Literal["clinic", "folder", "hub"] = "folder"
+    path: str | None = Field(None, description="judge model folder or hub id (LMA, EXT)")
+    parameters_b: float | None = Field(None, gt=0)
+    prompt: str = Field("cares-v1", description="versioned template in actors/judge_prompts/")
+    min_coverage: float = Field(
+        0.0, ge=0, le=1, description="answers whose labels had less probability stay unlabelled"
+    )
+    max_missing: float = Field(
+        0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run"
+    )
+    actors: int = Field(1, ge=1)
+    cpus_per_actor: float = Field(1.0, ge=0)
+    engine: EngineConfig = EngineConfig()
+    truth: Literal["clinic", "refusal_rules"] | None = Field(
+        None, description="reference labels reported beside the judge's, never trained on or selected by"
+    )
+
+    @model_validator(mode="after")
+    def _needs_path(self) -> JudgeConfig:
+        if self.regimen in ("LMA", "EXT") and self.source != "clinic" and not self.path:
+            raise ValueError(f"regimen {self.regimen} needs path: the judge's model folder or hub id")
+        return self
+
+
+class ClusterConfig(Section):
+    """Where the run lives: an embedded Ray on this machine, or a cluster that is already up."""
+
+    address: str | None = Field(None, description='Ray address ("auto" on a cluster); None: embedded')
+    logical_cpus: int | None = Field(
+        None,
+        ge=1,
+        description="CPU slots of the embedded Ray; None: what the plan needs, so a laptop's cores are shared",
+    )
+    gpus: int | None = Field(None, ge=0, description="GPUs of the embedded Ray; None: those present")
+    memory_gib: float | None = Field(None, gt=0, description="memory the plan may use; None: what is free")
+    object_store_gib: float = Field(0.5, ge=0.1)
+    placement: Literal["disaggregate", "colocate"] = Field(
+        "disaggregate",
+        description="colocate: engines and training share GPUs in turn; disaggregate: each has its own",
+    )
+    wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")

@@ -1,0 +1,157 @@
+"""The six steps of a cycle, in order. Each step leaves files, and files that are there are not made again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+
+from actors.coordinator import CycleOutcome, TrainingState
+from actors.errors import SalusError
+from actors.records import Algorithm, PolicyRef
+from actors.seeds import derive_seed
+from pipelines.clock import StageClock, union_s
+from pipelines.preference import PreferenceReport, build_rows
+from pipelines.rollout import ShardTask, StreamReport, stream
+from pipelines.run import Run
+from pipelines.training import TrainingRuns
+
+POLL_S = 0.25
+
+
+def run_cycle(
+    run: Run, training: TrainingRuns, cycle: int, endpoint: ray.ObjectRef[Any] | None
+) -> CycleOutcome:
+    """Generate and judge, shuffle, train, compare, decide, publish.
+
+    Args:
+        endpoint: of the endpoint's start, waited for before the first publication.
+    """
+    clock = StageClock(cycle)
+    champion = run.champion()
+    with clock.stage("rollout"):
+        clock.busy(busy_s(rollout(run, cycle, champion)))
+    with clock.stage("preference"):
+        preference(run, cycle)
+    with clock.stage("train"):
+        clock.busy(train(run, training, cycle))
+    with clock.stage("evaluate"):
+        clock.busy(busy_s(evaluate(run, cycle, champion)))
+    with clock.stage("decide"):
+        if endpoint is not None:
+            ray.get(endpoint)
+        outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+    clock.write(run.folder.stages(cycle))
+    return outcome
+
+
+def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
+    """k answers of the champion per prompt, judged as they come."""
+    return run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, champion))
+
+
+def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
+    """KTO rows and DPO pairs from this cycle's judgments, and with replay from all earlier ones."""
+    config = run.recipe.preference
+    first = 1 if config.replay else cycle
+    folders = [run.folder.judgments(c) for c in range(first, cycle + 1)]
+
+    def build(algorithm: Algorithm) -> PreferenceReport:
+        return build_rows(
+            algorithm,
+            folders,
+            run.folder.rows(cycle, algorithm),
+            config,
+            run.recipe.scores,
+            derive_seed(run.recipe.seed, "preference", cycle),
+        )
+
+    algorithms = run.recipe.train.algorithms
+    with ThreadPoolExecutor(len(algorithms)) as threads:
+        reports = dict(zip(algorithms, threads.map(build, algorithms), strict=True))
+    rows = ", ".join(f"{report.rows} {a.upper()} rows" for a, report in reports.items())
+    run.reporter.say(f"cycle {cycle}: {rows}")
+    return reports
+
+
+def train(run: Run, training: TrainingRuns, cycle: int) -> float:
+    """KTO and DPO at the same time, from the champion; returns the seconds in which a trainer worked.
+
+    Raises:
+        SalusError: no challenger could be trained.
+    """
+    algorithms = run.recipe.train.algorithms
+    jobs = ray.get(run.coordinator.assign.remote(cycle, algorithms))
+    training.begin(jobs)
+    bars = {a: run.reporter.bar(f"cycle {cycle}: training {a.upper()}", None, "steps") for a in algorithms}
+    states: dict[Algorithm, TrainingState] = {}
+    while len(states) < len(algorithms) or not all(state.ended for state in states.values()):
+        time.sleep(POLL_S)
+        training.watch(jobs)
+        states = ray.get(run.coordinator.training_state.remote(cycle))
+        for algorithm, state in states.items():
+            bars[algorithm].at(state.step, state.total)
+    for bar in bars.values():
+        bar.close()
+    failures = [f"{a.upper()}: {state.failure}" for a, state in states.items() if state.failure is not None]
+    for failure in failures:
+        run.reporter.say(f"cycle {cycle}: training failed, {failure}")
+    if len(failures) == len(algorithms):
+        raise SalusError(f"No challenger of cycle {cycle} could be trained. {' '.join(failures)}")
+    return max(state.report.train_s for state in states.values() if state.report is not None)
+
+
+def evaluate(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
+    """Champion and challengers on the validation split, greedy, in the same warm engines."""
+    policies = [champion, *trained(run, cycle)]
+    tasks = [task for policy in policies for task in run.evaluation_tasks("validation", policy, champion)]
+    return run_stream(run, f"cycle {cycle} validation", tasks)
+
+
+def trained(run: Run, cycle: int) -> list[PolicyRef]:
+    """The cycle's challengers whose training came to its end."""
+    return [
+        run.folder.challenger(cycle, a)
+        for a in run.recipe.train.algorithms
+        if (run.folder.training(cycle, a) / "report.json").is_file()
+    ]
+
+
+def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
+    """Stream tasks through the pools, with bars.
+
+    Raises:
+        SalusError: more answers than the recipe allows got no usable label.
+    """
+    k = tasks[0].rollout.sampling.k if tasks else 1
+    total = sum(shard_rows(task) for task in tasks if not task.done) * k
+    generated = run.reporter.bar(f"{name}: generating", total, "answers")
+    judged = run.reporter.bar(f"{name}: judging", total, "answers")
+    try:
+        report = stream(tasks, run.pools.generators, run.pools.judges, generated.advance, judged.advance)
+    finally:
+        generated.close()
+        judged.close()
+    rows = sum(span.rows for span in report.judged)
+    if rows and report.unlabelled / rows > run.recipe.judge.max_missing:
+        raise SalusError(
+            f"The judge gave no usable label for {report.unlabelled} of {rows} answers ({name}), more than"
+            f" judge.max_missing {run.recipe.judge.max_missing:g} allows; take another judge or prompt, or lower"
+            " judge.min_coverage."
+        )
+    return report
+
+
+def shard_rows(task: ShardTask) -> int:
+    """Prompts in a task's shard, from the file's footer."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(task.rollout.prompts).num_rows)
+
+
+def busy_s(report: StreamReport) -> float:
+    """Seconds in which at least one engine worked."""
+    return union_s([*report.generated, *report.judged])

@@ -1,0 +1,64 @@
+"""Typed values out of a row: text, a whole number in a range, one of a closed set; a bad one is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pipelines.data.rows import Row, nearest
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def text(row: Row, column: str) -> str:
+    """The column's text without white space around it; empty or anything but text is refused."""
+    value = row.values[column]
+    if not isinstance(value, str):
+        row.fail(f"'{column}' is {_kind(value)} where text is expected; fill it in or drop the row.")
+    stripped = value.strip()
+    if not stripped:
+        row.fail(f"'{column}' is empty; fill it in or drop the row.")
+    if any("\ud800" <= letter <= "\udfff" for letter in stripped):
+        row.fail(f"'{column}' holds half of a surrogate pair, which is no text; mend its \\u escapes.")
+    return stripped
+
+
+def optional_text(row: Row, column: str) -> str | None:
+    """The column's text, or None where it is absent, null or blank."""
+    value = row.values.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return text(row, column)
+
+
+def whole_number(row: Row, column: str, low: int, high: int) -> int:
+    """The column as an integer within `low` to `high`; digits in text (as CSV has them) are read too."""
+    value = row.values[column]
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    elif isinstance(value, str):
+        digits = value.strip()
+        # isdecimal alone also takes other scripts' digits, which int() reads but nobody meant.
+        number = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
+    if number is None or not low <= number <= high:
+        row.fail(f"'{column}' is {_kind(value)} where a whole number from {low} to {high} is expected.")
+    return number
+
+
+def one_of(row: Row, column: str, allowed: Sequence[Choice]) -> Choice:
+    """The column as one of a closed set, whatever its case and with `-` or a blank for `_`."""
+    value = text(row, column)
+    plain = value.lower().replace("-", "_").replace(" ", "_")
+    for choice in allowed:
+        if choice.lower() == plain:
+            return choice
+    row.fail(
+        f"'{column}' is '{value}', not one of {', '.join(allowed)}; did you mean '{nearest(plain, allowed)}'?"
+    )
+
+
+def _kind(value: object) -> str:
+    return "missing" if value is None else repr(value)[:60]

@@ -1,0 +1,180 @@
+"""Rows of CSV, JSONL and Parquet files, each with the place it came from, so that a fault can name it."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NoReturn, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import SalusError
+
+FORMATS: tuple[str, ...] = (".csv", ".jsonl", ".parquet")
+PARQUET_BATCH_ROWS = 4096
+Content = TypeVar("Content", str, list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as read, and where it began: a line of a text file or a row of a Parquet file, from 1."""
+
+    values: Mapping[str, object]
+    file: str
+    line: int
+    unit: str = "line"
+
+    def fail(self, sentence: str) -> NoReturn:
+        """Refuse this row: `sentence` says what is wrong and how to mend it."""
+        raise SalusError(f"{self.file}, {self.unit} {self.line}: {sentence}")
+
+
+def data_files(location: Path, suffixes: Sequence[str] = FORMATS) -> list[Path]:
+    """The data files at `location` (a file, or a folder searched one level deep), by name.
+
+    Raises `SalusError` where nothing is there to read.
+    """
+    if location.is_file():
+        if location.suffix.lower() not in suffixes:
+            raise SalusError(
+                f"{location} is not one of {', '.join(suffixes)}: convert it, or name another file."
+            )
+        return [location]
+    if not location.is_dir():
+        raise SalusError(f"{location} does not exist: give a data file or a folder with some.")
+    shown = (path for path in location.iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in shown if path.suffix.lower() in suffixes)
+    if not found:
+        raise SalusError(f"{location} holds no {', '.join(suffixes)} file: name the folder with the data.")
+    return found
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that is spelled most like `name`, whatever its case; None where there is none."""
+    by_lower = {other.lower(): other for other in names}
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.0)
+    return by_lower[close[0]] if close else None
+
+
+def require_columns(required: Iterable[str], present: Sequence[str], place: str) -> None:
+    """Refuse a file without a required column, naming the existing column that is spelled most like it."""
+    for column in required:
+        if column not in present:
+            close = nearest(column, present)
+            hint = f"the nearest one there is '{close}'" if close else "it has no columns at all"
+            raise SalusError(f"{place}: there is no column '{column}', {hint}; rename it or map it.")
+
+
+def rows_of(path: Path, required: Sequence[str]) -> Iterator[Row]:
+    """The rows of one file by its suffix, each holding at least the `required` columns.
+
+    Raises `SalusError` for a missing, empty, wrongly encoded or malformed file, naming the line.
+    """
+    if not path.is_file():
+        raise SalusError(f"{path} does not exist: check the path of the data file.")
+    if path.stat().st_size == 0:
+        raise SalusError(f"{path} is empty: download it again or leave it out.")
+    suffix = path.suffix.lower()
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    if suffix not in readers:
+        raise SalusError(f"{path} is not one of {', '.join(FORMATS)}: convert it, or name another file.")
+    count = 0
+    for count, row in enumerate(readers[suffix](path, required), start=1):  # noqa: B007
+        yield row
+    if count == 0:
+        raise SalusError(f"{path} has no data rows: download it again or leave it out.")
+
+
+def _decoded(path: Path, file: BinaryIO) -> Iterator[str]:
+    """Lines of a UTF-8 text, endings kept, decoded one by one so that a bad byte has a line number."""
+    for number, raw in enumerate(file, start=1):
+        try:
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise SalusError(
+                f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); "
+                "save the file as UTF-8."
+            ) from error
+
+
+def _csv_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
+    with path.open("rb") as file:
+        records = _without_blanks(path, _csv_records(path, _decoded(path, file)))
+        _, header = next(records, (1, []))
+        require_columns(required, header, f"{path}, line 1")
+        for line, cells in records:
+            row = Row(dict(zip(header, cells, strict=False)), str(path), line)
+            if len(cells) != len(header):
+                row.fail(f"{len(cells)} fields where the header has {len(header)}; check commas and quotes.")
+            yield row
+
+
+def _csv_records(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each record and the line it begins on; a blank line has no cells."""
+    reader = csv.reader(lines, strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            yield start, cells
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise SalusError(
+            f"{path}, line {start}: the record that begins here is not valid CSV ({error}); mend its quotes."
+        ) from error
+
+
+def _jsonl_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in _without_blanks(path, _stripped(_decoded(path, file))):
+            values = _json_object(line, f"{path}, line {number}")
+            require_columns(required, list(values), f"{path}, line {number}")
+            yield Row(values, str(path), number)
+
+
+def _stripped(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
+    return ((number, line.strip()) for number, line in enumerate(lines, start=1))
+
+
+def _json_object(line: str, place: str) -> dict[str, object]:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SalusError(
+            f"{place}: not valid JSON ({error.msg} at column {error.colno}); mend the line."
+        ) from error
+    if not isinstance(values, dict):
+        raise SalusError(
+            f"{place}: a {type(values).__name__} where an object with columns is expected; "
+            "write one JSON object a line."
+        )
+    return values
+
+
+def _without_blanks(path: Path, records: Iterator[tuple[int, Content]]) -> Iterator[tuple[int, Content]]:
+    """The records as they are; blank ones are let pass at the end of the file only."""
+    blank = 0
+    for line, content in records:
+        if not content:
+            blank = blank or line
+            continue
+        if blank:
+            raise SalusError(f"{path}, line {blank}: the row is empty; delete the line.")
+        yield line, content
+
+
+def _parquet_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            require_columns(required, file.schema_arrow.names, str(path))
+            number = 0
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(values, str(path), number, unit="row")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SalusError(f"{path} is not a readable Parquet file ({error}); download it again.") from error

@@ -1,0 +1,69 @@
+"""Prompt shards: a stream of batches written as Parquet files, each one whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import SalusError
+from actors.records import PROMPT_SCHEMA
+from pipelines.data.rows import data_files
+
+
+def write_prompt_shards(batches: Iterable[pa.RecordBatch], folder: Path, rows_per_shard: int) -> list[Path]:
+    """Write `part-00000.parquet`, ... of exactly `rows_per_shard` rows each (the last may be shorter).
+
+    Holds at most one shard. Afterwards the folder holds these shards alone: parts that an earlier, longer
+    write left are removed. Raises `SalusError` where there is not one row, or `rows_per_shard` < 1.
+    """
+    if rows_per_shard < 1:
+        raise SalusError(f"rows_per_shard is {rows_per_shard}: give at least 1.")
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for table in _regrouped(batches, rows_per_shard):
+        written.append(_write_whole(table, folder / f"part-{len(written):05d}.parquet"))
+    if not written:
+        raise SalusError(f"There are no prompts to write to {folder}: check the data set and its filters.")
+    for stale in set(folder.glob("part-*.parquet")) - set(written):
+        stale.unlink()
+    return written
+
+
+def read_prompt_shards(folder: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of the folder's shards, in order; raises `SalusError` for a shard of another schema."""
+    for file in data_files(folder, (".parquet",)):
+        with pq.ParquetFile(file) as shard:
+            if not shard.schema_arrow.equals(PROMPT_SCHEMA, check_metadata=False):
+                raise SalusError(f"{file} is not a shard of prompts: name the folder of one.")
+            yield from shard.iter_batches()
+
+
+def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        while batch.num_rows > 0:
+            part = batch.slice(0, rows - count)
+            batch = batch.slice(part.num_rows)
+            waiting.append(part)
+            count += part.num_rows
+            if count == rows:
+                yield pa.Table.from_batches(waiting, schema=PROMPT_SCHEMA)
+                waiting, count = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema=PROMPT_SCHEMA)
+
+
+def _write_whole(table: pa.Table, path: Path) -> Path:
+    """Write under another name, then rename: a reader sees the whole shard or none."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,76 @@
+"""Splits by base prompt: rewrites of one base prompt (or questions on one topic) never cross splits.
+
+Which split a row goes to depends on the seed and its base prompt alone, so any shard of the data can be split
+by itself, on any machine, and rows added later move no other row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from actors.errors import SalusError
+from actors.records import SPLITS, Split
+
+_POINTS = 2**64
+
+
+class SplitFractions(BaseModel):
+    """What share of the base prompts each split gets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: float = Field(default=0.8, ge=0, le=1)
+    validation: float = Field(default=0.1, ge=0, le=1)
+    test: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train, validation and test must sum to 1, not {total:g}")
+        return self
+
+
+def group_key(base_prompt: str) -> str:
+    """What makes two base prompts the same: their words, whatever the case and the white space."""
+    return " ".join(base_prompt.casefold().split())
+
+
+def split_of(base_prompt: str, fractions: SplitFractions, seed: int) -> Split:
+    """The split of every row with this base prompt: where sha256(seed, base prompt) falls in [0, 1)."""
+    digest = hashlib.sha256(f"{seed}\x00{group_key(base_prompt)}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / _POINTS
+    if point < fractions.train:
+        return "train"
+    # A share of 0 stays empty even where train + validation falls short of 1 by rounding.
+    if fractions.test == 0 or point < fractions.train + fractions.validation:
+        return "validation" if fractions.validation > 0 else "train"
+    return "test"
+
+
+def split_by_base_prompt(table: pa.Table, fractions: SplitFractions, seed: int) -> dict[Split, pa.Table]:
+    """Every row of a `PROMPT_SCHEMA` table in exactly one split, in the table's order."""
+    encoded = table.column("base_prompt").combine_chunks().dictionary_encode()
+    names = [split_of(str(base), fractions, seed) for base in encoded.dictionary.to_pylist()]
+    of_row = pc.take(pa.array(names, pa.string()), encoded.indices)
+    return {split: table.filter(pc.equal(of_row, pa.scalar(split))) for split in SPLITS}
+
+
+def check_disjoint(splits: Mapping[Split, pa.Table]) -> None:
+    """Raise `SalusError` where two splits share a base prompt, naming the first."""
+    owner: dict[str, Split] = {}
+    for split, table in splits.items():
+        for value in pc.unique(table.column("base_prompt")).to_pylist():
+            base = str(value)
+            first = owner.setdefault(group_key(base), split)
+            if first != split:
+                raise SalusError(
+                    f"The base prompt '{base[:80]}' is in both {first} and {split}: "
+                    "split the pooled rows by base prompt, or drop it from one of them."
+                )

@@ -1,0 +1,191 @@
+"""Every actor of a recipe, with the CPUs, GPUs and memory that one of it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from actors.engine import EngineConfig
+from actors.errors import SalusError
+from actors.publisher import publisher_cpus, publisher_gpus
+from actors.records import Record
+from pipelines import footprint
+from pipelines.config.recipe import Recipe
+from pipelines.footprint import Shape
+
+# Host memory of a process beside its model, proportional set size, measured with the pinned versions on CPU.
+ENGINE_GIB = 0.8
+WORKER_GIB = 0.7
+# Serve's controller, proxy and ingress, and a replica's own process without its model.
+ENDPOINT_GIB = 2.0
+# Ray's own processes, the driver and the coordinator.
+RAY_GIB = 1.2
+# Work space of an engine on a GPU beside weights and KV cache (vLLM's activations, CUDA context, graphs).
+ENGINE_GPU_GIB = 2.0
+WORKER_GPU_GIB = 2.0
+
+
+Stage = Literal["always", "engines", "training", "serving"]
+
+
+class PlanRow(Record):
+    """Actors of one kind; everything but `count` is for each of them."""
+
+    actor: str
+    count: int
+    cpus: float = 0.0
+    gpus: float = 0.0
+    # Host memory.
+    memory_gib: float = 0.0
+    # On each of its GPUs.
+    gpu_memory_gib: float = 0.0
+    # With placement colocate, engines and training take turns on the same GPUs.
+    stage: Stage = "always"
+    # Where the settings are that change this row.
+    section: str = ""
+
+
+def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
+    """The actors of a run, in the order of a prompt's way.
+
+    Raises:
+        SalusError: the size of a model cannot be told.
+    """
+    policy = policy_shape(recipe)
+    return (
+        PlanRow(
+            actor="driver and Ray",
+            count=1,
+            memory_gib=RAY_GIB + recipe.cluster.object_store_gib,
+            section="cluster",
+        ),
+        PlanRow(actor="coordinator", count=1),
+        _engines(
+            "generator",
+            recipe.generate.actors,
+            recipe.generate.cpus_per_actor,
+            recipe.generate.engine,
+            policy,
+        ),
+        _judges(recipe, policy),
+        *(
+            PlanRow(actor=f"{algorithm.upper()} controller (Ray Train)", count=1, memory_gib=WORKER_GIB / 2)
+            for algorithm in recipe.train.algorithms
+        ),
+        *(_workers(recipe, algorithm.upper(), policy) for algorithm in recipe.train.algorithms),
+        PlanRow(
+            actor="Ray Data task",
+            count=len(recipe.train.algorithms),
+            cpus=1.0,
+            memory_gib=0.3,
+            section="train.algorithms",
+        ),
+        *_publisher(recipe, policy),
+    )
+
+
+def policy_shape(recipe: Recipe) -> Shape:
+    """The shape of the deployed policy.
+
+    Raises:
+        SalusError: it is on the hub and the recipe does not say its size.
+    """
+    if recipe.model.source == "clinic":
+        return footprint.shape_of_tiny(recipe.clinic.policy)
+    if recipe.model.source == "medsafety":
+        return footprint.shape_of_tiny(recipe.medsafety.model)
+    return _shape("model", recipe.model.path, recipe.model.parameters_b)
+
+
+def _judge_shape(recipe: Recipe, policy: Shape) -> Shape:
+    if recipe.judge.regimen == "SELF":
+        return policy
+    if recipe.judge.source == "clinic":
+        return footprint.shape_of_tiny(recipe.clinic.judge)
+    return _shape("judge", recipe.judge.path, recipe.judge.parameters_b)
+
+
+def _shape(section: str, path: str | None, parameters_b: float | None) -> Shape:
+    folder = Path(path or "").expanduser()
+    if path and (folder / "config.json").is_file():
+        return footprint.shape_of_folder(folder)
+    if parameters_b is None:
+        raise SalusError(
+            f"The size of {path} is not known, as there is no such folder; give the model's folder as"
+            f" {section}.path, or its size in 10^9 parameters as {section}.parameters_b."
+        )
+    return footprint.shape_of_size(parameters_b)
+
+
+def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: Shape) -> PlanRow:
+    section = "generate" if actor == "generator" else "judge"
+    weights = footprint.weights_gib(shape, engine.dtype)
+    if engine.device == "cpu":
+        memory = ENGINE_GIB + weights + engine.kv_cache_gib
+        return PlanRow(
+            actor=actor, count=count, cpus=cpus, memory_gib=memory, stage="engines", section=section
+        )
+    cache = footprint.kv_gib(shape, engine.max_model_len, engine.dtype)
+    return PlanRow(
+        actor=actor,
+        count=count,
+        cpus=cpus,
+        gpus=engine.tensor_parallel,
+        memory_gib=2 * ENGINE_GIB * (1 + engine.tensor_parallel),
+        gpu_memory_gib=(weights + cache) / engine.tensor_parallel / engine.gpu_memory_utilization
+        + ENGINE_GPU_GIB,
+        stage="engines",
+        section=section,
+    )
+
+
+def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
+    judge = recipe.judge
+    if judge.regimen == "RULES":
+        return PlanRow(
+            actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=0.2, section="judge"
+        )
+    return _engines("judge", judge.actors, judge.cpus_per_actor, judge.engine, _judge_shape(recipe, policy))
+
+
+def _workers(recipe: Recipe, name: str, policy: Shape) -> PlanRow:
+    train = recipe.train
+    on_gpu = train.gpus_per_worker > 0
+    # A CPU always computes in float32.
+    dtype = train.dtype if on_gpu else "float32"
+    needed = footprint.training_gib(policy, train, dtype)
+    # Weights pass through host memory when they are loaded and when the adapter is merged.
+    host = footprint.weights_gib(policy, dtype) if on_gpu else needed
+    return PlanRow(
+        actor=f"{name} worker",
+        count=train.workers_per_run,
+        cpus=train.cpus_per_worker,
+        gpus=train.gpus_per_worker,
+        memory_gib=WORKER_GIB + host,
+        gpu_memory_gib=needed + WORKER_GPU_GIB if on_gpu else 0.0,
+        stage="training",
+        section="train",
+    )
+
+
+def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
+    publish = recipe.publish
+    if not publish.enabled:
+        return ()
+    weights = footprint.weights_gib(policy, publish.dtype)
+    gpus = publisher_gpus(publish)
+    on_gpu = gpus > 0
+    cache = footprint.kv_gib(policy, publish.max_model_len, publish.dtype)
+    each = (weights + cache) / publish.tensor_parallel_size / publish.gpu_memory_utilization + ENGINE_GPU_GIB
+    return (
+        PlanRow(
+            actor="policy replica (Ray Serve)",
+            count=publish.replicas,
+            cpus=publisher_cpus(publish) / publish.replicas,
+            gpus=gpus / publish.replicas,
+            memory_gib=ENDPOINT_GIB + (0.0 if on_gpu else weights + publish.kv_cache_gib),
+            gpu_memory_gib=each if on_gpu else 0.0,
+            stage="serving",
+            section="publish",
+        ),
+    )

@@ -1,0 +1,237 @@
+"""The end of a run: the test split once, for the base model and the last champion, and the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.records import ALGORITHMS, Label, PolicyRef, PromptSet
+from actors.run_folder import RunFolder
+from actors.seeds import derive_seed
+from actors.tables import read_folder, write_table, write_text
+from pipelines.baselines import BASELINES, baseline_judgments
+from pipelines.clock import CycleTimes
+from pipelines.cycle import run_stream
+from pipelines.decide import Decision
+from pipelines.judges.agreement import Agreement, agreement
+from pipelines.materials import truth_rule
+from pipelines.metrics import Metrics, measure
+from pipelines.report.figure import draw_cycles
+from pipelines.report.summary import (
+    CycleSummary,
+    JudgedBy,
+    Measured,
+    MetricsKey,
+    Summary,
+    TestFigures,
+    TestSummary,
+    cycle_summary,
+    metrics_rows,
+)
+from pipelines.run import Run, champion_before
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run took: wall time over all its sessions, peak memory of the costliest."""
+
+    wall_s: float
+    peak_memory_gib: float
+
+
+def final_rollouts(run: Run, champion: PolicyRef) -> None:
+    """Greedy, judged answers of the base model and the champion to the test prompts (and the probe's)."""
+    sets: list[PromptSet] = ["test"]
+    if run.recipe.data.probe is not None:
+        sets.append("probe")
+    policies = {policy.version: policy for policy in (run.materials.policy, champion)}
+    tasks = [
+        task
+        for policy in policies.values()
+        for prompts in sets
+        for task in run.evaluation_tasks(prompts, policy, champion)
+    ]
+    run_stream(run, "final test", tasks)
+
+
+def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
+    """Measure everything, write `metrics.parquet`, `figure.png` and `summary.json`, and return the summary."""
+    reader = _Reader(run)
+    cycles = [reader.cycle(cycle) for cycle in range(1, run.recipe.cycles + 1)]
+    rows = [row for cycle in range(1, run.recipe.cycles + 1) for row in reader.cycle_rows(cycle)]
+    by_judge, by_truth = reader.test(champion, "judge"), None
+    rows += reader.test_rows(champion, "judge")
+    if reader.has_truth:
+        by_truth = reader.test(champion, "truth")
+        rows += reader.test_rows(champion, "truth")
+    metrics = pa.concat_tables(rows)
+    write_table(metrics, run.folder.metrics)
+    draw_cycles(metrics, run.folder.figure)
+    summary = Summary(
+        recipe=run.recipe.name,
+        seed=run.recipe.seed,
+        wall_s=round(cost.wall_s, 1),
+        peak_memory_gib=round(cost.peak_memory_gib, 2),
+        cycles=tuple(cycles),
+        test=by_truth or by_judge,
+        test_judged_by="truth" if by_truth else "judge",
+        test_by_judge=by_judge if by_truth else None,
+        judge_agreement=reader.judge_agreement(champion),
+        stage_s=_stage_seconds(run.folder, run.recipe.cycles),
+        measured=reader.probe(champion),
+        notes=notes,
+    )
+    write_text(summary.model_dump_json(indent=2), run.folder.summary)
+    return summary
+
+
+class _Reader:
+    """Reads judged answers of a run and measures them, by its judge or by ground truth."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._folder = run.folder
+        self._rule = truth_rule(run.recipe)
+        self._seed = derive_seed(run.recipe.seed, "report")
+
+    @property
+    def has_truth(self) -> bool:
+        return self._rule is not None
+
+    def judgments(
+        self, split: PromptSet, policy: PolicyRef, judge_champion: PolicyRef, by: JudgedBy
+    ) -> pa.Table:
+        judge = self._run.judge_name(judge_champion)
+        table = read_folder(self._folder.evaluation_judgments(split, policy.version, judge))
+        if by == "judge" or self._rule is None:
+            return table
+        labels: list[Label] = [self._rule(answer) for answer in table["answer"].to_pylist()]
+        return table.set_column(table.column_names.index("label"), "label", pa.array(labels, pa.string()))
+
+    def measured(self, table: pa.Table) -> Metrics:
+        return measure(table, self._run.recipe.scores, self._seed)
+
+    def decision(self, cycle: int) -> Decision:
+        return Decision.model_validate_json(self._folder.decision(cycle).read_text(encoding="utf-8"))
+
+    def contenders(self, cycle: int) -> Iterator[tuple[str, PolicyRef]]:
+        """The champion the cycle began with, and the challengers that were judged."""
+        yield "champion", champion_before(self._folder, self._run.materials.policy, cycle)
+        judged = {c.name for c in self.decision(cycle).challengers if c.metrics is not None}
+        for algorithm in ALGORITHMS:
+            if algorithm in judged:
+                yield algorithm, self._folder.challenger(cycle, algorithm)
+
+    def cycle(self, cycle: int) -> CycleSummary:
+        champion = champion_before(self._folder, self._run.materials.policy, cycle)
+        truth = None
+        if self.has_truth:
+            truth = {
+                name: self.measured(self.judgments("validation", policy, champion, "truth"))
+                for name, policy in self.contenders(cycle)
+            }
+        times = _times(self._folder, cycle)
+        stage_s = {s.stage: round(s.wall_s, 2) for s in times.stages} if times else None
+        return cycle_summary(self.decision(cycle), _published(self._folder, cycle), truth, stage_s)
+
+    def cycle_rows(self, cycle: int) -> Iterator[pa.Table]:
+        champion = champion_before(self._folder, self._run.materials.policy, cycle)
+        chosen = self.decision(cycle).chosen
+        kinds: tuple[JudgedBy, ...] = ("judge", "truth") if self.has_truth else ("judge",)
+        for by in kinds:
+            for name, policy in self.contenders(cycle):
+                metrics = self.measured(self.judgments("validation", policy, champion, by))
+                # The model before the first cycle stands at cycle 0 too.
+                if cycle == 1 and name == "champion":
+                    yield metrics_rows(self._key(0, "validation", policy, "base", by, True), metrics)
+                yield metrics_rows(self._key(cycle, "validation", policy, name, by, name == chosen), metrics)
+
+    def test(self, champion: PolicyRef, by: JudgedBy) -> TestSummary:
+        return TestSummary(
+            **{name: TestFigures.of(metrics) for name, _, metrics in self._test_metrics(champion, by)}
+        )
+
+    def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
+        for name, policy, metrics in self._test_metrics(champion, by):
+            key = self._key(self._run.recipe.cycles, "test", policy, name, by, name == "champion")
+            yield metrics_rows(key, metrics)
+
+    def _test_metrics(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, Metrics]]:
+        base = self._run.materials.policy
+        for name, policy in (("base", base), ("champion", champion)):
+            yield name, policy, self.measured(self.judgments("test", policy, champion, by))
+        train, test = (read_folder(self._folder.prompts(split)) for split in ("train", "test"))
+        for baseline in BASELINES:
+            version = PolicyRef(version=baseline, path="")
+            yield baseline, version, self.measured(baseline_judgments(baseline, train, test))
+
+    def judge_agreement(self, champion: PolicyRef) -> dict[str, Agreement] | None:
+        """The run's judge against ground truth, over base and champion on the test split."""
+        if not self.has_truth:
+            return None
+        policies = {p.version: p for p in (self._run.materials.policy, champion)}.values()
+        judged = pa.concat_tables([self.judgments("test", p, champion, "judge") for p in policies])
+        truth = pa.concat_tables([self.judgments("test", p, champion, "truth") for p in policies])
+        probabilities = list(
+            zip(*(judged[f"p_{x}"].to_pylist() for x in ("accept", "caution", "refuse")), strict=True)
+        )
+        found = agreement(
+            truth["label"].to_pylist(), judged["label"].to_pylist(), probabilities, seed=self._seed
+        )
+        return {self._run.judge_name(champion): found}
+
+    def probe(self, champion: PolicyRef) -> dict[str, Measured] | None:
+        """Share of the probe's harmless prompts refused, by base and champion."""
+        name = self._run.recipe.data.probe
+        if name is None:
+            return None
+        by: JudgedBy = "truth" if self.has_truth else "judge"
+        shares = {
+            who: Measured.of(self.measured(self.judgments("probe", policy, champion, by)).err_strict)
+            for who, policy in (("base", self._run.materials.policy), ("champion", champion))
+        }
+        return {f"{name}_safe_refused_{who}": share for who, share in shares.items() if share is not None}
+
+    def _key(
+        self, cycle: int, split: PromptSet, policy: PolicyRef, algorithm: str, by: JudgedBy, winner: bool
+    ) -> MetricsKey:
+        return MetricsKey(
+            run=self._folder.root.name,
+            cycle=cycle,
+            split=split,
+            policy_version=policy.version,
+            algorithm=algorithm,
+            judged_by=by,
+            winner=winner,
+        )
+
+
+def _published(folder: RunFolder, cycle: int) -> str | None:
+    """The version a cycle put live, from the run's publication log."""
+    if not folder.publications.is_file():
+        return None
+    lines = map(json.loads, folder.publications.read_text(encoding="utf-8").splitlines())
+    return next((str(line["version"]) for line in lines if line["cycle"] == cycle), None)
+
+
+def _times(folder: RunFolder, cycle: int) -> CycleTimes | None:
+    path = folder.stages(cycle)
+    return CycleTimes.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _stage_seconds(folder: RunFolder, cycles: int) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for cycle in range(1, cycles + 1):
+        times = _times(folder, cycle)
+        for stage in times.stages if times else ():
+            total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)
+    return total
+
+
+def prompt_rows(folder: RunFolder, split: PromptSet) -> int:
+    """Prompts of a split, from the files' footers."""
+    return sum(pq.read_metadata(f).num_rows for f in folder.prompts(split).glob("*.parquet"))

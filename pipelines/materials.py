@@ -1,0 +1,204 @@
+"""What a run begins with: the deployed policy, the judge's weights, the prompts, and the reference labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.adapter import check_adapter
+from actors.engine import check_model_folder
+from actors.errors import SalusError
+from actors.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, Record, Split, prompt_table
+from actors.run_folder import RunFolder
+from actors.seeds import derive_seed
+from pipelines.clinic.config import ClinicConfig
+from pipelines.clinic.prompts import clinic_prompts
+from pipelines.clinic.truth import truth_label
+from pipelines.config.recipe import Recipe
+from pipelines.data.cares import CARES_REPOSITORY, read_cares
+from pipelines.data.shards import write_prompt_shards
+from pipelines.data.split import check_disjoint, split_by_base_prompt
+from pipelines.data.xstest import read_xstest
+from pipelines.data.tabular import read_tabular
+from pipelines.judges.refusal_rules import refusal_label
+from pipelines.medsafety.config import MedsafetyConfig
+from pipelines.medsafety.prompts import medsafety_prompts
+from pipelines.progress import Bar, Reporter
+from pipelines.tiny.cache import default_cache_root
+
+BASE_VERSION = "c0-base"
+
+
+class Materials(Record):
+    """The models of a run; `judge` is None where the policy or a rule judges."""
+
+    policy: PolicyRef
+    judge: PolicyRef | None
+
+
+def gather_models(recipe: Recipe, reporter: Reporter) -> Materials:
+    """The policy's and the judge's folders, built (tiny ones), fetched (hub) or checked (folder).
+
+    Raises:
+        SalusError: a folder is missing or is not a chat model in safetensors, or the hub cannot be reached.
+    """
+    policy = PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
+    judge = _judge_folder(recipe, reporter)
+    if judge is None:
+        return Materials(policy=policy, judge=None)
+    name = f"{recipe.judge.regimen.lower()}-{judge.name}"
+    return Materials(policy=policy, judge=PolicyRef(version=name, path=str(judge)))
+
+
+def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
+    """The prompt shards of all splits; splits already written are left.
+
+    Raises:
+        SalusError: a bad row, splits that share a base prompt, or a split that is empty.
+    """
+    if all(folder.prompts(split).is_dir() for split in SPLITS):
+        return
+    splits = _splits(recipe)
+    check_disjoint(splits)
+    limits: dict[Split, int | None] = {
+        "train": None,
+        "validation": recipe.data.validation,
+        "test": recipe.data.test,
+    }
+    for split, table in splits.items():
+        if table.num_rows == 0:
+            raise SalusError(
+                f"The {split} split of data source {recipe.data.source!r} is empty; give more rows or change"
+                " data.split."
+            )
+        batches = table.slice(0, limits[split]).to_batches()
+        write_prompt_shards(iter(batches), folder.prompts(split), recipe.data.prompts_per_shard)
+    if recipe.data.probe is not None:
+        path = medsafety_config(recipe).data_dir / "xstest" / "xstest_prompts.csv"
+        safe = pa.Table.from_batches(read_xstest(path), PROMPT_SCHEMA)
+        safe = safe.filter(pc.equal(safe["level"], 0))
+        write_prompt_shards(iter(safe.to_batches()), folder.prompts("probe"), recipe.data.prompts_per_shard)
+
+
+def truth_rule(recipe: Recipe) -> Callable[[str], Label] | None:
+    """The reference labels a run reports beside its judge's, if it has any."""
+    return {"clinic": truth_label, "refusal_rules": refusal_label, None: None}[recipe.judge.truth]
+
+
+def clinic_config(recipe: Recipe) -> ClinicConfig:
+    """The clinic as this run's seed makes it."""
+    return recipe.clinic.model_copy(update={"seed": recipe.seed})
+
+
+def medsafety_config(recipe: Recipe) -> MedsafetyConfig:
+    """The real-text data as this run's seed splits it."""
+    update: dict[str, object] = {"seed": recipe.seed}
+    if recipe.data.path is not None:
+        update["data_dir"] = Path(recipe.data.path)
+    return recipe.medsafety.model_copy(update=update)
+
+
+def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
+    cache = default_cache_root()
+    source = recipe.model.source
+    if source == "clinic":
+        from pipelines.clinic.models import build_policy
+
+        with _Bar(reporter, "pretraining the deployed policy") as bar:
+            return build_policy(clinic_config(recipe), cache, bar)
+    if source == "medsafety":
+        from pipelines.medsafety.policy import build_medsafety_policy
+
+        with _Bar(reporter, "pretraining the deployed policy") as bar:
+            return build_medsafety_policy(medsafety_config(recipe), cache, bar)
+    return _model_folder(source, str(recipe.model.path))
+
+
+def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
+    judge = recipe.judge
+    if judge.regimen in ("SELF", "RULES"):
+        return None
+    if judge.source == "clinic":
+        from pipelines.clinic.models import build_judge
+
+        kind = "EXT" if judge.regimen == "EXT" else "LMA"
+        with _Bar(reporter, f"training the {kind} judge") as bar:
+            return build_judge(clinic_config(recipe), kind, default_cache_root(), bar)
+    return _model_folder(judge.source, str(judge.path))
+
+
+def _model_folder(source: str, path: str) -> Path:
+    folder = Path(path).expanduser()
+    if source == "hub":
+        folder = _download(path)
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        check_adapter(folder)
+        raise SalusError(
+            f"{folder} is a LoRA adapter, not a model; merge it into its base model first and give that folder."
+        )
+    check_model_folder(folder)
+    return folder.absolute()
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"]))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise SalusError(
+            f"Model {name} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
+            " network and give its folder: --set model.source=folder --set model.path=DIR."
+        ) from error
+
+
+def _splits(recipe: Recipe) -> dict[Split, pa.Table]:
+    data = recipe.data
+    if data.source == "clinic":
+        # Already stratified: any few neighbours hold every level and method.
+        return {split: prompt_table(rows) for split, rows in clinic_prompts(clinic_config(recipe)).items()}
+    if data.source == "medsafety":
+        splits = medsafety_prompts(medsafety_config(recipe))
+    else:
+        splits = split_by_base_prompt(
+            pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), data.split, recipe.seed
+        )
+    return {split: _shuffled(table, recipe.seed) for split, table in splits.items()}
+
+
+def _batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
+    data = recipe.data
+    if data.source == "cares":
+        return read_cares(data.path or CARES_REPOSITORY)
+    assert data.columns is not None and data.path is not None
+    return read_tabular(Path(data.path).expanduser(), data.columns)
+
+
+def _shuffled(table: pa.Table, seed: int) -> pa.Table:
+    """Rows in an order that depends on the seed and their ids alone."""
+    places = [derive_seed(seed, "order", i) for i in table["prompt_id"].to_pylist()]
+    return table.take(pc.sort_indices(pa.array(places)))
+
+
+class _Bar:
+    """A progress callback of `pipelines.tiny`, shown as a bar only if it is ever called (nothing cached)."""
+
+    def __init__(self, reporter: Reporter, name: str) -> None:
+        self._reporter, self._name = reporter, name
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        if self._bar is None:
+            self._bar = self._reporter.bar(self._name, steps, "steps")
+        self._bar.at(step, steps)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,1 @@
+"""The real-text recipe: MedSafetyBench requests (harmful), MedQuAD questions (benign), and a tiny policy."""

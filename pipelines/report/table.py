@@ -1,0 +1,88 @@
+"""The tables a person reads at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.report.summary import (
+    CycleFigures,
+    CycleSummary,
+    JudgedBy,
+    Measured,
+    TestFigures,
+    TestSummary,
+)
+
+NOTHING = "-"
+
+
+def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
+    """One row per cycle: the champion it started from, both challengers, who won; below, each reason why."""
+    table = _narrow("Cycles: validation split, by the run's judge")
+    table.add_column("cycle", justify="right")
+    for who in ("champion", "KTO", "DPO"):
+        table.add_column(f"{who}\nSS/ERR/ASR", justify="right", no_wrap=True)
+    table.add_column("decision")
+    table.add_column("published", overflow="fold", min_width=9)
+    for cycle in cycles:
+        table.add_row(
+            str(cycle.cycle),
+            _three(cycle.incumbent_figures, cycle.decision == "champion"),
+            _three(cycle.kto, cycle.decision == "kto"),
+            _three(cycle.dpo, cycle.decision == "dpo"),
+            cycle.decision,
+            cycle.published_version or NOTHING,
+        )
+    # Sentences would squeeze every column of the table; markup in them is not ours.
+    return Group(table, *(Text(cycle.why) for cycle in cycles if cycle.why))
+
+
+def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
+    """The final test: each policy's figures with their 95 % intervals; baselines last."""
+    by = {"judge": ", by the run's judge", "truth": ", by ground truth", None: ""}[judged_by]
+    table = _narrow(f"Test split, once{by}; 95 % intervals")
+    table.add_column("policy", no_wrap=True)
+    for name in ("SS", "SS\nmacro", "ERR\nstrict", "ERR\nbroad", "ASR"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
+    for name in type(test).model_fields:
+        figures: TestFigures = getattr(test, name)
+        style = "bold" if name == "champion" else None
+        table.add_row(name, *_figures(figures), str(figures.n), style=style)
+    return table
+
+
+# pytest collects whatever is called test_*, wherever it is imported.
+test_table.__test__ = False  # type: ignore[attr-defined]
+
+
+def _narrow(title: str) -> Table:
+    """A table that fits 80 columns."""
+    return Table(title=title, box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True)
+
+
+def _figures(figures: TestFigures) -> list[str]:
+    of = (figures.ss, figures.ss_macro, figures.err_strict, figures.err_broad, figures.asr)
+    return [_with_interval(measured) for measured in of]
+
+
+def _with_interval(measured: Measured | None) -> str:
+    if measured is None:
+        return NOTHING
+    return f"{measured.value:.3f}\n{measured.low:.2f}-{measured.high:.2f}"
+
+
+def _three(figures: CycleFigures | None, winner: bool) -> str:
+    if figures is None:
+        return "failed"
+    text = "/".join(_short(measured) for measured in (figures.ss, figures.err_strict, figures.asr))
+    return f"[bold]{text}[/bold]" if winner else text
+
+
+def _short(measured: Measured | None) -> str:
+    return NOTHING if measured is None else f"{measured.value:.2f}"

@@ -1,0 +1,125 @@
+"""Generator pool -> judge pool, streamed: answers are judged while others are still being sampled.
+
+The driver holds references and file names only. Back-pressure: at most `queue` shards wait at each actor
+and at most as many unjudged shards exist as the judges can queue, so a slow judge slows generation down.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import BaseModel, ConfigDict
+
+from actors.generator import RolloutTask, Span
+from actors.judge import JudgmentTask
+
+
+class ShardTask(BaseModel):
+    """One shard's way through both pools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rollout: RolloutTask
+    judgment: JudgmentTask
+
+    @property
+    def done(self) -> bool:
+        return Path(self.judgment.output).is_file()
+
+
+@dataclass
+class StreamReport:
+    """When each shard was generated and judged, and how many answers got no usable label."""
+
+    generated: list[Span] = field(default_factory=list)
+    judged: list[Span] = field(default_factory=list)
+    unlabelled: int = 0
+    most_unjudged: int = 0
+
+    @property
+    def overlapped(self) -> bool:
+        """Whether a judge began before the last shard was generated."""
+        return bool(self.judged) and self.judged[0].start_s < max(s.end_s for s in self.generated)
+
+
+@dataclass
+class _Member:
+    """One actor of a pool and how many shards it has been handed."""
+
+    actor: Any
+    queued: int = 0
+
+
+@dataclass
+class _Flight:
+    task: ShardTask
+    member: _Member | None = None
+    rollouts: ray.ObjectRef[Any] | None = None
+
+
+def stream(
+    tasks: Sequence[ShardTask],
+    generators: Sequence[Any],
+    judges: Sequence[Any],
+    on_generated: Callable[[int], None] = lambda rows: None,
+    on_judged: Callable[[int], None] = lambda rows: None,
+    queue: int = 2,
+) -> StreamReport:
+    """Run every task that is not on disk yet; returns when all are judged.
+
+    Without generators the rollouts are read from disk; without judges they are only generated.
+
+    Raises:
+        SalusError: as raised in an actor.
+    """
+    report = StreamReport()
+    generating: dict[ray.ObjectRef[Any], _Flight] = {}
+    judging: dict[ray.ObjectRef[Any], _Flight] = {}
+    unjudged: deque[_Flight] = deque()
+    waiting = deque(task for task in tasks if not task.done)
+    if not generators:
+        unjudged.extend(_Flight(task=task) for task in waiting)
+        waiting.clear()
+    generator_pool = [_Member(a) for a in generators]
+    judge_pool = [_Member(a) for a in judges]
+    limit = queue * len(judge_pool) if judges else len(waiting)
+
+    while waiting or generating or unjudged or judging:
+        while unjudged and (member := _free(judge_pool, queue)):
+            flight = unjudged.popleft()
+            member.queued += 1
+            ref = member.actor.label.remote(flight.rollouts, flight.task.judgment)
+            judging[ref] = _Flight(flight.task, member)
+        while waiting and len(unjudged) < limit and (member := _free(generator_pool, queue)):
+            task = waiting.popleft()
+            member.queued += 1
+            rollouts, span = member.actor.generate.options(num_returns=2).remote(task.rollout)
+            generating[span] = _Flight(task, member, rollouts)
+        (ready,), _ = ray.wait([*generating, *judging], num_returns=1)
+        if ready in generating:
+            flight = generating.pop(ready)
+            span = ray.get(ready)
+            report.generated.append(span)
+            if judges:
+                unjudged.append(flight)
+            report.most_unjudged = max(report.most_unjudged, len(unjudged))
+            on_generated(span.rows)
+        else:
+            flight = judging.pop(ready)
+            labelled, span = ray.get(ready)
+            report.judged.append(span)
+            report.unlabelled += span.rows - labelled
+            on_judged(span.rows)
+        if flight.member is not None:
+            flight.member.queued -= 1
+    return report
+
+
+def _free(pool: list[_Member], queue: int) -> _Member | None:
+    member = min(pool, key=lambda m: m.queued, default=None)
+    return member if member is not None and member.queued < queue else None

@@ -1,0 +1,186 @@
+"""One run in the driver's hands: its folder, its actors, and the tasks each step hands them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from actors.coordinator import CycleOutcome
+from actors.errors import SalusError
+from actors.generator import RolloutTask
+from actors.judge import JudgmentTask
+from actors.policy_desk import DeskAddress
+from actors.records import Algorithm, PolicyRef, PromptSet
+from actors.remote import RemoteCoordinator
+from actors.run_folder import RunFolder
+from actors.seeds import derive_seed
+from actors.tables import shard_files
+from pipelines.config.recipe import Recipe
+from pipelines.decide import Decision, DecisionConfig, decide
+from pipelines.materials import Materials
+from pipelines.metrics import ScoreTable
+from pipelines.pools import RULES_JUDGE, Pools
+from pipelines.progress import Reporter
+from pipelines.rollout import ShardTask
+
+COORDINATOR = "coordinator"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of a cycle needs."""
+
+    recipe: Recipe
+    folder: RunFolder
+    materials: Materials
+    pools: Pools
+    coordinator: Any
+    reporter: Reporter
+
+    def champion(self) -> PolicyRef:
+        champion: PolicyRef = ray.get(self.coordinator.champion.remote())
+        return champion
+
+    def judge_name(self, champion: PolicyRef) -> str:
+        """Whose judgments count in a cycle: the judge's, or the champion's own (SELF)."""
+        return fixed_judge(self.recipe, self.materials) or champion.version
+
+    def train_tasks(self, cycle: int, champion: PolicyRef) -> list[ShardTask]:
+        """The cycle's share of the train split, k sampled answers a prompt.
+
+        Shards follow each other through the split; after the last the first comes again, with new draws.
+        """
+        shards = shard_files(self.folder.prompts("train"))
+        count = -(-self.recipe.data.train_per_cycle // self.recipe.data.prompts_per_shard)
+        chosen = [shards[i % len(shards)] for i in range((cycle - 1) * count, cycle * count)][: len(shards)]
+        seed = derive_seed(self.recipe.seed, "rollout", cycle)
+        return [
+            self._task(
+                champion,
+                champion,
+                shard,
+                self.folder.rollouts(cycle),
+                self.folder.judgments(cycle),
+                seed,
+                greedy=False,
+            )
+            for shard in chosen
+        ]
+
+    def evaluation_tasks(self, split: PromptSet, policy: PolicyRef, champion: PolicyRef) -> list[ShardTask]:
+        """One greedy answer per prompt of a split."""
+        judge = self.judge_name(champion)
+        return [
+            self._task(
+                policy,
+                champion,
+                shard,
+                self.folder.evaluation_rollouts(split, policy.version),
+                self.folder.evaluation_judgments(split, policy.version, judge),
+                seed=0,
+                greedy=True,
+            )
+            for shard in shard_files(self.folder.prompts(split))
+        ]
+
+    def _task(
+        self,
+        policy: PolicyRef,
+        champion: PolicyRef,
+        shard: Path,
+        rollouts: Path,
+        judgments: Path,
+        seed: int,
+        greedy: bool,
+    ) -> ShardTask:
+        output = str(rollouts / shard.name)
+        generate = self.recipe.generate
+        return ShardTask(
+            rollout=RolloutTask(
+                policy=policy,
+                prompts=str(shard),
+                output=output,
+                sampling=generate.greedy() if greedy else generate.sampling,
+                seed=seed,
+            ),
+            judgment=JudgmentTask(
+                rollouts=output,
+                output=str(judgments / shard.name),
+                weights=champion if self.recipe.judge.regimen == "SELF" else None,
+            ),
+        )
+
+
+def fixed_judge(recipe: Recipe, materials: Materials) -> str | None:
+    """The judge's name where it stays the same over the run; None where the champion judges (SELF)."""
+    if recipe.judge.regimen == "RULES":
+        return RULES_JUDGE
+    return materials.judge.version if materials.judge is not None else None
+
+
+def start_coordinator(
+    recipe: Recipe, folder: RunFolder, materials: Materials, namespace: str, cycles: int, publish: bool
+) -> Any:
+    """The run's coordinator actor, named in the run's own namespace, with the decisions of the first `cycles`."""
+    coordinator = RemoteCoordinator.options(name=COORDINATOR, namespace=namespace, num_cpus=0).remote(
+        root=str(folder.root),
+        base=materials.policy,
+        seed=recipe.seed,
+        reference=recipe.train.reference,
+        rule=functools.partial(
+            _rule, table=recipe.scores, config=recipe.decide, seed=derive_seed(recipe.seed, "decide")
+        ),
+        judge=fixed_judge(recipe, materials),
+        publish=recipe.publish if publish and recipe.publish.enabled else None,
+        address=DeskAddress(actor=COORDINATOR, namespace=namespace),
+    )
+    for outcome in past_outcomes(folder, materials.policy, cycles):
+        ray.get(coordinator.recall.remote(outcome))
+    return coordinator
+
+
+def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
+    """The cycles already decided in a run folder, from the first without a gap."""
+    outcomes: list[CycleOutcome] = []
+    champion = base
+    for cycle in range(1, cycles + 1):
+        path = folder.decision(cycle)
+        if not path.is_file():
+            break
+        decision = Decision.model_validate_json(path.read_text(encoding="utf-8"))
+        if decision.chosen != "champion":
+            champion = folder.challenger(cycle, decision.chosen)
+        outcomes.append(CycleOutcome(cycle=cycle, chosen=decision.chosen, champion=champion, published=None))
+    return outcomes
+
+
+def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef:
+    """The policy cycle `cycle` starts from.
+
+    Raises:
+        SalusError: an earlier cycle has no decision yet.
+    """
+    outcomes = past_outcomes(folder, base, cycle - 1)
+    if len(outcomes) < cycle - 1:
+        raise SalusError(
+            f"Cycle {len(outcomes) + 1} of {folder.root} has no decision yet; run its steps before cycle {cycle}."
+        )
+    return outcomes[-1].champion if outcomes else base
+
+
+def _rule(
+    cycle: int,
+    champion: pa.Table,
+    challengers: Mapping[Algorithm, pa.Table],
+    failed: Mapping[Algorithm, str],
+    table: ScoreTable,
+    config: DecisionConfig,
+    seed: int,
+) -> Decision:
+    return decide(cycle, champion, challengers, table, config, seed, failed)

@@ -1,0 +1,48 @@
+"""Asks the endpoint what a client would, and holds its answers against the published policy's own."""
+
+from __future__ import annotations
+
+import openai
+import ray
+
+from actors.errors import SalusError
+from actors.records import PolicyRef
+from actors.tables import read_folder
+from pipelines.config.recipe import Recipe
+from pipelines.run import Run
+
+ASKED = 8
+
+
+def served_answers(run: Run) -> str:
+    """How many of a few test prompts the endpoint answers exactly as the published policy did in evaluation.
+
+    Returns one sentence for the run's summary.
+    """
+    published: PolicyRef | None = ray.get(run.coordinator.published_policy.remote())
+    if published is None:
+        raise SalusError("Nothing is published, though the recipe has an endpoint; see publications.jsonl.")
+    folder = run.folder.evaluation_rollouts("test", published.version)
+    if not folder.is_dir():
+        return (
+            f"The endpoint serves {published.version}, which is neither the base model nor the last champion."
+        )
+    rows = read_folder(folder, ("prompt", "answer")).slice(0, ASKED).to_pylist()
+    limit = run.recipe.generate.greedy().max_tokens
+    same = sum(ask(run.recipe, row["prompt"], limit) == row["answer"] for row in rows)
+    return f"The endpoint answered {same} of {len(rows)} test prompts exactly as {published.version} did in evaluation."
+
+
+def ask(recipe: Recipe, prompt: str, max_tokens: int) -> str:
+    """One greedy chat completion from a recipe's endpoint."""
+    publish = recipe.publish
+    with openai.OpenAI(
+        base_url=f"http://{publish.host}:{publish.port}/v1", api_key="none", timeout=60
+    ) as client:
+        answer = client.chat.completions.create(
+            model=publish.model_id,
+            messages=[{"role": "user", "content": prompt}],
+            temperature=0.0,
+            max_tokens=max_tokens,
+        )
+    return (answer.choices[0].message.content or "").strip()

@@ -1,0 +1,73 @@
+"""The Ray session of a run: an embedded Ray that ends with it, or a cluster that was there before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.data import DataContext
+
+from actors.errors import SalusError
+from pipelines.config.recipe import Recipe
+from pipelines.plan import available, check, make_plan
+
+GIB = 2**30
+
+
+@contextmanager
+def session(recipe: Recipe, namespace: str) -> Iterator[None]:
+    """Ray is up inside, with room for the recipe's plan, checked before anything starts.
+
+    Raises:
+        SalusError: the plan does not fit, or the cluster cannot be reached.
+    """
+    plan = make_plan(recipe)
+    if recipe.cluster.address is None:
+        check(plan, available(recipe))
+        _start_embedded(recipe, namespace, recipe.cluster.logical_cpus or int(-(-plan.cpus // 1)))
+    else:
+        _join(recipe.cluster.address, namespace)
+        check(plan, available(recipe))
+    _quieten()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_embedded(recipe: Recipe, namespace: str, cpus: int) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(cpus))
+    ray.init(
+        num_cpus=cpus,
+        num_gpus=recipe.cluster.gpus,
+        namespace=namespace,
+        object_store_memory=int(recipe.cluster.object_store_gib * GIB),
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        _temp_dir=os.path.join(tempfile.gettempdir(), f"salus-ray-{os.getuid()}"),
+    )
+
+
+def _join(address: str, namespace: str) -> None:
+    try:
+        ray.init(address=address, namespace=namespace, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise SalusError(
+            f"No Ray cluster answers at {address!r} ({str(error).splitlines()[0]}); start one or set"
+            " cluster.address to null for an embedded Ray."
+        ) from error
+
+
+def _quieten() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train", "ray.serve", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)

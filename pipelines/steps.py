@@ -1,0 +1,112 @@
+"""The steps of a cycle one at a time, each from the files the step before left in the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.coordinator import CycleOutcome
+from actors.errors import SalusError
+from actors.records import TrainReport
+from actors.run_folder import RunFolder
+from actors.tables import shard_files
+from pipelines.config.recipe import Recipe
+from pipelines.cycle import evaluate, preference, run_stream, train, trained
+from pipelines.materials import gather_models, write_prompts
+from pipelines.open_run import open_run
+from pipelines.pools import spawn
+from pipelines.progress import Reporter
+from pipelines.rollout import ShardTask
+from pipelines.run import Run, champion_before, past_outcomes, start_coordinator
+from pipelines.session import session
+from pipelines.training import TrainingRuns
+
+
+def generate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> Path:
+    """Sample the cycle's answers; returns the folder of rollouts."""
+    with _opened(recipe, root, reporter, cycle, generate=True) as run:
+        run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, run.champion()))
+        return run.folder.rollouts(cycle)
+
+
+def judge_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> Path:
+    """Judge the cycle's rollouts; returns the folder of judgments."""
+    _require(RunFolder(root).rollouts(cycle), "generate", cycle)
+    with _opened(recipe, root, reporter, cycle, label=True) as run:
+        run_stream(run, f"cycle {cycle}", _generated(run.train_tasks(cycle, run.champion())))
+        return run.folder.judgments(cycle)
+
+
+def train_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> list[TrainReport]:
+    """Shuffle the cycle's judgments into rows and train both challengers on them."""
+    _require(RunFolder(root).judgments(cycle), "judge", cycle)
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"resident": False})})
+    with _opened(recipe, root, reporter, cycle) as run:
+        preference(run, cycle)
+        storage = str(run.folder.train_storage)
+        namespace = ray.get_runtime_context().namespace
+        runs = TrainingRuns(recipe, run.coordinator, namespace, uuid.uuid4().hex[:8], storage)
+        try:
+            train(run, runs, cycle)
+        finally:
+            runs.close()
+        reports = [run.folder.training(cycle, a) / "report.json" for a in recipe.train.algorithms]
+        return [
+            TrainReport.model_validate_json(r.read_text(encoding="utf-8")) for r in reports if r.is_file()
+        ]
+
+
+def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> CycleOutcome:
+    """Measure champion and challengers on the validation split and decide, without publishing."""
+    with _opened(recipe, root, reporter, cycle, generate=True, label=True) as run:
+        if not trained(run, cycle):
+            raise SalusError(f"Cycle {cycle} of {root} has no trained challenger; run salus train first.")
+        evaluate(run, cycle, run.champion())
+        known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
+        if len(known) >= cycle:
+            return known[cycle - 1]
+        ray.get(run.coordinator.adopt.remote(cycle, recipe.train.algorithms))
+        outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+        return outcome
+
+
+@contextlib.contextmanager
+def _opened(
+    recipe: Recipe, root: Path, reporter: Reporter, cycle: int, generate: bool = False, label: bool = False
+) -> Iterator[Run]:
+    """The run with just the actors a step needs; its champion is the one the cycle starts from."""
+    folder = open_run(recipe, root, fresh=False)
+    materials = gather_models(recipe, reporter)
+    write_prompts(recipe, folder)
+    champion = champion_before(folder, materials.policy, cycle)
+    namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
+    with session(recipe, namespace):
+        coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
+        pools = spawn(recipe, champion, materials.judge, generate, label)
+        try:
+            pools.wait(recipe.cluster.wait_s)
+            yield Run(recipe, folder, materials, pools, coordinator, reporter)
+        finally:
+            pools.close()
+            ray.kill(coordinator)
+
+
+def _generated(tasks: list[ShardTask]) -> list[ShardTask]:
+    missing = [task.rollout.output for task in tasks if not Path(task.rollout.output).is_file()]
+    if missing:
+        raise SalusError(
+            f"The rollouts {missing[0]} are missing; run salus generate again, it goes on where it stopped."
+        )
+    return tasks
+
+
+def _require(folder: Path, step: str, cycle: int) -> None:
+    try:
+        shard_files(folder)
+    except SalusError:
+        raise SalusError(f"Cycle {cycle} has nothing in {folder}; run salus {step} for it first.") from None

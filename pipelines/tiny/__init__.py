@@ -1,0 +1,1 @@
+"""Tiny real models: a tokenizer, a small Llama, a plain pretraining loop and a content-hash cache."""

@@ -1,0 +1,32 @@
+"""One embedded Ray for all tests that need one, quiet and away from any other."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray with eight logical CPUs, shut down after the last test of the process."""
+    import ray
+    from ray.data import DataContext
+
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+    if not ray.is_initialized():
+        ray.init(
+            num_cpus=8,
+            namespace="salus-tests",
+            object_store_memory=300 * 2**20,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    yield
+    ray.shutdown()

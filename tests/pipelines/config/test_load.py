@@ -1,0 +1,126 @@
+"""Recipes from YAML: overrides, and one clear sentence for each thing that can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.errors import SalusError
+from pipelines.config.load import load_recipe, recipe_names, save_recipe
+
+CLINIC = """\
+name: small
+model: {source: clinic}
+data: {source: clinic}
+judge: {regimen: EXT, source: clinic, truth: clinic}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(CLINIC, encoding="utf-8")
+    return str(path)
+
+
+def sentence(name: str, *overrides: str) -> str:
+    with pytest.raises(SalusError) as caught:
+        load_recipe(name, overrides)
+    return caught.value.sentence
+
+
+def test_overrides_reach_nested_settings(recipe_file: str) -> None:
+    recipe = load_recipe(recipe_file, ["train.kto.beta=0.2", "cycles=5", "publish.enabled=false"])
+    assert recipe.train.kto.beta == 0.2
+    assert recipe.cycles == 5
+    assert recipe.publish.enabled is False
+
+
+def test_override_makes_a_section_the_file_lacks(recipe_file: str) -> None:
+    assert load_recipe(recipe_file, ["generate.sampling.k=2"]).generate.sampling.k == 2
+
+
+def test_later_override_wins(recipe_file: str) -> None:
+    assert load_recipe(recipe_file, ["cycles=2", "cycles=4"]).cycles == 4
+
+
+def test_saved_recipe_loads_as_the_same(recipe_file: str, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, ["train.dpo.beta=0.3", "decide.gate.err_strict_max=[0.2]"])
+    saved = tmp_path / "resolved.yaml"
+    save_recipe(recipe, saved)
+    assert load_recipe(str(saved)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "wrong", "nearest"),
+    [
+        ("train.kto.betta=0.2", "train.kto.betta", "'beta'"),
+        ("generat.actors=2", "generat", "'generate'"),
+        ("generate.sampling.temprature=1", "generate.sampling.temprature", "'temperature'"),
+        ("cluster.adress=auto", "cluster.adress", "'address'"),
+    ],
+)
+def test_unknown_key_names_the_nearest(recipe_file: str, override: str, wrong: str, nearest: str) -> None:
+    said = sentence(recipe_file, override)
+    assert f"unknown key '{wrong}'" in said
+    assert f"did you mean {nearest}" in said
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_below_one_is_refused(recipe_file: str, k: int) -> None:
+    said = sentence(recipe_file, f"generate.sampling.k={k}")
+    assert "generate.sampling.k" in said
+    assert "greater than or equal to 1" in said
+    assert f"given {k}" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("cycles", "section.key=value"),
+        ("=3", "section.key=value"),
+        ("cycles=many", "cycles"),
+        ("cycles=[1", "not a YAML value"),
+        ("generate.actors=0", "generate.actors"),
+        ("train.kto.batch_size=1", "kto.batch_size must be at least 2"),
+        ("train.algorithms=[kto, kto]", "twice"),
+        ("judge.truth=nobody", "judge.truth"),
+        ("generate.engine.max_model_len=32", "max_model_len"),
+        ("publish.port=99999", "publish.port"),
+        ("name=Not A Name", "name"),
+    ],
+)
+def test_wrong_override_is_one_sentence(recipe_file: str, override: str, says: str) -> None:
+    said = sentence(recipe_file, override)
+    assert says in said
+    assert "\n" not in said
+    assert said.endswith(".")
+
+
+def test_unknown_recipe_names_the_nearest_and_all() -> None:
+    said = sentence("llama-3.1-8")
+    assert "did you mean 'llama-3.1-8b'" in said
+    assert all(name in said for name in recipe_names())
+
+
+def test_missing_file_is_named() -> None:
+    assert "nowhere.yaml does not exist" in sentence("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"name: [", "not valid YAML"),
+        (b"- a list", "must hold a mapping"),
+        (b"", "must hold a mapping"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"name: x", "model"),
+    ],
+)
+def test_bad_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    said = sentence(str(path))
+    assert "bad.yaml" in said
+    assert says in said

@@ -1,0 +1,53 @@
+"""The readers on the data sets as published (skipped where they are absent)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipelines.data.batches import prompt_table
+from pipelines.data.medquad import read_medquad
+from pipelines.data.medsafetybench import read_medsafetybench
+from pipelines.data.xstest import read_xstest, read_xstest_answers
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def public_data() -> Path:
+    folder = Path(os.environ.get("SALUS_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "medsafetybench").is_dir():
+        pytest.skip(f"no public data in {folder}")
+    return folder
+
+
+def test_medsafetybench_as_published(public_data: Path) -> None:
+    train = prompt_table(read_medsafetybench(public_data / "medsafetybench", "train"))
+    test = prompt_table(read_medsafetybench(public_data / "medsafetybench", "test"))
+    assert (train.num_rows, test.num_rows) == (900, 450)
+    assert len(set(train.column("prompt_id").to_pylist())) == 900
+    assert len(set(train.column("source").to_pylist())) == 18
+    assert not set(train.column("prompt").to_pylist()) & set(test.column("prompt").to_pylist())
+
+
+def test_medquad_as_published(public_data: Path) -> None:
+    table = prompt_table(read_medquad(public_data / "medquad"))
+    assert table.num_rows == 2000
+    assert set(table.column("level").to_pylist()) == {0}
+    assert len(set(table.column("base_prompt").to_pylist())) == 1241
+
+
+def test_xstest_as_published(public_data: Path) -> None:
+    table = prompt_table(read_xstest(public_data / "xstest"))
+    assert Counter(table.column("level").to_pylist()) == {0: 250, 2: 200}
+    answers = list(read_xstest_answers(public_data / "xstest"))
+    assert len(answers) == 1350
+    assert sum(answer.safe for answer in answers) == 750
+    assert Counter(a.label for a in answers if a.model == "mistralinstruct") == {
+        "Accept": 374,
+        "Refuse": 49,
+        "Caution": 27,
+    }

@@ -1,0 +1,155 @@
+"""What a person reads of a run: the summary's exact form, the metrics rows, the tables and the picture."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console, RenderableType
+
+from actors.errors import SalusError
+from pipelines.baselines import BASELINES
+from pipelines.decide import Decision, DecisionConfig, decide
+from pipelines.gate import GateConfig
+from pipelines.metrics import ScoreTable, measure
+from pipelines.report.figure import draw_cycles
+from pipelines.report.summary import (
+    METRICS_SCHEMA,
+    CycleSummary,
+    MetricsKey,
+    Summary,
+    TestFigures,
+    TestSummary,
+    cycle_summary,
+    metrics_rows,
+)
+from pipelines.report.table import cycles_table, test_table
+from tests.pipelines.judged import BEST, judged
+
+TABLE = ScoreTable()
+LEVELS = [0, 3] * 30
+
+
+def answers(right: int, policy: str) -> pa.Table:
+    """The first answers are right; the rest accept everything."""
+    labels = [BEST[level] if i < right else "Accept" for i, level in enumerate(LEVELS)]
+    return judged(LEVELS, labels, policy=policy)
+
+
+@pytest.fixture(scope="module")
+def decision() -> Decision:
+    config = DecisionConfig(gate=GateConfig(min_n=1), resamples=200)
+    challengers = {"kto": answers(50, "c1-kto")}
+    return decide(1, answers(10, "base"), challengers, TABLE, config, 0, {"dpo": "The loss [NaN] is bad."})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def summary(decision: Decision) -> Summary:
+    figures = TestFigures.of(measure(answers(40, "v"), TABLE, 0, 200))
+    harmful = TestFigures.of(measure(judged([3] * 9, ["Refuse"] * 9), TABLE, 0, 200))
+    test = TestSummary(base=figures, champion=harmful, **{name: figures for name in BASELINES})
+    cycle = cycle_summary(decision, "c1-kto", truth={"kto": measure(answers(50, "c1-kto"), TABLE, 0, 200)})
+    return Summary(recipe="demo", seed=1, wall_s=9.5, peak_memory_gib=3.5, cycles=(cycle,), test=test)
+
+
+def test_summary_has_exactly_the_promised_form(summary: Summary) -> None:
+    written = json.loads(summary.model_dump_json(exclude_none=True))
+    assert {"recipe", "seed", "wall_s", "peak_memory_gib", "cycles", "test"} <= written.keys()
+    cycle = written["cycles"][0]
+    assert (cycle["cycle"], cycle["decision"], cycle["champion"]) == (1, "kto", "c1-kto")
+    assert cycle["published_version"] == "c1-kto" and "dpo" not in cycle
+    assert cycle["kto"].keys() == {"ss", "err_strict", "asr"}
+    assert cycle["kto"]["ss"].keys() == {"value", "low", "high"}
+    test = written["test"]
+    assert test.keys() == {"base", "champion", "always_refuse", "always_answer", "keyword_refuse"}
+    assert test["base"].keys() == {"ss", "ss_macro", "err_strict", "err_broad", "asr", "n"}
+    assert test["base"]["n"] == 60
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_a_champion_that_stays_is_named() -> None:
+    config = DecisionConfig(gate=GateConfig(min_n=1), resamples=200)
+    stays = decide(2, answers(50, "c1-kto"), {"dpo": answers(20, "c2-dpo")}, TABLE, config, 0)
+    cycle = cycle_summary(stays, None)
+    assert (cycle.champion, cycle.decision, cycle.published_version) == ("c1-kto", "champion", None)
+    assert cycle.incumbent == "c1-kto" and cycle.kto is None
+
+
+def test_metrics_rows_follow_the_schema() -> None:
+    metrics = measure(judged([0, 3], ["Refuse", None], principles=[2, 3]), TABLE, 0)
+    rows = metrics_rows(key(1, "kto", winner=True), metrics)
+    assert rows.schema == METRICS_SCHEMA
+    found = {(row["metric"], row["group"]): row for row in rows.to_pylist()}
+    assert found["err_strict", "all"]["value"] == 1 and found["err_strict", "all"]["n"] == 1
+    assert found["ss", "principle:2"]["value"] == 0 and found["ss", "level:0"]["value"] == 0
+    assert found["coverage", "all"]["value"] == 0.5 and found["coverage", "all"]["low"] is None
+    # Not measured, so not there.
+    assert ("asr", "all") not in found
+    assert all(row["winner"] and row["policy_version"] == "kto-1" for row in found.values())
+
+
+def test_tables_fit_80_columns(summary: Summary) -> None:
+    printed = text(cycles_table(summary.cycles))
+    assert "c1-kto" in printed and "failed" in printed
+    # The sentence is printed as it is, not read as markup.
+    assert "The loss [NaN] is bad." in " ".join(printed.split())
+    printed = text(test_table(summary.test, "truth"))
+    assert "ground truth" in printed and "keyword_refuse" in printed
+    assert " 60" in printed and "\u2026" not in printed
+    # No level-0 row: ERR is a dash, not a number.
+    assert "-" in next(line for line in printed.splitlines() if "champion" in line)
+
+
+@pytest.mark.parametrize("judges", [("judge",), ("judge", "truth")])
+def test_the_picture_is_drawn(tmp_path: Path, judges: tuple[str, ...]) -> None:
+    tables = []
+    for by in judges:
+        tables.append(metrics_rows(key(0, "base", by, winner=True), measure(answers(5, "v0"), TABLE, 0)))
+        for cycle, winner in ((1, "kto"), (2, "champion")):
+            for i, name in enumerate(("champion", "kto", "dpo")):
+                metrics = measure(answers(10 * cycle + 5 * i, name), TABLE, 0)
+                tables.append(metrics_rows(key(cycle, name, by, winner=name == winner), metrics))
+    rows = pa.concat_tables(tables)
+    drawn = draw_cycles(rows, tmp_path / "cycles.png")
+    assert drawn.read_bytes().startswith(b"\x89PNG") and drawn.stat().st_size > 20_000
+    # Without the deployed model's own rows, cycle 1's champion stands for it.
+    without_base = rows.filter(pa.array([row["cycle"] > 0 for row in rows.to_pylist()]))
+    assert draw_cycles(without_base, tmp_path / "again.png").stat().st_size > 20_000
+    with pytest.raises(SalusError, match="test split"):
+        draw_cycles(rows, tmp_path / "none.png", split="test")
+
+
+def test_unknown_cycle_fields_are_refused() -> None:
+    with pytest.raises(ValueError, match="winner"):
+        CycleSummary.model_validate(
+            {
+                "cycle": 1,
+                "champion": "a",
+                "kto": None,
+                "dpo": None,
+                "decision": "kto",
+                "published_version": None,
+                "winner": 1,
+            }
+        )
+
+
+def key(cycle: int, name: str, by: str = "judge", *, winner: bool = False) -> MetricsKey:
+    return MetricsKey(
+        run="r",
+        cycle=cycle,
+        split="validation",
+        policy_version=f"{name}-{cycle}",
+        algorithm=name,
+        judged_by=by,  # type: ignore[arg-type]
+        winner=winner,
+    )
+
+
+def text(renderable: RenderableType) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(renderable)
+    return console.export_text()

@@ -1,0 +1,261 @@
+"""The decision rule: its properties, its error rate on no-effect data, and that its record can be audited."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from actors.errors import SalusError
+from actors.records import LABELS, Algorithm
+from pipelines.decide import Decision, DecisionConfig, decide
+from pipelines.gate import GateConfig
+from pipelines.metrics import ScoreTable
+from pipelines.paired import compare, holm
+from tests.pipelines.judged import BEST, judged, shuffled
+
+TABLE = ScoreTable()
+OPEN = GateConfig(err_strict_max=(), min_n=1, max_repetition=None, max_length_ratio=None, min_coverage=0.0)
+CONFIG = DecisionConfig(gate=GateConfig(err_strict_max=(0.2,), min_n=1), resamples=300)
+FREE = DecisionConfig(gate=OPEN, resamples=300)
+LEVELS = [0, 3] * 50
+
+
+def policy(right: int, name: str, *, refuses_harmless: int = 0, levels: list[int] = LEVELS) -> pa.Table:
+    """Right on the first `right` harmful prompts, and on all harmless ones but the first few."""
+    labels, harmful, harmless = [], 0, 0
+    for level in levels:
+        if level:
+            labels.append("Refuse" if harmful < right else "Accept")
+            harmful += 1
+        else:
+            labels.append("Refuse" if harmless < refuses_harmless else "Accept")
+            harmless += 1
+    return judged(levels, labels, policy=name)
+
+
+def choose(
+    champion: pa.Table,
+    challengers: dict[Algorithm, pa.Table],
+    config: DecisionConfig = CONFIG,
+    *,
+    cycle: int = 1,
+    failed: dict[Algorithm, str] | None = None,
+) -> Decision:
+    return decide(cycle, champion, challengers, TABLE, config, 0, failed)
+
+
+def test_the_better_challenger_wins_and_is_published() -> None:
+    decision = choose(policy(10, "v0"), {"kto": policy(25, "k1"), "dpo": policy(35, "d1")})
+    assert (decision.chosen, decision.policy, decision.reason) == ("dpo", "d1", "better")
+    assert decision.publish
+    assert [c.name for c in decision.challengers] == ["kto", "dpo"]
+    assert [c.standing for c in decision.challengers] == ["eligible", "eligible"]
+    assert "0.600 -> 0.850" in decision.sentence
+
+
+def test_the_higher_score_does_not_pass_a_broken_gate() -> None:
+    greedy = policy(50, "d1", refuses_harmless=15)
+    decision = choose(policy(10, "v0"), {"kto": policy(25, "k1"), "dpo": greedy})
+    assert decision.chosen == "kto"
+    dpo = decision.challengers[1]
+    assert dpo.standing == "outside_gate" and dpo.gate is not None
+    assert [(b.rule, b.value, b.limit) for b in dpo.gate.breaches] == [("err_strict", 0.3, 0.2)]
+
+
+def test_a_gain_by_chance_keeps_the_champion() -> None:
+    decision = choose(policy(10, "v0"), {"kto": policy(12, "k1"), "dpo": policy(8, "d1")})
+    assert (decision.chosen, decision.reason, decision.publish) == ("champion", "not_better", False)
+    assert decision.policy == "v0"
+
+
+def test_a_real_gain_below_the_least_asked_for_keeps_the_champion() -> None:
+    config = CONFIG.model_copy(update={"min_gain": 0.2})
+    decision = choose(policy(10, "v0"), {"kto": policy(25, "k1")}, config)
+    assert decision.chosen == "champion"
+    assert decision.challengers[0].standing == "below_min_gain"
+
+
+def test_a_challenger_that_failed_is_recorded_and_the_other_goes_on() -> None:
+    decision = choose(policy(10, "v0"), {"dpo": policy(30, "d1")}, failed={"kto": "The loss became NaN."})
+    assert decision.chosen == "dpo"
+    assert decision.challengers[0].standing == "training_failed"
+    assert "The loss became NaN." in decision.sentence
+    nobody = choose(policy(10, "v0"), {}, failed={"kto": "NaN.", "dpo": "Out of memory."})
+    assert (nobody.chosen, nobody.reason) == ("champion", "no_challenger")
+
+
+def test_identical_answers_are_a_named_fault() -> None:
+    champion = policy(10, "v0")
+    # Even where the judge labelled the same answers otherwise.
+    answers = [str(answer) for answer in champion["answer"].to_pylist()]
+    copy = judged(LEVELS, [BEST[level] for level in LEVELS], policy="k1", answers=answers)
+    decision = choose(champion, {"kto": copy})
+    assert decision.chosen == "champion"
+    assert decision.challengers[0].standing == "identical_answers"
+    assert "exactly as the champion" in decision.challengers[0].sentence
+
+
+def test_publish_gate_is_apart_from_the_gate() -> None:
+    config = CONFIG.model_copy(update={"publish_gate": GateConfig(err_strict_max=(0.05,), min_n=1)})
+    decision = choose(policy(10, "v0"), {"kto": policy(40, "k1", refuses_harmless=5)}, config)
+    assert (decision.chosen, decision.publish) == ("kto", False)
+    assert "not published" in decision.publish_sentence
+
+
+def test_a_tightened_schedule_replaces_a_champion_outside_it() -> None:
+    config = DecisionConfig(gate=GateConfig(err_strict_max=(0.4, 0.1), min_n=1), resamples=300)
+    champion = policy(40, "v1", refuses_harmless=10)
+    tamer: dict[Algorithm, pa.Table] = {"kto": policy(36, "k2", refuses_harmless=4)}
+    assert choose(champion, tamer, config, cycle=1).reason == "not_better"
+    restored = choose(champion, tamer, config, cycle=2)
+    assert (restored.chosen, restored.reason) == ("kto", "gate_restored")
+    # But not by one that is clearly worse.
+    assert choose(champion, {"kto": policy(5, "k2")}, config, cycle=2).chosen == "champion"
+
+
+def test_err_schedule_repeats_its_last_value() -> None:
+    gate = GateConfig(err_strict_max=(0.4, 0.2))
+    assert [gate.err_limit(cycle) for cycle in (0, 1, 2, 3, 9)] == [0.4, 0.4, 0.2, 0.2, 0.2]
+    assert GateConfig(err_strict_max=()).err_limit(1) is None
+    with pytest.raises(ValidationError):
+        GateConfig(err_strict_max=(15.0,))
+
+
+@pytest.mark.parametrize(
+    ("gate", "rule"),
+    [
+        ({"min_n": 101}, "min_n"),
+        ({"min_coverage": 1.0}, "coverage"),
+        ({"max_repetition": 0.5}, "repetition"),
+        ({"max_length_ratio": 2.0}, "length_ratio"),
+    ],
+)
+def test_every_limit_is_a_reason(gate: dict[str, float], rule: str) -> None:
+    labels: list[str | None] = [BEST[level] for level in LEVELS]
+    labels[0] = None
+    challenger = judged(LEVELS, labels, policy="k1", answers=["so it is so it is so it is"] * 100, tokens=30)
+    config = FREE.model_copy(update={"gate": OPEN.model_copy(update=gate)})
+    decision = choose(policy(10, "v0"), {"kto": challenger}, config)
+    verdict = decision.challengers[0].gate
+    assert verdict is not None and [breach.rule for breach in verdict.breaches] == [rule]
+    assert (decision.chosen, decision.reason) == ("champion", "outside_gate")
+
+
+def test_err_that_cannot_be_measured_is_a_breach() -> None:
+    harmful = [3] * 60
+    decision = choose(policy(10, "v0", levels=harmful), {"kto": policy(60, "k1", levels=harmful)})
+    verdict = decision.challengers[0].gate
+    assert verdict is not None and verdict.breaches[0].rule == "err_unmeasured"
+    assert decision.chosen == "champion"
+
+
+def test_missing_labels_are_left_out_of_the_comparison() -> None:
+    labels: list[str | None] = [BEST[level] for level in LEVELS]
+    labels[:20] = [None] * 20
+    decision = choose(policy(10, "v0"), {"kto": judged(LEVELS, labels, policy="k1")}, FREE)
+    comparison = decision.challengers[0].comparison
+    assert comparison is not None and comparison.gain.n == 80
+    # Of the harmful prompts 10..49 that both have a label for, the champion was right on none.
+    assert comparison.gain.value == pytest.approx(40 / 80)
+
+
+def test_bad_input_is_one_sentence() -> None:
+    champion = policy(10, "v0")
+    with pytest.raises(SalusError, match="other prompts"):
+        choose(champion, {"kto": policy(10, "k1", levels=[0, 3])})
+    with pytest.raises(SalusError, match="2 policies"):
+        choose(pa.concat_tables([champion.slice(0, 50), policy(1, "v1").slice(50)]), {})
+    with pytest.raises(SalusError, match="failed and as judged"):
+        choose(champion, {"kto": policy(1, "k1")}, failed={"kto": "NaN."})
+
+
+def test_the_record_is_json_and_says_everything() -> None:
+    decision = choose(policy(10, "v0"), {"kto": policy(30, "k1"), "dpo": policy(20, "d1")})
+    again = Decision.model_validate_json(decision.model_dump_json())
+    assert again == decision
+    assert again.config == CONFIG and again.table == TABLE and again.seed == 0
+    mcnemar = again.challengers[0].comparison
+    assert mcnemar is not None and (mcnemar.mcnemar.gained, mcnemar.mcnemar.lost) == (20, 0)
+
+
+def test_order_of_rows_and_challengers_does_not_matter() -> None:
+    champion, kto, dpo = policy(10, "v0"), policy(22, "k1"), policy(24, "d1")
+    first = choose(champion, {"kto": kto, "dpo": dpo})
+    second = choose(shuffled(champion, 1), {"dpo": shuffled(dpo, 2), "kto": shuffled(kto, 3)})
+    assert first == second
+
+
+labelled = st.lists(st.sampled_from([*LABELS, None]), min_size=12, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled, labelled, labelled, st.floats(0, 1))
+def test_never_chooses_one_that_breaks_a_gate(
+    champion: list[str | None], kto: list[str | None], dpo: list[str | None], limit: float
+) -> None:
+    gate = GateConfig(err_strict_max=(limit,), min_n=4, min_coverage=0.5)
+    config = DecisionConfig(gate=gate, resamples=100)
+    levels = [0, 1, 2, 3] * 3
+    decision = choose(
+        judged(levels, champion, policy="v0"),
+        {"kto": judged(levels, kto, policy="k1"), "dpo": judged(levels, dpo, policy="d1")},
+        config,
+    )
+    if decision.chosen == "champion":
+        assert not decision.publish
+        return
+    chosen = next(c for c in decision.challengers if c.name == decision.chosen)
+    assert chosen.gate is not None and chosen.gate.passed
+    assert chosen.metrics is not None and chosen.metrics.err_strict is not None
+    assert chosen.metrics.err_strict.value <= limit
+    assert chosen.metrics.n >= 4 and chosen.metrics.coverage >= 0.5
+    assert decision.publish
+
+
+@settings(max_examples=30, deadline=None)
+@given(labelled)
+def test_equal_challengers_keep_the_champion(labels: list[str | None]) -> None:
+    levels = [0, 1, 2, 3] * 3
+    same = {name: judged(levels, labels, policy=name) for name in ("v0", "k1", "d1")}
+    config = DecisionConfig(gate=OPEN, resamples=100)
+    decision = choose(same["v0"], {"kto": same["k1"], "dpo": same["d1"]}, config)
+    assert decision.chosen == "champion"
+
+
+@pytest.mark.parametrize(("prompts", "flips"), [(250, 0.4), (100, 0.05)])
+def test_no_effect_replaces_in_at_most_5_percent(prompts: int, flips: float) -> None:
+    """Champion and challengers are right equally often; `flips` is how often their answers differ at all."""
+    runs, replaced = 200, 0
+    rng = np.random.default_rng(5)
+    levels = rng.integers(0, 4, prompts).tolist()
+    config = DecisionConfig(gate=OPEN, resamples=150)
+    for _ in range(runs):
+        base = rng.random(prompts) < 0.6
+        tables = []
+        for name in ("v0", "k1", "d1"):
+            redrawn = rng.random(prompts) < flips
+            right = np.where(redrawn, rng.random(prompts) < 0.6, base)
+            labels = [
+                BEST[level] if ok else ("Accept" if level else "Refuse")
+                for level, ok in zip(levels, right, strict=True)
+            ]
+            tables.append(judged(levels, labels, policy=name))
+        replaced += choose(tables[0], {"kto": tables[1], "dpo": tables[2]}, config).chosen != "champion"
+    # Two standard errors of 200 runs above 5 %; 0.3 to 3 % are measured.
+    assert replaced / runs <= 0.05 + 2 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_holm_by_hand_and_the_test_is_paired() -> None:
+    assert holm([0.04, 0.01]) == [0.04, 0.02]
+    assert holm([0.03, 0.03]) == [0.06, 0.06]
+    assert holm([0.9]) == [0.9]
+    # Four gains and no loss: chance does that once in 16, whatever the bootstrap says.
+    comparison = compare(policy(10, "v0"), policy(14, "k1"), TABLE, 0, 4000)
+    assert comparison is not None
+    assert comparison.p_bootstrap < 0.03
+    assert comparison.p_better == pytest.approx(1 / 16, abs=0.015)
+    assert comparison.mcnemar.p == pytest.approx(2 / 16)

@@ -1,0 +1,67 @@
+"""The direction of imports, and the house's rules about files."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("actors", "pipelines")
+FORBIDDEN_NAMES = {"utils.py", "util.py", "common.py", "helpers.py", "helper.py", "misc.py"}
+ALLOWED_AT_THE_TOP = {
+    "actors", "pipelines", "tests", "pyproject.toml", "cluster.yaml", "README.md", "CHANGELOG.md",
+    "LICENSE", "Makefile", "requirements-cpu.lock", "requirements-dev.lock",
+}  # fmt: skip
+# Made beside the sources and ignored by git.
+MADE = {"runs", "build", "dist", "salus.egg-info"}
+
+
+def sources(*packages: str) -> list[Path]:
+    return sorted(file for package in packages for file in (ROOT / package).rglob("*.py"))
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Dotted names of every import of a file, wherever it stands."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield ("." * node.level) + (node.module or "")
+
+
+def name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def test_there_are_sources() -> None:
+    assert all(sources(package) for package in PACKAGES)
+
+
+@pytest.mark.parametrize("file", sources("actors"), ids=name)
+def test_actors_never_import_pipelines(file: Path) -> None:
+    assert not [module for module in imported(file) if module.split(".")[0] == "pipelines"]
+
+
+@pytest.mark.parametrize("file", sources(*PACKAGES), ids=name)
+def test_nothing_imports_tests_relatively_or_pickle(file: Path) -> None:
+    modules = list(imported(file))
+    assert not [m for m in modules if m.startswith(".") or m.split(".")[0] in ("tests", "pickle")]
+
+
+@pytest.mark.parametrize("file", sources(*PACKAGES), ids=name)
+def test_every_module_says_what_it_is(file: Path) -> None:
+    doc = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    assert doc
+    assert len(doc.split("\n\n")[0].splitlines()) <= 6
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert not [name(f) for f in sources(*PACKAGES, "tests") if f.name in FORBIDDEN_NAMES]
+
+
+def test_top_level_is_as_agreed() -> None:
+    found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert found - ALLOWED_AT_THE_TOP - MADE == set()
