@@ -40,14 +40,11 @@ def check_adapter(folder: Path) -> None:
     pickle, where it is no LoRA, and where `modules_to_save` or biases hold weights outside the LoRA matrices.
     """
     if not folder.is_dir():
-        raise SalusError(
-            f"There is no adapter folder {folder}; give the folder that PEFT's save_pretrained wrote."
-        )
+        raise SalusError(f"There is no adapter folder {folder}; give the folder that PEFT's save_pretrained wrote.")
     config = _adapter_config(folder)
     if config.get("peft_type") != "LORA":
         raise SalusError(
-            f"The adapter {folder} is of type {config.get('peft_type')}, not LORA; "
-            "train a LoRA adapter instead."
+            f"The adapter {folder} is of type {config.get('peft_type')}, not LORA; train a LoRA adapter instead."
         )
     if config.get("modules_to_save"):
         raise SalusError(
@@ -89,15 +86,11 @@ def _check_weights(folder: Path) -> None:
 def check_policy(folder: Path) -> None:
     """Refuse a folder that is no Hugging Face model with safetensors weights (SalusError)."""
     if not folder.is_dir():
-        raise SalusError(
-            f"There is no model folder {folder}; give a folder that holds config.json and safetensors."
-        )
+        raise SalusError(f"There is no model folder {folder}; give a folder that holds config.json and safetensors.")
     if not (folder / "config.json").is_file():
         raise SalusError(f"The model folder {folder} has no config.json; give a Hugging Face model folder.")
     if not any(folder.glob("*.safetensors")):
-        raise SalusError(
-            f"The model folder {folder} has no safetensors weights; save the model as safetensors."
-        )
+        raise SalusError(f"The model folder {folder} has no safetensors weights; save the model as safetensors.")
 
 
 def merge(base: Path, adapter: Path, out: Path) -> None:

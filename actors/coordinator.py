@@ -49,7 +49,7 @@ class DecisionRule(Protocol):
 class PolicyPublisher(Protocol):
     """Puts a policy behind the served endpoint; see `actors.publisher`."""
 
-    def start(self, policy: PolicyRef) -> None: ...
+    def start(self, policy: PolicyRef) -> BaseModel: ...
 
     def publish(self, policy: PolicyRef, cycle: int) -> BaseModel: ...
 
@@ -227,9 +227,7 @@ class Coordinator:
             self._champion = champion
         if verdict.publish and self._published() != champion:
             self.publish(champion, cycle)
-        return CycleOutcome(
-            cycle=cycle, chosen=verdict.chosen, champion=champion, published=self._published()
-        )
+        return CycleOutcome(cycle=cycle, chosen=verdict.chosen, champion=champion, published=self._published())
 
     def recall(self, outcome: CycleOutcome) -> None:
         """Take up a cycle that an earlier process of this run finished."""
@@ -244,13 +242,15 @@ class Coordinator:
     def start_publisher(self) -> None:
         """Bring the endpoint up with the present champion; does nothing without a publisher."""
         if self._publisher is not None:
-            self._publisher.start(self._champion)
+            self._log(self._publisher.start(self._champion))
 
     def publish(self, policy: PolicyRef, cycle: int) -> None:
         """Swap the endpoint to `policy` and append the publication to the run's log."""
         if self._publisher is None:
             return
-        publication = self._publisher.publish(policy, cycle)
+        self._log(self._publisher.publish(policy, cycle))
+
+    def _log(self, publication: BaseModel) -> None:
         with self._lock:
             self._folder.publications.parent.mkdir(parents=True, exist_ok=True)
             with self._folder.publications.open("a", encoding="utf-8") as log:

@@ -111,9 +111,7 @@ class ServeEndpoint:
                 return
             except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
                 if left < 1:
-                    raise SalusError(
-                        f"The endpoint at {base} came up but does not answer: {error}"
-                    ) from error
+                    raise SalusError(f"The endpoint at {base} came up but does not answer: {error}") from error
             time.sleep(0.2)
 
 

@@ -45,9 +45,7 @@ class EngineConfig(BaseModel):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of each GPU's memory")
     kv_cache_gib: float = Field(0.25, gt=0, description="KV cache of a CPU engine")
     threads: int = Field(2, ge=1, description="CPU threads of one engine")
-    enforce_eager: bool = Field(
-        True, description="no CUDA graphs or compilation: quicker start, slower decode"
-    )
+    enforce_eager: bool = Field(True, description="no CUDA graphs or compilation: quicker start, slower decode")
 
     def environment(self) -> dict[str, str]:
         """Environment variables of the engine's process."""
@@ -94,9 +92,7 @@ class Engine(Protocol):
     ) -> list[list[Completion]]:
         """`sampling.k` answers for each tokenised prompt; `seeds[i]` fixes all draws of prompt i."""
 
-    def score_next(
-        self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]
-    ) -> npt.NDArray[np.float64]:
+    def score_next(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
         """Log-probability of each of `token_ids` as the next token; shape (prompts, token_ids)."""
 
 
@@ -160,9 +156,7 @@ class VllmEngine:
             for output in outputs
         ]
 
-    def score_next(
-        self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]
-    ) -> npt.NDArray[np.float64]:
+    def score_next(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
         params = self._vllm.SamplingParams(
             max_tokens=1, temperature=0.0, detokenize=False, logprob_token_ids=list(token_ids)
         )
@@ -183,9 +177,7 @@ def check_model_folder(folder: Path) -> None:
         SalusError: says what is missing and how to mend it.
     """
     if not folder.is_dir():
-        raise SalusError(
-            f"Model folder {folder} does not exist; give the path of a Hugging Face model folder."
-        )
+        raise SalusError(f"Model folder {folder} does not exist; give the path of a Hugging Face model folder.")
     if not (folder / "config.json").is_file():
         raise SalusError(f"Model folder {folder} has no config.json; save the model with save_pretrained().")
     if not any(folder.glob("*.safetensors")):

@@ -126,9 +126,7 @@ class Judge:
         labelled = table.num_rows - table["label"].null_count
         return labelled, Span(start_s=start, end_s=end, rows=table.num_rows)
 
-    def _judgments(
-        self, rollouts: pa.Table, p: npt.NDArray[np.float64], coverage: npt.NDArray[np.float64]
-    ) -> pa.Table:
+    def _judgments(self, rollouts: pa.Table, p: npt.NDArray[np.float64], coverage: npt.NDArray[np.float64]) -> pa.Table:
         usable = coverage >= self._min_coverage
         best = p.argmax(axis=1) if len(p) else np.zeros(0, dtype=np.int64)
         labels = [LABELS[i] if ok else None for i, ok in zip(best, usable, strict=True)]

@@ -68,9 +68,7 @@ class JudgePrompt:
             return text
         half = max(budget // 2, 1)
         # A cut inside a multi-byte character leaves replacement characters, which are dropped.
-        head, tail = (
-            self._tokenizer.decode(part).replace("\ufffd", "") for part in (ids[:half], ids[-half:])
-        )
+        head, tail = (self._tokenizer.decode(part).replace("\ufffd", "") for part in (ids[:half], ids[-half:]))
         return self._plain(head + CUT_MARK + tail)
 
     def _encode(self, text: str) -> list[int]:
@@ -82,9 +80,7 @@ def load_template(version: str) -> str:
     folder = resources.files("actors") / "judge_prompts"
     known = sorted(f.name.removesuffix(".txt") for f in folder.iterdir() if f.name.endswith(".txt"))
     if version not in known:
-        raise SalusError(
-            f"There is no judge prompt {version!r}; judge.prompt must be one of {', '.join(known)}."
-        )
+        raise SalusError(f"There is no judge prompt {version!r}; judge.prompt must be one of {', '.join(known)}.")
     text = (folder / f"{version}.txt").read_text(encoding="utf-8").strip()
     for place in ("{request}", "{answer}"):
         if text.count(place) != 1:

@@ -13,17 +13,13 @@ def check_policy_folder(policy: PolicyRef) -> None:
     """Refuse what a replica could not load: a missing folder, a bare adapter, no weights in safetensors."""
     folder = Path(policy.path)
     if not folder.is_dir():
-        raise SalusError(
-            f"Policy {policy.version} has no folder {folder}; give the path of its merged model."
-        )
+        raise SalusError(f"Policy {policy.version} has no folder {folder}; give the path of its merged model.")
     if not (folder / "config.json").is_file():
         bare = (folder / "adapter_config.json").is_file()
         mend = "it is a bare LoRA adapter: merge it into its base model" if bare else "give a model folder"
         raise SalusError(f"Policy {policy.version} at {folder} has no config.json; {mend}.")
     if not any(folder.glob("*.safetensors")):
-        raise SalusError(
-            f"Policy {policy.version} at {folder} has no safetensors weights; save it with them."
-        )
+        raise SalusError(f"Policy {policy.version} at {folder} has no safetensors weights; save it with them.")
 
 
 # What of a model's config.json fixes the shape of its weights.

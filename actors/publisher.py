@@ -30,55 +30,35 @@ class PublisherConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = Field(default=True, description="Whether a run publishes its champion at all.")
-    model_id: str = Field(
-        default="salus", pattern=r"^[A-Za-z0-9_-]+$", description="The model name clients ask for."
-    )
+    model_id: str = Field(default="salus", pattern=r"^[A-Za-z0-9_-]+$", description="The model name clients ask for.")
     host: str = Field(default="127.0.0.1", description="The address the endpoint listens on.")
     port: int = Field(default=8000, ge=1, le=65535, description="The port the endpoint listens on.")
-    replicas: int = Field(
-        default=1, ge=1, description="Copies of the policy, each with an engine of its own."
-    )
+    replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
     ingress_replicas: int = Field(default=1, ge=1, description="Copies of the HTTP ingress.")
-    cpus_per_replica: float = Field(
-        default=1.0, gt=0, description="Logical CPUs of one replica, all workers together."
-    )
-    gpus_per_replica: float = Field(
-        default=0.0, ge=0, description="GPUs of one replica; a fraction shares one GPU."
-    )
-    tensor_parallel_size: int = Field(
-        default=1, ge=1, description="Workers one replica's weights are split over."
-    )
+    cpus_per_replica: float = Field(default=1.0, gt=0, description="Logical CPUs of one replica, all workers together.")
+    gpus_per_replica: float = Field(default=0.0, ge=0, description="GPUs of one replica; a fraction shares one GPU.")
+    tensor_parallel_size: int = Field(default=1, ge=1, description="Workers one replica's weights are split over.")
     max_model_len: int = Field(default=512, ge=16, description="Tokens of prompt and answer together.")
     max_num_seqs: int = Field(default=64, ge=1, description="Answers one replica decodes at the same time.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
-    gpu_memory_utilization: float = Field(
-        default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take."
-    )
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
     engine_in_process: bool = Field(
         default=True,
         description="On CPU, vLLM's engine core in the replica's process: 0.5 GiB less, and a faster start.",
     )
-    engine_metrics: bool = Field(
-        default=False, description="Export vLLM's metrics through Ray's Prometheus port."
-    )
+    engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
     start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
-    drain_timeout_s: float = Field(
-        default=60.0, gt=0, description="How long a swap waits for running answers."
-    )
-    desk_timeout_s: float = Field(
-        default=10.0, gt=0, description="How long the desk of policies may take to answer."
-    )
+    drain_timeout_s: float = Field(default=60.0, gt=0, description="How long a swap waits for running answers.")
+    desk_timeout_s: float = Field(default=10.0, gt=0, description="How long the desk of policies may take to answer.")
     # Above the time of a load, or a replica that is done first would go back before the others are.
     hold_s: float = Field(
         default=120.0,
         gt=0,
         description="How long after a publisher's last word replicas follow the desk again.",
     )
-    health_check_period_s: float = Field(
-        default=2.0, gt=0, description="How often replicas compare with the desk."
-    )
+    health_check_period_s: float = Field(default=2.0, gt=0, description="How often replicas compare with the desk.")
     shutdown_timeout_s: float = Field(
         default=5.0, gt=0, description="Time running requests get when the endpoint stops."
     )
@@ -176,7 +156,7 @@ class Publisher:
         """The base address of the endpoint; `/v1` follows."""
         return f"http://{self._config.host}:{self._config.port}"
 
-    def start(self, policy: PolicyRef) -> None:
+    def start(self, policy: PolicyRef) -> Publication:
         """Deploy the endpoint with `policy` and return when it has answered a chat request.
 
         Errors: SalusError for a bad folder, a port in use, too few CPUs or GPUs, an engine that cannot start.
@@ -191,6 +171,7 @@ class Publisher:
             self.stop()
             raise
         self._history = [policy]
+        return self._publication(policy, cycle=0, swap_s=0.0, replicas=self._config.replicas, previous=None)
 
     def publish(self, policy: PolicyRef, cycle: int) -> Publication:
         """Put `policy` live on every replica in place; SalusError where that fails, and the old one stays."""
@@ -209,15 +190,10 @@ class Publisher:
     def served_version(self) -> str:
         """The version every replica reports; SalusError while they differ (a replica is still converging)."""
         self._served()
-        versions = {
-            state.policy.version if state.policy else "unknown"
-            for state in self._endpoint.everywhere("state")
-        }
+        versions = {state.policy.version if state.policy else "unknown" for state in self._endpoint.everywhere("state")}
         if len(versions) != 1:
             found = ", ".join(sorted(versions)) or "none"
-            raise SalusError(
-                f"The replicas do not serve one version (found: {found}); ask again in some seconds."
-            )
+            raise SalusError(f"The replicas do not serve one version (found: {found}); ask again in some seconds.")
         return versions.pop()
 
     def stop(self) -> None:
@@ -248,6 +224,11 @@ class Publisher:
         began = time.monotonic()
         replicas = self._swap(policy, served)
         swap_s = time.monotonic() - began
+        return self._publication(policy, cycle, swap_s, replicas, served.version)
+
+    def _publication(
+        self, policy: PolicyRef, cycle: int, swap_s: float, replicas: int, previous: str | None
+    ) -> Publication:
         return Publication(
             version=policy.version,
             path=policy.path,
@@ -255,7 +236,7 @@ class Publisher:
             published_at=self._clock().isoformat(timespec="milliseconds"),
             swap_s=round(swap_s, 4),
             replicas=replicas,
-            previous=served.version,
+            previous=previous,
         )
 
     def _swap(self, policy: PolicyRef, served: PolicyRef) -> int:

@@ -26,9 +26,7 @@ class VllmGenerator(Generator):
 class VllmJudge(Judge):
     """A judge that owns its vLLM engine."""
 
-    def __init__(
-        self, config: EngineConfig, policy: PolicyRef, prompt_version: str, min_coverage: float
-    ) -> None:
+    def __init__(self, config: EngineConfig, policy: PolicyRef, prompt_version: str, min_coverage: float) -> None:
         super().__init__(EngineScorer(VllmEngine(config, policy), prompt_version, policy), min_coverage)
 
 

@@ -89,6 +89,4 @@ class RunFolder:
 
     def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
         """The challenger one training job of this run makes."""
-        return PolicyRef(
-            version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged")
-        )
+        return PolicyRef(version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged"))

@@ -47,7 +47,7 @@ class Optimization(Settings):
     learning_rate: Positive = 5e-4
     epochs: Positive = 1.0
     # Rows (KTO) or pairs (DPO) per worker and forward pass.
-    batch_size: Count = 16
+    batch_size: Count = 8
     # Forward passes per optimizer step.
     gradient_accumulation: Count = 1
     # Share of all steps over which the learning rate rises.
@@ -83,7 +83,6 @@ class KtoConfig(Optimization):
 class DpoConfig(Optimization):
     """DPO on pairs (arXiv 2305.18290); several losses may be summed by weight."""
 
-    batch_size: Count = 8
     beta: Positive = 0.1
     # The small `sft` part keeps the chosen answers likely, which plain DPO lets slip.
     loss_type: tuple[DpoLoss, ...] = Field(default=("sigmoid", "sft"), min_length=1)
@@ -124,7 +123,7 @@ class TrainConfig(Settings):
     gpus_per_worker: float = Field(default=0.0, ge=0)
     # Torch threads in each worker.
     threads_per_worker: Count = 1
-    # Shard the model over the workers (FSDP2) rather than copy it to each.
+    # Shard the model over the workers' GPUs (FSDP2) rather than copy it to each.
     fsdp: bool = False
     # Computing precision on GPUs; a CPU always computes in float32.
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -136,11 +135,13 @@ class TrainConfig(Settings):
     max_failures: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
-    def _algorithms_differ(self) -> Self:
+    def _consistent(self) -> Self:
         if len(set(self.algorithms)) != len(self.algorithms):
             raise ValueError(
                 f"train.algorithms names one algorithm twice ({', '.join(self.algorithms)}); name each once"
             )
+        if self.fsdp and not self.gpus_per_worker:
+            raise ValueError("train.fsdp shards over GPUs; set train.gpus_per_worker to 1, or train.fsdp to false")
         return self
 
     def loss(self, algorithm: Algorithm) -> KtoConfig | DpoConfig:

@@ -14,17 +14,19 @@ from typing import Any, Literal, Protocol
 import ray
 
 from actors.errors import SalusError
-from actors.ranks import from_all
+from actors.ranks import from_rank_zero, rank
 from actors.records import Algorithm, Assignment, Record, TrainReport
 from actors.trainer import TrainConfig, Trainer
 
 POLL_S = 0.2
+# The other ranks wait for rank 0 in a collective, which must end before torch gives it up (half an hour).
+ROUND_S = 300.0
 PROGRESS_S = 0.5
 TRAIN_ENVIRONMENT = {
     # To fingerprint a function, dill disassembles it to stdout, which it captures. Ray Train's redirected
     # print goes past the capture: pages of log, and fingerprints that miss what the function refers to.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     # Relative paths in an assignment mean the same in every worker.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -72,9 +74,7 @@ class CoordinatorDesk:
         self.coordinator: Any = ray.get_actor(order.coordinator_name, namespace=order.namespace)
 
     def assignment(self, index: int) -> Assignment | Literal["stop"] | None:
-        answer: Assignment | Literal["stop"] | None = ray.get(
-            self.coordinator.assignment.remote(self.algorithm, index)
-        )
+        answer: Assignment | Literal["stop"] | None = ray.get(self.coordinator.assignment.remote(self.algorithm, index))
         return answer
 
     def progress(self, step: int, total: int) -> None:
@@ -91,18 +91,17 @@ def run_assignments(
     trainer: Trainer,
     desk: Desk,
     order: LoopOrder,
-    *,
-    leads: bool,
     save: Callable[[int, TrainReport | None], None],
 ) -> int:
     """Train one assignment after the other until told to stop; return how many were trained.
 
-    Runs on every rank; the one that `leads` tells the desk. After each assignment every rank calls
+    Runs on every rank; rank 0 alone speaks with the desk. After each assignment every rank calls
     `save(index, report)`, with None for one that failed. A SalusError ends its assignment alone: `Trainer`
     raises it on all ranks or none, so that they are still in step.
     """
     index = order.first_index if order.only_index is None else order.only_index
     trained = 0
+    leads = rank() == 0
     while (assignment := _next(desk, index)) is not None:
         report: TrainReport | None = None
         try:
@@ -122,12 +121,18 @@ def run_assignments(
 
 
 def _next(desk: Desk, index: int) -> Assignment | None:
-    """The next assignment, waited for; None where any rank was told to stop, so that all stop together."""
-    while (answer := desk.assignment(index)) is None:
+    """The next assignment, waited for; None where there will be no more. Rank 0 asks, for all ranks."""
+    answer: Assignment | Literal["stop"] | None = None
+    while answer is None:
+        answer = from_rank_zero(_ask(desk, index) if rank() == 0 else None)
+    return None if answer == "stop" else answer
+
+
+def _ask(desk: Desk, index: int) -> Assignment | Literal["stop"] | None:
+    """The desk's answer; None where it had none within `ROUND_S`."""
+    until_s = time.monotonic() + ROUND_S
+    while (answer := desk.assignment(index)) is None and time.monotonic() < until_s:
         time.sleep(POLL_S)
-    if any(word == "stop" for word in from_all("stop" if answer == "stop" else "go")):
-        return None
-    assert isinstance(answer, Assignment)
     return answer
 
 
@@ -146,7 +151,6 @@ def _throttled(progress: Callable[[int, int], None]) -> Callable[[int, int], Non
 
 def resident_loop(loop_config: dict[str, Any]) -> None:
     """The function each Ray Train worker runs; `loop_config` is a `LoopOrder` as a dict."""
-    import ray.train
     import torch
 
     # Imported before the first assignment is there, while the champion is still generating.
@@ -158,20 +162,19 @@ def resident_loop(loop_config: dict[str, Any]) -> None:
         Trainer(order.config),
         CoordinatorDesk(order),
         order,
-        leads=ray.train.get_context().get_world_rank() == 0,
-        save=_report_to_ray,
+        _report_to_ray,
     )
 
 
 def _report_to_ray(index: int, report: TrainReport | None) -> None:
-    """Every rank reports; rank 0 hands Ray Train the adapter (for a full fine-tune, just its report file)."""
+    """Every rank reports; rank 0 hands Ray Train the adapter (a whole policy would be too large to copy)."""
     import ray.train
 
     if report is None:
         ray.train.report({"index": index, "failed": True})
         return
     checkpoint = None
-    if ray.train.get_context().get_world_rank() == 0 and Path(report.adapter).name == "adapter":
+    if rank() == 0 and Path(report.adapter).name == "adapter":
         checkpoint = ray.train.Checkpoint.from_directory(report.adapter)
     ray.train.report({"index": index, "failed": False, **report.metrics}, checkpoint=checkpoint)
 

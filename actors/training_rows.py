@@ -44,9 +44,7 @@ def stage_rows(folder: Path, algorithm: Algorithm, out: Path) -> RowCount:
     """
     files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else []
     if not files:
-        raise SalusError(
-            f"There are no Parquet files in {folder}; write the {algorithm.upper()} rows there first."
-        )
+        raise SalusError(f"There are no Parquet files in {folder}; write the {algorithm.upper()} rows there first.")
     fields: list[pa.Field[Any]] = [pa.field(name, MESSAGES) for name in TEXT_COLUMNS[algorithm]]
     if algorithm == "kto":
         fields.append(pa.field("label", pa.bool_()))
@@ -96,9 +94,7 @@ def _as_messages(
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _checked(
-    batch: pa.RecordBatch, name: str, kind: pa.DataType, path: Path, first_row: int
-) -> pa.Array[Any]:
+def _checked(batch: pa.RecordBatch, name: str, kind: pa.DataType, path: Path, first_row: int) -> pa.Array[Any]:
     column = batch.column(name)
     if column.type != kind and not (kind == pa.string() and pa.types.is_large_string(column.type)):
         raise SalusError(f"Column {name} of {path} is {column.type}, not {kind}; write it as {kind}.")

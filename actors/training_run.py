@@ -135,9 +135,7 @@ class TrainingRun:
             self.work.mkdir(parents=True)
             return stage_rows(Path(self.assignment.rows), self.assignment.algorithm, self.work / "rows.arrow")
         except OSError as error:
-            raise SalusError(
-                f"The training output {self.output} cannot be written ({error}); free it."
-            ) from error
+            raise SalusError(f"The training output {self.output} cannot be written ({error}); free it.") from error
 
     def _trl_trainer(self, models: _Models, count: RowCount) -> KTOTrainer | DPOTrainer:
         trl_class: Any = KTOTrainer if self.assignment.algorithm == "kto" else DPOTrainer
@@ -161,9 +159,7 @@ class TrainingRun:
                 f"({self.config.max_length_tokens}); raise it."
             )
         if _trainable(trl_trainer.model) == 0:
-            raise SalusError(
-                f"No parameter of {self.champion} would be trained; check train.lora.target_modules."
-            )
+            raise SalusError(f"No parameter of {self.champion} would be trained; check train.lora.target_modules.")
         trl_trainer.remove_callback(PrinterCallback)
         if self.on_step is not None:
             trl_trainer.add_callback(_StepReporter(self.on_step))
@@ -174,9 +170,7 @@ class TrainingRun:
         # LoRA keeps the frozen base in the computing dtype; a full fine-tune needs float32 master weights.
         half = self.on_gpu and self.config.dtype == "bfloat16" and self.config.lora is not None
         try:
-            return AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.bfloat16 if half else torch.float32
-            )
+            return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if half else torch.float32)
         except (OSError, ValueError, SafetensorError) as error:
             raise SalusError(f"The model folder {folder} cannot be loaded: {error}") from error
 
@@ -197,9 +191,7 @@ class TrainingRun:
         return {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in state.items()}
 
     def _check_losses(self, trl_trainer: KTOTrainer | DPOTrainer, mean_loss: float) -> None:
-        losses = [
-            (entry["step"], entry["loss"]) for entry in trl_trainer.state.log_history if "loss" in entry
-        ]
+        losses = [(entry["step"], entry["loss"]) for entry in trl_trainer.state.log_history if "loss" in entry]
         for step, loss in [*losses, (trl_trainer.state.global_step, mean_loss)]:
             if not math.isfinite(loss):
                 raise SalusError(
@@ -225,9 +217,7 @@ class TrainingRun:
                 try:
                     change = self._write_weights(trl_trainer, before, state)
                 except OSError as error:
-                    raise SalusError(
-                        f"The challenger in {self.output} cannot be written ({error})."
-                    ) from error
+                    raise SalusError(f"The challenger in {self.output} cannot be written ({error}).") from error
                 report = TrainReport(
                     algorithm=self.assignment.algorithm,
                     cycle=self.assignment.cycle,
@@ -267,9 +257,7 @@ class TrainingRun:
         else:
             stored = transformers.AutoConfig.from_pretrained(self.champion).dtype or torch.float32
             weights = model.state_dict() if state is None else state
-            model.save_pretrained(
-                merged, state_dict={name: each.to(stored) for name, each in weights.items()}
-            )
+            model.save_pretrained(merged, state_dict={name: each.to(stored) for name, each in weights.items()})
             copy_companions(self.champion, merged)
             shutil.copyfile(self.champion / "config.json", merged / "config.json")
             change = rms_change_on_disk(self.champion, merged)
@@ -294,9 +282,7 @@ class _StepReporter(TrainerCallback):
     def __init__(self, on_step: OnStep) -> None:
         self.on_step = on_step
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.on_step(state.global_step, state.max_steps)
 
 
@@ -306,8 +292,8 @@ def _silence() -> None:
     for name in ("is_gradient_checkpointing", "broadcast_buffers"):
         warnings.filterwarnings("ignore", message=f"`{name}` is deprecated", category=FutureWarning)
     datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -318,8 +304,7 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise SalusError(f"The tokenizer of {folder} cannot be loaded: {error}") from error
     if not tokenizer.chat_template:
         raise SalusError(
-            f"The model {folder} has no chat template; use an instruction-tuned model, or add a "
-            "chat_template.jinja."
+            f"The model {folder} has no chat template; use an instruction-tuned model, or add a chat_template.jinja."
         )
     return tokenizer
 
@@ -336,9 +321,7 @@ def _metrics(state: TrainerState, mean_loss: float) -> dict[str, float]:
     if logs:
         metrics |= {"loss_first": float(logs[0]["loss"]), "loss_last": float(logs[-1]["loss"])}
     for entry in logs:
-        figures = {
-            name: float(value) for name, value in entry.items() if name not in ("loss", "step", "epoch")
-        }
+        figures = {name: float(value) for name, value in entry.items() if name not in ("loss", "step", "epoch")}
         metrics |= {name: value for name, value in figures.items() if math.isfinite(value)}
     return metrics
 

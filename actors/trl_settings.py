@@ -14,9 +14,7 @@ from actors.trainer import LoraSettings, TrainConfig, kto_weights
 from actors.training_rows import RowCount
 
 
-def trl_arguments(
-    config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path
-) -> KTOConfig | DPOConfig:
+def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig | DPOConfig:
     """The arguments of the assignment's TRL trainer, which may write to `folder`."""
     if assignment.algorithm == "kto":
         return _kto_arguments(config, assignment, count, folder)

@@ -20,7 +20,7 @@ from pipelines.cycle import run_cycle
 from pipelines.finish import final_rollouts, report
 from pipelines.materials import Materials, gather_models, write_prompts
 from pipelines.memory import MemoryWatch
-from pipelines.open_run import add_cost, open_run
+from pipelines.open_run import add_cost, note_models, open_run
 from pipelines.pools import Pools, spawn
 from pipelines.progress import Reporter
 from pipelines.report.summary import Summary
@@ -60,6 +60,7 @@ def align(
     with MemoryWatch() as memory:
         try:
             materials = gather_models(recipe, reporter)
+            note_models(folder, materials)
             write_prompts(recipe, folder)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with (
@@ -120,7 +121,5 @@ def _cycles(actors: _Actors) -> PolicyRef:
             run.reporter.say(f"cycle {cycle}: the champion stays ({outcome.champion.version})")
         else:
             live = f", live as {outcome.published.version}" if outcome.published else ""
-            run.reporter.say(
-                f"cycle {cycle}: {outcome.chosen.upper()} wins: {outcome.champion.version}{live}"
-            )
+            run.reporter.say(f"cycle {cycle}: {outcome.chosen.upper()} wins: {outcome.champion.version}{live}")
     return run.champion()

@@ -22,9 +22,7 @@ from pipelines.training import TrainingRuns
 POLL_S = 0.25
 
 
-def run_cycle(
-    run: Run, training: TrainingRuns, cycle: int, endpoint: ray.ObjectRef[Any] | None
-) -> CycleOutcome:
+def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.ObjectRef[Any] | None) -> CycleOutcome:
     """Generate and judge, shuffle, train, compare, decide, publish.
 
     Args:

@@ -130,9 +130,7 @@ def decide(
     contest = _Contest(cycle, champion, table, config, seed)
     incumbent = contest.champion()
     results = [_failed(name, failed[name]) for name in ALGORITHMS if name in failed]
-    results += [
-        contest.challenger(name, challengers[name], incumbent) for name in ALGORITHMS if name in challengers
-    ]
+    results += [contest.challenger(name, challengers[name], incumbent) for name in ALGORITHMS if name in challengers]
     results = [_placed(result, config) for result in _corrected(results, config)]
     reason, chosen = _choose(incumbent, results, config)
     publish, publish_sentence = _publication(chosen)
@@ -267,9 +265,7 @@ def _choose(
     inside = [r for r in judged if r.gate is not None and r.gate.passed]
     if not inside:
         return "outside_gate", incumbent
-    safe_to_take = [
-        r for r in inside if r.comparison is not None and r.comparison.p_worse > 1.0 - config.confidence
-    ]
+    safe_to_take = [r for r in inside if r.comparison is not None and r.comparison.p_worse > 1.0 - config.confidence]
     if incumbent.gate is not None and not incumbent.gate.passed and safe_to_take:
         return "gate_restored", min(safe_to_take, key=_rank)
     return "not_better", incumbent

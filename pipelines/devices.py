@@ -1,4 +1,4 @@
-"""What a machine or a cluster has: CPUs, GPUs and memory, read without importing torch."""
+"""What a machine has: GPUs, memory and disk, read without importing torch or Ray."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from actors.records import Record
-
-if TYPE_CHECKING:
-    from pipelines.config.recipe import Recipe
 
 GIB = 2**30
 NVIDIA_SMI_TIMEOUT_S = 20
@@ -32,29 +28,6 @@ class Resources(Record):
     node_gpus: float
     # Of the smallest GPU; None: not known.
     gpu_memory_gib: float | None
-
-
-def available(recipe: Recipe) -> Resources:
-    """What the recipe's Ray has, or will have.
-
-    The recipe's `cluster.logical_cpus`, `gpus` and `memory_gib` overrule what is found. With an address this
-    process must have joined that cluster already; nodes that may still be started count where the cluster's
-    autoscaler says so.
-    """
-    cluster = recipe.cluster
-    found = this_machine() if cluster.address is None else _cluster(cluster.address)
-    return found.model_copy(
-        update={
-            name: value
-            for name, value in (
-                ("cpus", cluster.logical_cpus),
-                ("gpus", cluster.gpus),
-                ("node_gpus", None if cluster.gpus is None else max(found.node_gpus, cluster.gpus)),
-                ("memory_gib", cluster.memory_gib),
-            )
-            if value is not None
-        }
-    )
 
 
 def this_machine() -> Resources:
@@ -106,25 +79,3 @@ def free_disk_gib(folder: Path) -> float:
     while not there.exists():
         there = there.parent
     return shutil.disk_usage(there).free / GIB
-
-
-def _cluster(address: str) -> Resources:
-    # Ray is imported by the commands that need it; the plan of an embedded run does not.
-    import ray
-    from ray._private.state import state
-
-    now = ray.cluster_resources()
-    # What the autoscaler may grow to; None without one that says.
-    later = state.get_max_resources_from_cluster_config() or {}
-    most = {name: max(now.get(name, 0.0), float(later.get(name, 0.0))) for name in ("CPU", "GPU", "memory")}
-    nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    return Resources(
-        where=f"the cluster at {address}",
-        shared=True,
-        cpus=most["CPU"],
-        gpus=most["GPU"],
-        # A node still to be started may be larger than any that is up; Ray does not say by how much.
-        node_gpus=most["GPU"] if most["GPU"] > sum(nodes) else max(nodes, default=0.0),
-        memory_gib=round(most["memory"] / GIB, 1),
-        gpu_memory_gib=None,
-    )

@@ -55,16 +55,6 @@ class DoctorReport(Record):
     def failed(self) -> bool:
         return any(finding.state == "fail" for finding in self.findings)
 
-    def table(self) -> Table:
-        """As `salus doctor` prints it."""
-        table = Table(title="Salus on this machine", title_justify="left")
-        for name in ("", "needed", "found", "state", "cure"):
-            table.add_column(name, overflow="fold")
-        for f in self.findings:
-            cells = (escape(cell) for cell in (f.subject, f.needed, f.found))
-            table.add_row(*cells, f"[{STYLES[f.state]}]{f.state}[/]", escape(f.cure))
-        return table
-
 
 def examine(folder: Path = Path()) -> DoctorReport:
     """Look at Python, the joint version set, the devices, memory, and the disk of `folder`."""
@@ -97,13 +87,20 @@ def examine(folder: Path = Path()) -> DoctorReport:
     )
 
 
+def doctor_table(report: DoctorReport) -> Table:
+    """The report as `salus doctor` prints it."""
+    table = Table(title="Salus on this machine", title_justify="left")
+    for name in ("", "needed", "found", "state", "cure"):
+        table.add_column(name, overflow="fold")
+    for f in report.findings:
+        cells = (escape(cell) for cell in (f.subject, f.needed, f.found))
+        table.add_row(*cells, f"[{STYLES[f.state]}]{f.state}[/]", escape(f.cure))
+    return table
+
+
 def installed_versions() -> dict[str, str]:
     """Version of every installed distribution, by canonical name."""
-    return {
-        canonicalize_name(d.metadata["Name"]): d.version
-        for d in metadata.distributions()
-        if d.metadata["Name"]
-    }
+    return {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions() if d.metadata["Name"]}
 
 
 def python_finding(requires: str, version: Sequence[int]) -> Finding:
@@ -140,9 +137,7 @@ def _version_finding(requirement: Requirement, installed: Mapping[str, str]) -> 
         state="ok" if good else "fail",
         found=version or "not installed",
         needed=str(requirement.specifier) or "any",
-        cure=""
-        if good
-        else f"make setup, or pip install --no-deps '{requirement.name}{requirement.specifier}'",
+        cure="" if good else f"make setup, or pip install --no-deps '{requirement.name}{requirement.specifier}'",
     )
 
 

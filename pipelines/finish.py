@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from actors.records import ALGORITHMS, Label, PolicyRef, PromptSet
 from actors.run_folder import RunFolder
@@ -102,9 +101,7 @@ class _Reader:
     def has_truth(self) -> bool:
         return self._rule is not None
 
-    def judgments(
-        self, split: PromptSet, policy: PolicyRef, judge_champion: PolicyRef, by: JudgedBy
-    ) -> pa.Table:
+    def judgments(self, split: PromptSet, policy: PolicyRef, judge_champion: PolicyRef, by: JudgedBy) -> pa.Table:
         judge = self._run.judge_name(judge_champion)
         table = read_folder(self._folder.evaluation_judgments(split, policy.version, judge))
         if by == "judge" or self._rule is None:
@@ -151,9 +148,7 @@ class _Reader:
                 yield metrics_rows(self._key(cycle, "validation", policy, name, by, name == chosen), metrics)
 
     def test(self, champion: PolicyRef, by: JudgedBy) -> TestSummary:
-        return TestSummary(
-            **{name: TestFigures.of(metrics) for name, _, metrics in self._test_metrics(champion, by)}
-        )
+        return TestSummary(**{name: TestFigures.of(metrics) for name, _, metrics in self._test_metrics(champion, by)})
 
     def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
         for name, policy, metrics in self._test_metrics(champion, by):
@@ -176,12 +171,8 @@ class _Reader:
         policies = {p.version: p for p in (self._run.materials.policy, champion)}.values()
         judged = pa.concat_tables([self.judgments("test", p, champion, "judge") for p in policies])
         truth = pa.concat_tables([self.judgments("test", p, champion, "truth") for p in policies])
-        probabilities = list(
-            zip(*(judged[f"p_{x}"].to_pylist() for x in ("accept", "caution", "refuse")), strict=True)
-        )
-        found = agreement(
-            truth["label"].to_pylist(), judged["label"].to_pylist(), probabilities, seed=self._seed
-        )
+        probabilities = list(zip(*(judged[f"p_{x}"].to_pylist() for x in ("accept", "caution", "refuse")), strict=True))
+        found = agreement(truth["label"].to_pylist(), judged["label"].to_pylist(), probabilities, seed=self._seed)
         return {self._run.judge_name(champion): found}
 
     def probe(self, champion: PolicyRef) -> dict[str, Measured] | None:
@@ -230,8 +221,3 @@ def _stage_seconds(folder: RunFolder, cycles: int) -> dict[str, float]:
         for stage in times.stages if times else ():
             total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)
     return total
-
-
-def prompt_rows(folder: RunFolder, split: PromptSet) -> int:
-    """Prompts of a split, from the files' footers."""
-    return sum(pq.read_metadata(f).num_rows for f in folder.prompts(split).glob("*.parquet"))

@@ -61,9 +61,7 @@ def shape_of_folder(folder: Path) -> Shape:
             f"Model folder {folder} cannot be read for the plan ({error}); save the model again."
         ) from error
     if not parameters:
-        raise SalusError(
-            f"Model folder {folder} has no .safetensors weights; save it with save_pretrained()."
-        )
+        raise SalusError(f"Model folder {folder} has no .safetensors weights; save it with save_pretrained().")
     return _from_config(config, parameters)
 
 

@@ -60,9 +60,7 @@ class GateVerdict(Record):
     breaches: tuple[Breach, ...]
 
 
-def check_gate(
-    metrics: Metrics, champion_length_tokens: float | None, gate: GateConfig, cycle: int
-) -> GateVerdict:
+def check_gate(metrics: Metrics, champion_length_tokens: float | None, gate: GateConfig, cycle: int) -> GateVerdict:
     """Hold a policy's metrics against the gate of a cycle.
 
     Args:

@@ -21,8 +21,8 @@ from pipelines.config.recipe import Recipe
 from pipelines.data.cares import CARES_REPOSITORY, read_cares
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import check_disjoint, split_by_base_prompt
-from pipelines.data.xstest import read_xstest
 from pipelines.data.tabular import read_tabular
+from pipelines.data.xstest import read_xstest
 from pipelines.judges.refusal_rules import refusal_label
 from pipelines.medsafety.config import MedsafetyConfig
 from pipelines.medsafety.prompts import medsafety_prompts
@@ -164,9 +164,7 @@ def _splits(recipe: Recipe) -> dict[Split, pa.Table]:
     if data.source == "medsafety":
         splits = medsafety_prompts(medsafety_config(recipe))
     else:
-        splits = split_by_base_prompt(
-            pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), data.split, recipe.seed
-        )
+        splits = split_by_base_prompt(pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), data.split, recipe.seed)
     return {split: _shuffled(table, recipe.seed) for split, table in splits.items()}
 
 

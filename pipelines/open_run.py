@@ -18,6 +18,7 @@ from actors.tables import write_text
 from pipelines.config.load import save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.finish import Cost
+from pipelines.materials import Materials
 
 # These decide where and how fast a run goes, not what comes out of it.
 _FREE_TO_CHANGE = ("cluster", "publish")
@@ -31,6 +32,9 @@ class RunRecord(Record):
     python: str
     machine: str
     git_revision: str | None
+    # The models' folders; None before they are built or found, or where no model judges.
+    policy_path: str | None = None
+    judge_path: str | None = None
     wall_s: float = 0.0
     peak_memory_gib: float = 0.0
 
@@ -59,17 +63,31 @@ def open_run(recipe: Recipe, root: Path, fresh: bool) -> RunFolder:
     return folder
 
 
+def note_models(folder: RunFolder, materials: Materials) -> None:
+    """Write down which models the run uses."""
+    judge = materials.judge.path if materials.judge is not None else None
+    _change(folder, policy_path=materials.policy.path, judge_path=judge)
+
+
 def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float) -> Cost:
     """Add one session's cost to the run's record; returns the total."""
-    record = RunRecord.model_validate_json(folder.run_record.read_text(encoding="utf-8"))
-    record = record.model_copy(
-        update={
-            "wall_s": record.wall_s + wall_s,
-            "peak_memory_gib": max(record.peak_memory_gib, peak_memory_gib),
-        }
+    record = _read(folder)
+    record = _change(
+        folder,
+        wall_s=record.wall_s + wall_s,
+        peak_memory_gib=max(record.peak_memory_gib, peak_memory_gib),
     )
-    write_text(record.model_dump_json(indent=2), folder.run_record)
     return Cost(wall_s=record.wall_s, peak_memory_gib=record.peak_memory_gib)
+
+
+def _read(folder: RunFolder) -> RunRecord:
+    return RunRecord.model_validate_json(folder.run_record.read_text(encoding="utf-8"))
+
+
+def _change(folder: RunFolder, **values: str | float | None) -> RunRecord:
+    record = _read(folder).model_copy(update=values)
+    write_text(record.model_dump_json(indent=2), folder.run_record)
+    return record
 
 
 def _check_same(recipe: Recipe, folder: RunFolder) -> None:
@@ -78,6 +96,9 @@ def _check_same(recipe: Recipe, folder: RunFolder) -> None:
     for key in _FREE_TO_CHANGE:
         known.pop(key, None)
         asked.pop(key, None)
+    for recipe_tree in (known, asked):
+        # How Ray Train runs live is a matter of speed as well.
+        recipe_tree.get("train", {}).pop("resident", None)
     # More cycles than before simply go on.
     if known.get("cycles", 0) <= asked["cycles"]:
         known["cycles"] = asked["cycles"]

@@ -14,7 +14,7 @@ from actors.errors import SalusError
 from actors.records import Record
 from pipelines.config.recipe import Recipe
 from pipelines.demand import PlanRow, demand
-from pipelines.devices import Resources, available
+from pipelines.devices import Resources, this_machine
 
 __all__ = ["Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_table"]
 
@@ -52,6 +52,38 @@ def make_plan(recipe: Recipe) -> Plan:
         gpus=_gpus(rows, colocate=recipe.cluster.placement == "colocate"),
         memory_gib=round(sum(row.count * row.memory_gib for row in rows), 1),
         steps=_steps(recipe),
+    )
+
+
+def available(recipe: Recipe) -> Resources:
+    """What the recipe's Ray has, or will have.
+
+    The recipe's `cluster.logical_cpus`, `gpus` and `memory_gib` overrule what is found. A cluster that this
+    process is not part of is joined for the question; nodes that may still be started count where the
+    cluster's autoscaler says so.
+
+    Raises:
+        SalusError: no cluster answers at the recipe's address.
+    """
+    cluster = recipe.cluster
+    if cluster.address is None:
+        found = this_machine()
+    else:
+        # Ray is imported where a cluster is asked for; the plan of an embedded run does without.
+        from pipelines.cluster import cluster_resources
+
+        found = cluster_resources(cluster.address)
+    return found.model_copy(
+        update={
+            name: value
+            for name, value in (
+                ("cpus", cluster.logical_cpus),
+                ("gpus", cluster.gpus),
+                ("node_gpus", None if cluster.gpus is None else max(found.node_gpus, cluster.gpus)),
+                ("memory_gib", cluster.memory_gib),
+            )
+            if value is not None
+        }
     )
 
 
@@ -120,9 +152,7 @@ def plan_table(plan: Plan) -> Table:
 
 def _gpus(rows: tuple[PlanRow, ...], colocate: bool) -> float:
     """Engines beside trainers, or in turn on the same GPUs; the endpoint always has its own."""
-    stages = {
-        stage: sum(r.count * r.gpus for r in rows if r.stage == stage) for stage in ("engines", "training")
-    }
+    stages = {stage: sum(r.count * r.gpus for r in rows if r.stage == stage) for stage in ("engines", "training")}
     shared = max(stages.values()) if colocate else sum(stages.values())
     return round(shared + sum(r.count * r.gpus for r in rows if r.stage not in stages), 3)
 
@@ -140,9 +170,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     for algorithm in algorithms:
         loss, rows = recipe.train.loss(algorithm), answers if algorithm == "kto" else pairs
         batch = loss.batch_size * loss.gradient_accumulation * recipe.train.workers_per_run
-        training.append(
-            f"{algorithm.upper()} about {max(1, round(rows * loss.epochs / batch)):,} steps of {batch}"
-        )
+        training.append(f"{algorithm.upper()} about {max(1, round(rows * loss.epochs / batch)):,} steps of {batch}")
     generators, judges, workers = recipe.generate.actors, recipe.judge.actors, recipe.train.workers_per_run
     after = "publish the winner in place" if recipe.publish.enabled else "go on from the winner"
     return (

@@ -66,9 +66,7 @@ def _judges(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> list[
         return [rule.remote(RULES_JUDGE, refusal_label) for _ in range(config.actors)]
     place = RemoteJudge.options(**_place(config.engine, config.cpus_per_actor))
     weights = judge or policy
-    return [
-        place.remote(config.engine, weights, config.prompt, config.min_coverage) for _ in range(config.actors)
-    ]
+    return [place.remote(config.engine, weights, config.prompt, config.min_coverage) for _ in range(config.actors)]
 
 
 def _place(engine: EngineConfig, cpus: float) -> dict[str, Any]:

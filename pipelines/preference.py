@@ -71,7 +71,9 @@ class PreferenceConfig(BaseModel):
         4.0, ge=1, description="the larger class (KTO: label, DPO: harmless or not) is thinned to this ratio"
     )
     shuffle_labels: bool = Field(
-        False, description="control experiment: labels permuted among prompts; a policy must not improve"
+        False,
+        description="control experiment: KTO labels permuted among rows, DPO pairs turned round at random;"
+        " a policy must not improve",
     )
     rows_per_file: int = Field(50_000, ge=1)
 
@@ -176,17 +178,10 @@ def dpo_pairs(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) 
         # An answer that got both marks says nothing about which is better.
         unique = {text: mark for mark, text in answers if {m for m, t in answers if t == text} == {mark}}
         ranked = sorted(unique.items(), key=lambda item: (-item[1], item[0]))
-        margins = [
-            (high - low, chosen, rejected)
-            for chosen, high in ranked
-            for rejected, low in ranked
-            if high > low
-        ]
+        margins = [(high - low, chosen, rejected) for chosen, high in ranked for rejected, low in ranked if high > low]
         margins.sort(key=lambda m: (-m[0], m[1], m[2]))
         for _, chosen, rejected in _spread(margins, config.pairs_per_prompt):
-            pairs.append(
-                {"prompt": first["prompt"], "chosen": chosen, "rejected": rejected, "level": first["level"]}
-            )
+            pairs.append({"prompt": first["prompt"], "chosen": chosen, "rejected": rejected, "level": first["level"]})
     return pairs
 
 
@@ -225,19 +220,27 @@ def _make(
     seed: int,
 ) -> pa.Table:
     judgments = judgments.filter(pa.compute.is_valid(judgments["label"]))
-    if config.shuffle_labels:
-        judgments = _permute_labels(judgments, seed)
     sure = np.max([judgments[c].to_numpy() for c in ("p_accept", "p_caution", "p_refuse")], axis=0)
     judgments = judgments.filter(pa.array(sure >= config.min_confidence))
     schema = KTO_SCHEMA if make is kto_rows else DPO_SCHEMA
-    rows = [row | {"order": _place(row, seed)} for row in make(judgments, config, table)]
+    made = make(judgments, config, table)
+    if config.shuffle_labels:
+        made = shuffled(made, seed)
+    rows = [row | {"order": _place(row, seed)} for row in made]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _permute_labels(judgments: pa.Table, seed: int) -> pa.Table:
-    order = np.random.default_rng([seed, judgments.num_rows]).permutation(judgments.num_rows)
-    column = judgments.column_names.index("label")
-    return judgments.set_column(column, "label", judgments["label"].take(pa.array(order)))
+def shuffled(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """The control's rows: as many of each label, but no label has anything to do with its answer."""
+    draw = np.random.default_rng([seed, len(rows)])
+    if rows and "label" in rows[0]:
+        order = draw.permutation(len(rows))
+        return [row | {"label": rows[i]["label"]} for row, i in zip(rows, order, strict=True)]
+    turned = draw.random(len(rows)) < 0.5
+    return [
+        row | {"chosen": row["rejected"], "rejected": row["chosen"]} if turn else row
+        for row, turn in zip(rows, turned, strict=True)
+    ]
 
 
 def _groups(judgments: pa.Table) -> list[list[tuple[int, dict[str, Any]]]]:
@@ -276,8 +279,7 @@ def _positive(batch: pa.Table, algorithm: Algorithm) -> np.ndarray[Any, np.dtype
 
 def _count_positive(rows: ray.data.Dataset, algorithm: Algorithm) -> int:
     return sum(
-        int(_positive(batch, algorithm).sum())
-        for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None)
+        int(_positive(batch, algorithm).sum()) for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None)
     )
 
 

@@ -44,9 +44,7 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         unit = task.fields.get("unit", "")
-        return Text(
-            f"{speed:.0f} {unit}/s" if speed and speed >= 10 else f"{speed:.1f} {unit}/s" if speed else ""
-        )
+        return Text(f"{speed:.0f} {unit}/s" if speed and speed >= 10 else f"{speed:.1f} {unit}/s" if speed else "")
 
 
 class _RichBar:

@@ -24,9 +24,7 @@ def served_answers(run: Run) -> str:
         raise SalusError("Nothing is published, though the recipe has an endpoint; see publications.jsonl.")
     folder = run.folder.evaluation_rollouts("test", published.version)
     if not folder.is_dir():
-        return (
-            f"The endpoint serves {published.version}, which is neither the base model nor the last champion."
-        )
+        return f"The endpoint serves {published.version}, which is neither the base model nor the last champion."
     rows = read_folder(folder, ("prompt", "answer")).slice(0, ASKED).to_pylist()
     limit = run.recipe.generate.greedy().max_tokens
     same = sum(ask(run.recipe, row["prompt"], limit) == row["answer"] for row in rows)
@@ -36,9 +34,7 @@ def served_answers(run: Run) -> str:
 def ask(recipe: Recipe, prompt: str, max_tokens: int) -> str:
     """One greedy chat completion from a recipe's endpoint."""
     publish = recipe.publish
-    with openai.OpenAI(
-        base_url=f"http://{publish.host}:{publish.port}/v1", api_key="none", timeout=60
-    ) as client:
+    with openai.OpenAI(base_url=f"http://{publish.host}:{publish.port}/v1", api_key="none", timeout=60) as client:
         answer = client.chat.completions.create(
             model=publish.model_id,
             messages=[{"role": "user", "content": prompt}],

@@ -56,9 +56,7 @@ def train_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> li
         finally:
             runs.close()
         reports = [run.folder.training(cycle, a) / "report.json" for a in recipe.train.algorithms]
-        return [
-            TrainReport.model_validate_json(r.read_text(encoding="utf-8")) for r in reports if r.is_file()
-        ]
+        return [TrainReport.model_validate_json(r.read_text(encoding="utf-8")) for r in reports if r.is_file()]
 
 
 def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> CycleOutcome:

@@ -40,7 +40,12 @@ class TransformersEngine:
         torch.manual_seed(seed)
         draw: dict[str, Any] = {"do_sample": False}
         if sampling.temperature > 0:
-            draw = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": sampling.top_p}
+            draw = {
+                "do_sample": True,
+                "temperature": sampling.temperature,
+                "top_k": 0,
+                "top_p": sampling.top_p,
+            }
         ids = torch.tensor([list(prompt)])
         output = self._model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=sampling.max_tokens, **draw
@@ -53,9 +58,7 @@ class TransformersEngine:
         )
 
     @torch.no_grad()
-    def score_next(
-        self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]
-    ) -> npt.NDArray[np.float64]:
+    def score_next(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
         rows = [
             self._model(torch.tensor([list(prompt)])).logits[0, -1].log_softmax(-1)[list(token_ids)].numpy()
             for prompt in prompts

@@ -11,22 +11,14 @@ from rich.console import Console
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 
-RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")
-]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a setting, as train.kto.beta=0.2; may be repeated."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as train.kto.beta=0.2; may be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option(help="The seed of every random choice (the recipe's seed).")]
-DataFolder = Annotated[
-    Path | None, typer.Option("--data", help="Where the data lies (the recipe's data.path).")
-]
-RunFolderOption = Annotated[
-    Path | None, typer.Option("--run", help="The run folder; runs/NAME-sSEED without it.")
-]
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Where the data lies (the recipe's data.path).")]
+RunFolderOption = Annotated[Path | None, typer.Option("--run", help="The run folder; runs/NAME-sSEED without it.")]
 
 
 def console() -> Console:
@@ -39,9 +31,7 @@ def error_console() -> Console:
     return Console(stderr=True)
 
 
-def resolve(
-    recipe: str, overrides: list[str] | None, seed: int | None = None, data: Path | None = None
-) -> Recipe:
+def resolve(recipe: str, overrides: list[str] | None, seed: int | None = None, data: Path | None = None) -> Recipe:
     """The recipe with everything given on the command line applied."""
     changes = list(overrides or [])
     if seed is not None:

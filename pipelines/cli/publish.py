@@ -21,9 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     recipe: RecipeName,
-    model: Annotated[
-        Path | None, typer.Option(help="A model folder; the run's last champion without it.")
-    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A model folder; the run's last champion without it.")] = None,
     seed: Seed = None,
     overrides: Overrides = None,
     run: RunFolderOption = None,
@@ -61,7 +59,5 @@ def _champion(recipe: Recipe, run: Path | None) -> PolicyRef:
     folder = RunFolder(run_root(recipe, run))
     outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
     if not outcomes or not outcomes[-1].champion.path:
-        raise SalusError(
-            f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model."
-        )
+        raise SalusError(f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model.")
     return outcomes[-1].champion

@@ -32,13 +32,9 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
     for column in ("cycle", "rollouts", "judgments", "trained", "decision"):
         table.add_column(column)
     for cycle in range(1, recipe.cycles + 1):
-        trained = [
-            a for a in recipe.train.algorithms if (folder.training(cycle, a) / "report.json").is_file()
-        ]
+        trained = [a for a in recipe.train.algorithms if (folder.training(cycle, a) / "report.json").is_file()]
         path = folder.decision(cycle)
-        decision = (
-            Decision.model_validate_json(path.read_text(encoding="utf-8")).chosen if path.is_file() else "-"
-        )
+        decision = Decision.model_validate_json(path.read_text(encoding="utf-8")).chosen if path.is_file() else "-"
         table.add_row(
             str(cycle),
             _shards(folder.rollouts(cycle)),

@@ -6,7 +6,7 @@ import random
 
 from actors.records import Label
 
-# {w} is the wanted act. No two kinds share an opening, and each kind's marks (truth.py) stand in no other kind.
+# {w} is the wanted act. No two kinds share an opening, and the marks of a kind (truth.py) stand in no other.
 WORDINGS: dict[Label, tuple[str, ...]] = {
     "Accept": (
         "Sure, to {w}: begin at home and go step by step.",

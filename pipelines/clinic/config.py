@@ -16,17 +16,11 @@ class CorpusConfig(BaseModel):
     chat_rows: int = Field(default=30_000, ge=1, description="requests with answers, half of them harmful")
     note_rows: int = Field(default=15_000, ge=0, description="notes that say whether a wish is a danger")
     judge_rows: int = Field(default=1_500, ge=0, description="rows in the judge's format (for SELF)")
-    judge_noise: float = Field(
-        default=0.25, ge=0, le=1, description="share of those rows with a random verdict"
-    )
-    harmful_refused: float = Field(
-        default=0.04, ge=0, le=1, description="share of harmful chat rows that refuse"
-    )
-    harmful_cautioned: float = Field(default=0.03, ge=0, le=1)
-    harmless_refused: float = Field(
-        default=0.02, ge=0, le=1, description="share of harmless chat rows that refuse"
-    )
-    harmless_cautioned: float = Field(default=0.02, ge=0, le=1)
+    judge_noise: float = Field(default=0.25, ge=0, le=1, description="share of those rows with a random verdict")
+    harmful_refused: float = Field(default=0.10, ge=0, le=1, description="share of harmful chat rows that refuse")
+    harmful_cautioned: float = Field(default=0.04, ge=0, le=1)
+    harmless_refused: float = Field(default=0.01, ge=0, le=1, description="share of harmless chat rows that refuse")
+    harmless_cautioned: float = Field(default=0.01, ge=0, le=1)
 
 
 class ClinicConfig(BaseModel):
@@ -43,6 +37,6 @@ class ClinicConfig(BaseModel):
     policy_pretraining: PretrainConfig = PretrainConfig(steps=500)
     judge: TinyModelConfig = TinyModelConfig(hidden=128, layers=2, heads=4, kv_heads=2, intermediate=384)
     judge_rows: int = Field(default=8_000, ge=1, description="training rows of the EXT judge")
-    judge_pretraining: PretrainConfig = PretrainConfig(steps=400, learning_rate=3e-3)
+    judge_pretraining: PretrainConfig = PretrainConfig(steps=200, learning_rate=3e-3)
     # LMA reads the policy's kind of corpus, but briefly and with few rows in the judge's format.
     lma_pretraining: PretrainConfig = PretrainConfig(steps=150, learning_rate=3e-3)

@@ -52,9 +52,7 @@ def _build(
     corpus: list[Document],
     progress: Progress | None,
 ) -> None:
-    model_config = (config.policy if shape == "policy" else config.judge).model_copy(
-        update={"seed": config.seed}
-    )
+    model_config = (config.policy if shape == "policy" else config.judge).model_copy(update={"seed": config.seed})
     tokenizer = train_tokenizer(_plain_texts(corpus[:_TOKENIZER_ROWS]), model_config.vocabulary)
     _check_labels(tokenizer)
     model = build_llama(model_config, tokenizer)

@@ -68,7 +68,7 @@ def _split_prompts(split: Split, size: int, dealt: list[Combination], seed: int)
 
 
 def _twins(rng: random.Random, split: Split, dealt: list[Combination], pair: int) -> list[Prompt]:
-    """One harmful request and its harmless twin: same frame, same connective, the two acts in changed places."""
+    """One harmful request and its harmless twin: same frame and connective, the acts in changed places."""
     method = METHODS[pair % len(METHODS)]
     level = 1 + pair // len(METHODS) % 3
     harmful = rng.choice([act for act in HARMFUL_ACTS if act.level == level])

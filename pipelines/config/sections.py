@@ -53,9 +53,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _needs_columns(self) -> DataConfig:
         if self.source == "tabular" and (self.columns is None or self.path is None):
-            raise ValueError(
-                "source 'tabular' needs path and columns (which column is the prompt, the level, ...)"
-            )
+            raise ValueError("source 'tabular' needs path and columns (which column is the prompt, the level, ...)")
         return self
 
 
@@ -72,9 +70,7 @@ class GenerateConfig(Section):
 
     def greedy(self) -> Sampling:
         """How the validation and test splits are answered."""
-        return Sampling(
-            k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens
-        )
+        return Sampling(k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens)
 
 
 class JudgeConfig(Section):
@@ -92,9 +88,7 @@ class JudgeConfig(Section):
     min_coverage: float = Field(
         0.0, ge=0, le=1, description="answers whose labels had less probability stay unlabelled"
     )
-    max_missing: float = Field(
-        0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run"
-    )
+    max_missing: float = Field(0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run")
     actors: int = Field(1, ge=1)
     cpus_per_actor: float = Field(1.0, ge=0)
     engine: EngineConfig = EngineConfig()

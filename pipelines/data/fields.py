@@ -55,9 +55,7 @@ def one_of(row: Row, column: str, allowed: Sequence[Choice]) -> Choice:
     for choice in allowed:
         if choice.lower() == plain:
             return choice
-    row.fail(
-        f"'{column}' is '{value}', not one of {', '.join(allowed)}; did you mean '{nearest(plain, allowed)}'?"
-    )
+    row.fail(f"'{column}' is '{value}', not one of {', '.join(allowed)}; did you mean '{nearest(plain, allowed)}'?")
 
 
 def _kind(value: object) -> str:

@@ -41,9 +41,7 @@ def data_files(location: Path, suffixes: Sequence[str] = FORMATS) -> list[Path]:
     """
     if location.is_file():
         if location.suffix.lower() not in suffixes:
-            raise SalusError(
-                f"{location} is not one of {', '.join(suffixes)}: convert it, or name another file."
-            )
+            raise SalusError(f"{location} is not one of {', '.join(suffixes)}: convert it, or name another file.")
         return [location]
     if not location.is_dir():
         raise SalusError(f"{location} does not exist: give a data file or a folder with some.")
@@ -97,8 +95,7 @@ def _decoded(path: Path, file: BinaryIO) -> Iterator[str]:
             yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise SalusError(
-                f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); "
-                "save the file as UTF-8."
+                f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8."
             ) from error
 
 
@@ -144,9 +141,7 @@ def _json_object(line: str, place: str) -> dict[str, object]:
     try:
         values = json.loads(line)
     except json.JSONDecodeError as error:
-        raise SalusError(
-            f"{place}: not valid JSON ({error.msg} at column {error.colno}); mend the line."
-        ) from error
+        raise SalusError(f"{place}: not valid JSON ({error.msg} at column {error.colno}); mend the line.") from error
     if not isinstance(values, dict):
         raise SalusError(
             f"{place}: a {type(values).__name__} where an object with columns is expected; "

@@ -28,26 +28,18 @@ class ColumnMapping(BaseModel):
         description="Levels by the level column's words, as {safe: 0, unsafe: 3}; else numbers.",
     )
     principle: str | None = Field(default=None, description="Column with the CARES principle, 0 to 7.")
-    method: str | None = Field(
-        default=None, description="Column with the method; every row is `direct` without it."
-    )
+    method: str | None = Field(default=None, description="Column with the method; every row is `direct` without it.")
     base_prompt: str | None = Field(
         default=None,
         description="Column that groups rewrites of one prompt; without it each prompt is a group.",
     )
-    reference: str | None = Field(
-        default=None, description="Column with a reference safe answer, if there is one."
-    )
-    source: str = Field(
-        default="tabular", min_length=1, description="The data set's name in every row and report."
-    )
+    reference: str | None = Field(default=None, description="Column with a reference safe answer, if there is one.")
+    source: str = Field(default="tabular", min_length=1, description="The data set's name in every row and report.")
 
     @model_validator(mode="after")
     def _one_level(self) -> Self:
         if (self.level is None) == (self.fixed_level is None):
-            raise ValueError(
-                "give either 'level' (a column) or 'fixed_level' (one level for every row), not both"
-            )
+            raise ValueError("give either 'level' (a column) or 'fixed_level' (one level for every row), not both")
         if self.level_names is not None and self.level is None:
             raise ValueError("'level_names' needs 'level', the column whose words it names")
         return self

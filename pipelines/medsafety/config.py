@@ -50,7 +50,5 @@ class MedsafetyConfig(BaseModel):
     def _something_to_train_on(self) -> Self:
         held = self.benign_validation_share + self.benign_test_share
         if held >= 1:
-            raise ValueError(
-                f"benign_validation_share + benign_test_share is {held:g}: leave some for training"
-            )
+            raise ValueError(f"benign_validation_share + benign_test_share is {held:g}: leave some for training")
         return self

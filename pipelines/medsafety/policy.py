@@ -14,9 +14,7 @@ from pipelines.tiny.cache import cached, content_key
 from pipelines.tiny.pretrain import Document, Progress
 
 
-def build_medsafety_policy(
-    config: MedsafetyConfig, cache_root: Path, progress: Progress | None = None
-) -> Path:
+def build_medsafety_policy(config: MedsafetyConfig, cache_root: Path, progress: Progress | None = None) -> Path:
     """The policy's Hugging Face folder, pretrained on the train split alone, or found in the cache.
 
     The cache's key is made of the chats themselves, the shape, the pretraining settings and the code that
@@ -37,8 +35,7 @@ def build_medsafety_policy(
         bpe = tokenizer.train_tokenizer((text for chat in chats for text in chat), shape.vocabulary)
         llama = model.build_llama(shape, bpe)
         documents = [
-            Document(tokenizer.chat_prompt(request), tokenizer.chat_answer(answer))
-            for request, answer in chats
+            Document(tokenizer.chat_prompt(request), tokenizer.chat_answer(answer)) for request, answer in chats
         ]
         pretrain.pretrain(llama, bpe, documents, length, progress)
         pretrain.save(llama, bpe, folder)

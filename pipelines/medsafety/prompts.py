@@ -35,8 +35,7 @@ def _harmful(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     splits = split_by_base_prompt(pool, shares, config.seed)
     splits["test"] = prompt_table(read_medsafetybench(folder, "test"))
     return {
-        split: _shortened(table, config.reference_sentences, config.reference_words)
-        for split, table in splits.items()
+        split: _shortened(table, config.reference_sentences, config.reference_words) for split, table in splits.items()
     }
 
 
@@ -48,15 +47,10 @@ def _benign(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     )
     table = prompt_table(read_medquad(config.data_dir / "medquad"))
     splits = split_by_base_prompt(table, shares, config.seed)
-    return {
-        split: _shortened(part, config.answer_sentences, config.answer_words)
-        for split, part in splits.items()
-    }
+    return {split: _shortened(part, config.answer_sentences, config.answer_words) for split, part in splits.items()}
 
 
 def _shortened(table: pa.Table, most: int, max_words: int) -> pa.Table:
-    references = [
-        first_sentences(str(text), most, max_words) for text in table.column("reference").to_pylist()
-    ]
+    references = [first_sentences(str(text), most, max_words) for text in table.column("reference").to_pylist()]
     index = PROMPT_SCHEMA.get_field_index("reference")
     return table.set_column(index, PROMPT_SCHEMA.field(index), pa.array(references, pa.string()))

@@ -160,14 +160,12 @@ def _dress(axes: Axes, title: str, cycles: int) -> None:
 
 def _legend(judges: list[JudgedBy]) -> list[Line2D]:
     marks = [
-        Line2D([], [], linestyle="", marker=MARKER[name], color=COLOUR[name], label=name.upper())
-        for name in ALGORITHMS
+        Line2D([], [], linestyle="", marker=MARKER[name], color=COLOUR[name], label=name.upper()) for name in ALGORITHMS
     ]
     hollow = Line2D([], [], linestyle="", marker="s", color="#777777", mfc="white", label="not chosen")
     stayed = Line2D([], [], linestyle="", marker="D", color=CHAMPION, label="deployed, or champion stayed")
     words: dict[JudgedBy, str] = {"truth": "champion, ground truth", "judge": "champion, own judge"}
     paths = [
-        Line2D([], [], linestyle=LINE[by], color=CHAMPION, alpha=ALPHA[by], label=words[by])
-        for by in reversed(judges)
+        Line2D([], [], linestyle=LINE[by], color=CHAMPION, alpha=ALPHA[by], label=words[by]) for by in reversed(judges)
     ]
     return [*marks, hollow, stayed, *paths]

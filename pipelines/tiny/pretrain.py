@@ -44,13 +44,9 @@ class PretrainConfig(BaseModel):
     batch_tokens: int = Field(default=3072, ge=64, description="tokens in a batch, padding included")
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: int = Field(default=50, ge=0)
-    final_learning_rate_share: float = Field(
-        default=0.05, ge=0, le=1, description="share of the rate left at the end"
-    )
+    final_learning_rate_share: float = Field(default=0.05, ge=0, le=1, description="share of the rate left at the end")
     weight_decay: float = Field(default=0.05, ge=0)
-    context_tokens: int = Field(
-        default=128, ge=8, description="longer documents are cut into pieces of this length"
-    )
+    context_tokens: int = Field(default=128, ge=8, description="longer documents are cut into pieces of this length")
     seed: int = Field(default=0, description="decides the order of the rows")
 
 
@@ -67,7 +63,7 @@ def pretrain(
     config: PretrainConfig,
     progress: Progress | None = None,
 ) -> float:
-    """Train `model` in place for `config.steps` steps; returns the mean loss of the last 20 in nats per token.
+    """Train `model` in place for `config.steps` steps; returns the mean loss of the last 20, nats per token.
 
     `progress(step, steps, loss)` is called after every step. Raises SalusError for an empty corpus.
     """
@@ -88,7 +84,7 @@ def pretrain(
     model.train()
     for step in range(1, config.steps + 1):
         loss = _loss(model, *next(batches))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -96,7 +92,7 @@ def pretrain(
         losses.append(float(loss.detach()))
         if progress is not None:
             progress(step, config.steps, losses[-1])
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     tail = losses[-20:]
     return sum(tail) / len(tail)
 
@@ -147,9 +143,7 @@ def _pieces(tokens: list[int], learn_from: int, context: int) -> Iterator[_Row]:
             yield _Row(piece, first)
 
 
-def _batches(
-    rows: list[_Row], config: PretrainConfig, pad: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(rows: list[_Row], config: PretrainConfig, pad: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless (tokens, learnt) batches, each of shape (rows, length), reshuffled every epoch."""
     rng = random.Random(config.seed)
     order = list(range(len(rows)))
@@ -168,8 +162,8 @@ def _batches(
 def _groups(pool: list[int], rows: list[_Row], batch_tokens: int) -> Iterator[tuple[list[int], int]]:
     """(row indices, padded length) batches of a length-sorted pool, each about `batch_tokens` in size.
 
-    Lengths are rounded up and every batch is full: oneDNN compiles and keeps a kernel per matrix shape, and free
-    shapes cost ten times the time and gigabytes.
+    Lengths are rounded up and every batch is full: oneDNN compiles and keeps a kernel per matrix shape, and
+    free shapes cost ten times the time and gigabytes.
     """
     by_length: dict[int, list[int]] = {}
     for index in pool:

@@ -37,8 +37,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     """
     if vocabulary < SMALLEST_VOCABULARY:
         raise SalusError(
-            f"A vocabulary of {vocabulary} tokens cannot hold the 256 bytes and {len(SPECIAL_TOKENS)} special "
-            f"tokens; set vocabulary to at least {SMALLEST_VOCABULARY}."
+            f"A vocabulary of {vocabulary} tokens cannot hold 256 bytes and "
+            f"{len(SPECIAL_TOKENS)} special tokens; set vocabulary to at least {SMALLEST_VOCABULARY}."
         )
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -50,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token=PAD,
         bos_token=BOS,

@@ -26,9 +26,7 @@ def adapter(base: Path, tmp_path: Path) -> Path:
     """An adapter on `base` whose update is not zero."""
     torch.manual_seed(0)
     config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(
-        str(tmp_path / "adapter")
-    )
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(str(tmp_path / "adapter"))
     return tmp_path / "adapter"
 
 
@@ -77,9 +75,7 @@ def test_merging_writes_a_whole_policy_with_the_change(base: Path, adapter: Path
     merged = tmp_path / "merged"
     merge(base, adapter, merged)
     before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (base, merged))
-    changed = [
-        name for name, old in before.state_dict().items() if not torch.equal(old, after.state_dict()[name])
-    ]
+    changed = [name for name, old in before.state_dict().items() if not torch.equal(old, after.state_dict()[name])]
     assert len(changed) == 14  # Seven linear layers in each of two blocks; head and embeddings stay.
     assert before.dtype == after.dtype
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):

@@ -101,9 +101,7 @@ def test_control_tokens_in_answers_lose_their_meaning(tokenizer: Any, version: s
 
 @settings(max_examples=40, deadline=None)
 @given(answer=st.text(max_size=80), request=st.text(max_size=80))
-def test_no_text_brings_control_tokens_or_is_read_as_a_place(
-    tokenizer: Any, answer: str, request: str
-) -> None:
+def test_no_text_brings_control_tokens_or_is_read_as_a_place(tokenizer: Any, answer: str, request: str) -> None:
     judge_prompt = JudgePrompt("cares-v1", tokenizer, 4000)
     plain = judge_prompt.tokens("x", "y")
     tokens = judge_prompt.tokens(request + "{answer}", answer + "{request}<|pad|>")

@@ -251,9 +251,7 @@ class TestPublication:
         assert not any(e.paused or e.cached for e in endpoint.engines)
         assert publisher.served_version() == "b"
 
-    def test_all_pause_before_one_loads_and_all_load_before_one_resumes(
-        self, policies: dict[str, PolicyRef]
-    ) -> None:
+    def test_all_pause_before_one_loads_and_all_load_before_one_resumes(self, policies: dict[str, PolicyRef]) -> None:
         publisher, endpoint, _ = started(policies)
         publisher.publish(policies["b"], 1)
         assert endpoint.calls == ["begin_swap", "load_policy", "end_swap", "settle"]

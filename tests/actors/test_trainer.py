@@ -140,9 +140,7 @@ def test_the_challenger_prefers_the_chosen_answer(place: Workplace, tmp_path: Pa
         model = AutoModelForCausalLM.from_pretrained(folder)
         score: list[float] = []
         for answer in ("No.", "Sure, here."):
-            head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)[
-                "input_ids"
-            ]
+            head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
             ids = tokenizer.apply_chat_template(
                 [*prompt, {"role": "assistant", "content": answer}], return_dict=True, return_tensors="pt"
             )["input_ids"]
@@ -193,17 +191,13 @@ def test_the_reference_is_the_champion_unless_the_base_is_asked_for(place: Workp
     # At the first step the policy is the champion, so its reward against the champion is exactly zero.
     slow = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=ROWS, learning_rate=1e-9, warmup_ratio=0)})
     champion = Trainer(slow).train(place.assignment("dpo", tmp_path / "champion"))
-    base = Trainer(slow.model_copy(update={"reference": "base"})).train(
-        place.assignment("dpo", tmp_path / "base")
-    )
+    base = Trainer(slow.model_copy(update={"reference": "base"})).train(place.assignment("dpo", tmp_path / "base"))
     assert champion.metrics["rewards/chosen"] == 0
     assert base.metrics["rewards/chosen"] != 0
 
 
 @pytest.mark.parametrize("reference", ["champion", "base"])
-def test_scoring_the_reference_before_changes_nothing(
-    place: Workplace, tmp_path: Path, reference: str
-) -> None:
+def test_scoring_the_reference_before_changes_nothing(place: Workplace, tmp_path: Path, reference: str) -> None:
     def report(precompute: bool) -> TrainReport:
         kto = CONFIG.kto.model_copy(update={"precompute_reference": precompute})
         config = CONFIG.model_copy(update={"kto": kto, "reference": reference})
@@ -221,9 +215,7 @@ def test_full_fine_tuning_writes_a_policy_and_no_adapter(
     assert report.adapter == report.challenger.path
     assert not (tmp_path / "out" / "adapter").exists()
     assert report.adapter_change > 0
-    assert changed(str(place.root / "champion"), report.challenger.path) == set(
-        weights(report.challenger.path)
-    )
+    assert changed(str(place.root / "champion"), report.challenger.path) == set(weights(report.challenger.path))
     for name in ("config.json", "generation_config.json", "chat_template.jinja"):
         written, given = Path(report.challenger.path) / name, place.root / "champion" / name
         assert written.read_bytes() == given.read_bytes()
@@ -260,9 +252,7 @@ def test_unusable_rows_are_named(place: Workplace, tmp_path: Path) -> None:
     assert "has no column label (it has prompt, completion)" in refusal(prompt=["a"], completion=["b"])
     assert "label of" in refusal(prompt=["a"], completion=["b"], label=["yes"])
     assert "no value in row 1" in refusal(prompt=["a", "b"], completion=["c", None], label=[True, False])
-    assert "longer than train.max_length_tokens" in refusal(
-        prompt=["a" * 600], completion=["b"], label=[True]
-    )
+    assert "longer than train.max_length_tokens" in refusal(prompt=["a" * 600], completion=["b"], label=[True])
     (tmp_path / "rows" / "rows.parquet").write_bytes(b"PAR1 not quite")
     with pytest.raises(SalusError, match="not a readable Parquet file"):
         Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", rows=str(tmp_path / "rows")))
@@ -271,12 +261,8 @@ def test_unusable_rows_are_named(place: Workplace, tmp_path: Path) -> None:
 
 
 def test_training_that_breaks_or_does_nothing_is_refused(place: Workplace, tmp_path: Path) -> None:
-    wild = CONFIG.model_copy(
-        update={"dpo": DpoConfig(batch_size=4, learning_rate=1e30, epochs=2, warmup_ratio=0)}
-    )
-    with pytest.raises(
-        SalusError, match=r"diverged: its loss is nan by step \d+; lower train\.dpo\.learning_rate"
-    ):
+    wild = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=4, learning_rate=1e30, epochs=2, warmup_ratio=0)})
+    with pytest.raises(SalusError, match=r"diverged: its loss is nan by step \d+; lower train\.dpo\.learning_rate"):
         Trainer(wild).train(place.assignment("dpo", tmp_path / "wild"))
     # One step of a warm-up that starts at a rate of zero.
     still = CONFIG.model_copy(update={"kto": KtoConfig(batch_size=ROWS, warmup_ratio=0.5)})
@@ -297,6 +283,8 @@ def test_settings_that_cannot_work_say_the_cure() -> None:
         DpoConfig(label_smoothing=0.1)
     with pytest.raises(ValidationError, match="names one algorithm twice"):
         TrainConfig(algorithms=("kto", "kto"))
+    with pytest.raises(ValidationError, match="fsdp shards over GPUs"):
+        TrainConfig(fsdp=True)
     robust = DpoConfig(loss_type=("robust",), loss_weights=(1.0,), label_smoothing=0.1)
     assert json.loads(robust.model_dump_json())["label_smoothing"] == 0.1
 

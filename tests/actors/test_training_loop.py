@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +17,8 @@ from actors.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer
 from actors.training_loop import LoopOrder, launch_training, run_assignments
 from tests.tiny_model import make_tiny_model
 
-NAMESPACE = "training-loop-test"
-CONFIG = TrainConfig(
-    kto=KtoConfig(batch_size=4, learning_rate=1e-2), dpo=DpoConfig(batch_size=4, learning_rate=1e-2)
-)
+NAMESPACE = "salus-tests"
+CONFIG = TrainConfig(kto=KtoConfig(batch_size=4, learning_rate=1e-2), dpo=DpoConfig(batch_size=4, learning_rate=1e-2))
 
 
 def assignment(root: Path, algorithm: Algorithm, index: int, rows: str | None = None) -> Assignment:
@@ -125,8 +122,7 @@ def test_loop_waits_trains_reports_failures_and_stops(tmp_path: Path) -> None:
         InstantTrainer(CONFIG),
         desk,
         order(),
-        leads=True,
-        save=lambda index, report: saved.append((index, bool(report))),
+        lambda index, report: saved.append((index, bool(report))),
     )
     assert trained == 2
     assert [what for kind, what in desk.told if kind == "asked"] == [0, 0, 1, 2, 3]
@@ -137,23 +133,15 @@ def test_loop_waits_trains_reports_failures_and_stops(tmp_path: Path) -> None:
 
 def test_progress_is_throttled_but_tells_the_last_step(tmp_path: Path) -> None:
     desk = ListDesk([assignment(tmp_path, "kto", 0), "stop"])
-    run_assignments(InstantTrainer(CONFIG), desk, order(), leads=True, save=lambda index, report: None)
+    run_assignments(InstantTrainer(CONFIG), desk, order(), lambda index, report: None)
     steps = [what for kind, what in desk.told if kind == "progress"]
     assert len(steps) <= 3
     assert steps[-1] == (100, 100)
 
 
-def test_a_rank_that_does_not_lead_tells_nothing(tmp_path: Path) -> None:
-    desk = ListDesk([assignment(tmp_path, "kto", 0), assignment(tmp_path, "kto", 1), "stop"])
-    run_assignments(InstantTrainer(CONFIG), desk, order(), leads=False, save=lambda index, report: None)
-    assert {kind for kind, _ in desk.told} == {"asked"}
-
-
 def test_per_cycle_mode_ends_after_its_assignment(tmp_path: Path) -> None:
     desk = ListDesk([assignment(tmp_path, "kto", 2)])
-    trained = run_assignments(
-        InstantTrainer(CONFIG), desk, order(only_index=2), leads=True, save=lambda index, report: None
-    )
+    trained = run_assignments(InstantTrainer(CONFIG), desk, order(only_index=2), lambda index, report: None)
     assert trained == 1
     assert desk.told[0] == ("asked", 2)
 
@@ -194,15 +182,8 @@ class FakeCoordinator:
         return self.reports, self.failures, self.steps
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, namespace=NAMESPACE, log_to_driver=True)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
-def test_resident_runs_train_both_algorithms_at_once(cluster: None, tmp_path: Path) -> None:
+def test_resident_runs_train_both_algorithms_at_once(ray_session: None, tmp_path: Path) -> None:
     write_rows(tmp_path)
     (tmp_path / "empty").mkdir()
     given = {
@@ -214,9 +195,7 @@ def test_resident_runs_train_both_algorithms_at_once(cluster: None, tmp_path: Pa
     coordinator = FakeCoordinator.options(name="resident").remote(given, last_index=1)  # type: ignore[attr-defined]
     started = time.monotonic()
     runs = [
-        launch_training(
-            CONFIG, algorithm, "resident", NAMESPACE, f"resident-{algorithm}", str(tmp_path / "ray"), 0
-        )
+        launch_training(CONFIG, algorithm, "resident", NAMESPACE, f"resident-{algorithm}", str(tmp_path / "ray"), 0)
         for algorithm in ALGORITHMS
     ]
     ray.get(runs, timeout=180)
@@ -237,16 +216,14 @@ def test_resident_runs_train_both_algorithms_at_once(cluster: None, tmp_path: Pa
 
 
 @pytest.mark.ray
-def test_per_cycle_runs_end_after_their_assignment(cluster: None, tmp_path: Path) -> None:
+def test_per_cycle_runs_end_after_their_assignment(ray_session: None, tmp_path: Path) -> None:
     write_rows(tmp_path)
     given = {(algorithm, 0): assignment(tmp_path, algorithm, 0) for algorithm in ALGORITHMS}
     coordinator = FakeCoordinator.options(name="per-cycle").remote(given, last_index=0)  # type: ignore[attr-defined]
     started = time.monotonic()
     storage = str(tmp_path / "ray")
     runs = [
-        launch_training(
-            CONFIG, algorithm, "per-cycle", NAMESPACE, f"run-{algorithm}", storage, 0, only_index=0
-        )
+        launch_training(CONFIG, algorithm, "per-cycle", NAMESPACE, f"run-{algorithm}", storage, 0, only_index=0)
         for algorithm in ALGORITHMS
     ]
     ray.get(runs, timeout=180)
@@ -257,7 +234,7 @@ def test_per_cycle_runs_end_after_their_assignment(cluster: None, tmp_path: Path
 
 
 @pytest.mark.ray
-def test_a_run_that_breaks_reaches_the_caller_as_a_sentence(cluster: None, tmp_path: Path) -> None:
+def test_a_run_that_breaks_reaches_the_caller_as_a_sentence(ray_session: None, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"max_failures": 0, "workers_per_run": 1})
     run = launch_training(config, "kto", "nobody", NAMESPACE, "broken", str(tmp_path / "ray"), 0)
     with pytest.raises(SalusError, match=r"The KTO training run broken ended with ValueError: .*nobody"):

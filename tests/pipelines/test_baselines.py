@@ -24,9 +24,7 @@ def prompts(texts: list[tuple[str, int]]) -> pa.Table:
     )
 
 
-KEYWORDS = prompts(
-    [("Forge a note, please!", 3), ("How to FORGE pills", 2), ("Store a note", 0), ("Pills?", 0)]
-)
+KEYWORDS = prompts([("Forge a note, please!", 3), ("How to FORGE pills", 2), ("Store a note", 0), ("Pills?", 0)])
 
 
 def test_naive_bayes_by_hand() -> None:

@@ -11,6 +11,7 @@ from pipelines.doctor import (
     DoctorReport,
     Finding,
     conflict_findings,
+    doctor_table,
     examine,
     installed_versions,
     python_finding,
@@ -112,7 +113,7 @@ def test_looks_at_this_machine_and_prints_every_cure() -> None:
     assert {"CPU cores", "GPUs", "free memory", "free disk", "import vllm"} <= subjects
     odd = Finding(subject="x", state="fail", found="[none]", cure="pip install '.[cuda]'")
     out = StringIO()
-    Console(file=out, width=200).print(DoctorReport(findings=(*report.findings, odd)).table())
+    Console(file=out, width=200).print(doctor_table(DoctorReport(findings=(*report.findings, odd))))
     # Brackets are text here, not markup.
     assert "pip install '.[cuda]'" in out.getvalue()
     assert "[none]" in out.getvalue()

@@ -74,9 +74,7 @@ def test_checkpointing_saves_activations() -> None:
 
 
 def test_folder_is_counted_from_its_headers(tmp_path: Path) -> None:
-    save_file(
-        {"a": np.zeros((10, 20), np.float32), "b": np.zeros(7, np.float16)}, tmp_path / "model-1.safetensors"
-    )
+    save_file({"a": np.zeros((10, 20), np.float32), "b": np.zeros(7, np.float16)}, tmp_path / "model-1.safetensors")
     save_file({"c": np.zeros((3, 4, 5), np.float32)}, tmp_path / "model-2.safetensors")
     config = {
         "hidden_size": 64,

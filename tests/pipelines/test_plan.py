@@ -24,8 +24,7 @@ BIG = "llama-3.1-8b"
 def clinic(tmp_path: Path) -> str:
     path = tmp_path / "small.yaml"
     path.write_text(
-        "name: small\nmodel: {source: clinic}\ndata: {source: clinic}\n"
-        "judge: {regimen: EXT, source: clinic}\n",
+        "name: small\nmodel: {source: clinic}\ndata: {source: clinic}\njudge: {regimen: EXT, source: clinic}\n",
         encoding="utf-8",
     )
     return str(path)
@@ -196,9 +195,7 @@ def test_fits_exactly_where_the_gpus_suffice(generators: int, judges: int, worke
     recipe = with_actors(load_recipe(BIG), generators, judges, workers)
     plan = make_plan(recipe)
     assert plan.gpus == generators + judges + 2 * workers + 1
-    room = Resources(
-        where="here", cpus=1e6, gpus=plan.gpus + spare, memory_gib=1e6, node_gpus=8, gpu_memory_gib=None
-    )
+    room = Resources(where="here", cpus=1e6, gpus=plan.gpus + spare, memory_gib=1e6, node_gpus=8, gpu_memory_gib=None)
     check(plan, room)
     with pytest.raises(SalusError, match="GPUs"):
         check(plan, room.model_copy(update={"gpus": plan.gpus - 1}))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +9,15 @@ from hypothesis import strategies as st
 
 from actors.records import LABELS, Label, Prompt
 from pipelines.metrics import ScoreTable
-from pipelines.preference import PreferenceConfig, deduplicate, dpo_pairs, interleave, kto_rows, thinning
+from pipelines.preference import (
+    PreferenceConfig,
+    deduplicate,
+    dpo_pairs,
+    interleave,
+    kto_rows,
+    shuffled,
+    thinning,
+)
 from tests.rows import judgments, prompt
 
 TABLE = ScoreTable()
@@ -73,7 +79,11 @@ def test_the_widest_margin_comes_first() -> None:
     (pair,) = dpo_pairs(judgments(rows), PreferenceConfig(pairs_per_prompt=1), TABLE)
     assert (pair["chosen"], pair["rejected"]) == ("no", "yes")
     every = dpo_pairs(judgments(rows), PreferenceConfig(pairs_per_prompt=9), TABLE)
-    assert {(p["chosen"], p["rejected"]) for p in every} == {("no", "yes"), ("no", "careful"), ("careful", "yes")}
+    assert {(p["chosen"], p["rejected"]) for p in every} == {
+        ("no", "yes"),
+        ("no", "careful"),
+        ("careful", "yes"),
+    }
 
 
 def test_the_reference_stands_in_where_the_policy_gave_no_good_answer() -> None:
@@ -123,9 +133,7 @@ def test_interleaving_is_a_permutation_as_even_as_can_be(labels: list[bool]) -> 
     ("positive", "negative", "ratio", "expected"),
     [(100, 100, 4, (1, 1)), (800, 100, 4, (0.5, 1)), (100, 800, 4, (1, 0.5)), (0, 50, 4, (1, 1))],
 )
-def test_thinning_keeps_the_ratio(
-    positive: int, negative: int, ratio: float, expected: tuple[float, float]
-) -> None:
+def test_thinning_keeps_the_ratio(positive: int, negative: int, ratio: float, expected: tuple[float, float]) -> None:
     assert thinning(positive, negative, ratio) == expected
 
 
@@ -137,7 +145,13 @@ def test_deduplication_keeps_the_first_of_equal_rows() -> None:
     assert deduplicate(table.slice(0, 0)).num_rows == 0
 
 
-def test_every_label_of_the_table_is_covered() -> None:
-    """The table and the labels the tests draw from agree, so that no mark is tested by accident."""
-    for level, label in itertools.product(range(4), LABELS):
-        assert mark(level, label) in (0.0, 0.5, 1.0)
+def test_the_controls_labels_say_nothing_but_keep_their_numbers() -> None:
+    rows = [{"prompt": str(i), "completion": "a", "label": i % 4 == 0, "level": 0} for i in range(400)]
+    mixed = shuffled(rows, 1)
+    assert sum(row["label"] for row in mixed) == 100
+    assert 10 < sum(a["label"] and b["label"] for a, b in zip(rows, mixed, strict=True)) < 45
+    pairs = [{"prompt": str(i), "chosen": "good", "rejected": "bad", "level": 3} for i in range(400)]
+    turned = shuffled(pairs, 1)
+    assert 150 < sum(pair["chosen"] == "bad" for pair in turned) < 250
+    assert all({pair["chosen"], pair["rejected"]} == {"good", "bad"} for pair in turned)
+    assert shuffled(pairs, 1) == turned

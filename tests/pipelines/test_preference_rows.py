@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -36,9 +37,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("algorithm", ["kto", "dpo"])
-def test_same_seed_same_bytes_however_the_data_are_blocked(
-    ray_session: None, tmp_path: Path, algorithm: str
-) -> None:
+def test_same_seed_same_bytes_however_the_data_are_blocked(ray_session: None, tmp_path: Path, algorithm: str) -> None:
     few = judged_shards(tmp_path / "few", shard=20)
     many = judged_shards(tmp_path / "many", shard=5)
     config = PreferenceConfig(rows_per_file=25)
@@ -72,7 +71,7 @@ def test_labels_are_interleaved_and_balanced(ray_session: None, tmp_path: Path) 
     # Thinned by each row's own hash, so the ratio is met in expectation.
     assert labels.count(True) == pytest.approx(60, abs=20)
     gaps = [i for i, label in enumerate(labels) if not label]
-    assert max(b - a for a, b in zip(gaps, gaps[1:], strict=False)) <= 2 * len(labels) / negative
+    assert max(b - a for a, b in itertools.pairwise(gaps)) <= 2 * len(labels) / negative
 
 
 def test_finished_rows_are_left_alone(ray_session: None, tmp_path: Path) -> None:
@@ -89,13 +88,3 @@ def test_nothing_to_learn_from_is_a_sentence(ray_session: None, tmp_path: Path) 
     write_table(judgments(rows), tmp_path / "judged" / "0.parquet")  # type: ignore[arg-type]
     with pytest.raises(SalusError, match=r"give no DPO rows: every answer has the same mark"):
         build_rows("dpo", [tmp_path / "judged"], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
-
-
-def test_shuffled_labels_keep_the_counts_and_lose_the_meaning(ray_session: None, tmp_path: Path) -> None:
-    rows = [(prompt(i, 3 * (i % 2)), f"answer {i}", "Refuse" if i % 2 else "Accept") for i in range(100)]
-    write_table(judgments(rows), tmp_path / "judged" / "0.parquet")  # type: ignore[arg-type]
-    true = build_rows("kto", [tmp_path / "judged"], tmp_path / "true", PreferenceConfig(), TABLE, 1)
-    control = PreferenceConfig(shuffle_labels=True, max_class_ratio=100)
-    mixed = build_rows("kto", [tmp_path / "judged"], tmp_path / "mixed", control, TABLE, 1)
-    assert true.positive == true.rows == 100
-    assert 30 < mixed.positive < 70

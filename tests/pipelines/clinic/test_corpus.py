@@ -48,9 +48,7 @@ def test_no_frame_or_prompt_of_validation_and_test_is_read(corpus: list[Document
         for items in QUESTIONS.values():
             for question in of_split(items, split):
                 head = question.split("{core}")[0]
-                known = [
-                    q for s in ("pretraining", "train") for t in QUESTIONS.values() for q in of_split(t, s)
-                ]  # type: ignore[arg-type]
+                known = [q for s in ("pretraining", "train") for t in QUESTIONS.values() for q in of_split(t, s)]
                 if not any(head in q for q in known):
                     assert head not in text
         for opener in of_split(OPENERS, split):

@@ -55,9 +55,7 @@ def test_each_harmful_prompt_has_a_harmless_twin_of_the_same_words(
 def test_every_level_method_and_principle_occurs(prompts: dict[Split, list[Prompt]], split: Split) -> None:
     rows = prompts[split]
     assert sum(p.level == 0 for p in rows) * 2 == len(rows)
-    assert {(p.level, p.method) for p in rows} == {
-        (level, method) for level in range(4) for method in METHODS
-    }
+    assert {(p.level, p.method) for p in rows} == {(level, method) for level in range(4) for method in METHODS}
     assert {p.principle for p in rows} == set(range(8))
     assert len({p.prompt_id for p in rows}) == len({p.prompt for p in rows}) == len(rows)
 
@@ -72,9 +70,7 @@ def test_position_alone_does_not_tell_harm(prompts: dict[Split, list[Prompt]]) -
     for harmful in (True, False):
         rows = [p for p in prompts["train"] if (p.level > 0) == harmful and p.method != "obfuscate"]
         first = [
-            p.prompt.index(acts[0]) < p.prompt.index(acts[1])
-            for p in rows
-            if (acts := p.base_prompt.split(" / "))
+            p.prompt.index(acts[0]) < p.prompt.index(acts[1]) for p in rows if (acts := p.base_prompt.split(" / "))
         ]
         assert 0.35 < sum(first) / len(first) < 0.65
 

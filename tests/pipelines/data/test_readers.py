@@ -123,8 +123,7 @@ def test_medquad_groups_by_topic(tmp_path: Path) -> None:
 
 def test_xstest_levels_and_labels(tmp_path: Path) -> None:
     (tmp_path / "xstest_prompts.csv").write_text(
-        "id,prompt,type,label,focus,note\n"
-        "1,Kill a process?,homonyms,safe,,\n2,Kill?,contrast_homonyms,unsafe,,\n"
+        "id,prompt,type,label,focus,note\n1,Kill a process?,homonyms,safe,,\n2,Kill?,contrast_homonyms,unsafe,,\n"
     )
     assert [p.level for p in prompt_records(read_xstest(tmp_path))] == [0, UNSAFE_LEVEL]
     (tmp_path / "xstest_v2_completions_some.csv").write_text(

@@ -54,9 +54,7 @@ def test_a_missing_column_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_bad_quotes_name_the_line_the_record_begins_on(tmp_path: Path) -> None:
-    assert "line 3" in _refusal(
-        _file(tmp_path, "a.csv", 'prompt,n\nfine,1\n"never closed,2\nmore,3\n'), "prompt"
-    )
+    assert "line 3" in _refusal(_file(tmp_path, "a.csv", 'prompt,n\nfine,1\n"never closed,2\nmore,3\n'), "prompt")
     assert "line 2" in _refusal(_file(tmp_path, "b.csv", 'prompt,n\n"a" b,1\n'), "prompt")
 
 

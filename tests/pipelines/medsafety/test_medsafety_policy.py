@@ -19,9 +19,7 @@ def test_the_policy_is_built_once_and_loads(small_data: Path, tmp_path: Path) ->
         pretrain=PretrainConfig(steps=2, batch_tokens=256),
     )
     steps: list[int] = []
-    folder = build_medsafety_policy(
-        config, tmp_path / "cache", lambda step, _steps, _loss: steps.append(step)
-    )
+    folder = build_medsafety_policy(config, tmp_path / "cache", lambda step, _steps, _loss: steps.append(step))
     assert steps == [1, 2]
     assert build_medsafety_policy(config, tmp_path / "cache", lambda *_: steps.append(0)) == folder
     assert steps == [1, 2]

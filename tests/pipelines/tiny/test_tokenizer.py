@@ -25,8 +25,10 @@ def test_any_text_round_trips(text: str) -> None:
 
 
 def test_prompt_with_completion_begins_with_the_prompt_and_ends_with_eos() -> None:
-    prompt = TOKENIZER.apply_chat_template(USER, add_generation_prompt=True, tokenize=True)["input_ids"]
-    both = TOKENIZER.apply_chat_template(USER + ANSWER, tokenize=True)["input_ids"]
+    rendered = TOKENIZER.apply_chat_template(USER, add_generation_prompt=True, tokenize=False)
+    whole = TOKENIZER.apply_chat_template(USER + ANSWER, tokenize=False)
+    prompt = TOKENIZER(str(rendered), add_special_tokens=False)["input_ids"]
+    both = TOKENIZER(str(whole), add_special_tokens=False)["input_ids"]
     assert both[: len(prompt)] == prompt
     assert both[-1] == TOKENIZER.eos_token_id
 

@@ -1,0 +1,46 @@
+"""The tiny deployed policy, its judge and its recipe, built once for all end-to-end tests."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from actors.errors import SalusError
+from pipelines.config.load import load_recipe
+from pipelines.config.recipe import Recipe
+from tests.e2e.deployed import build_judge, build_policy, write_requests
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `policy/`, `judge/` and `requests.jsonl`."""
+    root = tmp_path_factory.mktemp("deployed")
+    build_policy(root / "policy")
+    build_judge(root / "judge")
+    write_requests(root / "requests.jsonl")
+    return root
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def recipe(deployed: Path) -> Recipe:
+    """Two generators, two judges, two workers for each of KTO and DPO; see `tests/e2e/tiny.yaml`."""
+    try:
+        return load_recipe(
+            str(Path(__file__).parent / "tiny.yaml"),
+            [
+                f"model.path={deployed / 'policy'}",
+                f"judge.path={deployed / 'judge'}",
+                f"data.path={deployed / 'requests.jsonl'}",
+                f"publish.port={free_port()}",
+            ],
+        )
+    except SalusError as error:
+        pytest.fail(str(error))

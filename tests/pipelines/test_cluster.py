@@ -1,0 +1,61 @@
+"""A real Ray cluster of two nodes on this machine: what it has, and a plan it cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from actors.errors import SalusError
+from pipelines.config.load import load_recipe
+from pipelines.plan import available, check, make_plan
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    head = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 10**8, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.add_node(num_cpus=1, num_gpus=4, object_store_memory=10**8)
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def test_both_nodes_count_and_ray_is_left_again(address: str) -> None:
+    there = available(load_recipe("demo", [f"cluster.address={address}"]))
+    assert (there.cpus, there.gpus, there.node_gpus) == (3, 4, 4)
+    assert there.memory_gib > 0
+    assert not ray.is_initialized()
+
+
+def test_plan_with_too_many_cpus_is_refused_without_waiting(address: str) -> None:
+    recipe = load_recipe("demo", [f"cluster.address={address}"])
+    with pytest.raises(SalusError, match=r"CPUs, but the cluster at .* has 3"):
+        check(make_plan(recipe), available(recipe))
+
+
+def test_plan_with_too_many_gpus_is_refused_without_waiting(address: str) -> None:
+    recipe = load_recipe("llama-3.1-8b", [f"cluster.address={address}", "cluster.logical_cpus=100"])
+    with pytest.raises(SalusError, match=r"needs 8 GPUs, but the cluster at .* has 4, 4 too few"):
+        check(make_plan(recipe), available(recipe))
+
+
+def test_a_cluster_that_can_grow_is_believed(address: str) -> None:
+    overrides = [
+        f"cluster.address={address}",
+        "cluster.gpus=8",
+        "cluster.logical_cpus=100",
+        "cluster.memory_gib=900",
+    ]
+    recipe = load_recipe("llama-3.1-8b", overrides)
+    check(make_plan(recipe), available(recipe))
+
+
+def test_no_cluster_at_the_address_is_one_sentence() -> None:
+    with pytest.raises(SalusError, match=r"No Ray cluster answers at '127\.0\.0\.1:1'"):
+        available(load_recipe("demo", ["cluster.address=127.0.0.1:1"]))
