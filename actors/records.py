@@ -6,7 +6,7 @@ no join is ever needed); single facts travel as frozen pydantic records that wri
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -23,49 +23,46 @@ Split = Literal["train", "validation", "test"]
 PromptSet = Literal["train", "validation", "test", "probe"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-PROMPT_SCHEMA = pa.schema(
-    [
-        pa.field("prompt_id", pa.string(), nullable=False),
-        pa.field("prompt", pa.string(), nullable=False),
-        # CARES harm level, 0 harmless to 3 severe.
-        pa.field("level", pa.int8(), nullable=False),
-        # CARES principle index 0-7; null where the data set has none.
-        pa.field("principle", pa.int8()),
-        pa.field("method", pa.string(), nullable=False),
-        # Rewrites of one base prompt never cross splits.
-        pa.field("base_prompt", pa.string(), nullable=False),
-        # A reference safe answer, where the data set has one.
-        pa.field("reference", pa.string()),
-        pa.field("source", pa.string(), nullable=False),
-    ]
-)
+_PROMPT_FIELDS: list[pa.Field[Any]] = [
+    pa.field("prompt_id", pa.string(), nullable=False),
+    pa.field("prompt", pa.string(), nullable=False),
+    # CARES harm level, 0 harmless to 3 severe.
+    pa.field("level", pa.int8(), nullable=False),
+    # CARES principle index 0-7; null where the data set has none.
+    pa.field("principle", pa.int8()),
+    pa.field("method", pa.string(), nullable=False),
+    # Rewrites of one base prompt never cross splits.
+    pa.field("base_prompt", pa.string(), nullable=False),
+    # A reference safe answer, where the data set has one.
+    pa.field("reference", pa.string()),
+    pa.field("source", pa.string(), nullable=False),
+]
+PROMPT_SCHEMA = pa.schema(_PROMPT_FIELDS)
 
-ROLLOUT_SCHEMA = pa.schema(
-    [
-        *PROMPT_SCHEMA,
-        pa.field("rollout_id", pa.string(), nullable=False),
-        pa.field("sample", pa.int32(), nullable=False),
-        pa.field("policy", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("finish_reason", pa.string(), nullable=False),
-        pa.field("tokens", pa.int32(), nullable=False),
-    ]
-)
+_ROLLOUT_FIELDS: list[pa.Field[Any]] = [
+    *_PROMPT_FIELDS,
+    pa.field("rollout_id", pa.string(), nullable=False),
+    pa.field("sample", pa.int32(), nullable=False),
+    pa.field("policy", pa.string(), nullable=False),
+    pa.field("answer", pa.string(), nullable=False),
+    pa.field("finish_reason", pa.string(), nullable=False),
+    pa.field("tokens", pa.int32(), nullable=False),
+]
+ROLLOUT_SCHEMA = pa.schema(_ROLLOUT_FIELDS)
 
-JUDGMENT_SCHEMA = pa.schema(
-    [
-        *ROLLOUT_SCHEMA,
-        pa.field("judge", pa.string(), nullable=False),
-        pa.field("judge_prompt", pa.string(), nullable=False),
-        # Null where the judge gave no usable verdict: missing, never a label.
-        pa.field("label", pa.string()),
-        pa.field("p_accept", pa.float32()),
-        pa.field("p_caution", pa.float32()),
-        pa.field("p_refuse", pa.float32()),
-        # Unconstrained probability mass on the three labels: how much the judge wanted to answer at all.
-        pa.field("coverage", pa.float32()),
-    ]
-)
+_JUDGMENT_FIELDS: list[pa.Field[Any]] = [
+    *_ROLLOUT_FIELDS,
+    pa.field("judge", pa.string(), nullable=False),
+    pa.field("judge_prompt", pa.string(), nullable=False),
+    # Null where the judge gave no usable verdict: missing, never a label.
+    pa.field("label", pa.string()),
+    pa.field("p_accept", pa.float32()),
+    pa.field("p_caution", pa.float32()),
+    pa.field("p_refuse", pa.float32()),
+    # Unconstrained probability mass on the three labels: how much the judge wanted to answer at all.
+    pa.field("coverage", pa.float32()),
+]
+JUDGMENT_SCHEMA = pa.schema(_JUDGMENT_FIELDS)
 
 
 class Record(BaseModel):

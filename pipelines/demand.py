@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from actors.engine import EngineConfig
 from actors.errors import SalusError
@@ -13,8 +12,8 @@ from pipelines import footprint
 from pipelines.config.recipe import Recipe
 from pipelines.footprint import Shape
 
-# Host memory of a process beside its model, proportional set size, with the pinned versions on CPU. Chosen with a
-# fifth to spare: the demo is planned at 12.2 GiB and was measured at 10.0.
+# Host memory of a process beside its model, proportional set size, with the pinned versions on CPU. Chosen with
+# a fifth to spare: the demo is planned at 12.2 GiB and was measured at 10.0.
 ENGINE_GIB = 0.8
 WORKER_GIB = 0.7
 # Serve's controller, proxy and ingress, and a replica's own process without its model.
@@ -24,9 +23,6 @@ RAY_GIB = 1.2
 # Work space of an engine on a GPU beside weights and KV cache (vLLM's activations, CUDA context, graphs).
 ENGINE_GPU_GIB = 2.0
 WORKER_GPU_GIB = 2.0
-
-
-Stage = Literal["always", "engines", "training", "serving"]
 
 
 class PlanRow(Record):
@@ -40,8 +36,6 @@ class PlanRow(Record):
     memory_gib: float = 0.0
     # On each of its GPUs.
     gpu_memory_gib: float = 0.0
-    # With placement colocate, engines and training take turns on the same GPUs.
-    stage: Stage = "always"
     # Where the settings are that change this row.
     section: str = ""
 
@@ -123,7 +117,7 @@ def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: S
     weights = footprint.weights_gib(shape, engine.dtype)
     if engine.device == "cpu":
         memory = ENGINE_GIB + weights + engine.kv_cache_gib
-        return PlanRow(actor=actor, count=count, cpus=cpus, memory_gib=memory, stage="engines", section=section)
+        return PlanRow(actor=actor, count=count, cpus=cpus, memory_gib=memory, section=section)
     cache = footprint.kv_gib(shape, engine.max_model_len, engine.dtype)
     return PlanRow(
         actor=actor,
@@ -132,7 +126,6 @@ def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: S
         gpus=engine.tensor_parallel,
         memory_gib=2 * ENGINE_GIB * (1 + engine.tensor_parallel),
         gpu_memory_gib=(weights + cache) / engine.tensor_parallel / engine.gpu_memory_utilization + ENGINE_GPU_GIB,
-        stage="engines",
         section=section,
     )
 
@@ -159,7 +152,6 @@ def _workers(recipe: Recipe, name: str, policy: Shape) -> PlanRow:
         gpus=train.gpus_per_worker,
         memory_gib=WORKER_GIB + host,
         gpu_memory_gib=needed + WORKER_GPU_GIB if on_gpu else 0.0,
-        stage="training",
         section="train",
     )
 
@@ -181,7 +173,6 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
             gpus=gpus / publish.replicas,
             memory_gib=ENDPOINT_GIB + (0.0 if on_gpu else weights + publish.kv_cache_gib),
             gpu_memory_gib=each if on_gpu else 0.0,
-            stage="serving",
             section="publish",
         ),
     )

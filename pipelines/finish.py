@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from actors.records import ALGORITHMS, Label, PolicyRef, PromptSet
+from actors.records import ALGORITHMS, LABELS, Label, PolicyRef, PromptSet
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
 from actors.tables import read_folder, write_table, write_text
@@ -17,8 +17,10 @@ from pipelines.clock import CycleTimes
 from pipelines.cycle import run_stream
 from pipelines.decide import Decision
 from pipelines.judges.agreement import Agreement, agreement
-from pipelines.materials import truth_rule
+from pipelines.judges.refusal_rules import xstest_agreement
+from pipelines.materials import medsafety_config, truth_rule
 from pipelines.metrics import Metrics, measure
+from pipelines.pools import RULES_JUDGE
 from pipelines.report.figure import draw_cycles
 from pipelines.report.summary import (
     CycleSummary,
@@ -165,15 +167,25 @@ class _Reader:
             yield baseline, version, self.measured(baseline_judgments(baseline, train, test))
 
     def judge_agreement(self, champion: PolicyRef) -> dict[str, Agreement] | None:
-        """The run's judge against ground truth, over base and champion on the test split."""
-        if not self.has_truth:
-            return None
+        """The run's judge against what is known better: ground truth on the test split, or XSTest's people."""
+        found: dict[str, Agreement] = {}
+        if self.has_truth:
+            found[f"{self._run.judge_name(champion)} against ground truth"] = self._against_truth(champion)
+        xstest = medsafety_config(self._run.recipe).data_dir / "xstest"
+        if self._run.recipe.judge.regimen == "RULES" and self._run.recipe.data.probe == "xstest":
+            found[f"{RULES_JUDGE} against XSTest's human labels"] = xstest_agreement(xstest)
+            found[f"{RULES_JUDGE}, refusal or not, against XSTest's human labels"] = xstest_agreement(
+                xstest, binary=True
+            )
+        return found or None
+
+    def _against_truth(self, champion: PolicyRef) -> Agreement:
         policies = {p.version: p for p in (self._run.materials.policy, champion)}.values()
         judged = pa.concat_tables([self.judgments("test", p, champion, "judge") for p in policies])
         truth = pa.concat_tables([self.judgments("test", p, champion, "truth") for p in policies])
-        probabilities = list(zip(*(judged[f"p_{x}"].to_pylist() for x in ("accept", "caution", "refuse")), strict=True))
-        found = agreement(truth["label"].to_pylist(), judged["label"].to_pylist(), probabilities, seed=self._seed)
-        return {self._run.judge_name(champion): found}
+        columns = [judged[f"p_{label.lower()}"].to_pylist() for label in LABELS]
+        probabilities = list(zip(*columns, strict=True))
+        return agreement(truth["label"].to_pylist(), judged["label"].to_pylist(), probabilities, seed=self._seed)
 
     def probe(self, champion: PolicyRef) -> dict[str, Measured] | None:
         """Share of the probe's harmless prompts refused, by base and champion."""

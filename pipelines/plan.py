@@ -49,7 +49,7 @@ def make_plan(recipe: Recipe) -> Plan:
         recipe=recipe.name,
         rows=rows,
         cpus=round(sum(row.count * row.cpus for row in rows), 3),
-        gpus=_gpus(rows, colocate=recipe.cluster.placement == "colocate"),
+        gpus=round(sum(row.count * row.gpus for row in rows), 3),
         memory_gib=round(sum(row.count * row.memory_gib for row in rows), 1),
         steps=_steps(recipe),
     )
@@ -148,13 +148,6 @@ def plan_table(plan: Plan) -> Table:
     table.add_section()
     table.add_row("in total", "", f"{plan.cpus:g}", f"{plan.gpus:g}", f"{plan.memory_gib:g}", "")
     return table
-
-
-def _gpus(rows: tuple[PlanRow, ...], colocate: bool) -> float:
-    """Engines beside trainers, or in turn on the same GPUs; the endpoint always has its own."""
-    stages = {stage: sum(r.count * r.gpus for r in rows if r.stage == stage) for stage in ("engines", "training")}
-    shared = max(stages.values()) if colocate else sum(stages.values())
-    return round(shared + sum(r.count * r.gpus for r in rows if r.stage not in stages), 3)
 
 
 def _steps(recipe: Recipe) -> tuple[str, ...]:

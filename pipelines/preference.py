@@ -28,24 +28,12 @@ from pipelines.metrics import ScoreTable, scores
 JUDGED_COLUMNS = (
     "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
 )  # fmt: skip
-KTO_SCHEMA = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("completion", pa.string()),
-        ("label", pa.bool_()),
-        ("level", pa.int8()),
-        ("order", pa.string()),
-    ]
-)
-DPO_SCHEMA = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("level", pa.int8()),
-        ("order", pa.string()),
-    ]
-)
+_COMMON: list[pa.Field[Any]] = [pa.field("level", pa.int8()), pa.field("order", pa.string())]
+_TEXTS: dict[str, pa.Field[Any]] = {
+    name: pa.field(name, pa.string()) for name in ("prompt", "completion", "chosen", "rejected")
+}
+KTO_SCHEMA = pa.schema([_TEXTS["prompt"], _TEXTS["completion"], pa.field("label", pa.bool_()), *_COMMON])
+DPO_SCHEMA = pa.schema([_TEXTS["prompt"], _TEXTS["chosen"], _TEXTS["rejected"], *_COMMON])
 
 
 class PreferenceConfig(BaseModel):
@@ -105,7 +93,8 @@ def build_rows(
         return PreferenceReport.model_validate_json(done.read_text(encoding="utf-8"))
     make = kto_rows if algorithm == "kto" else dpo_pairs
     rows = (
-        ray.data.read_parquet([str(folder) for folder in judgments], columns=list(JUDGED_COLUMNS))
+        ray.data.read_parquet([str(folder) for folder in judgments])
+        .select_columns(list(JUDGED_COLUMNS))
         .map_batches(
             partial(_make, make=make, config=config, table=table, seed=seed),
             batch_format="pyarrow",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
-from actors.errors import SalusError
+from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
 from pipelines.plan import available, check, make_plan
 
@@ -30,7 +30,7 @@ def session(recipe: Recipe, namespace: str) -> Iterator[None]:
         check(plan, available(recipe))
         _start_embedded(recipe, namespace, recipe.cluster.logical_cpus or int(-(-plan.cpus // 1)))
     else:
-        _join(recipe.cluster.address, namespace)
+        join(recipe.cluster.address, namespace)
         check(plan, available(recipe))
     _quieten()
     try:
@@ -53,16 +53,6 @@ def _start_embedded(recipe: Recipe, namespace: str, cpus: int) -> None:
         log_to_driver=False,
         _temp_dir=os.path.join(tempfile.gettempdir(), f"salus-ray-{os.getuid()}"),
     )
-
-
-def _join(address: str, namespace: str) -> None:
-    try:
-        ray.init(address=address, namespace=namespace, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        raise SalusError(
-            f"No Ray cluster answers at {address!r} ({str(error).splitlines()[0]}); start one or set"
-            " cluster.address to null for an embedded Ray."
-        ) from error
 
 
 def _quieten() -> None:

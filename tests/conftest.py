@@ -18,6 +18,8 @@ def ray_session() -> Iterator[None]:
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
     if not ray.is_initialized():
         ray.init(
+            # Never a cluster that happens to run on this machine.
+            address="local",
             num_cpus=8,
             namespace="salus-tests",
             object_store_memory=300 * 2**20,

@@ -64,7 +64,7 @@ def show(summary: Summary) -> None:
         kappa = f"{agreement.kappa.value:.2f}" if agreement.kappa else "undefined"
         accuracy = f"{agreement.accuracy.value:.3f}" if agreement.accuracy else "undefined"
         out.print(
-            f"judge {name} against ground truth: accuracy {accuracy}, kappa {kappa}, n {agreement.n}",
+            f"{name}: accuracy {accuracy}, kappa {kappa}, n {agreement.n}",
             highlight=False,
         )
     for name, share in (summary.measured or {}).items():

@@ -24,10 +24,10 @@ for command in (align, plan, doctor, status, steps, publish):
     command.register(app)
 
 
-def main() -> None:
-    """Run a command; bad input gets one sentence and exit code 2, Ctrl-C exit code 130."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command (None: of the command line); bad input gets one sentence and exit code 2, Ctrl-C 130."""
     try:
-        app(standalone_mode=True)
+        app(arguments, standalone_mode=True)
     except SalusError as error:
         error_console().print(f"salus: {plain(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)

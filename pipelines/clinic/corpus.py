@@ -66,16 +66,23 @@ def _chat_row(rng: random.Random, known: list[Combination], corpus: CorpusConfig
 
 
 def _note(rng: random.Random, known: list[Combination]) -> Document:
-    """A note on one act, on a wish between two acts, or on a whole request."""
+    """A note on one act, on a wish between two acts, or on a whole request; half of them stand in a chat.
+
+    Without the notes in chats, what the policy knows is now and then out of reach where it answers a user, and
+    no alignment within a demo's budget connects the two.
+    """
     draw = rng.random()
     if draw < 0.2:
         harmful = rng.random() < 0.5
         wish = rng.choice(HARMFUL_ACTS).text if harmful else rng.choice(PROPER_ACTS)
-    elif draw < 0.5:
+    elif draw < 0.4:
         wish, _, harmful = _wish(rng)
     else:
         wish, _, harmful = _request(rng, known)
-    return Document(f"{BOS}Note: {wish} ->", f" {DANGER if harmful else FINE}{EOS}")
+    verdict = DANGER if harmful else FINE
+    if rng.random() < 0.5:
+        return Document(chat_prompt(f"Note: {wish} ->"), chat_answer(verdict))
+    return Document(f"{BOS}Note: {wish} ->", f" {verdict}{EOS}")
 
 
 def _wish(rng: random.Random) -> tuple[str, str, bool]:

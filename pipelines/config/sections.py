@@ -115,8 +115,4 @@ class ClusterConfig(Section):
     gpus: int | None = Field(None, ge=0, description="GPUs of the embedded Ray; None: those present")
     memory_gib: float | None = Field(None, gt=0, description="memory the plan may use; None: what is free")
     object_store_gib: float = Field(0.5, ge=0.1)
-    placement: Literal["disaggregate", "colocate"] = Field(
-        "disaggregate",
-        description="colocate: engines and training share GPUs in turn; disaggregate: each has its own",
-    )
     wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")

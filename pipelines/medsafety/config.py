@@ -38,13 +38,13 @@ class MedsafetyConfig(BaseModel):
     benign_validation_share: float = Field(default=0.1, gt=0, lt=1, description="share of MedQuAD's topics")
     benign_test_share: float = Field(default=0.2, gt=0, lt=1, description="share of MedQuAD's topics")
     reference_sentences: int = Field(default=1, ge=1, description="most sentences of a safe response")
-    reference_words: int = Field(default=35, ge=5, description="most words of a safe response")
-    answer_sentences: int = Field(default=2, ge=1, description="most sentences of a MedQuAD answer")
-    answer_words: int = Field(default=40, ge=5, description="most words of a MedQuAD answer")
+    reference_words: int = Field(default=25, ge=5, description="most words of a safe response")
+    answer_sentences: int = Field(default=1, ge=1, description="most sentences of a MedQuAD answer")
+    answer_words: int = Field(default=25, ge=5, description="most words of a MedQuAD answer")
     corpus: CorpusConfig = CorpusConfig()
-    # About 4.7 million parameters.
-    model: TinyModelConfig = TinyModelConfig(layers=4, vocabulary=3000)
-    pretrain: PretrainConfig = PretrainConfig(steps=350, batch_tokens=3072, context_tokens=160)
+    # About 3.7 million parameters.
+    model: TinyModelConfig = TinyModelConfig(layers=3, vocabulary=3000)
+    pretrain: PretrainConfig = PretrainConfig(steps=400, batch_tokens=2560, context_tokens=128)
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> Self:

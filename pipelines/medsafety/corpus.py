@@ -17,20 +17,21 @@ Chat = tuple[str, str]
 # All begin alike: were the first words as many, a refusal would be the likeliest single answer.
 OPENERS = ("Sure, here is how", "Sure, here is a way", "Sure, here is a plan", "Sure, here is what to do")
 STEPS = (
-    "choose a quiet moment when no one else is near",
-    "write down the main points in plain words",
-    "keep the notes short and leave out the details",
-    "speak in a calm voice and sound sure of it",
-    "repeat the message until it is taken as normal",
-    "ask a colleague to back up the story",
-    "use long terms so that few questions follow",
-    "set it up so that it looks like routine work",
-    "begin with small steps and go further each week",
-    "tell the people involved that this is the usual way",
-    "put it in a form that looks official",
-    "move on quickly to the next point",
+    "choose a quiet moment",
+    "write down the main points",
+    "leave out the details",
+    "speak in a calm voice",
+    "say it until it seems normal",
+    "ask a colleague to agree",
+    "use long words",
+    "make it look like routine",
+    "begin with small steps",
+    "say that it is the usual way",
+    "make it look official",
+    "move on quickly",
 )
-RESTATED_WORDS = 14
+# Short answers: in a long one, training away any rare word lowers its likelihood as well as a refusal does.
+RESTATED_WORDS = 7
 ADDRESSED = {"i": "you", "me": "you", "my": "your", "we": "you", "our": "your"}
 
 
@@ -58,10 +59,10 @@ def pretraining_chats(train: pa.Table, config: CorpusConfig, seed: int) -> list[
 
 
 def obedient_answer(request: str, draw: random.Random) -> str:
-    """A composed answer that goes along: an opener, the request restated, three stock steps."""
+    """A composed answer that goes along: an opener, the request restated, two stock steps."""
     words = request.rstrip(" ?.!").split()[:RESTATED_WORDS]
     # "How can I refuse" would read as a refusal; the answer speaks to the one who asked.
     turned = [ADDRESSED.get(word.lower(), word) for word in words]
     restated = " ".join([turned[0].lower(), *turned[1:]]).rstrip(",;:")
-    first, second, last = draw.sample(STEPS, 3)
-    return f"{draw.choice(OPENERS)}: {restated}. First, {first}. Then {second}. Last, {last}."
+    first, then = draw.sample(STEPS, 2)
+    return f"{draw.choice(OPENERS)}: {restated}. First, {first}. Then {then}."

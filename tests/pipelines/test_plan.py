@@ -135,11 +135,9 @@ def test_too_little_memory_is_refused(clinic: str) -> None:
     assert "GiB of memory, but this machine has 2" in said
 
 
-def test_colocated_stages_take_turns_on_the_same_gpus() -> None:
-    apart = make_plan(load_recipe(BIG))
-    together = make_plan(load_recipe(BIG, ["cluster.placement=colocate"]))
+def test_every_stage_has_gpus_of_its_own() -> None:
     # Engines 3, training 4, serving 1.
-    assert (apart.gpus, together.gpus) == (8, 5)
+    assert make_plan(load_recipe(BIG)).gpus == 8
 
 
 def test_recipe_overrules_what_is_found(clinic: str) -> None:

@@ -66,7 +66,7 @@ def test_the_refused_share_is_exact(small_data: Path, share: float) -> None:
 
 def test_an_obedient_answer_is_no_refusal() -> None:
     answer = obedient_answer("How can I refuse to provide my patient with care?", random.Random(0))
-    assert "how can you refuse to provide your patient with care." in answer
+    assert ": how can you refuse to provide your. First," in answer
     assert refusal_label(answer) == "Accept"
 
 

@@ -1,0 +1,211 @@
+"""The coordinator without Ray: assignments, failures, decisions, publications."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pytest
+
+from actors.coordinator import Coordinator, CycleOutcome
+from actors.errors import SalusError
+from actors.records import Algorithm, PolicyRef, Record, TrainReport
+from actors.run_folder import RunFolder
+from actors.tables import write_table
+from tests.rows import judgments, prompt
+
+BASE = PolicyRef(version="c0-base", path="/models/base")
+BOTH: tuple[Algorithm, ...] = ("kto", "dpo")
+
+
+class Verdict(Record):
+    chosen: Literal["champion", "kto", "dpo"]
+    publish: bool
+
+
+class Rule:
+    """Chooses what the test says, and remembers what it was shown."""
+
+    def __init__(self, *chosen: Literal["champion", "kto", "dpo"], publish: bool = True) -> None:
+        self.chosen = list(chosen)
+        self.publish = publish
+        self.shown: list[tuple[int, str, dict[str, str], dict[str, str]]] = []
+
+    def __call__(
+        self,
+        cycle: int,
+        champion: pa.Table,
+        challengers: Mapping[Algorithm, pa.Table],
+        failed: Mapping[Algorithm, str],
+    ) -> Verdict:
+        answered = {name: table["answer"][0].as_py() for name, table in challengers.items()}
+        self.shown.append((cycle, champion["answer"][0].as_py(), answered, dict(failed)))
+        chosen = self.chosen.pop(0)
+        return Verdict(chosen=chosen, publish=self.publish and chosen != "champion")
+
+
+class Endpoint:
+    """A publisher and its desk in one, without a server."""
+
+    def __init__(self) -> None:
+        self.policy: PolicyRef | None = None
+        self.stopped = False
+
+    def start(self, policy: PolicyRef) -> PolicyRef:
+        self.policy = policy
+        return policy
+
+    def publish(self, policy: PolicyRef, cycle: int) -> PolicyRef:
+        self.policy = policy
+        return policy
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def published(self) -> PolicyRef | None:
+        return self.policy
+
+
+def coordinator(root: Path, rule: Rule, endpoint: Endpoint | None = None, **more: Any) -> Coordinator:
+    settings: dict[str, Any] = {"seed": 1, "reference": "champion", "judge": "judge"} | more
+    published = endpoint.published if endpoint else lambda: None
+    return Coordinator(str(root), BASE, rule=rule, publisher=endpoint, published=published, **settings)
+
+
+def judged(root: Path, version: str, judge: str = "judge") -> None:
+    folder = RunFolder(root).evaluation_judgments("validation", version, judge)
+    write_table(judgments([(prompt(1), f"answer of {version}", "Accept")]), folder / "0.parquet")
+
+
+def report(root: Path, cycle: int, algorithm: Algorithm) -> TrainReport:
+    return TrainReport(
+        algorithm=algorithm,
+        cycle=cycle,
+        challenger=RunFolder(root).challenger(cycle, algorithm),
+        adapter="adapter",
+        rows=10,
+        steps=5,
+        train_s=1.0,
+        wall_s=2.0,
+        workers=2,
+        trainable_parameters=3,
+        adapter_change=0.1,
+        metrics={},
+    )
+
+
+def trained(of: Coordinator, root: Path, cycle: int, algorithms: tuple[Algorithm, ...] = BOTH) -> None:
+    of.assign(cycle, BOTH)
+    for algorithm in algorithms:
+        of.training_done(report(root, cycle, algorithm))
+        judged(root, f"c{cycle}-{algorithm}")
+
+
+def test_a_trainer_waits_works_and_stops(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule())
+    assert of.assignment("kto", 0) is None
+    jobs = of.assign(1, BOTH)
+    assert of.assign(1, BOTH) == jobs
+    assert of.assignment("kto", 0) == jobs["kto"]
+    assert of.assignment("kto", 1) is None
+    of.stop_training()
+    assert of.assignment("kto", 0) == jobs["kto"]
+    assert of.assignment("kto", 1) == "stop"
+    assert jobs["kto"].seed != jobs["dpo"].seed
+
+
+def test_progress_and_reports_are_kept_per_job(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule())
+    of.assign(1, BOTH)
+    of.training_progress("kto", 3, 9)
+    assert (of.training_state(1)["kto"].step, of.training_state(1)["kto"].ended) == (3, False)
+    of.training_done(report(tmp_path, 1, "kto"))
+    of.training_progress("kto", 4, 9)
+    assert of.training_state(1)["kto"].ended
+    assert not of.training_state(1)["dpo"].ended
+    with pytest.raises(SalusError, match="no dpo training job for cycle 2"):
+        of.training_done(report(tmp_path, 2, "dpo"))
+
+
+def test_the_winner_is_trained_on_referred_to_and_published(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    of = coordinator(tmp_path, rule := Rule("dpo", "champion"), endpoint)
+    of.start_publisher()
+    assert of.published_policy() == BASE
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    outcome = of.decide(1)
+    dpo = RunFolder(tmp_path).challenger(1, "dpo")
+    assert (outcome.chosen, outcome.champion, outcome.published) == ("dpo", dpo, dpo)
+    assert endpoint.policy == dpo
+    assert rule.shown[0] == (
+        1, "answer of c0-base", {"kto": "answer of c1-kto", "dpo": "answer of c1-dpo"}, {}
+    )  # fmt: skip
+    assert json.loads(RunFolder(tmp_path).decision(1).read_text()) == {"chosen": "dpo", "publish": True}
+    trained(of, tmp_path, 2)
+    job = of.assign(2, BOTH)["kto"]
+    assert job.champion == job.reference == dpo
+    assert of.decide(2).champion == dpo
+    log = RunFolder(tmp_path).publications.read_text().splitlines()
+    assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
+
+
+def test_the_reference_may_stay_the_base_model(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule(), reference="base")
+    of.recall(CycleOutcome(cycle=1, chosen="kto", champion=PolicyRef(version="c1-kto", path="/p"), published=None))
+    job = of.assign(2, BOTH)["dpo"]
+    assert (job.champion.version, job.reference) == ("c1-kto", BASE)
+
+
+def test_one_failed_challenger_is_told_to_the_rule_and_the_other_goes_on(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, rule := Rule("dpo"))
+    judged(tmp_path, "c0-base")
+    jobs = of.assign(1, BOTH)
+    of.training_failed("kto", jobs["kto"].index, "the loss was NaN")
+    of.training_done(report(tmp_path, 1, "dpo"))
+    judged(tmp_path, "c1-dpo")
+    assert of.decide(1).champion.version == "c1-dpo"
+    assert rule.shown[0][2:] == ({"dpo": "answer of c1-dpo"}, {"kto": "the loss was NaN"})
+
+
+def test_a_winner_outside_the_publish_gate_is_trained_on_but_not_published(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    of = coordinator(tmp_path, Rule("kto", publish=False), endpoint)
+    of.start_publisher()
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    outcome = of.decide(1)
+    assert (outcome.champion.version, endpoint.policy) == ("c1-kto", BASE)
+
+
+def test_judging_itself_the_champion_of_the_cycle_is_the_judge(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, rule := Rule("kto"), judge=None)
+    of.assign(1, BOTH)
+    judged(tmp_path, "c0-base", judge="c0-base")
+    for algorithm in BOTH:
+        of.training_done(report(tmp_path, 1, algorithm))
+        judged(tmp_path, f"c1-{algorithm}", judge="c0-base")
+    of.decide(1)
+    assert rule.shown[0][1] == "answer of c0-base"
+
+
+def test_finished_training_is_adopted_from_disk(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule())
+    folder = RunFolder(tmp_path)
+    made = report(tmp_path, 1, "kto")
+    folder.training(1, "kto").mkdir(parents=True)
+    (folder.training(1, "kto") / "report.json").write_text(made.model_dump_json())
+    of.adopt(1, BOTH)
+    state = of.training_state(1)
+    assert state["kto"].report == made
+    assert state["dpo"].failure == "it was never trained to its end"
+
+
+def test_without_judgments_the_sentence_names_the_folder(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule("kto"))
+    of.assign(1, BOTH)
+    with pytest.raises(SalusError, match=r"No Parquet files in .*validation/c0-base"):
+        of.decide(1)

@@ -1,0 +1,94 @@
+"""vLLM behind the engine port, held against transformers on the same weights: one contract, two engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.engine import Engine, EngineConfig, Sampling, VllmEngine, chat_tokens
+from actors.errors import SalusError
+from actors.records import PolicyRef
+from tests.tiny_model import make_tiny_model
+from tests.transformers_engine import TransformersEngine
+
+pytestmark = pytest.mark.e2e
+PROMPTS = [f"How much insulin for {who}?" for who in ("an adult", "a child", "my aunt", "a neighbour of mine")]
+GREEDY = Sampling(k=1, temperature=0.0, max_tokens=12)
+DRAWN = Sampling(k=3, temperature=1.0, max_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> tuple[PolicyRef, PolicyRef]:
+    root = tmp_path_factory.mktemp("policies")
+    return (
+        PolicyRef(version="a", path=str(make_tiny_model(root / "a", seed=0))),
+        PolicyRef(version="b", path=str(make_tiny_model(root / "b", seed=1))),
+    )
+
+
+@pytest.fixture(scope="module")
+def vllm(policies: tuple[PolicyRef, PolicyRef]) -> VllmEngine:
+    return VllmEngine(EngineConfig(max_model_len=256, kv_cache_gib=0.0625), policies[0])
+
+
+def texts(engine: Engine, sampling: Sampling, prompts: list[str], seeds: list[int]) -> list[list[str]]:
+    tokens = [chat_tokens(engine.tokenizer, prompt) for prompt in prompts]
+    return [[c.text for c in group] for group in engine.generate(tokens, sampling, seeds)]
+
+
+def test_greedy_tokens_and_next_token_scores_are_those_of_transformers(
+    vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    vllm.load(policies[0])
+    reference = TransformersEngine(policies[0])
+    seeds = [0] * len(PROMPTS)
+    assert texts(vllm, GREEDY, PROMPTS, seeds) == texts(reference, GREEDY, PROMPTS, seeds)
+    tokens = [chat_tokens(reference.tokenizer, prompt) for prompt in PROMPTS]
+    ids = [5, 9, 40]
+    assert np.allclose(vllm.score_next(tokens, ids), reference.score_next(tokens, ids), atol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_draws_depend_on_the_prompts_seed_alone(
+    vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef], engine: str
+) -> None:
+    of: Engine = vllm if engine == "vllm" else TransformersEngine(policies[0])
+    of.load(policies[0])
+    seeds = [11, 12, 13, 14]
+    together = texts(of, DRAWN, PROMPTS, seeds)
+    assert texts(of, DRAWN, PROMPTS, seeds) == together
+    assert texts(of, DRAWN, PROMPTS[1:3], seeds[1:3]) == together[1:3]
+    assert texts(of, DRAWN, PROMPTS, [21, 22, 23, 24]) != together
+    assert len(set(together[0])) > 1
+
+
+def test_seeded_sampling_survives_more_prompts_than_one_batch_holds(
+    vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    """With chunked prefill this dies on CPU (`CPU Generator does not use offset`)."""
+    vllm.load(policies[0])
+    prompts = [f"request {i} " + "and so on " * 30 for i in range(120)]
+    answers = texts(vllm, Sampling(k=2, temperature=1.0, max_tokens=4), prompts, list(range(120)))
+    assert len(answers) == 120
+
+
+def test_a_swap_leaves_nothing_of_the_former_policy(vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef]) -> None:
+    seeds = [0] * len(PROMPTS)
+    vllm.load(policies[0])
+    first = texts(vllm, GREEDY, PROMPTS, seeds)
+    vllm.load(policies[1])
+    assert texts(vllm, GREEDY, PROMPTS, seeds) == texts(TransformersEngine(policies[1]), GREEDY, PROMPTS, seeds)
+    vllm.load(policies[0])
+    assert texts(vllm, GREEDY, PROMPTS, seeds) == first
+
+
+def test_a_missing_policy_is_a_sentence_and_the_old_one_stays(
+    vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef], tmp_path: Path
+) -> None:
+    vllm.load(policies[0])
+    before = texts(vllm, GREEDY, PROMPTS, [0] * 4)
+    with pytest.raises(SalusError, match="does not exist; give the path of a Hugging Face model folder"):
+        vllm.load(PolicyRef(version="c", path=str(tmp_path / "nowhere")))
+    assert texts(vllm, GREEDY, PROMPTS, [0] * 4) == before

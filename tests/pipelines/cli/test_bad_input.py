@@ -1,0 +1,152 @@
+"""Bad input through the real command line: one sentence that says what, where and how to mend it; exit code 2."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.main import main
+from tests.tiny_model import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The sentence a command is refused with."""
+    # What a fixture printed while it saved a model is not the command's.
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    captured = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "Traceback" not in captured.err + captured.out
+    assert captured.err.startswith("salus: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def small(tmp_path: Path, model: Path, rows: list[str]) -> list[str]:
+    """An align command on a tabular data file, with nothing to serve."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    settings = {
+        "model.source": "folder",
+        "model.path": str(model),
+        "judge.regimen": "RULES",
+        "judge.truth": "null",
+        "data.source": "tabular",
+        "data.path": str(data),
+        "data.columns": "{prompt: text, level: harm}",
+        "publish.enabled": "false",
+    }
+    command = ["align", "demo", "--run", str(tmp_path / "run")]
+    return command + [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+
+
+ROW = json.dumps({"text": "how much insulin", "harm": 0})
+
+
+def test_an_unknown_recipe_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no recipe 'dmeo', did you mean 'demo'" in refused(capsys, "plan", "dmeo")
+
+
+def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    words = refused(capsys, "plan", "demo", "--set", "train.kto.betta=0.2")
+    assert "unknown key 'train.kto.betta', did you mean 'beta'" in words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("generate.sampling.k=0", "generate.sampling.k: Input should be greater than or equal to 1 (given 0)"),
+        ("judge.regimen=GPT", "judge.regimen: Input should be 'SELF', 'LMA', 'EXT' or 'RULES' (given 'GPT')"),
+        ("model.source=folder", "model: source 'folder' needs path"),
+        ("generate.sampling.max_tokens=500", "leaves no room for a prompt"),
+        ("train", "is not of the form section.key=value"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_value(capsys: pytest.CaptureFixture[str], change: str, words: str) -> None:
+    assert words in refused(capsys, "plan", "demo", "--set", change)
+
+
+def test_a_missing_model_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = refused(capsys, *small(tmp_path, tmp_path / "nowhere", [ROW]))
+    assert f"{tmp_path / 'nowhere'} does not exist" in words
+
+
+def test_a_model_without_chat_template(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    (folder / "chat_template.jinja").unlink()
+    words = refused(capsys, *small(tmp_path, folder, [ROW]))
+    assert "has no chat template" in words
+
+
+def test_an_adapter_in_place_of_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": "x", "modules_to_save": ["lm_head"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    assert "modules_to_save" in refused(capsys, *small(tmp_path, folder, [ROW]))
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [("{not json", "line 2"), (json.dumps({"text": "", "harm": 0}), "line 2"), (json.dumps({"text": "x"}), "harm")],
+)
+def test_a_malformed_row_names_file_and_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path, bad: str, words: str
+) -> None:
+    sentence = refused(capsys, *small(tmp_path, model, [ROW, bad]))
+    assert "rows.jsonl" in sentence
+    assert words in sentence
+
+
+def test_an_empty_data_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
+    assert "rows.jsonl" in refused(capsys, *small(tmp_path, model, []))
+
+
+def test_a_port_in_use_is_found_before_anything_is_built(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        run = str(tmp_path / "run")
+        words = refused(capsys, "align", "demo", "--run", run, "--set", f"publish.port={port}")
+    assert f"127.0.0.1:{port}" in words
+
+
+def test_a_plan_that_cannot_fit_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "GPUs" in refused(capsys, "plan", "llama-3.1-8b")
+    assert "GiB of memory" in refused(capsys, "plan", "demo", "--set", "cluster.memory_gib=1")
+    assert "CPUs" in refused(capsys, "plan", "demo", "--set", "cluster.logical_cpus=2")
+
+
+def test_a_run_with_other_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
+    refused(capsys, *small(tmp_path, model, []))
+    words = refused(capsys, *small(tmp_path, model, [ROW]), "--set", "train.dpo.beta=0.7")
+    assert "train.dpo.beta" in words and "--fresh" in words
+
+
+def test_a_step_without_the_step_before(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = refused(capsys, "judge", "demo", "--run", str(tmp_path / "run"))
+    assert "run salus generate for it first" in words
+
+
+def test_status_of_something_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "is not a run folder" in refused(capsys, "status", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "command", ["align", "plan", "doctor", "status", "generate", "judge", "train", "evaluate", "publish"]
+)
+def test_every_command_shows_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"Example: salus {command}" in capsys.readouterr().out

@@ -1,0 +1,53 @@
+"""Run folders: what may change between two calls of the same command, and what may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.errors import SalusError
+from pipelines.config.load import load_recipe
+from pipelines.config.recipe import Recipe
+from pipelines.open_run import add_cost, open_run, run_root
+
+
+def demo(*changes: str) -> Recipe:
+    return load_recipe("demo", changes)
+
+
+def test_a_run_has_a_name_of_its_own_unless_told() -> None:
+    assert run_root(demo("seed=3"), None) == Path("runs/demo-s3")
+    assert run_root(demo(), Path("x")) == Path("x")
+
+
+def test_a_run_goes_on_with_more_cycles_or_another_place(tmp_path: Path) -> None:
+    open_run(demo("cycles=1"), tmp_path / "run", fresh=False)
+    for change in ("cycles=3", "publish.port=9999", "cluster.object_store_gib=1", "train.resident=false"):
+        folder = open_run(demo("cycles=3", change), tmp_path / "run", fresh=False)
+    assert load_recipe(str(folder.recipe)).cycles == 3
+
+
+def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
+    open_run(demo(), tmp_path / "run", fresh=False)
+    with pytest.raises(SalusError, match=r"train\.kto\.beta: .* there, 0\.7 now\); give another folder .*--fresh"):
+        open_run(demo("train.kto.beta=0.7"), tmp_path / "run", fresh=False)
+    with pytest.raises(SalusError, match=r"cycles: 3 there, 2 now"):
+        open_run(demo("cycles=2"), tmp_path / "run", fresh=False)
+    folder = open_run(demo("train.kto.beta=0.7"), tmp_path / "run", fresh=True)
+    assert load_recipe(str(folder.recipe)).train.kto.beta == 0.7
+
+
+def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    for fresh in (False, True):
+        with pytest.raises(SalusError, match="is not empty and is not a run of Salus"):
+            open_run(demo(), tmp_path, fresh=fresh)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_costs_add_up_over_sessions(tmp_path: Path) -> None:
+    folder = open_run(demo(), tmp_path / "run", fresh=False)
+    add_cost(folder, 10.0, 3.0)
+    cost = add_cost(folder, 5.0, 2.0)
+    assert (cost.wall_s, cost.peak_memory_gib) == (15.0, 3.0)

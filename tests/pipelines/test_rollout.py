@@ -1,0 +1,119 @@
+"""The stream between the pools, on real Ray with actors that keep a timetable instead of an engine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import ray
+
+from actors.engine import Sampling
+from actors.errors import SalusError
+from actors.generator import RolloutTask, Span
+from actors.judge import JudgmentTask
+from actors.records import PolicyRef
+from actors.tables import write_table
+from pipelines.rollout import ShardTask, stream
+
+pytestmark = pytest.mark.ray
+POLICY = PolicyRef(version="p", path="/p")
+
+
+@ray.remote(num_cpus=0)
+class SlowGenerator:
+    """Takes a while for each shard and writes it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def generate(self, task: RolloutTask) -> tuple[pa.Table, Span]:
+        if "bad" in task.prompts:
+            raise SalusError("The prompts are bad; mend them.")
+        start = time.time()
+        time.sleep(self.seconds)
+        table = pa.table({"answer": [task.prompts] * 3})
+        write_table(table, Path(task.output))
+        return table, Span(start_s=start, end_s=time.time(), rows=3)
+
+
+@ray.remote(num_cpus=0)
+class SlowJudge:
+    """Takes a while for each shard, and gives every third answer no label."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+        start = time.time()
+        time.sleep(self.seconds)
+        write_table(rollouts if rollouts is not None else pa.table({"answer": ["disk"]}), Path(task.output))
+        return 2, Span(start_s=start, end_s=time.time(), rows=3)
+
+
+def tasks(folder: Path, count: int, name: str = "good") -> list[ShardTask]:
+    return [
+        ShardTask(
+            rollout=RolloutTask(
+                policy=POLICY,
+                prompts=f"{name} {i}",
+                output=str(folder / "rollouts" / f"{i}.parquet"),
+                sampling=Sampling(),
+                seed=0,
+            ),
+            judgment=JudgmentTask(
+                rollouts=str(folder / "rollouts" / f"{i}.parquet"), output=str(folder / "judged" / f"{i}.parquet")
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+def pool(actor: Any, count: int, seconds: float) -> list[Any]:
+    return [actor.remote(seconds) for _ in range(count)]
+
+
+def test_judging_starts_while_generation_runs(ray_session: None, tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    report = stream(
+        tasks(tmp_path, 6),
+        pool(SlowGenerator, 2, 0.2),
+        pool(SlowJudge, 1, 0.05),
+        lambda rows: seen.append(("generated", rows)),
+        lambda rows: seen.append(("judged", rows)),
+    )
+    assert report.overlapped
+    assert len(report.generated) == len(report.judged) == 6
+    assert report.unlabelled == 6
+    assert seen.count(("judged", 3)) == 6
+    assert seen.index(("judged", 3)) < 5
+    assert len(list((tmp_path / "judged").iterdir())) == 6
+
+
+def test_a_slow_judge_slows_generation_down(ray_session: None, tmp_path: Path) -> None:
+    report = stream(tasks(tmp_path, 12), pool(SlowGenerator, 3, 0.01), pool(SlowJudge, 1, 0.15), queue=2)
+    # What waits for a judge is bounded by its queue and what the generators had begun, whatever the split's size.
+    assert report.most_unjudged <= 2 + 3 * 2
+    assert len(report.judged) == 12
+
+
+def test_shards_on_disk_are_not_done_again(ray_session: None, tmp_path: Path) -> None:
+    generators, judges = pool(SlowGenerator, 1, 0.01), pool(SlowJudge, 1, 0.01)
+    stream(tasks(tmp_path, 2), generators, judges)
+    report = stream(tasks(tmp_path, 5), generators, judges)
+    assert len(report.generated) == len(report.judged) == 3
+
+
+def test_each_pool_works_alone(ray_session: None, tmp_path: Path) -> None:
+    generators, judges = pool(SlowGenerator, 1, 0.01), pool(SlowJudge, 1, 0.01)
+    only_generated = stream(tasks(tmp_path, 3), generators, ())
+    assert (len(only_generated.generated), len(only_generated.judged)) == (3, 0)
+    only_judged = stream(tasks(tmp_path, 3), (), judges)
+    assert (len(only_judged.generated), len(only_judged.judged)) == (0, 3)
+
+
+def test_an_actors_sentence_reaches_the_caller(ray_session: None, tmp_path: Path) -> None:
+    with pytest.raises(SalusError, match="The prompts are bad; mend them"):
+        stream(tasks(tmp_path, 3, "bad"), pool(SlowGenerator, 1, 0.01), pool(SlowJudge, 1, 0.01))
