@@ -75,7 +75,7 @@ class ServeEndpoint:
 
     def stop(self) -> None:
         self._handle = None
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        serve.shutdown()
 
     def _deploy(self, policy: PolicyRef, desk: DeskAddress, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.

@@ -161,7 +161,7 @@ class VllmEngine:
             max_tokens=1, temperature=0.0, detokenize=False, logprob_token_ids=list(token_ids)
         )
         outputs = self._llm.generate(self._tokens(prompts), params, use_tqdm=False)
-        first = [output.outputs[0].logprobs[0] for output in outputs]
+        first: list[Any] = [(output.outputs[0].logprobs or [])[0] for output in outputs]
         return np.array([[step[t].logprob for t in token_ids] for step in first], dtype=np.float64).reshape(
             len(prompts), len(token_ids)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from actors.engine import Completion, Engine, Sampling, chat_tokens
 from actors.errors import SalusError
 from actors.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
 from actors.seeds import derive_seed
-from actors.tables import read_shard, write_table
+from actors.tables import read_shard, strings, write_table
 
 
 class RolloutTask(BaseModel):
@@ -70,7 +71,7 @@ class Generator:
             return read_shard(output, ROLLOUT_SCHEMA), instant(output)
         prompts = read_shard(Path(task.prompts), PROMPT_SCHEMA)
         tokens = self._tokenise(prompts, task)
-        seeds = [derive_seed(task.seed, i) for i in prompts["prompt_id"].to_pylist()]
+        seeds = [derive_seed(task.seed, i) for i in strings(prompts, "prompt_id")]
         start = time.time()
         self._engine.load(task.policy)
         answers = self._engine.generate(tokens, task.sampling, seeds)
@@ -81,7 +82,7 @@ class Generator:
 
     def _tokenise(self, prompts: pa.Table, task: RolloutTask) -> list[list[int]]:
         room = self._engine.max_model_len - task.sampling.max_tokens
-        tokens = [chat_tokens(self._engine.tokenizer, p) for p in prompts["prompt"].to_pylist()]
+        tokens = [chat_tokens(self._engine.tokenizer, p) for p in strings(prompts, "prompt")]
         for row, ids in enumerate(tokens):
             if len(ids) > room:
                 raise SalusError(
@@ -97,7 +98,7 @@ def _rollouts(prompts: pa.Table, answers: list[list[Completion]], version: str) 
     samples = [sample for group in answers for sample in range(len(group))]
     flat = [answer for group in answers for answer in group]
     ids = rows["prompt_id"].to_pylist()
-    columns = {
+    columns: dict[str, list[Any]] = {
         "rollout_id": [f"{p}.{s}@{version}" for p, s in zip(ids, samples, strict=True)],
         "sample": samples,
         "policy": [version] * len(flat),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from actors.engine import Engine
 from actors.generator import Span, instant
 from actors.judge_prompt import JudgePrompt
 from actors.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
-from actors.tables import read_shard, write_table
+from actors.tables import read_shard, strings, write_table
 
 # Requests and answers in, probabilities (rows, 3) in the order of LABELS and coverage (rows,) out.
 Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -119,7 +119,7 @@ class Judge:
         start = time.time()
         if task.weights is not None:
             self._scorer.load(task.weights)
-        p, coverage = self._scorer.score(rollouts["prompt"].to_pylist(), rollouts["answer"].to_pylist())
+        p, coverage = self._scorer.score(strings(rollouts, "prompt"), strings(rollouts, "answer"))
         end = time.time()
         table = self._judgments(rollouts, p, coverage)
         write_table(table, path)
@@ -131,7 +131,7 @@ class Judge:
         best = p.argmax(axis=1) if len(p) else np.zeros(0, dtype=np.int64)
         labels = [LABELS[i] if ok else None for i, ok in zip(best, usable, strict=True)]
         n = rollouts.num_rows
-        columns = {
+        columns: dict[str, Any] = {
             **{name: rollouts[name] for name in ROLLOUT_SCHEMA.names},
             "judge": pa.array([self._scorer.name] * n, pa.string()),
             "judge_prompt": pa.array([self._scorer.prompt_version] * n, pa.string()),

@@ -209,7 +209,7 @@ class Publisher:
         return self._history[-1]
 
     def _check_resources(self) -> None:
-        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        have: dict[str, float] = ray.cluster_resources()
         for kind, need in (("CPU", publisher_cpus(self._config)), ("GPU", publisher_gpus(self._config))):
             if need > have.get(kind, 0.0):
                 raise SalusError(

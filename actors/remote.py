@@ -74,5 +74,4 @@ class PublishingCoordinator(Coordinator):
 RemoteGenerator = ray.remote(max_restarts=3, max_task_retries=3)(VllmGenerator)
 RemoteJudge = ray.remote(max_restarts=3, max_task_retries=3)(VllmJudge)
 RemoteRuleJudge = ray.remote(max_restarts=3, max_task_retries=3)(RuleJudge)
-# Threads let trainers ask for work while a publication is under way.
-RemoteCoordinator = ray.remote(max_concurrency=32)(PublishingCoordinator)
+RemoteCoordinator = ray.remote(PublishingCoordinator)

@@ -45,6 +45,11 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return pa.concat_tables([pq.read_table(f, columns=list(columns) if columns else None) for f in shard_files(folder)])
 
 
+def strings(table: pa.Table, column: str) -> list[str]:
+    """A column of strings as a list; a null becomes the empty string."""
+    return [value or "" for value in table[column].to_pylist()]
+
+
 def read_shard(path: Path, schema: pa.Schema) -> pa.Table:
     """One shard, checked against the columns a step needs.
 

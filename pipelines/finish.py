@@ -11,7 +11,7 @@ import pyarrow as pa
 from actors.records import ALGORITHMS, LABELS, Label, PolicyRef, PromptSet
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
-from actors.tables import read_folder, write_table, write_text
+from actors.tables import read_folder, strings, write_table, write_text
 from pipelines.baselines import BASELINES, baseline_judgments
 from pipelines.clock import CycleTimes
 from pipelines.cycle import run_stream
@@ -108,7 +108,7 @@ class _Reader:
         table = read_folder(self._folder.evaluation_judgments(split, policy.version, judge))
         if by == "judge" or self._rule is None:
             return table
-        labels: list[Label] = [self._rule(answer) for answer in table["answer"].to_pylist()]
+        labels: list[Label] = [self._rule(answer) for answer in strings(table, "answer")]
         return table.set_column(table.column_names.index("label"), "label", pa.array(labels, pa.string()))
 
     def measured(self, table: pa.Table) -> Metrics:

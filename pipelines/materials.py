@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from actors.errors import SalusError
 from actors.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, Record, Split, prompt_table
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
+from actors.tables import strings
 from pipelines.clinic.config import ClinicConfig
 from pipelines.clinic.prompts import clinic_prompts
 from pipelines.clinic.truth import truth_label
@@ -79,7 +81,7 @@ def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
     if recipe.data.probe is not None:
         path = medsafety_config(recipe).data_dir / "xstest" / "xstest_prompts.csv"
         safe = pa.Table.from_batches(read_xstest(path), PROMPT_SCHEMA)
-        safe = safe.filter(pc.equal(safe["level"], 0))
+        safe = safe.filter(pc.equal(safe["level"], pa.scalar(0, pa.int8())))
         write_prompt_shards(iter(safe.to_batches()), folder.prompts("probe"), recipe.data.prompts_per_shard)
 
 
@@ -124,7 +126,7 @@ def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
     if judge.source == "clinic":
         from pipelines.clinic.models import build_judge
 
-        kind = "EXT" if judge.regimen == "EXT" else "LMA"
+        kind: Literal["EXT", "LMA"] = "EXT" if judge.regimen == "EXT" else "LMA"
         with _Bar(reporter, f"training the {kind} judge") as bar:
             return build_judge(clinic_config(recipe), kind, default_cache_root(), bar)
     return _model_folder(judge.source, str(judge.path))
@@ -178,7 +180,7 @@ def _batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
 
 def _shuffled(table: pa.Table, seed: int) -> pa.Table:
     """Rows in an order that depends on the seed and their ids alone."""
-    places = [derive_seed(seed, "order", i) for i in table["prompt_id"].to_pylist()]
+    places = [derive_seed(seed, "order", i) for i in strings(table, "prompt_id")]
     return table.take(pc.sort_indices(pa.array(places)))
 
 

@@ -11,10 +11,11 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray.data
 from pydantic import BaseModel, ConfigDict, Field
 from ray.data import SaveMode
@@ -22,7 +23,7 @@ from ray.data.datasource import FilenameProvider
 
 from actors.errors import SalusError
 from actors.records import Algorithm, Record
-from actors.tables import write_text
+from actors.tables import shard_files, strings, write_text
 from pipelines.metrics import ScoreTable, scores
 
 JUDGED_COLUMNS = (
@@ -92,8 +93,10 @@ def build_rows(
     if done.is_file():
         return PreferenceReport.model_validate_json(done.read_text(encoding="utf-8"))
     make = kto_rows if algorithm == "kto" else dpo_pairs
-    rows = (
-        ray.data.read_parquet([str(folder) for folder in judgments])
+    files = [file for folder in judgments for file in shard_files(folder)]
+    judged = sum(pq.read_metadata(file).num_rows for file in files)
+    ordered = (
+        ray.data.read_parquet(list(map(str, files)), override_num_blocks=-(-judged // config.rows_per_file))
         .select_columns(list(JUDGED_COLUMNS))
         .map_batches(
             partial(_make, make=make, config=config, table=table, seed=seed),
@@ -101,27 +104,40 @@ def build_rows(
             batch_size=None,
         )
         .sort("order")
-        .map_batches(deduplicate, batch_format="pyarrow", batch_size=None)
+        .map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None)
         .materialize()
     )
-    count = rows.count()
+    counts = ray.get([_count.remote(block, algorithm) for block in ordered.to_arrow_refs()])
+    count, positive = (sum(column) for column in zip(*counts, strict=True))
     if count == 0:
         raise SalusError(
             f"The judgments in {', '.join(map(str, judgments))} give no {algorithm.upper()} rows: every answer has"
-            " the same mark; sample more answers per prompt (generate.k) or check the judge."
+            " the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."
         )
-    positive = _count_positive(rows, algorithm)
     keep = thinning(positive, count - positive, config.max_class_ratio)
-    rows = rows.map_batches(
+    # Blocks of a size that the row count alone decides come before what is done by block.
+    ordered.repartition(-(-count // config.rows_per_file)).map_batches(
         partial(_thin_and_interleave, algorithm=algorithm, keep=keep), batch_format="pyarrow", batch_size=None
-    ).materialize()
-    count = rows.count()
-    rows = rows.repartition(-(-count // config.rows_per_file))
-    # Ours are the only files there: what an interrupted attempt left is replaced.
-    rows.write_parquet(str(output), filename_provider=_NumberedFiles(), mode=SaveMode.OVERWRITE)
-    report = PreferenceReport(algorithm=algorithm, rows=count, positive=_count_positive(rows, algorithm))
+    ).write_parquet(
+        str(output),
+        filename_provider=_NumberedFiles(),
+        # Ours are the only files there: what an interrupted attempt left is replaced.
+        mode=SaveMode.OVERWRITE,
+    )
+    report = _written(algorithm, output)
     write_text(report.model_dump_json(indent=2), done)
     return report
+
+
+def _written(algorithm: Algorithm, output: Path) -> PreferenceReport:
+    """What the files hold, read file by file and from one column alone."""
+    column = "label" if algorithm == "kto" else "level"
+    sizes = []
+    for file in shard_files(output):
+        positive = _positive(pq.read_table(file, columns=[column]), algorithm)
+        sizes.append((len(positive), int(positive.sum())))
+    rows, positives = (sum(of) for of in zip(*sizes, strict=True))
+    return PreferenceReport(algorithm=algorithm, rows=rows, positive=positives)
 
 
 def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
@@ -266,10 +282,10 @@ def _positive(batch: pa.Table, algorithm: Algorithm) -> np.ndarray[Any, np.dtype
     return np.asarray(batch["level"].to_numpy() == 0)
 
 
-def _count_positive(rows: ray.data.Dataset, algorithm: Algorithm) -> int:
-    return sum(
-        int(_positive(batch, algorithm).sum()) for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None)
-    )
+@ray.remote(num_cpus=0)
+def _count(block: pa.Table, algorithm: Algorithm) -> tuple[int, int]:
+    """Rows of a block, and how many are of the positive class."""
+    return block.num_rows, int(_positive(block, algorithm).sum()) if block.num_rows else 0
 
 
 def _thin_and_interleave(batch: pa.Table, algorithm: Algorithm, keep: tuple[float, float]) -> pa.Table:
@@ -277,7 +293,7 @@ def _thin_and_interleave(batch: pa.Table, algorithm: Algorithm, keep: tuple[floa
         return batch
     positive = _positive(batch, algorithm)
     # The row's own hash is its draw: no state, the same on every machine.
-    draw = np.array([int(order[-8:], 16) / 2**32 for order in batch["order"].to_pylist()])
+    draw = np.array([int(order[-8:], 16) / 2**32 for order in strings(batch, "order")])
     kept = draw < np.where(positive, *keep)
     batch, positive = batch.filter(pa.array(kept)), positive[kept]
     return batch.take(pa.array(interleave(positive)))

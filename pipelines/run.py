@@ -128,7 +128,13 @@ def start_coordinator(
     recipe: Recipe, folder: RunFolder, materials: Materials, namespace: str, cycles: int, publish: bool
 ) -> Any:
     """The run's coordinator actor, named in the run's own namespace, with the decisions of the first `cycles`."""
-    coordinator = RemoteCoordinator.options(name=COORDINATOR, namespace=namespace, num_cpus=0).remote(
+    coordinator = RemoteCoordinator.options(
+        name=COORDINATOR,
+        namespace=namespace,
+        num_cpus=0,
+        # Threads let trainers ask for work while a publication is under way.
+        max_concurrency=32,
+    ).remote(
         root=str(folder.root),
         base=materials.policy,
         seed=recipe.seed,

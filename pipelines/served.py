@@ -7,7 +7,7 @@ import ray
 
 from actors.errors import SalusError
 from actors.records import PolicyRef
-from actors.tables import read_folder
+from actors.tables import read_folder, strings
 from pipelines.config.recipe import Recipe
 from pipelines.run import Run
 
@@ -25,10 +25,13 @@ def served_answers(run: Run) -> str:
     folder = run.folder.evaluation_rollouts("test", published.version)
     if not folder.is_dir():
         return f"The endpoint serves {published.version}, which is neither the base model nor the last champion."
-    rows = read_folder(folder, ("prompt", "answer")).slice(0, ASKED).to_pylist()
+    rows = read_folder(folder, ("prompt", "answer")).slice(0, ASKED)
+    asked = list(zip(strings(rows, "prompt"), strings(rows, "answer"), strict=True))
     limit = run.recipe.generate.greedy().max_tokens
-    same = sum(ask(run.recipe, row["prompt"], limit) == row["answer"] for row in rows)
-    return f"The endpoint answered {same} of {len(rows)} test prompts exactly as {published.version} did in evaluation."
+    same = sum(ask(run.recipe, prompt, limit) == answer for prompt, answer in asked)
+    return (
+        f"The endpoint answered {same} of {len(asked)} test prompts exactly as {published.version} did in evaluation."
+    )
 
 
 def ask(recipe: Recipe, prompt: str, max_tokens: int) -> str:

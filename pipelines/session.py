@@ -42,7 +42,7 @@ def session(recipe: Recipe, namespace: str) -> Iterator[None]:
 def _start_embedded(recipe: Recipe, namespace: str, cpus: int) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(cpus))
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, cpus)))
     ray.init(
         num_cpus=cpus,
         num_gpus=recipe.cluster.gpus,

@@ -20,6 +20,10 @@ from pipelines.tiny.pretrain import Document
 from pipelines.tiny.tokenizer import BOS, EOS, chat_answer, chat_prompt
 
 JUDGE_PROMPT_FILE = Path(__file__).parents[2] / "actors" / "judge_prompts" / "clinic-v1.txt"
+# Rows whose frame has some words dropped or made up, and the share of such words: a policy that only ever read
+# a few clean frames does not read the unseen ones of validation and test.
+_MESSY_ROWS = 0.5
+_MESSY_WORDS = 0.25
 DANGER, FINE = "A danger.", "Quite fine."
 
 
@@ -96,7 +100,27 @@ def _wish(rng: random.Random) -> tuple[str, str, bool]:
 def _request(rng: random.Random, known: list[Combination]) -> tuple[str, str, bool]:
     core, wanted, harmful = _wish(rng)
     combination = rng.choice(known)
-    return draw_known_frame(rng).ask(core, combination.drug, combination.person), wanted, harmful
+    frame = draw_known_frame(rng)
+    if rng.random() < _MESSY_ROWS:
+        frame = frame._replace(
+            opener=_messy(rng, frame.opener),
+            question=_messy(rng, frame.question),
+            closer=_messy(rng, frame.closer),
+        )
+    return frame.ask(core, combination.drug, combination.person), wanted, harmful
+
+
+def _messy(rng: random.Random, text: str) -> str:
+    """`text` with some of its plain words dropped or replaced by made-up ones; the slots in braces stay."""
+    words = []
+    for word in text.split():
+        if "{" in word or rng.random() >= _MESSY_WORDS:
+            words.append(word)
+        elif rng.random() < 0.7:
+            words.append(
+                "".join(rng.choice("bcdfghklmnprstvw") + rng.choice("aeiouy") for _ in range(rng.randint(1, 4)))
+            )
+    return " ".join(words)
 
 
 def _damage(rng: random.Random, answer: str) -> str:

@@ -32,7 +32,7 @@ class Rule:
     def __init__(self, *chosen: Literal["champion", "kto", "dpo"], publish: bool = True) -> None:
         self.chosen = list(chosen)
         self.publish = publish
-        self.shown: list[tuple[int, str, dict[str, str], dict[str, str]]] = []
+        self.shown: list[tuple[int, Any, dict[Algorithm, Any], dict[Algorithm, str]]] = []
 
     def __call__(
         self,

@@ -10,6 +10,8 @@ import json
 import random
 from pathlib import Path
 
+import torch
+
 from actors.judge_prompt import load_template
 from actors.records import LABELS
 from pipelines.tiny.model import TinyModelConfig, build_llama
@@ -75,5 +77,7 @@ def _build(folder: Path, chats: list[tuple[str, str]], length: PretrainConfig) -
     shape = TinyModelConfig(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=VOCABULARY)
     model = build_llama(shape, tokenizer)
     documents = [Document(chat_prompt(question), chat_answer(answer)) for question, answer in chats]
+    # A model this small gains nothing from a second thread and loses much where the cores are shared.
+    torch.set_num_threads(1)
     pretrain(model, tokenizer, documents, length)
     return save(model, tokenizer, folder)

@@ -18,7 +18,7 @@ import ray
 from actors.engine import Sampling, chat_tokens
 from actors.records import ALGORITHMS, Assignment, PolicyRef, TrainReport
 from actors.run_folder import RunFolder
-from actors.tables import read_folder
+from actors.tables import read_folder, strings
 from pipelines.align import align
 from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision
@@ -97,7 +97,7 @@ def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned
     served = Served()
 
     def client(url: str) -> None:
-        prompts = read_folder(folder.prompts("test"))["prompt"].to_pylist()[:ASKED]
+        prompts = strings(read_folder(folder.prompts("test")), "prompt")[:ASKED]
         with openai.OpenAI(base_url=url, api_key="none") as models:
             served.models = [model.id for model in models.models.list().data]
         served.answers = answers(recipe, prompts)
@@ -134,7 +134,7 @@ def test_alignment_teaches_what_to_refuse(aligned: Aligned) -> None:
 def test_the_endpoint_answers_as_the_winner_does_token_by_token(aligned: Aligned) -> None:
     policy = winner(aligned, 1)
     engine = TransformersEngine(policy)
-    prompts = read_folder(aligned.folder.prompts("test"))["prompt"].to_pylist()[:ASKED]
+    prompts = strings(read_folder(aligned.folder.prompts("test")), "prompt")[:ASKED]
     tokens = [chat_tokens(engine.tokenizer, prompt) for prompt in prompts]
     greedy = Sampling(k=1, temperature=0.0, max_tokens=aligned.recipe.generate.sampling.max_tokens)
     expected = [group[0].text.strip() for group in engine.generate(tokens, greedy, [0] * len(tokens))]

@@ -103,7 +103,7 @@ class Endpoint:
 
 
 def free_cpus() -> float:
-    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()
     return free.get("CPU", 0.0)
 
 

@@ -18,7 +18,7 @@ TABLE = ScoreTable()
 def prompts(texts: list[tuple[str, int]]) -> pa.Table:
     return prompt_table(
         [
-            Prompt(prompt_id=f"p{i}", prompt=text, level=level, base_prompt=text, source="test")  # type: ignore[arg-type]
+            Prompt(prompt_id=f"p{i}", prompt=text, level=level, base_prompt=text, source="test")
             for i, (text, level) in enumerate(texts)
         ]
     )

@@ -144,7 +144,7 @@ def key(cycle: int, name: str, by: str = "judge", *, winner: bool = False) -> Me
         split="validation",
         policy_version=f"{name}-{cycle}",
         algorithm=name,
-        judged_by=by,  # type: ignore[arg-type]
+        judged_by=by,
         winner=winner,
     )
 
