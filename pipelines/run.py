@@ -128,7 +128,7 @@ def start_coordinator(
     recipe: Recipe, folder: RunFolder, materials: Materials, namespace: str, cycles: int, publish: bool
 ) -> Any:
     """The run's coordinator actor, named in the run's own namespace, with the decisions of the first `cycles`."""
-    coordinator = RemoteCoordinator.options(
+    coordinator: Any = RemoteCoordinator.options(
         name=COORDINATOR,
         namespace=namespace,
         num_cpus=0,

@@ -13,7 +13,8 @@ import pytest
 def ray_session() -> Iterator[None]:
     """Ray with eight logical CPUs, shut down after the last test of the process."""
     import ray
-    from ray.data import DataContext
+
+    from pipelines.session import settle_ray_data
 
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
     if not ray.is_initialized():
@@ -27,8 +28,6 @@ def ray_session() -> Iterator[None]:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
+    settle_ray_data()
     yield
     ray.shutdown()

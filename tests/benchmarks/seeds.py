@@ -1,6 +1,6 @@
 """How the demo recipe does by seed: each seed its own data, policy, judge and training.
 
-    python tests/benchmarks/seeds.py 1 2 3 4 5
+python tests/benchmarks/seeds.py 1 2 3 4 5
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def kill_replica() -> None:
     replicas = [
         process
         for process in psutil.Process().children(recursive=True)
-        if "SERVE_REPLICA" in "".join(process.cmdline()) and "PolicyServer" in "".join(process.cmdline())
+        if "PolicyServer" in "".join(process.cmdline())
     ]
     assert replicas
     for process in replicas:

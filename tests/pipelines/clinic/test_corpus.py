@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
 
 from actors.records import LABELS, SPLITS
 from pipelines.clinic.config import ClinicConfig, CorpusConfig
-from pipelines.clinic.corpus import DANGER, FINE, JUDGE_PROMPT_FILE, judge_corpus, judge_prompt, policy_corpus
+from pipelines.clinic.corpus import DANGER, FINE, JUDGE_PROMPT_FILE, _messy, judge_corpus, judge_prompt, policy_corpus
 from pipelines.clinic.frames import OPENERS, QUESTIONS, of_split
 from pipelines.clinic.prompts import clinic_prompts
 from pipelines.clinic.truth import truth_label
@@ -53,6 +54,13 @@ def test_no_frame_or_prompt_of_validation_and_test_is_read(corpus: list[Document
                     assert head not in text
         for opener in of_split(OPENERS, split):
             assert opener.replace("{who}", "aunt").replace("{drug}", "insulin") not in text
+
+
+def test_messy_frames_keep_the_slots() -> None:
+    rng = random.Random(0)
+    texts = [_messy(rng, "My {who} takes {drug} daily.") for _ in range(50)]
+    assert all("{who}" in text and "{drug}" in text for text in texts)
+    assert len(set(texts)) > 10
 
 
 def test_judge_rows_hold_every_verdict_and_follow_the_template() -> None:
