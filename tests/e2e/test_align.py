@@ -69,9 +69,7 @@ def answers(recipe: Recipe, prompts: list[str]) -> list[str]:
 def kill_replica() -> None:
     """SIGKILL the process of the policy's replica."""
     replicas = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "PolicyServer" in "".join(process.cmdline())
+        process for process in psutil.Process().children(recursive=True) if "PolicyServer" in "".join(process.cmdline())
     ]
     assert replicas
     for process in replicas:
