@@ -18,12 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 from pydantic import BaseModel, ConfigDict, Field
-from ray.data import SaveMode
-from ray.data.datasource import FilenameProvider
 
 from actors.errors import SalusError
 from actors.records import Algorithm, Record
-from actors.tables import shard_files, strings, write_text
+from actors.tables import shard_files, strings, write_table, write_text
 from pipelines.metrics import ScoreTable, scores
 
 JUDGED_COLUMNS = (
@@ -95,8 +93,10 @@ def build_rows(
     make = kto_rows if algorithm == "kto" else dpo_pairs
     files = [file for folder in judgments for file in shard_files(folder)]
     judged = sum(pq.read_metadata(file).num_rows for file in files)
+    # Never more blocks than files: a file holds all answers to each of its prompts, half a file might not.
+    parts = min(len(files), -(-judged // config.rows_per_file))
     ordered = (
-        ray.data.read_parquet(list(map(str, files)), override_num_blocks=-(-judged // config.rows_per_file))
+        ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
         .select_columns(list(JUDGED_COLUMNS))
         .map_batches(
             partial(_make, make=make, config=config, table=table, seed=seed),
@@ -108,7 +108,7 @@ def build_rows(
         .materialize()
     )
     counts = ray.get([_count.remote(block, algorithm) for block in ordered.to_arrow_refs()])
-    count, positive = (sum(column) for column in zip(*counts, strict=True))
+    count, positive = sum(rows for rows, _ in counts), sum(positives for _, positives in counts)
     if count == 0:
         raise SalusError(
             f"The judgments in {', '.join(map(str, judgments))} give no {algorithm.upper()} rows: every answer has"
@@ -116,14 +116,15 @@ def build_rows(
         )
     keep = thinning(positive, count - positive, config.max_class_ratio)
     # Blocks of a size that the row count alone decides come before what is done by block.
-    ordered.repartition(-(-count // config.rows_per_file)).map_batches(
-        partial(_thin_and_interleave, algorithm=algorithm, keep=keep), batch_format="pyarrow", batch_size=None
-    ).write_parquet(
-        str(output),
-        filename_provider=_NumberedFiles(),
-        # Ours are the only files there: what an interrupted attempt left is replaced.
-        mode=SaveMode.OVERWRITE,
+    blocks = (
+        ordered.repartition(-(-count // config.rows_per_file))
+        .map_batches(
+            partial(_thin_and_interleave, algorithm=algorithm, keep=keep), batch_format="pyarrow", batch_size=None
+        )
+        .to_arrow_refs()
     )
+    # Numbered by us: the names of Ray Data's own writer hold a random id.
+    ray.get([_write.remote(block, output / f"{i:05d}.parquet") for i, block in enumerate(blocks)])
     report = _written(algorithm, output)
     write_text(report.model_dump_json(indent=2), done)
     return report
@@ -283,6 +284,11 @@ def _positive(batch: pa.Table, algorithm: Algorithm) -> np.ndarray[Any, np.dtype
 
 
 @ray.remote(num_cpus=0)
+def _write(block: pa.Table, path: Path) -> None:
+    write_table(block, path)
+
+
+@ray.remote(num_cpus=0)
 def _count(block: pa.Table, algorithm: Algorithm) -> tuple[int, int]:
     """Rows of a block, and how many are of the positive class."""
     return block.num_rows, int(_positive(block, algorithm).sum()) if block.num_rows else 0
@@ -297,10 +303,3 @@ def _thin_and_interleave(batch: pa.Table, algorithm: Algorithm, keep: tuple[floa
     kept = draw < np.where(positive, *keep)
     batch, positive = batch.filter(pa.array(kept)), positive[kept]
     return batch.take(pa.array(interleave(positive)))
-
-
-class _NumberedFiles(FilenameProvider):
-    """File names that depend on nothing but the order of the rows."""
-
-    def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
-        return f"{task_index:05d}.parquet"

@@ -61,6 +61,8 @@ def settle_ray_data() -> None:
     # The second version's reader lists files in actors of its own, started for every read: half a minute on two
     # busy cores, where the first version takes a fifth of a second for the same rows.
     context.use_datasource_v2 = False
+    # The order of rows is part of a run's result.
+    context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray.data", "ray.train", "ray.serve", "ray.tune"):

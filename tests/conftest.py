@@ -1,4 +1,4 @@
-"""One embedded Ray for all tests that need one, quiet and away from any other."""
+"""An embedded Ray for the tests of a file, quiet and away from any other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
-    """Ray with eight logical CPUs, shut down after the last test of the process."""
+    """Ray with eight logical CPUs, shut down after the last test of a file: some tests start clusters of their own."""
     import ray
 
     from pipelines.session import settle_ray_data

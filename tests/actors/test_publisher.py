@@ -199,7 +199,7 @@ class TestConfig:
 class TestBadInput:
     def test_port_in_use_is_named_before_anything_starts(self, policies: dict[str, PolicyRef]) -> None:
         desk = SmallDesk()
-        with busy_port() as port, pytest.raises(SalusError, match=rf"127\.0\.0\.1:{port}.*publisher\.port"):
+        with busy_port() as port, pytest.raises(SalusError, match=rf"127\.0\.0\.1:{port}.*publish\.port"):
             Publisher(PublisherConfig(port=port), desk, SmallEndpoint(desk)).start(policies["a"])
         assert desk.holder.published_policy() is None
 
