@@ -59,7 +59,8 @@ class Generator:
         self._engine = engine
 
     def ready(self) -> None:
-        """Answers once the engine is up."""
+        """Answers once the engine is up and warm: the first answer compiles kernels."""
+        self._engine.generate([chat_tokens(self._engine.tokenizer, "")], Sampling(k=1, max_tokens=1), [0])
 
     def generate(self, task: RolloutTask) -> tuple[pa.Table, Span]:
         """Answer one shard; a shard whose rollouts are already on disk is read, not sampled again.

@@ -101,7 +101,8 @@ class Judge:
         self._min_coverage = min_coverage
 
     def ready(self) -> None:
-        """Answers once the engine is up."""
+        """Answers once the engine is up and warm: the first judgment compiles kernels."""
+        self._scorer.score([""], [""])
 
     def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
         """Judge one shard of rollouts and write `JUDGMENT_SCHEMA` rows to `task.output`.

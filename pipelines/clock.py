@@ -25,6 +25,8 @@ class CycleTimes(Record):
 
     cycle: int
     stages: tuple[StageTime, ...]
+    # Whether a judge was at work before the last shard was generated; None where nothing was generated anew.
+    judged_while_generating: bool | None = None
 
     @property
     def wall_s(self) -> float:
@@ -43,6 +45,7 @@ class StageClock:
         self._cycle = cycle
         self._stages: list[StageTime] = []
         self._busy_s = 0.0
+        self._judged_while_generating: bool | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageClock]:
@@ -54,8 +57,16 @@ class StageClock:
     def busy(self, seconds: float) -> None:
         self._busy_s += seconds
 
+    def streamed(self, overlapped: bool) -> None:
+        """Note whether judging overlapped generation."""
+        self._judged_while_generating = overlapped
+
     def times(self) -> CycleTimes:
-        return CycleTimes(cycle=self._cycle, stages=tuple(self._stages))
+        return CycleTimes(
+            cycle=self._cycle,
+            stages=tuple(self._stages),
+            judged_while_generating=self._judged_while_generating,
+        )
 
     def write(self, path: Path) -> None:
         write_text(self.times().model_dump_json(indent=2), path)

@@ -31,7 +31,10 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
     clock = StageClock(cycle)
     champion = run.champion()
     with clock.stage("rollout"):
-        clock.busy(busy_s(rollout(run, cycle, champion)))
+        streamed = rollout(run, cycle, champion)
+        clock.busy(busy_s(streamed))
+        if streamed.generated:
+            clock.streamed(streamed.overlapped)
     with clock.stage("preference"):
         preference(run, cycle)
     with clock.stage("train"):

@@ -20,6 +20,7 @@ from actors.records import ALGORITHMS, Assignment, PolicyRef, TrainReport
 from actors.run_folder import RunFolder
 from actors.tables import read_folder, strings
 from pipelines.align import align
+from pipelines.clock import CycleTimes
 from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision
 from pipelines.progress import QuietReporter
@@ -157,7 +158,7 @@ def test_publications_are_logged_in_order(aligned: Aligned) -> None:
 def test_the_next_cycle_starts_from_the_winner_which_is_its_reference(aligned: Aligned) -> None:
     for algorithm in ALGORITHMS:
         path = aligned.folder.training(2, algorithm) / "assignment.json"
-        job = Assignment.model_validate_json(path.read_text())
+        job = Assignment.model_validate(json.loads(path.read_text())["assignment"])
         assert job.champion == job.reference == winner(aligned, 1)
         rollouts = read_folder(aligned.folder.rollouts(2))
         assert set(rollouts["policy"].to_pylist()) == {winner(aligned, 1).version}
@@ -179,10 +180,9 @@ def test_both_algorithms_trained_at_the_same_time_with_two_workers_each(aligned:
 
 def test_judging_starts_while_generation_runs(aligned: Aligned) -> None:
     for cycle in (1, 2):
-        generated = [f.stat().st_mtime for f in aligned.folder.rollouts(cycle).glob("*.parquet")]
-        judged = [f.stat().st_mtime for f in aligned.folder.judgments(cycle).glob("*.parquet")]
-        assert len(generated) == len(judged) == 4
-        assert min(judged) < max(generated)
+        assert len(list(aligned.folder.judgments(cycle).glob("*.parquet"))) == 8
+        times = CycleTimes.model_validate_json(aligned.folder.stages(cycle).read_text())
+        assert times.judged_while_generating
 
 
 def test_every_answer_has_probabilities_and_every_row_its_place(aligned: Aligned) -> None:
