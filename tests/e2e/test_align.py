@@ -180,14 +180,14 @@ def test_both_algorithms_trained_at_the_same_time_with_two_workers_each(aligned:
 
 def test_judging_starts_while_generation_runs(aligned: Aligned) -> None:
     for cycle in (1, 2):
-        assert len(list(aligned.folder.judgments(cycle).glob("*.parquet"))) == 8
+        assert len(list(aligned.folder.judgments(cycle).glob("*.parquet"))) == 16
         times = CycleTimes.model_validate_json(aligned.folder.stages(cycle).read_text())
         assert times.judged_while_generating
 
 
 def test_every_answer_has_probabilities_and_every_row_its_place(aligned: Aligned) -> None:
     judged = read_folder(aligned.folder.judgments(1))
-    assert judged.num_rows == 80 * 4
+    assert judged.num_rows == 160 * 4
     total = sum(judged[f"p_{label}"].to_numpy() for label in ("accept", "caution", "refuse"))
     assert total == pytest.approx(1.0, abs=1e-4)
     assert judged["coverage"].to_numpy().mean() > 0.9
