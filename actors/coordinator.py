@@ -263,11 +263,3 @@ class Coordinator:
     def stop_publisher(self) -> None:
         if self._publisher is not None:
             self._publisher.stop()
-
-    def state(self) -> dict[str, str]:
-        """One line per fact, for `salus status`."""
-        published = self._published()
-        return {
-            "champion": self._champion.version,
-            "published": published.version if published else "nothing",
-        }

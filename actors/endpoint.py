@@ -87,7 +87,7 @@ class ServeEndpoint:
             ray.cancel(running, force=True)
             raise SalusError(
                 f"The endpoint was not up after {self._config.start_timeout_s:g} s ({_replica_message()}); "
-                "raise publisher.start_timeout_s or free what it waits for."
+                "raise publish.start_timeout_s or free what it waits for."
             ) from error
         except RayError as error:
             raise SalusError(

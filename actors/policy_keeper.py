@@ -130,7 +130,7 @@ class PolicyKeeper:
         except TimeoutError as error:
             await self._engine.resume()
             raise SalusError(
-                f"running answers did not end within {self._drain_timeout_s:g} s; raise publisher.drain_timeout_s"
+                f"running answers did not end within {self._drain_timeout_s:g} s; raise publish.drain_timeout_s"
             ) from error
         self._paused = True
 
