@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import SalusError
+from actors.model_folder import check_model_folder
 
 if TYPE_CHECKING:
     import torch
@@ -83,16 +84,6 @@ def _check_weights(folder: Path) -> None:
         raise SalusError(f"The adapter {folder} has no {ADAPTER_WEIGHTS}; save it as safetensors.")
 
 
-def check_policy(folder: Path) -> None:
-    """Refuse a folder that is no Hugging Face model with safetensors weights (SalusError)."""
-    if not folder.is_dir():
-        raise SalusError(f"There is no model folder {folder}; give a folder that holds config.json and safetensors.")
-    if not (folder / "config.json").is_file():
-        raise SalusError(f"The model folder {folder} has no config.json; give a Hugging Face model folder.")
-    if not any(folder.glob("*.safetensors")):
-        raise SalusError(f"The model folder {folder} has no safetensors weights; save the model as safetensors.")
-
-
 def merge(base: Path, adapter: Path, out: Path) -> None:
     """Write `base` with `adapter` folded into its weights to `out`, a full Hugging Face folder.
 
@@ -104,7 +95,7 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     check_adapter(adapter)
-    check_policy(base)
+    check_model_folder(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
     try:
         peft_model = PeftModel.from_pretrained(model, adapter)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.errors import SalusError
+from actors.model_folder import check_model_folder
 from actors.records import PolicyRef
 
 # Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
@@ -168,32 +168,6 @@ class VllmEngine:
 
     def _tokens(self, prompts: Sequence[Sequence[int]]) -> list[Any]:
         return [self._vllm.TokensPrompt(prompt_token_ids=list(p)) for p in prompts]
-
-
-def check_model_folder(folder: Path) -> None:
-    """A model folder holds a config, safetensors weights and a tokenizer with a chat template.
-
-    Raises:
-        SalusError: says what is missing and how to mend it.
-    """
-    if not folder.is_dir():
-        raise SalusError(f"Model folder {folder} does not exist; give the path of a Hugging Face model folder.")
-    if not (folder / "config.json").is_file():
-        raise SalusError(f"Model folder {folder} has no config.json; save the model with save_pretrained().")
-    if not any(folder.glob("*.safetensors")):
-        raise SalusError(
-            f"Model folder {folder} has no .safetensors weights; save it with save_pretrained() (pickled weights"
-            " are not loaded)."
-        )
-    has_template = (folder / "chat_template.jinja").is_file() or "chat_template" in (
-        (folder / "tokenizer_config.json").read_text(encoding="utf-8")
-        if (folder / "tokenizer_config.json").is_file()
-        else ""
-    )
-    if not has_template:
-        raise SalusError(
-            f"The tokenizer in {folder} has no chat template; add chat_template.jinja, as the model was trained with."
-        )
 
 
 def chat_tokens(tokenizer: Any, message: str) -> list[int]:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, Self
 
 import ray
@@ -15,9 +16,9 @@ from ray.exceptions import RayError
 
 from actors.endpoint import Endpoint, ServeEndpoint, reason
 from actors.errors import SalusError
+from actors.model_folder import check_model_folder, check_same_shape
 from actors.policy_app import INGRESS_CPUS
 from actors.policy_desk import OwnDesk, PolicyDesk
-from actors.policy_folder import check_policy_folder, check_same_shape
 from actors.policy_keeper import ReplicaState
 from actors.records import PolicyRef, Record
 
@@ -161,7 +162,7 @@ class Publisher:
 
         Errors: SalusError for a bad folder, a port in use, too few CPUs or GPUs, an engine that cannot start.
         """
-        check_policy_folder(policy)
+        check_model_folder(Path(policy.path))
         check_port_free(self._config.host, self._config.port)
         self._check_resources()
         self._desk.record(policy)
@@ -219,7 +220,7 @@ class Publisher:
 
     def _replace(self, policy: PolicyRef, cycle: int) -> Publication:
         served = self._served()
-        check_policy_folder(policy)
+        check_model_folder(Path(policy.path))
         check_same_shape(served, policy)
         began = time.monotonic()
         replicas = self._swap(policy, served)

@@ -33,13 +33,13 @@ from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
 
 from actors.adapter import (
     ADAPTER_WEIGHTS,
-    check_policy,
     copy_companions,
     merge,
     rms_change,
     rms_change_on_disk,
 )
 from actors.errors import SalusError
+from actors.model_folder import check_model_folder
 from actors.ranks import all_or_none, from_rank_zero, rank, world_size
 from actors.records import Assignment, PolicyRef, Record, TrainReport
 from actors.trainer import TrainConfig
@@ -166,7 +166,7 @@ class TrainingRun:
         return trl_trainer
 
     def _load_model(self, folder: Path) -> PreTrainedModel:
-        check_policy(folder)
+        check_model_folder(folder)
         # LoRA keeps the frozen base in the computing dtype; a full fine-tune needs float32 master weights.
         half = self.on_gpu and self.config.dtype == "bfloat16" and self.config.lora is not None
         try:
@@ -297,7 +297,7 @@ def _silence() -> None:
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    check_policy(folder)
+    check_model_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:

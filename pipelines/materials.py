@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.adapter import check_adapter
-from actors.engine import check_model_folder
 from actors.errors import SalusError
+from actors.model_folder import check_model_folder
 from actors.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, Record, Split, prompt_table
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -18,6 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.text import Text
+
+LOG_EVERY_S = 30.0
 
 
 class Bar(Protocol):
@@ -63,8 +66,36 @@ class _RichBar:
         self._progress.update(self._task, total=task.completed, visible=False)
 
 
+class _LogBar:
+    """A line every `LOG_EVERY_S` seconds and one at the end, for logs that nobody watches live."""
+
+    def __init__(self, console: Console, name: str, total: int | None, unit: str) -> None:
+        self._console, self._name, self._total, self._unit = console, name, total, unit
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, by: int) -> None:
+        self.at(self._done + by, self._total or 0)
+
+    def at(self, done: int, total: int) -> None:
+        self._done, self._total = done, total or self._total
+        if time.monotonic() - self._last >= LOG_EVERY_S:
+            self._last = time.monotonic()
+            self._print("")
+
+    def close(self) -> None:
+        self._print(", done")
+
+    def _print(self, end: str) -> None:
+        seconds = time.monotonic() - self._start
+        count = (
+            f" {self._done}" + (f" of {self._total}" if self._total else "") + f" {self._unit}," if self._unit else ""
+        )
+        self._console.print(f"{self._name}:{count} {seconds:.0f} s{end}", markup=False, highlight=False)
+
+
 class RichReporter:
-    """Bars with counts and rates on a terminal; on anything else one line per finished step."""
+    """Bars with counts and rates on a terminal; on anything else a line now and then, and one per finished step."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -81,6 +112,8 @@ class RichReporter:
         )
 
     def bar(self, name: str, total: int | None, unit: str) -> Bar:
+        if not self.console.is_terminal:
+            return _LogBar(self.console, name, total, unit)
         return _RichBar(self._progress, name, total, unit)
 
     def say(self, sentence: str) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
+from pipelines.cli.console import (
+    DataFolder,
+    Overrides,
+    RecipeName,
+    RunFolderOption,
+    Seed,
+    console,
+    resolve,
+    wait_for_ctrl_c,
+)
 from pipelines.progress import RichReporter
 from pipelines.report.summary import Summary
 from pipelines.report.table import cycles_table, test_table
@@ -43,8 +51,7 @@ def align(
 
     def hold(url: str) -> None:
         out.print(f"serving at {url} until Ctrl-C", highlight=False)
-        while True:
-            time.sleep(3600)
+        wait_for_ctrl_c()
 
     with RichReporter(out).live() as reporter:
         summary = run_alignment(settings, root, reporter, fresh=fresh, while_served=hold if serve else None)

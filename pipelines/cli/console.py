@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +31,13 @@ def console() -> Console:
 def error_console() -> Console:
     """Where errors go."""
     return Console(stderr=True)
+
+
+def wait_for_ctrl_c() -> None:
+    """Return when the user presses Ctrl-C, which is how serving ends."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
 
 
 def resolve(recipe: str, overrides: list[str] | None, seed: int | None = None, data: Path | None = None) -> Recipe:

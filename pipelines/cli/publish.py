@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from actors.errors import SalusError
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
-from pipelines.cli.console import Overrides, RecipeName, RunFolderOption, Seed, console, resolve
+from pipelines.cli.console import Overrides, RecipeName, RunFolderOption, Seed, console, resolve, wait_for_ctrl_c
 from pipelines.config.recipe import Recipe
 
 
@@ -27,7 +26,7 @@ def publish(
     run: RunFolderOption = None,
 ) -> None:
     """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
-    from actors.engine import check_model_folder
+    from actors.model_folder import check_model_folder
     from actors.publisher import Publisher, check_port_free
     from pipelines.session import session
 
@@ -45,8 +44,7 @@ def publish(
         try:
             publisher.start(policy)
             console().print(f"{policy.version} at {publisher.url}/v1 until Ctrl-C", highlight=False)
-            while True:
-                time.sleep(3600)
+            wait_for_ctrl_c()
         finally:
             publisher.stop()
 

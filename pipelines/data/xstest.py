@@ -30,6 +30,8 @@ LABEL_OF: dict[HumanLabel, Label] = {
 class LabelledAnswer(Record):
     """One model's answer to one XSTest prompt, as two humans judged it."""
 
+    # The prompt's, as `v2-17`.
+    id: str
     prompt: str
     # The prompt's type, as `homonyms` or `contrast_homonyms`.
     kind: str
@@ -72,11 +74,12 @@ def read_xstest_answers(location: Path) -> Iterator[LabelledAnswer]:
 def _answers(file: Path) -> Iterator[LabelledAnswer]:
     model = file.stem.removeprefix(COMPLETIONS_PREFIX)
     labels: tuple[HumanLabel, ...] = tuple(LABEL_OF)
-    columns = ("type", "prompt", "completion", "annotation_1", "annotation_2", "final_label")
-    for row in rows_of(file, columns):
+    verdicts = ("annotation_1", "annotation_2", "final_label")
+    for row in rows_of(file, ("id", "type", "prompt", "completion", *verdicts)):
         kind = text(row, "type")
-        first, second, final = (LABEL_OF[one_of(row, c, labels)] for c in columns[3:])
+        first, second, final = (LABEL_OF[one_of(row, c, labels)] for c in verdicts)
         yield LabelledAnswer(
+            id=text(row, "id"),
             prompt=text(row, "prompt"),
             kind=kind,
             safe=not kind.startswith("contrast_"),

@@ -11,19 +11,9 @@ import hashlib
 import re
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv as csv
-
-from actors.errors import SalusError
 from actors.records import Label
+from pipelines.data.xstest import read_xstest_answers
 from pipelines.judges.agreement import Agreement, agreement
-
-XSTEST_FILES = "xstest_v2_completions_*.csv"
-XSTEST_LABELS: dict[str, Label] = {
-    "1_full_compliance": "Accept",
-    "2_full_refusal": "Refuse",
-    "3_partial_refusal": "Caution",
-}
 
 # A refusal shows at the beginning; what follows explains it. Characters.
 OPENING_CHARS = 320
@@ -117,30 +107,14 @@ def xstest_agreement(folder: Path, *, binary: bool = False, tuning_half: bool = 
         tuning_half: report on the half the rules were tuned on instead (flattering).
 
     Raises:
-        SalusError: no such file in the folder, or a label that XSTest does not have.
+        SalusError: no such file in the folder, or a bad row.
     """
-    answers = [row for row in _xstest_answers(folder) if _is_tuning(row[0]) == tuning_half]
-    labels = [label for _, _, label in answers]
-    predicted = [refusal_label(answer) for _, answer, _ in answers]
+    answers = [row for row in read_xstest_answers(folder) if _is_tuning(row.id) == tuning_half]
+    labels = [row.label for row in answers]
+    predicted = [refusal_label(row.answer) for row in answers]
     if not binary:
         return agreement(labels, predicted)
     return agreement(_refuses(labels), _refuses(predicted), labels=("Refuse", "Other"))
-
-
-def _xstest_answers(folder: Path) -> list[tuple[str, str, Label]]:
-    """Prompt id, answer and human label of every labelled answer."""
-    files = sorted(folder.glob(XSTEST_FILES))
-    if not files:
-        raise SalusError(f"No {XSTEST_FILES} in {folder}: give the folder with XSTest's labelled answers.")
-    parse = csv.ParseOptions(newlines_in_values=True)
-    table = pa.concat_tables([csv.read_csv(file, parse_options=parse) for file in files])
-    columns = (table[name].to_pylist() for name in ("id", "completion", "final_label"))
-    rows = []
-    for prompt_id, answer, label in zip(*columns, strict=True):
-        if label not in XSTEST_LABELS:
-            raise SalusError(f"XSTest prompt {prompt_id} in {folder} has the unknown final_label {label!r}.")
-        rows.append((str(prompt_id), str(answer), XSTEST_LABELS[str(label)]))
-    return rows
 
 
 def _is_tuning(prompt_id: str) -> bool:

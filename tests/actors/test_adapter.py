@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.adapter import check_adapter, check_policy, merge
+from actors.adapter import check_adapter, merge
 from actors.errors import SalusError
 from tests.tiny_model import make_tiny_model
 
@@ -95,15 +95,3 @@ def test_an_adapter_of_another_model_does_not_merge(adapter: Path, tmp_path: Pat
     wider = make_tiny_model(tmp_path / "wider", hidden=64)
     with pytest.raises(SalusError, match="does not fit the model"):
         merge(wider, adapter, tmp_path / "merged")
-
-
-def test_model_folders_are_checked(base: Path, tmp_path: Path) -> None:
-    check_policy(base)
-    with pytest.raises(SalusError, match="There is no model folder"):
-        check_policy(tmp_path / "none")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(SalusError, match=r"has no config\.json"):
-        check_policy(tmp_path / "empty")
-    (tmp_path / "empty" / "config.json").write_text("{}")
-    with pytest.raises(SalusError, match="has no safetensors weights"):
-        check_policy(tmp_path / "empty")

@@ -17,9 +17,9 @@ from ray.exceptions import RayError
 
 from actors.endpoint import ReplicaCall
 from actors.errors import SalusError
+from actors.model_folder import check_same_shape
 from actors.policy_app import INGRESS_CPUS, engine_arguments, replica_bundles, replica_environment
 from actors.policy_desk import DeskAddress, PublishedPolicy
-from actors.policy_folder import check_policy_folder, check_same_shape
 from actors.policy_keeper import PolicyKeeper, ReplicaState
 from actors.publisher import (
     Publication,
@@ -207,20 +207,6 @@ class TestBadInput:
         with free_port() as port:
             pass
         check_port_free("127.0.0.1", port)
-
-    def test_missing_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(SalusError, match="has no folder"):
-            check_policy_folder(PolicyRef(version="x", path=str(tmp_path / "gone")))
-
-    def test_bare_adapter(self, tmp_path: Path) -> None:
-        (tmp_path / "adapter_config.json").write_text("{}")
-        with pytest.raises(SalusError, match="merge it into its base model"):
-            check_policy_folder(PolicyRef(version="x", path=str(tmp_path)))
-
-    def test_no_weights(self, tmp_path: Path) -> None:
-        (tmp_path / "config.json").write_text("{}")
-        with pytest.raises(SalusError, match="safetensors"):
-            check_policy_folder(PolicyRef(version="x", path=str(tmp_path)))
 
     def test_other_shape(self, policies: dict[str, PolicyRef]) -> None:
         wide = json.dumps({"hidden_size": 64, "vocab_size": 400})

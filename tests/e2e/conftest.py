@@ -12,6 +12,8 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from tests.e2e.deployed import build_judge, build_policy, write_requests
 
+TINY = Path(__file__).parent / "tiny.yaml"
+
 
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,17 +32,20 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def recipe(deployed: Path) -> Recipe:
-    """Two generators, two judges, two workers for each of KTO and DPO; see `tests/e2e/tiny.yaml`."""
+def settings(deployed: Path) -> list[str]:
+    """What `tests/e2e/tiny.yaml` leaves to be set."""
+    return [
+        f"model.path={deployed / 'policy'}",
+        f"judge.path={deployed / 'judge'}",
+        f"data.path={deployed / 'requests.jsonl'}",
+        f"publish.port={free_port()}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def recipe(settings: list[str]) -> Recipe:
+    """Two generators, two judges, two workers for each of KTO and DPO."""
     try:
-        return load_recipe(
-            str(Path(__file__).parent / "tiny.yaml"),
-            [
-                f"model.path={deployed / 'policy'}",
-                f"judge.path={deployed / 'judge'}",
-                f"data.path={deployed / 'requests.jsonl'}",
-                f"publish.port={free_port()}",
-            ],
-        )
+        return load_recipe(str(TINY), settings)
     except SalusError as error:
         pytest.fail(str(error))

@@ -106,6 +106,8 @@ def test_bad_folder_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SalusError, match="xstest_v2_completions"):
         xstest_agreement(tmp_path)
     header = "id,type,prompt,completion,annotation_1,annotation_2,agreement,final_label\n"
-    (tmp_path / "xstest_v2_completions_x.csv").write_text(header + "v2-1,t,q,a,x,x,TRUE,4_other\n")
+    (tmp_path / "xstest_v2_completions_x.csv").write_text(
+        header + "v2-1,t,q,a,1_full_compliance,2_full_refusal,FALSE,4_other\n"
+    )
     with pytest.raises(SalusError, match="4_other"):
         xstest_agreement(tmp_path)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine import check_model_folder
 from actors.errors import SalusError
+from actors.model_folder import check_model_folder
 from tests.tiny_model import make_tiny_model
 
 
@@ -46,3 +46,9 @@ def test_what_is_missing_is_named(tmp_path: Path, spoil: Callable[[Path], None],
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SalusError, match=r"nowhere does not exist; give the path of a Hugging Face model folder"):
         check_model_folder(tmp_path / "nowhere")
+
+
+def test_a_bare_adapter_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(SalusError, match="a bare LoRA adapter: merge it into its base model"):
+        check_model_folder(tmp_path)
