@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -60,19 +59,12 @@ def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     first = 1 if config.replay else cycle
     folders = [run.folder.judgments(c) for c in range(first, cycle + 1)]
 
-    def build(algorithm: Algorithm) -> PreferenceReport:
-        return build_rows(
-            algorithm,
-            folders,
-            run.folder.rows(cycle, algorithm),
-            config,
-            run.recipe.scores,
-            derive_seed(run.recipe.seed, "preference", cycle),
-        )
-
-    algorithms = run.recipe.train.algorithms
-    with ThreadPoolExecutor(len(algorithms)) as threads:
-        reports = dict(zip(algorithms, threads.map(build, algorithms), strict=True))
+    seed = derive_seed(run.recipe.seed, "preference", cycle)
+    # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.
+    reports = {
+        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed)
+        for a in run.recipe.train.algorithms
+    }
     rows = ", ".join(f"{report.rows} {a.upper()} rows" for a, report in reports.items())
     run.reporter.say(f"cycle {cycle}: {rows}")
     return reports

@@ -16,6 +16,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.plan import available, check, make_plan
 
 GIB = 2**30
+IDLE_WORKER_MS = 600_000
 
 
 @contextmanager
@@ -43,6 +44,9 @@ def _start_embedded(recipe: Recipe, namespace: str, cpus: int) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, cpus)))
+    # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
+    # start and import anew.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
     ray.init(
         num_cpus=cpus,
         num_gpus=recipe.cluster.gpus,
