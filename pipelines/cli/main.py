@@ -31,9 +31,11 @@ def main(arguments: list[str] | None = None) -> None:
     except SalusError as error:
         error_console().print(f"salus: {plain(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        error_console().print("salus: interrupted; the same command goes on where it stopped.", markup=False)
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        # Typer turns Ctrl-C into this exit code.
+        if end.code == INTERRUPTED:
+            error_console().print("salus: interrupted; the same command goes on where it stopped.", markup=False)
+        raise
 
 
 def plain(error: SalusError) -> str:

@@ -36,23 +36,27 @@ class Command:
     settings: list[str]
     run: Path
 
-    def start(self, step: str, *options: str) -> subprocess.Popen[str]:
+    @property
+    def log(self) -> Path:
+        return self.run.with_suffix(".log")
+
+    def start(self, step: str, *options: str) -> subprocess.Popen[bytes]:
         changes = [part for setting in self.settings for part in ("--set", setting)]
         run = ["--run", str(self.run), *changes, *options]
-        return subprocess.Popen(
-            [sys.executable, "-m", "pipelines.cli.main", step, str(TINY), *run],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pipelines.cli.main", step, str(TINY), *run],
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
-    def __call__(self, step: str) -> str:
+    def __call__(self, step: str, code: int = 0) -> str:
         """Run a step to its end; returns what it printed."""
-        process = self.start(step)
-        output = process.communicate()[0]
-        assert process.returncode == 0, output
+        ended = self.start(step).wait()
+        output = self.log.read_text()
+        assert ended == code, output
         return output
 
     def interrupt(self, step: str, when: Callable[[], bool], *options: str) -> tuple[int, str]:
@@ -65,10 +69,10 @@ class Command:
             started.update(psutil.Process(process.pid).children(recursive=True))
         finally:
             os.killpg(process.pid, signal.SIGINT)
-            output = process.communicate(timeout=120)[0]
+            code = process.wait(timeout=120)
         _, alive = psutil.wait_procs(started, timeout=20)
         assert alive == []
-        return process.returncode, output
+        return code, self.log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +90,7 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_a_step_without_the_files_of_the_one_before_says_which_to_run(command: Command) -> None:
-    process = command.start("judge")
-    output = process.communicate()[0]
-    assert process.returncode == 2
+    output = command("judge", code=2)
     assert "run salus generate for it first" in output
     assert "Traceback" not in output
 
@@ -123,12 +125,11 @@ def test_publish_serves_a_model_until_ctrl_c(command: Command, recipe: Recipe, d
     answers: list[str | None] = []
 
     def answered() -> bool:
-        try:
-            with openai.OpenAI(base_url=url, api_key="none", timeout=30, max_retries=0) as client:
-                messages = [{"role": "user", "content": "How do I order the insulin of my aunt?"}]
-                answer = client.chat.completions.create(model="salus", messages=messages, temperature=0.0)  # type: ignore[arg-type]
-        except openai.APIError:
+        if "until Ctrl-C" not in command.log.read_text():
             return False
+        with openai.OpenAI(base_url=url, api_key="none", timeout=60) as client:
+            messages = [{"role": "user", "content": "How do I order the insulin of my aunt?"}]
+            answer = client.chat.completions.create(model="salus", messages=messages, temperature=0.0)  # type: ignore[arg-type]
         answers.append(answer.choices[0].message.content)
         return True
 
