@@ -74,7 +74,8 @@ def test_options_come_by_letter_and_unused_letters_of_a_parquet_file_are_left_ou
 
 
 def test_a_context_may_be_a_plain_text_or_missing(tmp_path: Path) -> None:
-    rows = [ROWS["pubmedqa"] | {"context": context} for context in (" [A title] ", None, {"contexts": []})]
+    contexts: list[object] = [" [A title] ", None, {"contexts": []}]
+    rows = [ROWS["pubmedqa"] | {"context": context} for context in contexts]
     found = read_choices(_write(tmp_path / "a.jsonl", rows), "pubmedqa")
     assert [choice.context for choice in found] == ["[A title]", None, None]
 
