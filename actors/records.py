@@ -36,6 +36,8 @@ _PROMPT_FIELDS: list[pa.Field[Any]] = [
     # A reference safe answer, where the data set has one.
     pa.field("reference", pa.string()),
     pa.field("source", pa.string(), nullable=False),
+    # The attack template the prompt is wrapped in, ours or the data set's own; null: as in the source.
+    pa.field("style", pa.string()),
 ]
 PROMPT_SCHEMA = pa.schema(_PROMPT_FIELDS)
 
@@ -82,6 +84,7 @@ class Prompt(Record):
     base_prompt: str
     reference: str | None = None
     source: str
+    style: str | None = None
 
 
 def prompt_table(prompts: list[Prompt]) -> pa.Table:

@@ -21,8 +21,11 @@ from pipelines.clinic.prompts import clinic_prompts
 from pipelines.clinic.truth import truth_label
 from pipelines.config.recipe import Recipe
 from pipelines.data.cares import CARES_REPOSITORY, read_cares
+from pipelines.data.egida import EGIDA_REPOSITORY, read_egida
+from pipelines.data.or_bench import OR_BENCH_REPOSITORY, read_or_bench
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import check_disjoint, split_by_base_prompt
+from pipelines.data.styles import styled_splits
 from pipelines.data.tabular import read_tabular
 from pipelines.data.xstest import read_xstest
 from pipelines.judges.refusal_rules import refusal_label
@@ -63,7 +66,7 @@ def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
     """
     if all(folder.prompts(split).is_dir() for split in SPLITS):
         return
-    splits = _splits(recipe)
+    splits = prompt_splits(recipe)
     check_disjoint(splits)
     limits: dict[Split, int | None] = {
         "train": None,
@@ -83,6 +86,22 @@ def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
         safe = pa.Table.from_batches(read_xstest(path), PROMPT_SCHEMA)
         safe = safe.filter(pc.equal(safe["level"], pa.scalar(0, pa.int8())))
         write_prompt_shards(iter(safe.to_batches()), folder.prompts("probe"), recipe.data.prompts_per_shard)
+
+
+def prompt_splits(recipe: Recipe) -> dict[Split, pa.Table]:
+    """The prompts of every split (tables of `PROMPT_SCHEMA`) in the run's order, in attack styles where it names some.
+
+    Raises:
+        SalusError: the data is missing, cannot be fetched, or holds a bad row.
+    """
+    data = recipe.data
+    splits = _source_splits(recipe)
+    if data.styles is not None:
+        splits = styled_splits(splits, data.styles, recipe.seed)
+    elif data.source == "clinic":
+        # Already stratified: any few neighbours hold every level and method.
+        return splits
+    return {split: _shuffled(table, recipe.seed) for split, table in splits.items()}
 
 
 def truth_rule(recipe: Recipe) -> Callable[[str], Label] | None:
@@ -158,24 +177,26 @@ def _download(name: str) -> Path:
         ) from error
 
 
-def _splits(recipe: Recipe) -> dict[Split, pa.Table]:
-    data = recipe.data
-    if data.source == "clinic":
-        # Already stratified: any few neighbours hold every level and method.
+def _source_splits(recipe: Recipe) -> dict[Split, pa.Table]:
+    source = recipe.data.source
+    if source == "clinic":
         return {split: prompt_table(rows) for split, rows in clinic_prompts(clinic_config(recipe)).items()}
-    if data.source == "medsafety":
-        splits = medsafety_prompts(medsafety_config(recipe))
-    else:
-        splits = split_by_base_prompt(pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), data.split, recipe.seed)
-    return {split: _shuffled(table, recipe.seed) for split, table in splits.items()}
+    if source == "medsafety":
+        return medsafety_prompts(medsafety_config(recipe))
+    return split_by_base_prompt(pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), recipe.data.split, recipe.seed)
 
 
 def _batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
     data = recipe.data
+    path = None if data.path is None else Path(data.path).expanduser()
     if data.source == "cares":
-        return read_cares(data.path or CARES_REPOSITORY)
-    assert data.columns is not None and data.path is not None
-    return read_tabular(Path(data.path).expanduser(), data.columns)
+        return read_cares(path or CARES_REPOSITORY)
+    if data.source == "or_bench":
+        return read_or_bench(path or OR_BENCH_REPOSITORY, data.or_bench)
+    if data.source == "egida":
+        return read_egida(path or EGIDA_REPOSITORY, data.egida)
+    assert data.columns is not None and path is not None
+    return read_tabular(path, data.columns)
 
 
 def _shuffled(table: pa.Table, seed: int) -> pa.Table:

@@ -35,6 +35,15 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         raise SalusError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
         raise SalusError(f"{where} must hold a mapping of sections; see pipelines/recipes/demo.yaml.")
+    return recipe_of(tree, overrides, where)
+
+
+def recipe_of(tree: dict[str, Any], overrides: Sequence[str], where: str) -> Recipe:
+    """A recipe from nested settings, with overrides; `where` is what faults name.
+
+    Raises:
+        SalusError: an unknown key or a value that does not fit.
+    """
     for override in overrides:
         _override(tree, override)
     try:

@@ -7,7 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine import EngineConfig, Sampling
+from pipelines.data.egida import EgidaConfig
+from pipelines.data.or_bench import OrBenchConfig
 from pipelines.data.split import SplitFractions
+from pipelines.data.styles import StyleConfig
 from pipelines.data.tabular import ColumnMapping
 
 
@@ -36,14 +39,19 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """The safety prompts, and how many of them each step uses."""
 
-    source: Literal["clinic", "medsafety", "cares", "tabular"] = "clinic"
-    path: str | None = Field(None, description="local file or folder; CARES without it is read from the hub")
+    source: Literal["clinic", "medsafety", "cares", "or_bench", "egida", "tabular"] = "clinic"
+    path: str | None = Field(
+        None, description="local file or folder; without it CARES, OR-Bench and Egida are read from the hub"
+    )
     columns: ColumnMapping | None = Field(None, description="which column is what, for source tabular")
+    or_bench: OrBenchConfig = Field(OrBenchConfig(), description="what is read, for source or_bench")
+    egida: EgidaConfig = Field(EgidaConfig(), description="what is read, for source egida")
+    styles: StyleConfig | None = Field(None, description="attack styles to wrap prompts in; None: as in the source")
     train_per_cycle: int = Field(300, ge=1, description="fresh train prompts a cycle")
     validation: int | None = Field(None, ge=1, description="most validation prompts; None: all")
     test: int | None = Field(None, ge=1, description="most test prompts; None: all")
     split: SplitFractions = Field(
-        SplitFractions(), description="shares of base prompts, for cares and tabular; the others come split"
+        SplitFractions(), description="shares of base prompts; clinic and medsafety come split"
     )
     probe: Literal["xstest"] | None = Field(
         None, description="further harmless prompts whose refusals are reported, base against champion"

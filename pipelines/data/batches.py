@@ -25,6 +25,7 @@ class Item:
     principle: int | None = None
     method: Method = "direct"
     reference: str | None = None
+    style: str | None = None
 
 
 def prompt_digest(source: str, prompt: str) -> str:

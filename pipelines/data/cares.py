@@ -6,7 +6,7 @@ and splits by base prompt (`split.py`) instead of trusting the published split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +16,13 @@ from actors.errors import SalusError
 from actors.records import METHODS
 from pipelines.data.batches import Item, prompt_batches
 from pipelines.data.fields import one_of, text, whole_number
-from pipelines.data.rows import Row, data_files, require_columns, rows_of
+from pipelines.data.hub import hub_rows
+from pipelines.data.rows import Row, data_files, rows_of
 
 CARES_REPOSITORY = "HFXM/CARES-18K"
 CARES_COLUMNS = ("principle_index", "harmful_level", "method", "generation_model", "base_prompt", "prompt")
 CaresSplit = Literal["train", "test"]
 CARES_SPLITS: tuple[CaresSplit, ...] = ("train", "test")
-HUB_BATCH_ROWS = 1024
 
 
 def read_cares(
@@ -36,7 +36,9 @@ def read_cares(
     """
     path = Path(location)
     if not path.exists() and str(location) == CARES_REPOSITORY:
-        return prompt_batches(_item(row) for row in _hub_rows(splits))
+        return prompt_batches(
+            _item(row) for split in splits for row in hub_rows(CARES_REPOSITORY, split, CARES_COLUMNS)
+        )
     return prompt_batches(_item(row) for file in _files(path, splits) for row in rows_of(file, CARES_COLUMNS))
 
 
@@ -49,31 +51,6 @@ def _files(path: Path, splits: tuple[CaresSplit, ...]) -> list[Path]:
         names = " or ".join(f"{split}*" for split in splits)
         raise SalusError(f"{folder} holds no file called {names}: rename the files so, or name one file.")
     return wanted
-
-
-def _hub_rows(splits: tuple[CaresSplit, ...]) -> Iterator[Row]:
-    # Imported here: it takes seconds, and local files do not need it.
-    from datasets import load_dataset
-
-    for split in splits:
-        try:
-            rows = load_dataset(CARES_REPOSITORY, split=split)
-        except OSError as error:
-            raise SalusError(
-                f"{CARES_REPOSITORY} cannot be fetched from the hub ({type(error).__name__}): download its "
-                "parquet files elsewhere and give their folder as the data set's location instead."
-            ) from error
-        place = f"{CARES_REPOSITORY} {split}"
-        require_columns(CARES_COLUMNS, rows.column_names, place)
-        yield from _placed(rows.iter(batch_size=HUB_BATCH_ROWS), place)
-
-
-def _placed(batches: Iterable[dict[str, list[object]]], place: str) -> Iterator[Row]:
-    number = 0
-    for batch in batches:
-        for values in zip(*(batch[column] for column in CARES_COLUMNS), strict=True):
-            number += 1
-            yield Row(dict(zip(CARES_COLUMNS, values, strict=True)), place, number, unit="row")
 
 
 def _item(row: Row) -> Item:

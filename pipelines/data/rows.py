@@ -14,8 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import SalusError
+from pipelines.data.json_array import array_items
 
 FORMATS: tuple[str, ...] = (".csv", ".jsonl", ".parquet")
+# Hub repositories also call both an array of objects and one object a line `.json`; in a folder of data such a
+# file may as well be a description, so only readers that know the name of their file take it.
+NAMED_FORMATS: tuple[str, ...] = (*FORMATS, ".json")
 PARQUET_BATCH_ROWS = 4096
 Content = TypeVar("Content", str, list[str])
 
@@ -78,9 +82,9 @@ def rows_of(path: Path, required: Sequence[str]) -> Iterator[Row]:
     if path.stat().st_size == 0:
         raise SalusError(f"{path} is empty: download it again or leave it out.")
     suffix = path.suffix.lower()
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows, ".json": _json_rows}
     if suffix not in readers:
-        raise SalusError(f"{path} is not one of {', '.join(FORMATS)}: convert it, or name another file.")
+        raise SalusError(f"{path} is not one of {', '.join(NAMED_FORMATS)}: convert it, or name another file.")
     count = 0
     for count, row in enumerate(readers[suffix](path, required), start=1):  # noqa: B007
         yield row
@@ -128,26 +132,43 @@ def _csv_records(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[s
 def _jsonl_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
     with path.open("rb") as file:
         for number, line in _without_blanks(path, _stripped(_decoded(path, file))):
-            values = _json_object(line, f"{path}, line {number}")
-            require_columns(required, list(values), f"{path}, line {number}")
-            yield Row(values, str(path), number)
+            yield _json_row(_parsed(line, f"{path}, line {number}"), required, path, number)
+
+
+def _json_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
+    """One array of objects, held in memory, or one object a line."""
+    with path.open("rb") as file:
+        is_array = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+        file.seek(0)
+        text = "".join(_decoded(path, file)) if is_array else ""
+    if not is_array:
+        yield from _jsonl_rows(path, required)
+        return
+    for line, values in array_items(text, str(path)):
+        yield _json_row(values, required, path, line)
 
 
 def _stripped(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
     return ((number, line.strip()) for number, line in enumerate(lines, start=1))
 
 
-def _json_object(line: str, place: str) -> dict[str, object]:
+def _parsed(line: str, place: str) -> object:
     try:
-        values = json.loads(line)
+        values: object = json.loads(line)
     except json.JSONDecodeError as error:
         raise SalusError(f"{place}: not valid JSON ({error.msg} at column {error.colno}); mend the line.") from error
+    return values
+
+
+def _json_row(values: object, required: Sequence[str], path: Path, line: int) -> Row:
+    place = f"{path}, line {line}"
     if not isinstance(values, dict):
         raise SalusError(
             f"{place}: a {type(values).__name__} where an object with columns is expected; "
             "write one JSON object a line."
         )
-    return values
+    require_columns(required, list(values), place)
+    return Row(values, str(path), line)
 
 
 def _without_blanks(path: Path, records: Iterator[tuple[int, Content]]) -> Iterator[tuple[int, Content]]:

@@ -35,6 +35,7 @@ def judged(
         "base_prompt": [f"question {i}" for i in range(rows)],
         "reference": [None] * rows,
         "source": ["test"] * rows,
+        "style": [None] * rows,
         "rollout_id": [f"{policy}/p{i:05d}" for i in range(rows)],
         "sample": [0] * rows,
         "policy": [policy] * rows,

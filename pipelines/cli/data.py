@@ -1,0 +1,113 @@
+"""`salus data`: look at a data set before a run uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.console import Overrides, console
+
+if TYPE_CHECKING:
+    from pipelines.data.inspection import Inspection
+
+LEAK = 2
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="clinic, medsafety, cares, or_bench, egida or tabular (data.source).")
+]
+DataPath = Annotated[Path | None, typer.Option("--path", help="A data file or folder; the hub where there is none.")]
+
+app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
+
+
+def register(root: typer.Typer) -> None:
+    app.command(epilog="Example: salus data inspect cares --path data/CARES-18K")(inspect)
+    root.add_typer(app, name="data")
+
+
+def inspect(
+    source: Source,
+    path: DataPath = None,
+    seed: Annotated[int, typer.Option(help="The seed of the split and of the styles.")] = 7,
+    overrides: Overrides = None,
+) -> None:
+    """Count a data set's prompts by split, level, method, principle and style; exit with 2 if splits leak."""
+    from pipelines.config.load import recipe_of
+    from pipelines.data.inspection import inspect_splits
+    from pipelines.materials import prompt_splits
+
+    # Only the data section matters here; the rest is what every recipe must say.
+    tree: dict[str, Any] = {
+        "name": "inspect",
+        "seed": seed,
+        "model": {"source": "clinic"},
+        "judge": {"regimen": "RULES"},
+        "data": {"source": source, "path": None if path is None else str(path)},
+    }
+    recipe = recipe_of(tree, overrides or [], "data inspect")
+    found = inspect_splits({split: table.to_batches() for split, table in prompt_splits(recipe).items()})
+    out = console()
+    for table in tables(source, found):
+        out.print(table)
+    out.print(f"{found.rows} prompts, {found.duplicates} of them repeat an earlier one.", highlight=False)
+    if found.leaked:
+        out.print(f"{found.leaked} base prompts are in more than one split.", style="red", highlight=False)
+        raise typer.Exit(LEAK)
+
+
+def tables(title: str, found: Inspection) -> list[Table]:
+    """Counts, lengths, examples and, where there are some, leaks; untrusted text is never read as markup."""
+    made = [_counts(title, found), _lengths(found), _examples(found)]
+    return made if not found.leaks else [*made, _leaks(found)]
+
+
+def shown(text: str) -> Text:
+    """Untrusted text for a terminal: no markup, and nothing that steers it (escape sequences, direction marks)."""
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+
+
+def _table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    table = Table(title=shown(title))
+    for column in columns:
+        table.add_column(shown(column), justify="right" if column in numbers else "left")
+    return table
+
+
+def _counts(title: str, found: Inspection) -> Table:
+    table = _table(f"Prompts of {title}", "by", "value", *found.splits, numbers=found.splits)
+    by_value: dict[tuple[str, str], dict[str, int]] = {}
+    for count in found.counts:
+        by_value.setdefault((count.field, count.value), {})[count.split] = count.rows
+    before = None
+    for (field, value), rows in by_value.items():
+        if before not in (None, field):
+            table.add_section()
+        table.add_row(field if field != before else "", shown(value), *(str(rows.get(s, 0)) for s in found.splits))
+        before = field
+    return table
+
+
+def _lengths(found: Inspection) -> Table:
+    numbers = ("prompts", "shortest", "median", "95 %", "longest")
+    table = _table("Prompt lengths in characters", "split", *numbers, numbers=numbers)
+    for row in found.lengths:
+        values = (row.rows, row.shortest, row.median, row.p95, row.longest)
+        table.add_row(shown(row.split), *map(str, values))
+    return table
+
+
+def _examples(found: Inspection) -> Table:
+    table = _table("One prompt of each level", "level", "split", "prompt")
+    for example in found.examples:
+        table.add_row(str(example.level), shown(example.split), shown(example.prompt))
+    return table
+
+
+def _leaks(found: Inspection) -> Table:
+    table = _table("Base prompts in two splits (the first few)", "splits", "base prompt")
+    for leak in found.leaks:
+        table.add_row(shown(" and ".join(leak.splits)), shown(leak.base_prompt))
+    return table

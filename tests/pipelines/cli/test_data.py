@@ -1,0 +1,100 @@
+"""`salus data inspect` through the real command line: what it prints, and what it refuses in one sentence."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from actors.records import prompt_table
+from pipelines.cli.data import shown, tables
+from pipelines.cli.main import main
+from pipelines.data.inspection import inspect_splits
+from tests.rows import prompt
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "inspect", *arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def or_bench(tmp_path: Path) -> Path:
+    (tmp_path / "or-bench-hard-1k.csv").write_text(
+        "prompt,category\n" + "".join(f"How do I kill process {i}?,violence\n" for i in range(60))
+    )
+    (tmp_path / "or-bench-toxic.csv").write_text("prompt,category\n[red]harm[/red] [/],x\n")
+    return tmp_path
+
+
+def test_a_new_source_in_styles(capsys: pytest.CaptureFixture[str], or_bench: Path) -> None:
+    styles = "data.styles={train: [emergency], held_out: [table]}"
+    code, out, _ = ran(capsys, "or_bench", "--path", str(or_bench), "--set", styles)
+    assert code == 0
+    assert all(word in out for word in ("level", "method", "principle", "style", "emergency", "table", "validation"))
+    assert "0 of them repeat" in out
+
+
+def test_markup_in_a_prompt_is_shown_as_it_stands(capsys: pytest.CaptureFixture[str], or_bench: Path) -> None:
+    code, out, _ = ran(capsys, "or_bench", "--path", str(or_bench / "or-bench-toxic.csv"))
+    assert code == 0
+    assert "[red]harm[/red] [/]" in out
+
+
+def test_a_terminal_is_not_steered() -> None:
+    assert shown("a\x1b[2Jb\u202ec\x07").plain == "a\ufffd[2Jb\ufffdc\ufffd"
+    rows = [prompt(0, text="\x1b]0;title\x07 [bold]x[/bold]").model_copy(update={"style": "[link=x]\x1b[31m"})]
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    for table in tables("[b]", inspect_splits({"train": prompt_table(rows).to_batches()})):
+        console.print(table)
+    assert "\x1b" not in out.getvalue()
+    assert "[bold]x[/bold]" in out.getvalue() and "[link=x]" in out.getvalue()
+
+
+def test_leaks_are_listed() -> None:
+    rows = prompt_table([prompt(0)]).to_batches()
+    out = io.StringIO()
+    for table in tables("x", inspect_splits({"train": rows, "test": rows})):
+        Console(file=out, width=120).print(table)
+    assert "train and test" in out.getvalue() and "base 0" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("orbench",), "data inspect: data.source: Input should be"),
+        (("or_bench", "--set", "data.styles.train=[emergancy]"), "did you mean 'emergency'"),
+        (("or_bench", "--set", "data.or_bench.toxic_levle=2"), "unknown key 'data.or_bench.toxic_levle'"),
+        (("tabular",), "needs path and columns"),
+        (("egida", "--path", "/nowhere/egida.json"), "/nowhere/egida.json does not exist"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], or_bench: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    given = arguments if "--path" in arguments or arguments[0] != "or_bench" else (*arguments, "--path", str(or_bench))
+    code, _, err = ran(capsys, *given)
+    assert code == 2
+    assert err.startswith("salus: ") and err.count("\n") == 1
+    assert says in err
+
+
+def test_a_bad_row_names_file_and_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"text": "x"}) + "\n{bad\n")
+    columns = "data.columns={prompt: text, fixed_level: 0}"
+    code, _, err = ran(capsys, "tabular", "--path", str(path), "--set", columns)
+    assert code == 2
+    assert "rows.jsonl, line 2: not valid JSON" in err
+
+
+def test_it_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = ran(capsys, "--help")
+    assert code == 0
+    assert "Example: salus data inspect" in out
