@@ -28,6 +28,7 @@ from pipelines.data.split import check_disjoint, split_by_base_prompt
 from pipelines.data.styles import styled_splits
 from pipelines.data.tabular import read_tabular
 from pipelines.data.xstest import read_xstest
+from pipelines.judges.calibration_report import Regimen
 from pipelines.judges.refusal_rules import refusal_label
 from pipelines.medsafety.config import MedsafetyConfig
 from pipelines.medsafety.prompts import medsafety_prompts
@@ -50,12 +51,31 @@ def gather_models(recipe: Recipe, reporter: Reporter) -> Materials:
     Raises:
         SalusError: a folder is missing or is not a chat model in safetensors, or the hub cannot be reached.
     """
-    policy = PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
+    return Materials(policy=_gather_policy(recipe, reporter), judge=_gather_own_judge(recipe, reporter))
+
+
+def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
+    """The weights that judge before the first cycle, and no others: the deployed policy's where it judges itself.
+
+    None for rules, which need no weights. Raises as `gather_models` does.
+    """
+    if recipe.judge.regimen == "SELF":
+        return _gather_policy(recipe, reporter)
+    return _gather_own_judge(recipe, reporter)
+
+
+def _gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
+    return PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
+
+
+def _gather_own_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
     judge = _judge_folder(recipe, reporter)
-    if judge is None:
-        return Materials(policy=policy, judge=None)
-    name = f"{recipe.judge.regimen.lower()}-{judge.name}"
-    return Materials(policy=policy, judge=PolicyRef(version=name, path=str(judge)))
+    return PolicyRef(version=judge_name(recipe.judge.regimen, judge), path=str(judge)) if judge is not None else None
+
+
+def judge_name(regimen: Regimen, folder: Path) -> str:
+    """The name of a judge with weights of its own, in judgments and reports."""
+    return f"{regimen.lower()}-{folder.name}"
 
 
 def write_prompts(recipe: Recipe, folder: RunFolder) -> None:

@@ -1,12 +1,24 @@
-"""An embedded Ray for the tests of a file, quiet and away from any other."""
+"""What tests of several packages share: an embedded Ray away from any other, and the public data where it is."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Path:
+    """The folder with the public data sets; a test that needs it is skipped where there is none."""
+    folder = Path(os.environ.get("SALUS_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "xstest").is_dir():
+        pytest.skip(f"no public data in {folder}")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`salus generate`, `judge`, `train`, `evaluate`: one step of one cycle, from the files of the step before."""
+"""`salus generate`, `train`, `evaluate`: one step of one cycle, from the files of the step before; see `judge.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ Result = TypeVar("Result")
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: salus generate demo --cycle 1")(generate)
-    app.command(epilog="Example: salus judge demo --cycle 1")(judge)
     app.command(epilog="Example: salus train demo --cycle 1")(train)
     app.command(epilog="Example: salus evaluate demo --cycle 1")(evaluate)
 
@@ -34,23 +33,8 @@ def generate(
     """Sample the champion's answers to a cycle's train prompts."""
     from pipelines.steps import generate_step
 
-    folder = _step(generate_step, resolve(recipe, overrides, seed, data), run, cycle)
+    folder = run_step(generate_step, resolve(recipe, overrides, seed, data), run, cycle)
     console().print(f"rollouts in {folder}", highlight=False)
-
-
-def judge(
-    recipe: RecipeName,
-    cycle: Cycle = 1,
-    data: DataFolder = None,
-    seed: Seed = None,
-    overrides: Overrides = None,
-    run: RunFolderOption = None,
-) -> None:
-    """Label a cycle's rollouts Accept, Caution or Refuse."""
-    from pipelines.steps import judge_step
-
-    folder = _step(judge_step, resolve(recipe, overrides, seed, data), run, cycle)
-    console().print(f"judgments in {folder}", highlight=False)
 
 
 def train(
@@ -64,7 +48,7 @@ def train(
     """Shuffle a cycle's judgments into rows and train KTO and DPO on them."""
     from pipelines.steps import train_step
 
-    for report in _step(train_step, resolve(recipe, overrides, seed, data), run, cycle):
+    for report in run_step(train_step, resolve(recipe, overrides, seed, data), run, cycle):
         console().print(
             f"{report.challenger.version}: {report.rows} rows, {report.steps} steps, {report.train_s:.0f} s,"
             f" in {report.challenger.path}",
@@ -83,13 +67,14 @@ def evaluate(
     """Measure champion and challengers on the validation split and decide; publishes nothing."""
     from pipelines.steps import evaluate_step
 
-    outcome = _step(evaluate_step, resolve(recipe, overrides, seed, data), run, cycle)
+    outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data), run, cycle)
     console().print(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")
 
 
-def _step(
+def run_step(
     step: Callable[[Recipe, Path, Reporter, int], Result], recipe: Recipe, run: Path | None, cycle: int
 ) -> Result:
+    """Run one step of a run, with its progress on the console."""
     from pipelines.open_run import run_root
 
     with RichReporter(console()).live() as reporter:

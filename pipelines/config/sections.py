@@ -12,6 +12,8 @@ from pipelines.data.or_bench import OrBenchConfig
 from pipelines.data.split import SplitFractions
 from pipelines.data.styles import StyleConfig
 from pipelines.data.tabular import ColumnMapping
+from pipelines.judges.calibration_report import Regimen
+from pipelines.judges.trust import TrustThresholds
 
 
 class Section(BaseModel):
@@ -84,7 +86,7 @@ class GenerateConfig(Section):
 class JudgeConfig(Section):
     """The judge pool: who labels the answers that are trained on and selected by."""
 
-    regimen: Literal["SELF", "LMA", "EXT", "RULES"] = Field(
+    regimen: Regimen = Field(
         "EXT",
         description="SELF: the champion; LMA: an external model as is; EXT: one fine-tuned as judge;"
         " RULES: refusal rules, no model",
@@ -103,6 +105,10 @@ class JudgeConfig(Section):
     truth: Literal["clinic", "refusal_rules"] | None = Field(
         None, description="reference labels reported beside the judge's, never trained on or selected by"
     )
+    calibration: str | None = Field(
+        None, description="calibration.json of `salus judge calibrate`: whether this judge may select policies"
+    )
+    trust: TrustThresholds = Field(TrustThresholds(), description="what it must reach against human labels")
 
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:

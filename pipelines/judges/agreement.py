@@ -6,14 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from actors.errors import SalusError
 from actors.records import LABELS, Interval, Record
-from pipelines.bootstrap import Floats, percentile_interval, resample_counts, unanimous_interval
+from pipelines.bootstrap import (
+    RESAMPLES,
+    Floats,
+    cluster_sums,
+    percentile_interval,
+    resample_counts,
+    unanimous_interval,
+)
 
 Ints = NDArray[np.int64]
 
-RESAMPLES = 2000
 # Equal-width confidence bins of the expected calibration error.
 BINS = 10
 
@@ -35,6 +42,9 @@ class Agreement(Record):
     ece: float | None
     # Answers by reference label (rows) and the judge's label (columns).
     confusion: tuple[tuple[int, ...], ...]
+    # Of each label: the share of the answers with that reference label which the judge gave it too.
+    # None where no answer has it.
+    recall: dict[str, Interval | None] = Field(default_factory=dict)
 
 
 def agreement(
@@ -43,6 +53,7 @@ def agreement(
     probabilities: ArrayLike | None = None,
     labels: Sequence[str] = LABELS,
     seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> Agreement:
     """Compare two labellings of the same answers.
 
@@ -51,30 +62,34 @@ def agreement(
         predicted: the judge's labels in the same order; None = missing, lowers the coverage only.
         probabilities: the judge's probability of each label, shape (answers, labels).
         labels: all labels there are.
-        seed: of the bootstrap intervals (95 %, over answers).
+        seed: of the bootstrap intervals (95 %).
+        groups: the prompt of each answer, where one has several: prompts are then drawn, not answers.
 
     Raises:
         SalusError: lengths differ, or a label is unknown.
     """
     truth, guess = _codes(reference, labels, "reference"), _codes(predicted, labels, "judge")
-    if len(truth) != len(guess):
-        raise SalusError(
-            f"{len(truth)} reference labels cannot be compared with {len(guess)} judged answers: "
-            "give one label of each kind per answer."
-        )
+    for other, what in ((guess, "judged answers"), (guess if groups is None else groups, "prompts of answers")):
+        if len(other) != len(truth):
+            raise SalusError(
+                f"{len(truth)} reference labels cannot be compared with {len(other)} {what}: "
+                "give one label of each kind per answer."
+            )
     both = (truth >= 0) & (guess >= 0)
     known, size = int((truth >= 0).sum()), len(labels)
     pairs = np.bincount(truth[both] * size + guess[both], minlength=size * size)
     confusion = pairs.reshape(size, size)
+    drawn = _Drawn(truth[both] * size + guess[both], _chosen(groups, both), confusion, seed)
     return Agreement(
         labels=tuple(labels),
         n=int(both.sum()),
         coverage=float(both.sum() / known) if known else 0.0,
-        accuracy=_accuracy(confusion, seed),
-        kappa=_kappa_interval(confusion, seed),
+        accuracy=drawn.share(np.eye(size, dtype=bool), np.ones((size, size), dtype=bool)),
+        kappa=drawn.kappa(),
         f1={label: _f1(confusion, i) for i, label in enumerate(labels)},
         ece=_ece(truth, guess, both, probabilities),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        recall={label: drawn.recall(i) for i, label in enumerate(labels)},
     )
 
 
@@ -96,28 +111,61 @@ def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_], bin
         right: whether that label was right, shape (answers,).
         bins: number of bins.
     """
-    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(which, weights=right - confidence, minlength=bins)
+    gap = np.bincount(confidence_bin(confidence, bins), weights=right - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))
 
 
-def _accuracy(confusion: Ints, seed: int) -> Interval | None:
-    n, right = int(confusion.sum()), int(np.trace(confusion))
-    if n == 0:
-        return None
-    if right in (0, n):
-        return unanimous_interval(right / n, n)
-    draws = resample_counts(np.array([n - right, right]), RESAMPLES, np.random.default_rng(seed))
-    return percentile_interval(right / n, draws[:, 1] / n, n)
+def confidence_bin(confidence: Floats, bins: int = BINS) -> Ints:
+    """The equal-width bin of each confidence, 0 to `bins` - 1; shape (answers,)."""
+    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
-def _kappa_interval(confusion: Ints, seed: int) -> Interval | None:
-    n = int(confusion.sum())
-    point = float(kappa(confusion.astype(np.float64))) if n else float("nan")
-    if np.isnan(point):
-        return None
-    draws = resample_counts(confusion.ravel(), RESAMPLES, np.random.default_rng(seed))
-    return percentile_interval(point, kappa(draws.reshape(-1, *confusion.shape)), n)
+class _Drawn:
+    """The confusion counts and their bootstrap distribution, from which every interval is taken."""
+
+    def __init__(self, cells: Ints, groups: Sequence[str] | None, confusion: Ints, seed: int) -> None:
+        self._confusion, self._cells, self._groups = confusion, cells, groups
+        self._draws: Floats = np.zeros((0, *confusion.shape))
+        if not len(cells):
+            return
+        if groups is None:
+            draws = resample_counts(confusion.ravel(), RESAMPLES, np.random.default_rng(seed))
+        else:
+            draws = cluster_sums(np.eye(confusion.size)[cells], groups, seed)
+        self._draws = draws.reshape(-1, *confusion.shape)
+
+    def share(self, of: NDArray[np.bool_], among: NDArray[np.bool_]) -> Interval | None:
+        """The answers in the cells `of` among those in the cells `among`; None where there are none."""
+        n, hits = int(self._confusion[among].sum()), int(self._confusion[of & among].sum())
+        if n == 0:
+            return None
+        if hits in (0, n):
+            # The answers to one prompt may be one piece of evidence.
+            return unanimous_interval(hits / n, self._independent(among)).model_copy(update={"n": n})
+        total = self._draws[:, among].sum(axis=1)
+        drawn = np.divide(
+            self._draws[:, of & among].sum(axis=1), total, out=np.full_like(total, np.nan), where=total > 0
+        )
+        return percentile_interval(hits / n, drawn, n)
+
+    def recall(self, label: int) -> Interval | None:
+        row = np.arange(len(self._confusion))[:, None] == label
+        return self.share(np.eye(len(self._confusion), dtype=bool), np.broadcast_to(row, self._confusion.shape))
+
+    def kappa(self) -> Interval | None:
+        n = int(self._confusion.sum())
+        point = float(kappa(self._confusion.astype(np.float64))) if n else float("nan")
+        return None if np.isnan(point) else percentile_interval(point, kappa(self._draws), n)
+
+    def _independent(self, among: NDArray[np.bool_]) -> int:
+        within = among.ravel()[self._cells]
+        if self._groups is None:
+            return int(within.sum())
+        return len({group for group, inside in zip(self._groups, within, strict=True) if inside})
+
+
+def _chosen(groups: Sequence[str] | None, rows: NDArray[np.bool_]) -> list[str] | None:
+    return None if groups is None else [group for group, keep in zip(groups, rows, strict=True) if keep]
 
 
 def _f1(confusion: Ints, label: int) -> float | None:

@@ -109,7 +109,7 @@ def xstest_agreement(folder: Path, *, binary: bool = False, tuning_half: bool = 
     Raises:
         SalusError: no such file in the folder, or a bad row.
     """
-    answers = [row for row in read_xstest_answers(folder) if _is_tuning(row.id) == tuning_half]
+    answers = [row for row in read_xstest_answers(folder) if is_tuning_prompt(row.id) == tuning_half]
     labels = [row.label for row in answers]
     predicted = [refusal_label(row.answer) for row in answers]
     if not binary:
@@ -117,7 +117,8 @@ def xstest_agreement(folder: Path, *, binary: bool = False, tuning_half: bool = 
     return agreement(_refuses(labels), _refuses(predicted), labels=("Refuse", "Other"))
 
 
-def _is_tuning(prompt_id: str) -> bool:
+def is_tuning_prompt(prompt_id: str) -> bool:
+    """Whether the rules were tuned on the answers to this XSTest prompt."""
     # By prompt, so that the three models' answers to one prompt stay together.
     return int(hashlib.sha256(prompt_id.encode()).hexdigest(), 16) % 2 == 0
 

@@ -1,0 +1,95 @@
+"""Calibrating a judge: human-labelled answers through a judge pool, held against their labels, written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from actors.errors import SalusError
+from actors.judge import JudgmentTask
+from actors.records import LABELS, PolicyRef
+from actors.seeds import derive_seed
+from actors.tables import read_folder, write_table
+from pipelines.config.recipe import Recipe
+from pipelines.judges.calibration import JudgedAnswers, calibrate
+from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
+from pipelines.judges.human_labels import XSTEST, HumanLabels, rollout_table
+from pipelines.judges.refusal_rules import is_tuning_prompt
+from pipelines.report.reliability import draw_calibration
+
+REPORT, PICTURE = "calibration.json", "calibration.png"
+# Judges every shard of rollouts, in any order, into the file its task names.
+JudgeShards = Callable[[Sequence[JudgmentTask]], None]
+
+
+def calibrate_judge(
+    recipe: Recipe, labels: HumanLabels, out: Path, weights: PolicyRef | None, judge_shards: JudgeShards
+) -> CalibrationReport:
+    """Have the answers judged, and write `calibration.json` and `calibration.png` to `out`.
+
+    Args:
+        recipe: whose judge it is, and what it must reach.
+        labels: by humans.
+        out: also receives `rollouts/` and `judgments/`; those of an earlier calibration are replaced.
+        weights: of the judge; None for rules.
+        judge_shards: the judge pool.
+
+    Raises:
+        SalusError: no labelled answer is left, or the judgments are not those of the answers.
+    """
+    fair = _not_tuned_on(recipe, labels)
+    table = rollout_table(fair.answers)
+    judge_shards(_tasks(recipe, table, out, weights))
+    judged = read_folder(out / "judgments")
+    if not judged["rollout_id"].equals(table["rollout_id"]):
+        raise SalusError(f"The judgments in {out / 'judgments'} are not those of the labelled answers; run it again.")
+    report = calibrate(
+        JudgedAnswers(
+            prompt_ids=[answer.prompt_id for answer in fair.answers],
+            human=[answer.label for answer in fair.answers],
+            predicted=judged["label"].to_pylist(),
+            probabilities=np.column_stack([judged[f"p_{label.lower()}"].to_numpy() for label in LABELS]).astype(float),
+        ),
+        JudgeIdentity(
+            name=judged["judge"][0].as_py(),
+            regimen=recipe.judge.regimen,
+            prompt=judged["judge_prompt"][0].as_py(),
+            model=weights.path if weights is not None else None,
+        ),
+        fair.source,
+        recipe.judge.trust,
+        derive_seed(recipe.seed, "calibrate"),
+        left_out=len(labels.answers) - len(fair.answers),
+    )
+    report.write(out / REPORT)
+    draw_calibration(report, out / PICTURE)
+    return report
+
+
+def _not_tuned_on(recipe: Recipe, labels: HumanLabels) -> HumanLabels:
+    """The refusal rules were tuned on half of XSTest's prompts: those would flatter them."""
+    if recipe.judge.regimen != "RULES" or labels.source != XSTEST:
+        return labels
+    answers = tuple(answer for answer in labels.answers if not is_tuning_prompt(answer.prompt_id))
+    if not answers:
+        raise SalusError("The refusal rules were tuned on every labelled prompt given: give others, or all of XSTest.")
+    return labels.model_copy(update={"answers": answers})
+
+
+def _tasks(recipe: Recipe, rollouts: pa.Table, out: Path, weights: PolicyRef | None) -> list[JudgmentTask]:
+    """The answers as shards on disk, as large as a cycle's, and nothing left of an earlier calibration."""
+    for name in ("rollouts", "judgments"):
+        for stale in (out / name).glob("part-*.parquet"):
+            stale.unlink()
+    rows = recipe.data.prompts_per_shard * recipe.generate.sampling.k
+    tasks = []
+    for number, start in enumerate(range(0, rollouts.num_rows, rows)):
+        path = (out / "rollouts" / f"part-{number:05d}.parquet").absolute()
+        write_table(rollouts.slice(start, rows), path)
+        own = weights if recipe.judge.regimen == "SELF" else None
+        judged = str((out / "judgments" / path.name).absolute())
+        tasks.append(JudgmentTask(rollouts=str(path), output=judged, weights=own))
+    return tasks

@@ -1,0 +1,105 @@
+"""`salus judge`: a cycle's rollouts (`salus judge RECIPE`), and how far the judge itself can be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
+from pipelines.cli.steps import Cycle, run_step
+from pipelines.judges.calibration_report import CalibrationReport
+from pipelines.progress import RichReporter
+
+DEFAULT = "cycle"
+
+
+class CycleUnlessNamed(TyperGroup):
+    """A group whose first argument may be a recipe: what is not a subcommand's name goes to `DEFAULT`."""
+
+    # Typer's contexts are of no public type.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {*self.commands, *ctx.help_option_names}
+        if args and args[0] not in own:
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+judge_app = typer.Typer(
+    cls=CycleUnlessNamed,
+    help="Judge a cycle's rollouts, as in: salus judge demo --cycle 1. Or hold the judge itself against humans.",
+    no_args_is_help=True,
+    subcommand_metavar="RECIPE [--cycle N] | COMMAND [ARGS]...",
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(judge_app, name="judge", epilog="Example: salus judge demo --cycle 1")
+
+
+@judge_app.command(DEFAULT, epilog="Example: salus judge demo --cycle 1")
+def judge(
+    recipe: RecipeName,
+    cycle: Cycle = 1,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+) -> None:
+    """Label a cycle's rollouts Accept, Caution or Refuse; the word may be left out: salus judge RECIPE --cycle N."""
+    from pipelines.steps import judge_step
+
+    folder = run_step(judge_step, resolve(recipe, overrides, seed, data), run, cycle)
+    console().print(f"judgments in {folder}", highlight=False)
+
+
+@judge_app.command(epilog="Example: salus judge calibrate medsafety --labels ../shared/data/xstest")
+def calibrate(
+    recipe: RecipeName,
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="XSTest's completions (folder or file), or CSV, JSONL or Parquet with prompt, answer and label."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where report and picture go; runs/calibration-NAME-sSEED without it.")
+    ] = None,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+) -> None:
+    """Hold the recipe's judge against human labels: may it be trusted to select policies?"""
+    from pipelines.judges.human_labels import read_human_labels
+
+    settings = resolve(recipe, overrides, seed, data)
+    # Bad labels are found before any model is built or any actor started.
+    human = read_human_labels(labels)
+
+    from pipelines.calibrate import calibrate_judge
+    from pipelines.judge_pool import judge_pool
+    from pipelines.materials import gather_judge
+
+    folder = out or Path("runs") / f"calibration-{settings.name}-s{settings.seed}"
+    with RichReporter(console()).live() as reporter:
+        weights = gather_judge(settings, reporter)
+        with judge_pool(settings, weights, reporter) as judge_shards:
+            report = calibrate_judge(settings, human, folder, weights, judge_shards)
+    show(report, folder)
+
+
+def show(report: CalibrationReport, folder: Path) -> None:
+    """Print a calibration and its verdict."""
+    from pipelines.calibrate import PICTURE, REPORT
+    from pipelines.report.calibration_table import calibration_table
+
+    out = console()
+    out.print(calibration_table(report))
+    lines = [report.trust.sentence, f"{folder}: {REPORT}, {PICTURE}"]
+    if report.left_out:
+        lines.insert(0, f"{report.left_out} answers left out: the refusal rules were tuned on their labels.")
+    for line in lines:
+        # Names in them are not ours: no markup.
+        out.print(line, markup=False, highlight=False, soft_wrap=True)

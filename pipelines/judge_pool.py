@@ -1,0 +1,56 @@
+"""The recipe's judge pool on its own, for answers that are on disk already."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+from actors.generator import RolloutTask
+from actors.judge import JudgmentTask
+from actors.records import PolicyRef
+from pipelines.config.recipe import Recipe
+from pipelines.pools import spawn
+from pipelines.progress import Reporter
+from pipelines.rollout import ShardTask, stream
+from pipelines.session import session
+
+# The answers come from no policy of the run; the pool's interface names one all the same.
+NO_POLICY = PolicyRef(version="", path="")
+
+
+@contextlib.contextmanager
+def judge_pool(
+    recipe: Recipe, weights: PolicyRef | None, reporter: Reporter
+) -> Iterator[Callable[[Sequence[JudgmentTask]], None]]:
+    """A function that has every shard of rollouts judged; its actors are up while this is open.
+
+    Args:
+        weights: of the judge, as `gather_judge` finds them; None for rules, which start no model engine.
+
+    Raises:
+        SalusError: the recipe's plan does not fit, or an engine is not up in time.
+    """
+    with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"):
+        pools = spawn(recipe, weights or NO_POLICY, weights, generate=False, label=True)
+
+        def judge_shards(tasks: Sequence[JudgmentTask]) -> None:
+            bar = reporter.bar("judging", len(tasks), "shards")
+            try:
+                stream([_shard(recipe, t) for t in tasks], (), pools.judges, on_judged=lambda rows: bar.advance(1))
+            finally:
+                bar.close()
+
+        try:
+            pools.wait(recipe.cluster.wait_s)
+            yield judge_shards
+        finally:
+            pools.close()
+
+
+def _shard(recipe: Recipe, task: JudgmentTask) -> ShardTask:
+    """A shard whose rollouts are not generated here."""
+    rollout = RolloutTask(
+        policy=NO_POLICY, prompts=task.rollouts, output=task.rollouts, sampling=recipe.generate.greedy(), seed=0
+    )
+    return ShardTask(rollout=rollout, judgment=task)

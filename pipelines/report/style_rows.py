@@ -1,0 +1,24 @@
+"""Metrics by style as rows of `metrics.parquet`: groups `style:NAME`, `styles:seen` and `styles:held_out`."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from actors.records import Interval
+from pipelines.report.summary import METRICS_SCHEMA, MetricsKey
+from pipelines.styles import StyleFigures, StyleMetrics
+
+
+def style_rows(key: MetricsKey, metrics: StyleMetrics) -> pa.Table:
+    """One policy's metrics by style as rows of `METRICS_SCHEMA`; what could not be measured has no row."""
+    groups: dict[str, StyleFigures | None] = {f"style:{name}": found for name, found in metrics.by_style.items()}
+    groups |= {"styles:seen": metrics.seen, "styles:held_out": metrics.held_out}
+    shared = key.model_dump()
+    rows = [
+        {**shared, "metric": metric, "group": group, **interval.model_dump()}
+        for group, figures in groups.items()
+        if figures is not None
+        for metric in ("ss", "ss_macro", "err_strict", "err_broad", "asr")
+        if isinstance(interval := getattr(figures, metric), Interval)
+    ]
+    return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)

@@ -1,0 +1,58 @@
+"""Means with intervals, and the bootstrap of whole groups, against hand-computed cases and theory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.bootstrap import cluster_sums, mean_interval
+
+
+def test_no_value_has_no_mean() -> None:
+    assert mean_interval(np.array([]), seed=0) is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0]), min_size=1, max_size=30))
+def test_the_mean_lies_in_its_interval_and_in_its_range(values: list[float]) -> None:
+    found = mean_interval(np.array(values), seed=1, low=1.0, high=5.0, resamples=100)
+    assert found is not None
+    assert found.value == pytest.approx(np.mean(values))
+    assert 1.0 <= found.low <= found.value <= found.high <= 5.0
+    assert found.n == len(values)
+
+
+def test_unanimous_values_are_not_certain_in_any_range() -> None:
+    # The exact bound of ten times the same: a share of 0.025 ** 0.1 = .6915 is sure, the rest may be 5.
+    found = mean_interval(np.ones(10), seed=0, low=1.0, high=5.0)
+    assert found is not None
+    assert (found.value, found.low) == (1.0, 1.0)
+    assert found.high == pytest.approx(1 + 4 * (1 - 0.025**0.1))
+
+
+def test_groups_are_drawn_whole() -> None:
+    # Two groups: each resample holds 0, 1 or 2 of each, and the columns of a group move together.
+    columns = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
+    sums = cluster_sums(columns, ["a", "a", "b"], seed=0, resamples=50)
+    assert sums.shape == (50, 2)
+    assert set(sums[:, 0]) == {3.0 * 2, 3.0 + 4.0, 4.0 * 2}
+    assert np.array_equal(sums[:, 1], 10 * sums[:, 0])
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    columns, groups = rng.integers(0, 5, (40, 1)).astype(float), [f"g{i % 7}" for i in range(40)]
+    order = rng.permutation(40)
+    again = cluster_sums(columns[order], [groups[i] for i in order], seed=3, resamples=130)
+    assert np.allclose(cluster_sums(columns, groups, seed=3, resamples=130), again)
+
+
+def test_copies_of_a_row_are_one_piece_of_evidence() -> None:
+    # Each of 50 values three times over: the spread is that of 50 rows, not of 150.
+    values = np.repeat(np.random.default_rng(1).integers(0, 2, 50), 3)[:, None].astype(float)
+    groups = [f"g{i // 3}" for i in range(150)]
+    together = cluster_sums(values, groups, seed=0).std() / 150
+    apart = cluster_sums(values, [f"r{i}" for i in range(150)], seed=0).std() / 150
+    assert together / apart == pytest.approx(np.sqrt(3), rel=0.1)
