@@ -94,7 +94,8 @@ def disagreement(p: Floats, has_say: npt.NDArray[np.bool_]) -> Floats:
             both = has_say[i] & has_say[j]
             apart += both * np.abs(p[i] - p[j]).sum(axis=1) / 2
             pairs += both
-    return apart / np.maximum(pairs, 1)
+    share: Floats = apart / np.maximum(pairs, 1)
+    return share
 
 
 def _mean(values: Floats, has_say: npt.NDArray[np.bool_]) -> Floats:

@@ -32,7 +32,8 @@ class FixedGuard(TransformersEngine):
 
     def score_next(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
         assert tuple(token_ids) == first_tokens(self.tokenizer, GUARD_WORDS)
-        return np.log(np.tile(self.said, (len(prompts), 1)))
+        log_p: npt.NDArray[np.float64] = np.log(np.tile(self.said, (len(prompts), 1)))
+        return log_p
 
 
 @pytest.fixture(scope="module")
