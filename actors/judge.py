@@ -1,11 +1,16 @@
-"""Judge: rollouts in, judgments out. The label's probabilities come from one decode step, so nothing is parsed."""
+"""Judge: rollouts in, judgments out. The label's probabilities come from one decode step, so nothing is parsed.
+
+An empty answer is Refuse by rule, and shown to a model as a visible mark; an answer cut off at its length limit is
+judged by what there is of it, and a model whose template has a place for it is told so.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +23,7 @@ from actors.generator import Span, instant
 from actors.judge_prompt import JudgePrompt
 from actors.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
 from actors.tables import read_shard, strings, write_table
+from actors.usage import Usage, write_usage
 
 # Requests and answers in, probabilities (rows, 3) in the order of LABELS and coverage (rows,) out.
 Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -39,14 +45,53 @@ class JudgmentTask(BaseModel):
 class Scorer(Protocol):
     """Whatever can give every label's probability for a batch of answers."""
 
-    name: str
-    prompt_version: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def prompt_version(self) -> str: ...
 
     def score(self, requests: list[str], answers: list[str]) -> Scores:
-        """Label probabilities, shape (n, 3), rows summing to 1, and coverage, shape (n,)."""
+        """Label probabilities, shape (n, 3), rows summing to 1, and coverage, shape (n,); 0 where it gave no label."""
 
     def load(self, policy: PolicyRef) -> None:
         """Judge with these weights from now on."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Scores of n answers, and what else some scorers know of them."""
+
+    p: npt.NDArray[np.float64]
+    coverage: npt.NDArray[np.float64]
+    # Shape (n,), where several judges were asked: see `EnsembleScorer`.
+    disagreement: npt.NDArray[np.float64] | None = None
+    # What these answers cost, where somebody charges for them.
+    usage: Usage | None = None
+
+
+@runtime_checkable
+class DetailedScorer(Protocol):
+    """A scorer that also takes note of answers cut off, or says more than scores.
+
+    Beside `Scorer` and not in it, so that a rule, or whatever stands around a scorer, may stay as simple as it is.
+    """
+
+    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+        """Scores and what else is known; `cut_off[i]`: answer i ended at its length limit."""
+
+
+def ask(scorer: Scorer, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+    """All that a scorer can say of some answers."""
+    if isinstance(scorer, DetailedScorer):
+        return scorer.verdicts(requests, answers, cut_off)
+    return Verdicts(*scorer.score(requests, answers))
+
+
+def shares(log_p: npt.NDArray[np.float64]) -> Scores:
+    """Log-probabilities of the words asked for, shape (n, words) -> their shares, rows summing to 1, and their sum."""
+    shifted = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True), np.exp(log_p).sum(axis=1)
 
 
 class EngineScorer:
@@ -67,11 +112,12 @@ class EngineScorer:
         self.name = policy.version
 
     def score(self, requests: list[str], answers: list[str]) -> Scores:
-        tokens = [self._prompt.tokens(r, a) for r, a in zip(requests, answers, strict=True)]
-        log_p = self._engine.score_next(tokens, self._prompt.label_tokens)
-        coverage = np.exp(log_p).sum(axis=1)
-        shifted = np.exp(log_p - log_p.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True), coverage
+        found = self.verdicts(requests, answers, [False] * len(answers))
+        return found.p, found.coverage
+
+    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+        tokens = [self._prompt.tokens(*row) for row in zip(requests, answers, cut_off, strict=True)]
+        return Verdicts(*shares(self._engine.score_next(tokens, self._prompt.label_tokens)))
 
 
 class RuleScorer:
@@ -108,7 +154,8 @@ class Judge:
         """Judge one shard of rollouts and write `JUDGMENT_SCHEMA` rows to `task.output`.
 
         Without a table the shard is read from `task.rollouts`. A row whose coverage is under the judge's
-        minimum has no label: missing, never a guess. A shard already on disk is not judged again.
+        minimum has no label: missing, never a guess. A shard already on disk is not judged again. What a
+        charged judge used stands beside the shard (`actors.usage`).
         Returns the number of labelled rows and when the scorer worked.
         """
         path = Path(task.output)
@@ -120,24 +167,30 @@ class Judge:
         start = time.time()
         if task.weights is not None:
             self._scorer.load(task.weights)
-        p, coverage = self._scorer.score(strings(rollouts, "prompt"), strings(rollouts, "answer"))
+        cut_off = [reason == "length" for reason in strings(rollouts, "finish_reason")]
+        found = ask(self._scorer, strings(rollouts, "prompt"), strings(rollouts, "answer"), cut_off)
         end = time.time()
-        table = self._judgments(rollouts, p, coverage)
+        table = self._judgments(rollouts, found)
+        if found.usage is not None:
+            write_usage(found.usage, path)
         write_table(table, path)
         labelled = table.num_rows - table["label"].null_count
         return labelled, Span(start_s=start, end_s=end, rows=table.num_rows)
 
-    def _judgments(self, rollouts: pa.Table, p: npt.NDArray[np.float64], coverage: npt.NDArray[np.float64]) -> pa.Table:
-        usable = coverage >= self._min_coverage
-        best = p.argmax(axis=1) if len(p) else np.zeros(0, dtype=np.int64)
-        labels = [LABELS[i] if ok else None for i, ok in zip(best, usable, strict=True)]
+    def _judgments(self, rollouts: pa.Table, found: Verdicts) -> pa.Table:
+        # A judge that gave no label at all gave none, whatever the minimum.
+        usable = (found.coverage >= self._min_coverage) & (found.coverage > 0)
         n = rollouts.num_rows
+        best = found.p.argmax(axis=1) if n else np.zeros(0, dtype=np.int64)
+        labels = [LABELS[i] if ok else None for i, ok in zip(best, usable, strict=True)]
+        disagreement = found.disagreement if found.disagreement is not None else [None] * n
         columns: dict[str, Any] = {
             **{name: rollouts[name] for name in ROLLOUT_SCHEMA.names},
             "judge": pa.array([self._scorer.name] * n, pa.string()),
             "judge_prompt": pa.array([self._scorer.prompt_version] * n, pa.string()),
             "label": pa.array(labels, pa.string()),
-            **{f"p_{label.lower()}": pa.array(p[:, i], pa.float32()) for i, label in enumerate(LABELS)},
-            "coverage": pa.array(coverage, pa.float32()),
+            **{f"p_{label.lower()}": pa.array(found.p[:, i], pa.float32()) for i, label in enumerate(LABELS)},
+            "coverage": pa.array(found.coverage, pa.float32()),
+            "disagreement": pa.array(disagreement, pa.float32()),
         }
         return pa.table(columns, schema=JUDGMENT_SCHEMA)

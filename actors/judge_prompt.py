@@ -1,66 +1,88 @@
-"""The judge's prompt: a versioned template, filled so that untrusted text can only be read, never obeyed as markup."""
+"""The judge's prompt in tokens: a versioned template, filled so that untrusted text can only be read, never obeyed."""
 
 from __future__ import annotations
 
 import re
-from importlib import resources
+from collections.abc import Sequence
 from typing import Any
 
 from actors.engine import chat_tokens
 from actors.errors import SalusError
+from actors.judge_template import JudgeTemplate, fence_of, load_template
 from actors.records import LABELS
+from actors.untrusted import CHAT_MARKUP, break_up, literal_markup, strip_invisible
 
-_PLACES = re.compile(r"(\{request\}|\{answer\})")
+__all__ = ["CUT_MARK", "JudgePrompt", "first_tokens", "label_tokens", "load_template"]
+
 CUT_MARK = " [...] "
+# How often a cut is repeated, shorter each time, where the cut text took more tokens than it had before.
+_CUTS = 6
 
 
 class JudgePrompt:
-    """One template of `actors/judge_prompts/`, bound to a judge's tokenizer.
+    """One template of `actors/judge_prompts/`, bound to a judge's tokenizer and the words it may reply.
 
     Raises:
-        SalusError: the template does not exist or lacks a placeholder, or two labels begin with the same
+        SalusError: the template does not exist or lacks a placeholder, or two words begin with the same
             token, so that one decoded token could not tell them apart.
     """
 
-    def __init__(self, version: str, tokenizer: Any, max_tokens: int) -> None:
+    def __init__(self, version: str, tokenizer: Any, max_tokens: int, words: Sequence[str] = LABELS) -> None:
         self.version = version
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._parts = _PLACES.split(load_template(version))
+        self._template = JudgeTemplate(version)
         self._markup = _markup_pattern(tokenizer)
-        self.label_tokens = label_tokens(tokenizer)
+        self.label_tokens = first_tokens(tokenizer, words)
 
-    def tokens(self, request: str, answer: str) -> list[int]:
+    def tokens(self, request: str, answer: str, cut_off: bool = False) -> list[int]:
         """Token ids of the judge's prompt.
 
-        Control tokens inside `request` and `answer` are broken up, and whichever is too long is cut from
-        the middle with a mark, so that neither its beginning nor its end can push the rubric out.
+        Invisible characters leave `request` and `answer`, control tokens inside them are broken up, and
+        whichever is too long is cut from the middle with a mark, so that neither its beginning nor its end can
+        push the rubric out. An empty answer is shown by a mark, one that was `cut_off` by a note, where the
+        template has one.
+
+        Raises:
+            SalusError: the template alone nearly fills the engine's context.
         """
-        request, answer = self._plain(request), self._plain(answer)
-        ids = self._fill(request, answer)
+        request = self._plain(strip_invisible(request))
+        answer = self._template.shown(self._plain(strip_invisible(answer)))
+        # Of the whole texts: what is cut away still decides the mark.
+        fence = fence_of(request, answer) if self._template.fenced else ""
+        ids = self._fill(request, answer, cut_off, fence)
         if len(ids) <= self._max_tokens:
             return ids
-        room = self._max_tokens - len(self._fill("", ""))
+        room = self._max_tokens - len(self._fill("", "", cut_off, fence))
         if room < 8:
             raise SalusError(
                 f"The judge prompt {self.version} leaves {room} tokens for request and answer; raise"
                 " judge.engine.max_model_len."
             )
-        # The request keeps at most a third, unless the answer leaves more. Marks cost a few tokens.
+        # Marks cost a few tokens.
         budget = room - 2 * len(self._encode(CUT_MARK)) - 4
+        for _ in range(_CUTS):
+            ids = self._fill(*self._cut_both(request, answer, budget), cut_off, fence)
+            if len(ids) <= self._max_tokens:
+                return ids
+            # Cutting through characters and broken markup can cost tokens; the rubric's end must not pay for it.
+            budget -= len(ids) - self._max_tokens
+        return self._fill("", CUT_MARK, cut_off, fence)
+
+    def _cut_both(self, request: str, answer: str, budget: int) -> tuple[str, str]:
+        # The request keeps at most a third, unless the answer leaves more.
         answer_length = len(self._encode(answer))
         request = self._cut(request, max(budget // 3, budget - answer_length))
-        answer = self._cut(answer, budget - len(self._encode(request)))
-        return self._fill(request, answer)[: self._max_tokens]
+        return request, self._cut(answer, budget - len(self._encode(request)))
 
-    def _fill(self, request: str, answer: str) -> list[int]:
-        values = {"{request}": request, "{answer}": answer}
-        return chat_tokens(self._tokenizer, "".join(values.get(part, part) for part in self._parts))
+    def _fill(self, request: str, answer: str, cut_off: bool, fence: str) -> list[int]:
+        return chat_tokens(self._tokenizer, self._template.fill(request, answer, cut_off, fence))
 
     def _plain(self, text: str) -> str:
-        if self._markup is None:
-            return text
-        return self._markup.sub(lambda found: found.group()[0] + " " + found.group()[1:], text)
+        if self._markup is not None:
+            text = break_up(text, self._markup)
+        # Other models' markup means nothing to this tokenizer, but this model may have read about it.
+        return break_up(text, CHAT_MARKUP) if self._template.fenced else text
 
     def _cut(self, text: str, budget: int) -> str:
         ids = self._encode(text)
@@ -75,29 +97,25 @@ class JudgePrompt:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
 
-def load_template(version: str) -> str:
-    """The text of one versioned template, with both placeholders."""
-    folder = resources.files("actors") / "judge_prompts"
-    known = sorted(f.name.removesuffix(".txt") for f in folder.iterdir() if f.name.endswith(".txt"))
-    if version not in known:
-        raise SalusError(f"There is no judge prompt {version!r}; judge.prompt must be one of {', '.join(known)}.")
-    text = (folder / f"{version}.txt").read_text(encoding="utf-8").strip()
-    for place in ("{request}", "{answer}"):
-        if text.count(place) != 1:
-            raise SalusError(f"The judge prompt {version} must hold {place} exactly once.")
-    return text
-
-
 def label_tokens(tokenizer: Any) -> tuple[int, ...]:
     """First token of each label, in the order of `LABELS`.
 
     Raises:
         SalusError: two labels share their first token.
     """
-    first = tuple(tokenizer.encode(label, add_special_tokens=False)[0] for label in LABELS)
-    if len(set(first)) < len(LABELS):
+    return first_tokens(tokenizer, LABELS)
+
+
+def first_tokens(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
+    """First token of each word a judge may reply.
+
+    Raises:
+        SalusError: two words share their first token.
+    """
+    first = tuple(tokenizer.encode(word, add_special_tokens=False)[0] for word in words)
+    if len(set(first)) < len(words):
         raise SalusError(
-            f"The labels {', '.join(LABELS)} begin with the same token in the judge's tokenizer"
+            f"The labels {', '.join(words)} begin with the same token in the judge's tokenizer"
             f" ({tokenizer.name_or_path}); choose a judge whose tokenizer tells them apart."
         )
     return first
@@ -105,5 +123,5 @@ def label_tokens(tokenizer: Any) -> tuple[int, ...]:
 
 def _markup_pattern(tokenizer: Any) -> re.Pattern[str] | None:
     added = {str(token) for token in tokenizer.get_added_vocab()} | set(tokenizer.all_special_tokens)
-    spelled = sorted((token for token in added if len(token) > 1), key=lambda t: (-len(t), t))
-    return re.compile("|".join(map(re.escape, spelled))) if spelled else None
+    # Runs of spaces, which some tokenizers add, are no markup.
+    return literal_markup(token for token in added if len(token) > 1 and token.strip())

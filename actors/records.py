@@ -63,6 +63,8 @@ _JUDGMENT_FIELDS: list[pa.Field[Any]] = [
     pa.field("p_refuse", pa.float32()),
     # Unconstrained probability mass on the three labels: how much the judge wanted to answer at all.
     pa.field("coverage", pa.float32()),
+    # How far several judges were apart, 0 to 1 (`actors.ensemble`); null where one judged alone.
+    pa.field("disagreement", pa.float32()),
 ]
 JUDGMENT_SCHEMA = pa.schema(_JUDGMENT_FIELDS)
 

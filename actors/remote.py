@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal
 
 import ray
 
 from actors.coordinator import Coordinator, DecisionRule
 from actors.engine import EngineConfig, VllmEngine
+from actors.ensemble import EnsembleScorer, How
 from actors.generator import Generator
-from actors.judge import EngineScorer, Judge, RuleScorer
+from actors.guard import GuardScorer
+from actors.judge import EngineScorer, Judge, Scorer
 from actors.policy_desk import DeskAddress
 from actors.publisher import Publisher, PublisherConfig
-from actors.records import Label, PolicyRef
+from actors.records import PolicyRef
 
 
 class VllmGenerator(Generator):
@@ -24,17 +26,43 @@ class VllmGenerator(Generator):
 
 
 class VllmJudge(Judge):
-    """A judge that owns its vLLM engine."""
+    """A judge that owns its vLLM engine; scorers `beside` it, which need none, make an ensemble with it."""
 
-    def __init__(self, config: EngineConfig, policy: PolicyRef, prompt_version: str, min_coverage: float) -> None:
-        super().__init__(EngineScorer(VllmEngine(config, policy), prompt_version, policy), min_coverage)
+    def __init__(
+        self,
+        config: EngineConfig,
+        policy: PolicyRef,
+        prompt_version: str,
+        min_coverage: float,
+        beside: Sequence[Scorer] = (),
+        how: How = "mean",
+    ) -> None:
+        scorer = EngineScorer(VllmEngine(config, policy), prompt_version, policy)
+        super().__init__(_together(scorer, beside, how), min_coverage)
 
 
-class RuleJudge(Judge):
-    """A judge that follows a rule and needs no engine."""
+class VllmGuard(Judge):
+    """A guard model in its vLLM engine; `when_safe` labels what it finds safe."""
 
-    def __init__(self, name: str, rule: Callable[[str], Label]) -> None:
-        super().__init__(RuleScorer(name, rule), min_coverage=0.0)
+    def __init__(
+        self,
+        config: EngineConfig,
+        policy: PolicyRef,
+        prompt_version: str,
+        min_coverage: float,
+        when_safe: Scorer,
+        beside: Sequence[Scorer] = (),
+        how: How = "mean",
+    ) -> None:
+        scorer = GuardScorer(VllmEngine(config, policy), prompt_version, policy, when_safe)
+        super().__init__(_together(scorer, beside, how), min_coverage)
+
+
+class EnginelessJudge(Judge):
+    """A judge that needs no engine here: a rule, or a model behind a server."""
+
+    def __init__(self, scorer: Scorer, min_coverage: float, beside: Sequence[Scorer] = (), how: How = "mean") -> None:
+        super().__init__(_together(scorer, beside, how), min_coverage)
 
 
 class OwnPublication:
@@ -73,5 +101,10 @@ class PublishingCoordinator(Coordinator):
 # A killed actor is built anew and its task retried: every task names its policy and is idempotent.
 RemoteGenerator = ray.remote(max_restarts=3, max_task_retries=3)(VllmGenerator)
 RemoteJudge = ray.remote(max_restarts=3, max_task_retries=3)(VllmJudge)
-RemoteRuleJudge = ray.remote(max_restarts=3, max_task_retries=3)(RuleJudge)
+RemoteGuard = ray.remote(max_restarts=3, max_task_retries=3)(VllmGuard)
+RemoteEnginelessJudge = ray.remote(max_restarts=3, max_task_retries=3)(EnginelessJudge)
 RemoteCoordinator = ray.remote(PublishingCoordinator)
+
+
+def _together(scorer: Scorer, beside: Sequence[Scorer], how: How) -> Scorer:
+    return EnsembleScorer([scorer, *beside], how) if beside else scorer

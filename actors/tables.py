@@ -41,8 +41,12 @@ def shard_files(folder: Path) -> list[Path]:
 
 
 def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """All shards of a folder as one table, in name order; pass `columns` to read only what is needed."""
-    return pa.concat_tables([pq.read_table(f, columns=list(columns) if columns else None) for f in shard_files(folder)])
+    """All shards of a folder as one table, in name order; pass `columns` to read only what is needed.
+
+    A column that only newer shards of a run have is null in the older ones.
+    """
+    shards = [pq.read_table(f, columns=list(columns) if columns else None) for f in shard_files(folder)]
+    return pa.concat_tables(shards, promote_options="default")
 
 
 def strings(table: pa.Table, column: str) -> list[str]:

@@ -101,6 +101,7 @@ def baseline_judgments(name: Baseline, train: pa.Table, test: pa.Table) -> pa.Ta
         "p_caution": np.zeros(rows, np.float32),
         "p_refuse": refuse.astype(np.float32),
         "coverage": np.ones(rows, np.float32),
+        "disagreement": [None] * rows,
     }
     return pa.table(columns, schema=JUDGMENT_SCHEMA)
 

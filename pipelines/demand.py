@@ -16,6 +16,9 @@ from pipelines.footprint import Shape
 # a fifth to spare: the demo is planned at 12.2 GiB and was measured at 10.0.
 ENGINE_GIB = 0.8
 WORKER_GIB = 0.7
+RULES_GIB = 0.2
+# With the client library loaded and a shard's prompts and replies at hand.
+REMOTE_GIB = 0.4
 # Serve's controller, proxy and ingress, and a replica's own process without its model.
 ENDPOINT_GIB = 2.0
 # Ray's own processes, the driver and the coordinator.
@@ -132,8 +135,9 @@ def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: S
 
 def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
     judge = recipe.judge
-    if judge.regimen == "RULES":
-        return PlanRow(actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=0.2, section="judge")
+    if not judge.has_engine:
+        memory = REMOTE_GIB if "REMOTE" in judge.voices else RULES_GIB
+        return PlanRow(actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=memory, section="judge")
     return _engines("judge", judge.actors, judge.cpus_per_actor, judge.engine, _judge_shape(recipe, policy))
 
 

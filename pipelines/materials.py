@@ -39,7 +39,7 @@ BASE_VERSION = "c0-base"
 
 
 class Materials(Record):
-    """The models of a run; `judge` is None where the policy or a rule judges."""
+    """The models of a run; `judge` is None where the policy, a rule or a server judges."""
 
     policy: PolicyRef
     judge: PolicyRef | None
@@ -160,7 +160,7 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
 
 def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
     judge = recipe.judge
-    if judge.regimen in ("SELF", "RULES"):
+    if judge.regimen == "SELF" or not judge.has_engine:
         return None
     if judge.source == "clinic":
         from pipelines.clinic.models import build_judge

@@ -168,7 +168,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     after = "publish the winner in place" if recipe.publish.enabled else "go on from the winner"
     return (
         f"generate: {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
-        f"judge: {answers:,} judgments ({recipe.judge.regimen}) by {judges} judge(s), while generating",
+        f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), while generating",
         f"shuffle: at most {answers:,} KTO rows and {pairs:,} DPO pairs{replayed}",
         f"train: {', '.join(training)} in the first cycle, at the same time, {workers} worker(s) each",
         f"evaluate: {policies} policies on the validation split, {evaluated}, greedy, judged",

@@ -9,10 +9,14 @@ from typing import Any
 import ray
 
 from actors.engine import EngineConfig
+from actors.ensemble import How
 from actors.errors import SalusError
+from actors.judge import RuleScorer, Scorer
 from actors.records import PolicyRef
-from actors.remote import RemoteGenerator, RemoteJudge, RemoteRuleJudge
+from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteGuard, RemoteJudge
+from actors.remote_judge import RemoteScorer
 from pipelines.config.recipe import Recipe
+from pipelines.config.sections import JudgeConfig
 from pipelines.judges.refusal_rules import refusal_label
 
 RULES_JUDGE = "refusal-rules"
@@ -61,12 +65,30 @@ def _generators(recipe: Recipe, policy: PolicyRef) -> list[Any]:
 
 def _judges(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> list[Any]:
     config = recipe.judge
-    if config.regimen == "RULES":
-        rule = RemoteRuleJudge.options(num_cpus=config.cpus_per_actor)
-        return [rule.remote(RULES_JUDGE, refusal_label) for _ in range(config.actors)]
-    place = RemoteJudge.options(**_place(config.engine, config.cpus_per_actor))
-    weights = judge or policy
-    return [place.remote(config.engine, weights, config.prompt, config.min_coverage) for _ in range(config.actors)]
+    first, *others = config.voices
+    beside = [_engineless(config, voice) for voice in others]
+    how: How = config.ensemble.how if config.ensemble is not None else "mean"
+    count = range(config.actors)
+    if not config.has_engine:
+        free = RemoteEnginelessJudge.options(num_cpus=config.cpus_per_actor)
+        return [free.remote(_engineless(config, first), config.min_coverage, beside, how) for _ in count]
+    model = (config.engine, judge or policy, config.prompt, config.min_coverage)
+    placed = _place(config.engine, config.cpus_per_actor)
+    if config.regimen == "GUARD":
+        rules = _engineless(config, "RULES")
+        return [RemoteGuard.options(**placed).remote(*model, rules, beside, how) for _ in count]
+    return [RemoteJudge.options(**placed).remote(*model, beside, how) for _ in count]
+
+
+def _engineless(config: JudgeConfig, voice: str) -> Scorer:
+    if voice == "RULES":
+        return RuleScorer(RULES_JUDGE, refusal_label)
+    assert voice == "REMOTE" and config.remote is not None
+    remote = config.remote
+    if remote.requests_per_minute is not None:
+        # The limit is the account's; each actor keeps its share of it.
+        remote = remote.model_copy(update={"requests_per_minute": remote.requests_per_minute / config.actors})
+    return RemoteScorer(remote, config.remote_prompt)
 
 
 def _place(engine: EngineConfig, cpus: float) -> dict[str, Any]:

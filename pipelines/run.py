@@ -119,9 +119,15 @@ class Run:
 
 def fixed_judge(recipe: Recipe, materials: Materials) -> str | None:
     """The judge's name where it stays the same over the run; None where the champion judges (SELF)."""
-    if recipe.judge.regimen == "RULES":
-        return RULES_JUDGE
-    return materials.judge.version if materials.judge is not None else None
+    judge = recipe.judge
+    if judge.regimen == "SELF":
+        return None
+    names: dict[str, str] = {"RULES": RULES_JUDGE}
+    if judge.remote is not None:
+        names["REMOTE"] = judge.remote.judge_name
+    if materials.judge is not None:
+        names[judge.regimen] = materials.judge.version
+    return "+".join(names[voice] for voice in judge.voices)
 
 
 def start_coordinator(

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine import EngineConfig, Sampling
+from actors.ensemble import How
+from actors.remote_judge import RemoteConfig
 from pipelines.data.egida import EgidaConfig
 from pipelines.data.or_bench import OrBenchConfig
 from pipelines.data.split import SplitFractions
@@ -83,18 +85,29 @@ class GenerateConfig(Section):
         return Sampling(k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens)
 
 
+class EnsembleConfig(Section):
+    """Judges that are asked beside the regimen's own and need no engine, and how their scores are pooled."""
+
+    also: tuple[Literal["RULES", "REMOTE"], ...] = Field(min_length=1)
+    how: How = "mean"
+    prompt: str = Field("cares-v2", description="template of a REMOTE judge beside another")
+
+
 class JudgeConfig(Section):
     """The judge pool: who labels the answers that are trained on and selected by."""
 
     regimen: Regimen = Field(
         "EXT",
         description="SELF: the champion; LMA: an external model as is; EXT: one fine-tuned as judge;"
-        " RULES: refusal rules, no model",
+        " RULES: refusal rules, no model; GUARD: a safe/unsafe model, and the rules for what it finds safe;"
+        " REMOTE: a model behind an OpenAI-compatible server",
     )
     source: Literal["clinic", "folder", "hub"] = "folder"
-    path: str | None = Field(None, description="judge model folder or hub id (LMA, EXT)")
+    path: str | None = Field(None, description="judge model folder or hub id (LMA, EXT, GUARD)")
     parameters_b: float | None = Field(None, gt=0)
-    prompt: str = Field("cares-v1", description="versioned template in actors/judge_prompts/")
+    prompt: str = Field("cares-v2", description="versioned template in actors/judge_prompts/; guard-... for GUARD")
+    remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
+    ensemble: EnsembleConfig | None = Field(None, description="further judges of every answer; None: one judges")
     min_coverage: float = Field(
         0.0, ge=0, le=1, description="answers whose labels had less probability stay unlabelled"
     )
@@ -112,9 +125,44 @@ class JudgeConfig(Section):
 
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:
-        if self.regimen in ("LMA", "EXT") and self.source != "clinic" and not self.path:
+        if self.regimen == "GUARD" and self.source == "clinic":
+            raise ValueError("regimen GUARD needs source folder or hub: the clinic builds no guard")
+        if self.regimen in ("LMA", "EXT", "GUARD") and self.source != "clinic" and not self.path:
             raise ValueError(f"regimen {self.regimen} needs path: the judge's model folder or hub id")
         return self
+
+    @model_validator(mode="after")
+    def _asks_what_it_reads(self) -> JudgeConfig:
+        if self.regimen == "GUARD" and not self.prompt.startswith("guard-"):
+            raise ValueError(f"regimen GUARD needs prompt: guard-v1, as {self.prompt} does not ask for safe or unsafe")
+        label_prompts = (self.prompt if self.regimen != "GUARD" else "", self.ensemble.prompt if self.ensemble else "")
+        for prompt in label_prompts:
+            if prompt.startswith("guard-"):
+                raise ValueError(f"{prompt} asks for safe or unsafe; it goes with regimen GUARD only")
+        return self
+
+    @model_validator(mode="after")
+    def _voices(self) -> JudgeConfig:
+        if len(set(self.voices)) < len(self.voices):
+            raise ValueError(f"the judges {', '.join(self.voices)} hold one twice; ensemble.also names others")
+        if "REMOTE" in self.voices and self.remote is None:
+            raise ValueError("regimen REMOTE needs remote: base_url and model of an OpenAI-compatible server")
+        return self
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Who is asked about every answer: the regimen, and whoever is beside it."""
+        return (self.regimen, *(self.ensemble.also if self.ensemble is not None else ()))
+
+    @property
+    def remote_prompt(self) -> str:
+        """The template a remote judge fills."""
+        return self.ensemble.prompt if self.regimen != "REMOTE" and self.ensemble is not None else self.prompt
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether a judge actor holds a model."""
+        return self.regimen not in ("RULES", "REMOTE")
 
 
 class ClusterConfig(Section):

@@ -14,7 +14,7 @@ from pipelines.judges.agreement import Agreement
 from pipelines.judges.reliability import ProbabilityScore
 from pipelines.judges.trust import Trust, TrustThresholds
 
-Regimen = Literal["SELF", "LMA", "EXT", "RULES"]
+Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE"]
 
 
 class JudgeIdentity(Record):

@@ -49,6 +49,7 @@ def judged(
         "p_caution": [None] * rows,
         "p_refuse": [None] * rows,
         "coverage": [None] * rows,
+        "disagreement": [None] * rows,
     }
     return pa.table(columns, schema=JUDGMENT_SCHEMA)
 

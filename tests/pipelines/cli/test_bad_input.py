@@ -65,7 +65,10 @@ def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) ->
     ("change", "words"),
     [
         ("generate.sampling.k=0", "generate.sampling.k: Input should be greater than or equal to 1 (given 0)"),
-        ("judge.regimen=GPT", "judge.regimen: Input should be 'SELF', 'LMA', 'EXT' or 'RULES' (given 'GPT')"),
+        (
+            "judge.regimen=GPT",
+            "judge.regimen: Input should be 'SELF', 'LMA', 'EXT', 'RULES', 'GUARD' or 'REMOTE' (given 'GPT')",
+        ),
         ("model.source=folder", "model: source 'folder' needs path"),
         ("generate.sampling.max_tokens=500", "leaves no room for a prompt"),
         ("train", "is not of the form section.key=value"),

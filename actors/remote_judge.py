@@ -1,0 +1,200 @@
+"""A judge behind an OpenAI-compatible server: the same templates, one token's log-probabilities, a pace and a bill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import openai
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from actors.errors import SalusError
+from actors.judge import Scores, Verdicts
+from actors.judge_template import JudgeTemplate, fence_of
+from actors.records import LABELS, PolicyRef
+from actors.remote_reply import Floats, Reply, no_label, read_reply
+from actors.request_pace import RequestPace
+from actors.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
+from actors.usage import Usage
+
+_CUT_MARK = " [...] "
+# A word, where the server tells no log-probabilities, in tokens.
+_WORD_TOKENS = 8
+# Codes of a server that will not read what it is to judge: that answer stays unlabelled.
+_FILTERED = frozenset({"content_filter", "content_policy_violation"})
+
+
+class RemoteConfig(BaseModel):
+    """The server, the model, how fast it may be asked and what it charges.
+
+    The key is read from the environment of the process that asks, so on a cluster the variable must be set where
+    Ray's nodes start; it is in no recipe, record or message.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str = Field(pattern=r"^https?://[^@\s]+$", description="the server, up to and with /v1")
+    model: str = Field(min_length=1)
+    api_key_env: str | None = Field(
+        "OPENAI_API_KEY",
+        pattern=r"^[A-Z_][A-Z0-9_]*$",
+        description="environment variable that holds the key; None: the server asks for none",
+    )
+    reply: Literal["logprobs", "word"] = Field(
+        "logprobs", description="word: for servers without log-probabilities; a label is then sure or missing"
+    )
+    top_logprobs: int = Field(20, ge=3, le=20)
+    concurrency: int = Field(8, ge=1, description="requests under way at once, of one judge actor")
+    requests_per_minute: float | None = Field(None, gt=0, description="of all judge actors together; None: no limit")
+    timeout_s: float = Field(60.0, gt=0, description="of one request")
+    max_retries: int = Field(
+        5, ge=0, description="after 408, 409, 429, 5xx and timeouts, waiting 0.5 s doubled up to 8 s, or Retry-After"
+    )
+    max_characters: int = Field(24_000, ge=200, description="request and answer together; longer ones are cut")
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+
+    @property
+    def judge_name(self) -> str:
+        """The judge's name in records and folders."""
+        return "remote-" + re.sub(r"[^A-Za-z0-9._-]+", "-", self.model)
+
+
+class RemoteScorer:
+    """Asks the server about every answer of a batch, `concurrency` at a time.
+
+    Nothing is opened or read from the environment before the first batch, so it can be sent to another process.
+    """
+
+    def __init__(self, config: RemoteConfig, prompt_version: str) -> None:
+        self.name = config.judge_name
+        self.prompt_version = prompt_version
+        self.usage = Usage()
+        self._config = config
+        self._template = JudgeTemplate(prompt_version)
+        self._pace = RequestPace(config.requests_per_minute)
+
+    def load(self, policy: PolicyRef) -> None:
+        """The server's weights are its own."""
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        found = self.verdicts(requests, answers, [False] * len(answers))
+        return found.p, found.coverage
+
+    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+        """Scores and what they cost.
+
+        Raises:
+            SalusError: there is no key, it is refused, the server knows no such model, does not speak the protocol,
+                or failed more often than `max_retries`.
+        """
+        prompts = [self.prompt(*row) for row in zip(requests, answers, cut_off, strict=True)]
+        replies = asyncio.run(self._ask_all(prompts))
+        read = [read_reply(reply) if reply is not None else no_label() for reply in replies]
+        usage = sum((self._cost(reply) for reply in replies if reply is not None), Usage())
+        self.usage += usage
+        p: Floats = np.array([row for row, _ in read]).reshape(len(read), len(LABELS))
+        return Verdicts(p=p, coverage=np.array([coverage for _, coverage in read]), usage=usage)
+
+    def prompt(self, request: str, answer: str, cut_off: bool = False) -> str:
+        """The text of one question; there is no tokenizer here, so all known chat formats' markup is broken up."""
+        request, answer = (break_up(strip_invisible(text), CHAT_MARKUP) for text in (request, answer))
+        answer = self._template.shown(answer)
+        fence = fence_of(request, answer)
+        most = self._config.max_characters
+        request = break_up(cut_middle(request, max(most // 3, most - len(answer)), _CUT_MARK), CHAT_MARKUP)
+        answer = break_up(cut_middle(answer, most - len(request), _CUT_MARK), CHAT_MARKUP)
+        return self._template.fill(request, answer, cut_off, fence)
+
+    async def _ask_all(self, prompts: Sequence[str]) -> list[Reply | None]:
+        free = asyncio.Semaphore(self._config.concurrency)
+        async with self._client() as client:
+
+            async def one(prompt: str) -> Reply | None:
+                async with free:
+                    return await self._ask(client, prompt)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(one(prompt)) for prompt in prompts]
+            except ExceptionGroup as failed:
+                # The others were cancelled: one sentence is enough.
+                raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    def _client(self) -> openai.AsyncOpenAI:
+        variable = self._config.api_key_env
+        key = os.environ.get(variable, "").strip() if variable is not None else "none"
+        if not key:
+            raise SalusError(
+                f"The remote judge's key is to be in the environment variable {variable}, which is not set; export it"
+                " (on a cluster on every node, before Ray starts), or name another as judge.remote.api_key_env."
+            )
+        return openai.AsyncOpenAI(
+            api_key=key,
+            base_url=self._config.base_url,
+            timeout=self._config.timeout_s,
+            max_retries=self._config.max_retries,
+            # In the transport, so that the client's retries keep the pace too.
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._pace]}),
+        )
+
+    async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> Reply | None:
+        """The server's reply; None where it would not read the prompt."""
+        by_logprobs = self._config.reply == "logprobs"
+        try:
+            response = await client.chat.completions.with_raw_response.create(
+                model=self._config.model,
+                messages=[{"role": "user", "content": prompt}],
+                temperature=0.0,
+                max_tokens=1 if by_logprobs else _WORD_TOKENS,
+                logprobs=True if by_logprobs else openai.omit,
+                top_logprobs=self._config.top_logprobs if by_logprobs else openai.omit,
+            )
+            return Reply.model_validate_json(response.content)
+        except openai.APIError as error:
+            if isinstance(error, openai.BadRequestError) and error.code in _FILTERED:
+                return None
+            raise SalusError(self._sentence(error)) from None
+        except ValidationError:
+            raise SalusError(
+                f"{self._who()} did not reply with a chat completion; check judge.remote.base_url, which must be that"
+                " of an OpenAI-compatible server and usually ends in /v1."
+            ) from None
+
+    def _sentence(self, error: openai.APIError) -> str:
+        config, who = self._config, self._who()
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return (
+                f"{who} refused the key (HTTP {error.status_code}); put a valid one into the environment variable"
+                f" {config.api_key_env}, or name another as judge.remote.api_key_env."
+            )
+        retried = f"{config.max_retries + 1} time(s)"
+        if isinstance(error, openai.APITimeoutError):
+            return f"{who} did not reply within {config.timeout_s:g} s, asked {retried}; raise judge.remote.timeout_s."
+        if isinstance(error, openai.RateLimitError | openai.InternalServerError):
+            return (
+                f"{who} answered HTTP {error.status_code}, asked {retried}; run the step again later (what is judged is"
+                " kept), lower judge.remote.requests_per_minute or raise judge.remote.max_retries."
+            )
+        if isinstance(error, openai.APIStatusError):
+            return (
+                f"{who} refused the request (HTTP {error.status_code}, code {str(error.code)[:60]!r}); check"
+                " judge.remote.model, and that the server gives logprobs (else judge.remote.reply: word)."
+            )
+        return f"{who} cannot be reached, tried {retried}; check judge.remote.base_url and the network."
+
+    def _who(self) -> str:
+        return f"The remote judge {self._config.model} at {self._config.base_url}"
+
+    def _cost(self, reply: Reply) -> Usage:
+        if reply.usage is None:
+            return Usage(requests=1)
+        prompt, completion = reply.usage.prompt_tokens, reply.usage.completion_tokens
+        config = self._config
+        cost = prompt * config.usd_per_million_prompt_tokens + completion * config.usd_per_million_completion_tokens
+        return Usage(requests=1, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost / 1e6)
