@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.adapter import check_adapter, merge
+from actors.adapter import check_adapter, copy_companions, merge
 from actors.errors import SalusError
 from tests.tiny_model import make_tiny_model
 
@@ -87,6 +87,7 @@ def test_merging_writes_a_whole_policy_with_the_change(base: Path, adapter: Path
 def test_merging_keeps_the_stored_dtype(base: Path, adapter: Path, tmp_path: Path) -> None:
     half = tmp_path / "half"
     AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(half)
+    copy_companions(base, half)
     merge(half, adapter, tmp_path / "merged")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").dtype == torch.bfloat16
 

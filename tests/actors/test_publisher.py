@@ -126,6 +126,7 @@ def policies(tmp_path: Path) -> dict[str, PolicyRef]:
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({"hidden_size": 32, "vocab_size": 400}))
         (folder / "model.safetensors").write_bytes(b"")
+        (folder / "chat_template.jinja").write_text("{{ messages }}")
         made[version] = PolicyRef(version=version, path=str(folder))
     return made
 

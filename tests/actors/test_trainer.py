@@ -226,7 +226,7 @@ def test_full_fine_tuning_writes_a_policy_and_no_adapter(
 
 def test_unusable_models_are_named(place: Workplace, tmp_path: Path) -> None:
     missing = PolicyRef(version="none", path=str(tmp_path / "none"))
-    with pytest.raises(SalusError, match="There is no model folder"):
+    with pytest.raises(SalusError, match="does not exist; give the path"):
         Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", champion=missing))
     shutil.copytree(place.root / "champion", tmp_path / "mute")
     (tmp_path / "mute" / "chat_template.jinja").unlink()
