@@ -23,7 +23,14 @@ def test_a_run_has_a_name_of_its_own_unless_told() -> None:
 
 def test_a_run_goes_on_with_more_cycles_or_another_place(tmp_path: Path) -> None:
     open_run(demo("cycles=1"), tmp_path / "run", fresh=False)
-    for change in ("cycles=3", "publish.port=9999", "cluster.object_store_gib=1", "train.resident=false"):
+    for change in (
+        "cycles=3",
+        "publish.port=9999",
+        "cluster.object_store_gib=1",
+        "train.resident=false",
+        "judge.calibration=report.json",
+        "judge.trust.min_kappa=0.5",
+    ):
         folder = open_run(demo("cycles=3", change), tmp_path / "run", fresh=False)
     assert load_recipe(str(folder.recipe)).cycles == 3
 
