@@ -47,7 +47,10 @@ def write_requests(path: Path) -> Path:
 
 
 def build_policy(folder: Path) -> Path:
-    """Refuses 40 % of the harmful requests and 3 % of the others."""
+    """Refuses 40 % of the harmful requests and 3 % of the others.
+
+    With a fifth of the steps it refused all requests alike on one machine: then there is nothing to bring out.
+    """
     draw = random.Random(1)
     chats = [
         (text, REFUSE if draw.random() < (0.4 if harm else 0.03) else COMPLY)
@@ -55,7 +58,7 @@ def build_policy(folder: Path) -> Path:
         for text in requests(harm)
         for _ in range(3)
     ]
-    return _build(folder, chats, PretrainConfig(steps=200, batch_tokens=1024, learning_rate=5e-3, weight_decay=0.0))
+    return _build(folder, chats, PretrainConfig(steps=1000, batch_tokens=1024, learning_rate=3e-3, weight_decay=0.0))
 
 
 def build_judge(folder: Path) -> Path:

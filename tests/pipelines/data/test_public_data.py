@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
-
-import pytest
 
 from pipelines.data.batches import prompt_table
 from pipelines.data.medquad import read_medquad
 from pipelines.data.medsafetybench import read_medsafetybench
 from pipelines.data.xstest import read_xstest, read_xstest_answers
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def public_data() -> Path:
-    folder = Path(os.environ.get("SALUS_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not (folder / "medsafetybench").is_dir():
-        pytest.skip(f"no public data in {folder}")
-    return folder
 
 
 def test_medsafetybench_as_published(public_data: Path) -> None:

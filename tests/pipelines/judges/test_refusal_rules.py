@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,16 +11,6 @@ import pytest
 
 from actors.errors import SalusError
 from pipelines.judges.refusal_rules import refusal_label, xstest_agreement
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def public_data() -> Path:
-    folder = Path(os.environ.get("SALUS_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not (folder / "xstest").is_dir():
-        pytest.skip(f"no public data in {folder}")
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="session")
-def public_data() -> Path:
-    folder = Path(os.environ.get("SALUS_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not (folder / "medsafetybench").is_dir():
-        pytest.skip(f"no public data in {folder}")
-    return folder
 
 
 @pytest.fixture
