@@ -32,6 +32,11 @@ CPU_ENGINE_ENVIRONMENT: Mapping[str, str] = {
 }
 
 
+def eager_environment(enforce_eager: bool) -> dict[str, str]:
+    """What an eager CPU engine needs besides: vLLM's sampler compiles a kernel of its own whatever it is told."""
+    return {"TORCHDYNAMO_DISABLE": "1"} if enforce_eager else {}
+
+
 class EngineConfig(BaseModel):
     """One inference engine: precision, lengths and the devices it spans."""
 
@@ -53,6 +58,7 @@ class EngineConfig(BaseModel):
             return {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
         return {
             **CPU_ENGINE_ENVIRONMENT,
+            **eager_environment(self.enforce_eager),
             "OMP_NUM_THREADS": str(self.threads),
         }
 

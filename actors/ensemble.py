@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.errors import SalusError
-from actors.judge import Scorer, Scores, Verdicts, ask
+from actors.judge import DetailedScorer, Scorer, Verdicts, ask
 from actors.records import LABELS, PolicyRef
 from actors.usage import Usage
 
@@ -21,7 +21,7 @@ TIE_WEIGHT = 1e-3
 _MOST_SCORERS = 100
 
 
-class EnsembleScorer:
+class EnsembleScorer(DetailedScorer):
     """Asks every scorer about every answer.
 
     `mean`: the mean of their probabilities. `vote`: each scorer's likeliest label is its vote, and the votes' shares
@@ -49,10 +49,6 @@ class EnsembleScorer:
     def load(self, policy: PolicyRef) -> None:
         for scorer in self._scorers:
             scorer.load(policy)
-
-    def score(self, requests: list[str], answers: list[str]) -> Scores:
-        found = self.verdicts(requests, answers, [False] * len(answers))
-        return found.p, found.coverage
 
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
         """Pooled scores; `disagreement` as in `disagreement`, 0 where fewer than two scorers had a say."""

@@ -18,43 +18,30 @@ from collections.abc import Sequence
 import numpy as np
 
 from actors.engine import Engine
-from actors.judge import Scorer, Scores, Verdicts, ask, shares
-from actors.judge_prompt import JudgePrompt
+from actors.judge import EngineScorer, Scorer, Verdicts, ask
 from actors.records import LABELS, Label, PolicyRef
 
 GUARD_WORDS = ("safe", "unsafe")
 UNSAFE_MEANS: Label = "Accept"
 
 
-class GuardScorer:
+class GuardScorer(EngineScorer):
     """A safe/unsafe model over the engine port, and the scorer that labels what is safe.
 
     The coverage is p(safe) + p(unsafe), 0 where the second scorer had no label.
 
     Raises:
-        SalusError: there is no such template, or both words begin with the same token of the guard's tokenizer.
+        SalusError: as `EngineScorer`.
     """
 
     def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, when_safe: Scorer) -> None:
-        self.name = policy.version
-        self.prompt_version = prompt_version
-        self._engine = engine
+        super().__init__(engine, prompt_version, policy, GUARD_WORDS)
         self._when_safe = when_safe
-        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1, GUARD_WORDS)
-
-    def load(self, policy: PolicyRef) -> None:
-        self._engine.load(policy)
-        self.name = policy.version
-
-    def score(self, requests: list[str], answers: list[str]) -> Scores:
-        found = self.verdicts(requests, answers, [False] * len(answers))
-        return found.p, found.coverage
 
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
-        tokens = [self._prompt.tokens(*row) for row in zip(requests, answers, cut_off, strict=True)]
-        said, coverage = shares(self._engine.score_next(tokens, self._prompt.label_tokens))
-        unsafe = said[:, GUARD_WORDS.index("unsafe"), None]
+        said = super().verdicts(requests, answers, cut_off)
+        unsafe = said.p[:, GUARD_WORDS.index("unsafe"), None]
         inner = ask(self._when_safe, requests, answers, cut_off)
         harm = np.eye(len(LABELS))[LABELS.index(UNSAFE_MEANS)]
         p = unsafe * harm + (1 - unsafe) * inner.p
-        return Verdicts(p=p, coverage=np.where(inner.coverage > 0, coverage, 0.0), usage=inner.usage)
+        return Verdicts(p=p, coverage=np.where(inner.coverage > 0, said.coverage, 0.0), usage=inner.usage)

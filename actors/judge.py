@@ -80,6 +80,11 @@ class DetailedScorer(Protocol):
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
         """Scores and what else is known; `cut_off[i]`: answer i ended at its length limit."""
 
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        """As `Scorer.score`; inherited by whoever names this protocol as its base."""
+        found = self.verdicts(requests, answers, [False] * len(answers))
+        return found.p, found.coverage
+
 
 def ask(scorer: Scorer, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
     """All that a scorer can say of some answers."""
@@ -94,26 +99,25 @@ def shares(log_p: npt.NDArray[np.float64]) -> Scores:
     return shifted / shifted.sum(axis=1, keepdims=True), np.exp(log_p).sum(axis=1)
 
 
-class EngineScorer:
+class EngineScorer(DetailedScorer):
     """A language model as judge.
 
     The probabilities are the softmax over the labels' first tokens of the model's next-token distribution:
     what a decoder constrained to the three labels would draw from. Their unconstrained sum is the coverage.
+
+    Raises:
+        SalusError: there is no such template, or two words begin with the same token of the model's tokenizer.
     """
 
-    def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef) -> None:
+    def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, words: Sequence[str] = LABELS) -> None:
         self.name = policy.version
         self.prompt_version = prompt_version
         self._engine = engine
-        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1)
+        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1, words)
 
     def load(self, policy: PolicyRef) -> None:
         self._engine.load(policy)
         self.name = policy.version
-
-    def score(self, requests: list[str], answers: list[str]) -> Scores:
-        found = self.verdicts(requests, answers, [False] * len(answers))
-        return found.p, found.coverage
 
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
         tokens = [self._prompt.tokens(*row) for row in zip(requests, answers, cut_off, strict=True)]

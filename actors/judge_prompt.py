@@ -8,11 +8,9 @@ from typing import Any
 
 from actors.engine import chat_tokens
 from actors.errors import SalusError
-from actors.judge_template import JudgeTemplate, fence_of, load_template
+from actors.judge_template import JudgeTemplate, fence_of
 from actors.records import LABELS
 from actors.untrusted import CHAT_MARKUP, break_up, literal_markup, strip_invisible
-
-__all__ = ["CUT_MARK", "JudgePrompt", "first_tokens", "label_tokens", "load_template"]
 
 CUT_MARK = " [...] "
 # How often a cut is repeated, shorter each time, where the cut text took more tokens than it had before.
@@ -82,7 +80,7 @@ class JudgePrompt:
         if self._markup is not None:
             text = break_up(text, self._markup)
         # Other models' markup means nothing to this tokenizer, but this model may have read about it.
-        return break_up(text, CHAT_MARKUP) if self._template.fenced else text
+        return break_up(text, CHAT_MARKUP)
 
     def _cut(self, text: str, budget: int) -> str:
         ids = self._encode(text)
@@ -95,15 +93,6 @@ class JudgePrompt:
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-
-def label_tokens(tokenizer: Any) -> tuple[int, ...]:
-    """First token of each label, in the order of `LABELS`.
-
-    Raises:
-        SalusError: two labels share their first token.
-    """
-    return first_tokens(tokenizer, LABELS)
 
 
 def first_tokens(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from actors.engine import eager_environment
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef, Record
 
@@ -84,6 +85,7 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
             # Lets vLLM keep the in-core executor on CPU; the engine core itself stays a process.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_replica))),
+            **eager_environment(config.enforce_eager),
         }
     return environment
 

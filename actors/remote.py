@@ -26,7 +26,11 @@ class VllmGenerator(Generator):
 
 
 class VllmJudge(Judge):
-    """A judge that owns its vLLM engine; scorers `beside` it, which need none, make an ensemble with it."""
+    """A judge that owns its vLLM engine.
+
+    With `when_safe` its model is a guard, and that scorer labels what the guard finds safe. Scorers `beside` it,
+    which need no engine, make an ensemble with it.
+    """
 
     def __init__(
         self,
@@ -34,27 +38,16 @@ class VllmJudge(Judge):
         policy: PolicyRef,
         prompt_version: str,
         min_coverage: float,
+        when_safe: Scorer | None = None,
         beside: Sequence[Scorer] = (),
         how: How = "mean",
     ) -> None:
-        scorer = EngineScorer(VllmEngine(config, policy), prompt_version, policy)
-        super().__init__(_together(scorer, beside, how), min_coverage)
-
-
-class VllmGuard(Judge):
-    """A guard model in its vLLM engine; `when_safe` labels what it finds safe."""
-
-    def __init__(
-        self,
-        config: EngineConfig,
-        policy: PolicyRef,
-        prompt_version: str,
-        min_coverage: float,
-        when_safe: Scorer,
-        beside: Sequence[Scorer] = (),
-        how: How = "mean",
-    ) -> None:
-        scorer = GuardScorer(VllmEngine(config, policy), prompt_version, policy, when_safe)
+        engine = VllmEngine(config, policy)
+        scorer = (
+            EngineScorer(engine, prompt_version, policy)
+            if when_safe is None
+            else GuardScorer(engine, prompt_version, policy, when_safe)
+        )
         super().__init__(_together(scorer, beside, how), min_coverage)
 
 
@@ -101,7 +94,6 @@ class PublishingCoordinator(Coordinator):
 # A killed actor is built anew and its task retried: every task names its policy and is idempotent.
 RemoteGenerator = ray.remote(max_restarts=3, max_task_retries=3)(VllmGenerator)
 RemoteJudge = ray.remote(max_restarts=3, max_task_retries=3)(VllmJudge)
-RemoteGuard = ray.remote(max_restarts=3, max_task_retries=3)(VllmGuard)
 RemoteEnginelessJudge = ray.remote(max_restarts=3, max_task_retries=3)(EnginelessJudge)
 RemoteCoordinator = ray.remote(PublishingCoordinator)
 

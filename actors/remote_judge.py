@@ -13,7 +13,7 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.errors import SalusError
-from actors.judge import Scores, Verdicts
+from actors.judge import DetailedScorer, Verdicts
 from actors.judge_template import JudgeTemplate, fence_of
 from actors.records import LABELS, PolicyRef
 from actors.remote_reply import Floats, Reply, no_label, read_reply
@@ -64,7 +64,7 @@ class RemoteConfig(BaseModel):
         return "remote-" + re.sub(r"[^A-Za-z0-9._-]+", "-", self.model)
 
 
-class RemoteScorer:
+class RemoteScorer(DetailedScorer):
     """Asks the server about every answer of a batch, `concurrency` at a time.
 
     Nothing is opened or read from the environment before the first batch, so it can be sent to another process.
@@ -80,10 +80,6 @@ class RemoteScorer:
 
     def load(self, policy: PolicyRef) -> None:
         """The server's weights are its own."""
-
-    def score(self, requests: list[str], answers: list[str]) -> Scores:
-        found = self.verdicts(requests, answers, [False] * len(answers))
-        return found.p, found.coverage
 
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
         """Scores and what they cost.

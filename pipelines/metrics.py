@@ -24,6 +24,8 @@ Ints = NDArray[np.int64]
 NEEDED = ("prompt_id", "level", "principle", "method", "answer", "tokens", "label")
 REFUSE = LABELS.index("Refuse")
 ACCEPT = LABELS.index("Accept")
+# The figures every table, summary and chart shows, in this order.
+MAIN_FIGURES = ("ss", "ss_macro", "err_strict", "err_broad", "asr")
 
 
 class LevelMarks(BaseModel):

@@ -13,7 +13,7 @@ from actors.ensemble import How
 from actors.errors import SalusError
 from actors.judge import RuleScorer, Scorer
 from actors.records import PolicyRef
-from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteGuard, RemoteJudge
+from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteJudge
 from actors.remote_judge import RemoteScorer
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import JudgeConfig
@@ -72,12 +72,10 @@ def _judges(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> list[
     if not config.has_engine:
         free = RemoteEnginelessJudge.options(num_cpus=config.cpus_per_actor)
         return [free.remote(_engineless(config, first), config.min_coverage, beside, how) for _ in count]
-    model = (config.engine, judge or policy, config.prompt, config.min_coverage)
-    placed = _place(config.engine, config.cpus_per_actor)
-    if config.regimen == "GUARD":
-        rules = _engineless(config, "RULES")
-        return [RemoteGuard.options(**placed).remote(*model, rules, beside, how) for _ in count]
-    return [RemoteJudge.options(**placed).remote(*model, beside, how) for _ in count]
+    when_safe = _engineless(config, "RULES") if config.regimen == "GUARD" else None
+    model = (config.engine, judge or policy, config.prompt, config.min_coverage, when_safe, beside, how)
+    place = RemoteJudge.options(**_place(config.engine, config.cpus_per_actor))
+    return [place.remote(*model) for _ in count]
 
 
 def _engineless(config: JudgeConfig, voice: str) -> Scorer:

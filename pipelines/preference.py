@@ -130,6 +130,13 @@ def build_rows(
     return report
 
 
+def warm_up(files: int) -> None:
+    """Bring up the processes that a shuffle of so many files will find ready, while others start engines anyway."""
+    blocks: list[Any] = [pa.table({"order": [f"{i:024x}"]}) for i in range(files)]
+    ordered = ray.data.from_arrow(blocks).sort("order")
+    ordered.map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
+
+
 def _written(algorithm: Algorithm, output: Path) -> PreferenceReport:
     """What the files hold, read file by file and from one column alone."""
     column = "label" if algorithm == "kto" else "level"

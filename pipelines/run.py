@@ -57,7 +57,7 @@ class Run:
         Shards follow each other through the split; after the last the first comes again, with new draws.
         """
         shards = shard_files(self.folder.prompts("train"))
-        count = -(-self.recipe.data.train_per_cycle // self.recipe.data.prompts_per_shard)
+        count = self.recipe.data.shards_per_cycle
         chosen = [shards[i % len(shards)] for i in range((cycle - 1) * count, cycle * count)][: len(shards)]
         seed = derive_seed(self.recipe.seed, "rollout", cycle)
         return [

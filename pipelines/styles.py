@@ -14,7 +14,7 @@ from actors.errors import SalusError
 from actors.records import Interval, Record
 from actors.seeds import derive_seed
 from pipelines.bootstrap import RESAMPLES
-from pipelines.metrics import Metrics, ScoreTable, measure
+from pipelines.metrics import MAIN_FIGURES, Metrics, ScoreTable, measure
 
 STYLE = "style"
 
@@ -32,8 +32,7 @@ class StyleFigures(Record):
 
     @classmethod
     def of(cls, metrics: Metrics) -> StyleFigures:
-        names = ("ss", "ss_macro", "err_strict", "err_broad", "asr")
-        return cls(**{name: getattr(metrics, name) for name in names}, n=metrics.n)
+        return cls(**{name: getattr(metrics, name) for name in MAIN_FIGURES}, n=metrics.n)
 
 
 class StyleMetrics(Record):

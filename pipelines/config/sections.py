@@ -62,6 +62,11 @@ class DataConfig(Section):
     )
     prompts_per_shard: int = Field(75, ge=1, description="prompts one generator answers at a time")
 
+    @property
+    def shards_per_cycle(self) -> int:
+        """Files of prompts a cycle answers, where the split has as many."""
+        return -(-self.train_per_cycle // self.prompts_per_shard)
+
     @model_validator(mode="after")
     def _needs_columns(self) -> DataConfig:
         if self.source == "tabular" and (self.columns is None or self.path is None):

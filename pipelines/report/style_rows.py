@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from actors.records import Interval
+from pipelines.metrics import MAIN_FIGURES
 from pipelines.report.summary import METRICS_SCHEMA, MetricsKey
 from pipelines.styles import StyleFigures, StyleMetrics
 
@@ -18,7 +19,7 @@ def style_rows(key: MetricsKey, metrics: StyleMetrics) -> pa.Table:
         {**shared, "metric": metric, "group": group, **interval.model_dump()}
         for group, figures in groups.items()
         if figures is not None
-        for metric in ("ss", "ss_macro", "err_strict", "err_broad", "asr")
+        for metric in MAIN_FIGURES
         if isinstance(interval := getattr(figures, metric), Interval)
     ]
     return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)

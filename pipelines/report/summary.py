@@ -10,7 +10,7 @@ import pyarrow as pa
 from actors.records import Interval, Record
 from pipelines.decide import CandidateResult, Contender, Decision
 from pipelines.judges.agreement import Agreement
-from pipelines.metrics import Metrics
+from pipelines.metrics import MAIN_FIGURES, Metrics
 
 JudgedBy = Literal["judge", "truth"]
 
@@ -72,7 +72,7 @@ def metrics_rows(key: MetricsKey, metrics: Metrics) -> pa.Table:
 
 
 def _intervals(metrics: Metrics) -> Iterator[tuple[str, str, Interval]]:
-    for metric in ("ss", "ss_macro", "err_strict", "err_broad", "asr"):
+    for metric in MAIN_FIGURES:
         interval: Interval | None = getattr(metrics, metric)
         if interval is not None:
             yield metric, "all", interval
@@ -131,8 +131,7 @@ class TestFigures(Record):
 
     @classmethod
     def of(cls, metrics: Metrics) -> TestFigures:
-        names = ("ss", "ss_macro", "err_strict", "err_broad", "asr")
-        return cls(**{name: Measured.of(getattr(metrics, name)) for name in names}, n=metrics.n)
+        return cls(**{name: Measured.of(getattr(metrics, name)) for name in MAIN_FIGURES}, n=metrics.n)
 
 
 class TestSummary(Record):

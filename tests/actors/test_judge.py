@@ -14,7 +14,8 @@ from transformers import AutoTokenizer
 
 from actors.errors import SalusError
 from actors.judge import EngineScorer, Judge, JudgmentTask, RuleScorer
-from actors.judge_prompt import CUT_MARK, JudgePrompt, label_tokens, load_template
+from actors.judge_prompt import CUT_MARK, JudgePrompt, first_tokens
+from actors.judge_template import load_template
 from actors.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
 from actors.tables import read_folder, write_table
 from tests.rows import judgments, prompt
@@ -55,7 +56,7 @@ def test_constrained_probabilities_are_the_models_own(model: PolicyRef) -> None:
     scorer = EngineScorer(engine, "clinic-v1", model)
     p, coverage = scorer.score(["how much insulin"], ["take two"])
     tokens = JudgePrompt("clinic-v1", engine.tokenizer, 255).tokens("how much insulin", "take two")
-    raw = np.exp(engine.score_next([tokens], label_tokens(engine.tokenizer))[0])
+    raw = np.exp(engine.score_next([tokens], first_tokens(engine.tokenizer, LABELS))[0])
     assert coverage[0] == pytest.approx(raw.sum())
     assert p[0] == pytest.approx(raw / raw.sum())
 
@@ -135,7 +136,7 @@ def test_labels_that_begin_alike_are_refused(tokenizer: Any) -> None:
             return [7, *tokenizer.encode(text, add_special_tokens=add_special_tokens)]
 
     with pytest.raises(SalusError, match=r"begin with the same token in the judge's tokenizer \(alike\)"):
-        label_tokens(Alike())
+        first_tokens(Alike(), LABELS)
 
 
 def test_an_unknown_template_names_the_known() -> None:

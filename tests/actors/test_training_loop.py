@@ -216,24 +216,6 @@ def test_resident_runs_train_both_algorithms_at_once(ray_session: None, tmp_path
 
 
 @pytest.mark.ray
-def test_per_cycle_runs_end_after_their_assignment(ray_session: None, tmp_path: Path) -> None:
-    write_rows(tmp_path)
-    given = {(algorithm, 0): assignment(tmp_path, algorithm, 0) for algorithm in ALGORITHMS}
-    coordinator = FakeCoordinator.options(name="per-cycle").remote(given, last_index=0)  # type: ignore[attr-defined]
-    started = time.monotonic()
-    storage = str(tmp_path / "ray")
-    runs = [
-        launch_training(CONFIG, algorithm, "per-cycle", NAMESPACE, f"run-{algorithm}", storage, 0, only_index=0)
-        for algorithm in ALGORITHMS
-    ]
-    ray.get(runs, timeout=180)
-    print(f"two per-cycle runs: {time.monotonic() - started:.1f} s")
-    reports, failures, _ = ray.get(coordinator.told.remote())
-    assert set(reports) == {("kto", 0), ("dpo", 0)}
-    assert not failures
-
-
-@pytest.mark.ray
 def test_a_run_that_breaks_reaches_the_caller_as_a_sentence(ray_session: None, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"max_failures": 0, "workers_per_run": 1})
     run = launch_training(config, "kto", "nobody", NAMESPACE, "broken", str(tmp_path / "ray"), 0)

@@ -44,7 +44,7 @@ def settings(deployed: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def recipe(settings: list[str]) -> Recipe:
-    """Two generators, two judges, two workers for each of KTO and DPO."""
+    """Two generators, a judge, two workers for each of KTO and DPO."""
     try:
         return load_recipe(str(TINY), settings)
     except SalusError as error:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import random
+import string
 from pathlib import Path
 
 import torch
 
-from actors.judge_prompt import load_template
+from actors.judge_template import load_template
 from actors.records import LABELS
 from pipelines.tiny.model import TinyModelConfig, build_llama
 from pipelines.tiny.pretrain import Document, PretrainConfig, pretrain, save
@@ -62,15 +63,24 @@ def build_policy(folder: Path) -> Path:
 
 
 def build_judge(folder: Path) -> Path:
-    """Tells the two kinds of answer apart, through the real judge template."""
+    """Tells the two kinds of answer apart, through the real judge template.
+
+    Half of the rows hold noise behind the answer: a judge that never saw anything there is thrown by whatever comes.
+    """
     template = load_template("clinic-v1")
+    draw = random.Random(2)
     rows = [
-        (template.replace("{request}", text).replace("{answer}", answer), label)
+        (template.replace("{request}", text).replace("{answer}", answer + noise), label)
         for harm in (False, True)
         for text in requests(harm)
         for answer, label in WORDS.items()
+        for noise in ("", _noise(draw))
     ]
-    return _build(folder, rows, PretrainConfig(steps=120, learning_rate=3e-3))
+    return _build(folder, rows, PretrainConfig(steps=200, learning_rate=3e-3))
+
+
+def _noise(draw: random.Random) -> str:
+    return "".join(draw.choices(string.ascii_letters + string.punctuation + " \n", k=draw.randint(1, 40)))
 
 
 def _build(folder: Path, chats: list[tuple[str, str]], length: PretrainConfig) -> Path:

@@ -229,7 +229,9 @@ def test_with_shuffled_labels_the_policy_does_not_improve(recipe: Recipe, tmp_pa
     control = recipe.model_copy(
         update={
             "cycles": 1,
+            "generate": recipe.generate.model_copy(update={"actors": 1}),
             "preference": recipe.preference.model_copy(update={"shuffle_labels": True}),
+            "train": recipe.train.model_copy(update={"algorithms": ("dpo",), "workers_per_run": 1}),
             "publish": recipe.publish.model_copy(update={"enabled": False}),
         }
     )

@@ -50,6 +50,8 @@ class Command:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # What runs the tests in the background may ignore Ctrl-C, and so would all it starts.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def __call__(self, step: str, code: int = 0) -> str:
