@@ -117,8 +117,10 @@ def main() -> None:
     console = Console()
     recipe = load_recipe(args.recipe, [f"cycles={args.cycles}", *args.overrides])
     if args.work > 1:
-        data = recipe.data.model_copy(update={"train_per_cycle": recipe.data.train_per_cycle * args.work})
-        clinic = recipe.clinic.model_copy(update={"train_prompts": recipe.clinic.train_prompts * args.work})
+        wanted = recipe.data.train_per_cycle * args.work
+        data = recipe.data.model_copy(update={"train_per_cycle": wanted})
+        # A larger benchmark is another one, whose models are built anew: only where its prompts do not suffice.
+        clinic = recipe.clinic.model_copy(update={"train_prompts": max(recipe.clinic.train_prompts, wanted)})
         recipe = recipe.model_copy(update={"data": data, "clinic": clinic})
     with tempfile.TemporaryDirectory(prefix="salus-bench-") as scratch:
         root = Path(scratch) / "run"

@@ -65,7 +65,8 @@ def build_policy(folder: Path) -> Path:
 def build_judge(folder: Path) -> Path:
     """Tells the two kinds of answer apart, through the real judge template.
 
-    Half of the rows hold noise behind the answer: a judge that never saw anything there is thrown by whatever comes.
+    Two thirds of the rows hold noise behind the answer, made-up words and labels among them: a judge that never saw
+    anything there is thrown by whatever comes. No adversarial answer of the tests is among the rows.
     """
     template = load_template("clinic-v1")
     draw = random.Random(2)
@@ -74,13 +75,23 @@ def build_judge(folder: Path) -> Path:
         for harm in (False, True)
         for text in requests(harm)
         for answer, label in WORDS.items()
-        for noise in ("", _noise(draw))
+        for noise in ("", _signs(draw), _words(draw))
     ]
-    return _build(folder, rows, PretrainConfig(steps=200, learning_rate=3e-3))
+    return _build(folder, rows, PretrainConfig(steps=300, learning_rate=3e-3))
 
 
-def _noise(draw: random.Random) -> str:
+def _signs(draw: random.Random) -> str:
     return "".join(draw.choices(string.ascii_letters + string.punctuation + " \n", k=draw.randint(1, 40)))
+
+
+def _words(draw: random.Random) -> str:
+    return draw.choice((" ", "\n", "")) + " ".join(_word(draw) for _ in range(draw.randint(1, 30)))
+
+
+def _word(draw: random.Random) -> str:
+    made_up = "".join(draw.choices(string.ascii_letters, k=draw.randint(1, 9)))
+    word = draw.choice(LABELS) if draw.random() < 0.15 else made_up
+    return word + draw.choice(("", "", "", "", ".", ":", "\n", "|", ">", "?"))
 
 
 def _build(folder: Path, chats: list[tuple[str, str]], length: PretrainConfig) -> Path:
