@@ -249,7 +249,8 @@ def shuffled(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     if rows and "label" in rows[0]:
         order = draw.permutation(len(rows))
         return [row | {"label": rows[i]["label"]} for row, i in zip(rows, order, strict=True)]
-    turned = draw.random(len(rows)) < 0.5
+    # Just half of them: by chance alone one side could be left the better one.
+    turned = draw.permutation(len(rows)) % 2 == 0
     return [
         row | {"chosen": row["rejected"], "rejected": row["chosen"]} if turn else row
         for row, turn in zip(rows, turned, strict=True)
