@@ -11,7 +11,8 @@ class RunFolder:
     """Paths below one run's root; makes no files itself.
 
     ```
-    recipe.yaml  run.json  prompts/SPLIT/  cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
+    recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/
+    cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE}/  cycles/CC/{decision,stages}.json
     publications.jsonl  metrics.parquet  figure.png  summary.json
     ```
@@ -29,6 +30,16 @@ class RunFolder:
     def run_record(self) -> Path:
         """Versions, models and host of the run."""
         return self.root / "run.json"
+
+    @property
+    def judge_calibration(self) -> Path:
+        """The run's judge held against ground truth, where the run has one."""
+        return self.root / "judge" / "calibration.json"
+
+    @property
+    def judge_trust(self) -> Path:
+        """Why the judge selects policies: trusted, or accepted all the same."""
+        return self.root / "judge" / "trust.json"
 
     @property
     def publications(self) -> Path:

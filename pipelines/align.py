@@ -18,6 +18,7 @@ from actors.run_folder import RunFolder
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
 from pipelines.finish import final_rollouts, report
+from pipelines.judge_evidence import judge_before_run, record_trust
 from pipelines.materials import Materials, gather_models, write_prompts
 from pipelines.memory import MemoryWatch
 from pipelines.open_run import add_cost, note_models, open_run
@@ -48,12 +49,14 @@ def align(
     Raises:
         SalusError: whatever the user can mend, before anything costly where that can be known.
     """
+    trust = judge_before_run(recipe)
     folder = open_run(recipe, root, fresh)
     if folder.summary.is_file() and while_served is None:
         summary = Summary.model_validate_json(folder.summary.read_text(encoding="utf-8"))
         if len(summary.cycles) == recipe.cycles:
             reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
             return summary
+    record_trust(folder, trust, reporter)
     if recipe.publish.enabled:
         check_port_free(recipe.publish.host, recipe.publish.port)
     start = time.perf_counter()

@@ -13,6 +13,7 @@ from actors.errors import SalusError
 from actors.records import Algorithm, PolicyRef
 from actors.seeds import derive_seed
 from pipelines.clock import StageClock, union_s
+from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
 from pipelines.rollout import ShardTask, StreamReport, stream
 from pipelines.run import Run
@@ -26,6 +27,9 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
 
     Args:
         endpoint: of the endpoint's start, waited for before the first publication.
+
+    Raises:
+        SalusError: the judge may not select policies, no challenger could be trained, or too many answers got no label.
     """
     clock = StageClock(cycle)
     champion = run.champion()
@@ -35,6 +39,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
         if streamed.generated:
             clock.streamed(streamed.overlapped)
     with clock.stage("preference"):
+        judge_in_run(run.recipe, run.folder, run.reporter)
         preference(run, cycle)
     with clock.stage("train"):
         clock.busy(train(run, training, cycle))

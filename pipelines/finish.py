@@ -16,6 +16,7 @@ from pipelines.baselines import BASELINES, baseline_judgments
 from pipelines.clock import CycleTimes
 from pipelines.cycle import run_stream
 from pipelines.decide import Decision
+from pipelines.judge_evidence import read_trust
 from pipelines.judges.agreement import Agreement, agreement
 from pipelines.judges.refusal_rules import xstest_agreement
 from pipelines.materials import medsafety_config, truth_rule
@@ -64,6 +65,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
     reader = _Reader(run)
     cycles = [reader.cycle(cycle) for cycle in range(1, run.recipe.cycles + 1)]
     rows = [row for cycle in range(1, run.recipe.cycles + 1) for row in reader.cycle_rows(cycle)]
+    trust = read_trust(run.folder)
     by_judge, by_truth = reader.test(champion, "judge"), None
     rows += reader.test_rows(champion, "judge")
     if reader.has_truth:
@@ -84,7 +86,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         judge_agreement=reader.judge_agreement(champion),
         stage_s=_stage_seconds(run.folder, run.recipe.cycles),
         measured=reader.probe(champion),
-        notes=notes,
+        notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)
     return summary

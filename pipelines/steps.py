@@ -17,6 +17,7 @@ from actors.run_folder import RunFolder
 from actors.tables import shard_files
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import evaluate, preference, run_stream, train, trained
+from pipelines.judge_evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.materials import gather_models, write_prompts
 from pipelines.open_run import open_run
 from pipelines.pools import spawn
@@ -60,10 +61,17 @@ def train_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> li
 
 
 def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> CycleOutcome:
-    """Measure champion and challengers on the validation split and decide, without publishing."""
+    """Measure champion and challengers on the validation split and decide, without publishing.
+
+    Raises:
+        SalusError: the judge may not select policies, or there is nothing to decide on.
+    """
+    trust = judge_before_run(recipe)
     with _opened(recipe, root, reporter, cycle, generate=True, label=True) as run:
         if not trained(run, cycle):
             raise SalusError(f"Cycle {cycle} of {root} has no trained challenger; run salus train first.")
+        record_trust(run.folder, trust, reporter)
+        judge_in_run(recipe, run.folder, reporter)
         evaluate(run, cycle, run.champion())
         known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
         if len(known) >= cycle:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import (
+    AcceptUnreliable,
     DataFolder,
     Overrides,
     RecipeName,
@@ -37,6 +38,7 @@ def align(
     serve: Annotated[
         bool, typer.Option("--serve", help="Keep the endpoint up after the last cycle, until Ctrl-C.")
     ] = False,
+    accept_unreliable: AcceptUnreliable = False,
 ) -> None:
     """Run a recipe's cycles: generate, judge, shuffle, train KTO and DPO, compare, publish.
 
@@ -45,7 +47,7 @@ def align(
     from pipelines.align import align as run_alignment
     from pipelines.open_run import run_root
 
-    settings = resolve(recipe, overrides, seed, data)
+    settings = resolve(recipe, overrides, seed, data, accept_unreliable)
     out = console()
     root = run_root(settings, run)
 

@@ -127,6 +127,9 @@ class JudgeConfig(Section):
         None, description="calibration.json of `salus judge calibrate`: whether this judge may select policies"
     )
     trust: TrustThresholds = Field(TrustThresholds(), description="what it must reach against human labels")
+    accept_unreliable: bool = Field(
+        False, description="let a judge select policies that was not measured or falls short; recorded with the reason"
+    )
 
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:
