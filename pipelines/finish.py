@@ -14,6 +14,7 @@ from actors.seeds import derive_seed
 from actors.tables import read_folder, strings, write_table, write_text
 from pipelines.baselines import BASELINES, baseline_judgments
 from pipelines.clock import CycleTimes
+from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_stream
 from pipelines.decide import Decision
 from pipelines.judge_evidence import read_trust
@@ -23,6 +24,7 @@ from pipelines.materials import medsafety_config, truth_rule
 from pipelines.metrics import Metrics, measure
 from pipelines.pools import RULES_JUDGE
 from pipelines.report.figure import draw_cycles
+from pipelines.report.style_rows import style_rows
 from pipelines.report.summary import (
     CycleSummary,
     JudgedBy,
@@ -35,6 +37,7 @@ from pipelines.report.summary import (
     metrics_rows,
 )
 from pipelines.run import Run, champion_before
+from pipelines.styles import StyleMetrics, measure_styles
 
 
 @dataclass(frozen=True)
@@ -145,28 +148,39 @@ class _Reader:
         kinds: tuple[JudgedBy, ...] = ("judge", "truth") if self.has_truth else ("judge",)
         for by in kinds:
             for name, policy in self.contenders(cycle):
-                metrics = self.measured(self.judgments("validation", policy, champion, by))
+                table = self.judgments("validation", policy, champion, by)
+                keys = [self._key(cycle, "validation", policy, name, by, name == chosen)]
                 # The model before the first cycle stands at cycle 0 too.
                 if cycle == 1 and name == "champion":
-                    yield metrics_rows(self._key(0, "validation", policy, "base", by, True), metrics)
-                yield metrics_rows(self._key(cycle, "validation", policy, name, by, name == chosen), metrics)
+                    keys.insert(0, self._key(0, "validation", policy, "base", by, True))
+                yield from self._rows(table, self.measured(table), *keys)
 
     def test(self, champion: PolicyRef, by: JudgedBy) -> TestSummary:
-        return TestSummary(**{name: TestFigures.of(metrics) for name, _, metrics in self._test_metrics(champion, by)})
+        return TestSummary(
+            **{name: TestFigures.of(self.measured(table)) for name, _, table in self._test(champion, by)}
+        )
 
     def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
-        for name, policy, metrics in self._test_metrics(champion, by):
+        for name, policy, table in self._test(champion, by):
             key = self._key(self._run.recipe.cycles, "test", policy, name, by, name == "champion")
-            yield metrics_rows(key, metrics)
+            yield from self._rows(table, self.measured(table), key)
 
-    def _test_metrics(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, Metrics]]:
+    def _test(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, pa.Table]]:
+        """Judged answers to the test prompts: of the models, and of the baselines, which need none."""
         base = self._run.materials.policy
         for name, policy in (("base", base), ("champion", champion)):
-            yield name, policy, self.measured(self.judgments("test", policy, champion, by))
+            yield name, policy, self.judgments("test", policy, champion, by)
         train, test = (read_folder(self._folder.prompts(split)) for split in ("train", "test"))
         for baseline in BASELINES:
-            version = PolicyRef(version=baseline, path="")
-            yield baseline, version, self.measured(baseline_judgments(baseline, train, test))
+            yield baseline, PolicyRef(version=baseline, path=""), baseline_judgments(baseline, train, test)
+
+    def _rows(self, table: pa.Table, metrics: Metrics, *keys: MetricsKey) -> Iterator[pa.Table]:
+        """The rows of `metrics.parquet` for one policy's judged answers, by style where the prompts have styles."""
+        styles = styles_of(table, self._run.recipe, self._seed)
+        for key in keys:
+            yield metrics_rows(key, metrics)
+            if styles is not None:
+                yield style_rows(key, styles)
 
     def judge_agreement(self, champion: PolicyRef) -> dict[str, Agreement] | None:
         """The run's judge against what is known better: ground truth on the test split, or XSTest's people."""
@@ -213,6 +227,15 @@ class _Reader:
             judged_by=by,
             winner=winner,
         )
+
+
+def styles_of(table: pa.Table, recipe: Recipe, seed: int) -> StyleMetrics | None:
+    """Figures by style; those the recipe holds out are apart as far as these prompts have them."""
+    held_out = set(recipe.data.styles.held_out) if recipe.data.styles is not None else set()
+    if "style" in table.column_names:
+        # Only test prompts get them, and a limit on those (data.test) may leave one out.
+        held_out &= set(strings(table, "style"))
+    return measure_styles(table, recipe.scores, seed, held_out)
 
 
 def _published(folder: RunFolder, cycle: int) -> str | None:

@@ -26,7 +26,7 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("judged_by", pa.string(), nullable=False),
     # ss, ss_macro, err_strict, err_broad, asr, coverage, length_tokens_mean, repetition_rate.
     pa.field("metric", pa.string(), nullable=False),
-    # all, level:0, method:direct, principle:3.
+    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out.
     pa.field("group", pa.string(), nullable=False),
     pa.field("value", pa.float64(), nullable=False),
     # 95 % interval; null where none is taken.
