@@ -98,6 +98,11 @@ class RunFolder:
         """Judgments of one policy's greedy answers by one judge."""
         return self.root / "evaluations" / split / version / "judged_by" / judge
 
+    def judged(self) -> list[Path]:
+        """Every folder of judgments there is, of cycles and of evaluations."""
+        below = ("cycles/*/judgments", "evaluations/*/*/judged_by/*")
+        return sorted(folder for pattern in below for folder in self.root.glob(pattern) if folder.is_dir())
+
     def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
         """The challenger one training job of this run makes."""
         return PolicyRef(version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged"))

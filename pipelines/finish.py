@@ -24,6 +24,7 @@ from pipelines.materials import medsafety_config, truth_rule
 from pipelines.metrics import Metrics, measure
 from pipelines.pools import RULES_JUDGE
 from pipelines.report.figure import draw_cycles
+from pipelines.report.judging import judge_disagreement, judge_usage
 from pipelines.report.style_rows import style_rows
 from pipelines.report.summary import (
     CycleSummary,
@@ -87,6 +88,8 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         test_judged_by="truth" if by_truth else "judge",
         test_by_judge=by_judge if by_truth else None,
         judge_agreement=reader.judge_agreement(champion),
+        judge_usage=judge_usage(run.folder),
+        judge_disagreement=judge_disagreement(run.folder, run.recipe),
         stage_s=_stage_seconds(run.folder, run.recipe.cycles),
         measured=reader.probe(champion),
         notes=(*((trust.note,) if trust is not None else ()), *notes),

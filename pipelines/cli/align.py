@@ -18,6 +18,7 @@ from pipelines.cli.console import (
     wait_for_ctrl_c,
 )
 from pipelines.progress import RichReporter
+from pipelines.report.judging import judging_lines
 from pipelines.report.summary import Summary
 from pipelines.report.table import cycles_table, test_table
 
@@ -78,6 +79,8 @@ def show(summary: Summary) -> None:
         )
     for name, share in (summary.measured or {}).items():
         out.print(f"{name}: {share.value:.3f} ({share.low:.3f}-{share.high:.3f})", highlight=False)
+    for line in judging_lines(summary):
+        out.print(line, highlight=False)
     for note in summary.notes:
         out.print(note, highlight=False, markup=False)
     out.print(f"{summary.wall_s:.0f} s, peak memory {summary.peak_memory_gib:.1f} GiB", highlight=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, PromptSet
+from actors.records import PROMPT_SCHEMA, SPLITS, Algorithm, Label, PolicyRef, PromptSet
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text
 from pipelines.config.recipe import Recipe
@@ -20,7 +20,10 @@ from pipelines.report.summary import Summary
 from pipelines.run import Run
 from tests.pipelines.judged import judged
 
+# Judged answers of a split's policy.
+Tables = Mapping[tuple[PromptSet, str], pa.Table]
 BASE = PolicyRef(version="c0-base", path="/models/base")
+FINAL: tuple[PromptSet, ...] = ("test", "probe")
 PROMPTS = 24
 LEVELS = [0, 3] * (PROMPTS // 2)
 ANSWERS: dict[Label, str] = {"Accept": "Sure.", "Caution": "Be careful.", "Refuse": "I cannot help with that."}
@@ -37,7 +40,7 @@ def with_disagreement(table: pa.Table, values: Sequence[float | None]) -> pa.Tab
     return _with(table, "disagreement", values)
 
 
-def finish(recipe: Recipe, root: Path, tables: Mapping[tuple[PromptSet, str], pa.Table]) -> Summary:
+def finish(recipe: Recipe, root: Path, tables: Tables) -> Summary:
     """One cycle that KTO won, judged by rules; `tables` replace the answers of a split's policy.
 
     The recipe's judge must be RULES and its cycles 1.
@@ -51,11 +54,11 @@ def finish(recipe: Recipe, root: Path, tables: Mapping[tuple[PromptSet, str], pa
         write_table(table, folder.evaluation_judgments("validation", name, RULES_JUDGE) / "part-00000.parquet")
     write_table(tables.get(("train", "c0-base"), answers("c0-base", 0)), folder.judgments(1) / "part-00000.parquet")
     for name in ("c0-base", "c1-kto"):
-        for split in ("test", "probe"):
-            table = tables.get((split, name), validation[name])
-            write_table(table, folder.evaluation_judgments(split, name, RULES_JUDGE) / "part-00000.parquet")
-    challengers = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
-    decision = decide(1, validation["c0-base"], challengers, recipe.scores, recipe.decide, 0)  # type: ignore[arg-type]
+        for final in FINAL:
+            table = tables.get((final, name), validation[name])
+            write_table(table, folder.evaluation_judgments(final, name, RULES_JUDGE) / "part-00000.parquet")
+    challengers: dict[Algorithm, pa.Table] = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
+    decision = decide(1, validation["c0-base"], challengers, recipe.scores, recipe.decide, 0)
     assert decision.chosen == "kto"
     write_text(decision.model_dump_json(), folder.decision(1))
     run = Run(recipe, folder, Materials(policy=BASE, judge=None), Pools((), ()), None, QuietReporter())

@@ -8,12 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.run_folder import RunFolder
-from actors.tables import write_text
+from actors.tables import write_table, write_text
+from actors.usage import Usage, write_usage
+from pipelines.cli.align import show
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.finish import styles_of
 from pipelines.judge_gate import JudgeTrust
-from tests.pipelines.finished import PROMPTS, answers, finish
+from pipelines.report.judging import judge_disagreement
+from pipelines.report.summary import Disagreement, Summary
+from tests.pipelines.finished import PROMPTS, Tables, answers, finish, with_disagreement
 
 SETTINGS = ("cycles=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
 HALF = PROMPTS // 2
@@ -45,9 +49,12 @@ def test_prompts_without_styles_have_no_rows_by_style(tmp_path: Path) -> None:
 
 def test_styles_have_rows_and_held_out_ones_are_apart(tmp_path: Path) -> None:
     styles = ["base64"] * HALF + ["table"] * HALF
-    tables = {("test", name): answers(name, right, styles) for name, right in (("c0-base", 0), ("c1-kto", HALF))}
-    tables |= {("validation", "c0-base"): answers("c0-base", 0, ["base64"] * PROMPTS)}  # type: ignore[dict-item]
-    finish(recipe("data.styles={train: [base64], held_out: [table]}"), tmp_path, tables)  # type: ignore[arg-type]
+    tables: Tables = {
+        ("test", "c0-base"): answers("c0-base", 0, styles),
+        ("test", "c1-kto"): answers("c1-kto", HALF, styles),
+        ("validation", "c0-base"): answers("c0-base", 0, ["base64"] * PROMPTS),
+    }
+    finish(recipe("data.styles={train: [base64], held_out: [table]}"), tmp_path, tables)
     assert groups(tmp_path, "test") == {"style:base64", "style:table", "styles:seen", "styles:held_out"}
     # No validation prompt has a held-out style.
     assert groups(tmp_path, "validation") == {"style:base64", "styles:seen"}
@@ -66,3 +73,42 @@ def test_a_limit_on_test_prompts_may_leave_a_held_out_style_out(present: list[st
     styled = recipe("data.styles={train: [base64], held_out: [table]}")
     found = styles_of(answers("c0-base", 0, present), styled, seed=0)
     assert found is None or (found.held_out is None and found.held_out_styles == ())
+
+
+def test_what_a_charged_judge_used_is_summed_over_cycles_and_evaluations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    one = Usage(requests=600, prompt_tokens=90_000, completion_tokens=600, cost_usd=0.625)
+    for shard in (folder.judgments(1), folder.evaluation_judgments("test", "c0-base", "refusal-rules")):
+        write_usage(one, shard / "part-00000.parquet")
+    # A usage record that lies elsewhere is no judgment's.
+    write_usage(one, folder.rollouts(1) / "part-00000.parquet")
+    summary = finish(recipe(), tmp_path, {})
+    assert summary.judge_usage == one + one
+    show(summary)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "remote judge: 1,200 requests, 180,000 prompt and 1,200 completion tokens, 1.2500 USD" in printed
+    assert "judges apart" not in printed
+
+
+def test_how_far_several_judges_were_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = recipe("judge.regimen=EXT", "judge.ensemble={also: [RULES]}")
+    alone = recipe()
+    halves = with_disagreement(answers("c0-base", 0), [0.0] * HALF + [0.5] * HALF)
+    tables: Tables = {("train", "c0-base"): halves}
+    assert finish(alone, tmp_path, tables).judge_disagreement is None
+    found = judge_disagreement(RunFolder(tmp_path), both)
+    # Only the cycle's answers have a figure; the evaluations were judged by one.
+    assert found == Disagreement(mean=0.25, n=PROMPTS)
+    summary = finish(alone, tmp_path, {}).model_copy(update={"judge_disagreement": found})
+    show(summary)
+    assert "judges apart by 0.250 on average (0 agreed, 1 opposed), n 24" in capsys.readouterr().out
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_shards_of_an_earlier_version_say_nothing(tmp_path: Path) -> None:
+    both = recipe("judge.regimen=EXT", "judge.ensemble={also: [RULES]}")
+    old = answers("c0-base", 0).drop_columns("disagreement")
+    write_table(old, RunFolder(tmp_path).judgments(1) / "part-00000.parquet")
+    assert judge_disagreement(RunFolder(tmp_path), both) is None
