@@ -20,7 +20,7 @@ from pipelines.decide import Decision
 from pipelines.judge_evidence import read_trust
 from pipelines.judges.agreement import Agreement, agreement
 from pipelines.judges.refusal_rules import xstest_agreement
-from pipelines.materials import medsafety_config, truth_rule
+from pipelines.materials import probe_folder, truth_rule
 from pipelines.metrics import Metrics, measure
 from pipelines.pools import RULES_JUDGE
 from pipelines.report.figure import draw_cycles
@@ -190,7 +190,7 @@ class _Reader:
         found: dict[str, Agreement] = {}
         if self.has_truth:
             found[f"{self._run.judge_name(champion)} against ground truth"] = self._against_truth(champion)
-        xstest = medsafety_config(self._run.recipe).data_dir / "xstest"
+        xstest = probe_folder(self._run.recipe, "xstest")
         if self._run.recipe.judge.regimen == "RULES" and self._run.recipe.data.probe == "xstest":
             found[f"{RULES_JUDGE} against XSTest's human labels"] = xstest_agreement(xstest)
             found[f"{RULES_JUDGE}, refusal or not, against XSTest's human labels"] = xstest_agreement(
@@ -216,7 +216,9 @@ class _Reader:
             who: Measured.of(self.measured(self.judgments("probe", policy, champion, by)).err_strict)
             for who, policy in (("base", self._run.materials.policy), ("champion", champion))
         }
-        return {f"{name}_safe_refused_{who}": share for who, share in shares.items() if share is not None}
+        return {
+            f"{name.replace('-', '_')}_safe_refused_{who}": share for who, share in shares.items() if share is not None
+        }
 
     def _key(
         self, cycle: int, split: PromptSet, policy: PolicyRef, algorithm: str, by: JudgedBy, winner: bool

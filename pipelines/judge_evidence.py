@@ -11,13 +11,13 @@ from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
 from actors.tables import read_folder, strings, write_text
 from pipelines.config.recipe import Recipe
-from pipelines.data.xstest import read_xstest_answers
+from pipelines.data.xstest import COMPLETIONS_PREFIX, read_xstest_answers
 from pipelines.judge_gate import JudgeTrust, hold_judge, read_calibration
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.human_labels import XSTEST
 from pipelines.judges.refusal_rules import is_tuning_prompt, refusal_label
-from pipelines.materials import medsafety_config, truth_rule
+from pipelines.materials import probe_folder, truth_rule
 from pipelines.pools import RULES_JUDGE
 from pipelines.progress import Reporter
 
@@ -103,9 +103,10 @@ def rules_on_xstest(recipe: Recipe) -> CalibrationReport | None:
     Raises:
         SalusError: XSTest's completions are not there, or have a bad row.
     """
-    if recipe.judge.voices != ("RULES",) or recipe.data.probe != "xstest":
+    folder = probe_folder(recipe, "xstest")
+    if recipe.judge.voices != ("RULES",) or not (recipe.data.probe == "xstest" or _lies_with_the_data(recipe, folder)):
         return None
-    answers = list(read_xstest_answers(medsafety_config(recipe).data_dir / "xstest"))
+    answers = list(read_xstest_answers(folder))
     # The rules were tuned on the other half, which would flatter them.
     fair = [answer for answer in answers if not is_tuning_prompt(answer.id)]
     predicted = [refusal_label(answer.answer) for answer in fair]
@@ -122,3 +123,7 @@ def rules_on_xstest(recipe: Recipe) -> CalibrationReport | None:
         derive_seed(recipe.seed, "calibrate"),
         left_out=len(answers) - len(fair),
     )
+
+
+def _lies_with_the_data(recipe: Recipe, xstest: Path) -> bool:
+    return recipe.data.source == "medsafety" and any(xstest.glob(f"{COMPLETIONS_PREFIX}*.csv"))

@@ -116,8 +116,9 @@ def test_a_calibration_settles_it_before_the_run(tmp_path: Path) -> None:
     assert read_trust(RunFolder(tmp_path / "other")) is None
 
 
-def test_rules_are_held_against_xstest_where_it_lies_with_the_data(public_data: Path) -> None:
-    trust = judge_before_run(load_recipe("medsafety", [f"data.path={public_data}"]))
+@pytest.mark.parametrize("probe", ["xstest", "or-bench"])
+def test_rules_are_held_against_xstest_where_it_lies_with_the_data(public_data: Path, probe: str) -> None:
+    trust = judge_before_run(load_recipe("medsafety", [f"data.path={public_data}", f"data.probe={probe}"]))
     assert trust is not None and trust.trusted
     # As `salus judge calibrate medsafety` finds: accuracy .862 (.83-.89), kappa .759 (.71-.81).
     assert "n 645" in trust.note and trust.note.endswith("Labels: xstest.")
@@ -126,6 +127,9 @@ def test_rules_are_held_against_xstest_where_it_lies_with_the_data(public_data: 
 def test_rules_without_xstest_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SalusError, match=r"holds no xstest_v2_completions_|does not exist"):
         judge_before_run(load_recipe("medsafety", [f"data.path={tmp_path}"]))
+    without = load_recipe("medsafety", [f"data.path={tmp_path}", "data.probe=null", "judge.accept_unreliable=true"])
+    trust = judge_before_run(without)
+    assert trust is not None and not trust.trusted
     assert rules_on_xstest(load_recipe("demo", RULES)) is None
     both = load_recipe(
         "medsafety", ["judge.ensemble={also: [REMOTE]}", "judge.remote={base_url: 'http://h/v1', model: m}"]
