@@ -11,7 +11,7 @@ class RunFolder:
     """Paths below one run's root; makes no files itself.
 
     ```
-    recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/
+    recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/
     cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE}/  cycles/CC/{decision,stages}.json
     publications.jsonl  metrics.parquet  figure.png  summary.json
@@ -66,6 +66,11 @@ class RunFolder:
     def prompts(self, split: PromptSet) -> Path:
         """Prompt shards of one split."""
         return self.root / "prompts" / split
+
+    @property
+    def pairs(self) -> Path:
+        """Preference pairs from outside the run, where its recipe adds some."""
+        return self.root / "pairs"
 
     def cycle(self, cycle: int) -> Path:
         return self.root / "cycles" / f"{cycle:02d}"

@@ -17,6 +17,7 @@ from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
+from pipelines.egida_pairs import write_pairs
 from pipelines.finish import final_rollouts, report
 from pipelines.judge_evidence import judge_before_run, record_trust
 from pipelines.materials import Materials, gather_models, write_prompts
@@ -66,6 +67,7 @@ def align(
             materials = gather_models(recipe, reporter)
             note_models(folder, materials)
             write_prompts(recipe, folder)
+            write_pairs(recipe.preference.egida_pairs, folder)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with (
                 session(recipe, namespace),

@@ -67,10 +67,13 @@ def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     seed = derive_seed(run.recipe.seed, "preference", cycle)
     # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.
     reports = {
-        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed)
+        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, run.folder.pairs)
         for a in run.recipe.train.algorithms
     }
-    rows = ", ".join(f"{report.rows} {a.upper()} rows" for a, report in reports.items())
+    rows = ", ".join(
+        f"{report.rows} {a.upper()} rows{f' ({report.egida} of Egida)' if report.egida else ''}"
+        for a, report in reports.items()
+    )
     run.reporter.say(f"cycle {cycle}: {rows}")
     return reports
 

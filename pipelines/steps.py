@@ -17,6 +17,7 @@ from actors.run_folder import RunFolder
 from actors.tables import shard_files
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import evaluate, preference, run_stream, train, trained
+from pipelines.egida_pairs import write_pairs
 from pipelines.judge_evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.materials import gather_models, write_prompts
 from pipelines.open_run import open_run
@@ -89,6 +90,7 @@ def _opened(
     folder = open_run(recipe, root, fresh=False)
     materials = gather_models(recipe, reporter)
     write_prompts(recipe, folder)
+    write_pairs(recipe.preference.egida_pairs, folder)
     champion = champion_before(folder, materials.policy, cycle)
     namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
     with session(recipe, namespace):
