@@ -159,7 +159,7 @@ def rows_report(algorithm: Algorithm, output: Path, egida: pa.Table | None = Non
         table = pq.read_table(file, columns=[column, "order"])
         positive = _positive(table, algorithm)
         known = pa.compute.is_in(table["order"], value_set=outside)
-        sizes.append((len(positive), int(positive.sum()), pa.compute.sum(known).as_py() or 0))
+        sizes.append((len(positive), int(positive.sum()), int(np.asarray(known).sum())))
     rows, positives, of_egida = (sum(of) for of in zip(*sizes, strict=True))
     return PreferenceReport(algorithm=algorithm, rows=rows, positive=positives, egida=of_egida)
 

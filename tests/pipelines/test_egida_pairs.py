@@ -12,7 +12,7 @@ import pytest
 from actors.errors import SalusError
 from actors.records import prompt_table
 from actors.run_folder import RunFolder
-from actors.tables import read_folder, write_table
+from actors.tables import read_folder, strings, write_table
 from pipelines.config.load import load_recipe
 from pipelines.egida_pairs import PAIR_SCHEMA, EgidaPairsConfig, PairsReport, draw_pairs, write_pairs
 from pipelines.preference import (
@@ -122,5 +122,5 @@ def test_the_control_turns_them_round_too(tmp_path: Path) -> None:
     control = PreferenceConfig(egida_pairs=EgidaPairsConfig(per_cycle=40), shuffle_labels=True)
     rows = egida_rows(folder, control, seed=1)
     assert rows is not None
-    turned = sum(text.startswith("Sure") for text in rows["chosen"].to_pylist())
+    turned = sum(text.startswith("Sure") for text in strings(rows, "chosen"))
     assert 10 < turned < 30
