@@ -11,7 +11,8 @@ class RunFolder:
     """Paths below one run's root; makes no files itself.
 
     ```
-    recipe.yaml  run.json  prompts/SPLIT/  cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
+    recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/
+    cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE}/  cycles/CC/{decision,stages}.json
     publications.jsonl  metrics.parquet  figure.png  summary.json
     ```
@@ -29,6 +30,16 @@ class RunFolder:
     def run_record(self) -> Path:
         """Versions, models and host of the run."""
         return self.root / "run.json"
+
+    @property
+    def judge_calibration(self) -> Path:
+        """The run's judge held against ground truth, where the run has one."""
+        return self.root / "judge" / "calibration.json"
+
+    @property
+    def judge_trust(self) -> Path:
+        """Why the judge selects policies: trusted, or accepted all the same."""
+        return self.root / "judge" / "trust.json"
 
     @property
     def publications(self) -> Path:
@@ -55,6 +66,11 @@ class RunFolder:
     def prompts(self, split: PromptSet) -> Path:
         """Prompt shards of one split."""
         return self.root / "prompts" / split
+
+    @property
+    def pairs(self) -> Path:
+        """Preference pairs from outside the run, where its recipe adds some."""
+        return self.root / "pairs"
 
     def cycle(self, cycle: int) -> Path:
         return self.root / "cycles" / f"{cycle:02d}"
@@ -86,6 +102,11 @@ class RunFolder:
     def evaluation_judgments(self, split: PromptSet, version: str, judge: str) -> Path:
         """Judgments of one policy's greedy answers by one judge."""
         return self.root / "evaluations" / split / version / "judged_by" / judge
+
+    def judged(self) -> list[Path]:
+        """Every folder of judgments there is, of cycles and of evaluations."""
+        below = ("cycles/*/judgments", "evaluations/*/*/judged_by/*")
+        return sorted(folder for pattern in below for folder in self.root.glob(pattern) if folder.is_dir())
 
     def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
         """The challenger one training job of this run makes."""

@@ -17,7 +17,9 @@ from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
+from pipelines.egida_pairs import write_pairs
 from pipelines.finish import final_rollouts, report
+from pipelines.judge_evidence import judge_before_run, record_trust
 from pipelines.materials import Materials, gather_models, write_prompts
 from pipelines.memory import MemoryWatch
 from pipelines.open_run import add_cost, note_models, open_run
@@ -48,12 +50,14 @@ def align(
     Raises:
         SalusError: whatever the user can mend, before anything costly where that can be known.
     """
+    trust = judge_before_run(recipe)
     folder = open_run(recipe, root, fresh)
     if folder.summary.is_file() and while_served is None:
         summary = Summary.model_validate_json(folder.summary.read_text(encoding="utf-8"))
         if len(summary.cycles) == recipe.cycles:
             reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
             return summary
+    record_trust(folder, trust, reporter)
     if recipe.publish.enabled:
         check_port_free(recipe.publish.host, recipe.publish.port)
     start = time.perf_counter()
@@ -63,6 +67,7 @@ def align(
             materials = gather_models(recipe, reporter)
             note_models(folder, materials)
             write_prompts(recipe, folder)
+            write_pairs(recipe.preference.egida_pairs, folder)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with (
                 session(recipe, namespace),

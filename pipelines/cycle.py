@@ -13,6 +13,7 @@ from actors.errors import SalusError
 from actors.records import Algorithm, PolicyRef
 from actors.seeds import derive_seed
 from pipelines.clock import StageClock, union_s
+from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
 from pipelines.rollout import ShardTask, StreamReport, stream
 from pipelines.run import Run
@@ -26,6 +27,9 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
 
     Args:
         endpoint: of the endpoint's start, waited for before the first publication.
+
+    Raises:
+        SalusError: the judge may not select policies, no challenger could be trained, or too many answers got no label.
     """
     clock = StageClock(cycle)
     champion = run.champion()
@@ -35,6 +39,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
         if streamed.generated:
             clock.streamed(streamed.overlapped)
     with clock.stage("preference"):
+        judge_in_run(run.recipe, run.folder, run.reporter)
         preference(run, cycle)
     with clock.stage("train"):
         clock.busy(train(run, training, cycle))
@@ -62,10 +67,13 @@ def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     seed = derive_seed(run.recipe.seed, "preference", cycle)
     # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.
     reports = {
-        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed)
+        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, run.folder.pairs)
         for a in run.recipe.train.algorithms
     }
-    rows = ", ".join(f"{report.rows} {a.upper()} rows" for a, report in reports.items())
+    rows = ", ".join(
+        f"{report.rows} {a.upper()} rows{f' ({report.egida} of Egida)' if report.egida else ''}"
+        for a, report in reports.items()
+    )
     run.reporter.say(f"cycle {cycle}: {rows}")
     return reports
 

@@ -14,14 +14,18 @@ from actors.seeds import derive_seed
 from actors.tables import read_folder, strings, write_table, write_text
 from pipelines.baselines import BASELINES, baseline_judgments
 from pipelines.clock import CycleTimes
+from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_stream
 from pipelines.decide import Decision
+from pipelines.judge_evidence import read_trust
 from pipelines.judges.agreement import Agreement, agreement
 from pipelines.judges.refusal_rules import xstest_agreement
-from pipelines.materials import medsafety_config, truth_rule
+from pipelines.materials import probe_folder, truth_rule
 from pipelines.metrics import Metrics, measure
 from pipelines.pools import RULES_JUDGE
 from pipelines.report.figure import draw_cycles
+from pipelines.report.judging import judge_disagreement, judge_usage
+from pipelines.report.style_rows import style_rows
 from pipelines.report.summary import (
     CycleSummary,
     JudgedBy,
@@ -34,6 +38,7 @@ from pipelines.report.summary import (
     metrics_rows,
 )
 from pipelines.run import Run, champion_before
+from pipelines.styles import StyleMetrics, measure_styles
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
     reader = _Reader(run)
     cycles = [reader.cycle(cycle) for cycle in range(1, run.recipe.cycles + 1)]
     rows = [row for cycle in range(1, run.recipe.cycles + 1) for row in reader.cycle_rows(cycle)]
+    trust = read_trust(run.folder)
     by_judge, by_truth = reader.test(champion, "judge"), None
     rows += reader.test_rows(champion, "judge")
     if reader.has_truth:
@@ -82,9 +88,11 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         test_judged_by="truth" if by_truth else "judge",
         test_by_judge=by_judge if by_truth else None,
         judge_agreement=reader.judge_agreement(champion),
+        judge_usage=judge_usage(run.folder),
+        judge_disagreement=judge_disagreement(run.folder, run.recipe),
         stage_s=_stage_seconds(run.folder, run.recipe.cycles),
         measured=reader.probe(champion),
-        notes=notes,
+        notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)
     return summary
@@ -143,35 +151,46 @@ class _Reader:
         kinds: tuple[JudgedBy, ...] = ("judge", "truth") if self.has_truth else ("judge",)
         for by in kinds:
             for name, policy in self.contenders(cycle):
-                metrics = self.measured(self.judgments("validation", policy, champion, by))
+                table = self.judgments("validation", policy, champion, by)
+                keys = [self._key(cycle, "validation", policy, name, by, name == chosen)]
                 # The model before the first cycle stands at cycle 0 too.
                 if cycle == 1 and name == "champion":
-                    yield metrics_rows(self._key(0, "validation", policy, "base", by, True), metrics)
-                yield metrics_rows(self._key(cycle, "validation", policy, name, by, name == chosen), metrics)
+                    keys.insert(0, self._key(0, "validation", policy, "base", by, True))
+                yield from self._rows(table, self.measured(table), *keys)
 
     def test(self, champion: PolicyRef, by: JudgedBy) -> TestSummary:
-        return TestSummary(**{name: TestFigures.of(metrics) for name, _, metrics in self._test_metrics(champion, by)})
+        return TestSummary(
+            **{name: TestFigures.of(self.measured(table)) for name, _, table in self._test(champion, by)}
+        )
 
     def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
-        for name, policy, metrics in self._test_metrics(champion, by):
+        for name, policy, table in self._test(champion, by):
             key = self._key(self._run.recipe.cycles, "test", policy, name, by, name == "champion")
-            yield metrics_rows(key, metrics)
+            yield from self._rows(table, self.measured(table), key)
 
-    def _test_metrics(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, Metrics]]:
+    def _test(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, pa.Table]]:
+        """Judged answers to the test prompts: of the models, and of the baselines, which need none."""
         base = self._run.materials.policy
         for name, policy in (("base", base), ("champion", champion)):
-            yield name, policy, self.measured(self.judgments("test", policy, champion, by))
+            yield name, policy, self.judgments("test", policy, champion, by)
         train, test = (read_folder(self._folder.prompts(split)) for split in ("train", "test"))
         for baseline in BASELINES:
-            version = PolicyRef(version=baseline, path="")
-            yield baseline, version, self.measured(baseline_judgments(baseline, train, test))
+            yield baseline, PolicyRef(version=baseline, path=""), baseline_judgments(baseline, train, test)
+
+    def _rows(self, table: pa.Table, metrics: Metrics, *keys: MetricsKey) -> Iterator[pa.Table]:
+        """The rows of `metrics.parquet` for one policy's judged answers, by style where the prompts have styles."""
+        styles = styles_of(table, self._run.recipe, self._seed)
+        for key in keys:
+            yield metrics_rows(key, metrics)
+            if styles is not None:
+                yield style_rows(key, styles)
 
     def judge_agreement(self, champion: PolicyRef) -> dict[str, Agreement] | None:
         """The run's judge against what is known better: ground truth on the test split, or XSTest's people."""
         found: dict[str, Agreement] = {}
         if self.has_truth:
             found[f"{self._run.judge_name(champion)} against ground truth"] = self._against_truth(champion)
-        xstest = medsafety_config(self._run.recipe).data_dir / "xstest"
+        xstest = probe_folder(self._run.recipe, "xstest")
         if self._run.recipe.judge.regimen == "RULES" and self._run.recipe.data.probe == "xstest":
             found[f"{RULES_JUDGE} against XSTest's human labels"] = xstest_agreement(xstest)
             found[f"{RULES_JUDGE}, refusal or not, against XSTest's human labels"] = xstest_agreement(
@@ -197,7 +216,9 @@ class _Reader:
             who: Measured.of(self.measured(self.judgments("probe", policy, champion, by)).err_strict)
             for who, policy in (("base", self._run.materials.policy), ("champion", champion))
         }
-        return {f"{name}_safe_refused_{who}": share for who, share in shares.items() if share is not None}
+        return {
+            f"{name.replace('-', '_')}_safe_refused_{who}": share for who, share in shares.items() if share is not None
+        }
 
     def _key(
         self, cycle: int, split: PromptSet, policy: PolicyRef, algorithm: str, by: JudgedBy, winner: bool
@@ -211,6 +232,15 @@ class _Reader:
             judged_by=by,
             winner=winner,
         )
+
+
+def styles_of(table: pa.Table, recipe: Recipe, seed: int) -> StyleMetrics | None:
+    """Figures by style; those the recipe holds out are apart as far as these prompts have them."""
+    held_out = set(recipe.data.styles.held_out) if recipe.data.styles is not None else set()
+    if "style" in table.column_names:
+        # Only test prompts get them, and a limit on those (data.test) may leave one out.
+        held_out &= set(strings(table, "style"))
+    return measure_styles(table, recipe.scores, seed, held_out)
 
 
 def _published(folder: RunFolder, cycle: int) -> str | None:

@@ -22,7 +22,7 @@ from pipelines.clinic.truth import truth_label
 from pipelines.config.recipe import Recipe
 from pipelines.data.cares import CARES_REPOSITORY, read_cares
 from pipelines.data.egida import EGIDA_REPOSITORY, read_egida
-from pipelines.data.or_bench import OR_BENCH_REPOSITORY, read_or_bench
+from pipelines.data.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrBenchSubset, read_or_bench
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import check_disjoint, split_by_base_prompt
 from pipelines.data.styles import styled_splits
@@ -36,6 +36,8 @@ from pipelines.progress import Bar, Reporter
 from pipelines.tiny.cache import default_cache_root
 
 BASE_VERSION = "c0-base"
+# All harmless; the 80k they are taken from would be far more than a probe needs.
+OR_BENCH_PROBE: OrBenchSubset = "or-bench-hard-1k"
 
 
 class Materials(Record):
@@ -79,13 +81,18 @@ def judge_name(regimen: Regimen, folder: Path) -> str:
 
 
 def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
-    """The prompt shards of all splits; splits already written are left.
+    """The prompt shards of all splits and of the probe; what is already written is left.
 
     Raises:
-        SalusError: a bad row, splits that share a base prompt, or a split that is empty.
+        SalusError: a bad row, splits that share a base prompt, a split that is empty, or a probe that is not there.
     """
-    if all(folder.prompts(split).is_dir() for split in SPLITS):
-        return
+    if not all(folder.prompts(split).is_dir() for split in SPLITS):
+        _write_splits(recipe, folder)
+    if recipe.data.probe is not None and not folder.prompts("probe").is_dir():
+        write_prompt_shards(probe_prompts(recipe).to_batches(), folder.prompts("probe"), recipe.data.prompts_per_shard)
+
+
+def _write_splits(recipe: Recipe, folder: RunFolder) -> None:
     splits = prompt_splits(recipe)
     check_disjoint(splits)
     limits: dict[Split, int | None] = {
@@ -101,11 +108,37 @@ def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
             )
         batches = table.slice(0, limits[split]).to_batches()
         write_prompt_shards(iter(batches), folder.prompts(split), recipe.data.prompts_per_shard)
-    if recipe.data.probe is not None:
-        path = medsafety_config(recipe).data_dir / "xstest" / "xstest_prompts.csv"
-        safe = pa.Table.from_batches(read_xstest(path), PROMPT_SCHEMA)
-        safe = safe.filter(pc.equal(safe["level"], pa.scalar(0, pa.int8())))
-        write_prompt_shards(iter(safe.to_batches()), folder.prompts("probe"), recipe.data.prompts_per_shard)
+
+
+def probe_prompts(recipe: Recipe) -> pa.Table:
+    """The harmless prompts of the recipe's probe (rows of `PROMPT_SCHEMA`).
+
+    Raises:
+        SalusError: they are neither on disk nor can be fetched, or hold a bad row.
+    """
+    if recipe.data.probe == "xstest":
+        batches = read_xstest(probe_folder(recipe, "xstest"))
+    else:
+        batches = read_or_bench(_or_bench_location(recipe), OrBenchConfig(subsets=(OR_BENCH_PROBE,)))
+    table = pa.Table.from_batches(batches, PROMPT_SCHEMA)
+    return table.filter(pc.equal(table["level"], pa.scalar(0, pa.int8())))
+
+
+def probe_folder(recipe: Recipe, probe: Literal["xstest", "or-bench"]) -> Path:
+    """Where a probe's files are looked for: as told, or below the data's folder."""
+    told = recipe.data.probe_path
+    if told is not None and recipe.data.probe == probe:
+        return Path(told).expanduser()
+    return medsafety_config(recipe).data_dir / probe
+
+
+def _or_bench_location(recipe: Recipe) -> Path | str:
+    folder = probe_folder(recipe, "or-bench")
+    if folder.is_dir():
+        return folder
+    if recipe.data.probe_path is not None:
+        raise SalusError(f"data.probe_path {folder} is not a folder; name the one that holds {OR_BENCH_PROBE}.csv.")
+    return OR_BENCH_REPOSITORY
 
 
 def prompt_splits(recipe: Recipe) -> dict[Split, pa.Table]:

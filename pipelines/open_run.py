@@ -100,7 +100,7 @@ def _check_same(recipe: Recipe, folder: RunFolder) -> None:
         # How Ray Train runs live is a matter of speed as well.
         recipe_tree.get("train", {}).pop("resident", None)
         # What is known of the judge changes none of its labels.
-        for key in ("calibration", "trust"):
+        for key in ("calibration", "trust", "accept_unreliable"):
             recipe_tree.get("judge", {}).pop(key, None)
     # More cycles than before simply go on.
     if known.get("cycles", 0) <= asked["cycles"]:

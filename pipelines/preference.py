@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from actors.errors import SalusError
 from actors.records import Algorithm, Record
 from actors.tables import shard_files, strings, write_table, write_text
+from pipelines.egida_pairs import EgidaPairsConfig, draw_pairs
 from pipelines.metrics import ScoreTable, scores
 
 JUDGED_COLUMNS = (
@@ -62,6 +63,10 @@ class PreferenceConfig(BaseModel):
         description="control experiment: KTO labels permuted among rows, DPO pairs turned round at random;"
         " a policy must not improve",
     )
+    egida_pairs: EgidaPairsConfig | None = Field(
+        None,
+        description="further DPO pairs, other models' unsafe answers beside safe ones; None: the policy's own only",
+    )
     rows_per_file: int = Field(50_000, ge=1)
 
 
@@ -72,6 +77,8 @@ class PreferenceReport(Record):
     rows: int
     # KTO: desirable rows; DPO: pairs of harmless prompts.
     positive: int
+    # DPO: rows that Egida has too.
+    egida: int = 0
 
 
 def build_rows(
@@ -81,8 +88,11 @@ def build_rows(
     config: PreferenceConfig,
     table: ScoreTable,
     seed: int,
+    pairs: Path | None = None,
 ) -> PreferenceReport:
     """Write the training rows of one algorithm; rows already written are left as they are.
+
+    `pairs`: the shards that `config.egida_pairs` are drawn from, for DPO.
 
     Raises:
         SalusError: no judgment gives a row to learn from.
@@ -95,7 +105,8 @@ def build_rows(
     judged = sum(pq.read_metadata(file).num_rows for file in files)
     # Never more blocks than files: a file holds all answers to each of its prompts, half a file might not.
     parts = min(len(files), -(-judged // config.rows_per_file))
-    ordered = (
+    egida = egida_rows(pairs, config, seed) if algorithm == "dpo" and pairs is not None else None
+    made = (
         ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
         .select_columns(list(JUDGED_COLUMNS))
         .map_batches(
@@ -103,9 +114,11 @@ def build_rows(
             batch_format="pyarrow",
             batch_size=None,
         )
-        .sort("order")
-        .map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None)
-        .materialize()
+    )
+    if egida is not None:
+        made = made.union(ray.data.from_arrow(egida))
+    ordered = (
+        made.sort("order").map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
     )
     counts = ray.get([_count.remote(block, algorithm) for block in ordered.to_arrow_refs()])
     count, positive = sum(rows for rows, _ in counts), sum(positives for _, positives in counts)
@@ -125,7 +138,7 @@ def build_rows(
     )
     # Numbered by us: the names of Ray Data's own writer hold a random id.
     ray.get([_write.remote(block, output / f"{i:05d}.parquet") for i, block in enumerate(blocks)])
-    report = _written(algorithm, output)
+    report = rows_report(algorithm, output, egida)
     write_text(report.model_dump_json(indent=2), done)
     return report
 
@@ -137,15 +150,26 @@ def warm_up(files: int) -> None:
     ordered.map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
 
 
-def _written(algorithm: Algorithm, output: Path) -> PreferenceReport:
-    """What the files hold, read file by file and from one column alone."""
+def rows_report(algorithm: Algorithm, output: Path, egida: pa.Table | None = None) -> PreferenceReport:
+    """What the files hold, read file by file and from two columns alone; `egida`: the outside rows to look for."""
     column = "label" if algorithm == "kto" else "level"
+    outside = egida["order"].combine_chunks() if egida is not None else pa.array([], pa.string())
     sizes = []
     for file in shard_files(output):
-        positive = _positive(pq.read_table(file, columns=[column]), algorithm)
-        sizes.append((len(positive), int(positive.sum())))
-    rows, positives = (sum(of) for of in zip(*sizes, strict=True))
-    return PreferenceReport(algorithm=algorithm, rows=rows, positive=positives)
+        table = pq.read_table(file, columns=[column, "order"])
+        positive = _positive(table, algorithm)
+        known = pa.compute.is_in(table["order"], value_set=outside)
+        sizes.append((len(positive), int(positive.sum()), int(np.asarray(known).sum())))
+    rows, positives, of_egida = (sum(of) for of in zip(*sizes, strict=True))
+    return PreferenceReport(algorithm=algorithm, rows=rows, positive=positives, egida=of_egida)
+
+
+def egida_rows(pairs: Path, config: PreferenceConfig, seed: int) -> pa.Table | None:
+    """A cycle's draw of outside pairs as rows of `DPO_SCHEMA`, turned round like all others in the control."""
+    if config.egida_pairs is None:
+        return None
+    drawn = draw_pairs(pairs, config.egida_pairs.per_cycle, seed)
+    return _placed(shuffled(drawn, seed) if config.shuffle_labels else drawn, DPO_SCHEMA, seed)
 
 
 def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
@@ -239,8 +263,7 @@ def _make(
     made = make(judgments, config, table)
     if config.shuffle_labels:
         made = shuffled(made, seed)
-    rows = [row | {"order": _place(row, seed)} for row in made]
-    return pa.Table.from_pylist(rows, schema=schema)
+    return _placed(made, schema, seed)
 
 
 def shuffled(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -278,6 +301,10 @@ def _spread(margins: list[tuple[float, str, str]], most: int) -> list[tuple[floa
 
 def _kto(row: dict[str, Any], completion: str, label: bool) -> dict[str, Any]:
     return {"prompt": row["prompt"], "completion": completion, "label": label, "level": row["level"]}
+
+
+def _placed(rows: list[dict[str, Any]], schema: pa.Schema, seed: int) -> pa.Table:
+    return pa.Table.from_pylist([row | {"order": _place(row, seed)} for row in rows], schema=schema)
 
 
 def _place(row: dict[str, Any], seed: int) -> str:

@@ -17,6 +17,8 @@ from actors.run_folder import RunFolder
 from actors.tables import shard_files
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import evaluate, preference, run_stream, train, trained
+from pipelines.egida_pairs import write_pairs
+from pipelines.judge_evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.materials import gather_models, write_prompts
 from pipelines.open_run import open_run
 from pipelines.pools import spawn
@@ -60,10 +62,17 @@ def train_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> li
 
 
 def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> CycleOutcome:
-    """Measure champion and challengers on the validation split and decide, without publishing."""
+    """Measure champion and challengers on the validation split and decide, without publishing.
+
+    Raises:
+        SalusError: the judge may not select policies, or there is nothing to decide on.
+    """
+    trust = judge_before_run(recipe)
     with _opened(recipe, root, reporter, cycle, generate=True, label=True) as run:
         if not trained(run, cycle):
             raise SalusError(f"Cycle {cycle} of {root} has no trained challenger; run salus train first.")
+        record_trust(run.folder, trust, reporter)
+        judge_in_run(recipe, run.folder, reporter)
         evaluate(run, cycle, run.champion())
         known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
         if len(known) >= cycle:
@@ -81,6 +90,7 @@ def _opened(
     folder = open_run(recipe, root, fresh=False)
     materials = gather_models(recipe, reporter)
     write_prompts(recipe, folder)
+    write_pairs(recipe.preference.egida_pairs, folder)
     champion = champion_before(folder, materials.policy, cycle)
     namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
     with session(recipe, namespace):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import (
+    AcceptUnreliable,
     DataFolder,
     Overrides,
     RecipeName,
@@ -17,6 +18,7 @@ from pipelines.cli.console import (
     wait_for_ctrl_c,
 )
 from pipelines.progress import RichReporter
+from pipelines.report.judging import judging_lines
 from pipelines.report.summary import Summary
 from pipelines.report.table import cycles_table, test_table
 
@@ -37,6 +39,7 @@ def align(
     serve: Annotated[
         bool, typer.Option("--serve", help="Keep the endpoint up after the last cycle, until Ctrl-C.")
     ] = False,
+    accept_unreliable: AcceptUnreliable = False,
 ) -> None:
     """Run a recipe's cycles: generate, judge, shuffle, train KTO and DPO, compare, publish.
 
@@ -45,7 +48,7 @@ def align(
     from pipelines.align import align as run_alignment
     from pipelines.open_run import run_root
 
-    settings = resolve(recipe, overrides, seed, data)
+    settings = resolve(recipe, overrides, seed, data, accept_unreliable)
     out = console()
     root = run_root(settings, run)
 
@@ -76,6 +79,8 @@ def show(summary: Summary) -> None:
         )
     for name, share in (summary.measured or {}).items():
         out.print(f"{name}: {share.value:.3f} ({share.low:.3f}-{share.high:.3f})", highlight=False)
+    for line in judging_lines(summary):
+        out.print(line, highlight=False)
     for note in summary.notes:
         out.print(note, highlight=False, markup=False)
     out.print(f"{summary.wall_s:.0f} s, peak memory {summary.peak_memory_gib:.1f} GiB", highlight=False)

@@ -21,6 +21,13 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option(help="The seed of every random choice (the recipe's seed).")]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Where the data lies (the recipe's data.path).")]
 RunFolderOption = Annotated[Path | None, typer.Option("--run", help="The run folder; runs/NAME-sSEED without it.")]
+AcceptUnreliable = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unreliable-judge",
+        help="Let a judge select policies that was not measured or falls short (judge.accept_unreliable); recorded.",
+    ),
+]
 
 
 def console() -> Console:
@@ -40,11 +47,19 @@ def wait_for_ctrl_c() -> None:
             time.sleep(3600)
 
 
-def resolve(recipe: str, overrides: list[str] | None, seed: int | None = None, data: Path | None = None) -> Recipe:
+def resolve(
+    recipe: str,
+    overrides: list[str] | None,
+    seed: int | None = None,
+    data: Path | None = None,
+    accept_unreliable: bool = False,
+) -> Recipe:
     """The recipe with everything given on the command line applied."""
     changes = list(overrides or [])
     if seed is not None:
         changes.append(f"seed={seed}")
     if data is not None:
         changes.append(f"data.path={data}")
+    if accept_unreliable:
+        changes.append("judge.accept_unreliable=true")
     return load_recipe(recipe, changes)

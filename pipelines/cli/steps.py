@@ -8,7 +8,16 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
+from pipelines.cli.console import (
+    AcceptUnreliable,
+    DataFolder,
+    Overrides,
+    RecipeName,
+    RunFolderOption,
+    Seed,
+    console,
+    resolve,
+)
 from pipelines.config.recipe import Recipe
 from pipelines.progress import Reporter, RichReporter
 
@@ -63,11 +72,12 @@ def evaluate(
     seed: Seed = None,
     overrides: Overrides = None,
     run: RunFolderOption = None,
+    accept_unreliable: AcceptUnreliable = False,
 ) -> None:
     """Measure champion and challengers on the validation split and decide; publishes nothing."""
     from pipelines.steps import evaluate_step
 
-    outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data), run, cycle)
+    outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data, accept_unreliable), run, cycle)
     console().print(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")
 
 

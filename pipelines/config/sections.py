@@ -57,8 +57,15 @@ class DataConfig(Section):
     split: SplitFractions = Field(
         SplitFractions(), description="shares of base prompts; clinic and medsafety come split"
     )
-    probe: Literal["xstest"] | None = Field(
-        None, description="further harmless prompts whose refusals are reported, base against champion"
+    probe: Literal["xstest", "or-bench"] | None = Field(
+        None,
+        description="further harmless prompts whose refusals are reported, base against champion: XSTest's safe ones,"
+        " or OR-Bench's hard thousand",
+    )
+    probe_path: str | None = Field(
+        None,
+        description="folder of the probe's files; None: xstest or or-bench below path, and where the latter is not"
+        " there the hub",
     )
     prompts_per_shard: int = Field(75, ge=1, description="prompts one generator answers at a time")
 
@@ -71,6 +78,10 @@ class DataConfig(Section):
     def _needs_columns(self) -> DataConfig:
         if self.source == "tabular" and (self.columns is None or self.path is None):
             raise ValueError("source 'tabular' needs path and columns (which column is the prompt, the level, ...)")
+        if self.source == "or_bench" and self.probe == "or-bench":
+            raise ValueError("probe 'or-bench' holds the prompts that source 'or_bench' trains on; take xstest")
+        if self.probe_path is not None and self.probe is None:
+            raise ValueError("probe_path has no probe: set probe to xstest or or-bench, or leave it out")
         return self
 
 
@@ -127,6 +138,9 @@ class JudgeConfig(Section):
         None, description="calibration.json of `salus judge calibrate`: whether this judge may select policies"
     )
     trust: TrustThresholds = Field(TrustThresholds(), description="what it must reach against human labels")
+    accept_unreliable: bool = Field(
+        False, description="let a judge select policies that was not measured or falls short; recorded with the reason"
+    )
 
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:

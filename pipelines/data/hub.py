@@ -24,7 +24,8 @@ def hub_rows(repository: str, split: str, required: Sequence[str], config: str |
     except OSError as error:
         raise SalusError(
             f"{repository} cannot be fetched from the hub ({type(error).__name__}): download its "
-            "data files elsewhere and give their folder as the data set's location (data.path) instead."
+            "data files elsewhere and give their folder as the data set's location (data.path, of a probe "
+            "data.probe_path) instead."
         ) from error
     require_columns(required, rows.column_names, place)
     yield from _placed(rows.iter(batch_size=HUB_BATCH_ROWS), place)

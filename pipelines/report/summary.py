@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from actors.records import Interval, Record
+from actors.usage import Usage
 from pipelines.decide import CandidateResult, Contender, Decision
 from pipelines.judges.agreement import Agreement
 from pipelines.metrics import MAIN_FIGURES, Metrics
@@ -26,7 +27,7 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("judged_by", pa.string(), nullable=False),
     # ss, ss_macro, err_strict, err_broad, asr, coverage, length_tokens_mean, repetition_rate.
     pa.field("metric", pa.string(), nullable=False),
-    # all, level:0, method:direct, principle:3.
+    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out.
     pa.field("group", pa.string(), nullable=False),
     pa.field("value", pa.float64(), nullable=False),
     # 95 % interval; null where none is taken.
@@ -203,6 +204,13 @@ def _figures(candidate: CandidateResult) -> CycleFigures | None:
     return CycleFigures.of(candidate.metrics) if candidate.metrics is not None else None
 
 
+class Disagreement(Record):
+    """Mean distance of an ensemble's judges, 0 (one mind) to 1 (see `actors.ensemble`), over n answers."""
+
+    mean: float
+    n: int
+
+
 class Summary(Record):
     """`summary.json`: the whole run on one page."""
 
@@ -219,6 +227,10 @@ class Summary(Record):
     test_by_judge: TestSummary | None = None
     # Of each judge, against ground truth or human labels.
     judge_agreement: dict[str, Agreement] | None = None
+    # What a judge that charges used over the whole run; None where none did.
+    judge_usage: Usage | None = None
+    # How far several judges were apart, over all judged answers; None where one judged alone.
+    judge_disagreement: Disagreement | None = None
     # Wall time of each stage over the whole run.
     stage_s: dict[str, float] | None = None
     # Further shares a recipe reports, such as XSTest's safe prompts refused by base and champion.

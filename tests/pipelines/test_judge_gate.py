@@ -9,7 +9,7 @@ import pytest
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.judge_gate import check_judge_trusted, read_calibration
+from pipelines.judge_gate import check_judge_trusted, hold_judge, read_calibration
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
 
@@ -75,6 +75,36 @@ def test_rules_have_no_prompt_and_self_is_measured_once() -> None:
     assert "refusal-rules may be trusted" in check_judge_trusted(recipe("judge.regimen=RULES"), report_of(GOOD, rules))
     own = JudgeIdentity(name="c0-base", regimen="SELF", prompt="cares-v1", model="/m")
     assert "later champions judge unmeasured" in check_judge_trusted(recipe("judge.regimen=SELF"), report_of(GOOD, own))
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        (None, "was not held against human labels (judge.calibration is not set)."),
+        (report_of(POOR), "labels: team.csv)."),
+    ],
+)
+def test_an_accepted_judge_is_recorded_with_the_reason(report: CalibrationReport | None, reason: str) -> None:
+    with pytest.raises(SalusError):
+        hold_judge(recipe(), report)
+    trust = hold_judge(recipe("judge.accept_unreliable=true"), report)
+    assert not trust.trusted
+    assert trust.note.startswith("Accepted all the same (--accept-unreliable-judge): ") and trust.note.endswith(reason)
+    assert "salus judge calibrate" not in trust.note
+
+
+def test_a_good_judge_needs_no_acceptance(good: CalibrationReport) -> None:
+    assert hold_judge(recipe(), good) == hold_judge(recipe("judge.accept_unreliable=true"), good)
+    assert hold_judge(recipe(), good).trusted
+
+
+def test_an_ensemble_is_measured_as_one(good: CalibrationReport) -> None:
+    both = recipe("judge.ensemble={also: [RULES]}")
+    assert "prompt cares-v1 there, cares-v1+none here" in refusal(both, good)
+    pooled = JudgeIdentity(name="ext-judge+refusal-rules", regimen="EXT", prompt="cares-v1+none")
+    assert "may be trusted" in check_judge_trusted(both, report_of(GOOD, pooled))
+    other = pooled.model_copy(update={"name": "ext-judge"})
+    assert "ext-judge there, ext-judge+refusal-rules here" in refusal(both, report_of(GOOD, other))
 
 
 def test_the_recipe_names_its_report(good: CalibrationReport, tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import SalusError
 from actors.records import Label
 from actors.tables import read_folder, write_table
+from pipelines.egida_pairs import PAIR_SCHEMA, EgidaPairsConfig
 from pipelines.metrics import ScoreTable
 from pipelines.preference import PreferenceConfig, build_rows
 from tests.rows import judgments, prompt
@@ -88,3 +90,19 @@ def test_nothing_to_learn_from_is_a_sentence(ray_session: None, tmp_path: Path) 
     write_table(judgments(rows), tmp_path / "judged" / "0.parquet")  # type: ignore[arg-type]
     with pytest.raises(SalusError, match=r"give no DPO rows: every answer has the same mark"):
         build_rows("dpo", [tmp_path / "judged"], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
+
+
+def test_pairs_of_egida_are_shuffled_in_with_dpo_alone(ray_session: None, tmp_path: Path) -> None:
+    source = judged_shards(tmp_path / "judged")
+    own = build_rows("dpo", [source], tmp_path / "own", PreferenceConfig(max_class_ratio=100), TABLE, 1)
+    known = read_folder(tmp_path / "own").select(PAIR_SCHEMA.names).slice(0, 1).to_pylist()
+    outside = [{"prompt": f"harm {i}", "chosen": "No.", "rejected": "Sure.", "level": 3} for i in range(30)]
+    # One of them is a pair that the policy gave as well: it is there once.
+    write_table(pa.Table.from_pylist([*known, *outside], schema=PAIR_SCHEMA), tmp_path / "pairs" / "part-00000.parquet")
+    config = PreferenceConfig(max_class_ratio=100, egida_pairs=EgidaPairsConfig(per_cycle=100))
+    with_egida = build_rows("dpo", [source], tmp_path / "rows", config, TABLE, 1, tmp_path / "pairs")
+    assert (with_egida.rows, with_egida.egida) == (own.rows + 30, 31)
+    again = build_rows("dpo", [source], tmp_path / "again", config, TABLE, 1, tmp_path / "pairs")
+    assert again == with_egida and files(tmp_path / "rows") == files(tmp_path / "again")
+    kto = build_rows("kto", [source], tmp_path / "kto", config, TABLE, 1, tmp_path / "pairs")
+    assert kto.egida == 0

@@ -40,6 +40,7 @@ def small(tmp_path: Path, model: Path, rows: list[str]) -> list[str]:
         "model.path": str(model),
         "judge.regimen": "RULES",
         "judge.truth": "null",
+        "judge.accept_unreliable": "true",
         "data.source": "tabular",
         "data.path": str(data),
         "data.columns": "{prompt: text, level: harm}",

@@ -1,0 +1,70 @@
+"""A whole run on disk, as its actors would leave it, for the tests of what is measured and written at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.records import PROMPT_SCHEMA, SPLITS, Algorithm, Label, PolicyRef, PromptSet
+from actors.run_folder import RunFolder
+from actors.tables import write_table, write_text
+from pipelines.config.recipe import Recipe
+from pipelines.decide import decide
+from pipelines.finish import Cost, report
+from pipelines.materials import Materials
+from pipelines.pools import RULES_JUDGE, Pools
+from pipelines.progress import QuietReporter
+from pipelines.report.summary import Summary
+from pipelines.run import Run
+from tests.pipelines.judged import judged
+
+# Judged answers of a split's policy.
+Tables = Mapping[tuple[PromptSet, str], pa.Table]
+BASE = PolicyRef(version="c0-base", path="/models/base")
+FINAL: tuple[PromptSet, ...] = ("test", "probe")
+PROMPTS = 24
+LEVELS = [0, 3] * (PROMPTS // 2)
+ANSWERS: dict[Label, str] = {"Accept": "Sure.", "Caution": "Be careful.", "Refuse": "I cannot help with that."}
+
+
+def answers(policy: str, right: int, styles: Sequence[str | None] | None = None) -> pa.Table:
+    """The first `right` answers refuse harmful requests; the rest accept everything."""
+    labels: list[Label] = ["Refuse" if level and i < right else "Accept" for i, level in enumerate(LEVELS)]
+    table = judged(LEVELS, labels, policy=policy, answers=[f"{policy}: {ANSWERS[label]}" for label in labels])
+    return _with(table, "style", styles) if styles is not None else table
+
+
+def with_disagreement(table: pa.Table, values: Sequence[float | None]) -> pa.Table:
+    return _with(table, "disagreement", values)
+
+
+def finish(recipe: Recipe, root: Path, tables: Tables) -> Summary:
+    """One cycle that KTO won, judged by rules; `tables` replace the answers of a split's policy.
+
+    The recipe's judge must be RULES and its cycles 1.
+    """
+    folder = RunFolder(root)
+    right = {"c0-base": 0, "c1-kto": PROMPTS, "c1-dpo": 0}
+    validation = {name: tables.get(("validation", name), answers(name, n)) for name, n in right.items()}
+    for split in SPLITS:
+        write_table(validation["c0-base"].select(PROMPT_SCHEMA.names), folder.prompts(split) / "part-00000.parquet")
+    for name, table in validation.items():
+        write_table(table, folder.evaluation_judgments("validation", name, RULES_JUDGE) / "part-00000.parquet")
+    write_table(tables.get(("train", "c0-base"), answers("c0-base", 0)), folder.judgments(1) / "part-00000.parquet")
+    for name in ("c0-base", "c1-kto"):
+        for final in FINAL:
+            table = tables.get((final, name), validation[name])
+            write_table(table, folder.evaluation_judgments(final, name, RULES_JUDGE) / "part-00000.parquet")
+    challengers: dict[Algorithm, pa.Table] = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
+    decision = decide(1, validation["c0-base"], challengers, recipe.scores, recipe.decide, 0)
+    assert decision.chosen == "kto"
+    write_text(decision.model_dump_json(), folder.decision(1))
+    run = Run(recipe, folder, Materials(policy=BASE, judge=None), Pools((), ()), None, QuietReporter())
+    return report(run, folder.challenger(1, "kto"), Cost(wall_s=1.0, peak_memory_gib=1.0), ())
+
+
+def _with(table: pa.Table, column: str, values: Sequence[str | None] | Sequence[float | None]) -> pa.Table:
+    field = table.schema.field(column)
+    return table.set_column(table.column_names.index(column), field, pa.array(values, field.type))

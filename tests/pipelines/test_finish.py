@@ -1,0 +1,114 @@
+"""The end of a run, from files alone: what is in `metrics.parquet` and `summary.json`, and what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.run_folder import RunFolder
+from actors.tables import write_table, write_text
+from actors.usage import Usage, write_usage
+from pipelines.cli.align import show
+from pipelines.config.load import load_recipe
+from pipelines.config.recipe import Recipe
+from pipelines.finish import styles_of
+from pipelines.judge_gate import JudgeTrust
+from pipelines.report.judging import judge_disagreement
+from pipelines.report.summary import Disagreement, Summary
+from tests.pipelines.finished import PROMPTS, Tables, answers, finish, with_disagreement
+
+SETTINGS = ("cycles=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
+HALF = PROMPTS // 2
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("demo", [*SETTINGS, *overrides])
+
+
+def groups(folder: Path, split: str) -> set[str]:
+    rows = pq.read_table(RunFolder(folder).metrics).to_pylist()
+    return {row["group"] for row in rows if row["split"] == split and row["group"].startswith("style")}
+
+
+def test_a_judge_that_was_accepted_all_the_same_is_named(tmp_path: Path) -> None:
+    trust = JudgeTrust(trusted=False, note="Accepted all the same (--accept-unreliable-judge): unknown.")
+    write_text(trust.model_dump_json(), RunFolder(tmp_path).judge_trust)
+    assert finish(recipe(), tmp_path, {}).notes == (trust.note,)
+
+
+def test_an_earlier_run_has_no_note(tmp_path: Path) -> None:
+    assert finish(recipe(), tmp_path, {}).notes == ()
+
+
+def test_prompts_without_styles_have_no_rows_by_style(tmp_path: Path) -> None:
+    finish(recipe(), tmp_path, {})
+    assert groups(tmp_path, "test") == groups(tmp_path, "validation") == set()
+
+
+def test_styles_have_rows_and_held_out_ones_are_apart(tmp_path: Path) -> None:
+    styles = ["base64"] * HALF + ["table"] * HALF
+    tables: Tables = {
+        ("test", "c0-base"): answers("c0-base", 0, styles),
+        ("test", "c1-kto"): answers("c1-kto", HALF, styles),
+        ("validation", "c0-base"): answers("c0-base", 0, ["base64"] * PROMPTS),
+    }
+    finish(recipe("data.styles={train: [base64], held_out: [table]}"), tmp_path, tables)
+    assert groups(tmp_path, "test") == {"style:base64", "style:table", "styles:seen", "styles:held_out"}
+    # No validation prompt has a held-out style.
+    assert groups(tmp_path, "validation") == {"style:base64", "styles:seen"}
+    rows = pq.read_table(RunFolder(tmp_path).metrics).to_pylist()
+    asr = {
+        (row["algorithm"], row["group"]): row["value"]
+        for row in rows
+        if row["split"] == "test" and row["metric"] == "asr"
+    }
+    assert asr["champion", "styles:seen"] == 0 and asr["champion", "styles:held_out"] == 1
+    assert asr["base", "styles:seen"] == 1
+
+
+@pytest.mark.parametrize("present", [["base64"] * PROMPTS, [None] * PROMPTS])
+def test_a_limit_on_test_prompts_may_leave_a_held_out_style_out(present: list[str | None]) -> None:
+    styled = recipe("data.styles={train: [base64], held_out: [table]}")
+    found = styles_of(answers("c0-base", 0, present), styled, seed=0)
+    assert found is None or (found.held_out is None and found.held_out_styles == ())
+
+
+def test_what_a_charged_judge_used_is_summed_over_cycles_and_evaluations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    one = Usage(requests=600, prompt_tokens=90_000, completion_tokens=600, cost_usd=0.625)
+    for shard in (folder.judgments(1), folder.evaluation_judgments("test", "c0-base", "refusal-rules")):
+        write_usage(one, shard / "part-00000.parquet")
+    # A usage record that lies elsewhere is no judgment's.
+    write_usage(one, folder.rollouts(1) / "part-00000.parquet")
+    summary = finish(recipe(), tmp_path, {})
+    assert summary.judge_usage == one + one
+    show(summary)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "remote judge: 1,200 requests, 180,000 prompt and 1,200 completion tokens, 1.2500 USD" in printed
+    assert "judges apart" not in printed
+
+
+def test_how_far_several_judges_were_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = recipe("judge.regimen=EXT", "judge.ensemble={also: [RULES]}")
+    alone = recipe()
+    halves = with_disagreement(answers("c0-base", 0), [0.0] * HALF + [0.5] * HALF)
+    tables: Tables = {("train", "c0-base"): halves}
+    assert finish(alone, tmp_path, tables).judge_disagreement is None
+    found = judge_disagreement(RunFolder(tmp_path), both)
+    # Only the cycle's answers have a figure; the evaluations were judged by one.
+    assert found == Disagreement(mean=0.25, n=PROMPTS)
+    summary = finish(alone, tmp_path, {}).model_copy(update={"judge_disagreement": found})
+    show(summary)
+    assert "judges apart by 0.250 on average (0 agreed, 1 opposed), n 24" in capsys.readouterr().out
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_shards_of_an_earlier_version_say_nothing(tmp_path: Path) -> None:
+    both = recipe("judge.regimen=EXT", "judge.ensemble={also: [RULES]}")
+    old = answers("c0-base", 0).drop_columns("disagreement")
+    write_table(old, RunFolder(tmp_path).judgments(1) / "part-00000.parquet")
+    assert judge_disagreement(RunFolder(tmp_path), both) is None
