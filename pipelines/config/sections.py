@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine import EngineConfig, Sampling
 from actors.ensemble import How
+from actors.judge_trainer import JudgeTrainConfig
 from actors.remote_judge import RemoteConfig
 from pipelines.data.egida import EgidaConfig
 from pipelines.data.or_bench import OrBenchConfig
@@ -127,6 +128,9 @@ class JudgeConfig(Section):
         None, description="calibration.json of `salus judge calibrate`: whether this judge may select policies"
     )
     trust: TrustThresholds = Field(TrustThresholds(), description="what it must reach against human labels")
+    train: JudgeTrainConfig = Field(
+        JudgeTrainConfig(), description="how `salus judge train` makes an EXT judge of it; no other command looks here"
+    )
 
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:
