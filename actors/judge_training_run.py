@@ -112,5 +112,8 @@ class JudgeTrainingRun:
         """The adapter into its subfolder, the judge's own files into the output itself."""
         shutil.rmtree(self.output / "adapter", ignore_errors=True)
         self.job.adapter.rename(self.output / "adapter")
+        # Another try may have got this far with a model that is cut into other files.
+        for stale in self.output.glob("model*.safetensors*"):
+            stale.unlink()
         for file in self.job.merged.iterdir():
             file.replace(self.output / file.name)

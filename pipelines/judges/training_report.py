@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from actors.errors import SalusError
+from actors.judge_trainer import REPORT as TRAINED
 from actors.judge_trainer import JudgeTraining
 from actors.records import Record
 from actors.tables import write_text
@@ -52,8 +53,10 @@ class JudgeTrainReport(Record):
 def read_finished_judge(folder: Path, order: JudgeTrainOrder) -> JudgeTrainReport | None:
     """The report of this very training, None where it is still to be made or to be ended.
 
+    A folder whose training failed may be used for another try with other settings.
+
     Raises:
-        SalusError: the folder holds another training, or something that is none.
+        SalusError: the folder holds another judge, or something that is none.
     """
     path = folder / ORDER
     if not path.is_file():
@@ -61,6 +64,8 @@ def read_finished_judge(folder: Path, order: JudgeTrainOrder) -> JudgeTrainRepor
             raise SalusError(
                 f"{folder} is not empty and holds no judge that Salus trained; give another folder with --out."
             )
+        return None
+    if not (folder / TRAINED).is_file():
         return None
     known = _read(JudgeTrainOrder, path)
     other = first_difference(known.model_dump(mode="json"), order.model_dump(mode="json"))

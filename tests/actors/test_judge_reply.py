@@ -66,6 +66,6 @@ def test_a_template_that_hides_the_answer_cannot_teach_it() -> None:
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer = speaking(NO_END)
-    tokenizer.eos_token = None  # type: ignore[assignment]
+    tokenizer.eos_token = None
     with pytest.raises(SalusError, match="no token that ends an answer; set its eos_token"):
         reply_tokens(tokenizer, LABELS)

@@ -152,7 +152,7 @@ def test_rows_are_staged_in_their_order(root: Path, tmp_path: Path) -> None:
     assert JudgeRows(tokenizer, "clinic-v1", CONTEXT).stage(root / "rows.parquet", tmp_path / "rows.arrow") == 36
     with pa.OSFile(str(tmp_path / "rows.arrow"), "rb") as file:
         table = pa.ipc.open_stream(file).read_all()
-    replies = [tokenizer.decode([i for i in row if i != IGNORED]) for row in table["labels"].to_pylist()]
+    replies = [tokenizer.decode([i for i in row or () if i != IGNORED]) for row in table["labels"].to_pylist()]
     assert replies == [f"{label}<|end|>" for label in LABELS] * 12
 
 

@@ -173,8 +173,21 @@ def test_a_folder_of_something_else_is_not_touched(root: Path, job: JudgeJob, tm
             read_finished_judge(folder, job.order)
     assert read_finished_judge(tmp_path / "new", job.order) is None
     (tmp_path / "order.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "training.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SalusError, match="not one this version of Salus wrote"):
         read_finished_judge(tmp_path, job.order)
+
+
+def test_a_folder_whose_training_failed_takes_other_settings(root: Path, tmp_path: Path) -> None:
+    first, second = job_of(root, tmp_path), job_of(root, tmp_path, "seed=8")
+
+    def diverge(config: JudgeTrainConfig, assignment: JudgeAssignment) -> JudgeTraining:
+        raise SalusError("Training of the judge diverged; lower judge.train.learning_rate.")
+
+    with pytest.raises(SalusError, match="diverged"):
+        train_judge(first, diverge, Stage(root).open)
+    assert (tmp_path / "order.json").is_file()
+    assert read_finished_judge(tmp_path, second.order) is None
 
 
 def test_the_digest_is_of_the_labels_and_not_of_their_order(job: JudgeJob) -> None:
@@ -201,6 +214,13 @@ def test_training_and_judging_are_planned_one_after_the_other(job: JudgeJob) -> 
     ]
     assert [row.actor for row in judging] == ["driver and Ray", "judge"]
     assert plan_of(job.recipe, training).cpus == 1.0
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "llama-3.2-3b", "meditron-8b", "mistral-7b"])
+def test_a_3b_judge_of_the_papers_recipes_is_trained_on_one_gpu_of_48_gb(name: str) -> None:
+    training, judging = judge_training_demand(load_recipe(name))
+    assert plan_of(load_recipe(name), training).gpus == plan_of(load_recipe(name), judging).gpus == 1
+    assert max(row.gpu_memory_gib for row in (*training, *judging)) < 45
 
 
 def test_an_8b_judge_on_a_gpu_needs_its_weights_once() -> None:

@@ -158,5 +158,6 @@ def finished(labels: Path, out: Path, changes: list[str]) -> JudgeTrainReport:
     )
     write_record(job.order, out / "order.json")
     write_record(report, out / "report.json")
+    (out / "training.json").write_text(training.model_dump_json(), encoding="utf-8")
     assert JudgeTrainer(recipe.judge.train).finished(job.assignment) is None
     return report
