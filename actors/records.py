@@ -122,13 +122,9 @@ class Assignment(Record):
     seed: int
 
 
-class TrainReport(Record):
-    """What one training job did; written beside its adapter."""
+class TrainingFigures(Record):
+    """What one training job cost and changed, whatever it trained."""
 
-    algorithm: Algorithm
-    cycle: int
-    challenger: PolicyRef
-    adapter: str
     rows: int
     steps: int
     # Training time proper, without start-up or merging, in seconds.
@@ -139,6 +135,15 @@ class TrainReport(Record):
     # Root-mean-square change of the adapter's weights; 0 is refused.
     adapter_change: float
     metrics: dict[str, float]
+
+
+class TrainReport(TrainingFigures):
+    """What one training job of a challenger did; written beside its adapter."""
+
+    algorithm: Algorithm
+    cycle: int
+    challenger: PolicyRef
+    adapter: str
 
 
 class Interval(Record):

@@ -7,60 +7,31 @@ with the same assignment, and rank 0 writes. Torch and TRL are imported late: re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from actors.records import Algorithm, Assignment, TrainReport
+from actors.training_settings import Count, LoraSettings, Optimization, Positive, Workers
 
 # The range Ethayarajh et al. (arXiv 2402.01306, Eq. 8) give for w_D * n_D / (w_U * n_U).
 KTO_BALANCE = (1.0, 4.0 / 3.0)
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 DpoLoss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
     "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
 ]  # fmt: skip
 
 
-class Settings(BaseModel):
-    """Frozen settings with strict names."""
+class PreferenceOptimization(Optimization):
+    """What KTO and DPO share beside how they optimize."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LoraSettings(Settings):
-    """A fresh LoRA adapter on the champion; never on the output head, which TRL's loss reads directly."""
-
-    rank: Count = 16
-    # The update is scaled by alpha / rank.
-    alpha: Count = 32
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    # Module names, or every linear layer but the output head.
-    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    precompute_reference: bool = Field(
+        default=False,
+        description="score all rows with the reference model once, before training: pays from the second epoch on",
+    )
 
 
-class Optimization(Settings):
-    """What KTO and DPO share: how long, how fast and in which batches."""
-
-    learning_rate: Positive = 5e-4
-    epochs: Positive = 1.0
-    # Rows (KTO) or pairs (DPO) per worker and forward pass.
-    batch_size: Count = 8
-    # Forward passes per optimizer step.
-    gradient_accumulation: Count = 1
-    # Share of all steps over which the learning rate rises.
-    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
-    scheduler: Scheduler = "linear"
-    weight_decay: float = Field(default=0.0, ge=0)
-    # Gradients are clipped to this norm.
-    max_grad_norm: Positive = 1.0
-    # Score all rows with the reference model once, before training: pays from the second epoch on.
-    precompute_reference: bool = False
-
-
-class KtoConfig(Optimization):
+class KtoConfig(PreferenceOptimization):
     """KTO on single rows (arXiv 2402.01306)."""
 
     # How strongly the policy is held to the reference model.
@@ -80,7 +51,7 @@ class KtoConfig(Optimization):
         return self
 
 
-class DpoConfig(Optimization):
+class DpoConfig(PreferenceOptimization):
     """DPO on pairs (arXiv 2305.18290); several losses may be summed by weight."""
 
     beta: Positive = 0.1
@@ -106,7 +77,7 @@ class DpoConfig(Optimization):
         return self
 
 
-class TrainConfig(Settings):
+class TrainConfig(Workers):
     """How challengers are trained; the defaults are those of small models on CPU cores."""
 
     algorithms: tuple[Algorithm, ...] = Field(default=("kto", "dpo"), min_length=1)
@@ -118,30 +89,15 @@ class TrainConfig(Settings):
     lora: LoraSettings | None = LoraSettings()
     kto: KtoConfig = KtoConfig()
     dpo: DpoConfig = DpoConfig()
-    workers_per_run: Count = 2
-    cpus_per_worker: float = Field(default=0.5, ge=0)
-    gpus_per_worker: float = Field(default=0.0, ge=0)
-    # Torch threads in each worker.
-    threads_per_worker: Count = 1
-    # Shard the model over the workers' GPUs (FSDP2) rather than copy it to each.
-    fsdp: bool = False
-    # Computing precision on GPUs; a CPU always computes in float32.
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    # Saves GPU memory for a fifth more time; never used on a CPU.
-    gradient_checkpointing: bool = False
     # Longer rows are cut on the right; rows whose prompt alone is longer are left out.
     max_length_tokens: Count = 512
-    # Restarts of a run after a worker died; it goes on from its last finished assignment.
-    max_failures: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _each_once(self) -> Self:
         if len(set(self.algorithms)) != len(self.algorithms):
             raise ValueError(
                 f"train.algorithms names one algorithm twice ({', '.join(self.algorithms)}); name each once"
             )
-        if self.fsdp and not self.gpus_per_worker:
-            raise ValueError("train.fsdp shards over GPUs; set train.gpus_per_worker to 1, or train.fsdp to false")
         return self
 
     def loss(self, algorithm: Algorithm) -> KtoConfig | DpoConfig:

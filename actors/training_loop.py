@@ -15,27 +15,14 @@ import ray
 
 from actors.errors import SalusError
 from actors.ranks import from_rank_zero, rank
+from actors.ray_train import TrainRun, launch
 from actors.records import Algorithm, Assignment, Record, TrainReport
+from actors.step_progress import throttled
 from actors.trainer import TrainConfig, Trainer
 
 POLL_S = 0.2
 # The other ranks wait for rank 0 in a collective, which must end before torch gives it up (half an hour).
 ROUND_S = 300.0
-PROGRESS_S = 0.5
-TRAIN_ENVIRONMENT = {
-    # To fingerprint a function, dill disassembles it to stdout, which it captures. Ray Train's redirected
-    # print goes past the capture: pages of log, and fingerprints that miss what the function refers to.
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    # Relative paths in an assignment mean the same in every worker.
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TQDM_DISABLE": "1",
-    # On CPUs, glibc giving back and faulting in again every activation costs a twelfth of the training time.
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
-}
 
 
 class LoopOrder(Record):
@@ -57,7 +44,7 @@ class Desk(Protocol):
         """The assignment of this number; None while there is none yet."""
 
     def progress(self, step: int, total: int) -> None:
-        """Told at most every `PROGRESS_S` seconds, and at the last step."""
+        """Told now and then (`throttled`), and at the last step."""
 
     def done(self, report: TrainReport) -> None:
         """Told once per finished assignment."""
@@ -105,7 +92,7 @@ def run_assignments(
     while (assignment := _next(desk, index)) is not None:
         report: TrainReport | None = None
         try:
-            report = trainer.train(assignment, _throttled(desk.progress) if leads else None)
+            report = trainer.train(assignment, throttled(desk.progress) if leads else None)
         except SalusError as error:
             if leads:
                 desk.failed(index, error.sentence)
@@ -134,19 +121,6 @@ def _ask(desk: Desk, index: int) -> Assignment | Literal["stop"] | None:
     while (answer := desk.assignment(index)) is None and time.monotonic() < until_s:
         time.sleep(POLL_S)
     return answer
-
-
-def _throttled(progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    last_s = 0.0
-
-    def on_step(step: int, total: int) -> None:
-        nonlocal last_s
-        now_s = time.monotonic()
-        if step == total or now_s - last_s >= PROGRESS_S:
-            last_s = now_s
-            progress(step, total)
-
-    return on_step
 
 
 def resident_loop(loop_config: dict[str, Any]) -> None:
@@ -179,58 +153,6 @@ def _report_to_ray(index: int, report: TrainReport | None) -> None:
     ray.train.report({"index": index, "failed": False, **report.metrics}, checkpoint=checkpoint)
 
 
-def _environment(config: TrainConfig) -> dict[str, str]:
-    """Environment of a run's processes, beside what they inherit."""
-    return TRAIN_ENVIRONMENT | {
-        # Ray Train's cleaner looks for the cluster by itself, and fails where a machine holds two.
-        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
-        # Spot nodes are GPU nodes; elsewhere the watcher would be one more process to start.
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1" if config.gpus_per_worker else "0",
-    }
-
-
-@ray.remote(num_cpus=0, max_retries=0)
-def _fit(order: LoopOrder, run_name: str, storage_path: str) -> None:
-    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
-    config = order.config
-    resources = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
-    trainer = TorchTrainer(
-        train_loop_per_worker=resident_loop,
-        train_loop_config=order.model_dump(mode="json"),
-        # Objects are exchanged between ranks through gloo, on GPUs too.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if config.gpus_per_worker else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=config.workers_per_run,
-            use_gpu=config.gpus_per_worker > 0,
-            resources_per_worker={name: amount for name, amount in resources.items() if amount},
-        ),
-        run_config=RunConfig(
-            name=run_name,
-            storage_path=storage_path,
-            failure_config=FailureConfig(max_failures=config.max_failures),
-            logging_config=LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
-        ),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise SalusError(_sentence(order.algorithm, run_name, error)) from None
-
-
-def _sentence(algorithm: Algorithm, run_name: str, error: Exception) -> str:
-    """The first worker's own fault, or Ray Train's, in one line."""
-    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    cause: object = failures[min(failures)] if failures else getattr(error, "controller_failure", error)
-    cause = getattr(cause, "_base_exc", cause)
-    if isinstance(cause, SalusError):
-        return cause.sentence
-    text = " ".join(str(cause).split())
-    return f"The {algorithm.upper()} training run {run_name} ended with {type(cause).__name__}: {text[:300]}"
-
-
 def launch_training(
     config: TrainConfig,
     algorithm: Algorithm,
@@ -257,7 +179,10 @@ def launch_training(
         first_index=first_index,
         only_index=only_index,
     )
-    name = run_name if only_index is None else f"{run_name}-{only_index}"
-    place = storage_path if "://" in storage_path else str(Path(storage_path).absolute())
-    task = _fit.options(runtime_env={"env_vars": _environment(config)})
-    return task.remote(order, name, place)
+    run = TrainRun(
+        title=f"{algorithm.upper()} training run",
+        name=run_name if only_index is None else f"{run_name}-{only_index}",
+        storage_path=storage_path,
+        workers=config,
+    )
+    return launch(resident_loop, order.model_dump(mode="json"), run)

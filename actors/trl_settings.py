@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from trl import DPOConfig, KTOConfig  # type: ignore[attr-defined]
+from trl import DPOConfig, KTOConfig, SFTConfig  # type: ignore[attr-defined]
 
 from actors.records import Assignment
-from actors.trainer import LoraSettings, TrainConfig, kto_weights
+from actors.trainer import TrainConfig, kto_weights
 from actors.training_rows import RowCount
+from actors.training_settings import LoraSettings, Optimization, Workers
 
 
 def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig | DPOConfig:
@@ -20,7 +21,7 @@ def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, 
         return _kto_arguments(config, assignment, count, folder)
     dpo = config.dpo
     return DPOConfig(
-        **_common_arguments(config, assignment, folder),
+        **_preference_arguments(config, assignment, folder),
         beta=dpo.beta,
         loss_type=list(dpo.loss_type),
         loss_weights=list(dpo.loss_weights),
@@ -33,7 +34,7 @@ def _kto_arguments(config: TrainConfig, assignment: Assignment, count: RowCount,
     balanced = kto_weights(count.desirable, count.rows - count.desirable)
     desirable, undesirable = balanced if kto.weights == "auto" else kto.weights
     return KTOConfig(
-        **_common_arguments(config, assignment, folder),
+        **_preference_arguments(config, assignment, folder),
         beta=kto.beta,
         loss_type=kto.loss_type,
         desirable_weight=desirable,
@@ -41,30 +42,45 @@ def _kto_arguments(config: TrainConfig, assignment: Assignment, count: RowCount,
     )
 
 
-def _common_arguments(config: TrainConfig, assignment: Assignment, folder: Path) -> dict[str, Any]:
+def sft_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> SFTConfig:
+    """The arguments of an `SFTTrainer` whose rows come as token ids and labels, cut to length already."""
+    return SFTConfig(
+        **_common_arguments(optimization, workers, seed, folder),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def _preference_arguments(config: TrainConfig, assignment: Assignment, folder: Path) -> dict[str, Any]:
     loss = config.loss(assignment.algorithm)
-    on_gpu = torch.cuda.is_available()
     return {
-        "output_dir": str(folder),
-        "seed": assignment.seed,
-        # The rows come shuffled; KTO's KL term pairs neighbours, so their order must stay.
-        "train_sampling_strategy": "sequential",
-        "learning_rate": loss.learning_rate,
-        "num_train_epochs": loss.epochs,
-        "per_device_train_batch_size": loss.batch_size,
-        "gradient_accumulation_steps": loss.gradient_accumulation,
-        "warmup_steps": loss.warmup_ratio,
-        "lr_scheduler_type": loss.scheduler,
-        "weight_decay": loss.weight_decay,
-        "max_grad_norm": loss.max_grad_norm,
+        **_common_arguments(loss, config, assignment.seed, folder),
         "precompute_ref_log_probs": loss.precompute_reference,
         "max_length": config.max_length_tokens,
         # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
         "disable_dropout": config.lora is None or config.lora.dropout == 0,
+    }
+
+
+def _common_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> dict[str, Any]:
+    on_gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        # The rows come shuffled; KTO's KL term pairs neighbours, so their order must stay.
+        "train_sampling_strategy": "sequential",
+        "learning_rate": optimization.learning_rate,
+        "num_train_epochs": optimization.epochs,
+        "per_device_train_batch_size": optimization.batch_size,
+        "gradient_accumulation_steps": optimization.gradient_accumulation,
+        "warmup_steps": optimization.warmup_ratio,
+        "lr_scheduler_type": optimization.scheduler,
+        "weight_decay": optimization.weight_decay,
+        "max_grad_norm": optimization.max_grad_norm,
         "use_cpu": not on_gpu,
-        "bf16": on_gpu and config.dtype == "bfloat16",
-        "activation_checkpointing": on_gpu and config.gradient_checkpointing,
-        "fsdp": True if config.fsdp else None,
+        "bf16": on_gpu and workers.dtype == "bfloat16",
+        "activation_checkpointing": on_gpu and workers.gradient_checkpointing,
+        "fsdp": True if workers.fsdp else None,
         "ddp_find_unused_parameters": False,
         # The rotary frequencies are the same everywhere; sending them costs a rendezvous per forward pass.
         "ddp_broadcast_buffers": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +42,49 @@ def calibrate_judge(
         SalusError: no labelled answer is left, or the judgments are not those of the answers.
     """
     fair = _not_tuned_on(recipe, labels)
-    table = rollout_table(fair.answers)
-    judge_shards(_tasks(recipe, table, out, weights))
+    load = weights if recipe.judge.regimen == "SELF" else None
+    report = measure_judge(recipe, fair, out, MeasuredJudge(weights, load), judge_shards)
+    report = report.model_copy(update={"left_out": len(labels.answers) - len(fair.answers)})
+    report.write(out / REPORT)
+    draw_calibration(report, out / PICTURE)
+    return report
+
+
+@dataclass(frozen=True)
+class MeasuredJudge:
+    """Whose judgments are measured."""
+
+    # The judge's weights; None for rules.
+    weights: PolicyRef | None
+    # The weights the pool takes up first; None leaves those it has.
+    load: PolicyRef | None
+
+
+def measure_judge(
+    recipe: Recipe, labels: HumanLabels, out: Path, judge: MeasuredJudge, judge_shards: JudgeShards
+) -> CalibrationReport:
+    """Have every labelled answer judged, and hold the judgments against the labels; writes no report.
+
+    Args:
+        recipe: whose judge it is, and what it must reach.
+        labels: by humans.
+        out: receives `rollouts/` and `judgments/`; earlier ones are replaced.
+        judge: whose judgments.
+        judge_shards: the judge pool.
+
+    Raises:
+        SalusError: the judgments are not those of the answers.
+    """
+    answers = labels.answers
+    table = rollout_table(answers)
+    judge_shards(_tasks(recipe, table, out, judge.load))
     judged = read_folder(out / "judgments")
     if not judged["rollout_id"].equals(table["rollout_id"]):
         raise SalusError(f"The judgments in {out / 'judgments'} are not those of the labelled answers; run it again.")
-    report = calibrate(
+    return calibrate(
         JudgedAnswers(
-            prompt_ids=[answer.prompt_id for answer in fair.answers],
-            human=[answer.label for answer in fair.answers],
+            prompt_ids=[answer.prompt_id for answer in answers],
+            human=[answer.label for answer in answers],
             predicted=judged["label"].to_pylist(),
             probabilities=np.column_stack([judged[f"p_{label.lower()}"].to_numpy() for label in LABELS]).astype(float),
         ),
@@ -57,16 +92,12 @@ def calibrate_judge(
             name=judged["judge"][0].as_py(),
             regimen=recipe.judge.regimen,
             prompt=judged["judge_prompt"][0].as_py(),
-            model=weights.path if weights is not None else None,
+            model=judge.weights.path if judge.weights is not None else None,
         ),
-        fair.source,
+        labels.source,
         recipe.judge.trust,
         derive_seed(recipe.seed, "calibrate"),
-        left_out=len(labels.answers) - len(fair.answers),
     )
-    report.write(out / REPORT)
-    draw_calibration(report, out / PICTURE)
-    return report
 
 
 def _not_tuned_on(recipe: Recipe, labels: HumanLabels) -> HumanLabels:
@@ -79,7 +110,7 @@ def _not_tuned_on(recipe: Recipe, labels: HumanLabels) -> HumanLabels:
     return labels.model_copy(update={"answers": answers})
 
 
-def _tasks(recipe: Recipe, rollouts: pa.Table, out: Path, weights: PolicyRef | None) -> list[JudgmentTask]:
+def _tasks(recipe: Recipe, rollouts: pa.Table, out: Path, load: PolicyRef | None) -> list[JudgmentTask]:
     """The answers as shards on disk, as large as a cycle's, and nothing left of an earlier calibration."""
     for name in ("rollouts", "judgments"):
         for stale in (out / name).glob("part-*.parquet"):
@@ -89,7 +120,6 @@ def _tasks(recipe: Recipe, rollouts: pa.Table, out: Path, weights: PolicyRef | N
     for number, start in enumerate(range(0, rollouts.num_rows, rows)):
         path = (out / "rollouts" / f"part-{number:05d}.parquet").absolute()
         write_table(rollouts.slice(start, rows), path)
-        own = weights if recipe.judge.regimen == "SELF" else None
         judged = str((out / "judgments" / path.name).absolute())
-        tasks.append(JudgmentTask(rollouts=str(path), output=judged, weights=own))
+        tasks.append(JudgmentTask(rollouts=str(path), output=judged, weights=load))
     return tasks

@@ -8,6 +8,7 @@ from actors.engine import EngineConfig
 from actors.errors import SalusError
 from actors.publisher import publisher_cpus, publisher_gpus
 from actors.records import Record
+from actors.training_settings import Workers
 from pipelines import footprint
 from pipelines.config.recipe import Recipe
 from pipelines.footprint import Shape
@@ -51,12 +52,7 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
     """
     policy = policy_shape(recipe)
     return (
-        PlanRow(
-            actor="driver and Ray",
-            count=1,
-            memory_gib=RAY_GIB + recipe.cluster.object_store_gib,
-            section="cluster",
-        ),
+        _ray(recipe),
         PlanRow(actor="coordinator", count=1),
         _engines(
             "generator",
@@ -66,10 +62,7 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
             policy,
         ),
         _judges(recipe, policy),
-        *(
-            PlanRow(actor=f"{algorithm.upper()} controller (Ray Train)", count=1, memory_gib=WORKER_GIB / 2)
-            for algorithm in recipe.train.algorithms
-        ),
+        *(_controller(algorithm.upper()) for algorithm in recipe.train.algorithms),
         *(_workers(recipe, algorithm.upper(), policy) for algorithm in recipe.train.algorithms),
         PlanRow(
             actor="Ray Data task",
@@ -80,6 +73,20 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
         ),
         *_publisher(recipe, policy),
     )
+
+
+def judge_training_demand(recipe: Recipe) -> tuple[tuple[PlanRow, ...], tuple[PlanRow, ...]]:
+    """The actors of `salus judge train`: those that train, and then, when they have ended, those that judge.
+
+    Raises:
+        SalusError: the size of the judge cannot be told.
+    """
+    train, engine = recipe.judge.train, recipe.judge.engine
+    shape = _own_judge_shape(recipe)
+    needed = footprint.judge_training_gib(shape, train, engine.max_model_len, _training_dtype(train))
+    workers = _training_row("judge training worker", train, shape, needed, "judge.train")
+    judges = _engines("judge", recipe.judge.actors, recipe.judge.cpus_per_actor, engine, shape)
+    return (_ray(recipe), _controller("judge training"), workers), (_ray(recipe), judges)
 
 
 def policy_shape(recipe: Recipe) -> Shape:
@@ -96,8 +103,10 @@ def policy_shape(recipe: Recipe) -> Shape:
 
 
 def _judge_shape(recipe: Recipe, policy: Shape) -> Shape:
-    if recipe.judge.regimen == "SELF":
-        return policy
+    return policy if recipe.judge.regimen == "SELF" else _own_judge_shape(recipe)
+
+
+def _own_judge_shape(recipe: Recipe) -> Shape:
     if recipe.judge.source == "clinic":
         return footprint.shape_of_tiny(recipe.clinic.judge)
     return _shape("judge", recipe.judge.path, recipe.judge.parameters_b)
@@ -143,21 +152,38 @@ def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
 
 def _workers(recipe: Recipe, name: str, policy: Shape) -> PlanRow:
     train = recipe.train
-    on_gpu = train.gpus_per_worker > 0
-    # A CPU always computes in float32.
-    dtype = train.dtype if on_gpu else "float32"
-    needed = footprint.training_gib(policy, train, dtype)
+    dtype = _training_dtype(train)
+    return _training_row(f"{name} worker", train, policy, footprint.training_gib(policy, train, dtype), "train")
+
+
+def _training_row(actor: str, workers: Workers, shape: Shape, needed_gib: float, section: str) -> PlanRow:
+    """The workers of one Ray Train run, each of which needs `needed_gib` on its device."""
+    on_gpu = workers.gpus_per_worker > 0
     # Weights pass through host memory when they are loaded and when the adapter is merged.
-    host = footprint.weights_gib(policy, dtype) if on_gpu else needed
+    host = footprint.weights_gib(shape, _training_dtype(workers)) if on_gpu else needed_gib
     return PlanRow(
-        actor=f"{name} worker",
-        count=train.workers_per_run,
-        cpus=train.cpus_per_worker,
-        gpus=train.gpus_per_worker,
+        actor=actor,
+        count=workers.workers_per_run,
+        cpus=workers.cpus_per_worker,
+        gpus=workers.gpus_per_worker,
         memory_gib=WORKER_GIB + host,
-        gpu_memory_gib=needed + WORKER_GPU_GIB if on_gpu else 0.0,
-        section="train",
+        gpu_memory_gib=needed_gib + WORKER_GPU_GIB if on_gpu else 0.0,
+        section=section,
     )
+
+
+def _training_dtype(workers: Workers) -> str:
+    # A CPU always computes in float32.
+    return workers.dtype if workers.gpus_per_worker > 0 else "float32"
+
+
+def _controller(name: str) -> PlanRow:
+    return PlanRow(actor=f"{name} controller (Ray Train)", count=1, memory_gib=WORKER_GIB / 2)
+
+
+def _ray(recipe: Recipe) -> PlanRow:
+    memory = RAY_GIB + recipe.cluster.object_store_gib
+    return PlanRow(actor="driver and Ray", count=1, memory_gib=memory, section="cluster")
 
 
 def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from actors.errors import SalusError
+from actors.judge_trainer import JudgeTrainConfig
 from actors.records import Record
-from actors.trainer import Optimization, TrainConfig
+from actors.trainer import TrainConfig
+from actors.training_settings import LoraSettings, Workers
 
 if TYPE_CHECKING:
     from pipelines.tiny.model import TinyModelConfig
@@ -116,21 +118,35 @@ def training_gib(shape: Shape, config: TrainConfig, dtype: str) -> float:
     if config.lora is None:
         model = shape.parameters * TRAINED_PARAMETER_BYTES / GIB + weights
     else:
-        adapter = shape.parameters * LORA_SHARE_PER_RANK * config.lora.rank
         copies = 2 if config.reference == "base" else 1
-        model = copies * weights + adapter * TRAINED_PARAMETER_BYTES / GIB
-    sharded = model / config.workers_per_run if config.fsdp else model
-    largest = max((config.loss(a) for a in config.algorithms), key=lambda o: o.batch_size)
-    return sharded + _activations_gib(shape, config, largest, dtype)
+        model = copies * weights + _adapter_gib(shape, config.lora)
+    largest = max(config.loss(algorithm).batch_size for algorithm in config.algorithms)
+    tokens = SEQUENCES_PER_ROW * largest * config.max_length_tokens
+    return _sharded(model, config) + _activations_gib(shape, tokens, config, dtype)
 
 
-def _activations_gib(shape: Shape, config: TrainConfig, optimization: Optimization, dtype: str) -> float:
-    tokens = SEQUENCES_PER_ROW * optimization.batch_size * config.max_length_tokens
+def judge_training_gib(shape: Shape, config: JudgeTrainConfig, tokens_per_row: int, dtype: str) -> float:
+    """Memory of one worker that fine-tunes a judge: frozen weights once, the adapter, one sequence a row."""
+    model = weights_gib(shape, dtype) + _adapter_gib(shape, config.lora)
+    tokens = config.batch_size * tokens_per_row
+    return _sharded(model, config) + _activations_gib(shape, tokens, config, dtype)
+
+
+def _adapter_gib(shape: Shape, lora: LoraSettings) -> float:
+    return shape.parameters * LORA_SHARE_PER_RANK * lora.rank * TRAINED_PARAMETER_BYTES / GIB
+
+
+def _sharded(model_gib: float, workers: Workers) -> float:
+    return model_gib / workers.workers_per_run if workers.fsdp else model_gib
+
+
+def _activations_gib(shape: Shape, tokens: int, workers: Workers, dtype: str) -> float:
+    """Activations and logits of `tokens` tokens in one forward pass."""
     scale = BYTES[dtype] / 2
     layer = ACTIVATION_BYTES * scale * tokens * shape.hidden
     # Checkpointing keeps each layer's input and recomputes one layer at a time.
     inputs = shape.layers * 2 * scale * tokens * shape.hidden
-    kept = inputs + layer if config.gradient_checkpointing else shape.layers * layer
+    kept = inputs + layer if workers.gradient_checkpointing else shape.layers * layer
     logits = LOGIT_COPIES * 4 * tokens * shape.vocabulary
     return (kept + logits) / GIB
 

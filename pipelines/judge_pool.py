@@ -23,7 +23,7 @@ NO_POLICY = PolicyRef(version="", path="")
 def judge_pool(
     recipe: Recipe, weights: PolicyRef | None, reporter: Reporter
 ) -> Iterator[Callable[[Sequence[JudgmentTask]], None]]:
-    """A function that has every shard of rollouts judged; its actors are up while this is open.
+    """A function that has every shard of rollouts judged; Ray and its actors are up while this is open.
 
     Args:
         weights: of the judge, as `gather_judge` finds them; None for rules, which start no model engine.
@@ -31,21 +31,33 @@ def judge_pool(
     Raises:
         SalusError: the recipe's plan does not fit, or an engine is not up in time.
     """
-    with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"):
-        pools = spawn(recipe, weights or NO_POLICY, weights, generate=False, label=True)
+    with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"), judging(recipe, weights, reporter) as judge_shards:
+        yield judge_shards
 
-        def judge_shards(tasks: Sequence[JudgmentTask]) -> None:
-            bar = reporter.bar("judging", len(tasks), "shards")
-            try:
-                stream([_shard(recipe, t) for t in tasks], (), pools.judges, on_judged=lambda rows: bar.advance(1))
-            finally:
-                bar.close()
 
+@contextlib.contextmanager
+def judging(
+    recipe: Recipe, weights: PolicyRef | None, reporter: Reporter
+) -> Iterator[Callable[[Sequence[JudgmentTask]], None]]:
+    """As `judge_pool`, on a Ray that is up.
+
+    Raises:
+        SalusError: an engine is not up in time.
+    """
+    pools = spawn(recipe, weights or NO_POLICY, weights, generate=False, label=True)
+
+    def judge_shards(tasks: Sequence[JudgmentTask]) -> None:
+        bar = reporter.bar("judging", len(tasks), "shards")
         try:
-            pools.wait(recipe.cluster.wait_s)
-            yield judge_shards
+            stream([_shard(recipe, t) for t in tasks], (), pools.judges, on_judged=lambda rows: bar.advance(1))
         finally:
-            pools.close()
+            bar.close()
+
+    try:
+        pools.wait(recipe.cluster.wait_s)
+        yield judge_shards
+    finally:
+        pools.close()
 
 
 def _shard(recipe: Recipe, task: JudgmentTask) -> ShardTask:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -17,6 +16,7 @@ from actors.run_folder import RunFolder
 from actors.tables import write_text
 from pipelines.config.load import save_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.difference import first_difference
 from pipelines.finish import Cost
 from pipelines.materials import Materials
 
@@ -99,28 +99,18 @@ def _check_same(recipe: Recipe, folder: RunFolder) -> None:
     for recipe_tree in (known, asked):
         # How Ray Train runs live is a matter of speed as well.
         recipe_tree.get("train", {}).pop("resident", None)
-        # What is known of the judge changes none of its labels.
-        for key in ("calibration", "trust", "accept_unreliable"):
+        # What is known of the judge, and how another would be trained, changes none of its labels.
+        for key in ("calibration", "trust", "accept_unreliable", "train"):
             recipe_tree.get("judge", {}).pop(key, None)
     # More cycles than before simply go on.
     if known.get("cycles", 0) <= asked["cycles"]:
         known["cycles"] = asked["cycles"]
-    difference = _first_difference(known, asked, "")
+    difference = first_difference(known, asked)
     if difference:
         raise SalusError(
             f"{folder.root} holds a run made with other settings ({difference}); give another folder with --run,"
             " or --fresh to start this one anew."
         )
-
-
-def _first_difference(known: Any, asked: Any, at: str) -> str | None:
-    if isinstance(known, dict) and isinstance(asked, dict):
-        for key in sorted({*known, *asked}):
-            found = _first_difference(known.get(key), asked.get(key), f"{at}.{key}" if at else str(key))
-            if found:
-                return found
-        return None
-    return None if known == asked else f"{at}: {known!r} there, {asked!r} now"
 
 
 def _record() -> RunRecord:

@@ -16,7 +16,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.demand import PlanRow, demand
 from pipelines.devices import Resources, this_machine
 
-__all__ = ["Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_table"]
+__all__ = ["Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_of", "plan_table"]
 
 Demand = Literal["cpus", "gpus", "memory_gib"]
 # What a demand is called, and the setting of section cluster that overrules what was found.
@@ -44,14 +44,18 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         SalusError: the size of a model cannot be told.
     """
-    rows = demand(recipe)
+    return plan_of(recipe, demand(recipe), _steps(recipe))
+
+
+def plan_of(recipe: Recipe, rows: tuple[PlanRow, ...], steps: tuple[str, ...] = ()) -> Plan:
+    """These actors, and their demand in total."""
     return Plan(
         recipe=recipe.name,
         rows=rows,
         cpus=round(sum(row.count * row.cpus for row in rows), 3),
         gpus=round(sum(row.count * row.gpus for row in rows), 3),
         memory_gib=round(sum(row.count * row.memory_gib for row in rows), 1),
-        steps=_steps(recipe),
+        steps=steps,
     )
 
 

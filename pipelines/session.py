@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import ray
@@ -13,31 +13,43 @@ from ray.data import DataContext
 
 from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
-from pipelines.plan import available, check, make_plan
+from pipelines.plan import Plan, available, check, make_plan
 
 GIB = 2**30
 IDLE_WORKER_MS = 600_000
 
 
 @contextmanager
-def session(recipe: Recipe, namespace: str) -> Iterator[None]:
+def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iterator[None]:
     """Ray is up inside, with room for the recipe's plan, checked before anything starts.
+
+    Args:
+        recipe: what is planned, and where it runs.
+        namespace: of its actors.
+        phases: what runs one after the other instead, where it is not the whole recipe.
 
     Raises:
         SalusError: the plan does not fit, or the cluster cannot be reached.
     """
-    plan = make_plan(recipe)
+    plans = phases or (make_plan(recipe),)
     if recipe.cluster.address is None:
-        check(plan, available(recipe))
-        _start_embedded(recipe, namespace, recipe.cluster.logical_cpus or int(-(-plan.cpus // 1)))
+        _check_all(plans, recipe)
+        cpus = max(plan.cpus for plan in plans)
+        _start_embedded(recipe, namespace, recipe.cluster.logical_cpus or int(-(-cpus // 1)))
     else:
         join(recipe.cluster.address, namespace)
-        check(plan, available(recipe))
+        _check_all(plans, recipe)
     settle_ray_data()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
+    there = available(recipe)
+    for plan in plans:
+        check(plan, there)
 
 
 def _start_embedded(recipe: Recipe, namespace: str, cpus: int) -> None:

@@ -1,7 +1,8 @@
-"""`salus judge`: a cycle's rollouts (`salus judge RECIPE`), and how far the judge itself can be believed."""
+"""`salus judge`: a cycle's rollouts (`salus judge RECIPE`); the judge itself, trained and held against humans."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from typer.core import TyperGroup
 from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
 from pipelines.cli.steps import Cycle, run_step
 from pipelines.judges.calibration_report import CalibrationReport
+from pipelines.judges.training_report import JudgeTrainReport
 from pipelines.progress import RichReporter
 
 DEFAULT = "cycle"
@@ -29,7 +31,7 @@ class CycleUnlessNamed(TyperGroup):
 
 judge_app = typer.Typer(
     cls=CycleUnlessNamed,
-    help="Judge a cycle's rollouts, as in: salus judge demo --cycle 1. Or hold the judge itself against humans.",
+    help="Judge a cycle's rollouts, as in: salus judge demo --cycle 1. Or train the judge, or hold it against humans.",
     no_args_is_help=True,
     subcommand_metavar="RECIPE [--cycle N] | COMMAND [ARGS]...",
 )
@@ -88,6 +90,83 @@ def calibrate(
         with judge_pool(settings, weights, reporter) as judge_shards:
             report = calibrate_judge(settings, human, folder, weights, judge_shards)
     show(report, folder)
+
+
+@judge_app.command(epilog="Example: salus judge train demo --labels labels.csv --set judge.regimen=LMA")
+def train(
+    recipe: RecipeName,
+    labels: Annotated[
+        Path,
+        typer.Option(help="CSV, JSONL or Parquet with prompt, answer and label; or XSTest's completions."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The trained judge's folder; runs/judge-NAME-sSEED without it.")
+    ] = None,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+) -> None:
+    """Fine-tune the recipe's judge model on human labels (judge.train), and measure it on prompts kept apart."""
+    from pipelines.judges.human_labels import read_human_labels
+
+    settings = resolve(recipe, overrides, seed, data)
+    # Bad labels are found before any model is built or any actor started.
+    human = read_human_labels(labels)
+
+    from pipelines.judge_training import check_trainable, prepare, split_for
+    from pipelines.judges.training_report import read_finished_judge
+    from pipelines.materials import gather_judge
+
+    check_trainable(settings)
+    split = split_for(settings, human)
+    folder = out or Path("runs") / f"judge-{settings.name}-s{settings.seed}"
+    with RichReporter(console()).live() as reporter:
+        base = gather_judge(settings, reporter)
+        # A trainable judge has weights of its own.
+        assert base is not None
+        job = prepare(settings, human, split, base, folder)
+        report = read_finished_judge(job.folder, job.order)
+        if report is not None:
+            reporter.say(f"{job.folder} holds this judge already; nothing was trained.")
+        else:
+            from pipelines.judge_training_session import train_judge_on_ray
+
+            report = train_judge_on_ray(job, reporter)
+    show_trained(report, recipe, folder)
+
+
+def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
+    """Print a trained judge's figures and how to use it."""
+    from pipelines.report.judge_training_table import judge_training_table
+
+    training, labels = report.training, ", ".join(f"{n} {label}" for label, n in report.train_labels.items())
+    loss = training.metrics
+    lines = [
+        f"trained on {training.rows} rows from {sum(report.train_labels.values())} answers ({labels}),"
+        f" {training.steps} steps, {training.train_s:.0f} s,"
+        f" loss {loss['loss_first']:.3f} to {loss['loss_last']:.3f}",
+        report.trust.sentence,
+        f"next: salus align {shlex.quote(recipe)} {' '.join(next_settings(report, folder))}",
+    ]
+    out = console()
+    out.print(judge_training_table(report))
+    for line in lines:
+        # Names in them are not ours: no markup.
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def next_settings(report: JudgeTrainReport, folder: Path) -> list[str]:
+    """The options that make a run use the trained judge, fit for a shell."""
+    from pipelines.calibrate import REPORT
+
+    judge = {
+        "regimen": "EXT",
+        "source": "folder",
+        "path": str(folder),
+        "prompt": report.order.prompt,
+        "calibration": str(folder / REPORT),
+    }
+    return [f"--set {shlex.quote(f'judge.{name}={value}')}" for name, value in judge.items()]
 
 
 def show(report: CalibrationReport, folder: Path) -> None:

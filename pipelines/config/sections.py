@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine import EngineConfig, Sampling
 from actors.ensemble import How
+from actors.judge_trainer import JudgeTrainConfig
 from actors.remote_judge import RemoteConfig
 from pipelines.data.egida import EgidaConfig
 from pipelines.data.or_bench import OrBenchConfig
@@ -140,6 +141,9 @@ class JudgeConfig(Section):
     trust: TrustThresholds = Field(TrustThresholds(), description="what it must reach against human labels")
     accept_unreliable: bool = Field(
         False, description="let a judge select policies that was not measured or falls short; recorded with the reason"
+    )
+    train: JudgeTrainConfig = Field(
+        JudgeTrainConfig(), description="how `salus judge train` makes an EXT judge of it; no other command looks here"
     )
 
     @model_validator(mode="after")

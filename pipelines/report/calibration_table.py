@@ -18,14 +18,16 @@ def calibration_table(report: CalibrationReport) -> Table:
     for column in ("as it is", "calibrated", "needed"):
         table.add_column(column, justify="right", no_wrap=True)
     quality, limits = report.agreement, report.thresholds
-    table.add_row("accuracy", _text(quality.accuracy), "", f">= {limits.min_accuracy:g}")
-    table.add_row("kappa", _text(quality.kappa), "", f">= {limits.min_kappa:g}")
+    table.add_row("accuracy", interval_text(quality.accuracy), "", f">= {limits.min_accuracy:g}")
+    table.add_row("kappa", interval_text(quality.kappa), "", f">= {limits.min_kappa:g}")
     for label in quality.labels:
         needed = f">= {limits.min_refuse_recall:g}" if label == "Refuse" else ""
-        table.add_row(f"recall of {label}", _text(quality.recall.get(label)), "", needed)
+        table.add_row(f"recall of {label}", interval_text(quality.recall.get(label)), "", needed)
     for name, title in (("ece", "calibration error"), ("nll", "NLL, nats"), ("brier", "Brier score")):
         before, after = (getattr(part, name) if part is not None else None for part in (report.before, report.after))
-        table.add_row(title, _text(before), _text(after), f"<= {limits.max_ece:g}" if name == "ece" else "")
+        table.add_row(
+            title, interval_text(before), interval_text(after), f"<= {limits.max_ece:g}" if name == "ece" else ""
+        )
     table.add_row("coverage", f"{quality.coverage:.3f}", "", f">= {limits.min_coverage:g}")
     table.add_row("n", str(quality.n), "", f">= {limits.min_n}")
     temperature = f"{report.temperature:.2f}" if report.temperature is not None else NOTHING
@@ -33,7 +35,8 @@ def calibration_table(report: CalibrationReport) -> Table:
     return table
 
 
-def _text(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
+    """A figure and its interval, or a dash where there is none."""
     if interval is None:
         return NOTHING
     return f"{interval.value:.3f} ({interval.low:.2f}-{interval.high:.2f})"

@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.errors import SalusError
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
-from actors.trainer import DpoConfig, KtoConfig, LoraSettings, TrainConfig, Trainer, kto_weights
+from actors.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer, kto_weights
+from actors.training_settings import LoraSettings
 from tests.tiny_model import make_tiny_model
 
 ROWS = 8

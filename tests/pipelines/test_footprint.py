@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from actors.errors import SalusError
-from actors.trainer import LoraSettings, TrainConfig
+from actors.trainer import TrainConfig
+from actors.training_settings import LoraSettings
 from pipelines.footprint import (
     GIB,
     Shape,

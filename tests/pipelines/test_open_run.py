@@ -31,6 +31,7 @@ def test_a_run_goes_on_with_more_cycles_or_another_place(tmp_path: Path) -> None
         "judge.calibration=report.json",
         "judge.trust.min_kappa=0.5",
         "judge.accept_unreliable=true",
+        "judge.train.epochs=9",
     ):
         folder = open_run(demo("cycles=3", change), tmp_path / "run", fresh=False)
     assert load_recipe(str(folder.recipe)).cycles == 3

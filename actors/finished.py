@@ -1,0 +1,47 @@
+"""What a training output was made from, beside its report: the same job is not done twice, another never passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from actors.records import Record
+
+MADE_FROM = "assignment.json"
+Report = TypeVar("Report", bound=Record)
+
+
+class MadeFrom(Record):
+    """An assignment and the settings that decide what comes out of it, both as JSON."""
+
+    assignment: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def read_finished(report: Path, made_from: MadeFrom, kind: type[Report]) -> Report | None:
+    """The report at this path; None where there is none, or the one there is of another job or other settings."""
+    order = report.with_name(MADE_FROM)
+    if not (report.is_file() and order.is_file()):
+        return None
+    try:
+        if MadeFrom.model_validate_json(order.read_text(encoding="utf-8")) != made_from:
+            return None
+        return kind.model_validate_json(report.read_text(encoding="utf-8"))
+    except ValidationError:
+        # Written by a version with other fields.
+        return None
+
+
+def write_finished(report: Path, made_from: MadeFrom, record: Record) -> None:
+    """Write both, the report last: it marks its output as complete."""
+    _write(report.with_name(MADE_FROM), made_from)
+    _write(report, record)
+
+
+def _write(path: Path, record: Record) -> None:
+    """Write a record whole or not at all."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(record.model_dump_json(indent=2), encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,190 @@
+"""One TRL trainer's way from fresh parameters to weights on disk, the same for every kind of training.
+
+built --train--> trained in memory --write--> adapter and merged weights under the job's work folder
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from actors.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
+from actors.errors import SalusError
+from actors.ranks import all_or_none, world_size
+from actors.records import TrainingFigures
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Where a training reads and writes, and what its faults name."""
+
+    # As "KTO training of c1-kto".
+    name: str
+    # The settings that faults send the reader to, as "train.kto.learning_rate" and "train.lora".
+    rate_setting: str
+    lora_setting: str
+    learning_rate: float
+    # The model folder it starts from.
+    base: Path
+    # Rank 0's scratch folder.
+    work: Path
+
+    @property
+    def adapter(self) -> Path:
+        return self.work / "adapter"
+
+    @property
+    def merged(self) -> Path:
+        return self.work / "merged"
+
+
+class TrlTraining:
+    """A TRL trainer that is ready to train; every rank makes one and calls `train`.
+
+    Raises:
+        SalusError: no parameter would be trained.
+    """
+
+    def __init__(self, trl_trainer: Any, job: TrainingJob, on_step: OnStep | None = None) -> None:
+        self._trl = trl_trainer
+        self._job = job
+        self.trainable = _trainable(trl_trainer.model)
+        if self.trainable == 0:
+            raise SalusError(f"No parameter of {job.base} would be trained; check {job.lora_setting}.target_modules.")
+        trl_trainer.remove_callback(PrinterCallback)
+        if on_step is not None:
+            trl_trainer.add_callback(_StepReporter(on_step))
+        self._before: dict[str, torch.Tensor] = {}
+        self._loss_mean = 0.0
+        self._train_s = 0.0
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained, rather than every weight."""
+        return isinstance(self._trl.model, PeftModel)
+
+    def train(self) -> None:
+        """Train to the end.
+
+        Raises:
+            SalusError: on all ranks, where the loss is not finite.
+        """
+        self._before = self._adapter_now()
+        result = self._trl.train()
+        self._loss_mean = float(result.training_loss)
+        self._train_s = float(result.metrics["train_runtime"])
+        with all_or_none():
+            self._check_losses()
+
+    def gathered(self, fsdp: bool) -> dict[str, Any] | None:
+        """Sharded weights brought together, which takes every rank; None where each rank holds them all."""
+        return self._trl.accelerator.get_state_dict(self._trl.model) if fsdp else None
+
+    def write(self, state: dict[str, Any] | None) -> float:
+        """Write `adapter/` (LoRA) and `merged/` under the job's work folder; rank 0 alone.
+
+        Returns the root-mean-square change of what was trained. Raises SalusError where nothing changed.
+        """
+        model = self._trl.accelerator.unwrap_model(self._trl.model)
+        return self._write_adapter(model, state) if self._before else self._write_whole(model, state)
+
+    def figures(self, rows: int, change: float, wall_s: float) -> TrainingFigures:
+        """What the training cost and changed."""
+        return TrainingFigures(
+            rows=rows,
+            steps=self._trl.state.global_step,
+            train_s=self._train_s,
+            wall_s=wall_s,
+            workers=world_size(),
+            trainable_parameters=self.trainable,
+            adapter_change=change,
+            metrics=_metrics(self._trl.state, self._loss_mean),
+        )
+
+    def free(self) -> None:
+        """Give the memory back: the process may train again."""
+        self._trl.accelerator.free_memory()
+        del self._trl
+        gc.collect()
+
+    def _adapter_now(self) -> dict[str, torch.Tensor]:
+        """The untrained adapter under the names it is saved by; empty for a full fine-tune."""
+        if not self.has_adapter:
+            return {}
+        state = get_peft_model_state_dict(self._trl.model, save_embedding_layers=False)
+        return {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in state.items()}
+
+    def _check_losses(self) -> None:
+        state: TrainerState = self._trl.state
+        losses = [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
+        for step, loss in [*losses, (state.global_step, self._loss_mean)]:
+            if not math.isfinite(loss):
+                raise SalusError(
+                    f"{self._job.name} diverged: its loss is {loss} by step {step}; lower "
+                    f"{self._job.rate_setting} (now {self._job.learning_rate:g})."
+                )
+
+    def _write_adapter(self, model: Any, state: dict[str, Any] | None) -> float:
+        job = self._job
+        model.save_pretrained(str(job.adapter), state_dict=state, save_embedding_layers=False)
+        (job.adapter / "README.md").unlink(missing_ok=True)
+        change = self._checked(rms_change(self._before, load_file(job.adapter / ADAPTER_WEIGHTS)))
+        merge(job.base, job.adapter, job.merged)
+        return change
+
+    def _write_whole(self, model: Any, state: dict[str, Any] | None) -> float:
+        job = self._job
+        stored = transformers.AutoConfig.from_pretrained(job.base).dtype or torch.float32
+        weights = model.state_dict() if state is None else state
+        model.save_pretrained(job.merged, state_dict={name: each.to(stored) for name, each in weights.items()})
+        copy_companions(job.base, job.merged)
+        shutil.copyfile(job.base / "config.json", job.merged / "config.json")
+        return self._checked(rms_change_on_disk(job.base, job.merged))
+
+    def _checked(self, change: float) -> float:
+        if not (math.isfinite(change) and change > 0):
+            raise SalusError(
+                f"{self._job.name} changed the weights by {change} (root mean square); check its rows and its "
+                f"learning rate ({self._job.learning_rate:g})."
+            )
+        return change
+
+
+class _StepReporter(TrainerCallback):
+    """Tells `on_step` how far the training is."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self.on_step = on_step
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.on_step(state.global_step, state.max_steps)
+
+
+def _trainable(model: torch.nn.Module) -> int:
+    return sum(each.numel() for each in model.parameters() if each.requires_grad)
+
+
+def _metrics(state: TrainerState, mean_loss: float) -> dict[str, float]:
+    """The mean loss, its first and last logged value, and the last value of each of TRL's own figures."""
+    logs = [entry for entry in state.log_history if "loss" in entry]
+    metrics = {"loss_mean": mean_loss}
+    if logs:
+        metrics |= {"loss_first": float(logs[0]["loss"]), "loss_last": float(logs[-1]["loss"])}
+    for entry in logs:
+        figures = {name: float(value) for name, value in entry.items() if name not in ("loss", "step", "epoch")}
+        metrics |= {name: value for name, value in figures.items() if math.isfinite(value)}
+    return metrics
