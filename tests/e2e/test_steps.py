@@ -24,8 +24,8 @@ from tests.e2e.conftest import TINY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
-# One actor of each kind and one short training: here the commands are tested, not what they make.
-SMALL = ["generate.actors=1", "judge.actors=1", "train.algorithms=[dpo]", "train.workers_per_run=1"]
+# One generator, a judge without a model, one short training: here the commands are tested, not what they make.
+SMALL = ["generate.actors=1", "judge.regimen=RULES", "train.algorithms=[dpo]", "train.workers_per_run=1"]
 SHORT = ["train.dpo.epochs=1", "data.validation=40", "decide.gate.min_n=5"]
 
 
