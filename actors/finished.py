@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from actors.records import Record
+from actors.tables import write_text
 
 MADE_FROM = "assignment.json"
 Report = TypeVar("Report", bound=Record)
@@ -36,12 +37,5 @@ def read_finished(report: Path, made_from: MadeFrom, kind: type[Report]) -> Repo
 
 def write_finished(report: Path, made_from: MadeFrom, record: Record) -> None:
     """Write both, the report last: it marks its output as complete."""
-    _write(report.with_name(MADE_FROM), made_from)
-    _write(report, record)
-
-
-def _write(path: Path, record: Record) -> None:
-    """Write a record whole or not at all."""
-    draft = path.with_suffix(".draft")
-    draft.write_text(record.model_dump_json(indent=2), encoding="utf-8")
-    draft.replace(path)
+    write_text(made_from.model_dump_json(indent=2), report.with_name(MADE_FROM))
+    write_text(record.model_dump_json(indent=2), report)

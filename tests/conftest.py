@@ -22,6 +22,17 @@ def public_data() -> Path:
 
 
 @pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: tiny matrices gain nothing from more, and lose much where cores are shared."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
     """Ray with eight logical CPUs, shut down after the last test of a file: some tests start clusters of their own."""
     import ray

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 from actors.errors import SalusError
@@ -26,16 +24,9 @@ from actors.training_settings import LoraSettings
 from tests.tiny_judge import TINY_TRAINING, labelled, make_tiny_judge
 from tests.transformers_engine import TransformersEngine
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONTEXT = 160
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny matrices gain nothing from threads, and lose much where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:

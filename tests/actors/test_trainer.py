@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,20 +24,13 @@ from actors.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer, kto_weigh
 from actors.training_settings import LoraSettings
 from tests.tiny_model import make_tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROWS = 8
 CONFIG = TrainConfig(
     kto=KtoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
     dpo=DpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny matrices gain nothing from threads, and lose much where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import torch
 
 from actors.errors import SalusError
 from actors.judge import EngineScorer, Judge, JudgmentTask
@@ -28,17 +27,11 @@ from pipelines.plan import plan_of
 from tests.tiny_judge import TINY_TRAINING, labelled, make_tiny_judge
 from tests.transformers_engine import TransformersEngine
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TRUST = [
     "judge.trust={min_n: 10, min_kappa: 0.1, min_accuracy: 0.1, min_refuse_recall: 0.1, max_ece: 1, min_coverage: 0.1}"
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

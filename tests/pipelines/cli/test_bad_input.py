@@ -9,26 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.main import main
+from tests.pipelines.cli.refused import refused
 from tests.tiny_model import make_tiny_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The sentence a command is refused with."""
-    # What a fixture printed while it saved a model is not the command's.
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    captured = capsys.readouterr()
-    assert ended.value.code == 2
-    assert "Traceback" not in captured.err + captured.out
-    assert captured.err.startswith("salus: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def small(tmp_path: Path, model: Path, rows: list[str]) -> list[str]:

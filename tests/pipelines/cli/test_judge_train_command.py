@@ -17,6 +17,7 @@ from pipelines.judges.agreement import agreement
 from pipelines.judges.human_labels import read_human_labels
 from pipelines.judges.training_report import JudgeTrainReport, write_record
 from pipelines.judges.trust import Trust
+from tests.pipelines.cli.refused import refused
 from tests.tiny_judge import labelled, make_tiny_judge
 
 ROWS = labelled(range(30))
@@ -39,17 +40,6 @@ def settings(model: Path) -> list[str]:
 def command(labels: Path, out: Path, changes: list[str]) -> list[str]:
     options = [part for change in changes for part in ("--set", change)]
     return ["judge", "train", "demo", "--labels", str(labels), "--out", str(out), *options]
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The sentence a command is refused with."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    captured = capsys.readouterr()
-    assert ended.value.code == 2
-    assert captured.err.startswith("salus: ") and captured.err.count("\n") == 1
-    return captured.err
 
 
 @pytest.mark.parametrize(
