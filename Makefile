@@ -1,11 +1,11 @@
 # Salus: everything a newcomer types. Needs python3.11 and make; each target sets itself up in $(VENV).
 #
 #   make demo    three alignment cycles of a tiny model, end to end      make setup   the environment alone
-#   make test    lint, types and all tests that need no GPU              make lint    ruff and mypy
+#   make test    lint, types and all tests that need no GPU              make lint    ruff and mypy; make plain: fast tests
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
 #
-# Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index
-# with CPU builds of torch, asked only where pip does not find torch's CPU build by itself).
+# Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), JOBS (test files at
+# once, 2), SALUS_TORCH_INDEX (a wheel index with CPU builds of torch, asked only where pip does not find torch's CPU build itself).
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -26,7 +26,7 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup tools lint bench clean
+.PHONY: help demo test plain setup tools lint bench clean
 
 help:
 	@sed -n '3,5s/^# *//p' Makefile
@@ -70,14 +70,17 @@ lint: tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Fast tiers first; each name is a marker, and a tier without tests passes.
+# Fast tiers first. Starting processes is most of what the others do, so files of tests run side by side.
+JOBS ?= 2
 skipped := not gpu and not slow and not cluster
-tier = $(BIN)/python -m pytest -m "$(1) and $(skipped)" $(ARGS) || [ $$? -eq 5 ]
+tests = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "($(1)) and $(skipped)" $(ARGS)
 
-test: lint
-	$(call tier,not ray and not e2e)
-	$(call tier,ray and not e2e)
-	$(call tier,e2e)
+test: tools
+	@$(MAKE) --no-print-directory -j2 lint plain
+	$(call tests,ray or e2e)
+
+plain: tools
+	$(call tests,not ray and not e2e)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

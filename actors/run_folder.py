@@ -14,7 +14,7 @@ class RunFolder:
     recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/
     cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE}/  cycles/CC/{decision,stages}.json
-    publications.jsonl  metrics.parquet  figure.png  summary.json
+    publications.jsonl  metrics.parquet  figure.png  summary.json  SHA256SUMS
     ```
     """
 
@@ -57,6 +57,11 @@ class RunFolder:
     @property
     def summary(self) -> Path:
         return self.root / "summary.json"
+
+    @property
+    def sums(self) -> Path:
+        """SHA-256 of every file of the finished run."""
+        return self.root / "SHA256SUMS"
 
     @property
     def train_storage(self) -> Path:

@@ -15,6 +15,7 @@ import ray
 from actors.publisher import check_port_free
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
+from pipelines.checksums import write_sums
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
 from pipelines.egida_pairs import write_pairs
@@ -82,7 +83,9 @@ def align(
                 run = actors.run
         finally:
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
-    return report(run, champion, cost, tuple(notes))
+    summary = report(run, champion, cost, tuple(notes))
+    write_sums(folder)
+    return summary
 
 
 @dataclass(frozen=True)

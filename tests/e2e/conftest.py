@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe
@@ -16,12 +17,15 @@ TINY = Path(__file__).parent / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `policy/`, `judge/` and `requests.jsonl`."""
-    root = tmp_path_factory.mktemp("deployed")
-    build_policy(root / "policy")
-    build_judge(root / "judge")
-    write_requests(root / "requests.jsonl")
+def deployed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder with `policy/`, `judge/` and `requests.jsonl`; processes that test side by side share it."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "deployed"
+    with FileLock(root.with_suffix(".lock")):
+        if not (root / "requests.jsonl").is_file():
+            build_policy(root / "policy")
+            build_judge(root / "judge")
+            write_requests(root / "requests.jsonl")
     return root
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -13,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 import torch
@@ -120,7 +123,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = PublisherConfig(port=port, cpus_per_replica=0.5, kv_cache_gib=0.0625, max_model_len=128)
-    ray.init(num_cpus=2, include_dashboard=False, namespace="publisher-test", log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, namespace="publisher-test", log_to_driver=False)
     publisher = Publisher(config)
     try:
         before = free_cpus()
@@ -142,6 +145,12 @@ def served_by(endpoint: Endpoint, policy: PolicyRef) -> Client:
 def replica_actors() -> list[str]:
     names = [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
     return [name for name in names if "PolicyServer" in name]
+
+
+def replica_processes() -> list[psutil.Process]:
+    found = [p for p in psutil.Process().children(recursive=True) if "PolicyServer" in "".join(p.cmdline())]
+    assert found
+    return found
 
 
 def test_the_first_policy_answers_as_transformers_does(endpoint: Endpoint) -> None:
@@ -189,8 +198,8 @@ def test_a_swap_under_steady_traffic_loses_and_mixes_nothing(endpoint: Endpoint)
 def test_a_killed_replica_comes_back_with_the_published_policy(endpoint: Endpoint) -> None:
     client = served_by(endpoint, endpoint.b)
     killed = replica_actors()
-    for name in killed:
-        ray.kill(ray.get_actor(name, namespace="serve"))
+    for process in replica_processes():
+        os.kill(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 120
     answer: list[int] | None = None
     while answer is None:

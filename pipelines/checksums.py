@@ -1,0 +1,97 @@
+"""SHA-256 sums of a finished run's files, as coreutils writes them: `sha256sum -c SHA256SUMS` needs no Salus.
+
+The sum of that one file names the run's whole content: a report that quotes it can be held against the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from actors.errors import SalusError
+from actors.records import Record
+from actors.run_folder import RunFolder
+from actors.tables import write_text
+
+_LINE = re.compile(r"(?P<sum>[0-9a-f]{64})  (?P<name>.+)")
+
+
+class Checked(Record):
+    """A run folder held against its sums: names of files relative to its root, in order."""
+
+    # SHA-256 of SHA256SUMS itself.
+    run_hash: str
+    files: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    # Files there were none of when the sums were written.
+    added: tuple[str, ...]
+
+    @property
+    def intact(self) -> bool:
+        return not (self.changed or self.missing or self.added)
+
+
+def write_sums(folder: RunFolder) -> str:
+    """Write the sums of all files of a run; returns the run's hash.
+
+    Raises:
+        SalusError: a file's name would not fit on one line.
+    """
+    lines = []
+    for name in _names(folder):
+        if "\n" in name or "\\" in name:
+            raise SalusError(f"{name!r} in {folder.root} has a line break or backslash in its name; rename it.")
+        lines.append(f"{_sum(folder.root / name)}  {name}\n")
+    write_text("".join(lines), folder.sums)
+    return _sum(folder.sums)
+
+
+def run_hash(folder: RunFolder) -> str | None:
+    """SHA-256 of the run's sums; None where its last cycle was never done."""
+    return _sum(folder.sums) if folder.sums.is_file() else None
+
+
+def check_sums(folder: RunFolder) -> Checked:
+    """Hold a run's files against its sums.
+
+    Raises:
+        SalusError: the run has none yet, or they are not in the form of `sha256sum`.
+    """
+    known = _read(folder)
+    there = list(_names(folder))
+    return Checked(
+        run_hash=_sum(folder.sums),
+        files=len(known),
+        changed=tuple(n for n in there if n in known and _sum(folder.root / n) != known[n]),
+        missing=tuple(sorted(known.keys() - set(there))),
+        added=tuple(n for n in there if n not in known),
+    )
+
+
+def _read(folder: RunFolder) -> dict[str, str]:
+    if not folder.sums.is_file():
+        raise SalusError(f"{folder.root} holds no {folder.sums.name}; a run writes it when its last cycle is done.")
+    known = {}
+    for number, line in enumerate(folder.sums.read_text(encoding="utf-8").splitlines(), start=1):
+        found = _LINE.fullmatch(line)
+        if found is None:
+            raise SalusError(f"{folder.sums}, line {number} is not a sum and a name; it was changed by hand.")
+        known[found["name"]] = found["sum"]
+    return known
+
+
+def _names(folder: RunFolder) -> Iterator[str]:
+    """Files of the run, in order; Ray Train's own state and files still being written are none of them."""
+    for path in sorted(folder.root.rglob("*")):
+        name = path.relative_to(folder.root)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and path != folder.sums and folder.train_storage not in path.parents:
+            yield name.as_posix()
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
