@@ -39,6 +39,7 @@ class JudgeTrainingRun:
             lora_setting="judge.train.lora",
             learning_rate=self.config.learning_rate,
             base=Path(assignment.base.path),
+            output=self.output,
             # Inside the output, so that every rank sees the staged rows.
             work=self.output / ".work",
         )
@@ -57,7 +58,7 @@ class JudgeTrainingRun:
         with all_or_none():
             training = TrlTraining(self._trl_trainer(tokenizer), self.job, self.on_step)
         training.train()
-        report = self._save(training, rows, started)
+        report = training.save(self.config.fsdp, lambda change: self._finish(training, rows, change, started))
         training.free()
         return report
 
@@ -87,25 +88,15 @@ class JudgeTrainingRun:
             raise SalusError(f"TRL refused the settings of judge.train for {self.job.base}: {error}") from error
         return trl_trainer
 
-    def _save(self, training: TrlTraining, rows: int, started: float) -> JudgeTraining:
-        # Gathering sharded weights takes every rank; writing them takes rank 0 alone.
-        state = training.gathered(self.config.fsdp)
-        report: JudgeTraining | None = None
-        with all_or_none():
-            if rank() == 0:
-                try:
-                    change = training.write(state)
-                    self._put_in_place()
-                except OSError as error:
-                    raise SalusError(f"The judge in {self.output} cannot be written ({error}).") from error
-                figures = training.figures(rows, change, time.monotonic() - started)
-                report = JudgeTraining(
-                    **figures.model_dump(), judge=str(self.output), adapter=str(self.output / "adapter")
-                )
-                write_finished(self.output / REPORT, self.trainer.made_from(self.assignment), report)
-                shutil.rmtree(self.job.work, ignore_errors=True)
-        report = from_rank_zero(report)
-        assert report is not None
+    def _finish(self, training: TrlTraining, rows: int, change: float, started: float) -> JudgeTraining:
+        """The judge put in place and its report written."""
+        self._put_in_place()
+        report = JudgeTraining(
+            **training.figures(rows, change, time.monotonic() - started).model_dump(),
+            judge=str(self.output),
+            adapter=str(self.output / "adapter"),
+        )
+        write_finished(self.output / REPORT, self.trainer.made_from(self.assignment), report)
         return report
 
     def _put_in_place(self) -> None:

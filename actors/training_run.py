@@ -57,6 +57,7 @@ class TrainingRun:
             lora_setting="train.lora",
             learning_rate=self.loss.learning_rate,
             base=self.champion,
+            output=self.output,
             # Inside the output, so that every rank sees the staged rows.
             work=self.output / ".work",
         )
@@ -81,7 +82,7 @@ class TrainingRun:
         with all_or_none():
             training = TrlTraining(self._trl_trainer(models, count), self.job, self.on_step)
         training.train()
-        report = self._save(training, count, started)
+        report = training.save(self.config.fsdp, lambda change: self._finish(training, count, change, started))
         training.free()
         return report
 
@@ -141,33 +142,18 @@ class TrainingRun:
 
     # -- save
 
-    def _save(self, training: TrlTraining, count: RowCount, started: float) -> TrainReport:
-        # Gathering sharded weights takes every rank; writing them takes rank 0 alone.
-        state = training.gathered(self.config.fsdp)
-        report: TrainReport | None = None
-        with all_or_none():
-            if rank() == 0:
-                try:
-                    change = training.write(state)
-                    self._put_in_place()
-                except OSError as error:
-                    raise SalusError(f"The challenger in {self.output} cannot be written ({error}).") from error
-                figures = training.figures(count.rows, change, time.monotonic() - started)
-                report = TrainReport(
-                    **figures.model_dump(),
-                    algorithm=self.assignment.algorithm,
-                    cycle=self.assignment.cycle,
-                    challenger=PolicyRef(version=self.assignment.version, path=str(self.output / "merged")),
-                    adapter=str(self.output / ("adapter" if training.has_adapter else "merged")),
-                )
-                write_finished(self.output / "report.json", self._made_from(), report)
-                shutil.rmtree(self.job.work, ignore_errors=True)
-        report = from_rank_zero(report)
-        assert report is not None
-        return report
-
-    def _put_in_place(self) -> None:
+    def _finish(self, training: TrlTraining, count: RowCount, change: float, started: float) -> TrainReport:
+        """The challenger put in place and its report written."""
         for folder in (self.job.adapter, self.job.merged):
             shutil.rmtree(self.output / folder.name, ignore_errors=True)
             if folder.is_dir():
                 folder.rename(self.output / folder.name)
+        report = TrainReport(
+            **training.figures(count.rows, change, time.monotonic() - started).model_dump(),
+            algorithm=self.assignment.algorithm,
+            cycle=self.assignment.cycle,
+            challenger=PolicyRef(version=self.assignment.version, path=str(self.output / "merged")),
+            adapter=str(self.output / ("adapter" if training.has_adapter else "merged")),
+        )
+        write_finished(self.output / "report.json", self._made_from(), report)
+        return report

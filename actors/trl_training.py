@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -22,10 +22,11 @@ from transformers.training_args import TrainingArguments
 
 from actors.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
 from actors.errors import SalusError
-from actors.ranks import all_or_none, world_size
+from actors.ranks import all_or_none, from_rank_zero, rank, world_size
 from actors.records import TrainingFigures
 
 OnStep = Callable[[int, int], None]
+_Report = TypeVar("_Report")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class TrainingJob:
     learning_rate: float
     # The model folder it starts from.
     base: Path
+    # The folder it leaves behind.
+    output: Path
     # Rank 0's scratch folder.
     work: Path
 
@@ -90,15 +93,34 @@ class TrlTraining:
         with all_or_none():
             self._check_losses()
 
-    def gathered(self, fsdp: bool) -> dict[str, Any] | None:
-        """Sharded weights brought together, which takes every rank; None where each rank holds them all."""
-        return self._trl.accelerator.get_state_dict(self._trl.model) if fsdp else None
+    def save(self, fsdp: bool, finish: Callable[[float], _Report]) -> _Report:
+        """Write `adapter/` (LoRA) and `merged/` under the job's work folder, which is gone afterwards.
 
-    def write(self, state: dict[str, Any] | None) -> float:
-        """Write `adapter/` (LoRA) and `merged/` under the job's work folder; rank 0 alone.
+        Args:
+            fsdp: whether the weights are sharded over the ranks.
+            finish: called on rank 0 alone with the root-mean-square change of what was trained; moves both folders to
+                their places and writes the report, which every rank gets.
 
-        Returns the root-mean-square change of what was trained. Raises SalusError where nothing changed.
+        Raises:
+            SalusError: on all ranks, where nothing changed or the disk refuses.
         """
+        # Gathering sharded weights takes every rank; writing them takes rank 0 alone.
+        state = self._trl.accelerator.get_state_dict(self._trl.model) if fsdp else None
+        report: _Report | None = None
+        with all_or_none():
+            if rank() == 0:
+                try:
+                    report = finish(self._write(state))
+                except OSError as error:
+                    raise SalusError(
+                        f"{self._job.name} cannot write to {self._job.output} ({error}); free it."
+                    ) from error
+                shutil.rmtree(self._job.work, ignore_errors=True)
+        report = from_rank_zero(report)
+        assert report is not None
+        return report
+
+    def _write(self, state: dict[str, Any] | None) -> float:
         model = self._trl.accelerator.unwrap_model(self._trl.model)
         return self._write_adapter(model, state) if self._before else self._write_whole(model, state)
 
