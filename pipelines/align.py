@@ -27,7 +27,7 @@ from pipelines.open_run import add_cost, note_models, open_run
 from pipelines.pools import Pools, spawn
 from pipelines.preference import warm_up
 from pipelines.progress import Reporter
-from pipelines.report.summary import Summary
+from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
 from pipelines.served import served_answers
 from pipelines.session import session
@@ -53,11 +53,10 @@ def align(
     """
     trust = judge_before_run(recipe)
     folder = open_run(recipe, root, fresh)
-    if folder.summary.is_file() and while_served is None:
-        summary = Summary.model_validate_json(folder.summary.read_text(encoding="utf-8"))
-        if len(summary.cycles) == recipe.cycles:
-            reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
-            return summary
+    summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
+    if summary is not None:
+        reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
+        return summary
     record_trust(folder, trust, reporter)
     if recipe.publish.enabled:
         check_port_free(recipe.publish.host, recipe.publish.port)

@@ -167,6 +167,15 @@ def clinic_config(recipe: Recipe) -> ClinicConfig:
     return recipe.clinic.model_copy(update={"seed": recipe.seed})
 
 
+def judge_clinic(recipe: Recipe, kind: Literal["EXT", "LMA"]) -> ClinicConfig:
+    """The clinic with those settings alone that its judge is made from: policies of any shape share one judge."""
+    made_from = {"EXT": ("judge_rows", "judge_pretraining"), "LMA": ("corpus", "lma_pretraining")}[kind]
+    clinic = clinic_config(recipe)
+    return ClinicConfig(seed=clinic.seed, judge=clinic.judge).model_copy(
+        update={name: getattr(clinic, name) for name in made_from}
+    )
+
+
 def medsafety_config(recipe: Recipe) -> MedsafetyConfig:
     """The real-text data as this run's seed splits it."""
     update: dict[str, object] = {"seed": recipe.seed}
@@ -200,7 +209,7 @@ def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
 
         kind: Literal["EXT", "LMA"] = "EXT" if judge.regimen == "EXT" else "LMA"
         with _Bar(reporter, f"training the {kind} judge") as bar:
-            return build_judge(clinic_config(recipe), kind, default_cache_root(), bar)
+            return build_judge(judge_clinic(recipe, kind), kind, default_cache_root(), bar)
     return _model_folder(judge.source, str(judge.path))
 
 

@@ -70,7 +70,7 @@ def open_run(recipe: Recipe, root: Path, fresh: bool) -> RunFolder:
     if fresh and folder.recipe.is_file():
         shutil.rmtree(root)
     if folder.recipe.is_file():
-        _check_same(recipe, folder)
+        check_same(recipe, folder)
     elif root.exists() and any(root.iterdir()):
         raise SalusError(f"{root} is not empty and is not a run of Salus; give another folder with --run.")
     save_recipe(recipe, folder.recipe)
@@ -106,7 +106,12 @@ def _change(folder: RunFolder, **values: str | float | None) -> RunRecord:
     return record
 
 
-def _check_same(recipe: Recipe, folder: RunFolder) -> None:
+def check_same(recipe: Recipe, folder: RunFolder) -> None:
+    """Hold a recipe against the one a run folder was begun with.
+
+    Raises:
+        SalusError: they differ in more than where and how fast the run goes; names the setting.
+    """
     known = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     asked = recipe.model_dump(mode="json")
     for tree in (known, asked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from ray.data import DataContext
 
 from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
+from pipelines.config.sections import ClusterConfig
 from pipelines.plan import Plan, available, check, make_plan
 
 GIB = 2**30
@@ -35,7 +37,7 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
     if recipe.cluster.address is None:
         _check_all(plans, recipe)
         cpus = max(plan.cpus for plan in plans)
-        _start_embedded(recipe, namespace, recipe.cluster.logical_cpus or int(-(-cpus // 1)))
+        start_embedded(recipe.cluster, namespace, cpus)
     else:
         join(recipe.cluster.address, namespace)
         _check_all(plans, recipe)
@@ -52,20 +54,22 @@ def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
         check(plan, there)
 
 
-def _start_embedded(recipe: Recipe, namespace: str, cpus: int) -> None:
+def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
+    """An embedded Ray with as many CPU slots as `cpus` says, unless `cluster.logical_cpus` says otherwise."""
+    slots = cluster.logical_cpus or math.ceil(cpus)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, cpus)))
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, slots)))
     # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
     # start and import anew.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
     ray.init(
         # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
         address="local",
-        num_cpus=cpus,
-        num_gpus=recipe.cluster.gpus,
+        num_cpus=slots,
+        num_gpus=cluster.gpus,
         namespace=namespace,
-        object_store_memory=int(recipe.cluster.object_store_gib * GIB),
+        object_store_memory=int(cluster.object_store_gib * GIB),
         include_dashboard=False,
         logging_level=logging.ERROR,
         log_to_driver=False,

@@ -1,4 +1,4 @@
-"""Recipes from YAML with command-line overrides; a bad key or value gets one sentence with the nearest valid one."""
+"""Settings from YAML with command-line overrides; a bad key or value gets one sentence with the nearest valid one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,11 +15,19 @@ from actors.errors import SalusError
 from actors.tables import write_text
 from pipelines.config.recipe import Recipe
 
+# What the name of a study's file begins with: it stands beside the recipes and is none.
+STUDY = "study"
+Settings = TypeVar("Settings", bound=BaseModel)
+
 
 def recipe_names() -> list[str]:
     """Recipes that come with Salus."""
-    folder = resources.files("pipelines") / "recipes"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return [name for name in _shipped() if not name.startswith(STUDY)]
+
+
+def study_names() -> list[str]:
+    """Studies of several runs that come with Salus."""
+    return [name for name in _shipped() if name.startswith(STUDY)]
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -28,18 +36,37 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         SalusError: no such recipe, not YAML, an unknown key or a value that does not fit.
     """
-    text, where = _read(name)
+    if name in study_names():
+        raise SalusError(
+            f"{name} is a study of several runs, not the recipe of one; start it with: salus study {name}."
+        )
+    tree, where = read_tree(name, recipe_names())
+    return recipe_of(tree, overrides, where)
+
+
+def read_tree(name: str, known: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The settings of one of the `known` files that come with Salus, or of a YAML file, and what faults call it.
+
+    Raises:
+        SalusError: no such file, or not YAML.
+    """
+    text, where = _read(name, known)
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SalusError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
-        raise SalusError(f"{where} must hold a mapping of sections; see pipelines/recipes/demo.yaml.")
-    return recipe_of(tree, overrides, where)
+        raise SalusError(f"{where} must hold a mapping of sections; see pipelines/recipes/{known[0]}.yaml.")
+    return tree, where
 
 
 def recipe_of(tree: dict[str, Any], overrides: Sequence[str], where: str) -> Recipe:
-    """A recipe from nested settings, with overrides; `where` is what faults name.
+    """A recipe from nested settings, with overrides; see `settings_of`."""
+    return settings_of(Recipe, tree, overrides, where)
+
+
+def settings_of(kind: type[Settings], tree: dict[str, Any], overrides: Sequence[str], where: str) -> Settings:
+    """Nested settings with overrides as one model; `where` is what faults name.
 
     Raises:
         SalusError: an unknown key or a value that does not fit.
@@ -47,19 +74,24 @@ def recipe_of(tree: dict[str, Any], overrides: Sequence[str], where: str) -> Rec
     for override in overrides:
         _override(tree, override)
     try:
-        return Recipe.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise SalusError(_sentence(error, where)) from error
+        raise SalusError(_sentence(error, where, kind)) from error
 
 
-def save_recipe(recipe: Recipe, path: Path) -> None:
+def save_recipe(recipe: BaseModel, path: Path) -> None:
     """Write every setting, defaults included."""
     write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), path)
 
 
-def _read(name: str) -> tuple[str, str]:
+def _shipped() -> list[str]:
+    folder = resources.files("pipelines") / "recipes"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def _read(name: str, known: Sequence[str]) -> tuple[str, str]:
     path = Path(name)
-    if name in recipe_names():
+    if name in known:
         source = resources.files("pipelines") / "recipes" / f"{name}.yaml"
         return source.read_text(encoding="utf-8"), f"recipe {name}"
     if path.suffix in (".yaml", ".yml"):
@@ -70,8 +102,8 @@ def _read(name: str) -> tuple[str, str]:
         except UnicodeDecodeError as error:
             raise SalusError(f"Recipe file {name} is not UTF-8 text; save it as UTF-8.") from error
     raise SalusError(
-        f"There is no recipe {name!r}{_nearest(name, recipe_names())}; give one of"
-        f" {', '.join(recipe_names())} or the path of a .yaml file."
+        f"There is no recipe {name!r}{_nearest(name, known)}; give one of"
+        f" {', '.join(known)} or the path of a .yaml file."
     )
 
 
@@ -92,12 +124,12 @@ def _override(tree: dict[str, Any], override: str) -> None:
         raise SalusError(f"--set {key}: {value!r} is not a YAML value.") from error
 
 
-def _sentence(error: ValidationError, where: str) -> str:
+def _sentence(error: ValidationError, where: str, kind: type[BaseModel]) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join(path) or "the recipe"
     if first["type"] == "extra_forbidden":
-        known = _fields_at(path[:-1])
+        known = _fields_at(kind, path[:-1])
         return f"{where}: unknown key {key!r}{_nearest(path[-1], known)}; it may hold {', '.join(known)}."
     message = first["msg"].removeprefix("Value error, ")
     given = f" (given {first['input']!r})" if not isinstance(first["input"], dict | BaseModel) else ""
@@ -105,9 +137,8 @@ def _sentence(error: ValidationError, where: str) -> str:
     return f"{where}: {key}: {message}{given}{more}."
 
 
-def _fields_at(path: Iterable[str]) -> list[str]:
-    """Names of the fields of the section at `path`."""
-    model: type[BaseModel] = Recipe
+def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
+    """Names of the fields of the section at `path`; the numbers of a list's entries are no sections."""
     for part in path:
         field = model.model_fields.get(part)
         if field is None:

@@ -6,6 +6,7 @@ run's own judge dashed and paler. Colours are Okabe and Ito's, told apart by col
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from actors.errors import SalusError
 from actors.records import ALGORITHMS, Algorithm
-from pipelines.report.summary import JudgedBy
+from pipelines.report.summary import JudgedBy, Measured
 
 COLOUR: dict[Algorithm, str] = {"kto": "#0072B2", "dpo": "#D55E00"}
 MARKER: dict[Algorithm, Literal["s", "o"]] = {"kto": "s", "dpo": "o"}
@@ -27,10 +28,21 @@ SHIFT: dict[Algorithm, float] = {"kto": -0.08, "dpo": 0.08}
 CHAMPION = "#333333"
 LINE: dict[JudgedBy, Literal["-", "--"]] = {"truth": "-", "judge": "--"}
 ALPHA: dict[JudgedBy, float] = {"truth": 1.0, "judge": 0.5}
+# Room for one column of the legend. Inches.
+LEGEND_COLUMN = 1.75
 # A judge's points stand further out than the truth's. Cycles.
 JUDGE_SHIFT = 0.09
 Row = dict[str, Any]
 PANELS = (("ss", "Safety Score (SS), higher is better"), ("err_strict", "ERR strict, lower is better"))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a policy is drawn; the chosen one is filled."""
+
+    marker: str
+    colour: str
+    filled: bool
 
 
 @dataclass(frozen=True)
@@ -41,11 +53,6 @@ class _Point:
     value: float
     low: float
     high: float
-
-    @property
-    def error(self) -> list[list[float]]:
-        """Distances to the interval's ends, as matplotlib wants them: shape (2, 1)."""
-        return [[max(self.value - self.low, 0.0)], [max(self.high - self.value, 0.0)]]
 
 
 def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Path:
@@ -63,29 +70,56 @@ def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Pat
     Raises:
         SalusError: no row of that split.
     """
-    rows = [row for row in metrics.to_pylist() if row["split"] == split and row["group"] == "all"]
+    rows = cycle_rows(metrics, split)
     if not rows:
         raise SalusError(f"The metrics hold no row of the {split} split: there is nothing to draw in {path}.")
-    figure = Figure(figsize=(10.5, 4.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    judges = _judges(rows)
+    figure = new_figure(10.5, 4.4)
     axes = figure.subplots(1, len(PANELS))
     for panel, (metric, title) in zip(axes, PANELS, strict=True):
-        for judged_by in judges:
-            _draw(panel, _points(rows, metric, judged_by), judged_by, len(judges) > 1)
-        _dress(panel, title, max(row["cycle"] for row in rows))
-    figure.legend(handles=_legend(judges), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+        draw_panel(panel, rows, metric, title)
+    add_legend(figure, cycle_legend(judges_of(rows)))
     figure.savefig(path, format="png")
     return path
 
 
-def _judges(rows: list[Row]) -> list[JudgedBy]:
+def cycle_rows(metrics: pa.Table, split: str = "validation") -> list[Row]:
+    """The rows of `METRICS_SCHEMA` that are drawn by cycle."""
+    return [row for row in metrics.to_pylist() if row["split"] == split and row["group"] == "all"]
+
+
+def judges_of(rows: Sequence[Row]) -> list[JudgedBy]:
+    """Who judged the rows; the truth last, so that it is drawn on top."""
     present = {row["judged_by"] for row in rows}
     order: tuple[JudgedBy, ...] = ("judge", "truth")
     return [judged_by for judged_by in order if judged_by in present]
 
 
-def _points(rows: list[Row], metric: str, judged_by: JudgedBy) -> list[_Point]:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this many inches that is drawn without a display."""
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """One legend below all panels, in as many columns as the figure is wide enough for."""
+    columns = max(1, min(6, int(figure.get_figwidth() / LEGEND_COLUMN)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+
+
+def draw_panel(axes: Axes, rows: Sequence[Row], metric: str, title: str) -> None:
+    """One metric by cycle, of every policy of a run and by everybody who judged it."""
+    judges = judges_of(rows)
+    for judged_by in judges:
+        _draw(axes, _points(rows, metric, judged_by), judged_by, len(judges) > 1)
+    dress(axes, title)
+    cycles = max(row["cycle"] for row in rows)
+    axes.set_xlabel("cycle (0 = deployed)")
+    axes.set_xticks(range(cycles + 1))
+    axes.set_xlim(-0.35, cycles + 0.35)
+
+
+def _points(rows: Sequence[Row], metric: str, judged_by: JudgedBy) -> list[_Point]:
     return [
         _Point(row["cycle"], row["algorithm"], row["winner"], row["value"], row["low"], row["high"])
         for row in rows
@@ -116,13 +150,21 @@ def _draw(axes: Axes, points: list[_Point], judged_by: JudgedBy, both: bool) -> 
 
 
 def _mark(axes: Axes, point: _Point, marker: str, colour: str, judged_by: JudgedBy, outwards: float) -> None:
+    measured = Measured(value=point.value, low=point.low, high=point.high)
+    draw_mark(axes, _x(point, outwards), measured, Mark(marker, colour, point.winner or marker == "D"), judged_by)
+
+
+def draw_mark(axes: Axes, x: float, measured: Measured, mark: Mark, judged_by: JudgedBy) -> None:
+    """One figure with its 95 % interval; the judge's is smaller and paler than the truth's."""
+    value = measured.value
     axes.errorbar(
-        [_x(point, outwards)],
-        [point.value],
-        yerr=point.error,
-        fmt=marker,
-        color=colour,
-        markerfacecolor=colour if point.winner or marker == "D" else "white",
+        [x],
+        [value],
+        # Distances to the interval's ends, shape (2, 1).
+        yerr=[[max(value - measured.low, 0.0)], [max(measured.high - value, 0.0)]],
+        fmt=mark.marker,
+        color=mark.colour,
+        markerfacecolor=mark.colour if mark.filled else "white",
         markersize=7 if judged_by == "truth" else 5,
         capsize=2.5,
         elinewidth=1.0,
@@ -148,17 +190,16 @@ def _x(point: _Point, outwards: float) -> float:
     return float(point.cycle)
 
 
-def _dress(axes: Axes, title: str, cycles: int) -> None:
+def dress(axes: Axes, title: str) -> None:
+    """The looks that all panels of shares have in common."""
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("cycle (0 = deployed)")
-    axes.set_xticks(range(cycles + 1))
-    axes.set_xlim(-0.35, cycles + 0.35)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(judges: list[JudgedBy]) -> list[Line2D]:
+def cycle_legend(judges: Sequence[JudgedBy]) -> list[Line2D]:
+    """What the marks and lines of `draw_panel` mean."""
     marks = [
         Line2D([], [], linestyle="", marker=MARKER[name], color=COLOUR[name], label=name.upper()) for name in ALGORITHMS
     ]

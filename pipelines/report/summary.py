@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -237,3 +238,11 @@ class Summary(Record):
     measured: dict[str, Measured] | None = None
     # What a reader should know, in sentences.
     notes: tuple[str, ...] = ()
+
+
+def complete_summary(path: Path, cycles: int) -> Summary | None:
+    """The summary of a run that has come to its last cycle; None where there are cycles to go."""
+    if not path.is_file():
+        return None
+    summary = Summary.model_validate_json(path.read_text(encoding="utf-8"))
+    return summary if len(summary.cycles) == cycles else None

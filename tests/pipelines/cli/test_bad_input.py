@@ -134,7 +134,7 @@ def test_status_of_something_else(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "command", ["align", "plan", "doctor", "status", "generate", "judge", "train", "evaluate", "publish"]
+    "command", ["align", "study", "plan", "doctor", "status", "generate", "judge", "train", "evaluate", "publish"]
 )
 def test_every_command_shows_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -1,0 +1,30 @@
+"""The one Ray that all cells of a study join: an embedded one that ends with the study, or one that was there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from pipelines.config.sections import ClusterConfig
+from pipelines.session import start_embedded
+
+
+@contextmanager
+def study_cluster(cluster: ClusterConfig, namespace: str, cpus: float) -> Iterator[str]:
+    """The address that cells join, valid inside.
+
+    Args:
+        cluster: where Ray runs; without an address it is started here.
+        namespace: of this process in a Ray that it starts.
+        cpus: slots of a Ray that is started here.
+    """
+    if cluster.address is not None:
+        yield cluster.address
+        return
+    start_embedded(cluster, namespace, cpus)
+    try:
+        yield str(ray.get_runtime_context().gcs_address)
+    finally:
+        ray.shutdown()

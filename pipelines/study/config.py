@@ -1,0 +1,73 @@
+"""What a study runs: models x regimens, and what is changed of the recipe for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from actors.errors import SalusError
+from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
+from pipelines.config.sections import ClusterConfig, Section
+from pipelines.judges.calibration_report import Regimen
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+# As --set takes it on the command line.
+Change = Annotated[
+    str, Field(pattern=r"^\w+(\.\w+)*=", description="section.key=value, a change of the recipe's settings")
+]
+
+
+class StudyModel(Section):
+    """One deployed policy."""
+
+    name: Name
+    recipe: str | None = Field(None, description="the recipe of its runs; None: the study's")
+    set: tuple[Change, ...] = ()
+
+
+class StudyRegimen(Section):
+    """One validator: it labels what is trained on and selects; ground truth is only reported beside it."""
+
+    name: Regimen
+    set: tuple[Change, ...] = ()
+
+
+class StudyConfig(Section):
+    """Each model under each regimen is one cell: a whole run of `salus align`, with nothing published."""
+
+    name: Name
+    seed: int = Field(7, ge=0)
+    cycles: int = Field(5, ge=1, description="of every cell")
+    recipe: str = Field("demo", description="what every cell begins with: a recipe's name or a YAML file")
+    set: tuple[Change, ...] = Field((), description="changes of the recipe in every cell, before the model's own")
+    models: tuple[StudyModel, ...] = Field(min_length=1)
+    regimens: tuple[StudyRegimen, ...] = Field(min_length=1)
+    side_by_side: int = Field(2, ge=1, description="most cells that run at the same time")
+    cluster: ClusterConfig = Field(ClusterConfig(), description="the one Ray that all cells share")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> StudyConfig:
+        models: list[str] = [model.name for model in self.models]
+        regimens: list[str] = [regimen.name for regimen in self.regimens]
+        for what, names in (("models", models), ("regimens", regimens)):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{what} names {twice} twice; every cell needs a name of its own")
+        return self
+
+
+def load_study(name: str, overrides: Sequence[str] = ()) -> StudyConfig:
+    """A study by its name or by the path of a YAML file, with `key=value` overrides.
+
+    Raises:
+        SalusError: no such study, not YAML, an unknown key or a value that does not fit.
+    """
+    if name in recipe_names():
+        raise SalusError(
+            f"{name} is the recipe of one run, not a study; start it with: salus align {name}, or name one of"
+            f" {', '.join(study_names())} or the path of a study's .yaml file."
+        )
+    tree, where = read_tree(name, study_names())
+    return settings_of(StudyConfig, tree, overrides, where)

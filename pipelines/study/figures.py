@@ -1,0 +1,177 @@
+"""A study's pictures, of the same kind as Figures 2 to 5 of arXiv 2512.04210, of which only the captions could be read.
+
+The looks are those of a run's own picture (`pipelines.report.figure`): KTO squares, DPO circles, the chosen one
+filled, ground truth solid and large, the run's own judge dashed, small and pale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from actors.records import ALGORITHMS
+from actors.run_folder import RunFolder
+from pipelines.judges.calibration_report import Regimen
+from pipelines.report.figure import (
+    ALPHA,
+    CHAMPION,
+    COLOUR,
+    MARKER,
+    PANELS,
+    Mark,
+    Row,
+    add_legend,
+    cycle_legend,
+    cycle_rows,
+    draw_mark,
+    draw_panel,
+    dress,
+    judges_of,
+    new_figure,
+)
+from pipelines.report.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
+from pipelines.study.folder import StudyFolder
+from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by
+
+# Okabe and Ito's, but for the two of KTO and DPO.
+REGIMENS: dict[Regimen, str] = {
+    "SELF": "#009E73",
+    "EXT": "#CC79A7",
+    "LMA": "#E69F00",
+    "RULES": "#56B4E9",
+    "GUARD": "#999999",
+    "REMOTE": "#000000",
+}
+# Marker and colour of each policy, its sideways place around its cell's tick, and how far the judge's marks are aside.
+LOOKS: dict[str, tuple[str, str]] = {
+    "champion": ("D", CHAMPION),
+    **{name: (MARKER[name], COLOUR[name]) for name in ALGORITHMS},
+}
+PLACES = {"kto": -0.22, "champion": 0.0, "dpo": 0.22}
+JUDGE_SHIFT = 0.1
+SPREAD = 0.5
+
+
+class _Dot(NamedTuple):
+    x: float
+    figures: CycleFigures | TestFigures | None
+    mark: Mark
+    by: JudgedBy
+
+
+def draw_study(report: StudyReport, folder: StudyFolder) -> dict[int, str]:
+    """Draw what the complete cells can fill; returns the file names by figure number."""
+    drawn = {
+        2: _after_one_cycle(report),
+        3: _progress([cell for cell, _ in report.complete if cell.regimen == "SELF"]),
+        4: _progress([cell for cell, _ in report.complete if cell.regimen != "SELF"]),
+        5: _best(report),
+    }
+    for number, figure in drawn.items():
+        # A picture of an earlier session may show cells that were since begun anew.
+        folder.figure(number).unlink(missing_ok=True)
+        if figure is not None:
+            figure.savefig(folder.figure(number), format="png")
+    return {number: folder.figure(number).name for number, figure in drawn.items() if figure is not None}
+
+
+def _after_one_cycle(report: StudyReport) -> Figure | None:
+    """Figure 2: base, KTO and DPO of every cell after its first cycle, on the validation split."""
+    cells = report.complete
+    dots = [dot for at, (_, summary) in enumerate(cells) for dot in _first_cycle(at, summary.cycles[0])]
+    if not dots:
+        return None
+    figure = _dots([f"{cell.model}\n{cell.regimen}" for cell, _ in cells], dots, "after one cycle")
+    algorithms = [_sample(*LOOKS[name], name.upper()) for name in ALGORITHMS]
+    sizes: dict[JudgedBy, tuple[int, str]] = {"judge": (5, "by own judge"), "truth": (7, "by ground truth")}
+    judges = [
+        Line2D([], [], linestyle="", marker="o", color="#777777", markersize=size, alpha=ALPHA[by], label=label)
+        for by, (size, label) in sizes.items()
+        if any(dot.by == by for dot in dots)
+    ]
+    add_legend(figure, [_sample("D", CHAMPION, "deployed"), *algorithms, _hollow("s", "not chosen"), *judges])
+    return figure
+
+
+def _first_cycle(at: int, cycle: CycleSummary) -> list[_Dot]:
+    dots = []
+    for by, figures in figures_by(cycle).items():
+        for name, place in PLACES.items():
+            # Where both are drawn, the judge's marks stand to the right of the truth's.
+            shift = JUDGE_SHIFT if by == "judge" and cycle.truth else 0.0
+            mark = Mark(*LOOKS[name], filled=name in (cycle.decision, "champion"))
+            dots.append(_Dot(at + place + shift, figures.get(name), mark, by))
+    return dots
+
+
+def _progress(cells: Sequence[CellResult]) -> Figure | None:
+    """Figures 3 and 4: SS above ERR by cycle, one column for each cell."""
+    rows: list[list[Row]] = [cycle_rows(pq.read_table(RunFolder(Path(cell.run)).metrics)) for cell in cells]
+    if not rows:
+        return None
+    figure = new_figure(max(5.0, 3.6 * len(cells)), 6.4)
+    axes = figure.subplots(len(PANELS), len(cells), squeeze=False)
+    for line, (metric, title) in enumerate(PANELS):
+        for column, cell in enumerate(cells):
+            panel: Axes = axes[line][column]
+            draw_panel(panel, rows[column], metric, f"{cell.model}, {cell.regimen}")
+            panel.set_ylabel(title if column == 0 else "")
+    add_legend(figure, cycle_legend(judges_of([row for of in rows for row in of])))
+    return figure
+
+
+def _best(report: StudyReport) -> Figure | None:
+    """Figure 5: the deployed model and each regimen's last champion on the test split, the best of a model filled."""
+    models = list(dict.fromkeys(cell.model for cell, _ in report.complete))
+    if not models:
+        return None
+    by = judged_by(report)
+    dots = [
+        dot
+        for at, model in enumerate(models)
+        for dot in _of_model(at, [(c, s) for c, s in report.complete if c.model == model], report.best.get(model), by)
+    ]
+    words = "ground truth" if by == "truth" else "each run's own judge"
+    figure = _dots(models, dots, f"test split, by {words}")
+    present = dict.fromkeys(cell.regimen for cell, _ in report.complete)
+    champions = [_sample("^", REGIMENS[regimen], f"champion, {regimen}") for regimen in present]
+    add_legend(figure, [_sample("D", CHAMPION, "deployed"), *champions, _hollow("^", "not best on validation")])
+    return figure
+
+
+def _of_model(at: int, cells: Sequence[tuple[CellResult, Summary]], best: Regimen | None, by: JudgedBy) -> list[_Dot]:
+    """The deployed model, then its champions from left to right."""
+    step = SPREAD / len(cells)
+    dots = [_Dot(at - SPREAD / 2, cells[0][1].test.base, Mark("D", CHAMPION, True), by)]
+    for place, (cell, summary) in enumerate(cells, start=1):
+        mark = Mark("^", REGIMENS[cell.regimen], cell.regimen == best)
+        dots.append(_Dot(at - SPREAD / 2 + place * step, summary.test.champion, mark, by))
+    return dots
+
+
+def _dots(ticks: Sequence[str], dots: Sequence[_Dot], what: str) -> Figure:
+    """SS above ERR over named places, each mark with its 95 % interval."""
+    figure = new_figure(max(6.0, 1.2 * len(ticks) + 2.0), 6.4)
+    for axes, (metric, title) in zip(figure.subplots(len(PANELS), 1), PANELS, strict=True):
+        for dot in dots:
+            measured: Measured | None = getattr(dot.figures, metric, None)
+            if measured is not None:
+                draw_mark(axes, dot.x, measured, dot.mark, dot.by)
+        dress(axes, f"{title}: {what}")
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.set_xlim(-0.6, len(ticks) - 0.4)
+    return figure
+
+
+def _hollow(marker: str, label: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color="#777777", mfc="white", label=label)
+
+
+def _sample(marker: str, colour: str, label: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color=colour, label=label)

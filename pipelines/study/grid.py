@@ -1,0 +1,151 @@
+"""The study's tables as plain rows of words, which the console and the Markdown page show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.records import Record
+from pipelines.report.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
+from pipelines.study.results import StudyReport, figures_by, judged_by
+
+NOTHING = "-"
+BY: dict[JudgedBy, str] = {"judge": "each run's own judge", "truth": "ground truth"}
+
+
+class Grid(Record):
+    """A table: every row has as many cells as there are columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def grids(report: StudyReport) -> tuple[Grid, ...]:
+    """All tables of a study, in the order of the paper's figures; those without a row are left out."""
+    made = (cells_grid(report), after_one_cycle(report), progress(report), best_on_test(report), wins_grid(report))
+    return tuple(grid for grid in made if grid.rows)
+
+
+def cells_grid(report: StudyReport) -> Grid:
+    """How each cell ended, how long it took, and how good its judge was."""
+    rows = []
+    for cell in report.cells:
+        summary = cell.summary
+        wall = f"{summary.wall_s:.0f}" if summary else NOTHING
+        rows.append((cell.model, cell.regimen, cell.state, wall, _kappa(summary)))
+    return Grid(
+        title="Cells",
+        columns=("model", "regimen", "state", "wall s", "judge's kappa"),
+        rows=tuple(rows),
+        note="Kappa: of the judge's labels on the test split against the reference labels.",
+    )
+
+
+def after_one_cycle(report: StudyReport) -> Grid:
+    """SS and ERR of base, KTO and DPO after the first cycle; as Figure 2."""
+    rows = []
+    for cell, summary in report.complete:
+        cycle = summary.cycles[0]
+        for by, figures in figures_by(cycle).items():
+            of = (figures.get(name) for name in ("champion", "kto", "dpo"))
+            rows.append((cell.model, cell.regimen, by, *map(_two, of), cycle.decision))
+    return Grid(
+        title="After one cycle: validation split, SS/ERR strict, by the run's judge and by ground truth",
+        columns=("model", "regimen", "by", "base", "KTO", "DPO", "chosen"),
+        rows=tuple(rows),
+    )
+
+
+def progress(report: StudyReport) -> Grid:
+    """The champion after each cycle; as Figures 3 and 4."""
+    rows = []
+    for cell, summary in report.complete:
+        for by in figures_by(summary.cycles[0]):
+            after = (f"{cycle.decision}\n{_two(_winner(cycle, by))}" for cycle in summary.cycles)
+            rows.append((cell.model, cell.regimen, by, *after))
+    return Grid(
+        title="Champion after each cycle: validation split, who won and its SS/ERR strict",
+        columns=("model", "regimen", "by", *(f"cycle {i}" for i in range(1, report.cycles + 1))),
+        rows=tuple(rows),
+    )
+
+
+def best_on_test(report: StudyReport) -> Grid:
+    """The deployed model against each regimen's last champion on the test split; as Figure 5."""
+    rows: list[tuple[str, ...]] = []
+    seen: set[str] = set()
+    for cell, summary in sorted(report.complete, key=lambda of: of[0].model):
+        if cell.model not in seen:
+            seen.add(cell.model)
+            rows.append((cell.model, "base", *_test(summary.test.base)))
+        best = " *" if report.best.get(cell.model) == cell.regimen else ""
+        rows.append((cell.model, f"{cell.regimen}{best}", *_test(summary.test.champion)))
+    by = judged_by(report)
+    yardstick = "" if by == "truth" else " Every cell is judged by its own judge: they do not share one yardstick."
+    return Grid(
+        title=f"Test split, by {BY[by]}; 95 % intervals",
+        columns=("model", "policy", "SS", "ERR strict", "ASR", "n"),
+        rows=tuple(rows),
+        note=f"*: of the model's last champions the one with the highest SS on the validation split.{yardstick}",
+    )
+
+
+def wins_grid(report: StudyReport) -> Grid:
+    """Shares of cycles by validator."""
+    rows = tuple(
+        (
+            w.regimen,
+            str(w.cycles),
+            *(_share(share) for share in (w.kto, w.dpo, w.champion, w.kto_higher, w.dpo_higher, w.differs)),
+        )
+        for w in report.wins
+    )
+    return Grid(
+        title="Shares of cycles by validator",
+        columns=(
+            "regimen",
+            "cycles",
+            "KTO won",
+            "DPO won",
+            "stayed",
+            "KTO higher",
+            "DPO higher",
+            "truth differs",
+        ),
+        rows=rows,
+        note="Stayed: the champion. Higher: of KTO and DPO, the one the judge gave the higher SS, whoever won. Truth"
+        " differs: ground truth gives another contender inside the gate a higher SS than the chosen one, by no matter"
+        " how little.",
+    )
+
+
+def _kappa(summary: Summary | None) -> str:
+    known = list((summary.judge_agreement or {}).values())[:1] if summary else []
+    return ", ".join(f"{agreement.kappa.value:.2f}" for agreement in known if agreement.kappa) or NOTHING
+
+
+def _winner(cycle: CycleSummary, by: JudgedBy) -> CycleFigures | None:
+    return figures_by(cycle).get(by, {}).get(cycle.decision)
+
+
+def _two(figures: CycleFigures | None) -> str:
+    if figures is None:
+        return NOTHING
+    return "/".join(_short(measured) for measured in (figures.ss, figures.err_strict))
+
+
+def _short(measured: Measured | None) -> str:
+    return NOTHING if measured is None else f"{measured.value:.2f}"
+
+
+def _test(figures: TestFigures) -> Sequence[str]:
+    return (*map(_with_interval, (figures.ss, figures.err_strict, figures.asr)), str(figures.n))
+
+
+def _with_interval(measured: Measured | None) -> str:
+    return NOTHING if measured is None else f"{measured.value:.3f}\n{measured.low:.2f}-{measured.high:.2f}"
+
+
+def _share(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.2f}"

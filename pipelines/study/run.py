@@ -1,0 +1,169 @@
+"""A study, read aloud: models built, one Ray up, cells a few at a time, Ray down, one report of all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from actors.errors import SalusError
+from actors.tables import write_text
+from pipelines.config.load import save_recipe
+from pipelines.judge_evidence import judge_before_run
+from pipelines.materials import gather_models
+from pipelines.memory import MemoryWatch
+from pipelines.open_run import check_same
+from pipelines.plan import Resources, available
+from pipelines.progress import Reporter
+from pipelines.report.summary import complete_summary
+from pipelines.study.cells import Cell, cells_of
+from pipelines.study.cluster import study_cluster
+from pipelines.study.config import StudyConfig
+from pipelines.study.figures import draw_study
+from pipelines.study.folder import StudyFolder
+from pipelines.study.jobs import Job, last_sentence, run_jobs
+from pipelines.study.plan import check_side_by_side
+from pipelines.study.results import Cost, Failure, StudyReport, study_report
+from pipelines.study.table import study_page
+from pipelines.study.watch import CellWatch
+
+
+def study_root(study: StudyConfig, run: Path | None) -> Path:
+    """Where a study lies: as told, or `runs/NAME-sSEED`."""
+    return run or Path("runs") / f"{study.name}-s{study.seed}"
+
+
+def run_study(study: StudyConfig, root: Path, reporter: Reporter, fresh: bool = False) -> StudyReport:
+    """Run all cells of a study, or what is left of them; returns the report written to its folder.
+
+    A cell that fails stops no other; the report names it, and the same call goes on with it.
+
+    Args:
+        root: the study's folder; cells that are complete there are not started.
+        fresh: forget what the study's cells hold.
+
+    Raises:
+        SalusError: whatever the user can mend, before anything costly where that can be known.
+    """
+    folder = StudyFolder(root)
+    cells = cells_of(study, folder)
+    open_study(study, folder, cells, fresh)
+    left = cells_left(cells)
+    for cell in cells:
+        if cell not in left:
+            reporter.say(f"cell {cell.name} is complete")
+    failed = _run_cells(study, folder, left, reporter) if left else {}
+    return write_report(study, folder, cells, failed)
+
+
+def open_study(study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], fresh: bool) -> None:
+    """Set the study's folder up, or take a known one up again; what it was asked for is written there.
+
+    Raises:
+        SalusError: it is something else, or a cell was begun with other settings.
+    """
+    if not folder.study.is_file() and folder.root.exists() and any(folder.root.iterdir()):
+        raise SalusError(f"{folder.root} is not empty and is not a study of Salus; give another folder with --run.")
+    for cell in cells:
+        if cell.run.recipe.is_file() and fresh:
+            shutil.rmtree(cell.run.root)
+        elif cell.run.recipe.is_file():
+            check_same(cell.recipe, cell.run)
+    if fresh:
+        folder.cost.unlink(missing_ok=True)
+    save_recipe(study, folder.study)
+
+
+def cells_left(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells whose run has not come to its last cycle."""
+    return [cell for cell in cells if complete_summary(cell.run.summary, cell.recipe.cycles) is None]
+
+
+def write_report(
+    study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], failed: dict[str, Failure]
+) -> StudyReport:
+    """Read all cells, write `study.json`, `study.md` and the figures, and return the report."""
+    report = study_report(study, cells, failed, read_cost(folder))
+    figures = draw_study(report, folder)
+    write_text(study_page(report, figures), folder.page)
+    write_text(report.model_dump_json(indent=2), folder.report)
+    return report
+
+
+def read_cost(folder: StudyFolder) -> Cost:
+    """What the study took so far."""
+    return Cost.model_validate_json(folder.cost.read_text(encoding="utf-8")) if folder.cost.is_file() else Cost()
+
+
+def cell_job(cell: Cell, folder: StudyFolder, address: str, there: Resources) -> Job:
+    """`salus align` of a cell, as a child that joins the study's Ray.
+
+    A process of its own, because a driver has one Ray session, one namespace and one set of Ray Data settings.
+    """
+    place = [f"cluster.address={json.dumps(address)}"]
+    if cell.recipe.cluster.address is None:
+        # All cells were held against this machine's memory; Ray's own idea of it is smaller.
+        place.append(f"cluster.memory_gib={there.memory_gib}")
+    arguments = ["align", str(folder.recipe(cell.name)), "--run", str(cell.run.root)]
+    arguments += [part for setting in place for part in ("--set", setting)]
+    return Job(cell.name, (sys.executable, "-m", "pipelines.cli.main", *arguments), folder.log(cell.name))
+
+
+def _run_cells(
+    study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], reporter: Reporter
+) -> dict[str, Failure]:
+    """Run these cells; returns those that failed, by name."""
+    there = available(cells[0].recipe)
+    plan = check_side_by_side(study.name, cells, study.side_by_side, there)
+    start = time.perf_counter()
+    with MemoryWatch() as memory:
+        try:
+            _prepare(cells, folder, reporter)
+            with study_cluster(study.cluster, f"salus-{study.name}", plan.cpus) as address:
+                jobs = [cell_job(cell, folder, address, there) for cell in cells]
+                watch = CellWatch({cell.name: cell for cell in cells}, reporter)
+                codes = run_jobs(jobs, study.side_by_side, watch)
+        finally:
+            _add_cost(folder, time.perf_counter() - start, memory.peak_gib)
+    return {
+        job.name: Failure(sentence=last_sentence(job.log, codes[job.name]), log=str(job.log))
+        for job in jobs
+        if codes[job.name] != 0
+    }
+
+
+def _prepare(cells: Sequence[Cell], folder: StudyFolder, reporter: Reporter) -> None:
+    """Write each cell's recipe, and build every model here: cells that share one would build it at the same time.
+
+    Raises:
+        SalusError: a cell's judge may not select policies, or a model is not there; names the cell.
+    """
+    for cell in cells:
+        with _named(cell):
+            judge_before_run(cell.recipe)
+        save_recipe(cell.recipe, folder.recipe(cell.name))
+    for cell in cells:
+        with _named(cell):
+            gather_models(cell.recipe, reporter)
+
+
+@contextmanager
+def _named(cell: Cell) -> Iterator[None]:
+    """A fault found inside names the cell."""
+    try:
+        yield
+    except SalusError as error:
+        raise SalusError(f"Cell {cell.name}: {error.sentence}") from error
+
+
+def _add_cost(folder: StudyFolder, wall_s: float, peak_memory_gib: float) -> None:
+    known = read_cost(folder)
+    cost = Cost(
+        wall_s=round(known.wall_s + wall_s, 1),
+        peak_memory_gib=round(max(known.peak_memory_gib, peak_memory_gib), 2),
+    )
+    write_text(cost.model_dump_json(indent=2), folder.cost)

@@ -1,0 +1,108 @@
+"""What one decision says of its validator: who won, who scored higher, and whether ground truth agrees.
+
+Pure. The paper (arXiv 2512.04210) takes the higher of KTO and DPO each cycle; here a champion may stay, so both
+the winner and the higher of the two are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from actors.records import Algorithm, Record
+from pipelines.decide import CandidateResult, Contender, Decision
+from pipelines.judges.calibration_report import Regimen
+from pipelines.report.summary import CycleFigures
+
+# Breaches that follow from the judge's labels; ground truth has labels of its own.
+_OF_LABELS = frozenset({"err_strict", "err_unmeasured", "coverage"})
+_NO_CONTENDER = frozenset({"training_failed", "identical_answers"})
+
+
+class Verdict(Record):
+    """One cycle's choice, and the choice by ground truth."""
+
+    cycle: int
+    chosen: Contender
+    # Of KTO and DPO, the one whose SS the validator put higher; None where they are equal or one failed.
+    higher: Algorithm | None
+    # The contenders inside the gate that have the highest SS by ground truth; None where there is no truth.
+    best_by_truth: tuple[Contender, ...] | None
+    # Whether the chosen is none of them.
+    differs: bool | None
+
+
+class Wins(Record):
+    """One validator over all its cycles: shares of them."""
+
+    regimen: Regimen
+    cycles: int
+    kto: float
+    dpo: float
+    champion: float
+    kto_higher: float
+    dpo_higher: float
+    # Of the cycles with ground truth; None where there is none.
+    differs: float | None
+
+
+def verdict(decision: Decision, truth: Mapping[str, CycleFigures] | None) -> Verdict:
+    """Hold a decision against the figures by ground truth of champion, kto and dpo.
+
+    By the figures alone, without the decision's test for chance: a champion that stays because a challenger is
+    better by no more than chance counts as another choice where the challenger's figure is higher.
+    """
+    best = _best_by_truth(decision, truth) if truth else None
+    return Verdict(
+        cycle=decision.cycle,
+        chosen=decision.chosen,
+        higher=_higher(decision.challengers),
+        best_by_truth=best,
+        differs=None if best is None else decision.chosen not in best,
+    )
+
+
+def wins(regimen: Regimen, verdicts: Sequence[Verdict]) -> Wins | None:
+    """The shares of one validator's cycles over all its models; None where it has decided nothing."""
+    if not verdicts:
+        return None
+    judged = [v.differs for v in verdicts if v.differs is not None]
+    return Wins(
+        regimen=regimen,
+        cycles=len(verdicts),
+        kto=_share([v.chosen == "kto" for v in verdicts]),
+        dpo=_share([v.chosen == "dpo" for v in verdicts]),
+        champion=_share([v.chosen == "champion" for v in verdicts]),
+        kto_higher=_share([v.higher == "kto" for v in verdicts]),
+        dpo_higher=_share([v.higher == "dpo" for v in verdicts]),
+        differs=_share(judged) if judged else None,
+    )
+
+
+def _share(of: Sequence[bool]) -> float:
+    return sum(of) / len(of)
+
+
+def _higher(challengers: Sequence[CandidateResult]) -> Algorithm | None:
+    ss = {c.name: c.metrics.ss.value for c in challengers if c.metrics is not None and c.metrics.ss is not None}
+    if len(ss) < 2 or ss["kto"] == ss["dpo"]:
+        return None
+    return "kto" if ss["kto"] > ss["dpo"] else "dpo"
+
+
+def _best_by_truth(decision: Decision, truth: Mapping[str, CycleFigures]) -> tuple[Contender, ...] | None:
+    limit = decision.config.gate.err_limit(decision.cycle)
+    # The champion may always stay.
+    inside: dict[Contender, CycleFigures] = {"champion": truth["champion"]}
+    for candidate in decision.challengers:
+        figures = truth.get(candidate.name)
+        if figures is not None and candidate.standing not in _NO_CONTENDER and _inside(candidate, figures, limit):
+            inside[candidate.name] = figures
+    ss = {name: figures.ss.value for name, figures in inside.items() if figures.ss is not None}
+    return tuple(name for name, value in ss.items() if value == max(ss.values())) or None
+
+
+def _inside(candidate: CandidateResult, truth: CycleFigures, limit: float | None) -> bool:
+    """Inside the cycle's gate, its ERR taken by ground truth."""
+    if candidate.gate is None or any(breach.rule not in _OF_LABELS for breach in candidate.gate.breaches):
+        return False
+    return limit is None or (truth.err_strict is not None and truth.err_strict.value <= limit)

@@ -1,0 +1,189 @@
+"""A study's folder: set up, taken up again, refused; complete cells are not started. Nothing here starts Ray."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.errors import SalusError
+from pipelines.cli.main import main
+from pipelines.config.load import load_recipe, save_recipe
+from pipelines.devices import Resources
+from pipelines.progress import Bar, QuietReporter
+from pipelines.study.config import StudyConfig
+from pipelines.study.folder import StudyFolder
+from pipelines.study.jobs import Job
+from pipelines.study.results import Cost, StudyReport
+from pipelines.study.run import cell_job, cells_left, open_study, run_study
+from pipelines.study.watch import CellWatch, decided_cycles
+from tests.pipelines.cli.refused import refused
+from tests.pipelines.study.cells import TWO_CYCLES, cells, complete, decision, study
+
+MACHINE = Resources(where="here", cpus=None, gpus=0, node_gpus=0, memory_gib=16.5, gpu_memory_gib=None)
+
+
+class Told(QuietReporter):
+    """Remembers what was said and how far bars went."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.counts: list[tuple[int, int]] = []
+
+    def bar(self, name: str, total: int | None, unit: str) -> Bar:
+        return _Count(self, super().bar(name, total, unit))
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+class _Count:
+    def __init__(self, told: Told, quiet: Bar) -> None:
+        self._told, self._quiet = told, quiet
+
+    def advance(self, by: int) -> None:
+        self._quiet.advance(by)
+
+    def at(self, done: int, total: int) -> None:
+        self._told.counts.append((done, total))
+
+    def close(self) -> None:
+        self._quiet.close()
+
+
+def test_a_study_whose_cells_are_complete_starts_nothing_and_reports(tmp_path: Path) -> None:
+    config = study("SELF", "EXT")
+    save_recipe(config, StudyFolder(tmp_path).study)
+    for cell in cells(config, tmp_path):
+        complete(cell)
+    told = Told()
+    report = run_study(config, tmp_path, told)
+    assert told.said == [f"cell {name} is complete" for name in ("wide-SELF", "deep-SELF", "wide-EXT", "deep-EXT")]
+    folder = StudyFolder(tmp_path)
+    assert StudyReport.model_validate_json(folder.report.read_text()) == report
+    assert not list((tmp_path / "cells").glob("*.log"))
+    assert all(folder.figure(n).is_file() for n in (2, 3, 4, 5)) and folder.page.is_file()
+    # More cycles are more to do: the same folder, no cell is complete.
+    more = config.model_copy(update={"cycles": 3})
+    open_study(more, folder, cells(more, tmp_path), fresh=False)
+    assert len(cells_left(cells(more, tmp_path))) == 4
+
+
+def test_only_what_is_left_is_run(tmp_path: Path) -> None:
+    made = cells(study("SELF", "EXT"), tmp_path)
+    complete(made[0])
+    complete(made[3])
+    # Begun, and interrupted after its first cycle.
+    made[1].run.decision(1).parent.mkdir(parents=True)
+    made[1].run.decision(1).write_text(decision(1, TWO_CYCLES[0].judge).model_dump_json())
+    assert [cell.name for cell in cells_left(made)] == ["deep-SELF", "wide-EXT"]
+
+
+def test_the_command_prints_the_tables_of_a_complete_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = study("EXT", models=["wide"])
+    (cell,) = cells(config, tmp_path / "run")
+    complete(cell)
+    folder = StudyFolder(tmp_path / "run")
+    save_recipe(config, folder.study)
+    with pytest.raises(SystemExit) as ended:
+        main(["study", str(folder.study), "--run", str(tmp_path / "run")])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert "Shares of cycles by validator" in printed and "Test split" in printed
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    config = study("EXT")
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(SalusError, match="is not empty and is not a study"):
+        run_study(config, tmp_path, Told())
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_cell_with_other_settings_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    config = study("EXT")
+    folder = StudyFolder(tmp_path)
+    made = cells(config, tmp_path)
+    open_study(config, folder, made, fresh=False)
+    complete(made[1])
+    other = StudyConfig.model_validate({**config.model_dump(), "set": ["train.kto.beta=0.7"]})
+    with pytest.raises(SalusError, match=r"cells/deep-EXT holds a run made with other settings \(train\.kto\.beta"):
+        open_study(other, folder, cells(other, tmp_path), fresh=False)
+    # Where and how many run at once is no other study.
+    moved = StudyConfig.model_validate({**config.model_dump(), "side_by_side": 5, "cluster": {"wait_s": 3}})
+    open_study(moved, folder, cells(moved, tmp_path), fresh=False)
+
+
+def test_fresh_forgets_the_cells_of_this_study_alone(tmp_path: Path) -> None:
+    config = study("EXT")
+    folder = StudyFolder(tmp_path)
+    made = cells(config, tmp_path)
+    open_study(config, folder, made, fresh=False)
+    complete(made[0])
+    folder.cost.write_text(Cost(wall_s=5).model_dump_json())
+    stranger = tmp_path / "cells" / "notes"
+    stranger.mkdir()
+    open_study(config, folder, made, fresh=True)
+    assert not made[0].run.root.exists() and not folder.cost.exists()
+    assert stranger.is_dir()
+
+
+def test_a_study_that_does_not_fit_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = refused(capsys, "study", "study", "--run", str(tmp_path), "--set", "cluster.memory_gib=8")
+    assert "2 cells of study study side by side need" in words
+    assert not (tmp_path / "cells").exists()
+
+
+def test_bad_studies_are_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "not a study" in refused(capsys, "study", "demo")
+    assert "did you mean 'study-cares'" in refused(capsys, "study", "study-car")
+    assert "salus study study" in refused(capsys, "align", "study")
+    assert "did you mean 'regimens'" in refused(capsys, "study", "study", "--set", "regimes=[]")
+
+
+def test_a_cell_is_the_align_command_on_a_recipe_file(tmp_path: Path) -> None:
+    (cell,) = cells(study("EXT", models=["wide"]), tmp_path)
+    folder = StudyFolder(tmp_path)
+    save_recipe(cell.recipe, folder.recipe(cell.name))
+    job = cell_job(cell, folder, "[::1]:6379", MACHINE)
+    assert job.command[:4] == (sys.executable, "-m", "pipelines.cli.main", "align")
+    assert job.command[5:7] == ("--run", str(tmp_path / "cells" / "wide-EXT"))
+    # What the child makes of it: the same recipe, but for where it runs.
+    recipe = load_recipe(job.command[4], job.command[8::2])
+    assert recipe.cluster.address == "[::1]:6379" and recipe.cluster.memory_gib == 16.5
+    assert recipe.model_copy(update={"cluster": cell.recipe.cluster}) == cell.recipe
+
+
+def test_a_cell_on_a_cluster_that_was_there_keeps_its_memory(tmp_path: Path) -> None:
+    config = study("EXT", models=["wide"]).model_copy(
+        update={"cluster": load_recipe("demo", ["cluster.address=head:6379"]).cluster}
+    )
+    (cell,) = cells(config, tmp_path)
+    job = cell_job(cell, StudyFolder(tmp_path), "head:6379", MACHINE)
+    assert job.command[7:] == ("--set", f"cluster.address={json.dumps('head:6379')}")
+
+
+def test_a_cells_line_follows_the_files_of_its_run(tmp_path: Path) -> None:
+    (cell,) = cells(study("EXT", models=["wide"], cycles=3), tmp_path)
+    told = Told()
+    watch = CellWatch({cell.name: cell}, told)
+    job = Job(cell.name, (), tmp_path / "log")
+    watch.started(job)
+    watch.running(job)
+    cell.run.decision(1).parent.mkdir(parents=True)
+    cell.run.decision(1).write_text(decision(1, TWO_CYCLES[0].judge).model_dump_json())
+    # A cycle behind a gap does not count.
+    cell.run.decision(3).parent.mkdir(parents=True)
+    cell.run.decision(3).write_text("{}")
+    watch.running(job)
+    job.log.write_text("salus: The judge is bad.\n")
+    watch.stopping([job])
+    watch.ended(job, 2)
+    assert told.counts == [(0, 3), (1, 3)]
+    assert told.said[0].startswith("ending wide-EXT")
+    assert told.said[1] == f"cell wide-EXT failed: The judge is bad. (log: {job.log})"
+    assert decided_cycles(cell.run, 3) == 1
