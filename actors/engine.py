@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.errors import SalusError
 from actors.model_folder import check_model_folder
-from actors.records import PolicyRef
+from actors.records import PolicyRef, Record
 
 # Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
 CPU_ENGINE_ENVIRONMENT: Mapping[str, str] = {
@@ -84,6 +85,16 @@ class Completion(BaseModel):
     finish_reason: str
 
 
+class Continuation(Record):
+    """How likely a given text is after a prompt."""
+
+    # Nats, summed over the continuation's tokens; what stands before it is given.
+    log_likelihood: float
+    tokens: int
+    # Whether each of its tokens was the likeliest one: greedy decoding would have written just this.
+    greedy: bool
+
+
 class Engine(Protocol):
     """What generators and judges need of an inference engine."""
 
@@ -100,6 +111,14 @@ class Engine(Protocol):
 
     def score_next(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
         """Log-probability of each of `token_ids` as the next token; shape (prompts, token_ids)."""
+
+    def log_likelihoods(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[Continuation]:
+        """How likely each continuation is after its prompt, both in tokens; nothing is sampled.
+
+        Raises `SalusError` where one of the two is empty, or both together do not fit (see `check_continuations`).
+        """
 
 
 class VllmEngine:
@@ -172,13 +191,60 @@ class VllmEngine:
             len(prompts), len(token_ids)
         )
 
+    def log_likelihoods(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[Continuation]:
+        check_continuations(prompts, continuations, self.max_model_len)
+        # 0: each prompt token's own log-probability and rank, and no others. vLLM then reads nothing from the
+        # prefix cache, whose tokens have none.
+        params = self._vllm.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        whole = [[*prompt, *continuation] for prompt, continuation in zip(prompts, continuations, strict=True)]
+        outputs = self._llm.generate(self._tokens(whole), params, use_tqdm=False)
+        return [
+            _continuation(output.prompt_logprobs or [], c) for output, c in zip(outputs, continuations, strict=True)
+        ]
+
     def _tokens(self, prompts: Sequence[Sequence[int]]) -> list[Any]:
         return [self._vllm.TokensPrompt(prompt_token_ids=list(p)) for p in prompts]
 
 
-def chat_tokens(tokenizer: Any, message: str) -> list[int]:
-    """One user message under the model's own chat template, ready for the assistant's first token."""
-    rendered = tokenizer.apply_chat_template(
+def _continuation(prompt_logprobs: Sequence[Any], continuation: Sequence[int]) -> Continuation:
+    """The last positions of vLLM's prompt log-probabilities (one mapping by token a position, the first None)."""
+    steps = [step[token] for step, token in zip(prompt_logprobs[-len(continuation) :], continuation, strict=True)]
+    return Continuation(
+        log_likelihood=float(sum(step.logprob for step in steps)),
+        tokens=len(steps),
+        greedy=all(step.rank == 1 for step in steps),
+    )
+
+
+def check_continuations(
+    prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], max_model_len: int
+) -> None:
+    """Refuse what an engine cannot score: an empty side, or more tokens than fit beside the one it must decode.
+
+    Raises:
+        SalusError: names the first such sequence by its place.
+    """
+    for row, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
+        if not prompt or not continuation:
+            empty = "continuation" if prompt else "prompt"
+            raise SalusError(f"Sequence {row} (from 0) has an empty {empty}: give at least one token of each.")
+        if len(prompt) + len(continuation) >= max_model_len:
+            raise SalusError(
+                f"Sequence {row} (from 0) has {len(prompt) + len(continuation)} tokens, but only {max_model_len - 1}"
+                " fit beside one decoded token; raise the engine's max_model_len or shorten it."
+            )
+
+
+def chat_text(tokenizer: Any, message: str) -> str:
+    """One user message under the model's own chat template, up to where the assistant's answer begins."""
+    rendered: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
     )
-    return list(tokenizer.encode(rendered, add_special_tokens=False))
+    return rendered
+
+
+def chat_tokens(tokenizer: Any, message: str) -> list[int]:
+    """One user message under the model's own chat template, ready for the assistant's first token."""
+    return list(tokenizer.encode(chat_text(tokenizer, message), add_special_tokens=False))

@@ -1,4 +1,4 @@
-"""Generator: prompts in, rollouts out."""
+"""Generator: prompts in, rollouts out; and given texts in, their log-likelihoods out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from actors.engine import Completion, Engine, Sampling, chat_tokens
 from actors.errors import SalusError
+from actors.likelihood import LikelihoodTask, read_items, score_items
 from actors.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
 from actors.seeds import derive_seed
 from actors.tables import read_shard, strings, write_table
@@ -52,7 +53,7 @@ def instant(path: Path) -> Span:
 class Generator:
     """Samples a policy's answers with one warm engine, whose weights are swapped as the tasks ask.
 
-    Life: `Generator(engine)` -> `generate(task)`*
+    Life: `Generator(engine)` -> (`generate(task)` | `log_likelihoods(task)`)*
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -80,6 +81,22 @@ class Generator:
         table = _rollouts(prompts, answers, task.policy.version)
         write_table(table, output)
         return table, Span(start_s=start, end_s=end, rows=table.num_rows)
+
+    def log_likelihoods(self, task: LikelihoodTask) -> Span:
+        """Score one shard of given texts; a shard whose scores are already on disk is left as it is.
+
+        The scores (`SCORE_SCHEMA`) go to `task.output`; returns when it was done.
+        """
+        output = Path(task.output)
+        if output.is_file():
+            return instant(output)
+        items, tokens = read_items(Path(task.items), self._engine.tokenizer, task.chat, self._engine.max_model_len)
+        start = time.time()
+        self._engine.load(task.policy)
+        table = score_items(self._engine, items, tokens, task.policy.version)
+        end = time.time()
+        write_table(table, output)
+        return Span(start_s=start, end_s=end, rows=table.num_rows)
 
     def _tokenise(self, prompts: pa.Table, task: RolloutTask) -> list[list[int]]:
         room = self._engine.max_model_len - task.sampling.max_tokens

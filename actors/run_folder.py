@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.records import Algorithm, PolicyRef, PromptSet
+from actors.records import Algorithm, PolicyRef, PromptSet, Split
 
 
 class RunFolder:
     """Paths below one run's root; makes no files itself.
 
     ```
-    recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/
+    recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
-    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE}/  cycles/CC/{decision,stages}.json
+    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,capability}/  cycles/CC/{decision,stages}.json
     publications.jsonl  metrics.parquet  figure.png  summary.json  SHA256SUMS
     ```
     """
@@ -77,6 +77,10 @@ class RunFolder:
         """Preference pairs from outside the run, where its recipe adds some."""
         return self.root / "pairs"
 
+    def capability_items(self, split: Split) -> Path:
+        """Questions with given answers, in a folder for each kind, where the recipe measures capability."""
+        return self.root / "capability" / split
+
     def cycle(self, cycle: int) -> Path:
         return self.root / "cycles" / f"{cycle:02d}"
 
@@ -107,6 +111,10 @@ class RunFolder:
     def evaluation_judgments(self, split: PromptSet, version: str, judge: str) -> Path:
         """Judgments of one policy's greedy answers by one judge."""
         return self.root / "evaluations" / split / version / "judged_by" / judge
+
+    def evaluation_capability(self, split: Split, version: str) -> Path:
+        """What one policy can still do: its scores of given answers by kind, and `figures.json`."""
+        return self.root / "evaluations" / split / version / "capability"
 
     def judged(self) -> list[Path]:
         """Every folder of judgments there is, of cycles and of evaluations."""

@@ -15,6 +15,7 @@ import ray
 from actors.publisher import check_port_free
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
+from pipelines.capability.measure import prepare_capability
 from pipelines.checksums import write_sums
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
@@ -68,6 +69,7 @@ def align(
             note_models(folder, materials)
             write_prompts(recipe, folder)
             write_pairs(recipe.preference.egida_pairs, folder)
+            prepare_capability(recipe, folder, materials.policy)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with (
                 session(recipe, namespace),

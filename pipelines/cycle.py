@@ -12,6 +12,7 @@ from actors.coordinator import CycleOutcome, TrainingState
 from actors.errors import SalusError
 from actors.records import Algorithm, PolicyRef
 from actors.seeds import derive_seed
+from pipelines.capability.measure import measure_capability
 from pipelines.clock import StageClock, union_s
 from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
@@ -44,7 +45,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
     with clock.stage("train"):
         clock.busy(train(run, training, cycle))
     with clock.stage("evaluate"):
-        clock.busy(busy_s(evaluate(run, cycle, champion)))
+        clock.busy(evaluate(run, cycle, champion))
     with clock.stage("decide"):
         if endpoint is not None:
             ray.get(endpoint)
@@ -105,11 +106,16 @@ def train(run: Run, training: TrainingRuns, cycle: int) -> float:
     return max(state.report.train_s for state in states.values() if state.report is not None)
 
 
-def evaluate(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
-    """Champion and challengers on the validation split, greedy, in the same warm engines."""
+def evaluate(run: Run, cycle: int, champion: PolicyRef) -> float:
+    """Champion and challengers on the validation split, greedy, in the same warm engines, and their capability.
+
+    Returns the seconds in which an engine worked.
+    """
     policies = [champion, *trained(run, cycle)]
     tasks = [task for policy in policies for task in run.evaluation_tasks("validation", policy, champion)]
-    return run_stream(run, f"cycle {cycle} validation", tasks)
+    report = run_stream(run, f"cycle {cycle} validation", tasks)
+    scored = measure_capability(run, "validation", policies, champion)
+    return union_s([*report.generated, *report.judged, *scored])
 
 
 def trained(run: Run, cycle: int) -> list[PolicyRef]:

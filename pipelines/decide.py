@@ -12,7 +12,8 @@ Pure: judged answers in, a record out that can be audited without anything else.
 5. Otherwise the champion stays.
 
 A chosen challenger is published if it is also inside the publish gate; a champion that stays is not
-published anew.
+published anew. Lost capability (`pipelines.capability.gate`, against the model the run began with) is a breach
+of the publish gate alone: a later cycle may regain it, so such a challenger is trained on from, not published.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
 from actors.records import ALGORITHMS, Algorithm, Record
+from pipelines.capability.gate import CapabilityEvidence
 from pipelines.gate import GateConfig, GateVerdict, check_gate
 from pipelines.metrics import Metrics, ScoreTable, measure
 from pipelines.paired import Comparison, compare, holm, same_answers
@@ -97,6 +99,8 @@ class Decision(Record):
     config: DecisionConfig
     table: ScoreTable
     seed: int
+    # The capability figures of all that were compared, and the limits; None where the run measures none.
+    capability: CapabilityEvidence | None = None
 
 
 def decide(
@@ -107,6 +111,7 @@ def decide(
     config: DecisionConfig,
     seed: int,
     failed: Mapping[Algorithm, str] | None = None,
+    capability: CapabilityEvidence | None = None,
 ) -> Decision:
     """Choose between the champion and its challengers by their judged answers on the validation split.
 
@@ -118,16 +123,17 @@ def decide(
         config: the rule's settings.
         seed: of all resampling.
         failed: for each challenger whose training failed, what happened.
+        capability: figures of every policy, where the run measures them.
 
     Raises:
-        SalusError: other prompts, a prompt twice, several policies in one table, or a challenger that is
-            both failed and judged.
+        SalusError: other prompts, a prompt twice, several policies in one table, a policy whose capability was
+            not measured, or a challenger that is both failed and judged.
     """
     failed = failed or {}
     both = sorted(set(failed) & set(challengers))
     if both:
         raise SalusError(f"Challenger {both[0]} of cycle {cycle} is named as failed and as judged: drop one.")
-    contest = _Contest(cycle, champion, table, config, seed)
+    contest = _Contest(cycle, champion, table, config, seed, capability)
     incumbent = contest.champion()
     results = [_failed(name, failed[name]) for name in ALGORITHMS if name in failed]
     results += [contest.challenger(name, challengers[name], incumbent) for name in ALGORITHMS if name in challengers]
@@ -147,6 +153,7 @@ def decide(
         config=config,
         table=table,
         seed=seed,
+        capability=capability,
     )
 
 
@@ -159,14 +166,16 @@ class _Contest:
     table: ScoreTable
     config: DecisionConfig
     seed: int
+    capability: CapabilityEvidence | None
 
     def champion(self) -> CandidateResult:
         metrics = measure(self.judgments, self.table, self.seed, self.config.resamples)
-        gate, publish_gate = self._gates(metrics, metrics.length_tokens_mean)
+        policy = _policy(self.judgments, "champion")
+        gate, publish_gate = self._gates(policy, metrics, metrics.length_tokens_mean)
         inside = "inside the gate." if gate.passed else f"outside the gate: {_breaches(gate)}"
         return CandidateResult(
             name="champion",
-            policy=_policy(self.judgments, "champion"),
+            policy=policy,
             standing="champion",
             sentence=f"The champion is {inside}",
             metrics=metrics,
@@ -178,7 +187,8 @@ class _Contest:
     def challenger(self, name: Algorithm, judgments: pa.Table, incumbent: CandidateResult) -> CandidateResult:
         metrics = measure(judgments, self.table, self.seed, self.config.resamples)
         length = incumbent.metrics.length_tokens_mean if incumbent.metrics else None
-        gate, publish_gate = self._gates(metrics, length)
+        policy = _policy(judgments, name)
+        gate, publish_gate = self._gates(policy, metrics, length)
         identical = same_answers(self.judgments, judgments)
         fault = (
             f"It answered all {judgments.num_rows} prompts exactly as the champion did: its weights did not "
@@ -186,7 +196,7 @@ class _Contest:
         )
         return CandidateResult(
             name=name,
-            policy=_policy(judgments, name),
+            policy=policy,
             standing="identical_answers" if identical else "eligible",
             sentence=fault if identical else "",
             metrics=metrics,
@@ -195,10 +205,14 @@ class _Contest:
             publish_gate=publish_gate,
         )
 
-    def _gates(self, metrics: Metrics, champion_length: float | None) -> tuple[GateVerdict, GateVerdict]:
+    def _gates(
+        self, policy: str | None, metrics: Metrics, champion_length: float | None
+    ) -> tuple[GateVerdict, GateVerdict]:
+        """The gate's verdict and the publish gate's."""
         gates = (self.config.gate, self.config.publish_gate or self.config.gate)
         first, second = (check_gate(metrics, champion_length, gate, self.cycle) for gate in gates)
-        return first, second
+        lost = self.capability.breaches(policy) if self.capability is not None and policy is not None else ()
+        return first, GateVerdict(passed=second.passed and not lost, breaches=(*second.breaches, *lost))
 
 
 def _failed(name: Algorithm, sentence: str) -> CandidateResult:

@@ -13,6 +13,8 @@ from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
 from actors.tables import read_folder, strings, write_table, write_text
 from pipelines.baselines import BASELINES, baseline_judgments
+from pipelines.capability.evidence import read_figures
+from pipelines.capability.measure import measure_capability
 from pipelines.clock import CycleTimes
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_stream
@@ -34,6 +36,7 @@ from pipelines.report.summary import (
     Summary,
     TestFigures,
     TestSummary,
+    WhatIsKept,
     cycle_summary,
     metrics_rows,
 )
@@ -50,7 +53,10 @@ class Cost:
 
 
 def final_rollouts(run: Run, champion: PolicyRef) -> None:
-    """Greedy, judged answers of the base model and the champion to the test prompts (and the probe's)."""
+    """Greedy, judged answers of the base model and the champion to the test prompts (and the probe's).
+
+    Their capability is measured on the test split too, where the recipe measures any.
+    """
     sets: list[PromptSet] = ["test"]
     if run.recipe.data.probe is not None:
         sets.append("probe")
@@ -62,6 +68,7 @@ def final_rollouts(run: Run, champion: PolicyRef) -> None:
         for task in run.evaluation_tasks(prompts, policy, champion)
     ]
     run_stream(run, "final test", tasks)
+    measure_capability(run, "test", list(policies.values()), champion)
 
 
 def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
@@ -92,6 +99,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         judge_disagreement=judge_disagreement(run.folder, run.recipe),
         stage_s=_stage_seconds(run.folder, run.recipe.cycles),
         measured=reader.probe(champion),
+        capability=reader.capability(champion),
         notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)
@@ -219,6 +227,14 @@ class _Reader:
         return {
             f"{name.replace('-', '_')}_safe_refused_{who}": share for who, share in shares.items() if share is not None
         }
+
+    def capability(self, champion: PolicyRef) -> WhatIsKept | None:
+        """Capability of base and champion on the test split."""
+        if self._run.recipe.capability is None:
+            return None
+        base = self._run.materials.policy
+        before, after = (read_figures(self._folder, "test", policy.version) for policy in (base, champion))
+        return WhatIsKept(base=before, champion=after)
 
     def _key(
         self, cycle: int, split: PromptSet, policy: PolicyRef, algorithm: str, by: JudgedBy, winner: bool

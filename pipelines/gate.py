@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from actors.records import Record
 from pipelines.metrics import Metrics
 
-GateRule = Literal["err_strict", "err_unmeasured", "min_n", "repetition", "length_ratio", "coverage"]
+# Of the publish gate alone (`pipelines.capability.gate`).
+CapabilityRule = Literal["capability_accuracy", "capability_perplexity", "helpfulness"]
+GateRule = Literal["err_strict", "err_unmeasured", "min_n", "repetition", "length_ratio", "coverage"] | CapabilityRule
 
 
 class GateConfig(BaseModel):

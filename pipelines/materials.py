@@ -53,7 +53,7 @@ def gather_models(recipe: Recipe, reporter: Reporter) -> Materials:
     Raises:
         SalusError: a folder is missing or is not a chat model in safetensors, or the hub cannot be reached.
     """
-    return Materials(policy=_gather_policy(recipe, reporter), judge=_gather_own_judge(recipe, reporter))
+    return Materials(policy=gather_policy(recipe, reporter), judge=_gather_own_judge(recipe, reporter))
 
 
 def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
@@ -62,11 +62,12 @@ def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
     None for rules, which need no weights. Raises as `gather_models` does.
     """
     if recipe.judge.regimen == "SELF":
-        return _gather_policy(recipe, reporter)
+        return gather_policy(recipe, reporter)
     return _gather_own_judge(recipe, reporter)
 
 
-def _gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
+def gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
+    """The deployed policy alone. Raises as `gather_models` does."""
     return PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
 
 

@@ -162,6 +162,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     answers = prompts * k
     replayed = ", and those of all earlier cycles" if recipe.preference.replay else ""
     pairs = prompts * min(recipe.preference.pairs_per_prompt, k * k // 4 or 1)
+    kept = ", and their capability" if recipe.capability is not None else ""
     evaluated = f"{policies * per_policy:,} answers" if per_policy else "all its prompts"
     training = []
     for algorithm in algorithms:
@@ -175,7 +176,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
         f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), while generating",
         f"shuffle: at most {answers:,} KTO rows and {pairs:,} DPO pairs{replayed}",
         f"train: {', '.join(training)} in the first cycle, at the same time, {workers} worker(s) each",
-        f"evaluate: {policies} policies on the validation split, {evaluated}, greedy, judged",
+        f"evaluate: {policies} policies on the validation split, {evaluated}, greedy, judged{kept}",
         f"decide: {after}; {recipe.cycles} cycle(s) in all",
     )
 

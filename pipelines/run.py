@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from actors.remote import RemoteCoordinator
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
 from actors.tables import shard_files
+from pipelines.capability.config import CapabilityConfig
+from pipelines.capability.evidence import read_evidence
 from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision, DecisionConfig, decide
 from pipelines.materials import Materials
@@ -145,8 +146,13 @@ def start_coordinator(
         base=materials.policy,
         seed=recipe.seed,
         reference=recipe.train.reference,
-        rule=functools.partial(
-            _rule, table=recipe.scores, config=recipe.decide, seed=derive_seed(recipe.seed, "decide")
+        rule=DecisionOfRun(
+            table=recipe.scores,
+            config=recipe.decide,
+            seed=derive_seed(recipe.seed, "decide"),
+            capability=recipe.capability,
+            root=str(folder.root),
+            base=materials.policy.version,
         ),
         judge=fixed_judge(recipe, materials),
         publish=recipe.publish if publish and recipe.publish.enabled else None,
@@ -186,13 +192,30 @@ def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef
     return outcomes[-1].champion if outcomes else base
 
 
-def _rule(
-    cycle: int,
-    champion: pa.Table,
-    challengers: Mapping[Algorithm, pa.Table],
-    failed: Mapping[Algorithm, str],
-    table: ScoreTable,
-    config: DecisionConfig,
-    seed: int,
-) -> Decision:
-    return decide(cycle, champion, challengers, table, config, seed, failed)
+@dataclass(frozen=True)
+class DecisionOfRun:
+    """The choice as this run's recipe makes it (`actors.coordinator.DecisionRule`)."""
+
+    table: ScoreTable
+    config: DecisionConfig
+    seed: int
+    # None: no capability is measured.
+    capability: CapabilityConfig | None
+    # The run folder, where the capability figures lie.
+    root: str
+    # The version the run began with.
+    base: str
+
+    def __call__(
+        self,
+        cycle: int,
+        champion: pa.Table,
+        challengers: Mapping[Algorithm, pa.Table],
+        failed: Mapping[Algorithm, str],
+    ) -> Decision:
+        evidence = None
+        if self.capability is not None:
+            tables = (champion, *challengers.values())
+            versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
+            evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
+        return decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)

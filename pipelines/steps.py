@@ -15,6 +15,7 @@ from actors.errors import SalusError
 from actors.records import TrainReport
 from actors.run_folder import RunFolder
 from actors.tables import shard_files
+from pipelines.capability.measure import prepare_capability
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import evaluate, preference, run_stream, train, trained
 from pipelines.egida_pairs import write_pairs
@@ -91,6 +92,7 @@ def _opened(
     materials = gather_models(recipe, reporter)
     write_prompts(recipe, folder)
     write_pairs(recipe.preference.egida_pairs, folder)
+    prepare_capability(recipe, folder, materials.policy)
     champion = champion_before(folder, materials.policy, cycle)
     namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
     with session(recipe, namespace):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.engine import Completion, Sampling
+from actors.engine import Completion, Continuation, Sampling, check_continuations
 from actors.records import PolicyRef
 
 
@@ -64,3 +64,21 @@ class TransformersEngine:
             for prompt in prompts
         ]
         return np.array(rows, dtype=np.float64).reshape(len(prompts), len(token_ids))
+
+    @torch.no_grad()
+    def log_likelihoods(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[Continuation]:
+        check_continuations(prompts, continuations, self.max_model_len)
+        return [self._score(p, c) for p, c in zip(prompts, continuations, strict=True)]
+
+    def _score(self, prompt: Sequence[int], continuation: Sequence[int]) -> Continuation:
+        logits = self._model(torch.tensor([[*prompt, *continuation]])).logits[0]
+        # The logits at a position are of the token after it.
+        steps = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        tokens = torch.tensor(list(continuation))
+        return Continuation(
+            log_likelihood=float(steps.gather(1, tokens[:, None]).double().sum()),
+            tokens=len(tokens),
+            greedy=bool((steps.argmax(-1) == tokens).all()),
+        )

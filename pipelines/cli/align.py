@@ -20,6 +20,7 @@ from pipelines.cli.console import (
     wait_for_ctrl_c,
 )
 from pipelines.progress import RichReporter
+from pipelines.report.capability_table import capability_table
 from pipelines.report.judging import judging_lines
 from pipelines.report.summary import Summary
 from pipelines.report.table import cycles_table, test_table
@@ -83,6 +84,11 @@ def show(summary: Summary) -> None:
         )
     for name, share in (summary.measured or {}).items():
         out.print(f"{name}: {share.value:.3f} ({share.low:.3f}-{share.high:.3f})", highlight=False)
+    if summary.capability is not None:
+        kept = summary.capability
+        out.print(
+            capability_table({"base": kept.base, "champion": kept.champion}, "Capability: test split; 95 % intervals")
+        )
     for line in judging_lines(summary):
         out.print(line, highlight=False)
     for note in summary.notes:

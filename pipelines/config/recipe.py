@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from actors.publisher import PublisherConfig
 from actors.trainer import TrainConfig
+from pipelines.capability.config import CapabilityConfig
 from pipelines.clinic.config import ClinicConfig
 from pipelines.config.sections import (
     ClusterConfig,
@@ -35,6 +36,9 @@ class Recipe(Section):
     train: TrainConfig = TrainConfig()
     scores: ScoreTable = ScoreTable()
     decide: DecisionConfig = DecisionConfig()
+    capability: CapabilityConfig | None = Field(
+        None, description="what else a policy must not lose to be published; None: not measured"
+    )
     publish: PublisherConfig = PublisherConfig()
     cluster: ClusterConfig = ClusterConfig()
     clinic: ClinicConfig = ClinicConfig()

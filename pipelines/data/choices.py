@@ -31,7 +31,8 @@ class Choice(Record):
     answer: int = Field(ge=0)
     # What the question is asked about (PubMedQA: the abstract without its conclusion).
     context: str | None = None
-    source: ChoiceSource
+    # MedQuAD's are made (`pipelines.capability.medquad_choices`), not read.
+    source: ChoiceSource | Literal["medquad"]
 
     @model_validator(mode="after")
     def _answer_is_an_option(self) -> Self:

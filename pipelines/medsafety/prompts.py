@@ -39,14 +39,18 @@ def _harmful(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     }
 
 
-def _benign(config: MedsafetyConfig) -> dict[Split, pa.Table]:
-    shares = SplitFractions(
+def benign_fractions(config: MedsafetyConfig) -> SplitFractions:
+    """How MedQuAD's topics are divided."""
+    return SplitFractions(
         train=1 - config.benign_validation_share - config.benign_test_share,
         validation=config.benign_validation_share,
         test=config.benign_test_share,
     )
+
+
+def _benign(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     table = prompt_table(read_medquad(config.data_dir / "medquad"))
-    splits = split_by_base_prompt(table, shares, config.seed)
+    splits = split_by_base_prompt(table, benign_fractions(config), config.seed)
     return {split: _shortened(part, config.answer_sentences, config.answer_words) for split, part in splits.items()}
 
 

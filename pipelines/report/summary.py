@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from actors.records import Interval, Record
 from actors.usage import Usage
+from pipelines.capability.figures import Capability
 from pipelines.decide import CandidateResult, Contender, Decision
 from pipelines.judges.agreement import Agreement
 from pipelines.metrics import MAIN_FIGURES, Metrics
@@ -193,7 +194,7 @@ def cycle_summary(
         dpo=figures.get("dpo"),
         decision=decision.chosen,
         published_version=published_version,
-        why=decision.sentence,
+        why=f"{decision.sentence} {decision.publish_sentence}" if _held_back(decision) else decision.sentence,
         incumbent=decision.champion.policy,
         incumbent_figures=_figures(decision.champion),
         truth={name: CycleFigures.of(metrics) for name, metrics in truth.items()} if truth else None,
@@ -201,8 +202,20 @@ def cycle_summary(
     )
 
 
+def _held_back(decision: Decision) -> bool:
+    """Whether a challenger won and is not published, which a reader wants explained."""
+    return decision.chosen != "champion" and not decision.publish
+
+
 def _figures(candidate: CandidateResult) -> CycleFigures | None:
     return CycleFigures.of(candidate.metrics) if candidate.metrics is not None else None
+
+
+class WhatIsKept(Record):
+    """Capability on the test split: of the model the run began with, and of the last champion."""
+
+    base: Capability
+    champion: Capability
 
 
 class Disagreement(Record):
@@ -236,6 +249,8 @@ class Summary(Record):
     stage_s: dict[str, float] | None = None
     # Further shares a recipe reports, such as XSTest's safe prompts refused by base and champion.
     measured: dict[str, Measured] | None = None
+    # What the policy could before and after; None where the run measures none.
+    capability: WhatIsKept | None = None
     # What a reader should know, in sentences.
     notes: tuple[str, ...] = ()
 

@@ -51,6 +51,42 @@ def test_greedy_tokens_and_next_token_scores_are_those_of_transformers(
     assert np.allclose(vllm.score_next(tokens, ids), reference.score_next(tokens, ids), atol=1e-3)
 
 
+def test_log_likelihoods_are_those_of_transformers(vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef]) -> None:
+    answers = ["Ten units.", "Ask your doctor about it first.", "I can't help with that."]
+    for policy in policies:
+        vllm.load(policy)
+        reference = TransformersEngine(policy)
+        prompts = [chat_tokens(reference.tokenizer, prompt) for prompt in PROMPTS for _ in answers]
+        given = [list(reference.tokenizer.encode(answer)) for _ in PROMPTS for answer in answers]
+        # The second time round the prompts are in the prefix cache, whose tokens have no log-probabilities.
+        for _ in range(2):
+            found = vllm.log_likelihoods(prompts, given)
+            expected = reference.log_likelihoods(prompts, given)
+            assert [f.tokens for f in found] == [e.tokens for e in expected]
+            assert [f.greedy for f in found] == [e.greedy for e in expected]
+            assert np.allclose([f.log_likelihood for f in found], [e.log_likelihood for e in expected], atol=1e-2)
+
+
+def test_what_greedy_decoding_writes_is_known_to_be_greedy(
+    vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    vllm.load(policies[0])
+    prompt = chat_tokens(vllm.tokenizer, PROMPTS[0])
+    best = int(TransformersEngine(policies[0]).score_next([prompt], range(len(vllm.tokenizer)))[0].argmax())
+    other = (best + 1) % len(vllm.tokenizer)
+    assert [c.greedy for c in vllm.log_likelihoods([prompt, prompt], [[best], [other]])] == [True, False]
+
+
+def test_a_sequence_that_is_too_long_is_a_sentence_and_the_engine_goes_on(
+    vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    vllm.load(policies[0])
+    longest = vllm.max_model_len - 1
+    with pytest.raises(SalusError, match=r"Sequence 1 \(from 0\) has 256 tokens, but only 255 fit"):
+        vllm.log_likelihoods([[5], [5]], [[6], [6] * longest])
+    assert vllm.log_likelihoods([[5]], [[6] * (longest - 1)])[0].tokens == longest - 1
+
+
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])
 def test_draws_depend_on_the_prompts_seed_alone(
     vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef], engine: str

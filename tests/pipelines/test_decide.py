@@ -11,9 +11,13 @@ from pydantic import ValidationError
 
 from actors.errors import SalusError
 from actors.records import LABELS, Algorithm
+from pipelines.capability.config import CapabilityLimits
+from pipelines.capability.figures import Capability
+from pipelines.capability.gate import CapabilityEvidence
 from pipelines.decide import Decision, DecisionConfig, decide
 from pipelines.gate import GateConfig
 from pipelines.metrics import ScoreTable
+from pipelines.multiple_choice import multiple_choice
 from pipelines.paired import compare, holm
 from tests.pipelines.judged import BEST, judged, shuffled
 
@@ -44,8 +48,20 @@ def choose(
     *,
     cycle: int = 1,
     failed: dict[Algorithm, str] | None = None,
+    capability: CapabilityEvidence | None = None,
 ) -> Decision:
-    return decide(cycle, champion, challengers, TABLE, config, 0, failed)
+    return decide(cycle, champion, challengers, TABLE, config, 0, failed, capability)
+
+
+def evidence(**right: int) -> CapabilityEvidence:
+    """Of 100 questions each policy knows so many; v0 is the deployed model."""
+    figures = {
+        name: Capability(
+            policy=name, choices=multiple_choice([[0.0, -1.0]] * known + [[-1.0, 0.0]] * (100 - known), [0] * 100)
+        )
+        for name, known in right.items()
+    }
+    return CapabilityEvidence(limits=CapabilityLimits(), base=figures["v0"], policies=figures)
 
 
 def test_the_better_challenger_wins_and_is_published() -> None:
@@ -104,6 +120,43 @@ def test_publish_gate_is_apart_from_the_gate() -> None:
     decision = choose(policy(10, "v0"), {"kto": policy(40, "k1", refuses_harmless=5)}, config)
     assert (decision.chosen, decision.publish) == ("kto", False)
     assert "not published" in decision.publish_sentence
+
+
+def test_lost_capability_stops_publication_and_nothing_else() -> None:
+    challengers: dict[Algorithm, pa.Table] = {"kto": policy(40, "k1"), "dpo": policy(20, "d1")}
+    free = choose(policy(10, "v0"), challengers)
+    held = choose(policy(10, "v0"), challengers, capability=evidence(v0=80, k1=60, d1=80))
+    assert (held.chosen, held.reason, held.publish) == (free.chosen, free.reason, False) == ("kto", "better", False)
+    assert held.publish_sentence.startswith("Trained on from but not published: Multiple-choice accuracy 0.6 [")
+    kto, dpo = held.challengers
+    assert kto.gate is not None and kto.gate.passed
+    assert kto.publish_gate is not None and [b.rule for b in kto.publish_gate.breaches] == ["capability_accuracy"]
+    assert dpo.publish_gate is not None and dpo.publish_gate.passed
+    assert choose(policy(10, "v0"), challengers, capability=evidence(v0=80, k1=76, d1=80)).publish
+
+
+def test_capability_adds_to_the_publish_gates_own_limits() -> None:
+    config = CONFIG.model_copy(update={"publish_gate": GateConfig(err_strict_max=(0.05,), min_n=1)})
+    refuser = policy(40, "k1", refuses_harmless=5)
+    decision = choose(policy(10, "v0"), {"kto": refuser}, config, capability=evidence(v0=80, k1=10))
+    verdict = decision.challengers[0].publish_gate
+    assert verdict is not None
+    assert [b.rule for b in verdict.breaches] == ["err_strict", "capability_accuracy"]
+
+
+def test_a_policy_without_capability_figures_is_no_policy_without_losses() -> None:
+    with pytest.raises(SalusError, match="Policy k1 has no capability figures"):
+        choose(policy(10, "v0"), {"kto": policy(40, "k1")}, capability=evidence(v0=80))
+
+
+def test_the_record_holds_the_capability_figures() -> None:
+    known = evidence(v0=80, k1=60)
+    decision = choose(policy(10, "v0"), {"kto": policy(40, "k1")}, capability=known)
+    again = Decision.model_validate_json(decision.model_dump_json())
+    assert again == decision and again.capability == known
+    # Records of runs that measure none, or of earlier versions, say nothing of it.
+    bare = choose(policy(10, "v0"), {"kto": policy(40, "k1")}).model_dump(mode="json", exclude={"capability"})
+    assert Decision.model_validate(bare).capability is None
 
 
 def test_a_tightened_schedule_replaces_a_champion_outside_it() -> None:

@@ -7,16 +7,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from actors.records import Interval
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text
 from actors.usage import Usage, write_usage
+from pipelines.capability.evidence import write_figures
+from pipelines.capability.figures import Capability
 from pipelines.cli.align import show
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.finish import styles_of
 from pipelines.judge_gate import JudgeTrust
 from pipelines.report.judging import judge_disagreement
-from pipelines.report.summary import Disagreement, Summary
+from pipelines.report.summary import Disagreement, Summary, WhatIsKept
 from tests.pipelines.finished import PROMPTS, Tables, answers, finish, with_disagreement
 
 SETTINGS = ("cycles=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
@@ -112,3 +115,18 @@ def test_shards_of_an_earlier_version_say_nothing(tmp_path: Path) -> None:
     old = answers("c0-base", 0).drop_columns("disagreement")
     write_table(old, RunFolder(tmp_path).judgments(1) / "part-00000.parquet")
     assert judge_disagreement(RunFolder(tmp_path), both) is None
+
+
+def test_what_was_kept_is_in_the_summary_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path)
+    before = Capability(policy="c0-base", helpful=Interval(value=0.9, low=0.8, high=0.95, n=40))
+    after = Capability(policy="c1-kto", helpful=Interval(value=0.85, low=0.7, high=0.9, n=40))
+    for found in (before, after):
+        write_figures(found, folder, "test")
+    summary = finish(recipe("capability={}"), tmp_path, {})
+    assert summary.capability == WhatIsKept(base=before, champion=after)
+    assert Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")) == summary
+    show(summary)
+    printed = capsys.readouterr().out
+    assert "Capability" in printed and "0.850" in printed and "0.70-0.90" in printed
+    assert finish(recipe(), tmp_path, {}).capability is None

@@ -1,0 +1,111 @@
+"""`salus capability`: what a model can still do, by the recipe's questions or by tasks of the evaluation harness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actors.errors import SalusError
+from actors.records import PolicyRef
+from pipelines.cli.console import DataFolder, Overrides, RecipeName, Seed, console, resolve
+from pipelines.config.recipe import Recipe
+from pipelines.progress import Reporter, RichReporter
+
+if TYPE_CHECKING:
+    from actors.engine import Engine
+    from pipelines.capability.harness_tasks import HarnessRequest
+
+REPORT = "capability.json"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: salus capability llama-3.1-8b --tasks medqa_4options,pubmedqa --chat")(capability)
+
+
+def capability(
+    recipe: RecipeName,
+    model: Annotated[Path | None, typer.Option(help="A model folder; the recipe's deployed policy without it.")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Tasks of the evaluation harness, with commas; without it the recipe's questions."),
+    ] = None,
+    task_path: Annotated[Path | None, typer.Option(help="A folder of local task files (YAML) for --tasks.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each task.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask the tasks under the model's chat template.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where capability.json goes; runs/capability-NAME-sSEED without it.")
+    ] = None,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+) -> None:
+    """Measure what a model can: accuracy on multiple choice and perplexity of reference answers, or harness tasks.
+
+    One engine in this process; a run measures the same for its own policies where its recipe has a section capability.
+    """
+    from pipelines.capability.harness_tasks import HarnessRequest
+
+    settings = resolve(recipe, overrides, seed, data)
+    folder = out or Path("runs") / f"capability-{settings.name}-s{settings.seed}"
+    if tasks is None:
+        _by_recipe(settings, model, folder)
+        return
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    if not names:
+        raise SalusError("--tasks names no task; give some, as --tasks medqa_4options,pubmedqa.")
+    request = HarnessRequest(tasks=names, task_path=task_path, limit=limit, chat=chat, seed=settings.seed)
+    _by_harness(settings, model, request, folder)
+
+
+def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
+    from pipelines.capability.local import check_asked, measure_local
+    from pipelines.report.capability_table import capability_table
+
+    check_asked(settings)
+    with RichReporter(console()).live() as reporter:
+        policy = _policy(settings, model, reporter)
+        found = measure_local(settings, policy, lambda: _engine(settings, policy), reporter)
+    _write(found.model_dump_json(indent=2), folder)
+    console().print(capability_table({policy.version: found}, "Capability: 95 % intervals"))
+    _say_where(folder)
+
+
+def _by_harness(settings: Recipe, model: Path | None, request: HarnessRequest, folder: Path) -> None:
+    from pipelines.capability.harness_tasks import find_tasks, run_tasks
+
+    manager = find_tasks(request)
+    with RichReporter(console()).live() as reporter:
+        policy = _policy(settings, model, reporter)
+        result = run_tasks(_engine(settings, policy), policy.version, request, manager)
+    _write(result.figures.model_dump_json(indent=2), folder)
+    # Task names are not ours: no markup.
+    console().print(result.table, markup=False, highlight=False, soft_wrap=True)
+    _say_where(folder)
+
+
+def _policy(settings: Recipe, model: Path | None, reporter: Reporter) -> PolicyRef:
+    from actors.model_folder import check_model_folder
+    from pipelines.materials import gather_policy
+
+    if model is None:
+        return gather_policy(settings, reporter)
+    check_model_folder(model)
+    return PolicyRef(version=model.absolute().name, path=str(model.absolute()))
+
+
+def _engine(settings: Recipe, policy: PolicyRef) -> Engine:
+    from actors.engine import VllmEngine
+
+    return VllmEngine(settings.generate.engine, policy)
+
+
+def _write(report: str, folder: Path) -> None:
+    from actors.tables import write_text
+
+    write_text(report, folder / REPORT)
+
+
+def _say_where(folder: Path) -> None:
+    console().print(f"{folder}: {REPORT}", markup=False, highlight=False, soft_wrap=True)
