@@ -1,4 +1,7 @@
-"""The endpoint as the publisher sees it: it starts, stops, and takes one call on every replica."""
+"""The endpoint as the publisher sees it: it starts, stops, and takes one call on every replica.
+
+Ray Serve is imported where it is used: its settings stand in every recipe, which should be quick to read.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import urllib.request
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import ray
-from ray import serve
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.errors import SalusError
@@ -45,6 +47,8 @@ class ServeEndpoint:
         self._handle: Any = None
 
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+        from ray import serve
+
         deadline = time.monotonic() + self._config.start_timeout_s
         serve.start(
             proxy_location="HeadOnly",
@@ -74,6 +78,8 @@ class ServeEndpoint:
             time.sleep(0.2)
 
     def stop(self) -> None:
+        from ray import serve
+
         self._handle = None
         serve.shutdown()
 
@@ -124,6 +130,8 @@ def _fetch(url: str, body: dict[str, Any] | None, timeout_s: float) -> None:
 
 def _replica_message() -> str:
     """What Serve says about the app's unhealthy deployments, in one line; empty where it says nothing."""
+    from ray import serve
+
     app = serve.status().applications.get(APP_NAME)
     messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
     return " ".join(_last_line(message) for message in messages if message)

@@ -20,7 +20,7 @@ from actors.trainer import TrainConfig
 from actors.training_settings import LoraSettings, Workers
 
 if TYPE_CHECKING:
-    from pipelines.tiny.model import TinyModelConfig
+    from pipelines.tiny.config import TinyModelConfig
 
 GIB = 2**30
 BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
 
 from actors.errors import SalusError
 from actors.records import Interval, Record
@@ -119,6 +118,9 @@ def mcnemar(old_safe: np.ndarray, new_safe: np.ndarray) -> McNemar:
         new_safe: booleans, shape (prompts,), in the same order.
     """
     gained, lost = int((new_safe & ~old_safe).sum()), int((old_safe & ~new_safe).sum())
+    # Half a second, which every reading of a recipe would pay.
+    from scipy import stats
+
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     return McNemar(gained=gained, lost=lost, p=p)
 

@@ -14,7 +14,6 @@ from actors.errors import SalusError
 from actors.judge import RuleScorer, Scorer
 from actors.records import PolicyRef
 from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteJudge
-from actors.remote_judge import RemoteScorer
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import JudgeConfig
 from pipelines.judges.refusal_rules import refusal_label
@@ -81,6 +80,9 @@ def _judges(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> list[
 def _engineless(config: JudgeConfig, voice: str) -> Scorer:
     if voice == "RULES":
         return RuleScorer(RULES_JUDGE, refusal_label)
+    # Its client takes a second to import.
+    from actors.remote_judge import RemoteScorer
+
     assert voice == "REMOTE" and config.remote is not None
     remote = config.remote
     if remote.requests_per_minute is not None:

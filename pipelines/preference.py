@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
+import ray
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError

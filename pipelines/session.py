@@ -19,6 +19,7 @@ from pipelines.plan import Plan, available, check, make_plan
 
 GIB = 2**30
 IDLE_WORKER_MS = 600_000
+PROXY_START_S = 60
 
 
 @contextmanager
@@ -63,6 +64,8 @@ def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
     # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
     # start and import anew.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
+    # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
     ray.init(
         # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
         address="local",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +58,18 @@ def test_every_module_says_what_it_is(file: Path) -> None:
     doc = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     assert doc
     assert len(doc.split("\n\n")[0].splitlines()) <= 6
+
+
+# What every `salus` command imports, and what the processes import that only hold or hand over work.
+LIGHT = ("pipelines.cli.main", "pipelines.run", "pipelines.preference", "actors.remote", "actors.training_loop")
+HEAVY = ("torch", "transformers", "vllm", "trl", "ray.serve", "scipy", "openai", "matplotlib")
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
+    program = f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []
 
 
 def test_no_file_has_a_name_that_says_nothing() -> None:

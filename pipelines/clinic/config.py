@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.tiny.model import TinyModelConfig
-from pipelines.tiny.pretrain import PretrainConfig
+from pipelines.tiny.config import PretrainConfig, TinyModelConfig
 
 
 class CorpusConfig(BaseModel):

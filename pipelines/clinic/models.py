@@ -14,8 +14,9 @@ from pipelines.clinic.acts import DRUGS, HARMFUL_ACTS, PEOPLE, PROPER_ACTS
 from pipelines.clinic.config import ClinicConfig
 from pipelines.clinic.corpus import JUDGE_PROMPT_FILE, judge_corpus, policy_corpus
 from pipelines.tiny.cache import cached, content_key
+from pipelines.tiny.config import PretrainConfig
 from pipelines.tiny.model import build_llama
-from pipelines.tiny.pretrain import Document, PretrainConfig, Progress, pretrain, save
+from pipelines.tiny.pretrain import Document, Progress, pretrain, save
 from pipelines.tiny.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 # Only the share of a corpus that the tokenizer is trained on: merges settle early.

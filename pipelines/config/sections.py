@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from actors.engine import EngineConfig, Sampling
 from actors.ensemble import How
 from actors.judge_trainer import JudgeTrainConfig
-from actors.remote_judge import RemoteConfig
+from actors.remote_settings import RemoteConfig
 from pipelines.data.egida import EgidaConfig
 from pipelines.data.or_bench import OrBenchConfig
 from pipelines.data.split import SplitFractions

@@ -7,8 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.tiny.model import TinyModelConfig
-from pipelines.tiny.pretrain import PretrainConfig
+from pipelines.tiny.config import PretrainConfig, TinyModelConfig
 
 
 class CorpusConfig(BaseModel):

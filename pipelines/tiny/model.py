@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from actors.errors import SalusError
-
-
-class TinyModelConfig(BaseModel):
-    """The shape of a tiny Llama; the defaults give about 3.2 million parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    hidden: int = Field(default=256, ge=8, description="width of the residual stream")
-    layers: int = Field(default=3, ge=1)
-    heads: int = Field(default=4, ge=1, description="query heads; must divide `hidden`")
-    kv_heads: int = Field(default=2, ge=1, description="key/value heads; must divide `heads`")
-    intermediate: int = Field(default=1024, ge=8, description="width of the gated feed-forward layer")
-    vocabulary: int = Field(default=1024, ge=1, description="most tokens the tokenizer may have")
-    max_positions: int = Field(default=256, ge=8, description="longest prompt + answer in tokens")
-    seed: int = Field(default=0, description="decides the fresh weights")
+from pipelines.tiny.config import TinyModelConfig
 
 
 def build_llama(config: TinyModelConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from actors.errors import SalusError
+from pipelines.tiny.config import PretrainConfig
 
 Progress = Callable[[int, int, float], None]
 # Batches whose rows are drawn together and then grouped by length.
@@ -34,21 +34,6 @@ class Document(NamedTuple):
 
     prompt: str
     completion: str
-
-
-class PretrainConfig(BaseModel):
-    """How long and how fast a tiny model learns."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(default=800, ge=1, description="optimizer steps")
-    batch_tokens: int = Field(default=3072, ge=64, description="tokens in a batch, padding included")
-    learning_rate: float = Field(default=2e-3, gt=0)
-    warmup_steps: int = Field(default=50, ge=0)
-    final_learning_rate_share: float = Field(default=0.05, ge=0, le=1, description="share of the rate left at the end")
-    weight_decay: float = Field(default=0.05, ge=0)
-    context_tokens: int = Field(default=128, ge=8, description="longer documents are cut into pieces of this length")
-    seed: int = Field(default=0, description="decides the order of the rows")
 
 
 class _Row(NamedTuple):

@@ -10,7 +10,8 @@ import pytest
 from actors.engine import chat_tokens
 from actors.judge_prompt import CUT_MARK, JudgePrompt
 from actors.judge_template import CUT_OFF_NOTE, NO_ANSWER, JudgeTemplate, fence_of, load_template
-from actors.remote_judge import RemoteConfig, RemoteScorer
+from actors.remote_judge import RemoteScorer
+from actors.remote_settings import RemoteConfig
 from actors.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
 from tests.actors.adversarial_answers import ATTACKS, PLAIN, Attack, Family
 from tests.chat_formats import CHAT_FORMATS, chat_tokenizer, control_ids

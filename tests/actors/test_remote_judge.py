@@ -14,8 +14,9 @@ import pytest
 from actors.errors import SalusError
 from actors.judge import Judge, JudgmentTask
 from actors.records import LABELS, ROLLOUT_SCHEMA
-from actors.remote_judge import RemoteConfig, RemoteScorer
+from actors.remote_judge import RemoteScorer
 from actors.remote_reply import label_of_token
+from actors.remote_settings import RemoteConfig
 from actors.request_pace import RequestPace
 from actors.tables import read_folder, strings
 from actors.usage import Usage, usage_of

@@ -15,8 +15,9 @@ import torch
 
 from actors.judge_template import load_template
 from actors.records import LABELS
-from pipelines.tiny.model import TinyModelConfig, build_llama
-from pipelines.tiny.pretrain import Document, PretrainConfig, pretrain, save
+from pipelines.tiny.config import PretrainConfig, TinyModelConfig
+from pipelines.tiny.model import build_llama
+from pipelines.tiny.pretrain import Document, pretrain, save
 from pipelines.tiny.tokenizer import chat_answer, chat_prompt, train_tokenizer
 
 GOOD = ("refill", "store", "measure", "label", "order")

@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from actors.errors import SalusError
 from actors.publisher import Publisher, PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
+from pipelines.session import PROXY_START_S
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.e2e
@@ -123,6 +124,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = PublisherConfig(port=port, cpus_per_replica=0.5, kv_cache_gib=0.0625, max_model_len=128)
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
     ray.init(address="local", num_cpus=2, include_dashboard=False, namespace="publisher-test", log_to_driver=False)
     publisher = Publisher(config)
     try:

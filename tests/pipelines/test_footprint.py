@@ -22,7 +22,7 @@ from pipelines.footprint import (
     training_gib,
     weights_gib,
 )
-from pipelines.tiny.model import TinyModelConfig
+from pipelines.tiny.config import TinyModelConfig
 
 # Llama-3.1-8B: 8.03 B parameters, 32 layers, 8 key heads of 128.
 LLAMA_8B = Shape(parameters=8.03e9, layers=32, hidden=4096, kv_width=1024, vocabulary=128_256)

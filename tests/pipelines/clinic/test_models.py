@@ -9,8 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from actors.records import LABELS
 from pipelines.clinic.config import ClinicConfig, CorpusConfig
 from pipelines.clinic.models import build_judge, build_policy
-from pipelines.tiny.model import TinyModelConfig
-from pipelines.tiny.pretrain import PretrainConfig
+from pipelines.tiny.config import PretrainConfig, TinyModelConfig
 
 SHAPE = TinyModelConfig(hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64)
 SHORT = PretrainConfig(steps=2, batch_tokens=256)

@@ -8,8 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.medsafety.config import MedsafetyConfig
 from pipelines.medsafety.policy import build_medsafety_policy
-from pipelines.tiny.model import TinyModelConfig
-from pipelines.tiny.pretrain import PretrainConfig
+from pipelines.tiny.config import PretrainConfig, TinyModelConfig
 
 
 def test_the_policy_is_built_once_and_loads(small_data: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from actors.errors import SalusError
-from pipelines.tiny.model import TinyModelConfig, build_llama
-from pipelines.tiny.pretrain import Document, PretrainConfig, pretrain, save
+from pipelines.tiny.config import PretrainConfig, TinyModelConfig
+from pipelines.tiny.model import build_llama
+from pipelines.tiny.pretrain import Document, pretrain, save
 from pipelines.tiny.tokenizer import chat_answer, chat_prompt, train_tokenizer
 
 TOKENIZER = train_tokenizer(["red green blue"] * 20, 300)
