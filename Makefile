@@ -13,7 +13,7 @@ ARGS ?=
 SALUS_TORCH_INDEX ?=
 
 BIN := $(abspath $(VENV))/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --no-compile
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps
 hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
 # One stamp for each layer, named after what it was made from: nothing is installed twice.
 LOCKED := $(VENV)/.salus-lock-$(call hash,requirements-cpu.lock)
