@@ -4,8 +4,7 @@
 #   make test    lint, types and all tests that need no GPU              make lint    ruff and mypy; make plain: fast tests
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
 #
-# Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), JOBS (test files at
-# once, 2), SALUS_TORCH_INDEX (a wheel index with CPU builds of torch, asked only where pip does not find torch's CPU build itself).
+# Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index with CPU builds of torch, asked only where pip does not find torch's CPU build itself).
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -13,7 +12,9 @@ ARGS ?=
 SALUS_TORCH_INDEX ?=
 
 BIN := $(abspath $(VENV))/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --no-compile
+# pip compiles file by file on one core, which takes as long as the rest; what is hardly ever imported is left to its first use.
+COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|models)/' $(VENV)/lib || true
 hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
 # One stamp for each layer, named after what it was made from: nothing is installed twice.
 LOCKED := $(VENV)/.salus-lock-$(call hash,requirements-cpu.lock)
@@ -55,6 +56,7 @@ $(LOCKED):
 	    "CPU wheel index that PyTorch's install page gives after --index-url, and run make again." >&2; exit 2; \
 	fi
 	@$(PIP) -r requirements-cpu.lock
+	@$(COMPILE)
 	@touch $@
 
 $(TOOLS): $(LOCKED)
@@ -70,17 +72,16 @@ lint: tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Fast tiers first. Starting processes is most of what the others do, so files of tests run side by side.
-JOBS ?= 2
+# Fast tests side by side with the checks; then those that start Ray, one by one: each fills two cores by itself.
 skipped := not gpu and not slow and not cluster
-tests = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "($(1)) and $(skipped)" $(ARGS)
+tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and $(skipped)" $(ARGS)
 
 test: tools
 	@$(MAKE) --no-print-directory -j2 lint plain
 	$(call tests,ray or e2e)
 
 plain: tools
-	$(call tests,not ray and not e2e)
+	$(call tests,not ray and not e2e) -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
