@@ -4,7 +4,8 @@
 #   make test    lint, types and all tests that need no GPU              make lint    ruff and mypy; make plain: fast tests
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
 #
-# Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index with CPU builds of torch, asked only where pip does not find torch's CPU build itself).
+# Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index
+# with CPU builds of torch, asked only where pip does not find torch's CPU build by itself).
 
 PYTHON ?= python3.11
 VENV ?= .venv
