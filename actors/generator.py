@@ -15,7 +15,7 @@ from actors.errors import SalusError
 from actors.likelihood import LikelihoodTask, read_items, score_items
 from actors.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
 from actors.seeds import derive_seed
-from actors.tables import read_shard, strings, write_table
+from actors.tables import read_shard, strings, with_columns, write_table
 
 
 class RolloutTask(BaseModel):
@@ -124,7 +124,4 @@ def _rollouts(prompts: pa.Table, answers: list[list[Completion]], version: str) 
         "finish_reason": [a.finish_reason for a in flat],
         "tokens": [a.tokens for a in flat],
     }
-    for name, values in columns.items():
-        field = ROLLOUT_SCHEMA.field(name)
-        rows = rows.append_column(field, pa.array(values, field.type))
-    return rows.cast(ROLLOUT_SCHEMA)
+    return with_columns(rows, columns, ROLLOUT_SCHEMA)

@@ -40,8 +40,6 @@ class JudgeTrainingRun:
             learning_rate=self.config.learning_rate,
             base=Path(assignment.base.path),
             output=self.output,
-            # Inside the output, so that every rank sees the staged rows.
-            work=self.output / ".work",
         )
 
     def report(self) -> JudgeTraining:

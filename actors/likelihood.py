@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from actors.engine import Engine, chat_text
 from actors.errors import SalusError
 from actors.records import PolicyRef
-from actors.tables import read_shard, strings
+from actors.tables import read_shard, strings, with_columns
 
 _ITEM_FIELDS: list[pa.Field[Any]] = [
     # A question; its options share it.
@@ -106,7 +106,4 @@ def score_items(engine: Engine, items: pa.Table, tokens: list[ItemTokens], versi
         "tokens": [s.tokens for s in scored],
         "greedy": [s.greedy for s in scored],
     }
-    for name, values in columns.items():
-        field = SCORE_SCHEMA.field(name)
-        items = items.append_column(field, pa.array(values, field.type))
-    return items.cast(SCORE_SCHEMA)
+    return with_columns(items, columns, SCORE_SCHEMA)

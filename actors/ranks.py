@@ -31,10 +31,10 @@ def rank() -> int:
 
 def from_all(value: T) -> list[T]:
     """Every rank's value, by rank; a rendezvous."""
-    import torch.distributed as dist
-
     if world_size() == 1:
         return [value]
+    import torch.distributed as dist
+
     values: list[T | None] = [None] * world_size()
     dist.all_gather_object(values, value)
     return [each for each in values if each is not None]

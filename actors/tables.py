@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,14 @@ def write_text(text: str, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    """`table` with further columns, in all the columns of `schema`."""
+    for name, values in columns.items():
+        field = schema.field(name)
+        table = table.append_column(field, pa.array(values, field.type))
+    return table.cast(schema)
 
 
 def shard_files(folder: Path) -> list[Path]:

@@ -58,8 +58,6 @@ class TrainingRun:
             learning_rate=self.loss.learning_rate,
             base=self.champion,
             output=self.output,
-            # Inside the output, so that every rank sees the staged rows.
-            work=self.output / ".work",
         )
 
     def report(self) -> TrainReport:

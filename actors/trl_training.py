@@ -43,8 +43,11 @@ class TrainingJob:
     base: Path
     # The folder it leaves behind.
     output: Path
-    # Rank 0's scratch folder.
-    work: Path
+
+    @property
+    def work(self) -> Path:
+        """Rank 0's scratch folder; inside the output, so that every rank sees the staged rows."""
+        return self.output / ".work"
 
     @property
     def adapter(self) -> Path:

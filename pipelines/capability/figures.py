@@ -36,6 +36,10 @@ class Capability(Record):
     def accuracy(self) -> Interval | None:
         return self.choices.accuracy if self.choices is not None else None
 
+    @property
+    def perplexity_per_token(self) -> Interval | None:
+        return self.perplexity.per_token if self.perplexity is not None else None
+
 
 def choice_figures(scores: pa.Table, normalised_by: LengthUnit | None, seed: int) -> MultipleChoice:
     """Multiple-choice accuracy from scored options.

@@ -6,7 +6,10 @@ Point estimates decide; where the two 95 % intervals overlap the sentence says s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from actors.errors import SalusError
 from actors.records import Interval, Record
@@ -41,57 +44,57 @@ class CapabilityEvidence(Record):
         return check_capability(self.base, self.policies[version], self.limits)
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """One limit, and how a loss is measured against it."""
+
+    rule: CapabilityRule
+    what: str
+    # Between the loss and the deployed model's figure: "0.1 below", "1.3 times".
+    comparison: Literal["below", "times"]
+    most: float | None
+    loss: Callable[[float, float], float]
+
+
 def check_capability(base: Capability, policy: Capability, limits: CapabilityLimits) -> tuple[Breach, ...]:
     """Hold a policy's figures against those of the deployed model; what neither has is not gated."""
-    accuracy, helpful = limits.max_accuracy_drop, limits.max_helpful_drop
-    old, new = (c.perplexity.per_token if c.perplexity is not None else None for c in (base, policy))
+    accuracy = _Limit(
+        "capability_accuracy", "Multiple-choice accuracy", "below", limits.max_accuracy_drop, operator.sub
+    )
+    perplexity = _Limit(
+        "capability_perplexity",
+        "Perplexity of reference answers",
+        "times",
+        limits.max_perplexity_ratio,
+        lambda old, new: new / old,
+    )
+    helpful = _Limit(
+        "helpfulness", "Share of harmless prompts accepted", "below", limits.max_helpful_drop, operator.sub
+    )
     found = (
-        _drop("capability_accuracy", "Multiple-choice accuracy", base.accuracy, policy.accuracy, accuracy),
-        _ratio("capability_perplexity", "Perplexity of reference answers", old, new, limits.max_perplexity_ratio),
-        _drop("helpfulness", "Share of harmless prompts accepted", base.helpful, policy.helpful, helpful),
+        _held(accuracy, base.accuracy, policy.accuracy),
+        _held(perplexity, base.perplexity_per_token, policy.perplexity_per_token),
+        _held(helpful, base.helpful, policy.helpful),
     )
     return tuple(breach for breach in found if breach is not None)
 
 
-def _drop(
-    rule: CapabilityRule, what: str, old: Interval | None, new: Interval | None, limit: float | None
-) -> Breach | None:
-    if limit is None or old is None:
+def _held(limit: _Limit, old: Interval | None, new: Interval | None) -> Breach | None:
+    if limit.most is None or old is None:
         return None
     if new is None:
-        return _unmeasured(rule, what, limit)
-    drop = old.value - new.value
-    if drop <= limit + _ROUNDING:
+        sentence = f"{limit.what} could not be measured, though the deployed model's was."
+        return Breach(rule=limit.rule, value=None, limit=limit.most, sentence=sentence)
+    loss = limit.loss(old.value, new.value)
+    if loss <= limit.most + _ROUNDING:
         return None
-    return _lost(rule, drop, limit, f"{what} {_shown(new)} is {drop:.3g} below {_deployed(old)}", old, new)
-
-
-def _ratio(
-    rule: CapabilityRule, what: str, old: Interval | None, new: Interval | None, limit: float | None
-) -> Breach | None:
-    if limit is None or old is None:
-        return None
-    if new is None:
-        return _unmeasured(rule, what, limit)
-    ratio = new.value / old.value
-    if ratio <= limit + _ROUNDING:
-        return None
-    return _lost(rule, ratio, limit, f"{what} {_shown(new)} is {ratio:.3g} times {_deployed(old)}", old, new)
-
-
-def _lost(rule: CapabilityRule, value: float, limit: float, finding: str, old: Interval, new: Interval) -> Breach:
     overlap = old.low <= new.high and new.low <= old.high
     chance = "the intervals overlap" if overlap else "the intervals do not overlap"
-    return Breach(rule=rule, value=value, limit=limit, sentence=f"{finding}, more than {limit:.3g} ({chance}).")
-
-
-def _unmeasured(rule: CapabilityRule, what: str, limit: float) -> Breach:
-    sentence = f"{what} could not be measured, though the deployed model's was."
-    return Breach(rule=rule, value=None, limit=limit, sentence=sentence)
-
-
-def _deployed(figure: Interval) -> str:
-    return f"the deployed model's {_shown(figure)}"
+    sentence = (
+        f"{limit.what} {_shown(new)} is {loss:.3g} {limit.comparison} the deployed model's {_shown(old)},"
+        f" more than {limit.most:.3g} ({chance})."
+    )
+    return Breach(rule=limit.rule, value=loss, limit=limit.most, sentence=sentence)
 
 
 def _shown(figure: Interval) -> str:

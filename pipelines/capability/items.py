@@ -59,12 +59,6 @@ def write_items(questions: QuestionSet, config: CapabilityConfig, folder: Path) 
                 write_table(pa.Table.from_pylist(shard, schema=ITEM_SCHEMA), path)
 
 
-def _rows(questions: QuestionSet, kind: Kind, config: CapabilityConfig) -> Iterator[Rows]:
-    if kind == "choices":
-        return choice_rows(questions.choices, config)
-    return reference_rows(questions.references, config)
-
-
 def item_shards(folder: Path, kind: Kind) -> list[Path]:
     """The shards of one kind in name order; empty where it is not measured."""
     return sorted((folder / kind).glob("part-*.parquet"))

@@ -9,6 +9,7 @@ import typer
 
 from actors.errors import SalusError
 from actors.run_folder import RunFolder
+from pipelines.checksums import Checked, check_sums
 from pipelines.cli.console import console
 
 SHOWN = 5
@@ -22,16 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")]) -> None:
     """Hold every file of a run against the SHA-256 sums written when it ended, and print the run's hash."""
-    from pipelines.checksums import Checked, check_sums
-
-    def said(checked: Checked) -> str:
-        parts = (("changed", checked.changed), ("missing", checked.missing), ("added", checked.added))
-        return "; ".join(f"{what}: {_few(names)}" for what, names in parts if names)
-
     checked = check_sums(RunFolder(run))
     if not checked.intact:
         raise SalusError(
-            f"{run} is not what its run left ({said(checked)}); take the files from a copy, or run the same command"
+            f"{run} is not what its run left ({_said(checked)}); take the files from a copy, or run the same command"
             " with --fresh."
         )
     console().print(
@@ -40,6 +35,11 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished r
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _said(checked: Checked) -> str:
+    parts = (("changed", checked.changed), ("missing", checked.missing), ("added", checked.added))
+    return "; ".join(f"{what}: {_few(names)}" for what, names in parts if names)
 
 
 def _few(names: tuple[str, ...]) -> str:

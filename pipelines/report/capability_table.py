@@ -21,8 +21,7 @@ def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
     for column in COLUMNS:
         table.add_column(column, justify="right", no_wrap=True)
     for name, found in policies.items():
-        perplexity = found.perplexity.per_token if found.perplexity is not None else None
-        table.add_row(name, *(_shown(figure) for figure in (found.accuracy, perplexity, found.helpful)))
+        table.add_row(name, *map(_shown, (found.accuracy, found.perplexity_per_token, found.helpful)))
     chance = next((found.choices.chance for found in policies.values() if found.choices is not None), None)
     if chance is not None:
         table.caption = f"Guessing scores {chance:.3g}."

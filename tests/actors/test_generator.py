@@ -12,17 +12,7 @@ from actors.generator import Generator, RolloutTask
 from actors.records import ROLLOUT_SCHEMA, PolicyRef
 from actors.tables import write_table
 from tests.rows import prompts
-from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
-
-
-@pytest.fixture(scope="module")
-def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PolicyRef]:
-    root = tmp_path_factory.mktemp("policies")
-    return {
-        name: PolicyRef(version=name, path=str(make_tiny_model(root / name, seed)))
-        for seed, name in enumerate(("a", "b"))
-    }
 
 
 def task(policy: PolicyRef, folder: Path, name: str, k: int = 2, seed: int = 1) -> RolloutTask:

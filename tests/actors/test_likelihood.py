@@ -14,19 +14,10 @@ from actors.generator import Generator
 from actors.likelihood import ITEM_SCHEMA, SCORE_SCHEMA, LikelihoodTask, item_tokens
 from actors.records import PolicyRef
 from actors.tables import write_table
-from tests.tiny_model import make_tiny_model, tiny_tokenizer
+from tests.tiny_model import tiny_tokenizer
 from tests.transformers_engine import TransformersEngine
 
 OPTIONS = ("Ten units.", "Ask a doctor.", "Insulin")
-
-
-@pytest.fixture(scope="module")
-def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PolicyRef]:
-    root = tmp_path_factory.mktemp("policies")
-    return {
-        name: PolicyRef(version=name, path=str(make_tiny_model(root / name, seed)))
-        for seed, name in enumerate(("a", "b"))
-    }
 
 
 @pytest.fixture(scope="module")
