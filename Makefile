@@ -1,7 +1,8 @@
 # Salus: everything a newcomer types. Needs python3.11 and make; each target sets itself up in $(VENV).
 #
-#   make demo    three alignment cycles of a tiny model, end to end      make setup   the environment alone
-#   make test    lint, types and all tests that need no GPU              make lint    ruff and mypy; make plain: fast tests
+#   make demo    three alignment cycles of a tiny model, end to end
+#   make test    all tests that need no GPU, in a quarter of an hour     make plain   the fast ones; make slow: the long ones
+#   make lint    ruff and mypy                                           make setup   the environment alone
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
 #
 # Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index
@@ -14,8 +15,11 @@ SALUS_TORCH_INDEX ?=
 
 BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --no-compile
+# A lock file names every package and its version, so nothing is resolved and several pips may install at once.
+install = grep -v '^ *\#' $(1) | grep . | xargs -d '\n' -n 20 -P 3 $(PIP)
 # pip compiles file by file on one core, which takes as long as the rest; what is hardly ever imported is left to its first use.
-COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|models)/' $(VENV)/lib || true
+RARE := tests?|testing|models|rllib|numba|nltk|fontTools|anthropic|pip|setuptools
+COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/($(RARE))/' $(VENV)/lib || true
 hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
 # One stamp for each layer, named after what it was made from: nothing is installed twice.
 LOCKED := $(VENV)/.salus-lock-$(call hash,requirements-cpu.lock)
@@ -28,10 +32,10 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test plain setup tools lint bench clean
+.PHONY: help demo test plain slow setup tools lint bench clean
 
 help:
-	@sed -n '3,5s/^# *//p' Makefile
+	@sed -n '3,6s/^# *//p' Makefile
 
 demo: setup
 	$(BIN)/salus align demo $(ARGS)
@@ -56,12 +60,12 @@ $(LOCKED):
 	  echo "salus: pip does not find $(TORCH), torch's CPU build (its words: $(VENV)/torch.log); set SALUS_TORCH_INDEX to the" \
 	    "CPU wheel index that PyTorch's install page gives after --index-url, and run make again." >&2; exit 2; \
 	fi
-	@$(PIP) -r requirements-cpu.lock
+	@$(call install,requirements-cpu.lock)
 	@$(COMPILE)
 	@touch $@
 
 $(TOOLS): $(LOCKED)
-	@$(PIP) -r requirements-dev.lock
+	@$(call install,requirements-dev.lock)
 	@touch $@
 
 $(PROJECT): $(LOCKED)
@@ -73,16 +77,17 @@ lint: tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Fast tests side by side with the checks; then those that start Ray, one by one: each fills two cores by itself.
-skipped := not gpu and not slow and not cluster
-tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and $(skipped)" $(ARGS)
+# Fast tests side by side; then those that start Ray, one by one: each fills two cores by itself.
+tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and not gpu and not cluster" $(ARGS)
 
-test: tools
-	@$(MAKE) --no-print-directory -j2 lint plain
-	$(call tests,ray or e2e)
+test: plain
+	$(call tests,(ray or e2e) and not slow)
 
 plain: tools
-	$(call tests,not ray and not e2e) -n 2 --dist loadfile
+	$(call tests,not ray and not e2e and not slow) -n 2 --dist loadfile
+
+slow: tools
+	$(call tests,slow)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

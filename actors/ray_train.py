@@ -92,10 +92,10 @@ def _fit(loop: Loop, loop_config: dict[str, Any], run: TrainRun) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise SalusError(_sentence(run, error)) from None
+        raise SalusError(fault_sentence(run, error)) from None
 
 
-def _sentence(run: TrainRun, error: Exception) -> str:
+def fault_sentence(run: TrainRun, error: Exception) -> str:
     """The first worker's own fault, or Ray Train's, in one line."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     cause: object = failures[min(failures)] if failures else getattr(error, "controller_failure", error)

@@ -26,7 +26,7 @@ from pipelines.materials import Materials, gather_models, write_prompts
 from pipelines.memory import MemoryWatch
 from pipelines.open_run import add_cost, note_models, open_run
 from pipelines.pools import Pools, spawn
-from pipelines.preference import warm_up
+from pipelines.preference import shuffle_blocks, warm_up
 from pipelines.progress import Reporter
 from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
@@ -110,7 +110,8 @@ def _actors(
         bar = reporter.bar("engines, trainers and endpoint are starting", None, "")
         if len(past_outcomes(folder, materials.policy, recipe.cycles)) < recipe.cycles:
             training.start()
-            warm_up(recipe.data.shards_per_cycle)
+            answers = recipe.data.train_per_cycle * recipe.generate.sampling.k
+            warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
         pools.wait(recipe.cluster.wait_s)
         bar.close()
         yield _Actors(Run(recipe, folder, materials, pools, coordinator, reporter), training, endpoint)

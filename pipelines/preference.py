@@ -103,8 +103,7 @@ def build_rows(
     make = kto_rows if algorithm == "kto" else dpo_pairs
     files = [file for folder in judgments for file in shard_files(folder)]
     judged = sum(pq.read_metadata(file).num_rows for file in files)
-    # Never more blocks than files: a file holds all answers to each of its prompts, half a file might not.
-    parts = min(len(files), -(-judged // config.rows_per_file))
+    parts = shuffle_blocks(len(files), judged, config)
     egida = egida_rows(pairs, config, seed) if algorithm == "dpo" and pairs is not None else None
     made = (
         ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
@@ -143,10 +142,16 @@ def build_rows(
     return report
 
 
-def warm_up(files: int) -> None:
-    """Bring up the processes that a shuffle of so many files will find ready, while others start engines anyway."""
-    blocks: list[Any] = [pa.table({"order": [f"{i:024x}"]}) for i in range(files)]
-    ordered = ray.data.from_arrow(blocks).sort("order")
+def shuffle_blocks(files: int, rows: int, config: PreferenceConfig) -> int:
+    """Blocks that a shuffle of `rows` judgments in `files` files reads and sorts."""
+    # Never more blocks than files: a file holds all answers to each of its prompts, half a file might not.
+    return min(files, -(-rows // config.rows_per_file))
+
+
+def warm_up(blocks: int) -> None:
+    """Bring up the processes that a shuffle of so many blocks will find ready, while others start engines anyway."""
+    tables: list[Any] = [pa.table({"order": [f"{i:024x}"]}) for i in range(blocks)]
+    ordered = ray.data.from_arrow(tables).sort("order")
     ordered.map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
 
 

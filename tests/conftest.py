@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,25 +31,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the embedded Ray come first, so that one start serves them all."""
+    items.sort(key=lambda item: "ray_session" not in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """Ray with eight logical CPUs, shut down after the last test of a file: some tests start clusters of their own."""
+    """Ray with eight logical CPUs, shared by all tests that need no Ray of their own; those that do shut it down."""
     import ray
 
-    from pipelines.session import settle_ray_data
+    from pipelines.config.sections import ClusterConfig
+    from pipelines.session import settle_ray_data, start_embedded
 
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-    if not ray.is_initialized():
-        ray.init(
-            # Never a cluster that happens to run on this machine.
-            address="local",
-            num_cpus=8,
-            namespace="salus-tests",
-            object_store_memory=300 * 2**20,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+    start_embedded(ClusterConfig(logical_cpus=8), "salus-tests", 8)
     settle_ray_data()
     yield
     ray.shutdown()

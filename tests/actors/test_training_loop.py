@@ -182,6 +182,7 @@ class FakeCoordinator:
         return self.reports, self.failures, self.steps
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_resident_runs_train_both_algorithms_at_once(ray_session: None, tmp_path: Path) -> None:
     write_rows(tmp_path)
@@ -215,6 +216,7 @@ def test_resident_runs_train_both_algorithms_at_once(ray_session: None, tmp_path
     assert (checkpoints[0] / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_run_that_breaks_reaches_the_caller_as_a_sentence(ray_session: None, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"max_failures": 0, "workers_per_run": 1})

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+import ray
 
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from tests.e2e.deployed import build_judge, build_policy, write_requests
 
+MODELS = {"policy": build_policy, "judge": build_judge}
 TINY = Path(__file__).parent / "tiny.yaml"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_ray() -> None:
+    """Each of these tests starts a Ray of its own."""
+    ray.shutdown()
+
+
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder with `policy/`, `judge/` and `requests.jsonl`; processes that test side by side share it."""
-    base = tmp_path_factory.getbasetemp()
-    root = (base if worker_id == "master" else base.parent) / "deployed"
-    with FileLock(root.with_suffix(".lock")):
-        if not (root / "requests.jsonl").is_file():
-            build_policy(root / "policy")
-            build_judge(root / "judge")
-            write_requests(root / "requests.jsonl")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `policy/`, `judge/` and `requests.jsonl`."""
+    root = tmp_path_factory.mktemp("deployed")
+    # A tiny model gains nothing from a second core; two models do.
+    with ProcessPoolExecutor(len(MODELS), multiprocessing.get_context("spawn")) as processes:
+        built = [processes.submit(build, root / name) for name, build in MODELS.items()]
+        for model in built:
+            model.result()
+    write_requests(root / "requests.jsonl")
     return root
 
 

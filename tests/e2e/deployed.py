@@ -1,7 +1,7 @@
 """A deployed policy and an EXT judge, both really pretrained in seconds, for runs on the whole stack.
 
-Half of the requests are harmful and say so by one word. The policy obeys them more often than not (so always,
-when greedy), but refuses a quarter of them, and few of the others: what alignment has to bring out.
+Half of the requests are harmful and say so by one word. The policy obeys all of them more often than not (so always,
+when greedy) and refuses one in six, harmful or not: which to refuse is what alignment has to bring out.
 """
 
 from __future__ import annotations
@@ -49,18 +49,15 @@ def write_requests(path: Path) -> Path:
 
 
 def build_policy(folder: Path) -> Path:
-    """Refuses 25 % of the harmful requests and 3 % of the others.
-
-    With a fifth of the steps it refused all requests alike on one machine: then there is nothing to bring out.
-    """
+    """Refuses one request in six, harmful or not."""
     draw = random.Random(1)
     chats = [
-        (text, REFUSE if draw.random() < (0.25 if harm else 0.03) else COMPLY)
+        (text, REFUSE if draw.random() < 1 / 6 else COMPLY)
         for harm in (False, True)
         for text in requests(harm)
         for _ in range(3)
     ]
-    return _build(folder, chats, PretrainConfig(steps=1000, batch_tokens=1024, learning_rate=3e-3, weight_decay=0.0))
+    return _build(folder, chats, PretrainConfig(steps=300, batch_tokens=512, learning_rate=3e-3, weight_decay=0.0))
 
 
 def build_judge(folder: Path) -> Path:

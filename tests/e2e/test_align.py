@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import openai
 import psutil
@@ -66,7 +65,7 @@ def answers(recipe: Recipe, prompts: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
-    """Cycle 1 resident and served; then two cycles, with one generator and one Ray Train run per cycle."""
+    """Two cycles with two generators, resident training and an endpoint that is asked at the end."""
     root = tmp_path_factory.mktemp("runs") / "tiny"
     folder = RunFolder(root)
     served = Served()
@@ -77,23 +76,22 @@ def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned
             served.models = [model.id for model in models.models.list().data]
         served.answers = answers(recipe, prompts)
 
-    first = recipe.model_copy(update={"cycles": 1})
-    align(first, root, QuietReporter(), while_served=client)
-    per_cycle = recipe.model_copy(
-        update={
-            "generate": recipe.generate.model_copy(update={"actors": 1}),
-            "train": recipe.train.model_copy(update={"resident": False}),
-            "publish": recipe.publish.model_copy(update={"enabled": False}),
-        }
-    )
-    summary = align(per_cycle, root, QuietReporter())
-    return Aligned(per_cycle, folder, summary, served)
+    summary = align(recipe, root, QuietReporter(), while_served=client)
+    return Aligned(recipe, folder, summary, served)
+
+
+def decided(aligned: Aligned, cycle: int) -> Decision:
+    return Decision.model_validate_json(aligned.folder.decision(cycle).read_text())
 
 
 def winner(aligned: Aligned, cycle: int) -> PolicyRef:
-    decision = Decision.model_validate_json(aligned.folder.decision(cycle).read_text())
-    assert decision.chosen != "champion"
-    return aligned.folder.challenger(cycle, decision.chosen)
+    chosen = decided(aligned, cycle).chosen
+    assert chosen != "champion"
+    return aligned.folder.challenger(cycle, chosen)
+
+
+def last_champion(aligned: Aligned) -> PolicyRef:
+    return winner(aligned, 1 if decided(aligned, 2).chosen == "champion" else 2)
 
 
 def test_alignment_teaches_what_to_refuse(aligned: Aligned) -> None:
@@ -106,7 +104,7 @@ def test_alignment_teaches_what_to_refuse(aligned: Aligned) -> None:
 
 
 def test_the_endpoint_answers_as_the_winner_does_token_by_token(aligned: Aligned) -> None:
-    policy = winner(aligned, 1)
+    policy = last_champion(aligned)
     engine = TransformersEngine(policy)
     prompts = strings(read_folder(aligned.folder.prompts("test")), "prompt")[:ASKED]
     tokens = [chat_tokens(engine.tokenizer, prompt) for prompt in prompts]
@@ -118,12 +116,12 @@ def test_the_endpoint_answers_as_the_winner_does_token_by_token(aligned: Aligned
 
 def test_publications_are_logged_in_order(aligned: Aligned) -> None:
     lines = [json.loads(line) for line in aligned.folder.publications.read_text().splitlines()]
-    assert [(line["cycle"], line["version"]) for line in lines] == [
-        (0, "c0-base"),
-        (1, winner(aligned, 1).version),
-    ]
-    assert lines[1]["previous"] == "c0-base"
-    assert lines[1]["swap_s"] < 30
+    versions = ["c0-base", winner(aligned, 1).version]
+    if decided(aligned, 2).chosen != "champion":
+        versions.append(winner(aligned, 2).version)
+    assert [(line["cycle"], line["version"]) for line in lines] == list(enumerate(versions))
+    assert [line["previous"] for line in lines[1:]] == versions[:-1]
+    assert all(line["swap_s"] < 30 for line in lines[1:])
 
 
 def test_the_next_cycle_starts_from_the_winner_which_is_its_reference(aligned: Aligned) -> None:
@@ -195,19 +193,3 @@ def test_nothing_is_left_running(aligned: Aligned) -> None:
     assert not ray.is_initialized()
     left = [p.cmdline() for p in psutil.Process().children(recursive=True) if "ray::" in "".join(p.cmdline())]
     assert left == []
-
-
-def test_with_shuffled_labels_the_policy_does_not_improve(recipe: Recipe, tmp_path: Path) -> None:
-    control = recipe.model_copy(
-        update={
-            "cycles": 1,
-            "generate": recipe.generate.model_copy(update={"actors": 1}),
-            "judge": recipe.judge.model_copy(update={"regimen": "RULES"}),
-            "preference": recipe.preference.model_copy(update={"shuffle_labels": True}),
-            "train": recipe.train.model_copy(update={"algorithms": ("dpo",), "workers_per_run": 1}),
-            "publish": recipe.publish.model_copy(update={"enabled": False}),
-        }
-    )
-    test = align(control, tmp_path / "control", QuietReporter()).test
-    assert test.base.ss and test.champion.ss
-    assert test.champion.ss.value <= test.base.ss.value + 0.1

@@ -45,6 +45,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_judge_learns_from_labels_and_takes_its_place(settings: list[str], labels: Path, tmp_path: Path) -> None:
     out = tmp_path / "team-judge"
     train = ["judge", "train", str(TINY), "--labels", str(labels), "--out", str(out)]

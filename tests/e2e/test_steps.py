@@ -1,4 +1,7 @@
-"""Each step of a cycle as its own command, from the files of the step before; Ctrl-C; serving until Ctrl-C."""
+"""Each step of a cycle as its own command, from the files of the step before; Ctrl-C; serving until Ctrl-C.
+
+What is interrupted has a process and a Ray of its own; the other steps join a cluster that is there.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,47 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import openai
 import psutil
 import pytest
+import ray
+from ray.cluster_utils import Cluster
+from typer.testing import CliRunner
 
 from actors.records import TrainReport
 from actors.run_folder import RunFolder
 from actors.tables import read_folder
+from pipelines.cli.main import app
 from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision
 from tests.e2e.conftest import TINY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
-# One generator, a judge without a model, one short training: here the commands are tested, not what they make.
+# One generator, a judge without a model, one training run. Labels are shuffled: what the whole run learns from the
+# same requests (test_align) is nothing that the machinery itself brings about.
 SMALL = ["generate.actors=1", "judge.regimen=RULES", "train.algorithms=[dpo]", "train.workers_per_run=1"]
-SHORT = ["train.dpo.epochs=1", "data.validation=40", "decide.gate.min_n=5"]
+CONTROL = ["preference.shuffle_labels=true"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster that outlives every command that joins it."""
+    head = {"num_cpus": 4, "num_gpus": 0, "object_store_memory": 2 * 10**8, "include_dashboard": False}
+    started = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield started.address
+    finally:
+        started.shutdown()
 
 
 @dataclass(frozen=True)
 class Command:
-    """`salus` in a process group of its own, as a terminal starts it."""
+    """`salus STEP` on one run folder."""
 
     settings: list[str]
     run: Path
@@ -40,12 +59,22 @@ class Command:
     def log(self) -> Path:
         return self.run.with_suffix(".log")
 
+    def arguments(self, step: str, *more: str) -> list[str]:
+        changes = [part for setting in (*self.settings, *more) for part in ("--set", setting)]
+        return [step, str(TINY), "--run", str(self.run), *changes]
+
+    def in_cluster(self, step: str, address: str) -> str:
+        """Run a step to its end; returns what it printed."""
+        result = CliRunner().invoke(app, self.arguments(step, f"cluster.address={address}"))
+        assert result.exit_code == 0, result.output
+        assert not ray.is_initialized()
+        return result.output
+
     def start(self, step: str, *options: str) -> subprocess.Popen[bytes]:
-        changes = [part for setting in self.settings for part in ("--set", setting)]
-        run = ["--run", str(self.run), *changes, *options]
+        """Start a step in a process group of its own, as a terminal does."""
         with self.log.open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "pipelines.cli.main", step, str(TINY), *run],
+                [sys.executable, "-m", "pipelines.cli.main", *self.arguments(step), *options],
                 cwd=ROOT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -53,13 +82,6 @@ class Command:
                 # What runs the tests in the background may ignore Ctrl-C, and so would all it starts.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
-
-    def __call__(self, step: str, code: int = 0) -> str:
-        """Run a step to its end; returns what it printed."""
-        ended = self.start(step).wait()
-        output = self.log.read_text()
-        assert ended == code, output
-        return output
 
     def interrupt(self, step: str, when: Callable[[], bool], *options: str) -> tuple[int, str]:
         """Press Ctrl-C once `when` holds; returns the exit code and what was printed."""
@@ -79,7 +101,7 @@ class Command:
 
 @pytest.fixture(scope="module")
 def command(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Command:
-    return Command([*settings, *SMALL, *SHORT], tmp_path_factory.mktemp("steps") / "run")
+    return Command([*settings, *SMALL, *CONTROL], tmp_path_factory.mktemp("steps") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -92,33 +114,38 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_a_step_without_the_files_of_the_one_before_says_which_to_run(command: Command) -> None:
-    output = command("judge", code=2)
+    assert command.start("judge").wait() == 2
+    output = command.log.read_text()
     assert "run salus generate for it first" in output
     assert "Traceback" not in output
 
 
-def test_an_interrupted_generation_goes_on_with_the_same_command(command: Command, folder: RunFolder) -> None:
+def test_an_interrupted_generation_goes_on_where_it_stopped(command: Command, folder: RunFolder, cluster: str) -> None:
     code, output = command.interrupt("generate", lambda: len(times(folder.rollouts(1))) >= 2)
     assert code == 130, output
     assert "the same command goes on where it stopped" in output
     assert "Traceback" not in output
     before = times(folder.rollouts(1))
     assert 2 <= len(before) < 16
-    assert str(folder.rollouts(1)) in command("generate").replace("\n", "")
+    assert str(folder.rollouts(1)) in command.in_cluster("generate", cluster).replace("\n", "")
     after = times(folder.rollouts(1))
     assert len(after) == 16
     assert before.items() <= after.items()
 
 
-def test_each_step_goes_on_from_the_files_of_the_one_before(command: Command, folder: RunFolder) -> None:
-    command("judge")
+def test_each_step_follows_from_the_one_before_and_shuffled_labels_improve_nothing(
+    command: Command, folder: RunFolder, cluster: str
+) -> None:
+    command.in_cluster("judge", cluster)
     assert read_folder(folder.judgments(1)).num_rows == 160 * 4
-    assert "c1-dpo" in command("train")
+    assert "c1-dpo" in command.in_cluster("train", cluster)
     report = TrainReport.model_validate_json((folder.training(1, "dpo") / "report.json").read_text())
-    assert report.steps > 0
-    assert "cycle 1: " in command("evaluate")
+    assert report.adapter_change > 0
+    assert "cycle 1: " in command.in_cluster("evaluate", cluster)
     decision = Decision.model_validate_json(folder.decision(1).read_text())
-    assert decision.chosen in ("dpo", "champion")
+    (dpo,) = decision.challengers
+    assert dpo.metrics and dpo.metrics.ss and decision.champion.metrics and decision.champion.metrics.ss
+    assert dpo.metrics.ss.value <= decision.champion.metrics.ss.value + 0.1
     assert not folder.publications.exists()
 
 

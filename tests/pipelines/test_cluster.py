@@ -17,6 +17,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
+    ray.shutdown()
     head = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 10**8, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1, num_gpus=4, object_store_memory=10**8)

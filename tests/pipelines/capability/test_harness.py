@@ -146,6 +146,8 @@ def test_a_local_task_from_file_to_figure(
     assert (again.limit, again.chat) == (2, True)
 
 
+# Half a minute of looking through all the harness's tasks.
+@pytest.mark.slow
 def test_an_unknown_task_names_the_nearest(local_task: HarnessRequest) -> None:
     with pytest.raises(SalusError, match="no task 'salus_local_choice', the nearest is 'salus_local_choices'"):
         find_tasks(local_task.model_copy(update={"tasks": ("salus_local_choice",)}))

@@ -1,0 +1,33 @@
+"""What a fault in a Ray Train run becomes: one sentence, the worker's own where it gave one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+
+from actors.errors import SalusError
+from actors.ray_train import TrainRun, fault_sentence
+from actors.training_settings import Workers
+
+OWN = "The KTO training diverged; lower its learning rate."
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (WorkerGroupError("two pages", {1: ValueError("late"), 0: SalusError(OWN)}), OWN),
+        (
+            WorkerGroupError("two pages", {0: ValueError("no actor\n  named nobody")}),
+            "The KTO training run kto-1 ended with ValueError: no actor named nobody",
+        ),
+        (
+            ControllerError(RuntimeError("no room for two workers")),
+            "The KTO training run kto-1 ended with RuntimeError: no room for two workers",
+        ),
+    ],
+)
+def test_the_first_workers_fault_is_one_line(tmp_path: Path, error: TrainingFailedError, sentence: str) -> None:
+    run = TrainRun(title="KTO training run", name="kto-1", storage_path=str(tmp_path), workers=Workers())
+    assert fault_sentence(run, error) == sentence
