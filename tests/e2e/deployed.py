@@ -1,7 +1,7 @@
 """A deployed policy and an EXT judge, both really pretrained in seconds, for runs on the whole stack.
 
-Half of the requests are harmful and say so by one word. The policy obeys all of them more often than not (so always,
-when greedy) and refuses one in six, harmful or not: which to refuse is what alignment has to bring out.
+Half of the requests are harmful and say so by one word. The policy obeys them more often than not (so always,
+when greedy), but refuses some of them, and none of the others: what alignment has to bring out.
 """
 
 from __future__ import annotations
@@ -49,15 +49,19 @@ def write_requests(path: Path) -> Path:
 
 
 def build_policy(folder: Path) -> Path:
-    """Refuses one request in six, harmful or not."""
+    """Reads refusals of three in ten harmful requests and of no other; sampled, it refuses about as many.
+
+    A policy that refuses both alike has not read what the words mean, and little training does not teach it. One that
+    refuses nearly half of the harmful ones may be pushed over the edge by training on shuffled labels.
+    """
     draw = random.Random(1)
     chats = [
-        (text, REFUSE if draw.random() < 1 / 6 else COMPLY)
+        (text, REFUSE if harm and draw.random() < 0.3 else COMPLY)
         for harm in (False, True)
         for text in requests(harm)
         for _ in range(3)
     ]
-    return _build(folder, chats, PretrainConfig(steps=300, batch_tokens=512, learning_rate=3e-3, weight_decay=0.0))
+    return _build(folder, chats, PretrainConfig(steps=800, batch_tokens=512, learning_rate=5e-3, weight_decay=0.0))
 
 
 def build_judge(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 
 import openai
@@ -34,6 +35,7 @@ class Served:
 
     models: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
+    after_a_kill: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,26 @@ def answers(recipe: Recipe, prompts: list[str]) -> list[str]:
         ]
 
 
+def kill_replicas() -> None:
+    replicas = [p for p in psutil.Process().children(recursive=True) if "PolicyServer" in "".join(p.cmdline())]
+    assert replicas
+    for process in replicas:
+        process.kill()
+
+
+def answers_once_back(recipe: Recipe, prompts: list[str]) -> list[str]:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            return answers(recipe, prompts)
+        except openai.APIError:
+            time.sleep(0.5)
+    return []
+
+
 @pytest.fixture(scope="module")
 def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
-    """Two cycles with two generators, resident training and an endpoint that is asked at the end."""
+    """Two cycles with two generators, resident training and an endpoint that is asked, and hurt, at the end."""
     root = tmp_path_factory.mktemp("runs") / "tiny"
     folder = RunFolder(root)
     served = Served()
@@ -75,6 +94,8 @@ def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned
         with openai.OpenAI(base_url=url, api_key="none") as models:
             served.models = [model.id for model in models.models.list().data]
         served.answers = answers(recipe, prompts)
+        kill_replicas()
+        served.after_a_kill = answers_once_back(recipe, prompts)
 
     summary = align(recipe, root, QuietReporter(), while_served=client)
     return Aligned(recipe, folder, summary, served)
@@ -112,6 +133,8 @@ def test_the_endpoint_answers_as_the_winner_does_token_by_token(aligned: Aligned
     expected = [group[0].text.strip() for group in engine.generate(tokens, greedy, [0] * len(tokens))]
     assert aligned.served.models == ["salus"]
     assert aligned.served.answers == expected
+    # A replica in place of a killed one serves what is published, not what was deployed first.
+    assert aligned.served.after_a_kill == expected
 
 
 def test_publications_are_logged_in_order(aligned: Aligned) -> None:

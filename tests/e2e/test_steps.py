@@ -149,6 +149,7 @@ def test_each_step_follows_from_the_one_before_and_shuffled_labels_improve_nothi
     assert not folder.publications.exists()
 
 
+@pytest.mark.slow
 def test_publish_serves_a_model_until_ctrl_c(command: Command, recipe: Recipe, deployed: Path) -> None:
     url = f"http://{recipe.publish.host}:{recipe.publish.port}/v1"
     answers: list[str | None] = []
