@@ -64,9 +64,8 @@ def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
     # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
     # start and import anew.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
-    # Nobody reads these of an embedded Ray: each agent's look through every process' memory, and a look for new logs.
+    # The agent looks through every process' memory each time, and nobody reads it of an embedded Ray.
     os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "30000")
-    os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "10")
     # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
     ray.init(

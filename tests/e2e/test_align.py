@@ -1,4 +1,4 @@
-"""Whole cycles on real Ray, vLLM, TRL and Serve: what a run leaves behind, what it serves, how it goes on."""
+"""Whole cycles on real Ray, vLLM, TRL and Serve: what a run leaves behind, and what it serves."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision
 from pipelines.progress import QuietReporter
 from pipelines.report.summary import Summary
+from tests.e2e.replicas import replica_processes
 from tests.transformers_engine import TransformersEngine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -65,13 +66,6 @@ def answers(recipe: Recipe, prompts: list[str]) -> list[str]:
         ]
 
 
-def kill_replicas() -> None:
-    replicas = [p for p in psutil.Process().children(recursive=True) if "PolicyServer" in "".join(p.cmdline())]
-    assert replicas
-    for process in replicas:
-        process.kill()
-
-
 def answers_once_back(recipe: Recipe, prompts: list[str]) -> list[str]:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -94,7 +88,8 @@ def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned
         with openai.OpenAI(base_url=url, api_key="none") as models:
             served.models = [model.id for model in models.models.list().data]
         served.answers = answers(recipe, prompts)
-        kill_replicas()
+        for process in replica_processes():
+            process.kill()
         served.after_a_kill = answers_once_back(recipe, prompts)
 
     summary = align(recipe, root, QuietReporter(), while_served=client)

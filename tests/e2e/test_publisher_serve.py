@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import ray
 import torch
@@ -25,6 +24,7 @@ from actors.errors import SalusError
 from actors.publisher import Publisher, PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from pipelines.session import PROXY_START_S
+from tests.e2e.replicas import replica_processes
 from tests.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -147,12 +147,6 @@ def served_by(endpoint: Endpoint, policy: PolicyRef) -> Client:
 def replica_actors() -> list[str]:
     names = [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
     return [name for name in names if "PolicyServer" in name]
-
-
-def replica_processes() -> list[psutil.Process]:
-    found = [p for p in psutil.Process().children(recursive=True) if "PolicyServer" in "".join(p.cmdline())]
-    assert found
-    return found
 
 
 def test_the_first_policy_answers_as_transformers_does(endpoint: Endpoint) -> None:

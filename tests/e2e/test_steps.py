@@ -18,7 +18,6 @@ import openai
 import psutil
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
 from actors.records import TrainReport
@@ -28,6 +27,7 @@ from pipelines.cli.main import app
 from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision
 from tests.e2e.conftest import TINY
+from tests.ray_cluster import ray_cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -40,12 +40,8 @@ CONTROL = ["preference.shuffle_labels=true"]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a Ray cluster that outlives every command that joins it."""
-    head = {"num_cpus": 4, "num_gpus": 0, "object_store_memory": 2 * 10**8, "include_dashboard": False}
-    started = Cluster(initialize_head=True, head_node_args=head)
-    try:
+    with ray_cluster(cpus=4) as started:
         yield started.address
-    finally:
-        started.shutdown()
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe
 from pipelines.plan import available, check, make_plan
+from tests.ray_cluster import ray_cluster
 
 pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    ray.shutdown()
-    head = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 10**8, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=1, num_gpus=4, object_store_memory=10**8)
-    try:
+    with ray_cluster(cpus=2) as cluster:
+        cluster.add_node(num_cpus=1, num_gpus=4, object_store_memory=10**8)
         yield cluster.address
-    finally:
-        cluster.shutdown()
 
 
 def test_both_nodes_count_and_ray_is_left_again(address: str) -> None:

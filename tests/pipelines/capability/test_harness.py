@@ -146,7 +146,7 @@ def test_a_local_task_from_file_to_figure(
     assert (again.limit, again.chat) == (2, True)
 
 
-# Half a minute of looking through all the harness's tasks.
+# Looks through all the harness's tasks: 15 s.
 @pytest.mark.slow
 def test_an_unknown_task_names_the_nearest(local_task: HarnessRequest) -> None:
     with pytest.raises(SalusError, match="no task 'salus_local_choice', the nearest is 'salus_local_choices'"):
