@@ -33,7 +33,7 @@ class ClinicConfig(BaseModel):
     test_prompts: int = Field(default=400, ge=16)
     corpus: CorpusConfig = CorpusConfig()
     policy: TinyModelConfig = TinyModelConfig(intermediate=768)
-    policy_pretraining: PretrainConfig = PretrainConfig(steps=640, batch_tokens=2048)
+    policy_pretraining: PretrainConfig = PretrainConfig(steps=800, batch_tokens=2048)
     judge: TinyModelConfig = TinyModelConfig(hidden=128, layers=2, heads=4, kv_heads=2, intermediate=384)
     judge_rows: int = Field(default=8_000, ge=1, description="training rows of the EXT judge")
     judge_pretraining: PretrainConfig = PretrainConfig(steps=200, learning_rate=3e-3)
