@@ -28,6 +28,8 @@ from pipelines.metrics import ScoreTable, scores
 JUDGED_COLUMNS = (
     "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
 )  # fmt: skip
+# Idle processes that the actors of Ray Train and Serve take before the first shuffle wants them.
+_TAKEN = 3
 _COMMON: list[pa.Field[Any]] = [pa.field("level", pa.int8()), pa.field("order", pa.string())]
 _TEXTS: dict[str, pa.Field[Any]] = {
     name: pa.field(name, pa.string()) for name in ("prompt", "completion", "chosen", "rejected")
@@ -150,7 +152,7 @@ def shuffle_blocks(files: int, rows: int, config: PreferenceConfig) -> int:
 
 def warm_up(blocks: int) -> None:
     """Bring up the processes that a shuffle of so many blocks will find ready, while others start engines anyway."""
-    tables: list[Any] = [pa.table({"order": [f"{i:024x}"]}) for i in range(blocks)]
+    tables: list[Any] = [pa.table({"order": [f"{i:024x}"]}) for i in range(blocks + _TAKEN)]
     ordered = ray.data.from_arrow(tables).sort("order")
     ordered.map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
 
