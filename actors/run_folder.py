@@ -16,6 +16,8 @@ class RunFolder:
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,capability}/  cycles/CC/{decision,stages}.json
     publications.jsonl  metrics.parquet  figure.png  summary.json  SHA256SUMS
     ```
+
+    Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is.
     """
 
     def __init__(self, root: Path) -> None:

@@ -22,9 +22,10 @@ from pipelines.cycle import run_cycle
 from pipelines.egida_pairs import write_pairs
 from pipelines.finish import final_rollouts, report
 from pipelines.judge_evidence import judge_before_run, record_trust
+from pipelines.lease import Lease
 from pipelines.materials import Materials, gather_models, write_prompts
 from pipelines.memory import MemoryWatch
-from pipelines.open_run import add_cost, note_models, open_run
+from pipelines.open_run import add_cost, hold_run, note_models
 from pipelines.pools import Pools, spawn
 from pipelines.preference import shuffle_blocks, warm_up
 from pipelines.progress import Reporter
@@ -50,15 +51,27 @@ def align(
         while_served: called with the endpoint's address after the last cycle, while it still answers.
 
     Raises:
-        SalusError: whatever the user can mend, before anything costly where that can be known.
+        SalusError: whatever the user can mend, before anything costly where that can be known; another process is at
+            work in the folder, or has taken it over.
     """
     trust = judge_before_run(recipe)
-    folder = open_run(recipe, root, fresh)
-    summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
-    if summary is not None:
-        reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
-        return summary
-    record_trust(folder, trust, reporter)
+    with hold_run(recipe, root, reporter, fresh) as (folder, lease):
+        summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
+        if summary is not None:
+            reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
+            return summary
+        record_trust(folder, trust, reporter)
+        return _align_held(recipe, folder, lease, reporter, while_served)
+
+
+def _align_held(
+    recipe: Recipe,
+    folder: RunFolder,
+    lease: Lease,
+    reporter: Reporter,
+    while_served: Callable[[str], None] | None,
+) -> Summary:
+    """What `align` does once the run folder is this process's own."""
     if recipe.publish.enabled:
         check_port_free(recipe.publish.host, recipe.publish.port)
     start = time.perf_counter()
@@ -66,6 +79,8 @@ def align(
     with MemoryWatch() as memory:
         try:
             materials = gather_models(recipe, reporter)
+            # Building them may have taken minutes.
+            lease.check()
             note_models(folder, materials)
             write_prompts(recipe, folder)
             write_pairs(recipe.preference.egida_pairs, folder)
@@ -73,7 +88,7 @@ def align(
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with (
                 session(recipe, namespace),
-                _actors(recipe, folder, materials, namespace, reporter) as actors,
+                _actors(recipe, folder, materials, namespace, reporter, lease) as actors,
             ):
                 champion = _cycles(actors)
                 final_rollouts(actors.run, champion)
@@ -83,6 +98,8 @@ def align(
                         while_served(f"http://{recipe.publish.host}:{recipe.publish.port}/v1")
                 run = actors.run
         finally:
+            # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
+            lease.check()
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
     summary = report(run, champion, cost, tuple(notes))
     write_sums(folder)
@@ -98,7 +115,12 @@ class _Actors:
 
 @contextlib.contextmanager
 def _actors(
-    recipe: Recipe, folder: RunFolder, materials: Materials, namespace: str, reporter: Reporter
+    recipe: Recipe,
+    folder: RunFolder,
+    materials: Materials,
+    namespace: str,
+    reporter: Reporter,
+    lease: Lease,
 ) -> Iterator[_Actors]:
     """All actors of a run: engines first, because they are needed first; the rest comes up behind them."""
     coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
@@ -114,7 +136,8 @@ def _actors(
             warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
         pools.wait(recipe.cluster.wait_s)
         bar.close()
-        yield _Actors(Run(recipe, folder, materials, pools, coordinator, reporter), training, endpoint)
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, lease.check)
+        yield _Actors(run, training, endpoint)
     finally:
         training.close()
         if endpoint is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -16,6 +17,7 @@ from pipelines.capability.measure import measure_capability
 from pipelines.clock import StageClock, union_s
 from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
+from pipelines.progress import Bar
 from pipelines.rollout import ShardTask, StreamReport, stream
 from pipelines.run import Run
 from pipelines.training import TrainingRuns
@@ -30,28 +32,39 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
         endpoint: of the endpoint's start, waited for before the first publication.
 
     Raises:
-        SalusError: the judge may not select policies, no challenger could be trained, or too many answers got no label.
+        SalusError: the judge may not select policies, no challenger could be trained, too many answers got no label,
+            or another process has taken the run folder over.
     """
     clock = StageClock(cycle)
     champion = run.champion()
-    with clock.stage("rollout"):
+    with leased_stage(run, clock, "rollout"):
         streamed = rollout(run, cycle, champion)
         clock.busy(busy_s(streamed))
         if streamed.generated:
             clock.streamed(streamed.overlapped)
-    with clock.stage("preference"):
+    with leased_stage(run, clock, "preference"):
         judge_in_run(run.recipe, run.folder, run.reporter)
         preference(run, cycle)
-    with clock.stage("train"):
+    with leased_stage(run, clock, "train"):
         clock.busy(train(run, training, cycle))
-    with clock.stage("evaluate"):
+    with leased_stage(run, clock, "evaluate"):
         clock.busy(evaluate(run, cycle, champion))
-    with clock.stage("decide"):
+    with leased_stage(run, clock, "decide"):
         if endpoint is not None:
             ray.get(endpoint)
+            # It may have taken minutes to start.
+            run.check_lease()
         outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
     clock.write(run.folder.stages(cycle))
     return outcome
+
+
+@contextmanager
+def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[None]:
+    """One stage on the clock, begun only while the run folder is this process's own."""
+    run.check_lease()
+    with clock.stage(name):
+        yield
 
 
 def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
@@ -92,6 +105,7 @@ def train(run: Run, training: TrainingRuns, cycle: int) -> float:
     states: dict[Algorithm, TrainingState] = {}
     while len(states) < len(algorithms) or not all(state.ended for state in states.values()):
         time.sleep(POLL_S)
+        run.check_lease()
         training.watch(jobs)
         states = ray.get(run.coordinator.training_state.remote(cycle))
         for algorithm, state in states.items():
@@ -138,7 +152,7 @@ def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
     generated = run.reporter.bar(f"{name}: generating", total, "answers")
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
-        report = stream(tasks, run.pools.generators, run.pools.judges, generated.advance, judged.advance)
+        report = stream(tasks, run.pools.generators, run.pools.judges, _count(run, generated), _count(run, judged))
     finally:
         generated.close()
         judged.close()
@@ -150,6 +164,16 @@ def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
             " judge.min_coverage."
         )
     return report
+
+
+def _count(run: Run, bar: Bar) -> Callable[[int], None]:
+    """Told of every shard that comes back."""
+
+    def shard(rows: int) -> None:
+        bar.advance(rows)
+        run.check_lease()
+
+    return shard
 
 
 def shard_rows(task: ShardTask) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from pipelines.config.load import save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.difference import first_difference
 from pipelines.finish import Cost
+from pipelines.lease import Lease, hold
+from pipelines.lease_files import clear, is_empty
 from pipelines.materials import Materials
+from pipelines.progress import Reporter
 
 # Sections and settings that decide where and how fast a run goes, not what comes out of it.
 _FREE_TO_CHANGE = (
@@ -60,23 +64,40 @@ def run_root(recipe: Recipe, run: Path | None) -> Path:
     return run or Path("runs") / f"{recipe.name}-s{recipe.seed}"
 
 
+@contextmanager
+def hold_run(recipe: Recipe, root: Path, reporter: Reporter, fresh: bool = False) -> Iterator[tuple[RunFolder, Lease]]:
+    """The run's folder, opened, and this process's own as long as the lease is not lost.
+
+    Raises:
+        SalusError: another process is at work there, or as `open_run` raises.
+    """
+    # Nothing is left in a folder of something else, not even a lease.
+    _check_run(RunFolder(root))
+    with hold(root, recipe.cluster.lease_s, reporter.say) as lease:
+        yield open_run(recipe, root, fresh), lease
+
+
 def open_run(recipe: Recipe, root: Path, fresh: bool) -> RunFolder:
-    """The run's folder, with the resolved recipe in it.
+    """The run's folder, with the resolved recipe in it; for the holder of its lease (`hold_run`).
 
     Raises:
         SalusError: the folder holds a run made with other settings, or something that is not a run.
     """
     folder = RunFolder(root)
     if fresh and folder.recipe.is_file():
-        shutil.rmtree(root)
+        clear(root)
+    _check_run(folder)
     if folder.recipe.is_file():
         check_same(recipe, folder)
-    elif root.exists() and any(root.iterdir()):
-        raise SalusError(f"{root} is not empty and is not a run of Salus; give another folder with --run.")
     save_recipe(recipe, folder.recipe)
     if not folder.run_record.is_file():
         write_text(_record().model_dump_json(indent=2), folder.run_record)
     return folder
+
+
+def _check_run(folder: RunFolder) -> None:
+    if not folder.recipe.is_file() and not is_empty(folder.root):
+        raise SalusError(f"{folder.root} is not empty and is not a run of Salus; give another folder with --run.")
 
 
 def note_models(folder: RunFolder, materials: Materials) -> None:

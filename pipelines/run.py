@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Run:
     pools: Pools
     coordinator: Any
     reporter: Reporter
+    # Raises SalusError once the folder is another process's (`pipelines.lease`); asked wherever a step waits.
+    check_lease: Callable[[], None] = lambda: None
 
     def champion(self) -> PolicyRef:
         champion: PolicyRef = ray.get(self.coordinator.champion.remote())

@@ -21,7 +21,7 @@ from pipelines.cycle import evaluate, preference, run_stream, train, trained
 from pipelines.egida_pairs import write_pairs
 from pipelines.judge_evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.materials import gather_models, write_prompts
-from pipelines.open_run import open_run
+from pipelines.open_run import hold_run
 from pipelines.pools import spawn
 from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
@@ -75,6 +75,7 @@ def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) ->
         record_trust(run.folder, trust, reporter)
         judge_in_run(recipe, run.folder, reporter)
         evaluate(run, cycle, run.champion())
+        run.check_lease()
         known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
         if len(known) >= cycle:
             return known[cycle - 1]
@@ -88,22 +89,24 @@ def _opened(
     recipe: Recipe, root: Path, reporter: Reporter, cycle: int, generate: bool = False, label: bool = False
 ) -> Iterator[Run]:
     """The run with just the actors a step needs; its champion is the one the cycle starts from."""
-    folder = open_run(recipe, root, fresh=False)
-    materials = gather_models(recipe, reporter)
-    write_prompts(recipe, folder)
-    write_pairs(recipe.preference.egida_pairs, folder)
-    prepare_capability(recipe, folder, materials.policy)
-    champion = champion_before(folder, materials.policy, cycle)
-    namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
-    with session(recipe, namespace):
-        coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
-        pools = spawn(recipe, champion, materials.judge, generate, label)
-        try:
-            pools.wait(recipe.cluster.wait_s)
-            yield Run(recipe, folder, materials, pools, coordinator, reporter)
-        finally:
-            pools.close()
-            ray.kill(coordinator)
+    with hold_run(recipe, root, reporter) as (folder, lease):
+        materials = gather_models(recipe, reporter)
+        # Building them may have taken minutes.
+        lease.check()
+        write_prompts(recipe, folder)
+        write_pairs(recipe.preference.egida_pairs, folder)
+        prepare_capability(recipe, folder, materials.policy)
+        champion = champion_before(folder, materials.policy, cycle)
+        namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
+        with session(recipe, namespace):
+            coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
+            pools = spawn(recipe, champion, materials.judge, generate, label)
+            try:
+                pools.wait(recipe.cluster.wait_s)
+                yield Run(recipe, folder, materials, pools, coordinator, reporter, lease.check)
+            finally:
+                pools.close()
+                ray.kill(coordinator)
 
 
 def _generated(tasks: list[ShardTask]) -> list[ShardTask]:

@@ -201,3 +201,9 @@ class ClusterConfig(Section):
     memory_gib: float | None = Field(None, gt=0, description="memory the plan may use; None: what is free")
     object_store_gib: float = Field(0.5, ge=0.1)
     wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")
+    lease_s: float = Field(
+        60.0,
+        ge=15,
+        description="a run folder whose process gave no sign of life for so long (it gives one every 3 s) may be"
+        " taken over by another",
+    )

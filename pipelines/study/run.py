@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors.errors import SalusError
 from actors.tables import write_text
 from pipelines.config.load import save_recipe
 from pipelines.judge_evidence import judge_before_run
+from pipelines.lease import Lease, hold
+from pipelines.lease_files import clear, is_empty
 from pipelines.materials import gather_models
 from pipelines.memory import MemoryWatch
 from pipelines.open_run import check_same
@@ -47,35 +48,55 @@ def run_study(study: StudyConfig, root: Path, reporter: Reporter, fresh: bool = 
         fresh: forget what the study's cells hold.
 
     Raises:
-        SalusError: whatever the user can mend, before anything costly where that can be known.
+        SalusError: whatever the user can mend, before anything costly where that can be known; another process is at
+            work in the folder, or has taken it over.
     """
     folder = StudyFolder(root)
     cells = cells_of(study, folder)
-    open_study(study, folder, cells, fresh)
-    left = cells_left(cells)
-    for cell in cells:
-        if cell not in left:
-            reporter.say(f"cell {cell.name} is complete")
-    failed = _run_cells(study, folder, left, reporter) if left else {}
-    return write_report(study, folder, cells, failed)
+    # Nothing is left in a folder of something else, not even a lease.
+    _check_study(folder)
+    with hold(folder.root, study.cluster.lease_s, reporter.say) as lease:
+        open_study(study, folder, cells, fresh, reporter)
+        left = cells_left(cells)
+        for cell in cells:
+            if cell not in left:
+                reporter.say(f"cell {cell.name} is complete")
+        failed = _run_cells(study, folder, left, reporter, lease) if left else {}
+        return write_report(study, folder, cells, failed)
 
 
-def open_study(study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], fresh: bool) -> None:
+def open_study(study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], fresh: bool, reporter: Reporter) -> None:
     """Set the study's folder up, or take a known one up again; what it was asked for is written there.
 
+    For the holder of the study's lease. A cell's run folder has a lease of its own, which its process takes.
+
     Raises:
-        SalusError: it is something else, or a cell was begun with other settings.
+        SalusError: it is something else, or a cell was begun with other settings; or a cell that `fresh` forgets is
+            at work.
     """
-    if not folder.study.is_file() and folder.root.exists() and any(folder.root.iterdir()):
-        raise SalusError(f"{folder.root} is not empty and is not a study of Salus; give another folder with --run.")
-    for cell in cells:
-        if cell.run.recipe.is_file() and fresh:
-            shutil.rmtree(cell.run.root)
-        elif cell.run.recipe.is_file():
-            check_same(cell.recipe, cell.run)
+    _check_study(folder)
+    begun = [cell for cell in cells if cell.run.recipe.is_file()]
     if fresh:
+        _forget(begun, study.cluster.lease_s, reporter)
         folder.cost.unlink(missing_ok=True)
+    else:
+        for cell in begun:
+            check_same(cell.recipe, cell.run)
     save_recipe(study, folder.study)
+
+
+def _check_study(folder: StudyFolder) -> None:
+    if not folder.study.is_file() and not is_empty(folder.root):
+        raise SalusError(f"{folder.root} is not empty and is not a study of Salus; give another folder with --run.")
+
+
+def _forget(cells: Sequence[Cell], lease_s: float, reporter: Reporter) -> None:
+    """Clear the run folders of cells: all of them, or none where one is at work."""
+    with ExitStack() as held:
+        for cell in cells:
+            held.enter_context(hold(cell.run.root, lease_s, reporter.say))
+        for cell in cells:
+            clear(cell.run.root)
 
 
 def cells_left(cells: Sequence[Cell]) -> list[Cell]:
@@ -114,7 +135,7 @@ def cell_job(cell: Cell, folder: StudyFolder, address: str, there: Resources) ->
 
 
 def _run_cells(
-    study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], reporter: Reporter
+    study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], reporter: Reporter, lease: Lease
 ) -> dict[str, Failure]:
     """Run these cells; returns those that failed, by name."""
     there = available(cells[0].recipe)
@@ -125,9 +146,11 @@ def _run_cells(
             _prepare(cells, folder, reporter)
             with study_cluster(study.cluster, f"salus-{study.name}", plan.cpus) as address:
                 jobs = [cell_job(cell, folder, address, there) for cell in cells]
-                watch = CellWatch({cell.name: cell for cell in cells}, reporter)
+                watch = CellWatch({cell.name: cell for cell in cells}, reporter, lease.check)
                 codes = run_jobs(jobs, study.side_by_side, watch)
         finally:
+            # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
+            lease.check()
             _add_cost(folder, time.perf_counter() - start, memory.peak_gib)
     return {
         job.name: Failure(sentence=last_sentence(job.log, codes[job.name]), log=str(job.log))

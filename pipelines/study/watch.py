@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from actors.run_folder import RunFolder
 from pipelines.progress import Bar, Reporter
@@ -11,10 +11,12 @@ from pipelines.study.jobs import Job, last_sentence
 
 
 class CellWatch:
-    """Tells a reporter of every cell that starts, goes on and ends."""
+    """Tells a reporter of every cell that starts, goes on and ends; `check_lease` ends them all where it raises."""
 
-    def __init__(self, cells: Mapping[str, Cell], reporter: Reporter) -> None:
-        self._cells, self._reporter = cells, reporter
+    def __init__(
+        self, cells: Mapping[str, Cell], reporter: Reporter, check_lease: Callable[[], None] = lambda: None
+    ) -> None:
+        self._cells, self._reporter, self._check_lease = cells, reporter, check_lease
         self._bars: dict[str, Bar] = {}
 
     def started(self, job: Job) -> None:
@@ -22,6 +24,7 @@ class CellWatch:
         self._bars[job.name] = self._reporter.bar(f"cell {job.name}", cycles, "cycles")
 
     def running(self, job: Job) -> None:
+        self._check_lease()
         cell = self._cells[job.name]
         self._bars[job.name].at(decided_cycles(cell.run, cell.recipe.cycles), cell.recipe.cycles)
 

@@ -9,7 +9,10 @@ import pytest
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.open_run import add_cost, open_run, run_root
+from pipelines.lease import hold
+from pipelines.lease_files import FOLDER
+from pipelines.open_run import add_cost, hold_run, open_run, run_root
+from pipelines.progress import QuietReporter
 
 
 def demo(*changes: str) -> Recipe:
@@ -55,7 +58,38 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     for fresh in (False, True):
         with pytest.raises(SalusError, match="is not empty and is not a run of Salus"):
             open_run(demo(), tmp_path, fresh=fresh)
+        with (
+            pytest.raises(SalusError, match="is not empty and is not a run of Salus"),
+            hold_run(demo(), tmp_path, QuietReporter(), fresh),
+        ):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_run_folder_has_one_holder_and_fresh_does_not_forget_whose_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    with hold_run(demo(), root, QuietReporter()) as (folder, lease):
+        with pytest.raises(SalusError, match="is in use by process"), hold_run(demo(), root, QuietReporter(), True):
+            pass
+        assert folder.recipe.is_file()
+        lease.check()
+    (root / "cycles").mkdir()
+    (root / "note.txt").touch()
+    with hold_run(demo("train.kto.beta=0.7"), root, QuietReporter(), True) as (folder, lease):
+        assert sorted(path.name for path in root.iterdir()) == [FOLDER, "recipe.yaml", "run.json"]
+        lease.check()
+
+
+def test_a_folder_with_nothing_but_a_lease_is_a_new_one(tmp_path: Path) -> None:
+    with hold(tmp_path, 60, QuietReporter().say):
+        pass
+    assert open_run(demo(), tmp_path, fresh=False).recipe.is_file()
+
+
+def test_a_limit_of_a_few_beats_is_refused() -> None:
+    with pytest.raises(SalusError, match=r"cluster\.lease_s"):
+        demo("cluster.lease_s=5")
 
 
 def test_costs_add_up_over_sessions(tmp_path: Path) -> None:

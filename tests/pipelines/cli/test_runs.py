@@ -14,6 +14,8 @@ from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.checksums import check_sums, run_hash, write_sums
 from pipelines.cli.main import app
+from pipelines.lease import hold
+from pipelines.progress import QuietReporter
 from tests.pipelines.cli.refused import refused
 
 
@@ -46,6 +48,14 @@ def test_an_intact_run_is_named_by_its_hash(run: RunFolder) -> None:
     result = CliRunner().invoke(app, ["runs", "verify", str(run.root)])
     assert result.exit_code == 0
     assert result.output.replace("\n", "").endswith(f"2 files as the run left them, run hash {sums}")
+
+
+def test_a_lease_is_no_file_of_the_run(run: RunFolder) -> None:
+    sums = write_sums(run)
+    with hold(run.root, 60, QuietReporter().say):
+        assert write_sums(run) == sums
+        assert check_sums(run).intact
+    assert check_sums(run).intact
 
 
 def test_what_was_changed_removed_or_added_is_named(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,12 @@ from actors.errors import SalusError
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.devices import Resources
+from pipelines.lease import hold
+from pipelines.lease_files import LeaseFiles
 from pipelines.progress import Bar, QuietReporter
 from pipelines.study.config import StudyConfig
 from pipelines.study.folder import StudyFolder
-from pipelines.study.jobs import Job
+from pipelines.study.jobs import Job, run_jobs
 from pipelines.study.results import Cost, StudyReport
 from pipelines.study.run import cell_job, cells_left, open_study, run_study
 from pipelines.study.watch import CellWatch, decided_cycles
@@ -67,7 +69,7 @@ def test_a_study_whose_cells_are_complete_starts_nothing_and_reports(tmp_path: P
     assert all(folder.figure(n).is_file() for n in (2, 3, 4, 5)) and folder.page.is_file()
     # More cycles are more to do: the same folder, no cell is complete.
     more = config.model_copy(update={"cycles": 3})
-    open_study(more, folder, cells(more, tmp_path), fresh=False)
+    open_study(more, folder, cells(more, tmp_path), fresh=False, reporter=QuietReporter())
     assert len(cells_left(cells(more, tmp_path))) == 4
 
 
@@ -106,27 +108,28 @@ def test_a_cell_with_other_settings_is_refused_before_anything_starts(tmp_path: 
     config = study("EXT")
     folder = StudyFolder(tmp_path)
     made = cells(config, tmp_path)
-    open_study(config, folder, made, fresh=False)
+    open_study(config, folder, made, fresh=False, reporter=QuietReporter())
     complete(made[1])
     other = StudyConfig.model_validate({**config.model_dump(), "set": ["train.kto.beta=0.7"]})
     with pytest.raises(SalusError, match=r"cells/deep-EXT holds a run made with other settings \(train\.kto\.beta"):
-        open_study(other, folder, cells(other, tmp_path), fresh=False)
+        open_study(other, folder, cells(other, tmp_path), fresh=False, reporter=QuietReporter())
     # Where and how many run at once is no other study.
     moved = StudyConfig.model_validate({**config.model_dump(), "side_by_side": 5, "cluster": {"wait_s": 3}})
-    open_study(moved, folder, cells(moved, tmp_path), fresh=False)
+    open_study(moved, folder, cells(moved, tmp_path), fresh=False, reporter=QuietReporter())
 
 
 def test_fresh_forgets_the_cells_of_this_study_alone(tmp_path: Path) -> None:
     config = study("EXT")
     folder = StudyFolder(tmp_path)
     made = cells(config, tmp_path)
-    open_study(config, folder, made, fresh=False)
+    open_study(config, folder, made, fresh=False, reporter=QuietReporter())
     complete(made[0])
     folder.cost.write_text(Cost(wall_s=5).model_dump_json())
     stranger = tmp_path / "cells" / "notes"
     stranger.mkdir()
-    open_study(config, folder, made, fresh=True)
-    assert not made[0].run.root.exists() and not folder.cost.exists()
+    open_study(config, folder, made, fresh=True, reporter=QuietReporter())
+    # The highest number of its leases stays.
+    assert [path.name for path in made[0].run.root.iterdir()] == [".lease"] and not folder.cost.exists()
     assert stranger.is_dir()
 
 
@@ -187,3 +190,18 @@ def test_a_cells_line_follows_the_files_of_its_run(tmp_path: Path) -> None:
     assert told.said[0].startswith("ending wide-EXT")
     assert told.said[1] == f"cell wide-EXT failed: The judge is bad. (log: {job.log})"
     assert decided_cycles(cell.run, 3) == 1
+
+
+def test_a_study_whose_folder_was_taken_over_ends_its_cells(tmp_path: Path) -> None:
+    (cell,) = cells(study("EXT", models=["wide"]), tmp_path)
+    told = Told()
+    files = LeaseFiles(tmp_path)
+    with hold(tmp_path, 60, told.say) as lease:
+        mine = files.last()
+        assert mine is not None and mine.holder is not None
+        other = mine.holder.model_copy(update={"token": "theirs"})
+        assert files.add(mine.model_copy(update={"number": 2, "holder": other}))
+        watch = CellWatch({cell.name: cell}, told, lease.check)
+        with pytest.raises(SalusError, match="was taken over by process"):
+            run_jobs([Job(cell.name, ("sleep", "60"), tmp_path / "log")], 1, watch, grace_s=1)
+    assert told.said[0].startswith("ending wide-EXT")
