@@ -16,7 +16,7 @@ from pipelines.capability.measure import measure_capability
 from pipelines.clock import StageClock, union_s
 from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
-from pipelines.rollout import ShardTask, StreamReport, stream
+from pipelines.rollout import Limits, ShardTask, StreamReport, stream
 from pipelines.run import Run
 from pipelines.training import TrainingRuns
 
@@ -138,7 +138,8 @@ def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
     generated = run.reporter.bar(f"{name}: generating", total, "answers")
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
-        report = stream(tasks, run.pools.generators, run.pools.judges, generated.advance, judged.advance)
+        limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
+        report = stream(tasks, run.pools.generators, run.pools.judges, generated.advance, judged.advance, limits=limits)
     finally:
         generated.close()
         judged.close()
