@@ -129,9 +129,9 @@ def stream(
             rollouts, span = member.actor.generate.options(num_returns=2).remote(task.rollout)
             generating[span] = _Flight(task, member, rollouts)
         done, _ = ray.wait([*generating, *judging], num_returns=1, timeout=LOOK_S)
+        _replace_late(generator_pool, limits.generate_s, "generator", "generate.shard_timeout_s")
+        _replace_late(judge_pool, limits.judge_s, "judge", "judge.shard_timeout_s")
         if not done:
-            _replace_late(generator_pool, limits.generate_s, "generator", "generate.shard_timeout_s")
-            _replace_late(judge_pool, limits.judge_s, "judge", "judge.shard_timeout_s")
             continue
         (ready,) = done
         if ready in generating:
