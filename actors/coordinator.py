@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 from pydantic import BaseModel
 
+from actors.coordinator_state import CoordinatorState, TrainingState
 from actors.errors import SalusError
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
@@ -51,22 +53,11 @@ class PolicyPublisher(Protocol):
 
     def start(self, policy: PolicyRef) -> BaseModel: ...
 
+    def attach(self, policy: PolicyRef) -> None: ...
+
     def publish(self, policy: PolicyRef, cycle: int) -> BaseModel: ...
 
     def stop(self) -> None: ...
-
-
-class TrainingState(Record):
-    """How far one training job is."""
-
-    step: int = 0
-    total: int = 0
-    report: TrainReport | None = None
-    failure: str | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.report is not None or self.failure is not None
 
 
 class CycleOutcome(Record):
@@ -81,6 +72,9 @@ class CycleOutcome(Record):
 class Coordinator:
     """Owns champion, assignments and decisions of one run; every method may be called again.
 
+    What it knows is on disk before anybody hears of it: one that is built in its place, in the same session, goes on
+    where it stopped. Published is what `published` says; whoever records that keeps it as durably.
+
     Life: `Coordinator(...)` -> [`start_publisher`] -> (`assign` -> trainers call `assignment`, `training_done` |
     `training_failed` -> `decide`)* -> `stop_training` -> `stop_publisher`
     """
@@ -93,6 +87,7 @@ class Coordinator:
         reference: Literal["champion", "base"],
         rule: DecisionRule,
         judge: str | None,
+        session: str,
         publisher: PolicyPublisher | None = None,
         published: Callable[[], PolicyRef | None] = lambda: None,
     ) -> None:
@@ -107,10 +102,33 @@ class Coordinator:
         # What the endpoint serves; the publisher sets it, so that it is told before a replica could ask.
         self._published = published
         self._lock = threading.RLock()
-        self._champion = base
-        self._assignments: dict[Algorithm, list[Assignment]] = {a: [] for a in ALGORITHMS}
-        self._training: dict[Algorithm, dict[int, TrainingState]] = {a: {} for a in ALGORITHMS}
-        self._stopped = False
+        self._session = session
+        self._take_up(CoordinatorState.read(self._folder.coordinator_state, session) or self._new(base))
+
+    @staticmethod
+    def _new(base: PolicyRef) -> CoordinatorState:
+        nothing: dict[Algorithm, tuple[Any, ...]] = {a: () for a in ALGORITHMS}
+        return CoordinatorState(session="", champion=base, assignments=nothing, training=nothing)
+
+    def _take_up(self, state: CoordinatorState) -> None:
+        self._champion = state.champion
+        self._assignments = {a: list(state.assignments[a]) for a in ALGORITHMS}
+        self._training = {a: list(state.training[a]) for a in ALGORITHMS}
+        self._stopped = state.stopped
+        live = self._published()
+        if self._publisher is not None and live is not None:
+            self._publisher.attach(live)
+
+    def _keep(self) -> None:
+        """Write down what would be lost with this process; called with the lock held."""
+        state = CoordinatorState(
+            session=self._session,
+            champion=self._champion,
+            assignments={a: tuple(jobs) for a, jobs in self._assignments.items()},
+            training={a: tuple(states) for a, states in self._training.items()},
+            stopped=self._stopped,
+        )
+        write_text(state.model_dump_json(), self._folder.coordinator_state)
 
     def champion(self) -> PolicyRef:
         """The policy the next cycle starts from."""
@@ -121,7 +139,9 @@ class Coordinator:
     def assign(self, cycle: int, algorithms: tuple[Algorithm, ...]) -> dict[Algorithm, Assignment]:
         """Queue one training job per algorithm, from the present champion, on this cycle's rows."""
         with self._lock:
-            return {a: self._assign(cycle, a) for a in algorithms}
+            jobs = {a: self._assign(cycle, a) for a in algorithms}
+            self._keep()
+            return jobs
 
     def _assign(self, cycle: int, algorithm: Algorithm) -> Assignment:
         queue = self._assignments[algorithm]
@@ -141,7 +161,7 @@ class Coordinator:
             seed=derive_seed(self._seed, "train", cycle, algorithm),
         )
         queue.append(job)
-        self._training[algorithm][job.index] = TrainingState()
+        self._training[algorithm].append(TrainingState())
         return job
 
     def assignment(self, algorithm: Algorithm, index: int) -> Assignment | Literal["stop"] | None:
@@ -166,9 +186,9 @@ class Coordinator:
         """A trainer's progress on its newest job, in optimiser steps."""
         with self._lock:
             jobs = self._training[algorithm]
-            index = max(jobs)
-            if not jobs[index].ended:
-                jobs[index] = TrainingState(step=step, total=total)
+            # Not kept: a trainer tells it anew.
+            if jobs and not jobs[-1].ended:
+                jobs[-1] = TrainingState(step=step, total=total)
 
     def training_done(self, report: TrainReport) -> None:
         with self._lock:
@@ -176,11 +196,13 @@ class Coordinator:
             self._training[report.algorithm][index] = TrainingState(
                 step=report.steps, total=report.steps, report=report
             )
+            self._keep()
 
     def training_failed(self, algorithm: Algorithm, index: int, sentence: str) -> None:
         """One challenger fails alone: the other goes on and the decision says so."""
         with self._lock:
             self._training[algorithm][index] = TrainingState(failure=sentence)
+            self._keep()
 
     def training_state(self, cycle: int) -> dict[Algorithm, TrainingState]:
         with self._lock:
@@ -195,6 +217,7 @@ class Coordinator:
         """Resident trainers end when they ask next."""
         with self._lock:
             self._stopped = True
+            self._keep()
 
     def _index(self, algorithm: Algorithm, cycle: int) -> int:
         for job in self._assignments[algorithm]:
@@ -213,7 +236,7 @@ class Coordinator:
             states = self.training_state(cycle)
             failed = {a: s.failure for a, s in states.items() if s.failure is not None}
             trained = [a for a, s in states.items() if s.report is not None]
-            champion = self._champion
+            champion = self._started_from(cycle)
         verdict = self._rule(
             cycle,
             self._evaluation(champion.version, champion),
@@ -225,14 +248,22 @@ class Coordinator:
             champion = self._folder.challenger(cycle, verdict.chosen)
         with self._lock:
             self._champion = champion
-        if verdict.publish and self._published() != champion:
+            self._keep()
+        # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
+        if verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
             self.publish(champion, cycle)
         return CycleOutcome(cycle=cycle, chosen=verdict.chosen, champion=champion, published=self._published())
+
+    def _started_from(self, cycle: int) -> PolicyRef:
+        """The champion a cycle began with, also once the cycle is decided."""
+        jobs = (job for queue in self._assignments.values() for job in queue)
+        return next((job.champion for job in jobs if job.cycle == cycle), self._champion)
 
     def recall(self, outcome: CycleOutcome) -> None:
         """Take up a cycle that an earlier process of this run finished."""
         with self._lock:
             self._champion = outcome.champion
+            self._keep()
 
     def _evaluation(self, version: str, champion: PolicyRef) -> pa.Table:
         judge = self._judge or champion.version
@@ -255,6 +286,12 @@ class Coordinator:
             self._folder.publications.parent.mkdir(parents=True, exist_ok=True)
             with self._folder.publications.open("a", encoding="utf-8") as log:
                 log.write(publication.model_dump_json() + "\n")
+
+    def _last_logged(self) -> str | None:
+        if self._publisher is None or not self._folder.publications.is_file():
+            return None
+        lines = self._folder.publications.read_text(encoding="utf-8").splitlines()
+        return str(json.loads(lines[-1])["version"]) if lines else None
 
     def published_policy(self) -> PolicyRef | None:
         """What every replica must serve; a replica that starts later asks for it."""

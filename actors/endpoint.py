@@ -40,7 +40,10 @@ class Endpoint(Protocol):
 
 
 class ServeEndpoint:
-    """The endpoint on Ray Serve and `ray.serve.llm`. Life: start -> everywhere* -> stop."""
+    """The endpoint on Ray Serve and `ray.serve.llm`. Life: start -> everywhere* -> stop.
+
+    An endpoint that another process started is found by its name: `everywhere` and `stop` need no start here.
+    """
 
     def __init__(self, config: PublisherConfig) -> None:
         self._config = config
@@ -56,13 +59,15 @@ class ServeEndpoint:
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         self._deploy(policy, desk, deadline)
-        self._handle = serve.get_deployment_handle(deployment_name(self._config), APP_NAME)
         self._wait_for_answer(deadline)
 
     def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[ReplicaState]:
         # Ray's own broadcast goes through the deployment handle, never through a public route.
+        from ray import serve
         from ray.llm._internal.serve.utils.broadcast import broadcast
 
+        if self._handle is None:
+            self._handle = serve.get_deployment_handle(deployment_name(self._config), APP_NAME)
         deadline = time.monotonic() + self._config.drain_timeout_s
         while True:
             try:

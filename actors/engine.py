@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from actors.errors import SalusError
 from actors.model_folder import check_model_folder
 from actors.records import PolicyRef, Record
+from actors.smaller_batches import in_batches_that_fit
 
 # Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
 CPU_ENGINE_ENVIRONMENT: Mapping[str, str] = {
@@ -172,7 +173,7 @@ class VllmEngine:
             )
             for seed in seeds
         ]
-        outputs = self._llm.generate(self._tokens(prompts), params, use_tqdm=False)
+        outputs = self._run(prompts, params)
         return [
             [
                 Completion(text=o.text, tokens=len(o.token_ids), finish_reason=o.finish_reason or "unknown")
@@ -185,7 +186,7 @@ class VllmEngine:
         params = self._vllm.SamplingParams(
             max_tokens=1, temperature=0.0, detokenize=False, logprob_token_ids=list(token_ids)
         )
-        outputs = self._llm.generate(self._tokens(prompts), params, use_tqdm=False)
+        outputs = self._run(prompts, [params] * len(prompts))
         first: list[Any] = [(output.outputs[0].logprobs or [])[0] for output in outputs]
         return np.array([[step[t].logprob for t in token_ids] for step in first], dtype=np.float64).reshape(
             len(prompts), len(token_ids)
@@ -199,13 +200,28 @@ class VllmEngine:
         # prefix cache, whose tokens have none.
         params = self._vllm.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         whole = [[*prompt, *continuation] for prompt, continuation in zip(prompts, continuations, strict=True)]
-        outputs = self._llm.generate(self._tokens(whole), params, use_tqdm=False)
+        outputs = self._run(whole, [params] * len(whole))
         return [
             _continuation(output.prompt_logprobs or [], c) for output, c in zip(outputs, continuations, strict=True)
         ]
 
-    def _tokens(self, prompts: Sequence[Sequence[int]]) -> list[Any]:
-        return [self._vllm.TokensPrompt(prompt_token_ids=list(p)) for p in prompts]
+    def _run(self, prompts: Sequence[Sequence[int]], params: Sequence[Any]) -> list[Any]:
+        """vLLM's outputs in the order of the prompts; in parts where memory runs out."""
+        asked = [
+            (self._vllm.TokensPrompt(prompt_token_ids=list(prompt)), how)
+            for prompt, how in zip(prompts, params, strict=True)
+        ]
+        return in_batches_that_fit(
+            lambda part: self._llm.generate([p for p, _ in part], [how for _, how in part], use_tqdm=False),
+            asked,
+            self._abort,
+            "prompts",
+        )
+
+    def _abort(self) -> None:
+        """Drop the requests that a failed run left in the engine."""
+        engine: Any = self._llm.llm_engine
+        engine.abort_request(list(engine.output_processor.request_states), internal=True)
 
 
 def _continuation(prompt_logprobs: Sequence[Any], continuation: Sequence[int]) -> Continuation:

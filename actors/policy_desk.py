@@ -7,11 +7,13 @@ the smallest one, used when nothing else (such as a coordinator) plays that part
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 
 from actors.records import PolicyRef, Record
+from actors.tables import write_text
 
 
 class DeskAddress(Record):
@@ -78,6 +80,37 @@ class OwnDesk:
             ray.kill(ray.get_actor(self._address.actor, namespace=self._address.namespace))
         except ValueError:
             return
+
+
+class Published(Record):
+    """What a `DurableDesk` writes: the policy, and the session it was published in."""
+
+    namespace: str
+    policy: PolicyRef
+
+
+class DurableDesk:
+    """The desk of an actor that is its own: on disk before anybody hears of it, so a restarted one says the same."""
+
+    def __init__(self, address: DeskAddress, path: Path) -> None:
+        self._address = address
+        self._path = path
+        self._policy: PolicyRef | None = None
+        if path.is_file():
+            known = Published.model_validate_json(path.read_text(encoding="utf-8"))
+            # Another session's endpoint is gone.
+            self._policy = known.policy if known.namespace == address.namespace else None
+
+    @property
+    def address(self) -> DeskAddress:
+        return self._address
+
+    def record(self, policy: PolicyRef) -> None:
+        write_text(Published(namespace=self._address.namespace, policy=policy).model_dump_json(), self._path)
+        self._policy = policy
+
+    def published(self) -> PolicyRef | None:
+        return self._policy
 
 
 async def ask_desk(address: DeskAddress, timeout_s: float) -> PolicyRef | None:

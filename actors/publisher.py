@@ -119,7 +119,7 @@ def check_port_free(host: str, port: int) -> None:
 
 
 class Publisher:
-    """Starts, swaps, rolls back and stops the endpoint. Life: start -> (publish | rollback)* -> stop.
+    """Starts, swaps, rolls back and stops the endpoint. Life: (start | attach) -> (publish | rollback)* -> stop.
 
     A publication goes through all replicas phase by phase: (1) all pause, (2) all load, (3) every reply is
     checked for the new version, (4) the desk records it, (5) all resume, (6) all settle with the desk. So no
@@ -157,12 +157,19 @@ class Publisher:
         """The base address of the endpoint; `/v1` follows."""
         return f"http://{self._config.host}:{self._config.port}"
 
+    def attach(self, policy: PolicyRef) -> None:
+        """Take over an endpoint that a publisher of a process now dead started, and last recorded `policy` for."""
+        self._history = [policy]
+
     def start(self, policy: PolicyRef) -> Publication:
         """Deploy the endpoint with `policy` and return when it has answered a chat request.
 
+        An endpoint that was taken over may have come up halfway: it is taken down first.
         Errors: SalusError for a bad folder, a port in use, too few CPUs or GPUs, an engine that cannot start.
         """
         check_model_folder(Path(policy.path))
+        if self._history:
+            self.stop()
         check_port_free(self._config.host, self._config.port)
         self._check_resources()
         self._desk.record(policy)

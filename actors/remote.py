@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import ray
@@ -13,9 +14,10 @@ from actors.ensemble import EnsembleScorer, How
 from actors.generator import Generator
 from actors.guard import GuardScorer
 from actors.judge import EngineScorer, Judge, Scorer
-from actors.policy_desk import DeskAddress
+from actors.policy_desk import DeskAddress, DurableDesk
 from actors.publisher import Publisher, PublisherConfig
 from actors.records import PolicyRef
+from actors.run_folder import RunFolder
 
 
 class VllmGenerator(Generator):
@@ -58,20 +60,6 @@ class EnginelessJudge(Judge):
         super().__init__(_together(scorer, beside, how), min_coverage)
 
 
-class OwnPublication:
-    """The coordinator as the publisher's desk: replicas that start later ask it what is published."""
-
-    def __init__(self, address: DeskAddress) -> None:
-        self.address = address
-        self._policy: PolicyRef | None = None
-
-    def record(self, policy: PolicyRef) -> None:
-        self._policy = policy
-
-    def published(self) -> PolicyRef | None:
-        return self._policy
-
-
 class PublishingCoordinator(Coordinator):
     """A coordinator with an endpoint of its own, or none where `publish` is None."""
 
@@ -86,16 +74,18 @@ class PublishingCoordinator(Coordinator):
         publish: PublisherConfig | None,
         address: DeskAddress,
     ) -> None:
-        desk = OwnPublication(address)
+        desk = DurableDesk(address, RunFolder(Path(root)).published)
         publisher = Publisher(publish, desk) if publish is not None else None
-        super().__init__(root, base, seed, reference, rule, judge, publisher, desk.published)
+        # The namespace is of one session of the run, and no other.
+        super().__init__(root, base, seed, reference, rule, judge, address.namespace, publisher, desk.published)
 
 
-# A killed actor is built anew and its task retried: every task names its policy and is idempotent.
+# A killed actor is built anew and its task retried: every task names its policy and may be repeated.
 RemoteGenerator = ray.remote(max_restarts=3, max_task_retries=3)(VllmGenerator)
 RemoteJudge = ray.remote(max_restarts=3, max_task_retries=3)(VllmJudge)
 RemoteEnginelessJudge = ray.remote(max_restarts=3, max_task_retries=3)(EnginelessJudge)
-RemoteCoordinator = ray.remote(PublishingCoordinator)
+# The coordinator keeps what it knows on disk, so it may die as often as it likes.
+RemoteCoordinator = ray.remote(max_restarts=-1, max_task_retries=-1)(PublishingCoordinator)
 
 
 def _together(scorer: Scorer, beside: Sequence[Scorer], how: How) -> Scorer:

@@ -66,6 +66,16 @@ class RunFolder:
         return self.root / "SHA256SUMS"
 
     @property
+    def coordinator_state(self) -> Path:
+        """What a restarted coordinator takes up; of the running session alone, so none of the run's results."""
+        return self.root / ".coordinator.json"
+
+    @property
+    def published(self) -> Path:
+        """What the endpoint of the running session serves."""
+        return self.root / ".published.json"
+
+    @property
     def train_storage(self) -> Path:
         """Ray Train's own checkpoints and state."""
         return self.root / "ray_train"

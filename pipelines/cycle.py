@@ -18,7 +18,7 @@ from pipelines.clock import StageClock, union_s
 from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
 from pipelines.progress import Bar
-from pipelines.rollout import ShardTask, StreamReport, stream
+from pipelines.rollout import Limits, ShardTask, StreamReport, stream
 from pipelines.run import Run
 from pipelines.training import TrainingRuns
 
@@ -152,7 +152,9 @@ def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
     generated = run.reporter.bar(f"{name}: generating", total, "answers")
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
-        report = stream(tasks, run.pools.generators, run.pools.judges, _count(run, generated), _count(run, judged))
+        limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
+        count, pools = (_count(run, generated), _count(run, judged)), run.pools
+        report = stream(tasks, pools.generators, pools.judges, *count, limits=limits)
     finally:
         generated.close()
         judged.close()

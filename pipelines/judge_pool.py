@@ -12,7 +12,7 @@ from actors.records import PolicyRef
 from pipelines.config.recipe import Recipe
 from pipelines.pools import spawn
 from pipelines.progress import Reporter
-from pipelines.rollout import ShardTask, stream
+from pipelines.rollout import Limits, ShardTask, stream
 from pipelines.session import session
 
 # The answers come from no policy of the run; the pool's interface names one all the same.
@@ -49,7 +49,9 @@ def judging(
     def judge_shards(tasks: Sequence[JudgmentTask]) -> None:
         bar = reporter.bar("judging", len(tasks), "shards")
         try:
-            stream([_shard(recipe, t) for t in tasks], (), pools.judges, on_judged=lambda rows: bar.advance(1))
+            limits = Limits(judge_s=recipe.judge.shard_timeout_s)
+            shards = [_shard(recipe, t) for t in tasks]
+            stream(shards, (), pools.judges, on_judged=lambda rows: bar.advance(1), limits=limits)
         finally:
             bar.close()
 

@@ -6,8 +6,9 @@ and at most as many unjudged shards exist as the judges can queue, so a slow jud
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ from typing import Any
 import ray
 from pydantic import BaseModel, ConfigDict
 
+from actors.errors import SalusError
 from actors.generator import RolloutTask, Span
 from actors.judge import JudgmentTask
+
+# How often actors are looked at that have not answered. Seconds.
+LOOK_S = 1.0
+# An actor is ended so often for being late; Ray builds it anew and asks it again (`actors.remote`).
+REPLACEMENTS = 2
 
 
 class ShardTask(BaseModel):
@@ -47,12 +54,31 @@ class StreamReport:
         return bool(self.judged) and self.judged[0].start_s < max(s.end_s for s in self.generated)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long an actor may work on one shard before another takes its place. Seconds; None: as long as it takes."""
+
+    generate_s: float | None = None
+    judge_s: float | None = None
+
+
 @dataclass
 class _Member:
-    """One actor of a pool and how many shards it has been handed."""
+    """One actor of a pool, how many shards it has been handed, and since when it works on the first of them."""
 
     actor: Any
     queued: int = 0
+    since_s: float = 0.0
+    replaced: int = 0
+
+    def handed(self) -> None:
+        if not self.queued:
+            self.since_s = time.monotonic()
+        self.queued += 1
+
+    def answered(self) -> None:
+        self.queued -= 1
+        self.since_s = time.monotonic()
 
 
 @dataclass
@@ -69,14 +95,16 @@ def stream(
     on_generated: Callable[[int], None] = lambda rows: None,
     on_judged: Callable[[int], None] = lambda rows: None,
     queue: int = 2,
+    limits: Limits | None = None,
 ) -> StreamReport:
     """Run every task that is not on disk yet; returns when all are judged.
 
     Without generators the rollouts are read from disk; without judges they are only generated.
 
     Raises:
-        SalusError: as raised in an actor.
+        SalusError: as raised in an actor, or one is late time and again.
     """
+    limits = limits or Limits()
     report = StreamReport()
     generating: dict[ray.ObjectRef[Any], _Flight] = {}
     judging: dict[ray.ObjectRef[Any], _Flight] = {}
@@ -92,15 +120,20 @@ def stream(
     while waiting or generating or unjudged or judging:
         while unjudged and (member := _free(judge_pool, queue)):
             flight = unjudged.popleft()
-            member.queued += 1
+            member.handed()
             ref = member.actor.label.remote(flight.rollouts, flight.task.judgment)
             judging[ref] = _Flight(flight.task, member)
         while waiting and len(unjudged) < limit and (member := _free(generator_pool, queue)):
             task = waiting.popleft()
-            member.queued += 1
+            member.handed()
             rollouts, span = member.actor.generate.options(num_returns=2).remote(task.rollout)
             generating[span] = _Flight(task, member, rollouts)
-        (ready,), _ = ray.wait([*generating, *judging], num_returns=1)
+        done, _ = ray.wait([*generating, *judging], num_returns=1, timeout=LOOK_S)
+        _replace_late(generator_pool, limits.generate_s, "generator", "generate.shard_timeout_s")
+        _replace_late(judge_pool, limits.judge_s, "judge", "judge.shard_timeout_s")
+        if not done:
+            continue
+        (ready,) = done
         if ready in generating:
             flight = generating.pop(ready)
             span = ray.get(ready)
@@ -116,8 +149,24 @@ def stream(
             report.unlabelled += span.rows - labelled
             on_judged(span.rows)
         if flight.member is not None:
-            flight.member.queued -= 1
+            flight.member.answered()
     return report
+
+
+def _replace_late(pool: Iterable[_Member], limit_s: float | None, who: str, setting: str) -> None:
+    """End actors that are late with their shard: Ray builds them anew and gives them their shards again."""
+    now = time.monotonic()
+    for member in pool:
+        if limit_s is None or not member.queued or now - member.since_s <= limit_s:
+            continue
+        if member.replaced == REPLACEMENTS:
+            raise SalusError(
+                f"A {who} did not finish a shard within {limit_s:g} s, and neither did {REPLACEMENTS} in its place;"
+                f" raise {setting}, or lower data.prompts_per_shard."
+            )
+        ray.kill(member.actor, no_restart=False)
+        member.replaced += 1
+        member.since_s = now
 
 
 def _free(pool: list[_Member], queue: int) -> _Member | None:

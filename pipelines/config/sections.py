@@ -96,6 +96,9 @@ class GenerateConfig(Section):
         None, ge=1, description="longest greedy answer in evaluation; None: as in sampling"
     )
     engine: EngineConfig = EngineConfig()
+    shard_timeout_s: float = Field(
+        3600.0, gt=0, description="a generator that takes longer over one shard is ended and another put in its place"
+    )
 
     def greedy(self) -> Sampling:
         """How the validation and test splits are answered."""
@@ -132,6 +135,7 @@ class JudgeConfig(Section):
     actors: int = Field(1, ge=1)
     cpus_per_actor: float = Field(1.0, ge=0)
     engine: EngineConfig = EngineConfig()
+    shard_timeout_s: float = Field(3600.0, gt=0, description="the same of a judge")
     truth: Literal["clinic", "refusal_rules"] | None = Field(
         None, description="reference labels reported beside the judge's, never trained on or selected by"
     )

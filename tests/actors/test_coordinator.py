@@ -47,20 +47,31 @@ class Rule:
         return Verdict(chosen=chosen, publish=self.publish and chosen != "champion")
 
 
+class Publication(Record):
+    version: str
+
+
 class Endpoint:
     """A publisher and its desk in one, without a server."""
 
     def __init__(self) -> None:
         self.policy: PolicyRef | None = None
+        self.attached: PolicyRef | None = None
+        self.dies = False
         self.stopped = False
 
-    def start(self, policy: PolicyRef) -> PolicyRef:
+    def start(self, policy: PolicyRef) -> Publication:
         self.policy = policy
-        return policy
+        return Publication(version=policy.version)
 
-    def publish(self, policy: PolicyRef, cycle: int) -> PolicyRef:
+    def attach(self, policy: PolicyRef) -> None:
+        self.attached = policy
+
+    def publish(self, policy: PolicyRef, cycle: int) -> Publication:
         self.policy = policy
-        return policy
+        if self.dies:
+            raise ConnectionError("the process is killed between the swap and the log")
+        return Publication(version=policy.version)
 
     def stop(self) -> None:
         self.stopped = True
@@ -70,7 +81,7 @@ class Endpoint:
 
 
 def coordinator(root: Path, rule: Rule, endpoint: Endpoint | None = None, **more: Any) -> Coordinator:
-    settings: dict[str, Any] = {"seed": 1, "reference": "champion", "judge": "judge"} | more
+    settings: dict[str, Any] = {"seed": 1, "reference": "champion", "judge": "judge", "session": "one"} | more
     published = endpoint.published if endpoint else lambda: None
     return Coordinator(str(root), BASE, rule=rule, publisher=endpoint, published=published, **settings)
 
@@ -209,3 +220,55 @@ def test_without_judgments_the_sentence_names_the_folder(tmp_path: Path) -> None
     of.assign(1, BOTH)
     with pytest.raises(SalusError, match=r"No Parquet files in .*validation/c0-base"):
         of.decide(1)
+
+
+def test_a_coordinator_in_the_place_of_a_dead_one_goes_on(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    of = coordinator(tmp_path, Rule("dpo"), endpoint)
+    of.start_publisher()
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    of.decide(1)
+    jobs = of.assign(2, BOTH)
+    of.training_failed("kto", jobs["kto"].index, "the loss was NaN")
+    again = coordinator(tmp_path, rule := Rule("champion"), endpoint)
+    assert endpoint.attached == endpoint.policy == RunFolder(tmp_path).challenger(1, "dpo")
+    assert again.champion() == of.champion()
+    assert again.assign(2, BOTH) == jobs
+    assert again.assignment("dpo", 1) == jobs["dpo"]
+    assert again.training_state(2) == of.training_state(2)
+    again.training_progress("dpo", 3, 9)
+    again.training_done(report(tmp_path, 2, "dpo"))
+    judged(tmp_path, "c2-dpo")
+    assert again.decide(2).chosen == "champion"
+    assert rule.shown[0][3] == {"kto": "the loss was NaN"}
+    again.stop_training()
+    assert coordinator(tmp_path, Rule(), endpoint).assignment("kto", 2) == "stop"
+
+
+def test_a_decision_that_was_cut_short_is_made_again_from_the_same_champion(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    of = coordinator(tmp_path, first := Rule("dpo"), endpoint)
+    of.start_publisher()
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    endpoint.dies = True
+    with pytest.raises(ConnectionError):
+        of.decide(1)
+    endpoint.dies = False
+    again = coordinator(tmp_path, second := Rule("dpo"), endpoint)
+    outcome = again.decide(1)
+    assert second.shown == first.shown
+    assert outcome.champion == outcome.published == RunFolder(tmp_path).challenger(1, "dpo")
+    # The swap was done, the log was not written: it is now.
+    log = RunFolder(tmp_path).publications.read_text().splitlines()
+    assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
+
+
+def test_another_session_begins_with_the_decisions_alone(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule())
+    of.assign(1, BOTH)
+    of.stop_training()
+    later = coordinator(tmp_path, Rule(), session="two")
+    assert later.training_state(1) == {}
+    assert later.assignment("kto", 0) is None

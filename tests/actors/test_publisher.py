@@ -19,7 +19,7 @@ from actors.endpoint import ReplicaCall
 from actors.errors import SalusError
 from actors.model_folder import check_same_shape
 from actors.policy_app import INGRESS_CPUS, engine_arguments, replica_bundles, replica_environment
-from actors.policy_desk import DeskAddress, PublishedPolicy
+from actors.policy_desk import DeskAddress, DurableDesk, PublishedPolicy
 from actors.policy_keeper import PolicyKeeper, ReplicaState
 from actors.publisher import (
     Publication,
@@ -161,6 +161,34 @@ def busy_port() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
+
+
+def test_an_endpoint_is_taken_over_from_a_publisher_that_died(policies: dict[str, PolicyRef]) -> None:
+    publisher, endpoint, desk = started(policies)
+    successor = StartedPublisher(publisher._config, desk, endpoint)
+    successor.attach(policies["a"])
+    publication = successor.publish(policies["b"], cycle=1)
+    assert (publication.previous, successor.served_version()) == ("a", "b")
+
+
+def test_an_endpoint_that_was_left_halfway_up_is_taken_down_first(policies: dict[str, PolicyRef]) -> None:
+    publisher, endpoint, desk = started(policies)
+    successor = StartedPublisher(publisher._config, desk, endpoint)
+    successor.attach(policies["a"])
+    successor.start(policies["a"])
+    assert len(endpoint.keepers) == 2
+    assert successor.served_version() == "a"
+
+
+def test_a_durable_desk_says_the_same_after_its_actor_died(tmp_path: Path, policies: dict[str, PolicyRef]) -> None:
+    here = DeskAddress(actor="coordinator", namespace="one")
+    desk = DurableDesk(here, tmp_path / "published.json")
+    assert desk.published() is None
+    desk.record(policies["a"])
+    desk.record(policies["b"])
+    assert DurableDesk(here, tmp_path / "published.json").published() == desk.published() == policies["b"]
+    elsewhere = DeskAddress(actor="coordinator", namespace="two")
+    assert DurableDesk(elsewhere, tmp_path / "published.json").published() is None
 
 
 class TestConfig:

@@ -14,6 +14,7 @@ from actors.errors import SalusError
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from tests.e2e.deployed import build_judge, build_policy, write_requests
+from tests.e2e.whole_run import Aligned, whole_run
 
 MODELS = {"policy": build_policy, "judge": build_judge}
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -62,3 +63,9 @@ def recipe(settings: list[str]) -> Recipe:
         return load_recipe(str(TINY), settings)
     except SalusError as error:
         pytest.fail(str(error))
+
+
+@pytest.fixture(scope="session")
+def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
+    """The tiny recipe from its first cycle to its last, with nothing in its way."""
+    return whole_run(recipe, tmp_path_factory.mktemp("runs") / "tiny")

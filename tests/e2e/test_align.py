@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass, field
 
-import openai
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -14,86 +11,16 @@ import ray
 
 from actors.engine import Sampling, chat_tokens
 from actors.records import ALGORITHMS, Assignment, PolicyRef, TrainReport
-from actors.run_folder import RunFolder
 from actors.tables import read_folder, strings
 from pipelines.align import align
 from pipelines.checksums import check_sums
 from pipelines.clock import CycleTimes
-from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision
 from pipelines.progress import QuietReporter
-from pipelines.report.summary import Summary
-from tests.e2e.replicas import replica_processes
+from tests.e2e.whole_run import ASKED, Aligned
 from tests.transformers_engine import TransformersEngine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-ASKED = 6
-
-
-@dataclass
-class Served:
-    """What a client saw while the endpoint was up."""
-
-    models: list[str] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
-    after_a_kill: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Aligned:
-    recipe: Recipe
-    folder: RunFolder
-    summary: Summary
-    served: Served
-
-
-def answers(recipe: Recipe, prompts: list[str]) -> list[str]:
-    url = f"http://{recipe.publish.host}:{recipe.publish.port}/v1"
-    with openai.OpenAI(base_url=url, api_key="none", timeout=30, max_retries=0) as client:
-        return [
-            (
-                client.chat.completions.create(
-                    model=recipe.publish.model_id,
-                    messages=[{"role": "user", "content": prompt}],
-                    temperature=0.0,
-                    max_tokens=recipe.generate.sampling.max_tokens,
-                )
-                .choices[0]
-                .message.content
-                or ""
-            ).strip()
-            for prompt in prompts
-        ]
-
-
-def answers_once_back(recipe: Recipe, prompts: list[str]) -> list[str]:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            return answers(recipe, prompts)
-        except openai.APIError:
-            time.sleep(0.5)
-    return []
-
-
-@pytest.fixture(scope="module")
-def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
-    """Two cycles with two generators, resident training and an endpoint that is asked, and hurt, at the end."""
-    root = tmp_path_factory.mktemp("runs") / "tiny"
-    folder = RunFolder(root)
-    served = Served()
-
-    def client(url: str) -> None:
-        prompts = strings(read_folder(folder.prompts("test")), "prompt")[:ASKED]
-        with openai.OpenAI(base_url=url, api_key="none") as models:
-            served.models = [model.id for model in models.models.list().data]
-        served.answers = answers(recipe, prompts)
-        for process in replica_processes():
-            process.kill()
-        served.after_a_kill = answers_once_back(recipe, prompts)
-
-    summary = align(recipe, root, QuietReporter(), while_served=client)
-    return Aligned(recipe, folder, summary, served)
 
 
 def decided(aligned: Aligned, cycle: int) -> Decision:

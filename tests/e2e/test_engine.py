@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from actors.engine import Engine, EngineConfig, Sampling, VllmEngine, chat_tokens
 from actors.errors import SalusError
@@ -129,3 +131,31 @@ def test_a_missing_policy_is_a_sentence_and_the_old_one_stays(
     with pytest.raises(SalusError, match="does not exist; give the path of a Hugging Face model folder"):
         vllm.load(PolicyRef(version="c", path=str(tmp_path / "nowhere")))
     assert texts(vllm, GREEDY, PROMPTS, [0] * 4) == before
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_done_in_parts(
+    vllm: VllmEngine, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    vllm.load(policies[0])
+    whole = texts(vllm, GREEDY, PROMPTS, [0] * len(PROMPTS))
+    refuses = 2
+
+    def full(model: torch.nn.Module, args: Any) -> None:
+        """Raises what torch raises, from within the engine: over all prompts, and over the first half of them."""
+        nonlocal refuses
+        if refuses:
+            refuses -= 1
+            raise torch.OutOfMemoryError("out of memory")
+
+    hooks = vllm._llm.apply_model(lambda model: model.register_forward_pre_hook(full))
+    try:
+        assert texts(vllm, GREEDY, PROMPTS, [0] * len(PROMPTS)) == whole
+        assert refuses == 0
+        refuses = 100
+        with pytest.raises(SalusError, match="over one of the prompts alone"):
+            texts(vllm, GREEDY, PROMPTS, [0] * len(PROMPTS))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # Nothing of the failed runs is left in the engine.
+    assert texts(vllm, GREEDY, PROMPTS, [0] * len(PROMPTS)) == whole

@@ -24,7 +24,7 @@ from actors.errors import SalusError
 from actors.publisher import Publisher, PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from pipelines.session import PROXY_START_S
-from tests.e2e.replicas import replica_processes
+from tests.e2e.processes import processes
 from tests.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -194,7 +194,7 @@ def test_a_swap_under_steady_traffic_loses_and_mixes_nothing(endpoint: Endpoint)
 def test_a_killed_replica_comes_back_with_the_published_policy(endpoint: Endpoint) -> None:
     client = served_by(endpoint, endpoint.b)
     killed = replica_actors()
-    for process in replica_processes():
+    for process in processes("PolicyServer"):
         os.kill(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 120
     answer: list[int] | None = None

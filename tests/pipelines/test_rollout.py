@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from actors.generator import RolloutTask, Span
 from actors.judge import JudgmentTask
 from actors.records import PolicyRef
 from actors.tables import write_table
-from pipelines.rollout import ShardTask, stream
+from pipelines.rollout import REPLACEMENTS, Limits, ShardTask, stream
 
 pytestmark = pytest.mark.ray
 POLICY = PolicyRef(version="p", path="/p")
@@ -51,6 +52,23 @@ class SlowJudge:
         time.sleep(self.seconds)
         write_table(rollouts if rollouts is not None else pa.table({"answer": ["disk"]}), Path(task.output))
         return 2, Span(start_s=start, end_s=time.time(), rows=3)
+
+
+@ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
+class StuckJudge:
+    """Never comes back from its first shards: as many processes of it as are told."""
+
+    def __init__(self, marks: Path, stuck: int) -> None:
+        self.marks = marks
+        self.stuck = stuck
+
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+        if len(list(self.marks.iterdir())) < self.stuck:
+            (self.marks / uuid.uuid4().hex).touch()
+            time.sleep(600)
+        now = time.time()
+        write_table(pa.table({"answer": ["late"]}), Path(task.output))
+        return 1, Span(start_s=now, end_s=now, rows=1)
 
 
 def tasks(folder: Path, count: int, name: str = "good") -> list[ShardTask]:
@@ -117,3 +135,25 @@ def test_each_pool_works_alone(ray_session: None, tmp_path: Path) -> None:
 def test_an_actors_sentence_reaches_the_caller(ray_session: None, tmp_path: Path) -> None:
     with pytest.raises(SalusError, match="The prompts are bad; mend them"):
         stream(tasks(tmp_path, 3, "bad"), pool(SlowGenerator, 1, 0.01), pool(SlowJudge, 1, 0.01))
+
+
+def test_a_judge_that_does_not_answer_is_replaced(ray_session: None, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    judge = StuckJudge.remote(marks, 1)
+    report = stream(tasks(tmp_path, 3), pool(SlowGenerator, 1, 0.01), [judge], limits=Limits(judge_s=3.0))
+    assert len(report.judged) == 3
+    assert len(list(marks.iterdir())) == 1
+
+
+def test_a_judge_whose_successors_do_not_answer_either_is_a_sentence(ray_session: None, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    with pytest.raises(SalusError, match=r"A judge did not finish a shard within 2 s.*raise judge\.shard_timeout_s"):
+        stream(
+            tasks(tmp_path, 1),
+            pool(SlowGenerator, 1, 0.01),
+            [StuckJudge.remote(marks, 9)],
+            limits=Limits(judge_s=2.0),
+        )
+    assert len(list(marks.iterdir())) <= REPLACEMENTS + 1

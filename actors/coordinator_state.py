@@ -1,0 +1,40 @@
+"""What a coordinator must not lose with its process: one JSON file, replaced at every change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from actors.records import Algorithm, Assignment, PolicyRef, Record, TrainReport
+
+
+class TrainingState(Record):
+    """How far one training job is."""
+
+    step: int = 0
+    total: int = 0
+    report: TrainReport | None = None
+    failure: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.report is not None or self.failure is not None
+
+
+class CoordinatorState(Record):
+    """Champion, jobs and their ends, by job index."""
+
+    # The session of the run that wrote it; a new session begins anew, from the decisions.
+    session: str
+    champion: PolicyRef
+    assignments: dict[Algorithm, tuple[Assignment, ...]]
+    training: dict[Algorithm, tuple[TrainingState, ...]]
+    stopped: bool = False
+
+    @classmethod
+    def read(cls, path: Path, session: str) -> Self | None:
+        """The state that a coordinator of this session left; None where none did."""
+        if not path.is_file():
+            return None
+        state = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        return state if state.session == session else None

@@ -1,0 +1,126 @@
+"""Processes of a run are killed while they work; what the run leaves is what it leaves when nothing happens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from actors.run_folder import RunFolder
+from pipelines.align import align
+from pipelines.checksums import check_sums
+from pipelines.config.recipe import Recipe
+from pipelines.progress import QuietReporter
+from tests.e2e.conftest import TINY
+from tests.e2e.processes import running
+from tests.e2e.whole_run import Aligned
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+# What is the same in every run of one recipe and seed on one machine, whatever happened to it.
+SAME = ("**/*.parquet", "**/*.safetensors", "**/decision.json")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A process to kill once a file is there and some more seconds have passed."""
+
+    process: str
+    after: str
+    seconds: float = 0.0
+
+
+FAULTS = (
+    Fault("VllmGenerator", after="cycles/01/rollouts/*.parquet"),
+    Fault("VllmJudge", after="cycles/01/judgments/*.parquet"),
+    # Restarted by Ray Train; while its imports last, the other algorithm goes on.
+    Fault("RayTrainWorker", after="cycles/01/rows/dpo/report.json", seconds=4),
+    Fault("VllmGenerator", after="evaluations/validation/c1-*/rollouts/*.parquet"),
+    Fault("PublishingCoordinator", after="cycles/02/rollouts/*.parquet"),
+    Fault("PublishingCoordinator", after="cycles/02/rows/dpo/report.json", seconds=4),
+    Fault("ServeController", after="evaluations/validation/c2-*/rollouts/*.parquet"),
+    Fault("VllmJudge", after="evaluations/test/*/rollouts/*.parquet"),
+)
+
+
+class Killer(threading.Thread):
+    """Injects faults one after the other, each at its moment."""
+
+    def __init__(self, root: Path, faults: Sequence[Fault]) -> None:
+        super().__init__(daemon=True)
+        self._root = root
+        self._faults = faults
+        self.killed: list[str] = []
+
+    def run(self) -> None:
+        for fault in self._faults:
+            wait_until(lambda fault=fault: any(self._root.glob(fault.after)))  # type: ignore[misc]
+            time.sleep(fault.seconds)
+            for process in running(fault.process)[:1]:
+                process.kill()
+                self.killed.append(fault.process)
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 900) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def results(root: Path) -> dict[str, str]:
+    """SHA-256 by name of every file that should not depend on what happened; Ray Train's own state is not one."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in SAME
+        for path in sorted(root.glob(pattern))
+        if RunFolder(root).train_storage not in path.parents
+    }
+
+
+def left_running() -> list[str]:
+    return ["".join(p.cmdline()) for p in running("ray::")]
+
+
+def test_a_run_whose_processes_are_killed_comes_to_the_same_end(
+    aligned: Aligned, recipe: Recipe, tmp_path: Path
+) -> None:
+    root = tmp_path / "tiny"
+    killer = Killer(root, FAULTS)
+    killer.start()
+    align(recipe, root, QuietReporter())
+    assert killer.killed == [fault.process for fault in FAULTS]
+    assert results(root) == results(aligned.folder.root)
+    assert check_sums(RunFolder(root)).intact
+    assert not ray.is_initialized()
+    assert left_running() == []
+
+
+def test_a_run_whose_driver_is_killed_goes_on_with_the_same_command(
+    aligned: Aligned, settings: list[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "tiny"
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "pipelines.cli.main", "align", str(TINY), "--run", str(root), *overrides]
+    for moment in ("cycles/01/rollouts/*.parquet", "cycles/02/rows/dpo/report.json"):
+        driver = psutil.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda moment=moment: any(root.glob(moment)))  # type: ignore[misc]
+        started = [driver, *driver.children(recursive=True)]
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+        # Nobody asks them to: they notice that their driver is gone.
+        assert psutil.wait_procs(started, timeout=90)[1] == []
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert results(root) == results(aligned.folder.root)
