@@ -18,7 +18,7 @@ from actors.tables import read_folder, write_text
 
 STOP: Literal["stop"] = "stop"
 _DECISION_COLUMNS = (
-    "prompt_id", "policy", "level", "principle", "method", "answer", "tokens", "label"
+    "prompt_id", "base_prompt", "policy", "level", "principle", "method", "answer", "tokens", "label"
 )  # fmt: skip
 
 
@@ -30,6 +30,9 @@ class Verdict(Protocol):
 
     @property
     def publish(self) -> bool: ...
+
+    @property
+    def ended(self) -> str | None: ...
 
     def model_dump_json(self, *, indent: int | None = None) -> str: ...
 
@@ -76,6 +79,8 @@ class CycleOutcome(Record):
     chosen: Literal["champion", "kto", "dpo"]
     champion: PolicyRef
     published: PolicyRef | None
+    # Why no further cycle is run; None where one may follow.
+    ended: str | None = None
 
 
 class Coordinator:
@@ -227,7 +232,13 @@ class Coordinator:
             self._champion = champion
         if verdict.publish and self._published() != champion:
             self.publish(champion, cycle)
-        return CycleOutcome(cycle=cycle, chosen=verdict.chosen, champion=champion, published=self._published())
+        return CycleOutcome(
+            cycle=cycle,
+            chosen=verdict.chosen,
+            champion=champion,
+            published=self._published(),
+            ended=verdict.ended,
+        )
 
     def recall(self, outcome: CycleOutcome) -> None:
         """Take up a cycle that an earlier process of this run finished."""

@@ -79,7 +79,7 @@ def open_study(study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], f
 
 
 def cells_left(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells whose run has not come to its last cycle."""
+    """The cells whose run is not over."""
     return [cell for cell in cells if complete_summary(cell.run.summary, cell.recipe.cycles) is None]
 
 
