@@ -20,7 +20,7 @@ from actors.tables import read_folder, write_text
 
 STOP: Literal["stop"] = "stop"
 _DECISION_COLUMNS = (
-    "prompt_id", "policy", "level", "principle", "method", "answer", "tokens", "label"
+    "prompt_id", "base_prompt", "policy", "level", "principle", "method", "answer", "tokens", "label"
 )  # fmt: skip
 
 
@@ -32,6 +32,9 @@ class Verdict(Protocol):
 
     @property
     def publish(self) -> bool: ...
+
+    @property
+    def ended(self) -> str | None: ...
 
     def model_dump_json(self, *, indent: int | None = None) -> str: ...
 
@@ -67,6 +70,8 @@ class CycleOutcome(Record):
     chosen: Literal["champion", "kto", "dpo"]
     champion: PolicyRef
     published: PolicyRef | None
+    # Why no further cycle is run; None where one may follow.
+    ended: str | None = None
 
 
 class Coordinator:
@@ -252,7 +257,13 @@ class Coordinator:
         # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
         if verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
             self.publish(champion, cycle)
-        return CycleOutcome(cycle=cycle, chosen=verdict.chosen, champion=champion, published=self._published())
+        return CycleOutcome(
+            cycle=cycle,
+            chosen=verdict.chosen,
+            champion=champion,
+            published=self._published(),
+            ended=verdict.ended,
+        )
 
     def _started_from(self, cycle: int) -> PolicyRef:
         """The champion a cycle began with, also once the cycle is decided."""

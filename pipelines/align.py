@@ -20,6 +20,7 @@ from pipelines.checksums import write_sums
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
 from pipelines.egida_pairs import write_pairs
+from pipelines.ending import is_over
 from pipelines.finish import final_rollouts, report
 from pipelines.judge_evidence import judge_before_run, record_trust
 from pipelines.lease import Lease
@@ -130,7 +131,7 @@ def _actors(
     endpoint = coordinator.start_publisher.remote() if recipe.publish.enabled else None
     try:
         bar = reporter.bar("engines, trainers and endpoint are starting", None, "")
-        if len(past_outcomes(folder, materials.policy, recipe.cycles)) < recipe.cycles:
+        if not is_over(past_outcomes(folder, materials.policy, recipe.cycles), recipe.cycles):
             training.start()
             answers = recipe.data.train_per_cycle * recipe.generate.sampling.k
             warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
@@ -149,12 +150,16 @@ def _actors(
 def _cycles(actors: _Actors) -> PolicyRef:
     """The cycles that are not decided yet; returns the last champion."""
     run = actors.run
-    done = len(past_outcomes(run.folder, run.materials.policy, run.recipe.cycles))
-    for cycle in range(done + 1, run.recipe.cycles + 1):
+    outcomes = past_outcomes(run.folder, run.materials.policy, run.recipe.cycles)
+    while not is_over(outcomes, run.recipe.cycles):
+        cycle = len(outcomes) + 1
         outcome = run_cycle(run, actors.training, cycle, actors.endpoint)
+        outcomes.append(outcome)
         if outcome.chosen == "champion":
             run.reporter.say(f"cycle {cycle}: the champion stays ({outcome.champion.version})")
         else:
             live = f", live as {outcome.published.version}" if outcome.published else ""
             run.reporter.say(f"cycle {cycle}: {outcome.chosen.upper()} wins: {outcome.champion.version}{live}")
+    if outcomes[-1].ended is not None:
+        run.reporter.say(outcomes[-1].ended)
     return run.champion()

@@ -40,7 +40,7 @@ from pipelines.report.summary import (
     cycle_summary,
     metrics_rows,
 )
-from pipelines.run import Run, champion_before
+from pipelines.run import Run, champion_before, past_decisions
 from pipelines.styles import StyleMetrics, measure_styles
 
 
@@ -74,8 +74,8 @@ def final_rollouts(run: Run, champion: PolicyRef) -> None:
 def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
     """Measure everything, write `metrics.parquet`, `figure.png` and `summary.json`, and return the summary."""
     reader = _Reader(run)
-    cycles = [reader.cycle(cycle) for cycle in range(1, run.recipe.cycles + 1)]
-    rows = [row for cycle in range(1, run.recipe.cycles + 1) for row in reader.cycle_rows(cycle)]
+    cycles = [reader.cycle(cycle) for cycle in range(1, reader.cycles + 1)]
+    rows = [row for cycle in range(1, reader.cycles + 1) for row in reader.cycle_rows(cycle)]
     trust = read_trust(run.folder)
     by_judge, by_truth = reader.test(champion, "judge"), None
     rows += reader.test_rows(champion, "judge")
@@ -97,7 +97,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         judge_agreement=reader.judge_agreement(champion),
         judge_usage=judge_usage(run.folder),
         judge_disagreement=judge_disagreement(run.folder, run.recipe),
-        stage_s=_stage_seconds(run.folder, run.recipe.cycles),
+        stage_s=_stage_seconds(run.folder, reader.cycles),
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         notes=(*((trust.note,) if trust is not None else ()), *notes),
@@ -114,6 +114,8 @@ class _Reader:
         self._folder = run.folder
         self._rule = truth_rule(run.recipe)
         self._seed = derive_seed(run.recipe.seed, "report")
+        # As many as were run: patience may have ended the run before the recipe's last.
+        self.cycles = len(past_decisions(run.folder, run.recipe.cycles))
 
     @property
     def has_truth(self) -> bool:
@@ -173,7 +175,7 @@ class _Reader:
 
     def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
         for name, policy, table in self._test(champion, by):
-            key = self._key(self._run.recipe.cycles, "test", policy, name, by, name == "champion")
+            key = self._key(self.cycles, "test", policy, name, by, name == "champion")
             yield from self._rows(table, self.measured(table), key)
 
     def _test(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, pa.Table]]:

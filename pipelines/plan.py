@@ -177,8 +177,15 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
         f"shuffle: at most {answers:,} KTO rows and {pairs:,} DPO pairs{replayed}",
         f"train: {', '.join(training)} in the first cycle, at the same time, {workers} worker(s) each",
         f"evaluate: {policies} policies on the validation split, {evaluated}, greedy, judged{kept}",
-        f"decide: {after}; {recipe.cycles} cycle(s) in all",
+        f"decide: {after}; {_cycles(recipe)}",
     )
+
+
+def _cycles(recipe: Recipe) -> str:
+    patience = recipe.decide.patience
+    if patience is None:
+        return f"{recipe.cycles} cycle(s) in all"
+    return f"at most {recipe.cycles} cycle(s) in all, fewer once the champion has stayed in {patience} in a row"
 
 
 def _validation(recipe: Recipe) -> int | None:

@@ -24,6 +24,7 @@ from pipelines.capability.config import CapabilityConfig
 from pipelines.capability.evidence import read_evidence
 from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision, DecisionConfig, decide
+from pipelines.ending import is_over, patience_used_up
 from pipelines.materials import Materials
 from pipelines.metrics import ScoreTable
 from pipelines.pools import RULES_JUDGE, Pools
@@ -166,27 +167,38 @@ def start_coordinator(
 
 
 def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
-    """The cycles already decided in a run folder, from the first without a gap."""
+    """The outcomes of `past_decisions`; nothing is told of what they published."""
     outcomes: list[CycleOutcome] = []
     champion = base
-    for cycle in range(1, cycles + 1):
-        path = folder.decision(cycle)
-        if not path.is_file():
-            break
-        decision = Decision.model_validate_json(path.read_text(encoding="utf-8"))
+    for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
         if decision.chosen != "champion":
             champion = folder.challenger(cycle, decision.chosen)
-        outcomes.append(CycleOutcome(cycle=cycle, chosen=decision.chosen, champion=champion, published=None))
+        outcomes.append(
+            CycleOutcome(cycle=cycle, chosen=decision.chosen, champion=champion, published=None, ended=decision.ended)
+        )
     return outcomes
+
+
+def past_decisions(folder: RunFolder, cycles: int) -> list[Decision]:
+    """The decisions of a run folder, at most `cycles`, without a gap and up to the one that ended the run."""
+    decisions: list[Decision] = []
+    while not is_over(decisions, cycles) and (path := folder.decision(len(decisions) + 1)).is_file():
+        decisions.append(Decision.model_validate_json(path.read_text(encoding="utf-8")))
+    return decisions
 
 
 def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef:
     """The policy cycle `cycle` starts from.
 
     Raises:
-        SalusError: an earlier cycle has no decision yet.
+        SalusError: an earlier cycle has no decision yet, or ended the run.
     """
     outcomes = past_outcomes(folder, base, cycle - 1)
+    if outcomes and outcomes[-1].ended is not None:
+        raise SalusError(
+            f"Cycle {cycle} of {folder.root} is not to be run. {outcomes[-1].ended} For more cycles, raise"
+            " decide.patience and begin anew in another folder with --run."
+        )
     if len(outcomes) < cycle - 1:
         raise SalusError(
             f"Cycle {len(outcomes) + 1} of {folder.root} has no decision yet; run its steps before cycle {cycle}."
@@ -220,4 +232,10 @@ class DecisionOfRun:
             tables = (champion, *challengers.values())
             versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
             evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
-        return decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)
+        decision = decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)
+        return decision.model_copy(update={"ended": self._ended(decision)})
+
+    def _ended(self, decision: Decision) -> str | None:
+        """Why this decision is the run's last; None where a cycle may follow."""
+        before = past_decisions(RunFolder(Path(self.root)), decision.cycle - 1)
+        return patience_used_up([*(past.chosen for past in before), decision.chosen], self.config.patience)

@@ -21,8 +21,9 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
     from pipelines.config.load import load_recipe
-    from pipelines.decide import Decision
+    from pipelines.ending import is_over
     from pipelines.report.summary import Summary
+    from pipelines.run import past_decisions
 
     folder = RunFolder(run)
     if not folder.recipe.is_file():
@@ -31,18 +32,21 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
     table = Table(title=f"{recipe.name}, seed {recipe.seed}")
     for column in ("cycle", "rollouts", "judgments", "trained", "decision"):
         table.add_column(column)
-    for cycle in range(1, recipe.cycles + 1):
+    decisions = past_decisions(folder, recipe.cycles)
+    chosen = {decision.cycle: decision.chosen for decision in decisions}
+    last = len(decisions) if is_over(decisions, recipe.cycles) else recipe.cycles
+    for cycle in range(1, last + 1):
         trained = [a for a in recipe.train.algorithms if (folder.training(cycle, a) / "report.json").is_file()]
-        path = folder.decision(cycle)
-        decision = Decision.model_validate_json(path.read_text(encoding="utf-8")).chosen if path.is_file() else "-"
         table.add_row(
             str(cycle),
             _shards(folder.rollouts(cycle)),
             _shards(folder.judgments(cycle)),
             ", ".join(trained) or "-",
-            decision,
+            chosen.get(cycle, "-"),
         )
     console().print(table)
+    if last < recipe.cycles:
+        console().print(decisions[-1].ended, highlight=False, markup=False)
     if folder.summary.is_file():
         show(Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")))
 

@@ -12,6 +12,7 @@ from actors.records import Interval, Record
 from actors.usage import Usage
 from pipelines.capability.figures import Capability
 from pipelines.decide import CandidateResult, Contender, Decision
+from pipelines.ending import is_over
 from pipelines.judges.agreement import Agreement
 from pipelines.metrics import MAIN_FIGURES, Metrics
 
@@ -170,6 +171,8 @@ class CycleSummary(Record):
     truth: dict[str, CycleFigures] | None = None
     # Wall time of each stage.
     stage_s: dict[str, float] | None = None
+    # Why no further cycle was run, where this one ended the run.
+    ended: str | None = None
 
 
 def cycle_summary(
@@ -199,6 +202,7 @@ def cycle_summary(
         incumbent_figures=_figures(decision.champion),
         truth={name: CycleFigures.of(metrics) for name, metrics in truth.items()} if truth else None,
         stage_s=stage_s,
+        ended=decision.ended,
     )
 
 
@@ -256,8 +260,8 @@ class Summary(Record):
 
 
 def complete_summary(path: Path, cycles: int) -> Summary | None:
-    """The summary of a run that has come to its last cycle; None where there are cycles to go."""
+    """The summary of a run that is over; None where there are cycles to go."""
     if not path.is_file():
         return None
     summary = Summary.model_validate_json(path.read_text(encoding="utf-8"))
-    return summary if len(summary.cycles) == cycles else None
+    return summary if is_over(summary.cycles, cycles) else None

@@ -39,7 +39,7 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
             cycle.published_version or NOTHING,
         )
     # Sentences would squeeze every column of the table; markup in them is not ours.
-    return Group(table, *(Text(cycle.why) for cycle in cycles if cycle.why))
+    return Group(table, *(Text(words) for cycle in cycles for words in (cycle.why, cycle.ended) if words))
 
 
 def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:

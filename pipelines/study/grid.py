@@ -63,7 +63,9 @@ def progress(report: StudyReport) -> Grid:
     for cell, summary in report.complete:
         for by in figures_by(summary.cycles[0]):
             after = (f"{cycle.decision}\n{_two(_winner(cycle, by))}" for cycle in summary.cycles)
-            rows.append((cell.model, cell.regimen, by, *after))
+            # A run that patience ended early has fewer cycles than the study asked for.
+            left = [NOTHING] * (report.cycles - len(summary.cycles))
+            rows.append((cell.model, cell.regimen, by, *after, *left))
     return Grid(
         title="Champion after each cycle: validation split, who won and its SS/ERR strict",
         columns=("model", "regimen", "by", *(f"cycle {i}" for i in range(1, report.cycles + 1))),

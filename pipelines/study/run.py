@@ -100,7 +100,7 @@ def _forget(cells: Sequence[Cell], lease_s: float, reporter: Reporter) -> None:
 
 
 def cells_left(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells whose run has not come to its last cycle."""
+    """The cells whose run is not over."""
     return [cell for cell in cells if complete_summary(cell.run.summary, cell.recipe.cycles) is None]
 
 

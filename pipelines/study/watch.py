@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from actors.run_folder import RunFolder
+from pipelines.ending import is_over
 from pipelines.progress import Bar, Reporter
+from pipelines.run import past_decisions
 from pipelines.study.cells import Cell
 from pipelines.study.jobs import Job, last_sentence
 
@@ -26,7 +27,9 @@ class CellWatch:
     def running(self, job: Job) -> None:
         self._check_lease()
         cell = self._cells[job.name]
-        self._bars[job.name].at(decided_cycles(cell.run, cell.recipe.cycles), cell.recipe.cycles)
+        decided = past_decisions(cell.run, cell.recipe.cycles)
+        over = is_over(decided, cell.recipe.cycles)
+        self._bars[job.name].at(len(decided), len(decided) if over else cell.recipe.cycles)
 
     def ended(self, job: Job, code: int) -> None:
         if code == 0:
@@ -38,8 +41,3 @@ class CellWatch:
     def stopping(self, jobs: Sequence[Job]) -> None:
         names = ", ".join(job.name for job in jobs)
         self._reporter.say(f"ending {names}, which may take a minute; Ctrl-C again kills")
-
-
-def decided_cycles(run: RunFolder, cycles: int) -> int:
-    """How many of a run's cycles have a decision, counted from the first without a gap."""
-    return next((cycle - 1 for cycle in range(1, cycles + 1) if not run.decision(cycle).is_file()), cycles)

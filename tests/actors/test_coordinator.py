@@ -24,13 +24,17 @@ BOTH: tuple[Algorithm, ...] = ("kto", "dpo")
 class Verdict(Record):
     chosen: Literal["champion", "kto", "dpo"]
     publish: bool
+    ended: str | None = None
 
 
 class Rule:
     """Chooses what the test says, and remembers what it was shown."""
 
-    def __init__(self, *chosen: Literal["champion", "kto", "dpo"], publish: bool = True) -> None:
+    def __init__(
+        self, *chosen: Literal["champion", "kto", "dpo"], publish: bool = True, ended: str | None = None
+    ) -> None:
         self.chosen = list(chosen)
+        self.ended = ended
         self.publish = publish
         self.shown: list[tuple[int, Any, dict[Algorithm, Any], dict[Algorithm, str]]] = []
 
@@ -44,7 +48,7 @@ class Rule:
         answered = {name: table["answer"][0].as_py() for name, table in challengers.items()}
         self.shown.append((cycle, champion["answer"][0].as_py(), answered, dict(failed)))
         chosen = self.chosen.pop(0)
-        return Verdict(chosen=chosen, publish=self.publish and chosen != "champion")
+        return Verdict(chosen=chosen, publish=self.publish and chosen != "champion", ended=self.ended)
 
 
 class Publication(Record):
@@ -155,13 +159,21 @@ def test_the_winner_is_trained_on_referred_to_and_published(tmp_path: Path) -> N
     assert rule.shown[0] == (
         1, "answer of c0-base", {"kto": "answer of c1-kto", "dpo": "answer of c1-dpo"}, {}
     )  # fmt: skip
-    assert json.loads(RunFolder(tmp_path).decision(1).read_text()) == {"chosen": "dpo", "publish": True}
+    record = json.loads(RunFolder(tmp_path).decision(1).read_text())
+    assert record == {"chosen": "dpo", "publish": True, "ended": None}
     trained(of, tmp_path, 2)
     job = of.assign(2, BOTH)["kto"]
     assert job.champion == job.reference == dpo
     assert of.decide(2).champion == dpo
     log = RunFolder(tmp_path).publications.read_text().splitlines()
     assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
+
+
+def test_the_outcome_says_that_no_cycle_follows(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule("champion", ended="It stayed too often."))
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    assert of.decide(1).ended == "It stayed too often."
 
 
 def test_the_reference_may_stay_the_base_model(tmp_path: Path) -> None:

@@ -127,18 +127,20 @@ def main() -> None:
         with RichReporter(console).live() as reporter:
             summary = align(recipe, root, reporter)
         folder = RunFolder(root)
-        for cycle in range(1, args.cycles + 1):
+        # Patience may have ended the run before the last.
+        last = len(summary.cycles)
+        for cycle in range(1, last + 1):
             times = CycleTimes.model_validate_json(folder.stages(cycle).read_text(encoding="utf-8"))
             console.print(_salus_table(times))
         console.print(f"Salus: peak memory {summary.peak_memory_gib:.1f} GiB")
         if args.no_loop:
             return
-        champion = champion_before(folder, PolicyRef(version="base", path=_base(folder)), args.cycles)
-        loop = Loop(recipe, folder, champion, args.cycles, Path(scratch))
+        champion = champion_before(folder, PolicyRef(version="base", path=_base(folder)), last)
+        loop = Loop(recipe, folder, champion, last, Path(scratch))
         table, loop_s, loop_gib = _run_loop(loop)
         console.print(table)
         console.print(f"shell loop: peak memory {loop_gib:.1f} GiB")
-        console.print(f"ratio, cycle {args.cycles}, Salus / loop: {times.wall_s / loop_s:.2f}")
+        console.print(f"ratio, cycle {last}, Salus / loop: {times.wall_s / loop_s:.2f}")
 
 
 def _base(folder: RunFolder) -> str:

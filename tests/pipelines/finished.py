@@ -11,13 +11,12 @@ from actors.records import PROMPT_SCHEMA, SPLITS, Algorithm, Label, PolicyRef, P
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text
 from pipelines.config.recipe import Recipe
-from pipelines.decide import decide
 from pipelines.finish import Cost, report
 from pipelines.materials import Materials
 from pipelines.pools import RULES_JUDGE, Pools
 from pipelines.progress import QuietReporter
 from pipelines.report.summary import Summary
-from pipelines.run import Run
+from pipelines.run import DecisionOfRun, Run
 from tests.pipelines.judged import judged
 
 # Judged answers of a split's policy.
@@ -41,9 +40,9 @@ def with_disagreement(table: pa.Table, values: Sequence[float | None]) -> pa.Tab
 
 
 def finish(recipe: Recipe, root: Path, tables: Tables) -> Summary:
-    """One cycle that KTO won, judged by rules; `tables` replace the answers of a split's policy.
+    """One cycle that KTO won, judged by rules; `tables` replace the answers of a split's policy, and who won.
 
-    The recipe's judge must be RULES and its cycles 1.
+    The recipe's judge must be RULES, and its cycles 1 or more than are left to patience.
     """
     folder = RunFolder(root)
     right = {"c0-base": 0, "c1-kto": PROMPTS, "c1-dpo": 0}
@@ -58,11 +57,12 @@ def finish(recipe: Recipe, root: Path, tables: Tables) -> Summary:
             table = tables.get((final, name), validation[name])
             write_table(table, folder.evaluation_judgments(final, name, RULES_JUDGE) / "part-00000.parquet")
     challengers: dict[Algorithm, pa.Table] = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
-    decision = decide(1, validation["c0-base"], challengers, recipe.scores, recipe.decide, 0)
-    assert decision.chosen == "kto"
+    rule = DecisionOfRun(recipe.scores, recipe.decide, 0, None, str(root), BASE.version)
+    decision = rule(1, validation["c0-base"], challengers, {})
     write_text(decision.model_dump_json(), folder.decision(1))
     run = Run(recipe, folder, Materials(policy=BASE, judge=None), Pools((), ()), None, QuietReporter())
-    return report(run, folder.challenger(1, "kto"), Cost(wall_s=1.0, peak_memory_gib=1.0), ())
+    champion = BASE if decision.chosen == "champion" else folder.challenger(1, decision.chosen)
+    return report(run, champion, Cost(wall_s=1.0, peak_memory_gib=1.0), ())
 
 
 def _with(table: pa.Table, column: str, values: Sequence[str | None] | Sequence[float | None]) -> pa.Table:

@@ -1,16 +1,13 @@
-"""The decision rule: its properties, its error rate on no-effect data, and that its record can be audited."""
+"""The decision rule case by case, and that its record can be audited."""
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from actors.errors import SalusError
-from actors.records import LABELS, Algorithm
+from actors.records import Algorithm
 from pipelines.capability.config import CapabilityLimits
 from pipelines.capability.figures import Capability
 from pipelines.capability.gate import CapabilityEvidence
@@ -242,66 +239,6 @@ def test_order_of_rows_and_challengers_does_not_matter() -> None:
     assert first == second
 
 
-labelled = st.lists(st.sampled_from([*LABELS, None]), min_size=12, max_size=12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(labelled, labelled, labelled, st.floats(0, 1))
-def test_never_chooses_one_that_breaks_a_gate(
-    champion: list[str | None], kto: list[str | None], dpo: list[str | None], limit: float
-) -> None:
-    gate = GateConfig(err_strict_max=(limit,), min_n=4, min_coverage=0.5)
-    config = DecisionConfig(gate=gate, resamples=100)
-    levels = [0, 1, 2, 3] * 3
-    decision = choose(
-        judged(levels, champion, policy="v0"),
-        {"kto": judged(levels, kto, policy="k1"), "dpo": judged(levels, dpo, policy="d1")},
-        config,
-    )
-    if decision.chosen == "champion":
-        assert not decision.publish
-        return
-    chosen = next(c for c in decision.challengers if c.name == decision.chosen)
-    assert chosen.gate is not None and chosen.gate.passed
-    assert chosen.metrics is not None and chosen.metrics.err_strict is not None
-    assert chosen.metrics.err_strict.value <= limit
-    assert chosen.metrics.n >= 4 and chosen.metrics.coverage >= 0.5
-    assert decision.publish
-
-
-@settings(max_examples=30, deadline=None)
-@given(labelled)
-def test_equal_challengers_keep_the_champion(labels: list[str | None]) -> None:
-    levels = [0, 1, 2, 3] * 3
-    same = {name: judged(levels, labels, policy=name) for name in ("v0", "k1", "d1")}
-    config = DecisionConfig(gate=OPEN, resamples=100)
-    decision = choose(same["v0"], {"kto": same["k1"], "dpo": same["d1"]}, config)
-    assert decision.chosen == "champion"
-
-
-@pytest.mark.parametrize(("prompts", "flips"), [(250, 0.4), (100, 0.05)])
-def test_no_effect_replaces_in_at_most_5_percent(prompts: int, flips: float) -> None:
-    """Champion and challengers are right equally often; `flips` is how often their answers differ at all."""
-    runs, replaced = 200, 0
-    rng = np.random.default_rng(5)
-    levels = rng.integers(0, 4, prompts).tolist()
-    config = DecisionConfig(gate=OPEN, resamples=150)
-    for _ in range(runs):
-        base = rng.random(prompts) < 0.6
-        tables = []
-        for name in ("v0", "k1", "d1"):
-            redrawn = rng.random(prompts) < flips
-            right = np.where(redrawn, rng.random(prompts) < 0.6, base)
-            labels = [
-                BEST[level] if ok else ("Accept" if level else "Refuse")
-                for level, ok in zip(levels, right, strict=True)
-            ]
-            tables.append(judged(levels, labels, policy=name))
-        replaced += choose(tables[0], {"kto": tables[1], "dpo": tables[2]}, config).chosen != "champion"
-    # Two standard errors of 200 runs above 5 %; 0.3 to 3 % are measured.
-    assert replaced / runs <= 0.05 + 2 * (0.05 * 0.95 / runs) ** 0.5
-
-
 def test_holm_by_hand_and_the_test_is_paired() -> None:
     assert holm([0.04, 0.01]) == [0.04, 0.02]
     assert holm([0.03, 0.03]) == [0.06, 0.06]
@@ -312,3 +249,35 @@ def test_holm_by_hand_and_the_test_is_paired() -> None:
     assert comparison.p_bootstrap < 0.03
     assert comparison.p_better == pytest.approx(1 / 16, abs=0.015)
     assert comparison.mcnemar.p == pytest.approx(2 / 16)
+
+
+def test_answers_to_rewrites_of_one_request_are_one_piece_of_evidence() -> None:
+    champion, challenger = policy(10, "v0"), policy(18, "k1")
+    alone = compare(champion, challenger, TABLE, 0, 2000)
+    bases = pa.array([f"base {i // 20}" for i in range(100)])
+    at = champion.column_names.index("base_prompt")
+    together = compare(
+        champion.set_column(at, "base_prompt", bases), challenger.set_column(at, "base_prompt", bases), TABLE, 0, 2000
+    )
+    assert alone is not None and together is not None
+    assert (alone.base_prompts, together.base_prompts) == (100, 5)
+    assert alone.gain.value == together.gain.value == pytest.approx(0.08)
+    # Eight prompts gained nothing lost, but all of them rewrite one request.
+    assert alone.p_better < 0.02 < 0.4 < together.p_better
+    assert alone.gain.low > 0.0 == together.gain.low
+    bare = champion.drop_columns("base_prompt")
+    with pytest.raises(SalusError, match="no column 'base_prompt'"):
+        compare(bare, challenger, TABLE, 0, 100)
+
+
+def test_a_gain_of_partial_marks_says_that_mcnemar_disagrees() -> None:
+    levels = [2] * 60
+    champion = judged(levels, ["Accept"] * 50 + ["Refuse"] * 10, policy="v0")
+    # Hedges where the champion obeyed (a half mark each), and obeys where it refused.
+    hedging = judged(levels, ["Caution"] * 50 + ["Accept"] * 10, policy="k1")
+    decision = choose(champion, {"kto": hedging}, FREE)
+    assert (decision.chosen, decision.reason) == ("kto", "better")
+    comparison = decision.challengers[0].comparison
+    assert comparison is not None and (comparison.mcnemar.gained, comparison.mcnemar.lost) == (0, 10)
+    assert "McNemar's count disagrees: the best mark was lost on 10 prompts and gained on 0" in decision.sentence
+    assert "McNemar" not in choose(policy(10, "v0"), {"kto": policy(30, "k1")}).sentence

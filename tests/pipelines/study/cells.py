@@ -78,11 +78,13 @@ def decision(cycle: int, right: Right) -> Decision:
     return decide(cycle, answers(right.champion, f"c{cycle}-before"), challengers, ScoreTable(), CONFIG, 0)
 
 
-def complete(cell: Cell, cycles: Sequence[Cycle] = TWO_CYCLES) -> Summary:
-    """Leave a finished run in a cell's folder: what `salus study` reads of one."""
+def complete(cell: Cell, cycles: Sequence[Cycle] = TWO_CYCLES, ended: str | None = None) -> Summary:
+    """Leave a finished run in a cell's folder: what `salus study` reads of one; `ended` by its last decision."""
     made, rows = [], []
     for number, cycle in enumerate(cycles, start=1):
         chosen = decision(number, cycle.judge)
+        if number == len(cycles):
+            chosen = chosen.model_copy(update={"ended": ended})
         write_text(chosen.model_dump_json(), cell.run.decision(number))
         truth = {name: measure(answers(n, name), ScoreTable(), 0, 200) for name, n in cycle.truth._asdict().items()}
         made.append(cycle_summary(chosen, None, truth=truth))

@@ -15,6 +15,7 @@ from pipelines.study.figures import draw_study
 from pipelines.study.folder import StudyFolder
 from pipelines.study.grid import Grid, grids
 from pipelines.study.results import Cost, Failure, StudyReport, study_report
+from pipelines.study.run import cells_left
 from pipelines.study.table import console_table, markdown, study_page
 from tests.pipelines.study.cells import TWO_CYCLES, Cycle, Right, cells, complete, decision, study
 
@@ -68,6 +69,18 @@ def test_every_row_has_a_cell_for_each_column(report: StudyReport) -> None:
         *(("deep", policy) for policy in ("base", "SELF", "EXT *")),
         *(("wide", policy) for policy in ("base", "SELF", "EXT *", "LMA")),
     ]
+
+
+def test_a_cell_that_patience_ended_is_complete_and_its_later_cycles_are_dashes(tmp_path: Path) -> None:
+    config = study("EXT", cycles=4, models=["wide"])
+    made = cells(config, tmp_path)
+    complete(made[0], ended="The champion stayed.")
+    assert cells_left(made) == []
+    found = study_report(config, made, {}, Cost())
+    assert [cell.state for cell in found.cells] == ["complete"] and len(found.cells[0].verdicts) == 2
+    for row in by_title(found, "Champion after each cycle").rows:
+        assert len(row) == 3 + 4 and row[-2:] == ("-", "-") and row[-3] != "-"
+    assert draw_study(found, StudyFolder(tmp_path)) == {n: f"figure{n}.png" for n in (2, 4, 5)}
 
 
 def test_tables_fit_80_columns_and_read_no_markup(report: StudyReport) -> None:

@@ -20,7 +20,7 @@ from pipelines.study.folder import StudyFolder
 from pipelines.study.jobs import Job, run_jobs
 from pipelines.study.results import Cost, StudyReport
 from pipelines.study.run import cell_job, cells_left, open_study, run_study
-from pipelines.study.watch import CellWatch, decided_cycles
+from pipelines.study.watch import CellWatch
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import TWO_CYCLES, cells, complete, decision, study
 
@@ -183,13 +183,17 @@ def test_a_cells_line_follows_the_files_of_its_run(tmp_path: Path) -> None:
     cell.run.decision(3).parent.mkdir(parents=True)
     cell.run.decision(3).write_text("{}")
     watch.running(job)
+    # No cycle follows the second: all there is to do is done.
+    over = decision(2, TWO_CYCLES[1].judge).model_copy(update={"ended": "The champion stayed."})
+    cell.run.decision(2).parent.mkdir(parents=True)
+    cell.run.decision(2).write_text(over.model_dump_json())
+    watch.running(job)
     job.log.write_text("salus: The judge is bad.\n")
     watch.stopping([job])
     watch.ended(job, 2)
-    assert told.counts == [(0, 3), (1, 3)]
+    assert told.counts == [(0, 3), (1, 3), (2, 2)]
     assert told.said[0].startswith("ending wide-EXT")
     assert told.said[1] == f"cell wide-EXT failed: The judge is bad. (log: {job.log})"
-    assert decided_cycles(cell.run, 3) == 1
 
 
 def test_a_study_whose_folder_was_taken_over_ends_its_cells(tmp_path: Path) -> None:
