@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from actors.generator import RolloutTask, Span
 from actors.judge import JudgmentTask
+from pipelines.clock import Work, engine_work
 
 
 class ShardTask(BaseModel):
@@ -42,6 +43,11 @@ class StreamReport:
     most_unjudged: int = 0
 
     @property
+    def work(self) -> list[Work]:
+        """When each engine of both pools worked."""
+        return [*engine_work("generator", self.generated), *engine_work("judge", self.judged)]
+
+    @property
     def overlapped(self) -> bool:
         """Whether a judge began before the last shard was generated."""
         return bool(self.judged) and self.judged[0].start_s < max(s.end_s for s in self.generated)
@@ -49,9 +55,10 @@ class StreamReport:
 
 @dataclass
 class _Member:
-    """One actor of a pool and how many shards it has been handed."""
+    """One actor of a pool, its place there, and how many shards it has been handed."""
 
     actor: Any
+    place: int
     queued: int = 0
 
 
@@ -60,6 +67,13 @@ class _Flight:
     task: ShardTask
     member: _Member | None = None
     rollouts: ray.ObjectRef[Any] | None = None
+
+    def done(self, span: Span) -> Span:
+        """The span with who worked in it, who has room for one more shard now."""
+        if self.member is None:
+            return span
+        self.member.queued -= 1
+        return span.model_copy(update={"worker": self.member.place})
 
 
 def stream(
@@ -85,8 +99,8 @@ def stream(
     if not generators:
         unjudged.extend(_Flight(task=task) for task in waiting)
         waiting.clear()
-    generator_pool = [_Member(a) for a in generators]
-    judge_pool = [_Member(a) for a in judges]
+    generator_pool = [_Member(actor, place) for place, actor in enumerate(generators)]
+    judge_pool = [_Member(actor, place) for place, actor in enumerate(judges)]
     limit = queue * len(judge_pool) if judges else len(waiting)
 
     while waiting or generating or unjudged or judging:
@@ -103,7 +117,7 @@ def stream(
         (ready,), _ = ray.wait([*generating, *judging], num_returns=1)
         if ready in generating:
             flight = generating.pop(ready)
-            span = ray.get(ready)
+            span = flight.done(ray.get(ready))
             report.generated.append(span)
             if judges:
                 unjudged.append(flight)
@@ -112,11 +126,9 @@ def stream(
         else:
             flight = judging.pop(ready)
             labelled, span = ray.get(ready)
-            report.judged.append(span)
+            report.judged.append(flight.done(span))
             report.unlabelled += span.rows - labelled
             on_judged(span.rows)
-        if flight.member is not None:
-            flight.member.queued -= 1
     return report
 
 
