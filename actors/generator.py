@@ -42,6 +42,8 @@ class Span(Record):
     start_s: float
     end_s: float
     rows: int
+    # The actor's place in its pool, which only the driver knows: it fills it in.
+    worker: int | None = None
 
 
 def instant(path: Path) -> Span:

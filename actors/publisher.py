@@ -97,6 +97,8 @@ class Publication(Record):
     cycle: int
     # ISO 8601, UTC.
     published_at: str
+    # The same of its beginning; None in logs of earlier versions.
+    began_at: str | None = None
     # From the first pause to the last resume; 0 for the first deployment, which swaps nothing.
     swap_s: float
     replicas: int
@@ -171,6 +173,7 @@ class Publisher:
         if self._history:
             self.stop()
         check_port_free(self._config.host, self._config.port)
+        began_at = self._now()
         self._check_resources()
         self._desk.record(policy)
         try:
@@ -179,7 +182,7 @@ class Publisher:
             self.stop()
             raise
         self._history = [policy]
-        return self._publication(policy, cycle=0, swap_s=0.0, replicas=self._config.replicas, previous=None)
+        return self._publication(policy, 0, began_at, swap_s=0.0, replicas=self._config.replicas, previous=None)
 
     def publish(self, policy: PolicyRef, cycle: int) -> Publication:
         """Put `policy` live on every replica in place; SalusError where that fails, and the old one stays."""
@@ -229,23 +232,27 @@ class Publisher:
         served = self._served()
         check_model_folder(Path(policy.path))
         check_same_shape(served, policy)
-        began = time.monotonic()
+        began_at, began = self._now(), time.monotonic()
         replicas = self._swap(policy, served)
         swap_s = time.monotonic() - began
-        return self._publication(policy, cycle, swap_s, replicas, served.version)
+        return self._publication(policy, cycle, began_at, swap_s, replicas, served.version)
 
     def _publication(
-        self, policy: PolicyRef, cycle: int, swap_s: float, replicas: int, previous: str | None
+        self, policy: PolicyRef, cycle: int, began_at: str, swap_s: float, replicas: int, previous: str | None
     ) -> Publication:
         return Publication(
             version=policy.version,
             path=policy.path,
             cycle=cycle,
-            published_at=self._clock().isoformat(timespec="milliseconds"),
+            published_at=self._now(),
+            began_at=began_at,
             swap_s=round(swap_s, 4),
             replicas=replicas,
             previous=previous,
         )
+
+    def _now(self) -> str:
+        return self._clock().isoformat(timespec="milliseconds")
 
     def _swap(self, policy: PolicyRef, served: PolicyRef) -> int:
         """Phases 1 to 6; the number of replicas that took part."""

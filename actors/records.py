@@ -130,6 +130,8 @@ class TrainingFigures(Record):
     # Training time proper, without start-up or merging, in seconds.
     train_s: float
     wall_s: float
+    # When that training began, in seconds since the epoch by the worker's clock; None in reports of earlier versions.
+    train_start_s: float | None = None
     workers: int
     trainable_parameters: int
     # Root-mean-square change of the adapter's weights; 0 is refused.

@@ -14,7 +14,7 @@ class RunFolder:
     recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,capability}/  cycles/CC/{decision,stages}.json
-    publications.jsonl  metrics.parquet  figure.png  summary.json  SHA256SUMS
+    stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  SHA256SUMS
     ```
 
     Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is.
@@ -42,6 +42,11 @@ class RunFolder:
     def judge_trust(self) -> Path:
         """Why the judge selects policies: trusted, or accepted all the same."""
         return self.root / "judge" / "trust.json"
+
+    @property
+    def stage_log(self) -> Path:
+        """One JSON line per stage outside finished cycles: start-up, final test, what an interrupted cycle spent."""
+        return self.root / "stages.jsonl"
 
     @property
     def publications(self) -> Path:
@@ -114,8 +119,13 @@ class RunFolder:
         return self.cycle(cycle) / "decision.json"
 
     def stages(self, cycle: int) -> Path:
-        """Wall, engine and training seconds of each stage of a cycle."""
+        """When each stage of a finished cycle ran, and when engines and trainers worked in it."""
         return self.cycle(cycle) / "stages.json"
+
+    def timed_cycles(self) -> list[int]:
+        """The cycles that have times, in order."""
+        found = self.root.glob("cycles/*/stages.json")
+        return sorted(int(path.parent.name) for path in found if path.parent.name.isdecimal())
 
     def evaluation_rollouts(self, split: PromptSet, version: str) -> Path:
         return self.root / "evaluations" / split / version / "rollouts"

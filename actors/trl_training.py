@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ class TrlTraining:
         self._before: dict[str, torch.Tensor] = {}
         self._loss_mean = 0.0
         self._train_s = 0.0
+        self._train_start_s = 0.0
 
     @property
     def has_adapter(self) -> bool:
@@ -93,6 +95,8 @@ class TrlTraining:
         result = self._trl.train()
         self._loss_mean = float(result.training_loss)
         self._train_s = float(result.metrics["train_runtime"])
+        # TRL says how long it took alone.
+        self._train_start_s = time.time() - self._train_s
         with all_or_none():
             self._check_losses()
 
@@ -133,6 +137,7 @@ class TrlTraining:
             rows=rows,
             steps=self._trl.state.global_step,
             train_s=self._train_s,
+            train_start_s=self._train_start_s,
             wall_s=wall_s,
             workers=world_size(),
             trainable_parameters=self.trainable,

@@ -34,6 +34,7 @@ from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
 from pipelines.served import served_answers
 from pipelines.session import session
+from pipelines.stage_log import StageLog
 from pipelines.training import TrainingRuns
 
 
@@ -75,34 +76,40 @@ def _align_held(
     """What `align` does once the run folder is this process's own."""
     if recipe.publish.enabled:
         check_port_free(recipe.publish.host, recipe.publish.port)
+    log = StageLog(folder)
     start = time.perf_counter()
     notes: list[str] = []
     with MemoryWatch() as memory:
         try:
-            materials = gather_models(recipe, reporter)
-            # Building them may have taken minutes.
-            lease.check()
-            note_models(folder, materials)
-            write_prompts(recipe, folder)
-            write_pairs(recipe.preference.egida_pairs, folder)
-            prepare_capability(recipe, folder, materials.policy)
+            with log.stage("prepare"):
+                materials = gather_models(recipe, reporter)
+                # Building them may have taken minutes.
+                lease.check()
+                note_models(folder, materials)
+                write_prompts(recipe, folder)
+                write_pairs(recipe.preference.egida_pairs, folder)
+                prepare_capability(recipe, folder, materials.policy)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
-            with (
-                session(recipe, namespace),
-                _actors(recipe, folder, materials, namespace, reporter, lease) as actors,
-            ):
+            with contextlib.ExitStack() as up:
+                with log.stage("start-up"):
+                    up.enter_context(session(recipe, namespace))
+                    actors = up.enter_context(_actors(recipe, folder, materials, namespace, reporter, lease))
                 champion = _cycles(actors)
-                final_rollouts(actors.run, champion)
+                with log.stage("final test") as stage:
+                    stage.worked(final_rollouts(actors.run, champion))
                 if actors.endpoint is not None:
-                    notes.append(served_answers(actors.run))
+                    with log.stage("served answers"):
+                        notes.append(served_answers(actors.run))
                     if while_served is not None:
                         while_served(f"http://{recipe.publish.host}:{recipe.publish.port}/v1")
-                run = actors.run
+                with log.stage("shut-down"):
+                    up.close()
         finally:
             # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
             lease.check()
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
-    summary = report(run, champion, cost, tuple(notes))
+    with log.stage("report"):
+        summary = report(actors.run, champion, cost, tuple(notes))
     write_sums(folder)
     return summary
 

@@ -14,12 +14,13 @@ from actors.errors import SalusError
 from actors.records import Algorithm, PolicyRef
 from actors.seeds import derive_seed
 from pipelines.capability.measure import measure_capability
-from pipelines.clock import StageClock, union_s
+from pipelines.clock import StageClock, Stopwatch, Work, engine_work, trainer_work
 from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
 from pipelines.progress import Bar
 from pipelines.rollout import Limits, ShardTask, StreamReport, stream
 from pipelines.run import Run
+from pipelines.stage_log import cycle_clock
 from pipelines.training import TrainingRuns
 
 POLL_S = 0.25
@@ -35,36 +36,35 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
         SalusError: the judge may not select policies, no challenger could be trained, too many answers got no label,
             or another process has taken the run folder over.
     """
-    clock = StageClock(cycle)
     champion = run.champion()
-    with leased_stage(run, clock, "rollout"):
-        streamed = rollout(run, cycle, champion)
-        clock.busy(busy_s(streamed))
-        if streamed.generated:
-            clock.streamed(streamed.overlapped)
-    with leased_stage(run, clock, "preference"):
-        judge_in_run(run.recipe, run.folder, run.reporter)
-        preference(run, cycle)
-    with leased_stage(run, clock, "train"):
-        clock.busy(train(run, training, cycle))
-    with leased_stage(run, clock, "evaluate"):
-        clock.busy(evaluate(run, cycle, champion))
-    with leased_stage(run, clock, "decide"):
-        if endpoint is not None:
-            ray.get(endpoint)
-            # It may have taken minutes to start.
-            run.check_lease()
-        outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
-    clock.write(run.folder.stages(cycle))
+    with cycle_clock(run.folder, cycle) as clock:
+        with leased_stage(run, clock, "rollout") as stage:
+            streamed = rollout(run, cycle, champion)
+            stage.worked(streamed.work)
+            if streamed.generated:
+                clock.streamed(streamed.overlapped)
+        with leased_stage(run, clock, "preference"):
+            judge_in_run(run.recipe, run.folder, run.reporter)
+            preference(run, cycle)
+        with leased_stage(run, clock, "train") as stage:
+            stage.worked(train(run, training, cycle))
+        with leased_stage(run, clock, "evaluate") as stage:
+            stage.worked(evaluate(run, cycle, champion))
+        with leased_stage(run, clock, "decide"):
+            if endpoint is not None:
+                ray.get(endpoint)
+                # It may have taken minutes to start.
+                run.check_lease()
+            outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
     return outcome
 
 
 @contextmanager
-def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[None]:
+def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[Stopwatch]:
     """One stage on the clock, begun only while the run folder is this process's own."""
     run.check_lease()
-    with clock.stage(name):
-        yield
+    with clock.stage(name) as stage:
+        yield stage
 
 
 def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
@@ -92,8 +92,8 @@ def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     return reports
 
 
-def train(run: Run, training: TrainingRuns, cycle: int) -> float:
-    """KTO and DPO at the same time, from the champion; returns the seconds in which a trainer worked.
+def train(run: Run, training: TrainingRuns, cycle: int) -> list[Work]:
+    """KTO and DPO at the same time, from the champion; returns when each trainer worked.
 
     Raises:
         SalusError: no challenger could be trained.
@@ -117,19 +117,19 @@ def train(run: Run, training: TrainingRuns, cycle: int) -> float:
         run.reporter.say(f"cycle {cycle}: training failed, {failure}")
     if len(failures) == len(algorithms):
         raise SalusError(f"No challenger of cycle {cycle} could be trained. {' '.join(failures)}")
-    return max(state.report.train_s for state in states.values() if state.report is not None)
+    return trainer_work(state.report for state in states.values() if state.report is not None)
 
 
-def evaluate(run: Run, cycle: int, champion: PolicyRef) -> float:
+def evaluate(run: Run, cycle: int, champion: PolicyRef) -> list[Work]:
     """Champion and challengers on the validation split, greedy, in the same warm engines, and their capability.
 
-    Returns the seconds in which an engine worked.
+    Returns when each engine worked.
     """
     policies = [champion, *trained(run, cycle)]
     tasks = [task for policy in policies for task in run.evaluation_tasks("validation", policy, champion)]
     report = run_stream(run, f"cycle {cycle} validation", tasks)
     scored = measure_capability(run, "validation", policies, champion)
-    return union_s([*report.generated, *report.judged, *scored])
+    return [*report.work, *engine_work("generator", scored)]
 
 
 def trained(run: Run, cycle: int) -> list[PolicyRef]:
@@ -183,8 +183,3 @@ def shard_rows(task: ShardTask) -> int:
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(task.rollout.prompts).num_rows)
-
-
-def busy_s(report: StreamReport) -> float:
-    """Seconds in which at least one engine worked."""
-    return union_s([*report.generated, *report.judged])

@@ -15,7 +15,7 @@ from actors.tables import read_folder, strings, write_table, write_text
 from pipelines.baselines import BASELINES, baseline_judgments
 from pipelines.capability.evidence import read_figures
 from pipelines.capability.measure import measure_capability
-from pipelines.clock import CycleTimes
+from pipelines.clock import CycleTimes, StageTime, Work, engine_work
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_stream
 from pipelines.decide import Decision
@@ -41,6 +41,7 @@ from pipelines.report.summary import (
     metrics_rows,
 )
 from pipelines.run import Run, champion_before, past_decisions
+from pipelines.stage_log import read_stage_log
 from pipelines.styles import StyleMetrics, measure_styles
 
 
@@ -52,10 +53,10 @@ class Cost:
     peak_memory_gib: float
 
 
-def final_rollouts(run: Run, champion: PolicyRef) -> None:
+def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
     """Greedy, judged answers of the base model and the champion to the test prompts (and the probe's).
 
-    Their capability is measured on the test split too, where the recipe measures any.
+    Their capability is measured on the test split too, where the recipe measures any. Returns when each engine worked.
     """
     sets: list[PromptSet] = ["test"]
     if run.recipe.data.probe is not None:
@@ -67,8 +68,9 @@ def final_rollouts(run: Run, champion: PolicyRef) -> None:
         for prompts in sets
         for task in run.evaluation_tasks(prompts, policy, champion)
     ]
-    run_stream(run, "final test", tasks)
-    measure_capability(run, "test", list(policies.values()), champion)
+    streamed = run_stream(run, "final test", tasks)
+    scored = measure_capability(run, "test", list(policies.values()), champion)
+    return [*streamed.work, *engine_work("generator", scored)]
 
 
 def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
@@ -275,9 +277,11 @@ def _times(folder: RunFolder, cycle: int) -> CycleTimes | None:
 
 
 def _stage_seconds(folder: RunFolder, cycles: int) -> dict[str, float]:
-    total: dict[str, float] = {}
+    stages: list[StageTime] = [logged.time for logged in read_stage_log(folder)]
     for cycle in range(1, cycles + 1):
         times = _times(folder, cycle)
-        for stage in times.stages if times else ():
-            total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)
+        stages += times.stages if times else ()
+    total: dict[str, float] = {}
+    for stage in stages:
+        total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)
     return total

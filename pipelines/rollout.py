@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from actors.errors import SalusError
 from actors.generator import RolloutTask, Span
 from actors.judge import JudgmentTask
+from pipelines.clock import Work, engine_work
 
 # How often actors are looked at that have not answered. Seconds.
 LOOK_S = 1.0
@@ -49,6 +50,11 @@ class StreamReport:
     most_unjudged: int = 0
 
     @property
+    def work(self) -> list[Work]:
+        """When each engine of both pools worked."""
+        return [*engine_work("generator", self.generated), *engine_work("judge", self.judged)]
+
+    @property
     def overlapped(self) -> bool:
         """Whether a judge began before the last shard was generated."""
         return bool(self.judged) and self.judged[0].start_s < max(s.end_s for s in self.generated)
@@ -64,9 +70,10 @@ class Limits:
 
 @dataclass
 class _Member:
-    """One actor of a pool, how many shards it has been handed, and since when it works on the first of them."""
+    """One actor of a pool, its place there, its shards, and since when it works on the first of them."""
 
     actor: Any
+    place: int
     queued: int = 0
     since_s: float = 0.0
     replaced: int = 0
@@ -86,6 +93,13 @@ class _Flight:
     task: ShardTask
     member: _Member | None = None
     rollouts: ray.ObjectRef[Any] | None = None
+
+    def done(self, span: Span) -> Span:
+        """The span with who worked in it, who has room for one more shard now."""
+        if self.member is None:
+            return span
+        self.member.answered()
+        return span.model_copy(update={"worker": self.member.place})
 
 
 def stream(
@@ -113,8 +127,8 @@ def stream(
     if not generators:
         unjudged.extend(_Flight(task=task) for task in waiting)
         waiting.clear()
-    generator_pool = [_Member(a) for a in generators]
-    judge_pool = [_Member(a) for a in judges]
+    generator_pool = [_Member(actor, place) for place, actor in enumerate(generators)]
+    judge_pool = [_Member(actor, place) for place, actor in enumerate(judges)]
     limit = queue * len(judge_pool) if judges else len(waiting)
 
     while waiting or generating or unjudged or judging:
@@ -136,7 +150,7 @@ def stream(
         (ready,) = done
         if ready in generating:
             flight = generating.pop(ready)
-            span = ray.get(ready)
+            span = flight.done(ray.get(ready))
             report.generated.append(span)
             if judges:
                 unjudged.append(flight)
@@ -145,11 +159,9 @@ def stream(
         else:
             flight = judging.pop(ready)
             labelled, span = ray.get(ready)
-            report.judged.append(span)
+            report.judged.append(flight.done(span))
             report.unlabelled += span.rows - labelled
             on_judged(span.rows)
-        if flight.member is not None:
-            flight.member.answered()
     return report
 
 

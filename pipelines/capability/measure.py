@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from ray.util import ActorPool
+import ray
 
 from actors.generator import Span
 from actors.likelihood import LikelihoodTask, read_items
@@ -85,14 +86,22 @@ def _scored(run: Run, split: HeldOut, tasks: Sequence[LikelihoodTask]) -> list[S
 
 
 def score_on(generators: Sequence[Any], tasks: Sequence[LikelihoodTask], on_done: Callable[[], None]) -> list[Span]:
-    """Have every task scored by whichever generator actor is free.
+    """Have every task scored by whichever generator actor is free; returns who worked when.
 
     Raises:
         SalusError: as raised in an actor.
     """
     spans: list[Span] = []
-    for span in ActorPool(list(generators)).map_unordered(lambda g, task: g.log_likelihoods.remote(task), list(tasks)):
-        spans.append(span)
+    free, waiting = list(enumerate(generators)), deque(tasks)
+    scoring: dict[ray.ObjectRef[Any], tuple[int, Any]] = {}
+    while waiting or scoring:
+        while waiting and free:
+            place, generator = free.pop()
+            scoring[generator.log_likelihoods.remote(waiting.popleft())] = place, generator
+        (ready,), _ = ray.wait(list(scoring), num_returns=1)
+        place, generator = scoring.pop(ready)
+        free.append((place, generator))
+        spans.append(ray.get(ready).model_copy(update={"worker": place}))
         on_done()
     return spans
 

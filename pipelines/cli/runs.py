@@ -11,6 +11,7 @@ from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.checksums import Checked, check_sums
 from pipelines.cli.console import console
+from pipelines.cli.timeline import timeline
 
 SHOWN = 5
 
@@ -18,6 +19,7 @@ SHOWN = 5
 def register(app: typer.Typer) -> None:
     runs = typer.Typer(help="Look after finished runs.", no_args_is_help=True)
     runs.command(epilog="Example: salus runs verify runs/demo-s7")(verify)
+    runs.command(epilog="Example: salus runs timeline runs/demo-s7")(timeline)
     app.add_typer(runs, name="runs")
 
 

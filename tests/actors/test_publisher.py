@@ -257,6 +257,7 @@ class TestPublication:
             path=policies["b"].path,
             cycle=3,
             published_at="2026-01-01T00:00:00.000+00:00",
+            began_at="2026-01-01T00:00:00.000+00:00",
             swap_s=publication.swap_s,
             replicas=2,
             previous="a",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,11 @@ def test_training_lowers_the_loss_and_writes_a_challenger(
 ) -> None:
     job = place.assignment(algorithm, tmp_path / "out")
     steps: list[tuple[int, int]] = []
+    before_s = time.time()
     report = Trainer(CONFIG).train(job, lambda step, total: steps.append((step, total)))
 
+    assert report.train_start_s is not None
+    assert before_s < report.train_start_s < report.train_start_s + report.train_s < time.time()
     assert report.metrics["loss_last"] < report.metrics["loss_first"]
     assert report.metrics["rewards/margins"] > 0
     assert steps == [(step, 4) for step in range(1, 5)]

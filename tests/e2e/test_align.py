@@ -17,6 +17,7 @@ from pipelines.checksums import check_sums
 from pipelines.clock import CycleTimes
 from pipelines.decide import Decision
 from pipelines.progress import QuietReporter
+from pipelines.timeline.read import read_timeline
 from tests.e2e.whole_run import ASKED, Aligned
 from tests.transformers_engine import TransformersEngine
 
@@ -90,6 +91,17 @@ def test_both_algorithms_trained_at_the_same_time_with_two_workers_each(aligned:
             spans.append((end - report.wall_s, end))
         (kto_start, kto_end), (dpo_start, dpo_end) = spans
         assert max(kto_start, dpo_start) < min(kto_end, dpo_end)
+
+
+def test_the_folder_tells_who_worked_when(aligned: Aligned) -> None:
+    timeline = read_timeline(aligned.folder)
+    assert timeline.unplaced == 0
+    lanes = {lane.title: lane.bars for lane in timeline.lanes}
+    workers = {"generator 0", "generator 1", "judge 0", "trainer dpo", "trainer kto", "endpoint"}
+    assert lanes.keys() == {"cycles", "stages"} | workers
+    assert all([bar.cycle for bar in lanes[f"trainer {a}"]] == [1, 2] for a in ALGORITHMS)
+    around = [placed.time.stage for placed in timeline.stages if placed.cycle is None]
+    assert {"prepare", "start-up", "final test", "shut-down", "report"} <= set(around)
 
 
 def test_judging_starts_while_generation_runs(aligned: Aligned) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from pipelines.finish import styles_of
 from pipelines.judge_gate import JudgeTrust
 from pipelines.report.judging import judge_disagreement
 from pipelines.report.summary import Disagreement, Summary, WhatIsKept
+from pipelines.stage_log import LoggedStage, StageLog, cycle_clock
 from tests.pipelines.finished import PROMPTS, Tables, answers, finish, with_disagreement
 
 SETTINGS = ("cycles=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
@@ -39,6 +41,22 @@ def test_a_judge_that_was_accepted_all_the_same_is_named(tmp_path: Path) -> None
     trust = JudgeTrust(trusted=False, note="Accepted all the same (--accept-unreliable-judge): unknown.")
     write_text(trust.model_dump_json(), RunFolder(tmp_path).judge_trust)
     assert finish(recipe(), tmp_path, {}).notes == (trust.note,)
+
+
+def test_time_is_summed_over_cycles_and_what_is_around_them(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with cycle_clock(folder, 1) as clock, clock.stage("rollout"):
+        time.sleep(0.02)
+    log = StageLog(folder)
+    log.keep([LoggedStage(cycle=1, time=clock.times().stages[0])])
+    with log.stage("final test"):
+        time.sleep(0.02)
+    summary = finish(recipe(), tmp_path, {})
+    cycle_s, run_s = summary.cycles[0].stage_s, summary.stage_s
+    assert cycle_s is not None and run_s is not None
+    assert set(cycle_s) == {"rollout"} and set(run_s) == {"rollout", "final test"}
+    # Once in the cycle, and once in a session of it that was interrupted.
+    assert run_s["rollout"] == pytest.approx(2 * cycle_s["rollout"], abs=0.01)
 
 
 def test_an_earlier_run_has_no_note(tmp_path: Path) -> None:

@@ -105,6 +105,10 @@ def test_judging_starts_while_generation_runs(ray_session: None, tmp_path: Path)
     assert report.overlapped
     assert len(report.generated) == len(report.judged) == 6
     assert report.unlabelled == 6
+    assert {span.worker for span in report.generated} == {0, 1}
+    assert {(work.kind, work.worker) for work in report.work} == {
+        ("generator", "0"), ("generator", "1"), ("judge", "0")
+    }  # fmt: skip
     assert seen.count(("judged", 3)) == 6
     assert seen.index(("judged", 3)) < 5
     assert len(list((tmp_path / "judged").iterdir())) == 6

@@ -170,6 +170,7 @@ def test_a_run_measures_each_policy_once(
     try:
         spans = measure_capability(run, "validation", policies, policies[0])
         assert spans and all(span.end_s > span.start_s for span in spans)
+        assert {span.worker for span in spans} <= {0, 1}
         again = measure_capability(run, "validation", policies, policies[0])
         assert again == []
     finally:

@@ -1,0 +1,30 @@
+"""`salus runs timeline`: where a run's time went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from actors.run_folder import RunFolder
+from pipelines.cli.console import console
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder; the run may still be under way.")]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the files go, outside the run (RUN-timeline beside it).")
+]
+
+
+def timeline(run: RunArgument, out: Out = None) -> None:
+    """Draw where a run's time went: a picture, a trace for Perfetto, and a table of wall, busy and idle seconds."""
+    from pipelines.timeline.table import timeline_table
+    from pipelines.timeline.write import write_timeline
+
+    drawn = write_timeline(RunFolder(run), out)
+    console().print(timeline_table(drawn.timeline))
+    lines = [f"picture: {drawn.picture}", f"trace, for ui.perfetto.dev: {drawn.trace}"]
+    if unplaced := drawn.timeline.unplaced:
+        lines.insert(0, f"{unplaced} stages, of an earlier version, are laid end to end: when is unknown.")
+    for line in lines:
+        console().print(line, markup=False, highlight=False, soft_wrap=True)
