@@ -28,6 +28,8 @@ from pipelines.open_run import add_cost, note_models, open_run
 from pipelines.pools import Pools, spawn
 from pipelines.preference import shuffle_blocks, warm_up
 from pipelines.progress import Reporter
+from pipelines.registry.register import register_published
+from pipelines.registry.store import Registry
 from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
 from pipelines.served import served_answers
@@ -61,6 +63,8 @@ def align(
     record_trust(folder, trust, reporter)
     if recipe.publish.enabled:
         check_port_free(recipe.publish.host, recipe.publish.port)
+        if recipe.publish.registry is not None:
+            Registry(recipe.publish.registry).prepare()
     start = time.perf_counter()
     notes: list[str] = []
     with MemoryWatch() as memory:
@@ -86,6 +90,8 @@ def align(
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
     summary = report(run, champion, cost, tuple(notes))
     write_sums(folder)
+    if recipe.publish.enabled and recipe.publish.registry is not None:
+        register_published(folder.root, recipe.publish.registry, reporter)
     return summary
 
 
