@@ -31,6 +31,9 @@ class PublisherConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = Field(default=True, description="Whether a run publishes its champion at all.")
+    registry: Path | None = Field(
+        default=None, description="Folder of the policy registry that a run enters what it published in; None: none."
+    )
     model_id: str = Field(default="salus", pattern=r"^[A-Za-z0-9_-]+$", description="The model name clients ask for.")
     host: str = Field(default="127.0.0.1", description="The address the endpoint listens on.")
     port: int = Field(default=8000, ge=1, le=65535, description="The port the endpoint listens on.")

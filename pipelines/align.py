@@ -30,6 +30,8 @@ from pipelines.open_run import add_cost, hold_run, note_models
 from pipelines.pools import Pools, spawn
 from pipelines.preference import shuffle_blocks, warm_up
 from pipelines.progress import Reporter
+from pipelines.registry.register import register_published
+from pipelines.registry.store import Registry
 from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
 from pipelines.served import served_answers
@@ -76,6 +78,8 @@ def _align_held(
     """What `align` does once the run folder is this process's own."""
     if recipe.publish.enabled:
         check_port_free(recipe.publish.host, recipe.publish.port)
+        if recipe.publish.registry is not None:
+            Registry(recipe.publish.registry).prepare()
     log = StageLog(folder)
     start = time.perf_counter()
     notes: list[str] = []
@@ -111,6 +115,8 @@ def _align_held(
     with log.stage("report"):
         summary = report(actors.run, champion, cost, tuple(notes))
     write_sums(folder)
+    if recipe.publish.enabled and recipe.publish.registry is not None:
+        register_published(folder.root, recipe.publish.registry, reporter)
     return summary
 
 

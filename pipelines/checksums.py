@@ -44,14 +44,14 @@ def write_sums(folder: RunFolder) -> str:
     for name in _names(folder):
         if "\n" in name or "\\" in name:
             raise SalusError(f"{name!r} in {folder.root} has a line break or backslash in its name; rename it.")
-        lines.append(f"{_sum(folder.root / name)}  {name}\n")
+        lines.append(f"{file_sum(folder.root / name)}  {name}\n")
     write_text("".join(lines), folder.sums)
-    return _sum(folder.sums)
+    return file_sum(folder.sums)
 
 
 def run_hash(folder: RunFolder) -> str | None:
     """SHA-256 of the run's sums; None where its last cycle was never done."""
-    return _sum(folder.sums) if folder.sums.is_file() else None
+    return file_sum(folder.sums) if folder.sums.is_file() else None
 
 
 def check_sums(folder: RunFolder) -> Checked:
@@ -63,9 +63,9 @@ def check_sums(folder: RunFolder) -> Checked:
     known = _read(folder)
     there = list(_names(folder))
     return Checked(
-        run_hash=_sum(folder.sums),
+        run_hash=file_sum(folder.sums),
         files=len(known),
-        changed=tuple(n for n in there if n in known and _sum(folder.root / n) != known[n]),
+        changed=tuple(n for n in there if n in known and file_sum(folder.root / n) != known[n]),
         missing=tuple(sorted(known.keys() - set(there))),
         added=tuple(n for n in there if n not in known),
     )
@@ -92,6 +92,7 @@ def _names(folder: RunFolder) -> Iterator[str]:
             yield name.as_posix()
 
 
-def _sum(path: Path) -> str:
+def file_sum(path: Path) -> str:
+    """SHA-256 of one file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

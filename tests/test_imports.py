@@ -18,7 +18,7 @@ ALLOWED_AT_THE_TOP = {
     "LICENSE", "Makefile", "requirements-cpu.lock", "requirements-dev.lock",
 }  # fmt: skip
 # Made beside the sources and ignored by git.
-MADE = {"runs", "build", "dist", "salus.egg-info"}
+MADE = {"runs", "registry", "build", "dist", "salus.egg-info"}
 
 
 def sources(*packages: str) -> list[Path]:

@@ -1,0 +1,109 @@
+"""`salus policy`: the registry of published policies: register, list, show, promote, roll back, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import console
+
+RegistryFolder = Annotated[Path, typer.Option("--registry", metavar="DIR", help="The registry's folder.")]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="A registered version, or how it alone begins.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in history.jsonl.")]
+DEFAULT = Path("registry")
+
+
+def register(app: typer.Typer) -> None:
+    policy = typer.Typer(
+        help="The registry of published policies: versions, lineage, model cards, and which is current.",
+        no_args_is_help=True,
+    )
+    policy.command("register", epilog="Example: salus policy register runs/demo-s7")(register_policies)
+    policy.command("list", epilog="Example: salus policy list")(list_policies)
+    policy.command(epilog="Example: salus policy show demo-s7-c1-dpo")(show)
+    policy.command(epilog='Example: salus policy promote demo-s7-c1-dpo --reason "ERR halved"')(promote)
+    policy.command(epilog='Example: salus policy rollback --reason "too many refusals"')(rollback)
+    policy.command(epilog="Example: salus policy export demo-s7-c1-dpo models/clinic")(export)
+    app.add_typer(policy, name="policy")
+
+
+def register_policies(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, finished or running.")],
+    version: Annotated[
+        str | None, typer.Option(help="One published version of the run, as c1-dpo; all of them without it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the versions begin with (the recipe's name).")] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the weights into the registry; else they stay in the run folder.")
+    ] = False,
+    registry: RegistryFolder = DEFAULT,
+) -> None:
+    """Register every policy a run has published; what is registered already is kept."""
+    from pipelines.registry.register import Choice, register_run
+    from pipelines.registry.store import Registry
+
+    for each in register_run(run, Registry(registry), Choice(version=version, name=name, copy=copy)):
+        _say(f"{each.run_version}: {each.state.replace('_', ' ')}, {each.version or each.note}")
+
+
+def list_policies(registry: RegistryFolder = DEFAULT) -> None:
+    """Every registered policy with its run, cycle, algorithm and figures, and which one is current."""
+    from pipelines.registry.store import Registry
+    from pipelines.report.policy_table import policies_table
+
+    store = Registry(registry)
+    console().print(policies_table(store.entries(), store.history.current()))
+
+
+def show(
+    version: Version,
+    registry: RegistryFolder = DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="The record as it lies in the registry.")] = False,
+) -> None:
+    """Everything the registry knows of a policy, and the chain of its parents."""
+    from pipelines.registry.lineage import chain
+    from pipelines.registry.store import Registry
+    from pipelines.report.policy_table import policy_page
+
+    store = Registry(registry)
+    entry = store.find(version)
+    if as_json:
+        print(entry.model_dump_json(indent=2))
+        return
+    console().print(policy_page(entry, chain(entry, store.entries()), store.history.current()))
+
+
+def promote(version: Version, registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
+    """Make a policy the current one, once its weights are found to be those that were registered."""
+    from pipelines.registry.store import Registry
+
+    change = Registry(registry).promote(version, reason)
+    _say(f"{change.version} is current (before: {change.previous or 'none'})")
+
+
+def rollback(registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
+    """Go back to the policy that was current before the last promotion that still holds."""
+    from pipelines.registry.store import Registry
+
+    change = Registry(registry).rollback(reason)
+    _say(f"{change.version} is current again (before: {change.previous or 'none'})")
+
+
+def export(
+    version: Version,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter alone.")] = False,
+    registry: RegistryFolder = DEFAULT,
+) -> None:
+    """Write a policy's merged safetensors folder, or its adapter, once every file has its registered hash."""
+    from pipelines.registry.export import export_policy
+    from pipelines.registry.store import Registry
+
+    entry = export_policy(Registry(registry), version, out, "adapter" if adapter else "merged")
+    _say(f"{entry.version} in {out}: {'its adapter' if adapter else 'merged weights'} and model card")
+
+
+def _say(line: str) -> None:
+    console().print(line, markup=False, highlight=False, soft_wrap=True)

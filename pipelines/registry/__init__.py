@@ -1,0 +1,1 @@
+"""The policy registry: every published policy with its version, lineage, content hashes and model card."""

@@ -1,0 +1,185 @@
+"""One registered policy, as `policy.json` holds it: where it comes from, what it is, how good, judged by whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from actors.errors import SalusError
+from actors.publisher import Publication
+from actors.records import Algorithm, Interval, Record
+from pipelines.capability.figures import Capability
+from pipelines.decide import Standing
+from pipelines.judge_gate import JudgeTrust
+from pipelines.judges.calibration_report import Regimen
+from pipelines.metrics import Metrics
+from pipelines.registry.contents import Contents
+from pipelines.registry.names import PolicyName, Sha256
+
+ModelSource = Literal["clinic", "medsafety", "folder", "hub"]
+
+
+class Origin(Record):
+    """The run that made a policy, and under what."""
+
+    # The run folder, absolute.
+    run: str
+    recipe: str
+    seed: int
+    # 0: the model the run began with.
+    cycle: int
+    # None for that model.
+    algorithm: Algorithm | None
+    # The version within the run, as `c1-dpo`.
+    run_version: str
+    # Of `recipe.yaml`, the resolved recipe.
+    recipe_sha256: Sha256
+    # Of `SHA256SUMS`; None where the run was not finished when the policy was registered.
+    run_hash: Sha256 | None
+    packages: dict[str, str]
+    python: str
+    machine: str
+    git_revision: str | None
+
+
+class Ancestor(Record):
+    """A policy of the same run that this one descends from."""
+
+    run_version: str
+    # As registered, or as it would be; None where its weights are gone.
+    version: str | None
+
+
+class DeployedModel(Record):
+    """The model the run began with."""
+
+    source: ModelSource
+    # None: it was never written down (an interrupted run).
+    folder: str | None
+    hub_id: str | None
+    # None where its folder is gone.
+    contents: Contents | None
+
+
+class Weights(Record):
+    """Safetensors and what belongs to them, in a folder elsewhere or copied into the registry."""
+
+    # Absolute; None: copied, and beside `policy.json`.
+    folder: str | None
+    contents: Contents
+
+
+class LevelCount(Record):
+    """Answers of one harm level and method."""
+
+    level: int
+    method: str
+    n: int
+
+
+class TrainingData(Record):
+    """What a challenger was trained on."""
+
+    rows: Contents
+    n: int
+    # Of the rows' prompts, by harm level; "unknown" where a row has none.
+    rows_by_level: dict[str, int]
+    # Judged answers the rows were made from.
+    judged: tuple[LevelCount, ...]
+    # Whether those of all earlier cycles are among them.
+    replay: bool
+
+
+class JudgeFigures(Record):
+    """A judge against labels that are trusted more; 95 % intervals over prompts."""
+
+    labels_source: str
+    n: int
+    coverage: float
+    accuracy: Interval | None
+    kappa: Interval | None
+    # Of each label.
+    recall: dict[str, Interval | None]
+    # Expected calibration error after temperature scaling, on answers it was not fitted on.
+    ece: Interval | None
+    sentence: str
+
+
+class JudgeFacts(Record):
+    """Who labelled the answers a policy was trained on and selected by, and how far it may be trusted."""
+
+    regimen: Regimen
+    # As in the judgments; None before the policy was judged.
+    name: str | None
+    prompt: str | None
+    # None where nothing was known of the judge yet.
+    trust: JudgeTrust | None
+    figures: JudgeFigures | None
+
+
+class Validation(Record):
+    """What the decision knew of the policy, on the validation split, and what it came to."""
+
+    cycle: int
+    standing: Standing
+    metrics: Metrics | None
+    # Against the champion of that cycle, SS on the same prompts; None for the champion itself.
+    gain: Interval | None
+    capability: Capability | None
+    # Why it was chosen, and why it was published or not.
+    sentence: str
+    publish_sentence: str
+
+
+class PolicyEntry(Record):
+    """Everything the registry knows of one policy."""
+
+    name: PolicyName
+    version: PolicyName
+    # ISO 8601, UTC.
+    registered_at: str
+    origin: Origin
+    # Nearest first; the last is the model the run began with. Empty for that model.
+    ancestors: tuple[Ancestor, ...]
+    base: DeployedModel
+    merged: Weights
+    # None where every weight was trained, and for the model the run began with.
+    adapter: Weights | None
+    # None for the model the run began with.
+    data: TrainingData | None
+    judge: JudgeFacts
+    # None where no cycle was decided yet.
+    validation: Validation | None
+    publications: tuple[Publication, ...]
+
+    @property
+    def parent(self) -> str | None:
+        """The version it was trained from; None for the model the run began with."""
+        return (self.ancestors[0].version or self.ancestors[0].run_version) if self.ancestors else None
+
+    @property
+    def run_name(self) -> str:
+        """The run folder's own name."""
+        return Path(self.origin.run).name
+
+
+def read_entry(path: Path) -> PolicyEntry:
+    """One `policy.json`.
+
+    Raises:
+        SalusError: it cannot be read, is no such record, or was moved to another version's place.
+    """
+    cure = "remove that folder and register the run again"
+    try:
+        entry = PolicyEntry.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SalusError(f"{path} cannot be read ({type(error).__name__}); {cure}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise SalusError(f"{path} is no record of a policy ({where}: {first['msg']}); {cure}.") from error
+    if (path.parent.parent.name, path.parent.name) != (entry.name, entry.version):
+        raise SalusError(f"{path} is the record of {entry.version}; move its folder to {entry.name}/{entry.version}.")
+    return entry

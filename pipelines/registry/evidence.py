@@ -1,0 +1,114 @@
+"""What a run knows of one policy: the rows it was trained on, its validation figures, and who judged them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from actors.records import Algorithm
+from actors.run_folder import RunFolder
+from actors.tables import read_folder
+from pipelines.config.recipe import Recipe
+from pipelines.decide import Decision
+from pipelines.judge_evidence import read_trust
+from pipelines.judges.calibration_report import CalibrationReport
+from pipelines.registry.contents import ROW_FILES, contents_of
+from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, TrainingData, Validation
+from pipelines.registry.names import RunVersion
+from pipelines.registry.run_reader import RunReader, candidate
+
+
+def training_data(run: RunReader, cycle: int, algorithm: Algorithm) -> TrainingData:
+    """Counts and hashes of one challenger's preference rows.
+
+    Raises:
+        SalusError: the rows, or the judgments they were made from, are gone.
+    """
+    rows = run.folder.rows(cycle, algorithm)
+    levels = read_folder(rows, ["level"])["level"].to_pylist()
+    replay = run.recipe.preference.replay
+    counts = Counter("unknown" if level is None else str(level) for level in levels)
+    return TrainingData(
+        rows=contents_of(rows, ROW_FILES),
+        n=len(levels),
+        rows_by_level=dict(sorted(counts.items())),
+        judged=_judged(run.folder, range(1 if replay else cycle, cycle + 1)),
+        replay=replay,
+    )
+
+
+def _judged(folder: RunFolder, cycles: range) -> tuple[LevelCount, ...]:
+    counts: Counter[tuple[int, str]] = Counter()
+    for cycle in cycles:
+        table = read_folder(folder.judgments(cycle), ["level", "method"])
+        for row in table.group_by(["level", "method"]).aggregate([([], "count_all")]).to_pylist():
+            counts[row["level"], row["method"]] += row["count_all"]
+    return tuple(LevelCount(level=level, method=method, n=n) for (level, method), n in sorted(counts.items()))
+
+
+def validation(decision: Decision | None, version: RunVersion) -> Validation | None:
+    """The version's figures in the decision of its cycle; None where there is none."""
+    found = candidate(decision, version) if decision is not None else None
+    if decision is None or found is None:
+        return None
+    measured = decision.capability.policies if decision.capability is not None else {}
+    return Validation(
+        cycle=decision.cycle,
+        standing=found.standing,
+        metrics=found.metrics,
+        gain=found.comparison.gain if found.comparison is not None else None,
+        capability=measured.get(version.text),
+        sentence=decision.sentence,
+        publish_sentence=decision.publish_sentence,
+    )
+
+
+def judge_facts(run: RunReader, decision: Decision | None, version: RunVersion) -> JudgeFacts:
+    """Who judged a version on the validation split, and how far that judge was found to be right.
+
+    Raises:
+        SalusError: a calibration report is there and cannot be read.
+    """
+    champion = decision.champion.policy if decision is not None else None
+    name, prompt = _named(run.folder, version.text, champion)
+    report = _calibration(run.folder, run.recipe)
+    return JudgeFacts(
+        regimen=run.recipe.judge.regimen,
+        name=name,
+        prompt=prompt,
+        trust=read_trust(run.folder),
+        figures=_figures(report) if report is not None else None,
+    )
+
+
+def _named(folder: RunFolder, version: str, champion: str | None) -> tuple[str | None, str | None]:
+    """Name and prompt of the judge as its judgments have them."""
+    below = folder.evaluation_judgments("validation", version, "any").parent
+    judges = sorted(path for path in below.glob("*") if any(path.glob("*.parquet")))
+    # Where the champion judges (SELF), later cycles judged the same answers under other names.
+    own = [path for path in judges if path.name == champion] or judges
+    if not own:
+        return None, None
+    first = read_folder(own[0], ["judge", "judge_prompt"]).slice(0, 1).to_pylist()
+    return (str(first[0]["judge"]), str(first[0]["judge_prompt"])) if first else (None, None)
+
+
+def _calibration(folder: RunFolder, recipe: Recipe) -> CalibrationReport | None:
+    told = recipe.judge.calibration
+    for path in (folder.judge_calibration, Path(told).expanduser() if told is not None else None):
+        if path is not None and path.is_file():
+            return CalibrationReport.read(path)
+    return None
+
+
+def _figures(report: CalibrationReport) -> JudgeFigures:
+    return JudgeFigures(
+        labels_source=report.labels_source,
+        n=report.agreement.n,
+        coverage=report.agreement.coverage,
+        accuracy=report.agreement.accuracy,
+        kappa=report.agreement.kappa,
+        recall=report.agreement.recall,
+        ece=report.after.ece if report.after is not None else None,
+        sentence=report.trust.sentence,
+    )

@@ -1,0 +1,63 @@
+"""Names in a registry: they become folders, so they are held to letters, digits, dots, hyphens and underscores."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from actors.errors import SalusError
+from actors.records import Algorithm, Record
+
+LONGEST = 120
+# As the name of a recipe; it begins with a letter or digit, so no name is hidden, `.` or `..`.
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+PolicyName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=LONGEST)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Of the weights' hash in a version: tells policies of two runs with one recipe and seed apart.
+HASH_DIGITS = 8
+
+_RUN_VERSION = re.compile(r"c(?P<cycle>0|[1-9][0-9]{0,5})-(?P<kind>base|kto|dpo)")
+_ALGORITHMS: dict[str, Algorithm | None] = {"base": None, "kto": "kto", "dpo": "dpo"}
+
+
+class RunVersion(Record):
+    """A version as a run names it (`c0-base`, `c2-kto`), taken apart."""
+
+    text: str
+    cycle: int
+    # None: the model the run began with.
+    algorithm: Algorithm | None
+
+
+def check_name(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        SalusError: it could not be a folder's name on every system, or could leave the registry.
+    """
+    if len(name) > LONGEST or re.fullmatch(NAME_PATTERN.strip("^$"), name) is None:
+        raise SalusError(
+            f"{name[:LONGEST]!r} is no name for policies; give one of at most {LONGEST} small letters, digits, dots,"
+            " hyphens and underscores that begins with a letter or digit."
+        )
+    return name
+
+
+def read_run_version(text: str, where: str) -> RunVersion:
+    """A run's version taken apart.
+
+    Raises:
+        SalusError: no run of Salus names a policy so; `where` is the file that does.
+    """
+    found = _RUN_VERSION.fullmatch(text)
+    if found is None or (found["kind"] == "base") != (found["cycle"] == "0"):
+        raise SalusError(f"{where} names a policy {text[:LONGEST]!r}, which no run makes; was it changed by hand?")
+    return RunVersion(text=text, cycle=int(found["cycle"]), algorithm=_ALGORITHMS[found["kind"]])
+
+
+def policy_version(name: str, seed: int, run_version: str, weights_sha256: str) -> str:
+    """The version of a policy in every registry, as `demo-s7-c1-dpo-1a2b3c4d`."""
+    return f"{name}-s{seed}-{run_version}-{weights_sha256[:HASH_DIGITS]}"

@@ -1,0 +1,118 @@
+"""A run folder as the registry reads it: its recipe, record, publications and decisions; nothing is changed there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from actors.errors import SalusError
+from actors.publisher import Publication
+from actors.records import Record
+from actors.run_folder import RunFolder
+from pipelines.config.load import load_recipe
+from pipelines.config.recipe import Recipe
+from pipelines.decide import CandidateResult, Decision
+from pipelines.open_run import RunRecord
+from pipelines.registry.names import RunVersion, read_run_version
+
+Read = TypeVar("Read", bound=Record)
+
+
+class RunReader:
+    """One run, finished or running.
+
+    Raises:
+        SalusError: it is not a run folder, or its recipe is of another version of Salus.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = RunFolder(root)
+        if not (self.folder.recipe.is_file() and self.folder.run_record.is_file()):
+            raise SalusError(f"{root} is not a run folder: it has no recipe.yaml and run.json.")
+        self.recipe: Recipe = load_recipe(str(self.folder.recipe))
+        self.record = _read(RunRecord, self.folder.run_record)
+
+    @cached_property
+    def publications(self) -> tuple[Publication, ...]:
+        """Every publication, oldest first.
+
+        Raises:
+            SalusError: a line is not one.
+        """
+        path = self.folder.publications
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return tuple(_publication(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1))
+
+    def published(self) -> tuple[RunVersion, ...]:
+        """Every version that ever went live, once each, oldest first.
+
+        Raises:
+            SalusError: none did, or one has a name no run gives.
+        """
+        names = dict.fromkeys(publication.version for publication in self.publications)
+        if not names:
+            raise SalusError(
+                f"{self.folder.root} has published no policy (no publications.jsonl); run it with"
+                " --set publish.enabled=true."
+            )
+        return tuple(read_run_version(name, str(self.folder.publications)) for name in names)
+
+    def decision(self, version: RunVersion) -> Decision | None:
+        """The decision that knew this version: that of its cycle, or of the first for the deployed model.
+
+        Raises:
+            SalusError: a challenger's cycle has none, or it does not name the challenger.
+        """
+        cycle = max(version.cycle, 1)
+        path = self.folder.decision(cycle)
+        if not path.is_file():
+            if version.algorithm is None:
+                return None
+            raise SalusError(f"{path} is not there, though {version.text} was published; register a whole run folder.")
+        decision = _read(Decision, path)
+        if version.algorithm is not None and decision.chosen != version.algorithm:
+            raise SalusError(f"{path} did not choose {version.text}, which was published; was it changed by hand?")
+        return decision
+
+    def ancestors(self, version: RunVersion) -> Iterator[RunVersion]:
+        """The champions a version descends from, nearest first."""
+        while version.algorithm is not None:
+            decision, path = self.decision(version), str(self.folder.decision(version.cycle))
+            parent = read_run_version((decision.champion.policy if decision else None) or "", path)
+            if parent.cycle >= version.cycle:
+                raise SalusError(f"{path} lets {version.text} descend from {parent.text}; was it changed by hand?")
+            yield parent
+            version = parent
+
+    def weights(self, version: RunVersion) -> Path:
+        """The folder of a version's merged weights; the deployed model's lies outside the run."""
+        if version.algorithm is not None:
+            return Path(self.folder.challenger(version.cycle, version.algorithm).path)
+        path = self.record.policy_path or next(iter(self.publications)).path
+        return Path(path)
+
+
+def candidate(decision: Decision, version: RunVersion) -> CandidateResult | None:
+    """What a decision knew of a version."""
+    name = version.algorithm or "champion"
+    return next((found for found in (decision.champion, *decision.challengers) if found.name == name), None)
+
+
+def _publication(line: str, where: str) -> Publication:
+    try:
+        return Publication.model_validate_json(line)
+    except ValidationError as error:
+        raise SalusError(f"{where} is not a publication; take the file from a copy of the run.") from error
+
+
+def _read(kind: type[Read], path: Path) -> Read:
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise SalusError(
+            f"{path} cannot be read by this version of Salus; register it with the one that ran."
+        ) from error

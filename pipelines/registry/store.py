@@ -1,0 +1,195 @@
+"""The registry's folder: one folder for each policy, found by looking; and the log that says which is current.
+
+```
+NAME/VERSION/{policy.json, README.md}   and, where copied, merged/ and adapter/
+history.jsonl
+```
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from actors.errors import SalusError
+from actors.tables import write_text
+from pipelines.registry.contents import Contents, copy_contents, differences
+from pipelines.registry.entry import PolicyEntry, Weights, read_entry
+from pipelines.registry.history import Change, Clock, History
+
+RECORD = "policy.json"
+CARD = "README.md"
+MERGED = "merged"
+ADAPTER = "adapter"
+
+
+class Registry:
+    """The policies below `root`. Life of one: `put` -> (`promote` | `rollback` away)*; never changed by those.
+
+    Raises:
+        SalusError: `root` is an address, not a local folder.
+    """
+
+    def __init__(self, root: Path, clock: Clock = lambda: datetime.now(UTC)) -> None:
+        if ":/" in str(root):
+            raise SalusError(f"The registry {root} is not a local folder; registries lie on a local path for now.")
+        self.root = root.expanduser().absolute()
+        self.clock = clock
+        self.history = History(self.root / "history.jsonl", clock)
+
+    def prepare(self) -> None:
+        """Make the registry's folder.
+
+        Raises:
+            SalusError: it cannot be made or written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise SalusError(f"The registry {self.root} may not be written to; give another folder.")
+
+    def folder(self, entry: PolicyEntry) -> Path:
+        return self.root / entry.name / entry.version
+
+    def entries(self) -> tuple[PolicyEntry, ...]:
+        """Every policy, in the order they were registered in.
+
+        Raises:
+            SalusError: there is no registry, or one of its records cannot be read.
+        """
+        if not self.root.is_dir():
+            raise SalusError(f"There is no registry {self.root}; register a run first: salus policy register RUN.")
+        records = (path for path in self.root.glob(f"*/*/{RECORD}") if not _hidden(path))
+        return tuple(sorted(map(read_entry, records), key=lambda e: (e.registered_at, e.origin.cycle, e.version)))
+
+    def find(self, version: str) -> PolicyEntry:
+        """The policy of this version, or the only one whose version begins so.
+
+        Raises:
+            SalusError: there is none, or there are several.
+        """
+        entries = self.entries()
+        exact = [entry for entry in entries if entry.version == version]
+        found = exact or [entry for entry in entries if version and entry.version.startswith(version)]
+        if len(found) == 1:
+            return found[0]
+        several = ", ".join(entry.version for entry in found[:4])
+        if found:
+            raise SalusError(f"{version!r} begins several versions ({several}); give more of the one you mean.")
+        raise SalusError(f"The registry {self.root} has no policy {version!r}; see salus policy list.")
+
+    def weights(self, entry: PolicyEntry, kind: str = MERGED) -> tuple[Path, Contents]:
+        """Where a policy's weights lie, merged or of the adapter alone, and what they must be.
+
+        Raises:
+            SalusError: it has no adapter.
+        """
+        weights = entry.merged if kind == MERGED else entry.adapter
+        if weights is None:
+            raise SalusError(f"{entry.version} has no adapter: it was not trained with LoRA; leave --adapter out.")
+        return Path(weights.folder) if weights.folder is not None else self.folder(entry) / kind, weights.contents
+
+    def intact(self, entry: PolicyEntry, kind: str = MERGED) -> tuple[Path, Contents]:
+        """As `weights`, held against the hashes of the day the policy was registered.
+
+        Raises:
+            SalusError: a file is missing or has changed, or as `weights` does.
+        """
+        folder, contents = self.weights(entry, kind)
+        changed = differences(folder, contents)
+        if changed:
+            raise SalusError(
+                f"The weights of {entry.version} are not what was registered ({', '.join(changed[:3])} in {folder}"
+                " changed or missing); take them from a copy, or register the run again from where it lies now."
+            )
+        return folder, contents
+
+    def put(self, entry: PolicyEntry, card: str, copy: bool) -> PolicyEntry:
+        """Write a policy's folder under another name and rename it into place; returns what was written.
+
+        Args:
+            entry: with its weights by reference.
+            card: the text of `README.md`.
+            copy: take the weights into the registry.
+
+        Raises:
+            SalusError: the registry cannot be written, or weights changed while they were copied.
+        """
+        target = self.folder(entry)
+        made = target.with_name(f".{entry.version}.{os.getpid()}.tmp")
+        written = _by_copy(entry) if copy else entry
+        try:
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(parents=True)
+            for kind, weights in ((MERGED, entry.merged), (ADAPTER, entry.adapter)):
+                if copy and weights is not None:
+                    copy_contents(*self.weights(entry, kind), made / kind)
+            write_text(written.model_dump_json(indent=2) + "\n", made / RECORD)
+            write_text(card, made / CARD)
+            _take_place(made, target)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return written
+
+    def promote(self, version: str, reason: str) -> Change:
+        """Make a policy the current one, once its weights are found to be those that were registered.
+
+        Raises:
+            SalusError: no such policy, changed weights, or it is the current one already.
+        """
+        entry = self.find(version)
+        self.intact(entry)
+
+        def choose(versions: Sequence[str]) -> str:
+            if versions and versions[-1] == entry.version:
+                raise SalusError(f"{entry.version} is the current policy already.")
+            return entry.version
+
+        return self.history.append("promote", choose, reason)
+
+    def rollback(self, reason: str) -> Change:
+        """Go back to the policy that was current before the last promotion that still holds.
+
+        Raises:
+            SalusError: there is none before, or its weights are gone or changed.
+        """
+        self.entries()
+
+        def choose(versions: Sequence[str]) -> str:
+            if len(versions) < 2:
+                raise SalusError(f"The registry {self.root} has no former policy to go back to; promote one instead.")
+            self.intact(self.find(versions[-2]))
+            return versions[-2]
+
+        return self.history.append("rollback", choose, reason)
+
+    def _unwritable(self, error: OSError) -> SalusError:
+        return SalusError(f"The registry {self.root} cannot be written ({error.strerror or error}); free its place.")
+
+
+def _by_copy(entry: PolicyEntry) -> PolicyEntry:
+    merged = Weights(folder=None, contents=entry.merged.contents)
+    adapter = Weights(folder=None, contents=entry.adapter.contents) if entry.adapter is not None else None
+    return entry.model_copy(update={"merged": merged, "adapter": adapter})
+
+
+def _take_place(made: Path, target: Path) -> None:
+    """Rename a folder into place; one that is there already goes aside for the moment in between."""
+    if not target.exists():
+        made.rename(target)
+        return
+    aside = made.with_suffix(".old")
+    target.rename(aside)
+    made.rename(target)
+    shutil.rmtree(aside)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in (path.parent.name, path.parent.parent.name))

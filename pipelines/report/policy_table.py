@@ -1,0 +1,94 @@
+"""The registry as a person reads it: one row a policy; one policy in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.registry.entry import PolicyEntry
+from pipelines.registry.figures import in_words, judge_figures, short, validation_figures
+from pipelines.registry.lineage import Step
+
+NOTHING = "-"
+TIES = {"itself": "", "parent": "trained from ", "same_weights": "the same weights as "}
+
+
+def policies_table(entries: Sequence[PolicyEntry], current: str | None) -> Table:
+    """One row per policy: version, run, cycle, algorithm, SS and ERR of its decision, and which is current."""
+    table = _table("version", "run", "cycle", "algorithm", "SS", "ERR", "current")
+    for entry in entries:
+        mark = "current" if entry.version == current else ""
+        figures = (short(entry, field) for field in ("ss", "err_strict"))
+        cells = (
+            entry.version,
+            entry.run_name,
+            str(entry.origin.cycle),
+            entry.origin.algorithm or NOTHING,
+            *(f"{figure.value:.3f}" if figure is not None else NOTHING for figure in figures),
+            mark,
+        )
+        table.add_row(*map(Text, cells), style="bold" if mark else None)
+    return table
+
+
+def policy_page(entry: PolicyEntry, steps: Sequence[Step], current: str | None) -> Group:
+    """Everything of one policy, its figures, and the chain of its parents."""
+    facts = _table("", "")
+    for name, value in _facts(entry, current):
+        facts.add_row(Text(name), Text(value, overflow="fold"))
+    parts: list[RenderableType] = [facts]
+    if entry.validation is not None:
+        figures = _table("validation split", "95 % interval, n")
+        for name, interval in validation_figures(entry.validation):
+            figures.add_row(Text(name), Text(in_words(interval)))
+        parts += [figures, Text(entry.validation.sentence), Text(entry.validation.publish_sentence)]
+    parts += [Text("\nchain of parents"), *_chain(steps)]
+    return Group(*parts)
+
+
+def _facts(entry: PolicyEntry, current: str | None) -> Iterator[tuple[str, str]]:
+    origin, judge = entry.origin, entry.judge
+    yield "version", entry.version + (" (current)" if entry.version == current else "")
+    yield "registered", entry.registered_at
+    yield "run", origin.run
+    yield "recipe", f"{origin.recipe}, seed {origin.seed}, SHA-256 {origin.recipe_sha256}"
+    yield "run hash", origin.run_hash or "not finished"
+    yield "made in", f"cycle {origin.cycle}" + (f" by {origin.algorithm.upper()}" if origin.algorithm else "")
+    yield "parent", entry.parent or NOTHING
+    base = entry.base
+    yield "deployed model", f"{base.source}: {base.hub_id or base.folder or 'unknown'}"
+    yield "its hash", base.contents.sha256 if base.contents is not None else "unknown"
+    yield "weights", f"{entry.merged.folder or 'copied into the registry'} ({entry.merged.contents.size} bytes)"
+    yield "their hash", entry.merged.contents.sha256
+    yield "adapter's hash", entry.adapter.contents.sha256 if entry.adapter is not None else NOTHING
+    if entry.data is not None:
+        levels = ", ".join(f"level {level}: {n}" for level, n in entry.data.rows_by_level.items())
+        yield "rows", f"{entry.data.n} ({levels}), SHA-256 {entry.data.rows.sha256}"
+    yield "judge", f"{judge.regimen}, {judge.name or NOTHING}, prompt {judge.prompt or NOTHING}"
+    if judge.trust is not None:
+        yield "trust", judge.trust.note
+    if judge.figures is not None:
+        yield "held against", f"{judge.figures.labels_source}, n {judge.figures.n}"
+        yield from ((f"its {name}", in_words(interval)) for name, interval in judge_figures(judge.figures))
+    for publication in entry.publications:
+        yield "went live", f"{publication.published_at} (cycle {publication.cycle}, replicas {publication.replicas})"
+    packages = ", ".join(f"{name} {version}" for name, version in origin.packages.items())
+    yield "packages", f"Python {origin.python} on {origin.machine}, {packages}"
+    yield "revision", origin.git_revision or "unknown"
+
+
+def _chain(steps: Sequence[Step]) -> Iterator[Text]:
+    for step in steps:
+        absent = "" if step.registered else ", not in the registry"
+        yield Text(f"  {TIES[step.tie]}{step.version} (run {step.run}{absent})")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,78 @@
+"""The model card: what it says, and that no text of others comes to life in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from pipelines.registry.card import TOY, model_card
+from pipelines.registry.markdown import plain
+from pipelines.registry.store import CARD, Registry
+from tests.pipelines.registry.published import HOSTILE
+
+# As GitHub and the hub read it, HTML included.
+READER = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+ALIVE = {"html_block", "html_inline", "link_open", "image", "code_inline", "strong_open", "em_open", "s_open", "fence"}
+
+
+def tokens(markdown: str) -> set[str]:
+    """Every kind of token a reader finds."""
+    found = READER.parse(markdown)
+    return {token.type for token in found} | {child.type for token in found for child in token.children or ()}
+
+
+@pytest.fixture
+def card(registry: Registry, versions: Sequence[str]) -> str:
+    return (registry.folder(registry.find(versions[2])) / CARD).read_text()
+
+
+def test_it_says_what_a_reader_needs(card: str, registry: Registry, versions: Sequence[str]) -> None:
+    front, body = card.removeprefix("---\n").split("\n---\n", 1)
+    head = yaml.safe_load(front)
+    assert head["pipeline_tag"] == "text-generation" and set(head["tags"]) >= {"salus", "dpo", "lora"}
+    for section in ("What it is for", "What it is not for", "Lineage", "Training data", "Figures", "Limits"):
+        assert f"\n## {section}\n" in body
+    entry = registry.find(versions[2])
+    assert entry.merged.contents.sha256 in body and versions[1] in body and TOY in body
+    assert "4 preference rows (level 0: 1, level 3: 2, level unknown: 1)" in body
+    assert "| Safety Score (SS) | 1.000 | " in body and " | 24 |" in body
+    assert "Not trusted, and accepted all the same" in body and "Cohen's kappa" in body
+
+
+def test_nothing_of_others_comes_to_life(card: str) -> None:
+    body = card.split("\n---\n", 1)[1]
+    assert "script" in body and "<script>" not in body
+    assert "http://" not in body and "www." not in body and "@team" not in body
+    assert not tokens(body) & ALIVE
+    assert {"table_open", "heading_open", "bullet_list_open"} <= tokens(body)
+
+
+def test_it_names_no_path_of_this_machine(card: str, tmp_path: Path) -> None:
+    assert str(tmp_path) not in card and str(Path.home()) not in card
+
+
+def test_names_and_prompts_of_a_record_are_escaped_too(registry: Registry, versions: Sequence[str]) -> None:
+    entry = registry.find(versions[2])
+    judge = entry.judge.model_copy(update={"name": HOSTILE, "prompt": HOSTILE})
+    origin = entry.origin.model_copy(update={"run": f"/runs/{HOSTILE}", "packages": {HOSTILE: HOSTILE}})
+    text = model_card(entry.model_copy(update={"judge": judge, "origin": origin}))
+    assert not tokens(text.split("\n---\n", 1)[1]) & ALIVE
+
+
+@given(st.text(max_size=60))
+def test_plain_text_is_one_line_that_reads_as_itself(text: str) -> None:
+    found = READER.renderInline(f"x {plain(text)}")
+    assert not {c.type for t in READER.parseInline(f"x {plain(text)}") for c in t.children or ()} & ALIVE
+    assert "\n" not in found
+    unescaped = found.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
+    assert unescaped.split() == ["x", *"".join(c if c.isprintable() else " " for c in text).split()]
+
+
+def test_long_text_is_cut() -> None:
+    assert plain("a" * 100, longest=20) == "a" * 16 + " ..."

@@ -1,0 +1,96 @@
+"""Which policy is current: promotion, rollback, and a log that was tampered with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Sequence
+
+import pytest
+
+from actors.errors import SalusError
+from actors.run_folder import RunFolder
+from pipelines.registry.store import RECORD, Registry
+
+
+def test_rollback_takes_promotions_back_one_by_one(registry: Registry, versions: Sequence[str]) -> None:
+    for version in versions:
+        registry.promote(version, "a better one")
+    assert registry.history.current() == versions[2]
+    assert registry.rollback("too many refusals").version == versions[1]
+    registry.promote(versions[2], "again")
+    assert [registry.rollback("").version for _ in range(2)] == [versions[1], versions[0]]
+    with pytest.raises(SalusError, match="has no former policy to go back to"):
+        registry.rollback("")
+    assert registry.history.current() == versions[0]
+    assert len(registry.history.changes()) == 7
+
+
+def test_the_log_says_when_from_to_who_and_why(registry: Registry, versions: Sequence[str]) -> None:
+    registry.promote("demo-s7-c1", "first")
+    registry.promote("demo-s7-c2", "second")
+    lines = [json.loads(line) for line in (registry.root / "history.jsonl").read_text().splitlines()]
+    assert lines[1] == {
+        "action": "promote",
+        "time": "2026-11-22T12:00:00+00:00",
+        "from": versions[1],
+        "to": versions[2],
+        "who": pwd.getpwuid(os.getuid()).pw_name,
+        "why": "second",
+    }
+    assert lines[0]["from"] is None
+
+
+def test_what_may_not_be_promoted(run: RunFolder, registry: Registry, versions: Sequence[str]) -> None:
+    registry.promote(versions[1], "")
+    with pytest.raises(SalusError, match="is the current policy already"):
+        registry.promote(versions[1], "")
+    with pytest.raises(SalusError, match=r"begins several versions \(demo-s7-c0-base-"):
+        registry.promote("demo", "")
+    for unknown in ("", "nobody", "../demo"):
+        with pytest.raises(SalusError, match="has no policy"):
+            registry.promote(unknown, "")
+    with pytest.raises(SalusError, match="control character"):
+        registry.promote(versions[2], "fine\nx")
+    (run.training(2, "dpo") / "merged" / "config.json").write_text("{}")
+    with pytest.raises(SalusError, match=r"config\.json in"):
+        registry.promote(versions[2], "")
+    assert registry.history.current() == versions[1]
+
+
+def test_no_rollback_to_weights_that_are_gone(run: RunFolder, registry: Registry, versions: Sequence[str]) -> None:
+    registry.promote(versions[1], "")
+    registry.promote(versions[2], "")
+    (run.training(1, "kto") / "merged" / "model.safetensors").unlink()
+    with pytest.raises(SalusError, match="are not what was registered"):
+        registry.rollback("")
+    assert registry.history.current() == versions[2]
+
+
+def test_a_log_changed_by_hand_is_refused(registry: Registry, versions: Sequence[str]) -> None:
+    log = registry.root / "history.jsonl"
+    for version in versions:
+        registry.promote(version, "")
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text(lines[0] + lines[2])
+    with pytest.raises(SalusError, match="line 2 does not follow from the lines before it"):
+        registry.history.current()
+    log.write_text(lines[0] + '{"action": ')
+    with pytest.raises(SalusError, match="line 2 is not a change"):
+        registry.promote(versions[2], "")
+
+
+def test_records_that_are_damaged_or_misplaced_are_named(registry: Registry, versions: Sequence[str]) -> None:
+    path = registry.folder(registry.find(versions[2])) / RECORD
+    text = path.read_text()
+    path.write_text(text.replace('"cycle": 2', '"cycle": "two"', 1))
+    with pytest.raises(SalusError, match=r"is no record of a policy \(origin.cycle"):
+        registry.entries()
+    path.write_text(text.replace("model.safetensors", "../model.safetensors"))
+    with pytest.raises(SalusError, match="is no record of a policy"):
+        registry.entries()
+    path.write_text(text)
+    path.parent.rename(path.parent.with_name("another"))
+    with pytest.raises(SalusError, match=f"is the record of {versions[2]}"):
+        registry.entries()
