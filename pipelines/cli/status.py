@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.cli.console import console
+from pipelines.config.recipe import Recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -20,14 +20,20 @@ def register(app: typer.Typer) -> None:
 def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
-    from pipelines.config.load import load_recipe
-    from pipelines.decide import Decision
     from pipelines.report.summary import Summary
+    from pipelines.runs.shape import recipe_of_run
 
     folder = RunFolder(run)
-    if not folder.recipe.is_file():
-        raise SalusError(f"{run} is not a run folder: it has no recipe.yaml.")
-    recipe = load_recipe(str(folder.recipe))
+    recipe = recipe_of_run(folder)
+    console().print(progress_table(folder, recipe))
+    if folder.summary.is_file():
+        show(Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")))
+
+
+def progress_table(folder: RunFolder, recipe: Recipe) -> Table:
+    """How far each cycle of a run is."""
+    from pipelines.decide import Decision
+
     table = Table(title=f"{recipe.name}, seed {recipe.seed}")
     for column in ("cycle", "rollouts", "judgments", "trained", "decision"):
         table.add_column(column)
@@ -42,9 +48,7 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
             ", ".join(trained) or "-",
             decision,
         )
-    console().print(table)
-    if folder.summary.is_file():
-        show(Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")))
+    return table
 
 
 def _shards(folder: Path) -> str:
