@@ -14,7 +14,7 @@ class RunFolder:
     recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,capability}/  cycles/CC/{decision,stages}.json
-    publications.jsonl  metrics.parquet  figure.png  summary.json  SHA256SUMS
+    publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     ```
     """
 
@@ -62,6 +62,16 @@ class RunFolder:
     def sums(self) -> Path:
         """SHA-256 of every file of the finished run."""
         return self.root / "SHA256SUMS"
+
+    @property
+    def manifest(self) -> Path:
+        """What every file of the finished run was made from."""
+        return self.root / "manifest.json"
+
+    @property
+    def collected(self) -> Path:
+        """What `salus runs gc` removed from the finished run, if it did; not part of the sums."""
+        return self.root / "gc.json"
 
     @property
     def train_storage(self) -> Path:

@@ -16,7 +16,6 @@ from actors.publisher import check_port_free
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from pipelines.capability.measure import prepare_capability
-from pipelines.checksums import write_sums
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
 from pipelines.egida_pairs import write_pairs
@@ -30,6 +29,7 @@ from pipelines.preference import shuffle_blocks, warm_up
 from pipelines.progress import Reporter
 from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
+from pipelines.runs.manifest import seal_run
 from pipelines.served import served_answers
 from pipelines.session import session
 from pipelines.training import TrainingRuns
@@ -85,7 +85,7 @@ def align(
         finally:
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
     summary = report(run, champion, cost, tuple(notes))
-    write_sums(folder)
+    seal_run(recipe, folder)
     return summary
 
 
