@@ -14,7 +14,7 @@ class RunFolder:
     recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,capability}/  cycles/CC/{decision,stages}.json
-    stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  SHA256SUMS
+    stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     ```
 
     Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is.
@@ -79,6 +79,16 @@ class RunFolder:
     def published(self) -> Path:
         """What the endpoint of the running session serves."""
         return self.root / ".published.json"
+
+    @property
+    def manifest(self) -> Path:
+        """What every file of the finished run was made from."""
+        return self.root / "manifest.json"
+
+    @property
+    def collected(self) -> Path:
+        """What `salus runs gc` removed from the finished run, if it did; not part of the sums."""
+        return self.root / "gc.json"
 
     @property
     def train_storage(self) -> Path:

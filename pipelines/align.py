@@ -16,7 +16,6 @@ from actors.publisher import check_port_free
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from pipelines.capability.measure import prepare_capability
-from pipelines.checksums import write_sums
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
 from pipelines.egida_pairs import write_pairs
@@ -34,6 +33,7 @@ from pipelines.registry.register import register_published
 from pipelines.registry.store import Registry
 from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
+from pipelines.runs.manifest import seal_run
 from pipelines.served import served_answers
 from pipelines.session import session
 from pipelines.stage_log import StageLog
@@ -114,7 +114,7 @@ def _align_held(
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
     with log.stage("report"):
         summary = report(actors.run, champion, cost, tuple(notes))
-    write_sums(folder)
+    seal_run(recipe, folder)
     if recipe.publish.enabled and recipe.publish.registry is not None:
         register_published(folder.root, recipe.publish.registry, reporter)
     return summary

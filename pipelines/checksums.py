@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from actors.errors import SalusError
@@ -28,23 +28,32 @@ class Checked(Record):
     missing: tuple[str, ...]
     # Files there were none of when the sums were written.
     added: tuple[str, ...]
+    # Files that may be missing, and are.
+    removed: tuple[str, ...] = ()
 
     @property
     def intact(self) -> bool:
         return not (self.changed or self.missing or self.added)
 
 
-def write_sums(folder: RunFolder) -> str:
+def file_sums(folder: RunFolder) -> dict[str, str]:
+    """SHA-256 of every file the sums name, by its name relative to the root, in order."""
+    return {name: file_sum(folder.root / name) for name in file_names(folder)}
+
+
+def write_sums(folder: RunFolder, known: Mapping[str, str] | None = None) -> str:
     """Write the sums of all files of a run; returns the run's hash.
+
+    `known`: sums taken a moment ago, of files that are not read again.
 
     Raises:
         SalusError: a file's name would not fit on one line.
     """
-    lines = []
-    for name in _names(folder):
+    lines, known = [], known or {}
+    for name in file_names(folder):
         if "\n" in name or "\\" in name:
             raise SalusError(f"{name!r} in {folder.root} has a line break or backslash in its name; rename it.")
-        lines.append(f"{file_sum(folder.root / name)}  {name}\n")
+        lines.append(f"{known.get(name) or file_sum(folder.root / name)}  {name}\n")
     write_text("".join(lines), folder.sums)
     return file_sum(folder.sums)
 
@@ -54,24 +63,31 @@ def run_hash(folder: RunFolder) -> str | None:
     return file_sum(folder.sums) if folder.sums.is_file() else None
 
 
-def check_sums(folder: RunFolder) -> Checked:
-    """Hold a run's files against its sums.
+def check_sums(folder: RunFolder, may_miss: Set[str] = frozenset()) -> Checked:
+    """Hold a run's files against its sums; those in `may_miss` are no fault where they are missing.
 
     Raises:
         SalusError: the run has none yet, or they are not in the form of `sha256sum`.
     """
-    known = _read(folder)
-    there = list(_names(folder))
+    known = read_sums(folder)
+    there = list(file_names(folder))
+    gone = known.keys() - set(there)
     return Checked(
         run_hash=file_sum(folder.sums),
         files=len(known),
         changed=tuple(n for n in there if n in known and file_sum(folder.root / n) != known[n]),
-        missing=tuple(sorted(known.keys() - set(there))),
+        missing=tuple(sorted(gone - may_miss)),
         added=tuple(n for n in there if n not in known),
+        removed=tuple(sorted(gone & may_miss)),
     )
 
 
-def _read(folder: RunFolder) -> dict[str, str]:
+def read_sums(folder: RunFolder) -> dict[str, str]:
+    """The sums a run wrote when it ended, by name, in order.
+
+    Raises:
+        SalusError: it has none yet, or they are not in the form of `sha256sum`.
+    """
     if not folder.sums.is_file():
         raise SalusError(f"{folder.root} holds no {folder.sums.name}; a run writes it when its last cycle is done.")
     known = {}
@@ -83,12 +99,16 @@ def _read(folder: RunFolder) -> dict[str, str]:
     return known
 
 
-def _names(folder: RunFolder) -> Iterator[str]:
-    """Files of the run, in order; Ray Train's own state and files still being written are none of them."""
+def file_names(folder: RunFolder) -> Iterator[str]:
+    """Files of the run, in order; Ray Train's own state and files still being written are none of them.
+
+    Nor are the sums themselves, and what is written of a run after its end.
+    """
+    apart = (folder.sums, folder.collected)
     for path in sorted(folder.root.rglob("*")):
         name = path.relative_to(folder.root)
         hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and path != folder.sums and folder.train_storage not in path.parents:
+        if path.is_file() and not hidden and path not in apart and folder.train_storage not in path.parents:
             yield name.as_posix()
 
 

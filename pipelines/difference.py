@@ -1,16 +1,32 @@
-"""The first setting in which two resolved configurations differ, in words a user can act on."""
+"""The settings in which two resolved configurations differ, in words a user can act on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 
-def first_difference(known: Any, asked: Any, at: str = "") -> str | None:
-    """As `train.kto.beta: 0.1 there, 0.2 now`, by the name of the setting; None where nothing differs."""
+@dataclass(frozen=True)
+class Difference:
+    """One setting that is not the same; None where a side does not have it."""
+
+    # Dotted, as train.kto.beta.
+    name: str
+    known: Any
+    asked: Any
+
+
+def differences(known: Any, asked: Any, at: str = "") -> Iterator[Difference]:
+    """Every setting that differs, in order of name."""
     if isinstance(known, dict) and isinstance(asked, dict):
         for key in sorted({*known, *asked}):
-            found = first_difference(known.get(key), asked.get(key), f"{at}.{key}" if at else str(key))
-            if found:
-                return found
-        return None
-    return None if known == asked else f"{at}: {known!r} there, {asked!r} now"
+            yield from differences(known.get(key), asked.get(key), f"{at}.{key}" if at else str(key))
+    elif known != asked:
+        yield Difference(at, known, asked)
+
+
+def first_difference(known: Any, asked: Any) -> str | None:
+    """As `train.kto.beta: 0.1 there, 0.2 now`, by the name of the setting; None where nothing differs."""
+    first = next(differences(known, asked), None)
+    return None if first is None else f"{first.name}: {first.known!r} there, {first.asked!r} now"

@@ -1,4 +1,4 @@
-"""`salus runs`: what is known of finished runs."""
+"""`salus runs`: what is known of runs that were made, and what they may be freed of."""
 
 from __future__ import annotations
 
@@ -6,37 +6,122 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.checksums import Checked, check_sums
 from pipelines.cli.console import console
 from pipelines.cli.timeline import timeline
+from pipelines.runs.waste import Waste
 
 SHOWN = 5
+DIFFERENT = 1
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
 def register(app: typer.Typer) -> None:
-    runs = typer.Typer(help="Look after finished runs.", no_args_is_help=True)
+    runs = typer.Typer(help="Look after runs.", no_args_is_help=True)
+    runs.command("list", epilog="Example: salus runs list runs")(list_runs)
+    runs.command(epilog="Example: salus runs show runs/demo-s7")(show)
+    runs.command(epilog="Example: salus runs diff runs/demo-s7 runs/demo-s8")(diff)
     runs.command(epilog="Example: salus runs verify runs/demo-s7")(verify)
     runs.command(epilog="Example: salus runs timeline runs/demo-s7")(timeline)
+    runs.command(epilog="Example: salus runs gc runs --keep ray_train")(gc)
     app.add_typer(runs, name="runs")
 
 
+def list_runs(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder of runs and studies.")] = Path("runs"),
+) -> None:
+    """List the runs of a folder, those of its studies included: how far, what came of them, how large."""
+    from pipelines.report.runs_table import runs_table
+    from pipelines.runs.catalog import read_line
+    from pipelines.runs.find import find_runs, name_in
+
+    found = [read_line(path, name_in(path, folder)) for path in find_runs(folder)]
+    console().print(runs_table(found) if found else f"No runs in {folder}.", markup=False, highlight=False)
+
+
+def show(run: RunArgument) -> None:
+    """Show one run: its recipe, versions, cost, decisions, publications, judge, figures and artefacts."""
+    from pipelines.cli.run_page import print_run
+
+    print_run(RunFolder(run))
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 where the runs differ.")] = False,
+) -> None:
+    """Compare two runs: settings, versions, artefacts in the order they are made, and test figures.
+
+    Exits with 0 whether they differ or not, unless --exit-code is given. Files that hold times, folders or costs differ
+    between any two runs; where nothing else differs, the runs count as the same.
+    """
+    from pipelines.report.runs_table import difference_tables
+    from pipelines.runs.diff import diff_runs
+
+    found = diff_runs(RunFolder(a), RunFolder(b))
+    console().print(difference_tables(found), highlight=False)
+    if exit_code and found.differs:
+        raise typer.Exit(DIFFERENT)
+
+
 def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")]) -> None:
-    """Hold every file of a run against the SHA-256 sums written when it ended, and print the run's hash."""
-    checked = check_sums(RunFolder(run))
+    """Hold every file of a run against the SHA-256 sums and the manifest written when it ended, and print its hash."""
+    from pipelines.runs.gc import may_miss
+    from pipelines.runs.manifest import check_manifest
+
+    folder = RunFolder(run)
+    checked = check_sums(folder, may_miss(folder))
     if not checked.intact:
         raise SalusError(
             f"{run} is not what its run left ({_said(checked)}); take the files from a copy, or run the same command"
             " with --fresh."
         )
+    check_manifest(folder)
+    removed = f" ({len(checked.removed)} of them removed since by salus runs gc)" if checked.removed else ""
     console().print(
-        f"{run}: {checked.files} files as the run left them, run hash {checked.run_hash}",
+        f"{run}: {checked.files} files as the run left them{removed}, run hash {checked.run_hash}",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def gc(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="A finished run, or a folder of runs.")],
+    keep: Annotated[list[Waste] | None, typer.Option(help="A kind that is not removed; may be repeated.")] = None,
+    full_weights: Annotated[
+        bool, typer.Option("--full-weights", help="Also weights of full fine-tunes that lost: the only copy there is.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove what finished runs need no more, after showing it; salus runs verify still holds for the rest.
+
+    That is: merged weights of challengers that never became champion and whose adapter stays, Ray Train's own state,
+    and files that were being written when a process ended. Runs that are not finished, or that somebody holds, are
+    left alone.
+    """
+    from pipelines.report.runs_table import gc_table
+    from pipelines.runs.gc import collect, gc_plans
+
+    kept: set[Waste] = {*(keep or []), *(() if full_weights else (Waste.FULL_WEIGHTS,))}
+    plans, left = gc_plans(folder, kept)
+    out = console()
+    for sentence in left:
+        out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    if not plans:
+        out.print("Nothing to remove.")
+        return
+    out.print(gc_table(plans), highlight=False)
+    out.print(f"{decimal(sum(plan.bytes for plan in plans))} in all.", highlight=False)
+    if not yes:
+        typer.confirm("Remove this?", abort=True)
+    for plan in plans:
+        collect(plan)
 
 
 def _said(checked: Checked) -> str:

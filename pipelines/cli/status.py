@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.cli.console import console
+from pipelines.config.recipe import Recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -20,15 +21,21 @@ def register(app: typer.Typer) -> None:
 def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
-    from pipelines.config.load import load_recipe
-    from pipelines.ending import is_over
     from pipelines.report.summary import Summary
-    from pipelines.run import past_decisions
+    from pipelines.runs.shape import recipe_of_run
 
     folder = RunFolder(run)
-    if not folder.recipe.is_file():
-        raise SalusError(f"{run} is not a run folder: it has no recipe.yaml.")
-    recipe = load_recipe(str(folder.recipe))
+    recipe = recipe_of_run(folder)
+    console().print(progress_table(folder, recipe))
+    if folder.summary.is_file():
+        show(Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")))
+
+
+def progress_table(folder: RunFolder, recipe: Recipe) -> Table:
+    """How far each cycle of a run is."""
+    from pipelines.ending import is_over
+    from pipelines.run import past_decisions
+
     table = Table(title=f"{recipe.name}, seed {recipe.seed}")
     for column in ("cycle", "rollouts", "judgments", "trained", "decision"):
         table.add_column(column)
@@ -44,11 +51,9 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
             ", ".join(trained) or "-",
             chosen.get(cycle, "-"),
         )
-    console().print(table)
     if last < recipe.cycles:
-        console().print(decisions[-1].ended, highlight=False, markup=False)
-    if folder.summary.is_file():
-        show(Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")))
+        table.caption = Text(decisions[-1].ended or "")
+    return table
 
 
 def _shards(folder: Path) -> str:

@@ -1,0 +1,72 @@
+"""What `salus runs show` prints of one run, from the tables that other commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from actors.run_folder import RunFolder
+from pipelines.checksums import run_hash
+from pipelines.cli.align import show
+from pipelines.cli.console import console
+from pipelines.cli.status import progress_table
+from pipelines.config.recipe import Recipe
+from pipelines.judge_evidence import read_trust
+from pipelines.open_run import RunRecord, read_record
+from pipelines.report.runs_table import holdings_table, publications_table
+from pipelines.report.summary import Summary
+from pipelines.runs.catalog import read_summary
+from pipelines.runs.holdings import holdings
+from pipelines.runs.published import read_publications
+from pipelines.runs.shape import read_decisions, recipe_of_run
+
+
+def print_run(folder: RunFolder) -> None:
+    """Print one run.
+
+    Raises:
+        SalusError: it is not a run, or something in it cannot be read.
+    """
+    recipe, record, summary = recipe_of_run(folder), read_record(folder), read_summary(folder)
+    out = console()
+    out.print(_head(folder, recipe, record), highlight=False)
+    out.print(progress_table(folder, recipe))
+    if summary is not None:
+        # The decisions' sentences are among it.
+        show(summary)
+    else:
+        for decision in read_decisions(folder, recipe.cycles):
+            out.print(decision.sentence, markup=False, highlight=False)
+    _print_trust(folder, summary)
+    if publications := read_publications(folder):
+        out.print(publications_table(publications), highlight=False)
+    out.print(holdings_table(holdings(folder, recipe)), highlight=False)
+
+
+def _head(folder: RunFolder, recipe: Recipe, record: RunRecord) -> Table:
+    """What was run, under what, and at what cost."""
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "run": str(folder.root),
+        "recipe": f"{recipe.name}, seed {recipe.seed}, {recipe.cycles} cycles",
+        "policy": record.policy_path,
+        "judge": f"{recipe.judge.regimen}{f', {Path(record.judge_path).name}' if record.judge_path else ''}",
+        "packages": ", ".join(f"{name} {version}" for name, version in record.packages.items()),
+        "python": f"{record.python}, {record.machine}",
+        "git revision": record.git_revision,
+        "cost": f"{record.wall_s:.0f} s, peak memory {record.peak_memory_gib:.1f} GiB",
+        "run hash": run_hash(folder) or "not finished",
+    }
+    for name, value in rows.items():
+        table.add_row(name, Text(value or "-", overflow="fold"))
+    return table
+
+
+def _print_trust(folder: RunFolder, summary: Summary | None) -> None:
+    trust = read_trust(folder)
+    if trust is None:
+        console().print("Nothing is recorded of how far the judge may be trusted.")
+    elif summary is None or trust.note not in summary.notes:
+        console().print(trust.note, markup=False, highlight=False)

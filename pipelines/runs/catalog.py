@@ -1,0 +1,87 @@
+"""A run on one line: what it is, how far, what came of it, and what it takes of the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from actors.errors import SalusError
+from actors.records import Record
+from actors.run_folder import RunFolder
+from pipelines.checksums import run_hash
+from pipelines.open_run import read_record
+from pipelines.report.summary import Measured, Summary
+from pipelines.runs.find import bytes_of
+from pipelines.runs.shape import champions_of, recipe_of_run
+
+
+class RunLine(Record):
+    """One run in a list."""
+
+    name: str
+    recipe: str
+    seed: int
+    cycles_done: int
+    cycles: int
+    # The version the last decided cycle left; None before the first.
+    champion: str | None
+    # Safety Score on the test split; None where there is no summary yet.
+    ss_base: Measured | None
+    ss_champion: Measured | None
+    wall_s: float
+    bytes: int
+    # SHA-256 of the sums; None where the run is not finished.
+    run_hash: str | None
+
+
+class UnreadableRun(Record):
+    """A run folder of which something cannot be read."""
+
+    name: str
+    fault: str
+
+
+def read_line(path: Path, name: str) -> RunLine | UnreadableRun:
+    """What a list shows of a run folder, under this name."""
+    try:
+        return _line(RunFolder(path), name)
+    except SalusError as error:
+        return UnreadableRun(name=name, fault=error.sentence)
+    except OSError as error:
+        return UnreadableRun(name=name, fault=f"{path} cannot be read ({error}); mend that.")
+
+
+def read_summary(folder: RunFolder) -> Summary | None:
+    """A run's summary; None where it has none yet.
+
+    Raises:
+        SalusError: it cannot be read.
+    """
+    if not folder.summary.is_file():
+        return None
+    try:
+        return Summary.model_validate_json(folder.summary.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, ValidationError) as error:
+        raise SalusError(
+            f"{folder.summary} is not the summary of a run ({type(error).__name__}); take it from a copy."
+        ) from error
+
+
+def _line(folder: RunFolder, name: str) -> RunLine:
+    recipe = recipe_of_run(folder)
+    champions = champions_of(folder, recipe.cycles)
+    summary = read_summary(folder)
+    return RunLine(
+        name=name,
+        recipe=recipe.name,
+        seed=recipe.seed,
+        cycles_done=len(champions) - 1,
+        cycles=recipe.cycles,
+        champion=champions[-1] if len(champions) > 1 else None,
+        ss_base=summary.test.base.ss if summary else None,
+        ss_champion=summary.test.champion.ss if summary else None,
+        wall_s=read_record(folder).wall_s,
+        bytes=bytes_of(folder.root),
+        run_hash=run_hash(folder),
+    )

@@ -1,0 +1,53 @@
+"""`gc.json`: what was removed from a finished run, with the sums it had, so that lineage and sums account for it."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from actors.errors import SalusError
+from actors.records import Record
+from actors.run_folder import RunFolder
+
+
+class Removed(Record):
+    """One folder or file that was removed."""
+
+    # Relative to the run folder.
+    path: str
+    bytes: int
+    # ISO 8601, UTC.
+    removed_at: str
+    # SHA-256 of its files as the run's sums name them; empty for what the sums leave out.
+    sums: dict[str, str]
+
+
+class GcRecord(Record):
+    """Everything `salus runs gc` ever removed from one run; written before, so some of it may still lie there."""
+
+    removed: tuple[Removed, ...] = ()
+
+
+def read_gc_record(folder: RunFolder) -> GcRecord:
+    """What was removed so far; nothing where there is no record.
+
+    Raises:
+        SalusError: the record cannot be read.
+    """
+    path = folder.collected
+    if not path.is_file():
+        return GcRecord()
+    try:
+        return GcRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise SalusError(
+            f"{path} is not a record of salus runs gc ({type(error).__name__}); take it from a copy."
+        ) from error
+
+
+def removed_sums(folder: RunFolder) -> dict[str, str]:
+    """SHA-256 of every file of the run that was removed, by name.
+
+    Raises:
+        SalusError: the record cannot be read.
+    """
+    return {name: of for each in read_gc_record(folder).removed for name, of in each.sums.items()}

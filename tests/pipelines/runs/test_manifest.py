@@ -1,0 +1,93 @@
+"""`manifest.json` of a finished run, and what `salus runs verify` makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from actors.errors import SalusError
+from pipelines.checksums import check_sums, file_sum, read_sums, write_sums
+from pipelines.cli.main import app
+from pipelines.runs.manifest import Manifest, check_manifest, folder_hash, read_manifest, seal_run
+from tests.pipelines.cli.refused import refused
+from tests.pipelines.runs.made import LOST, RunMaker, put, recipe
+
+
+def test_the_sums_vouch_for_the_manifest_and_the_manifest_for_every_other_file(
+    tmp_path: Path, made_run: RunMaker
+) -> None:
+    folder = made_run(tmp_path / "run")
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    sums = read_sums(folder)
+    assert sums["manifest.json"] == file_sum(folder.manifest)
+    assert sum(artefact.files for artefact in manifest.artefacts) == len(sums) - 1
+    assert {artefact.kind for artefact in manifest.artefacts} >= {"prompts", "judgments", "adapter", "decision"}
+    by_path = {artefact.path: artefact for artefact in manifest.artefacts}
+    made_from = {source.path: source.sha256 for source in by_path[LOST].made_from}
+    assert made_from == {"cycles/01/dpo/adapter": by_path["cycles/01/dpo/adapter"].sha256, "model:policy": None}
+    # As coreutils would: one line per file, in order of name.
+    printed = subprocess.run(
+        ["sha256sum", "config.json", "model.safetensors"], cwd=folder.root / LOST, capture_output=True, check=True
+    )
+    assert by_path[LOST].sha256 == hashlib.sha256(printed.stdout).hexdigest()
+
+
+def test_the_same_run_is_sealed_alike_and_a_setting_shows_where_it_matters(tmp_path: Path, made_run: RunMaker) -> None:
+    def settings_of(manifest: Manifest | None) -> dict[str, str]:
+        assert manifest is not None
+        return {artefact.path: artefact.settings_sha256 for artefact in manifest.artefacts}
+
+    folder = made_run(tmp_path / "run")
+    before = folder.manifest.read_bytes()
+    seal_run(recipe(), folder)
+    assert folder.manifest.read_bytes() == before
+    plain = settings_of(read_manifest(folder))
+    other = settings_of(read_manifest(made_run(tmp_path / "other", "train.kto.beta=0.3")))
+    assert {path for path in plain if plain[path] != other[path]} == {
+        f"cycles/01/kto/{name}" for name in ("adapter", "merged", "assignment.json", "report.json")
+    }
+    elsewhere = settings_of(read_manifest(made_run(tmp_path / "elsewhere", "generate.actors=2")))
+    assert elsewhere == plain
+
+
+def test_a_model_from_outside_is_known_by_its_content(tmp_path: Path) -> None:
+    put(tmp_path / "model" / "model.safetensors", b"weights")
+    put(tmp_path / "model" / ".cache" / "x", b"no part of it")
+    put(tmp_path / "copy" / "model.safetensors", b"weights")
+    assert folder_hash(tmp_path / "model") == folder_hash(tmp_path / "copy")
+    assert folder_hash(tmp_path / "nowhere") is None
+
+
+def test_verify_holds_a_run_against_its_manifest(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    result = CliRunner().invoke(app, ["runs", "verify", str(folder.root)])
+    assert result.exit_code == 0
+    assert "files as the run left them, run hash" in result.output
+
+
+def test_sums_written_anew_over_a_changed_file_do_not_hide_it(
+    tmp_path: Path, made_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made_run(tmp_path / "run")
+    folder.decision(1).write_text(folder.decision(1).read_text() + " ")
+    write_sums(folder)
+    assert check_sums(folder).intact
+    said = refused(capsys, "runs", "verify", str(folder.root))
+    assert "does not agree with the files of its run (cycles/01/decision.json is not what it names)" in said
+
+
+def test_a_manifest_that_cannot_be_read_is_named_and_one_that_is_not_there_is_none(
+    tmp_path: Path, made_run: RunMaker
+) -> None:
+    folder = made_run(tmp_path / "run")
+    folder.manifest.unlink()
+    write_sums(folder)
+    check_manifest(folder)
+    folder.manifest.write_text("{}")
+    with pytest.raises(SalusError, match="is not a manifest of version 1"):
+        check_manifest(folder)
