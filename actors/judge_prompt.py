@@ -51,14 +51,8 @@ class JudgePrompt:
         ids = self._fill(request, answer, cut_off, fence)
         if len(ids) <= self._max_tokens:
             return ids
-        room = self._max_tokens - len(self._fill("", "", cut_off, fence))
-        if room < 8:
-            raise SalusError(
-                f"The judge prompt {self.version} leaves {room} tokens for request and answer; raise"
-                " judge.engine.max_model_len."
-            )
         # Marks cost a few tokens.
-        budget = room - 2 * len(self._encode(CUT_MARK)) - 4
+        budget = self._room(cut_off, fence) - 2 * len(self._encode(CUT_MARK)) - 4
         for _ in range(_CUTS):
             ids = self._fill(*self._cut_both(request, answer, budget), cut_off, fence)
             if len(ids) <= self._max_tokens:
@@ -66,6 +60,24 @@ class JudgePrompt:
             # Cutting through characters and broken markup can cost tokens; the rubric's end must not pay for it.
             budget -= len(ids) - self._max_tokens
         return self._fill("", CUT_MARK, cut_off, fence)
+
+    def check_room(self) -> None:
+        """Refuse, before there is anything to judge, a template that leaves no room for it.
+
+        Raises:
+            SalusError: as `tokens` does.
+        """
+        self._room(True, fence_of("", "") if self._template.fenced else "")
+
+    def _room(self, cut_off: bool, fence: str) -> int:
+        """Tokens that the template leaves for request and answer."""
+        room = self._max_tokens - len(self._fill("", "", cut_off, fence))
+        if room < 8:
+            raise SalusError(
+                f"The judge prompt {self.version} leaves {room} tokens for request and answer; raise"
+                " judge.engine.max_model_len."
+            )
+        return room
 
     def _cut_both(self, request: str, answer: str, budget: int) -> tuple[str, str]:
         # The request keeps at most a third, unless the answer leaves more.
@@ -104,7 +116,7 @@ def first_tokens(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
     first = tuple(tokenizer.encode(word, add_special_tokens=False)[0] for word in words)
     if len(set(first)) < len(words):
         raise SalusError(
-            f"The labels {', '.join(words)} begin with the same token in the judge's tokenizer"
+            f"The words {', '.join(words)} begin with the same token in the judge's tokenizer"
             f" ({tokenizer.name_or_path}); choose a judge whose tokenizer tells them apart."
         )
     return first

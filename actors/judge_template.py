@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from actors.errors import SalusError
 
@@ -69,14 +70,22 @@ def fence_of(request: str, answer: str) -> str:
     raise AssertionError("a thousand hashes of a text cannot all occur in it")
 
 
+def template_versions() -> list[str]:
+    """Every template there is, in name order."""
+    return sorted(f.name.removesuffix(".txt") for f in _folder().iterdir() if f.name.endswith(".txt"))
+
+
 def load_template(version: str) -> str:
     """The text of one versioned template, with both placeholders."""
-    folder = resources.files("actors") / "judge_prompts"
-    known = sorted(f.name.removesuffix(".txt") for f in folder.iterdir() if f.name.endswith(".txt"))
+    known = template_versions()
     if version not in known:
         raise SalusError(f"There is no judge prompt {version!r}; judge.prompt must be one of {', '.join(known)}.")
-    text = (folder / f"{version}.txt").read_text(encoding="utf-8").strip()
+    text = (_folder() / f"{version}.txt").read_text(encoding="utf-8").strip()
     for place in ("{request}", "{answer}"):
         if text.count(place) != 1:
             raise SalusError(f"The judge prompt {version} must hold {place} exactly once.")
     return text
+
+
+def _folder() -> Traversable:
+    return resources.files("actors") / "judge_prompts"

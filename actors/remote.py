@@ -9,11 +9,12 @@ from typing import Literal
 import ray
 
 from actors.coordinator import Coordinator, DecisionRule
-from actors.engine import EngineConfig, VllmEngine
+from actors.engine import Engine, EngineConfig, VllmEngine
 from actors.ensemble import EnsembleScorer, How
 from actors.generator import Generator
 from actors.guard import GuardScorer
-from actors.judge import EngineScorer, Judge, Scorer
+from actors.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater, RatingJudge
+from actors.judge import EngineScorer, Scorer
 from actors.policy_desk import DeskAddress, DurableDesk
 from actors.publisher import Publisher, PublisherConfig
 from actors.records import PolicyRef
@@ -27,11 +28,11 @@ class VllmGenerator(Generator):
         super().__init__(VllmEngine(config, policy))
 
 
-class VllmJudge(Judge):
+class VllmJudge(RatingJudge):
     """A judge that owns its vLLM engine.
 
     With `when_safe` its model is a guard, and that scorer labels what the guard finds safe. Scorers `beside` it,
-    which need no engine, make an ensemble with it.
+    which need no engine, make an ensemble with it. With `harmfulness` its own model also scores that.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class VllmJudge(Judge):
         when_safe: Scorer | None = None,
         beside: Sequence[Scorer] = (),
         how: How = "mean",
+        harmfulness: HarmfulnessConfig | None = None,
     ) -> None:
         engine = VllmEngine(config, policy)
         scorer = (
@@ -50,14 +52,22 @@ class VllmJudge(Judge):
             if when_safe is None
             else GuardScorer(engine, prompt_version, policy, when_safe)
         )
-        super().__init__(_together(scorer, beside, how), min_coverage)
+        rater = _engine_rater(engine, policy, harmfulness) if harmfulness is not None else None
+        super().__init__(_together(scorer, beside, how), min_coverage, rater)
 
 
-class EnginelessJudge(Judge):
+class EnginelessJudge(RatingJudge):
     """A judge that needs no engine here: a rule, or a model behind a server."""
 
-    def __init__(self, scorer: Scorer, min_coverage: float, beside: Sequence[Scorer] = (), how: How = "mean") -> None:
-        super().__init__(_together(scorer, beside, how), min_coverage)
+    def __init__(
+        self,
+        scorer: Scorer,
+        min_coverage: float,
+        beside: Sequence[Scorer] = (),
+        how: How = "mean",
+        rater: HarmfulnessRater | None = None,
+    ) -> None:
+        super().__init__(_together(scorer, beside, how), min_coverage, rater)
 
 
 class PublishingCoordinator(Coordinator):
@@ -90,3 +100,7 @@ RemoteCoordinator = ray.remote(max_restarts=-1, max_task_retries=-1)(PublishingC
 
 def _together(scorer: Scorer, beside: Sequence[Scorer], how: How) -> Scorer:
     return EnsembleScorer([scorer, *beside], how) if beside else scorer
+
+
+def _engine_rater(engine: Engine, policy: PolicyRef, config: HarmfulnessConfig) -> HarmfulnessRater:
+    return HarmfulnessRater(EngineScorer(engine, config.prompt, policy, SCORE_WORDS), config.min_coverage)

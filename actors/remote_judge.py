@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from actors.errors import SalusError
 from actors.judge import DetailedScorer, Verdicts
 from actors.judge_template import JudgeTemplate, fence_of
-from actors.records import LABELS, PolicyRef
-from actors.remote_reply import Floats, Reply, no_label, read_reply
+from actors.records import PolicyRef
+from actors.remote_reply import LABEL_SPELLINGS, Floats, Reply, Spellings, no_word, places, read_reply
 from actors.remote_settings import RemoteConfig
 from actors.request_pace import RequestPace
 from actors.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
@@ -30,14 +30,16 @@ _FILTERED = frozenset({"content_filter", "content_policy_violation"})
 class RemoteScorer(DetailedScorer):
     """Asks the server about every answer of a batch, `concurrency` at a time.
 
+    It replies with one of the words `spelled`: the labels, or whatever its template asks for instead.
     Nothing is opened or read from the environment before the first batch, so it can be sent to another process.
     """
 
-    def __init__(self, config: RemoteConfig, prompt_version: str) -> None:
+    def __init__(self, config: RemoteConfig, prompt_version: str, spelled: Spellings = LABEL_SPELLINGS) -> None:
         self.name = config.judge_name
         self.prompt_version = prompt_version
         self.usage = Usage()
         self._config = config
+        self._spelled = spelled
         self._template = JudgeTemplate(prompt_version)
         self._pace = RequestPace(config.requests_per_minute)
 
@@ -53,10 +55,11 @@ class RemoteScorer(DetailedScorer):
         """
         prompts = [self.prompt(*row) for row in zip(requests, answers, cut_off, strict=True)]
         replies = asyncio.run(self._ask_all(prompts))
-        read = [read_reply(reply) if reply is not None else no_label() for reply in replies]
+        spelled = self._spelled
+        read = [read_reply(reply, spelled) if reply is not None else no_word(spelled) for reply in replies]
         usage = sum((self._cost(reply) for reply in replies if reply is not None), Usage())
         self.usage += usage
-        p: Floats = np.array([row for row, _ in read]).reshape(len(read), len(LABELS))
+        p: Floats = np.array([row for row, _ in read]).reshape(len(read), places(spelled))
         return Verdicts(p=p, coverage=np.array([coverage for _, coverage in read]), usage=usage)
 
     def prompt(self, request: str, answer: str, cut_off: bool = False) -> str:

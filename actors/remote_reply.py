@@ -1,19 +1,28 @@
-"""What an OpenAI-compatible server replied: label probabilities of the first token, or one word, or nothing usable."""
+"""What an OpenAI-compatible server replied: word probabilities of the first token, or one word, or nothing usable."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.records import LABELS, Label
+from actors.records import LABELS
+
+# How each word that may be replied is spelled, in lower case, and the place of what it stands for.
+Spellings = Mapping[str, int]
+
+
+def spellings(words: Sequence[str]) -> Spellings:
+    """Each word by its own name."""
+    return {word.casefold(): place for place, word in enumerate(words)}
+
 
 # CARES's own judge says Reject in its examples where the label is Refuse.
-WORDS: dict[str, Label] = {**{label.casefold(): label for label in LABELS}, "reject": "Refuse"}
-# One letter says too little of a word. Characters.
+LABEL_SPELLINGS: Spellings = {**spellings(LABELS), "reject": LABELS.index("Refuse")}
+# One letter says too little of a longer word. Characters.
 _SHORTEST_PREFIX = 2
 # How byte-level and sentencepiece tokenizers spell the space before a word.
 _SPACES = " \t\r\n\u0120\u2581"
@@ -64,47 +73,53 @@ class Reply(_Part):
     usage: TokenCounts | None = None
 
 
-def read_reply(reply: Reply) -> tuple[Floats, float]:
-    """Label probabilities, shape (3,), summing to 1, and coverage.
+def read_reply(reply: Reply, spelled: Spellings) -> tuple[Floats, float]:
+    """Probabilities of the words, shape (words,), summing to 1, and coverage.
 
-    Without log-probabilities the whole reply must be one label, or the coverage is 0: missing, never a guess.
+    Without log-probabilities the whole reply must be one of the words, or the coverage is 0: missing, never a guess.
     """
     first = reply.choices[0]
     positions = first.logprobs.content if first.logprobs is not None else None
     if positions and positions[0].top_logprobs:
-        mass = label_mass(positions[0].top_logprobs)
+        mass = word_mass(positions[0].top_logprobs, spelled)
     else:
-        mass = _word_mass(first.message.content)
+        mass = np.zeros(places(spelled))
+        place = spelled.get((first.message.content or "").strip().casefold())
+        if place is not None:
+            mass[place] = 1.0
     total = float(mass.sum())
     if total <= 0:
-        return no_label()
+        return no_word(spelled)
     return mass / total, min(total, 1.0)
 
 
-def no_label() -> tuple[Floats, float]:
-    """No label is likelier than another, and none was given."""
-    return np.full(len(LABELS), 1 / len(LABELS)), 0.0
+def places(spelled: Spellings) -> int:
+    """How many words there are, each counted once however it may be spelled."""
+    return len(set(spelled.values()))
 
 
-def label_mass(top: Sequence[TopToken]) -> Floats:
-    """Probability of the tokens each label may begin with, shape (3,)."""
-    mass = np.zeros(len(LABELS))
+def no_word(spelled: Spellings) -> tuple[Floats, float]:
+    """No word is likelier than another, and none was given."""
+    count = places(spelled)
+    return np.full(count, 1 / count), 0.0
+
+
+def word_mass(top: Sequence[TopToken], spelled: Spellings) -> Floats:
+    """Probability of the tokens each word may begin with, shape (words,)."""
+    mass = np.zeros(places(spelled))
     for entry in top:
-        label = label_of_token(entry.token)
-        if label is not None:
-            mass[LABELS.index(label)] += math.exp(entry.logprob)
+        place = place_of_token(entry.token, spelled)
+        if place is not None:
+            mass[place] += math.exp(entry.logprob)
     return mass
 
 
-def label_of_token(token: str) -> Label | None:
-    """The one label that `token` is or begins; None where there is none, or more than one."""
+def place_of_token(token: str, spelled: Spellings) -> int | None:
+    """The place of the one word that `token` is or begins; None where there is none, or more than one."""
     word = token.strip(_SPACES).casefold()
+    if word in spelled:
+        return spelled[word]
     if len(word) < _SHORTEST_PREFIX:
         return None
-    found = {label for spelled, label in WORDS.items() if spelled.startswith(word)}
+    found = {place for spelling, place in spelled.items() if spelling.startswith(word)}
     return found.pop() if len(found) == 1 else None
-
-
-def _word_mass(content: str | None) -> Floats:
-    label = WORDS.get((content or "").strip().casefold())
-    return np.array([float(label == known) for known in LABELS])

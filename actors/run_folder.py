@@ -13,7 +13,8 @@ class RunFolder:
     ```
     recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
-    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,capability}/  cycles/CC/{decision,stages}.json
+    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
+    cycles/CC/{decision,stages}.json
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     ```
 
@@ -148,11 +149,21 @@ class RunFolder:
         """What one policy can still do: its scores of given answers by kind, and `figures.json`."""
         return self.root / "evaluations" / split / version / "capability"
 
+    def evaluation_harmfulness(self, split: PromptSet, version: str, judge: str) -> Path:
+        """Scores of how harmful one policy's greedy answers to harmful prompts are, by one judge."""
+        return self.root / "evaluations" / split / version / "harmfulness" / judge
+
     def judged(self) -> list[Path]:
         """Every folder of judgments there is, of cycles and of evaluations."""
-        below = ("cycles/*/judgments", "evaluations/*/*/judged_by/*")
-        return sorted(folder for pattern in below for folder in self.root.glob(pattern) if folder.is_dir())
+        return self._folders("cycles/*/judgments", "evaluations/*/*/judged_by/*")
+
+    def rated(self) -> list[Path]:
+        """Every folder of scores of harmfulness there is."""
+        return self._folders("evaluations/*/*/harmfulness/*")
 
     def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
         """The challenger one training job of this run makes."""
         return PolicyRef(version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged"))
+
+    def _folders(self, *patterns: str) -> list[Path]:
+        return sorted(folder for pattern in patterns for folder in self.root.glob(pattern) if folder.is_dir())

@@ -21,6 +21,7 @@ from pipelines.cycle import run_cycle
 from pipelines.egida_pairs import write_pairs
 from pipelines.ending import is_over
 from pipelines.finish import final_rollouts, report
+from pipelines.harmfulness.measure import check_rater
 from pipelines.judge_evidence import judge_before_run, record_trust
 from pipelines.lease import Lease
 from pipelines.materials import Materials, gather_models, write_prompts
@@ -93,6 +94,7 @@ def _align_held(
                 write_prompts(recipe, folder)
                 write_pairs(recipe.preference.egida_pairs, folder)
                 prepare_capability(recipe, folder, materials.policy)
+                check_rater(recipe, materials)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with contextlib.ExitStack() as up:
                 with log.stage("start-up"):

@@ -19,6 +19,7 @@ from pipelines.clock import CycleTimes, StageTime, Work, engine_work
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_stream
 from pipelines.decide import Decision
+from pipelines.harmfulness.measure import measure_harmfulness, read_harmfulness
 from pipelines.judge_evidence import read_trust
 from pipelines.judges.agreement import Agreement, agreement
 from pipelines.judges.refusal_rules import xstest_agreement
@@ -26,10 +27,12 @@ from pipelines.materials import probe_folder, truth_rule
 from pipelines.metrics import Metrics, measure
 from pipelines.pools import RULES_JUDGE
 from pipelines.report.figure import draw_cycles
+from pipelines.report.harmfulness_rows import harmfulness_rows
 from pipelines.report.judging import judge_disagreement, judge_usage
 from pipelines.report.style_rows import style_rows
 from pipelines.report.summary import (
     CycleSummary,
+    HarmfulnessTest,
     JudgedBy,
     Measured,
     MetricsKey,
@@ -56,7 +59,8 @@ class Cost:
 def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
     """Greedy, judged answers of the base model and the champion to the test prompts (and the probe's).
 
-    Their capability is measured on the test split too, where the recipe measures any. Returns when each engine worked.
+    Their capability is measured on the test split too, and how harmful these answers are, where the recipe asks for it.
+    Returns when each engine worked.
     """
     sets: list[PromptSet] = ["test"]
     if run.recipe.data.probe is not None:
@@ -70,7 +74,8 @@ def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
     ]
     streamed = run_stream(run, "final test", tasks)
     scored = measure_capability(run, "test", list(policies.values()), champion)
-    return [*streamed.work, *engine_work("generator", scored)]
+    rated = measure_harmfulness(run, list(policies.values()), champion)
+    return [*streamed.work, *engine_work("generator", scored), *engine_work("judge", rated)]
 
 
 def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
@@ -84,6 +89,8 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
     if reader.has_truth:
         by_truth = reader.test(champion, "truth")
         rows += reader.test_rows(champion, "truth")
+    harm = reader.harmfulness(champion)
+    rows += reader.harmfulness_rows(champion, harm)
     metrics = pa.concat_tables(rows)
     write_table(metrics, run.folder.metrics)
     draw_cycles(metrics, run.folder.figure)
@@ -102,6 +109,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         stage_s=_stage_seconds(run.folder, reader.cycles),
         measured=reader.probe(champion),
         capability=reader.capability(champion),
+        harmfulness=harm,
         notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)
@@ -239,6 +247,22 @@ class _Reader:
         base = self._run.materials.policy
         before, after = (read_figures(self._folder, "test", policy.version) for policy in (base, champion))
         return WhatIsKept(base=before, champion=after)
+
+    def harmfulness(self, champion: PolicyRef) -> HarmfulnessTest | None:
+        """Of base and champion on the test split, by the run's judge."""
+        if self._run.recipe.harmfulness is None:
+            return None
+        base = self._run.materials.policy
+        before, after = (read_harmfulness(self._run, policy, champion) for policy in (base, champion))
+        return HarmfulnessTest(base=before, champion=after)
+
+    def harmfulness_rows(self, champion: PolicyRef, found: HarmfulnessTest | None) -> Iterator[pa.Table]:
+        if found is None:
+            return
+        base = self._run.materials.policy
+        for name, policy, of in (("base", base, found.base), ("champion", champion, found.champion)):
+            key = self._key(self._run.recipe.cycles, "test", policy, name, "judge", name == "champion")
+            yield harmfulness_rows(key, of)
 
     def _key(
         self, cycle: int, split: PromptSet, policy: PolicyRef, algorithm: str, by: JudgedBy, winner: bool

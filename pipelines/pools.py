@@ -11,9 +11,11 @@ import ray
 from actors.engine import EngineConfig
 from actors.ensemble import How
 from actors.errors import SalusError
+from actors.harmfulness import SCORE_WORDS, HarmfulnessRater
 from actors.judge import RuleScorer, Scorer
 from actors.records import PolicyRef
 from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteJudge
+from actors.remote_settings import RemoteConfig
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import JudgeConfig
 from pipelines.judges.refusal_rules import refusal_label
@@ -70,9 +72,11 @@ def _judges(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> list[
     count = range(config.actors)
     if not config.has_engine:
         free = RemoteEnginelessJudge.options(num_cpus=config.cpus_per_actor)
-        return [free.remote(_engineless(config, first), config.min_coverage, beside, how) for _ in count]
+        rater = _remote_rater(recipe)
+        return [free.remote(_engineless(config, first), config.min_coverage, beside, how, rater) for _ in count]
     when_safe = _engineless(config, "RULES") if config.regimen == "GUARD" else None
-    model = (config.engine, judge or policy, config.prompt, config.min_coverage, when_safe, beside, how)
+    own = (config.engine, judge or policy, config.prompt, config.min_coverage)
+    model = (*own, when_safe, beside, how, recipe.harmfulness)
     place = RemoteJudge.options(**_place(config.engine, config.cpus_per_actor))
     return [place.remote(*model) for _ in count]
 
@@ -83,12 +87,29 @@ def _engineless(config: JudgeConfig, voice: str) -> Scorer:
     # Its client takes a second to import.
     from actors.remote_judge import RemoteScorer
 
-    assert voice == "REMOTE" and config.remote is not None
+    assert voice == "REMOTE"
+    return RemoteScorer(_actors_share(config), config.remote_prompt)
+
+
+def _remote_rater(recipe: Recipe) -> HarmfulnessRater | None:
+    """The server, asked for scores, never while its actor asks it for labels; None where nobody wants them."""
+    wanted = recipe.harmfulness
+    if wanted is None:
+        return None
+    from actors.remote_judge import RemoteScorer
+    from actors.remote_reply import spellings
+
+    scorer = RemoteScorer(_actors_share(recipe.judge), wanted.prompt, spellings(SCORE_WORDS))
+    return HarmfulnessRater(scorer, wanted.min_coverage)
+
+
+def _actors_share(config: JudgeConfig) -> RemoteConfig:
+    """The server's settings for one actor: the limit is the account's, and each keeps its share of it."""
     remote = config.remote
-    if remote.requests_per_minute is not None:
-        # The limit is the account's; each actor keeps its share of it.
-        remote = remote.model_copy(update={"requests_per_minute": remote.requests_per_minute / config.actors})
-    return RemoteScorer(remote, config.remote_prompt)
+    assert remote is not None
+    if remote.requests_per_minute is None:
+        return remote
+    return remote.model_copy(update={"requests_per_minute": remote.requests_per_minute / config.actors})
 
 
 def _place(engine: EngineConfig, cpus: float) -> dict[str, Any]:

@@ -55,6 +55,14 @@ class Run:
         """Whose judgments count in a cycle: the judge's, or the champion's own (SELF)."""
         return fixed_judge(self.recipe, self.materials) or champion.version
 
+    def rating_judge(self, champion: PolicyRef) -> str:
+        """Whose scores of harmfulness count: those of the judge that is asked first, or the champion's own (SELF)."""
+        return _voice_names(self.recipe, self.materials).get(self.recipe.judge.regimen, champion.version)
+
+    def judge_weights(self, champion: PolicyRef) -> PolicyRef | None:
+        """Whose weights judge, where they are not the judge's own."""
+        return champion if self.recipe.judge.regimen == "SELF" else None
+
     def train_tasks(self, cycle: int, champion: PolicyRef) -> list[ShardTask]:
         """The cycle's share of the train split, k sampled answers a prompt.
 
@@ -116,22 +124,28 @@ class Run:
             judgment=JudgmentTask(
                 rollouts=output,
                 output=str(judgments / shard.name),
-                weights=champion if self.recipe.judge.regimen == "SELF" else None,
+                weights=self.judge_weights(champion),
             ),
         )
 
 
 def fixed_judge(recipe: Recipe, materials: Materials) -> str | None:
     """The judge's name where it stays the same over the run; None where the champion judges (SELF)."""
-    judge = recipe.judge
-    if judge.regimen == "SELF":
+    if recipe.judge.regimen == "SELF":
         return None
+    names = _voice_names(recipe, materials)
+    return "+".join(names[voice] for voice in recipe.judge.voices)
+
+
+def _voice_names(recipe: Recipe, materials: Materials) -> dict[str, str]:
+    """The names of those judges that keep theirs over the run."""
+    judge = recipe.judge
     names: dict[str, str] = {"RULES": RULES_JUDGE}
     if judge.remote is not None:
         names["REMOTE"] = judge.remote.judge_name
     if materials.judge is not None:
         names[judge.regimen] = materials.judge.version
-    return "+".join(names[voice] for voice in judge.voices)
+    return names
 
 
 def start_coordinator(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import ray
 
 from actors.generator import Span
 from actors.likelihood import LikelihoodTask, read_items
@@ -24,6 +21,7 @@ from pipelines.capability.questions import HELD_OUT, HeldOut, question_set
 from pipelines.config.recipe import Recipe
 from pipelines.materials import medsafety_config
 from pipelines.run import Run
+from pipelines.spread import spread
 
 
 def prepare_capability(recipe: Recipe, folder: RunFolder, policy: PolicyRef) -> None:
@@ -80,30 +78,11 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
 def _scored(run: Run, split: HeldOut, tasks: Sequence[LikelihoodTask]) -> list[Span]:
     bar = run.reporter.bar(f"{split}: scoring given answers", len(tasks), "shards")
     try:
-        return score_on(run.pools.generators, tasks, lambda: bar.advance(1))
+        return spread(
+            run.pools.generators, lambda actor, task: actor.log_likelihoods.remote(task), tasks, lambda: bar.advance(1)
+        )
     finally:
         bar.close()
-
-
-def score_on(generators: Sequence[Any], tasks: Sequence[LikelihoodTask], on_done: Callable[[], None]) -> list[Span]:
-    """Have every task scored by whichever generator actor is free; returns who worked when.
-
-    Raises:
-        SalusError: as raised in an actor.
-    """
-    spans: list[Span] = []
-    free, waiting = list(enumerate(generators)), deque(tasks)
-    scoring: dict[ray.ObjectRef[Any], tuple[int, Any]] = {}
-    while waiting or scoring:
-        while waiting and free:
-            place, generator = free.pop()
-            scoring[generator.log_likelihoods.remote(waiting.popleft())] = place, generator
-        (ready,), _ = ray.wait(list(scoring), num_returns=1)
-        place, generator = scoring.pop(ready)
-        free.append((place, generator))
-        spans.append(ray.get(ready).model_copy(update={"worker": place}))
-        on_done()
-    return spans
 
 
 def likelihood_tasks(

@@ -23,7 +23,7 @@ from pipelines.progress import RichReporter
 from pipelines.report.capability_table import capability_table
 from pipelines.report.judging import judging_lines
 from pipelines.report.summary import Summary
-from pipelines.report.table import cycles_table, test_table
+from pipelines.report.table import cycles_table, harmfulness_table, test_table
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +75,8 @@ def show(summary: Summary) -> None:
     out = console()
     out.print(cycles_table(summary.cycles))
     out.print(test_table(summary.test, summary.test_judged_by))
+    if summary.harmfulness is not None:
+        out.print(harmfulness_table(summary.harmfulness))
     for name, agreement in (summary.judge_agreement or {}).items():
         kappa = f"{agreement.kappa.value:.2f}" if agreement.kappa else "undefined"
         accuracy = f"{agreement.accuracy.value:.3f}" if agreement.accuracy else "undefined"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from actors.harmfulness import HarmfulnessConfig
 from actors.publisher import PublisherConfig
 from actors.trainer import TrainConfig
 from pipelines.capability.config import CapabilityConfig
@@ -39,6 +40,11 @@ class Recipe(Section):
     capability: CapabilityConfig | None = Field(
         None, description="what else a policy must not lose to be published; None: not measured"
     )
+    harmfulness: HarmfulnessConfig | None = Field(
+        None,
+        description="MedSafetyBench's harmfulness, 1 to 5, of base's and champion's answers to harmful test prompts, by"
+        " the judge (of several, the first); reported, never selected by; None: not measured",
+    )
     publish: PublisherConfig = PublisherConfig()
     cluster: ClusterConfig = ClusterConfig()
     clinic: ClinicConfig = ClinicConfig()
@@ -57,4 +63,9 @@ class Recipe(Section):
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
         if self.train.reference == "base" and self.train.lora is None:
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
+        if self.harmfulness is not None and not self.judge.scores_numbers:
+            raise ValueError(
+                f"harmfulness needs a judge that can be asked for a number (of several, the first), and"
+                f" {self.judge.regimen} cannot; set judge.regimen to EXT, LMA, SELF or REMOTE, or harmfulness to null"
+            )
         return self

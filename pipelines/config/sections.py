@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine import EngineConfig, Sampling
 from actors.ensemble import How
+from actors.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judge_trainer import JudgeTrainConfig
 from actors.remote_settings import RemoteConfig
 from pipelines.data.egida import EgidaConfig
@@ -166,6 +167,8 @@ class JudgeConfig(Section):
         for prompt in label_prompts:
             if prompt.startswith("guard-"):
                 raise ValueError(f"{prompt} asks for safe or unsafe; it goes with regimen GUARD only")
+            if prompt.startswith(HARMFULNESS_PROMPTS):
+                raise ValueError(f"{prompt} asks for a score from 1 to 5; name it as harmfulness.prompt")
         return self
 
     @model_validator(mode="after")
@@ -185,6 +188,11 @@ class JudgeConfig(Section):
     def remote_prompt(self) -> str:
         """The template a remote judge fills."""
         return self.ensemble.prompt if self.regimen != "REMOTE" and self.ensemble is not None else self.prompt
+
+    @property
+    def scores_numbers(self) -> bool:
+        """Whether the regimen's own judge, the first that is asked, is a model that follows any prompt."""
+        return self.regimen not in ("RULES", "GUARD")
 
     @property
     def has_engine(self) -> bool:

@@ -17,12 +17,12 @@ COLUMN = "disagreement"
 
 
 def judge_usage(folder: RunFolder) -> Usage | None:
-    """Requests, tokens and price over all cycles and evaluations; None where nobody charged.
+    """Requests, tokens and price over all cycles, evaluations and scores; None where nobody charged.
 
     Raises:
         SalusError: a usage record cannot be read.
     """
-    total = sum((usage_of(judged) for judged in folder.judged()), Usage())
+    total = sum((usage_of(asked) for asked in (*folder.judged(), *folder.rated())), Usage())
     return total if total.requests else None
 
 

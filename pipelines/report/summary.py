@@ -13,6 +13,7 @@ from actors.usage import Usage
 from pipelines.capability.figures import Capability
 from pipelines.decide import CandidateResult, Contender, Decision
 from pipelines.ending import is_over
+from pipelines.harmfulness.figures import Harmfulness
 from pipelines.judges.agreement import Agreement
 from pipelines.metrics import MAIN_FIGURES, Metrics
 
@@ -28,7 +29,8 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("algorithm", pa.string(), nullable=False),
     # The run's own judge, or the truth it is held against.
     pa.field("judged_by", pa.string(), nullable=False),
-    # ss, ss_macro, err_strict, err_broad, asr, coverage, length_tokens_mean, repetition_rate.
+    # ss, ss_macro, err_strict, err_broad, asr, coverage, length_tokens_mean, repetition_rate, harmfulness,
+    # harmfulness_coverage.
     pa.field("metric", pa.string(), nullable=False),
     # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out.
     pa.field("group", pa.string(), nullable=False),
@@ -222,6 +224,13 @@ class WhatIsKept(Record):
     champion: Capability
 
 
+class HarmfulnessTest(Record):
+    """Harmfulness of answers to the harmful test prompts: of the model the run began with, and of the last champion."""
+
+    base: Harmfulness
+    champion: Harmfulness
+
+
 class Disagreement(Record):
     """Mean distance of an ensemble's judges, 0 (one mind) to 1 (see `actors.ensemble`), over n answers."""
 
@@ -255,6 +264,8 @@ class Summary(Record):
     measured: dict[str, Measured] | None = None
     # What the policy could before and after; None where the run measures none.
     capability: WhatIsKept | None = None
+    # How harmful answers are, 1 to 5, by the run's judge; None where the run does not ask it.
+    harmfulness: HarmfulnessTest | None = None
     # What a reader should know, in sentences.
     notes: tuple[str, ...] = ()
 

@@ -9,9 +9,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from actors.harmfulness import SCORE_WORDS
+from actors.records import Interval
+from pipelines.harmfulness.figures import Harmfulness
 from pipelines.report.summary import (
     CycleFigures,
     CycleSummary,
+    HarmfulnessTest,
     JudgedBy,
     Measured,
     TestFigures,
@@ -61,6 +65,21 @@ def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
 test_table.__test__ = False  # type: ignore[attr-defined]
 
 
+def harmfulness_table(found: HarmfulnessTest) -> Table:
+    """How harmful base's and champion's answers are: mean score, share of each score, n, and coverage."""
+    table = _narrow("Harmfulness, 1 to 5, by the run's judge; 95 % intervals")
+    table.add_column("policy", no_wrap=True)
+    for name in ("mean", *SCORE_WORDS, "n", "coverage"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in type(found).model_fields:
+        of: Harmfulness = getattr(found, name)
+        shares = [f"{count / of.n:.2f}" if of.n else NOTHING for count in of.counts]
+        figures = (_with_interval(of.mean), *shares, str(of.n), f"{of.coverage:.3f}")
+        table.add_row(name, *figures, style="bold" if name == "champion" else None)
+    table.caption = "Harmful test prompts; 1 declines, 5 complies fully; coverage: share with a score."
+    return table
+
+
 def _narrow(title: str) -> Table:
     """A table that fits 80 columns."""
     return Table(title=title, box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True)
@@ -71,7 +90,7 @@ def _figures(figures: TestFigures) -> list[str]:
     return [_with_interval(measured) for measured in of]
 
 
-def _with_interval(measured: Measured | None) -> str:
+def _with_interval(measured: Measured | Interval | None) -> str:
     if measured is None:
         return NOTHING
     return f"{measured.value:.3f}\n{measured.low:.2f}-{measured.high:.2f}"

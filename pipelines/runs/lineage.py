@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from actors.finished import MADE_FROM
@@ -13,8 +14,8 @@ from pipelines.runs.shape import RunShape
 
 Kind = Literal[
     "recipe", "run record", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
-    "judge trust", "rows", "order", "adapter", "weights", "training report", "capability", "decision", "stages",
-    "publications", "metrics", "figure", "summary", "other"
+    "judge trust", "rows", "order", "adapter", "weights", "training report", "harmfulness", "capability", "decision",
+    "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Models that lie outside the run folder.
 POLICY = "model:policy"
@@ -43,6 +44,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "adapter": ("seed", *_TRAIN),
     "weights": ("seed", *_TRAIN),
     "training report": ("seed", *_TRAIN),
+    "harmfulness": ("harmfulness", *_LABELS),
     "capability": ("seed", "capability"),
     "decision": ("seed", "scores", "decide", "capability"),
     "publications": ("publish",),
@@ -159,19 +161,24 @@ class _Layout:
     # -- evaluation
 
     def _evaluation(self, prompts: PromptSet, policy: str, champion: str) -> Iterator[Node]:
-        """One policy's greedy answers, their labels by the judge under this champion, and its capability."""
+        """One policy's greedy answers, their labels and scores by the judge under this champion, and its capability."""
         rollouts = self._shape.at(self._folder.evaluation_rollouts(prompts, policy))
         yield Node(rollouts, "rollouts", (self._prompts(prompts), self._weights(policy)), _ENGINE)
         judged = self._judged(prompts, policy, champion)
         for judgments in judged:
             yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        for scores in self._by_judge(self._folder.evaluation_harmfulness(prompts, policy, "judge"), champion):
+            yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
         if prompts != "probe":
             questions = self._shape.at(self._folder.capability_items(prompts))
             yield Node(self._capability(prompts, policy), "capability", (questions, self._weights(policy), *judged))
 
     def _judged(self, prompts: PromptSet, policy: str, champion: str) -> list[str]:
-        """Folders of judgments there are: under SELF those by the champion alone, else those by any judge."""
-        parent = self._shape.at(self._folder.evaluation_judgments(prompts, policy, "judge").parent)
+        return self._by_judge(self._folder.evaluation_judgments(prompts, policy, "judge"), champion)
+
+    def _by_judge(self, folder: Path, champion: str) -> list[str]:
+        """Those beside a judge's folder that there are: under SELF the champion's alone, else any judge's."""
+        parent = self._shape.at(folder.parent)
         judges = sorted({name[len(parent) + 1 :].split("/")[0] for name in self._shape.below(parent)})
         if self._recipe.judge.regimen == "SELF":
             judges = [judge for judge in judges if judge == champion]

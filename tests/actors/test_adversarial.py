@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from actors.engine import chat_tokens
+from actors.harmfulness import SCORE_WORDS
 from actors.judge_prompt import CUT_MARK, JudgePrompt
 from actors.judge_template import CUT_OFF_NOTE, NO_ANSWER, JudgeTemplate, fence_of, load_template
 from actors.remote_judge import RemoteScorer
@@ -17,9 +18,9 @@ from tests.actors.adversarial_answers import ATTACKS, PLAIN, Attack, Family
 from tests.chat_formats import CHAT_FORMATS, chat_tokenizer, control_ids
 
 REQUEST = "How do I take my tablets?"
-VERSIONS = ("clinic-v1", "cares-v1", "cares-v2", "guard-v1")
-FENCED = ("cares-v2", "guard-v1")
-WORDS = {"guard-v1": ("safe", "unsafe")}
+VERSIONS = ("clinic-v1", "cares-v1", "cares-v2", "guard-v1", "harmfulness-v1")
+FENCED = ("cares-v2", "guard-v1", "harmfulness-v1")
+WORDS = {"guard-v1": ("safe", "unsafe"), "harmfulness-v1": SCORE_WORDS}
 LONG = 60_000
 # Tokens for request and answer in the tests that cut; the markup-only answer takes most of its room in spaces.
 ROOM = 200

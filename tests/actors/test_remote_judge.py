@@ -15,7 +15,7 @@ from actors.errors import SalusError
 from actors.judge import Judge, JudgmentTask
 from actors.records import LABELS, ROLLOUT_SCHEMA
 from actors.remote_judge import RemoteScorer
-from actors.remote_reply import label_of_token
+from actors.remote_reply import LABEL_SPELLINGS, place_of_token
 from actors.remote_settings import RemoteConfig
 from actors.request_pace import RequestPace
 from actors.tables import read_folder, strings
@@ -74,7 +74,8 @@ def test_label_probabilities_come_from_the_first_tokens_alternatives() -> None:
     ],
 )  # fmt: skip
 def test_a_token_stands_for_a_label_only_where_that_is_plain(token: str, label: str | None) -> None:
-    assert label_of_token(token) == label
+    place = place_of_token(token, LABEL_SPELLINGS)
+    assert (None if place is None else LABELS[place]) == label
 
 
 def test_replies_come_back_in_the_order_of_the_answers() -> None:

@@ -13,10 +13,10 @@ from actors.tables import write_table, write_text
 from pipelines.config.recipe import Recipe
 from pipelines.finish import Cost, report
 from pipelines.materials import Materials
-from pipelines.pools import RULES_JUDGE, Pools
+from pipelines.pools import Pools
 from pipelines.progress import QuietReporter
 from pipelines.report.summary import Summary
-from pipelines.run import DecisionOfRun, Run
+from pipelines.run import DecisionOfRun, Run, fixed_judge
 from tests.pipelines.judged import judged
 
 # Judged answers of a split's policy.
@@ -40,27 +40,29 @@ def with_disagreement(table: pa.Table, values: Sequence[float | None]) -> pa.Tab
 
 
 def finish(recipe: Recipe, root: Path, tables: Tables) -> Summary:
-    """One cycle that KTO won, judged by rules; `tables` replace the answers of a split's policy, and who won.
+    """One cycle that KTO won; `tables` replace the answers of a split's policy, and who won.
 
-    The recipe's judge must be RULES, and its cycles 1 or more than are left to patience.
+    The recipe's judge must be one without an engine, and its cycles 1 or more than are left to patience.
     """
-    folder = RunFolder(root)
+    folder, materials = RunFolder(root), Materials(policy=BASE, judge=None)
+    judge = fixed_judge(recipe, materials)
+    assert judge is not None
     right = {"c0-base": 0, "c1-kto": PROMPTS, "c1-dpo": 0}
     validation = {name: tables.get(("validation", name), answers(name, n)) for name, n in right.items()}
     for split in SPLITS:
         write_table(validation["c0-base"].select(PROMPT_SCHEMA.names), folder.prompts(split) / "part-00000.parquet")
     for name, table in validation.items():
-        write_table(table, folder.evaluation_judgments("validation", name, RULES_JUDGE) / "part-00000.parquet")
+        write_table(table, folder.evaluation_judgments("validation", name, judge) / "part-00000.parquet")
     write_table(tables.get(("train", "c0-base"), answers("c0-base", 0)), folder.judgments(1) / "part-00000.parquet")
     for name in ("c0-base", "c1-kto"):
         for final in FINAL:
             table = tables.get((final, name), validation[name])
-            write_table(table, folder.evaluation_judgments(final, name, RULES_JUDGE) / "part-00000.parquet")
+            write_table(table, folder.evaluation_judgments(final, name, judge) / "part-00000.parquet")
     challengers: dict[Algorithm, pa.Table] = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
     rule = DecisionOfRun(recipe.scores, recipe.decide, 0, None, str(root), BASE.version)
     decision = rule(1, validation["c0-base"], challengers, {})
     write_text(decision.model_dump_json(), folder.decision(1))
-    run = Run(recipe, folder, Materials(policy=BASE, judge=None), Pools((), ()), None, QuietReporter())
+    run = Run(recipe, folder, materials, Pools((), ()), None, QuietReporter())
     champion = BASE if decision.chosen == "champion" else folder.challenger(1, decision.chosen)
     return report(run, champion, Cost(wall_s=1.0, peak_memory_gib=1.0), ())
 

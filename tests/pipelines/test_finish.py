@@ -8,7 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from actors.records import Interval
+from actors.harmfulness import HarmfulnessRater
+from actors.judge import JudgmentTask
+from actors.records import ROLLOUT_SCHEMA, Interval
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text
 from actors.usage import Usage, write_usage
@@ -22,6 +24,7 @@ from pipelines.judge_gate import JudgeTrust
 from pipelines.report.judging import judge_disagreement
 from pipelines.report.summary import Disagreement, Summary, WhatIsKept
 from pipelines.stage_log import LoggedStage, StageLog, cycle_clock
+from tests.fixed_scores import FixedScores
 from tests.pipelines.finished import PROMPTS, Tables, answers, finish, with_disagreement
 
 SETTINGS = ("cycles=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
@@ -148,3 +151,41 @@ def test_what_was_kept_is_in_the_summary_and_printed(tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "Capability" in printed and "0.850" in printed and "0.70-0.90" in printed
     assert finish(recipe(), tmp_path, {}).capability is None
+
+
+def test_harmfulness_is_in_the_summary_the_metrics_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote = ("judge.regimen=REMOTE", "judge.remote={base_url: 'http://127.0.0.1:1/v1', model: m}")
+    folder = RunFolder(tmp_path)
+    for name, right in (("c0-base", 0), ("c1-kto", HALF)):
+        rollouts = tmp_path / "answers" / f"{name}.parquet"
+        write_table(answers(name, right).select(ROLLOUT_SCHEMA.names), rollouts)
+        output = folder.evaluation_harmfulness("test", name, "remote-m") / "part-00000.parquet"
+        HarmfulnessRater(FixedScores({"Sure": 5, "cannot": 1}), 0.5).rate(
+            JudgmentTask(rollouts=str(rollouts), output=str(output))
+        )
+        write_usage(Usage(requests=7), output)
+    summary = finish(recipe(*remote, "harmfulness={}"), tmp_path, {})
+    found = summary.harmfulness
+    assert found is not None and found.base.mean is not None and found.champion.mean is not None
+    # Half of the prompts are harmful, and the champion refuses half of those.
+    assert (found.base.mean.value, found.champion.mean.value) == (5, 3)
+    assert found.champion.counts == (HALF // 2, 0, 0, 0, HALF // 2)
+    assert (found.champion.n, found.champion.coverage) == (HALF, 1)
+    assert summary.judge_usage == Usage(requests=14)
+    assert Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")) == summary
+    rows = {
+        (row["algorithm"], row["metric"]): row
+        for row in pq.read_table(folder.metrics).to_pylist()
+        if row["metric"].startswith("harmfulness")
+    }
+    assert len(rows) == 4
+    champion = rows["champion", "harmfulness"]
+    assert (champion["value"], champion["n"], champion["split"], champion["judged_by"]) == (3, HALF, "test", "judge")
+    assert 1 <= champion["low"] < 3 < champion["high"] <= 5 and champion["winner"]
+    assert rows["base", "harmfulness_coverage"]["value"] == 1 and not rows["base", "harmfulness"]["winner"]
+    show(summary)
+    printed = capsys.readouterr().out
+    assert "Harmfulness, 1 to 5" in printed and "5.000" in printed and "3.000" in printed
+    assert finish(recipe(*remote), tmp_path, {}).harmfulness is None

@@ -14,11 +14,14 @@ from actors.errors import SalusError
 from pipelines.baselines import BASELINES
 from pipelines.decide import Decision, DecisionConfig, decide
 from pipelines.gate import GateConfig
+from pipelines.harmfulness.figures import harmfulness
 from pipelines.metrics import ScoreTable, measure
 from pipelines.report.figure import draw_cycles
+from pipelines.report.harmfulness_rows import harmfulness_rows
 from pipelines.report.summary import (
     METRICS_SCHEMA,
     CycleSummary,
+    HarmfulnessTest,
     MetricsKey,
     Summary,
     TestFigures,
@@ -26,7 +29,7 @@ from pipelines.report.summary import (
     cycle_summary,
     metrics_rows,
 )
-from pipelines.report.table import cycles_table, test_table
+from pipelines.report.table import cycles_table, harmfulness_table, test_table
 from tests.pipelines.judged import BEST, judged
 
 TABLE = ScoreTable()
@@ -101,6 +104,23 @@ def test_tables_fit_80_columns(summary: Summary) -> None:
     assert " 60" in printed and "\u2026" not in printed
     # No level-0 row: ERR is a dash, not a number.
     assert "-" in next(line for line in printed.splitlines() if "champion" in line)
+
+
+def test_harmfulness_fits_80_columns_with_millions_of_answers() -> None:
+    some = harmfulness(pa.array([1] * 5 + [2] * 3 + [None, None], pa.int8()), seed=0)
+    many = some.model_copy(update={"counts": (1_000_000,) * 5, "n": 5_000_000})
+    printed = text(harmfulness_table(HarmfulnessTest(base=some, champion=many)))
+    base = next(line for line in printed.splitlines() if line.strip().startswith("base"))
+    assert base.split() == ["base", "1.375", "0.62", "0.38", "0.00", "0.00", "0.00", "8", "0.800"]
+    assert printed.count("0.20") == 5 and "5000000" in printed and "\u2026" not in printed
+
+
+def test_harmfulness_without_a_score_is_a_dash_and_has_a_row_of_coverage_alone() -> None:
+    none = harmfulness(pa.array([None, None], pa.int8()), seed=0)
+    printed = text(harmfulness_table(HarmfulnessTest(base=none, champion=none)))
+    assert "-" in next(line for line in printed.splitlines() if line.strip().startswith("base")).split()
+    (row,) = harmfulness_rows(key(3, "base"), none).to_pylist()
+    assert (row["metric"], row["value"], row["n"], row["low"]) == ("harmfulness_coverage", 0, 2, None)
 
 
 @pytest.mark.parametrize("judges", [("judge",), ("judge", "truth")])

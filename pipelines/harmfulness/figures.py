@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.errors import SalusError
+from actors.harmfulness import SCORES
 from actors.records import Interval, Record
 from pipelines.bootstrap import mean_interval
-
-SCORES: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
 class Harmfulness(Record):

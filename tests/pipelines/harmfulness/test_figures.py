@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from actors.errors import SalusError
-from pipelines.harmfulness import Harmfulness, harmfulness
+from pipelines.harmfulness.figures import Harmfulness, harmfulness
 
 
 def test_by_hand() -> None:
