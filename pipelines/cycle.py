@@ -9,7 +9,8 @@ from typing import Any
 
 import ray
 
-from actors.coordinator import CycleOutcome, TrainingState
+from actors.coordinator import CycleOutcome
+from actors.coordinator_state import TrainingState
 from actors.errors import SalusError
 from actors.records import Algorithm, PolicyRef
 from actors.seeds import derive_seed

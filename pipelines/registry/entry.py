@@ -11,7 +11,7 @@ from actors.errors import SalusError
 from actors.publisher import Publication
 from actors.records import Algorithm, Interval, Record
 from pipelines.capability.figures import Capability
-from pipelines.decide import Standing
+from pipelines.decision import Standing
 from pipelines.judge_gate import JudgeTrust
 from pipelines.judges.calibration_report import Regimen
 from pipelines.metrics import Metrics

@@ -93,6 +93,11 @@ def pool(actor: Any, count: int, seconds: float) -> list[Any]:
     return [actor.remote(seconds) for _ in range(count)]
 
 
+def stuck(marks: Path, processes: int) -> list[Any]:
+    judge: Any = StuckJudge
+    return [judge.remote(marks, processes)]
+
+
 def test_judging_starts_while_generation_runs(ray_session: None, tmp_path: Path) -> None:
     seen: list[tuple[str, int]] = []
     report = stream(
@@ -144,8 +149,8 @@ def test_an_actors_sentence_reaches_the_caller(ray_session: None, tmp_path: Path
 def test_a_judge_that_does_not_answer_is_replaced(ray_session: None, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    judge = StuckJudge.remote(marks, 1)
-    report = stream(tasks(tmp_path, 3), pool(SlowGenerator, 1, 0.01), [judge], limits=Limits(judge_s=3.0))
+    judges = stuck(marks, 1)
+    report = stream(tasks(tmp_path, 3), pool(SlowGenerator, 1, 0.01), judges, limits=Limits(judge_s=3.0))
     assert len(report.judged) == 3
     assert len(list(marks.iterdir())) == 1
 
@@ -157,7 +162,7 @@ def test_a_judge_whose_successors_do_not_answer_either_is_a_sentence(ray_session
         stream(
             tasks(tmp_path, 1),
             pool(SlowGenerator, 1, 0.01),
-            [StuckJudge.remote(marks, 9)],
+            stuck(marks, 9),
             limits=Limits(judge_s=2.0),
         )
     assert len(list(marks.iterdir())) <= REPLACEMENTS + 1
