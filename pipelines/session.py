@@ -66,6 +66,10 @@ def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
     # The agent looks through every process' memory each time, and nobody reads it of an embedded Ray.
     os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "30000")
+    # A record of every task and its states, for a dashboard that is not there.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+    # Serve looks over its few replicas ten times a second otherwise.
+    os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
     # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
     ray.init(
