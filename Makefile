@@ -18,8 +18,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --
 # A lock file names every package and its version, so nothing is resolved and several pips may install at once.
 install = grep -v '^ *\#' $(1) | grep . | xargs -d '\n' -n 20 -P 3 $(PIP)
 # pip compiles file by file on one core, which takes as long as the rest; what is hardly ever imported is left to its first use.
-RARE := tests?|testing|models|rllib|numba|nltk|fontTools|anthropic|pip|setuptools
-COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/($(RARE))/' $(VENV)/lib || true
+# Some of it is imported by every engine and trainer, which start at the same time and would each compile it.
+RARE := tests?|testing|models|rllib|numba|nltk|fontTools|anthropic|pip
+USED := torch/testing numpy/testing transformers/models/auto transformers/models/llama trl/models vllm/model_executor/models
+PACKAGES = $(VENV)/lib/python3.11/site-packages
+COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/($(RARE))/' $(VENV)/lib; \
+  $(BIN)/python -m compileall -qq -j 0 $(USED:%=$(PACKAGES)/%); true
 hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
 # One stamp for each layer, named after what it was made from: nothing is installed twice.
 LOCKED := $(VENV)/.salus-lock-$(call hash,requirements-cpu.lock)

@@ -1,20 +1,17 @@
-"""Whether somebody may still need a run folder as it is: the run is not finished, or its lease is fresh."""
+"""Whether somebody may still need a run folder as it is: the run is not finished, or a process holds it."""
 
 from __future__ import annotations
 
-import json
-import time
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
 from actors.run_folder import RunFolder
+from pipelines.holder import has_ended
+from pipelines.lease_files import LeaseFiles
 from pipelines.report.summary import complete_summary
 from pipelines.runs.shape import recipe_of_run
 
-# What the process that works on a run keeps in its folder, and when it last said that it lives.
-LEASE = ".lease.json"
-BEAT = "beat_at"
 # Far longer than any beat: a laptop that sleeps, or a clock that is off, costs nothing here.
 FRESH_S = 600.0
 
@@ -33,7 +30,7 @@ def is_finished(folder: RunFolder) -> bool:
         return False
 
 
-def why_busy(folder: RunFolder, now_s: float | None = None) -> str | None:
+def why_busy(folder: RunFolder, now: datetime | None = None) -> str | None:
     """Why the folder must be left alone, as a clause; None where it may be touched.
 
     Raises:
@@ -41,31 +38,9 @@ def why_busy(folder: RunFolder, now_s: float | None = None) -> str | None:
     """
     if not is_finished(folder):
         return "it is not finished"
-    beat_s = _beat_s(folder)
-    if beat_s is None:
+    lease = LeaseFiles(folder.root).last()
+    if lease is None or lease.given_back or (lease.holder is not None and has_ended(lease.holder)):
         return None
-    age_s = (time.time() if now_s is None else now_s) - beat_s
-    return None if age_s > FRESH_S else f"a process holds it ({LEASE}); end that first"
-
-
-def _beat_s(folder: RunFolder) -> float | None:
-    """When the lease last beat, in seconds since 1970; None where there is none, now where it cannot be read."""
-    try:
-        lease = json.loads((folder.root / LEASE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if ((now or datetime.now(UTC)) - lease.beat_at).total_seconds() > FRESH_S:
         return None
-    except (OSError, ValueError):
-        return time.time()
-    beat = lease.get(BEAT) if isinstance(lease, dict) else None
-    return _seconds(beat)
-
-
-def _seconds(beat: object) -> float:
-    """Of a time stamp in ISO 8601 or in seconds since 1970; of anything else now, which is the careful reading."""
-    if isinstance(beat, int | float):
-        return float(beat)
-    try:
-        at = datetime.fromisoformat(str(beat))
-    except ValueError:
-        return time.time()
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return f"{lease.holder.words if lease.holder is not None else 'a process'} holds it; end that first"

@@ -17,6 +17,7 @@ from actors.records import ALGORITHMS
 from actors.run_folder import RunFolder
 from actors.tables import write_text
 from pipelines.checksums import read_sums
+from pipelines.lease import hold
 from pipelines.runs.busy import why_busy
 from pipelines.runs.find import bytes_of, find_runs
 from pipelines.runs.gc_record import GcRecord, Removed, read_gc_record, removed_sums
@@ -97,6 +98,11 @@ def collect(plan: GcPlan) -> GcRecord:
         SalusError: the run was taken up since, or the disk refuses.
     """
     refuse_busy(plan.folder)
+    with hold(plan.folder.root, recipe_of_run(plan.folder).cluster.lease_s, lambda _: None):
+        return _collect(plan)
+
+
+def _collect(plan: GcPlan) -> GcRecord:
     before = read_gc_record(plan.folder)
     record = GcRecord(removed=(*before.removed, *_removals(plan)))
     try:

@@ -116,6 +116,7 @@ def test_a_step_without_the_files_of_the_one_before_says_which_to_run(command: C
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_an_interrupted_generation_goes_on_where_it_stopped(command: Command, folder: RunFolder, cluster: str) -> None:
     code, output = command.interrupt("generate", lambda: len(times(folder.rollouts(1))) >= 2)
     assert code == 130, output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.checksums import check_sums, run_hash
 from pipelines.cli.main import app
-from pipelines.runs.busy import FRESH_S, LEASE, why_busy
+from pipelines.holder import this_process
+from pipelines.lease import hold
+from pipelines.lease_files import LeaseFiles, LeaseRecord
+from pipelines.runs.busy import FRESH_S, why_busy
 from pipelines.runs.gc import collect, gc_plan, gc_plans, may_miss
 from pipelines.runs.gc_record import read_gc_record
 from pipelines.runs.manifest import check_manifest, read_manifest, seal_run
@@ -155,22 +158,32 @@ def test_a_run_that_goes_on_is_left_alone(
     assert "is left alone: it is not finished." in refused(capsys, "runs", "gc", str(unfinished.root))
 
 
-def test_a_lease_that_beats_keeps_a_run(tmp_path: Path, made_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_a_process_holds_is_left_alone(
+    tmp_path: Path, made_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = made_run(tmp_path / "run")
     plan = gc_plan(folder)
-    now = datetime.now(UTC)
-    fresh = (now.isoformat(), now.replace(tzinfo=None).isoformat(), time.time(), "no time", None)
-    for beat in fresh:
-        put(folder.root / LEASE, json.dumps({"beat_at": beat}).encode())
-        assert "a process holds it" in refused(capsys, "runs", "gc", str(folder.root), "--yes")
-    put(folder.root / LEASE, b"{")
-    # Taken up between the plan and the removal.
-    with pytest.raises(SalusError, match="a process holds it"):
-        collect(plan)
+    with hold(folder.root, 60, print):
+        assert "holds it; end that first" in refused(capsys, "runs", "gc", str(folder.root), "--yes")
+        # Taken up between the plan and the removal.
+        with pytest.raises(SalusError, match="holds it; end that first"):
+            collect(plan)
+        assert why_busy(folder, datetime.now(UTC) + timedelta(seconds=FRESH_S + 60)) is None
     assert (folder.root / LOST).is_dir() and read_gc_record(folder).removed == ()
-    for beat in ((now - timedelta(seconds=FRESH_S + 60)).isoformat(), time.time() - FRESH_S - 60):
-        put(folder.root / LEASE, json.dumps({"beat_at": beat}).encode())
-        assert why_busy(folder) is None
+    assert why_busy(folder) is None
+
+
+def test_the_lease_of_a_dead_process_keeps_nothing(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    with subprocess.Popen(["sleep", "60"]) as process:
+        files, now = LeaseFiles(folder.root), datetime.now(UTC)
+        there = this_process().model_copy(update={"pid": process.pid, "started_s": 0.0})
+        lease = LeaseRecord(number=1, holder=there, taken_at=now, beat_at=now)
+        assert files.add(lease)
+        process.kill()
+    assert why_busy(folder) is None
+    collect(gc_plan(folder))
+    assert not (folder.root / LOST).is_dir()
 
 
 def test_links_lead_nowhere(tmp_path: Path, made_run: RunMaker) -> None:
