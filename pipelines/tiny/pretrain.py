@@ -108,8 +108,8 @@ def _rate(step: int, config: PretrainConfig) -> float:
 def _rows(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document], context: int) -> list[_Row]:
     if not documents:
         return []
-    prompts = tokenizer([d.prompt for d in documents], add_special_tokens=False)["input_ids"]
-    completions = tokenizer([d.completion for d in documents], add_special_tokens=False)["input_ids"]
+    prompts = _ids(tokenizer, [d.prompt for d in documents])
+    completions = _ids(tokenizer, [d.completion for d in documents])
     bos = int(tokenizer.bos_token_id or 0)
     rows: list[_Row] = []
     for prompt, completion in zip(prompts, completions, strict=True):
@@ -119,6 +119,11 @@ def _rows(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document], con
             tokens, learn_from = [bos, *tokens], learn_from + 1
         rows.extend(_pieces(tokens, max(1, learn_from), context))
     return rows
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
+    # Without the masks and offsets that transformers would make of every text, in half the time.
+    return [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _pieces(tokens: list[int], learn_from: int, context: int) -> Iterator[_Row]:
