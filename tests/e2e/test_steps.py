@@ -133,6 +133,7 @@ def test_an_interrupted_generation_goes_on_where_it_stopped(command: Command, fo
 def test_each_step_follows_from_the_one_before_and_shuffled_labels_improve_nothing(
     command: Command, folder: RunFolder, cluster: str
 ) -> None:
+    command.in_cluster("generate", cluster)
     command.in_cluster("judge", cluster)
     assert read_folder(folder.judgments(1)).num_rows == 160 * 4
     assert "c1-dpo" in command.in_cluster("train", cluster)
