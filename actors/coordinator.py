@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from pydantic import BaseModel
 
 from actors.coordinator_state import CoordinatorState, TrainingState
 from actors.errors import SalusError
+from actors.publication import read_publications
+from actors.record_files import find_record
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
@@ -182,8 +183,9 @@ class Coordinator:
         for algorithm in algorithms:
             path = self._folder.training(cycle, algorithm) / "report.json"
             job = self.assign(cycle, (algorithm,))[algorithm]
-            if path.is_file():
-                self.training_done(TrainReport.model_validate_json(path.read_text(encoding="utf-8")))
+            report = find_record(TrainReport, path, "a report of training", "delete its folder to train anew")
+            if report is not None:
+                self.training_done(report)
             else:
                 self.training_failed(algorithm, job.index, "it was never trained to its end")
 
@@ -299,10 +301,8 @@ class Coordinator:
                 log.write(publication.model_dump_json() + "\n")
 
     def _last_logged(self) -> str | None:
-        if self._publisher is None or not self._folder.publications.is_file():
-            return None
-        lines = self._folder.publications.read_text(encoding="utf-8").splitlines()
-        return str(json.loads(lines[-1])["version"]) if lines else None
+        log = read_publications(self._folder.publications) if self._publisher is not None else []
+        return log[-1].version if log else None
 
     def published_policy(self) -> PolicyRef | None:
         """What every replica must serve; a replica that starts later asks for it."""

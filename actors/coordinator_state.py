@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from actors.record_files import find_record
 from actors.records import Algorithm, Assignment, PolicyRef, Record, TrainReport
 
 
@@ -34,7 +35,5 @@ class CoordinatorState(Record):
     @classmethod
     def read(cls, path: Path, session: str) -> Self | None:
         """The state that a coordinator of this session left; None where none did."""
-        if not path.is_file():
-            return None
-        state = cls.model_validate_json(path.read_text(encoding="utf-8"))
-        return state if state.session == session else None
+        state = find_record(cls, path, "the state of a coordinator", "delete it and run the same command again")
+        return state if state is not None and state.session == session else None

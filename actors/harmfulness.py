@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from actors.errors import SalusError
 from actors.generator import Span, instant
-from actors.judge import Judge, JudgmentTask, Scorer, Verdicts, ask
+from actors.judge import Judge, JudgmentTask, Scorer, Verdicts, judged
 from actors.judge_template import template_versions
 from actors.records import ROLLOUT_SCHEMA
-from actors.tables import read_shard, strings, write_table
+from actors.tables import read_shard, write_table
 from actors.usage import write_usage
 
 SCORES: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -97,13 +97,10 @@ class HarmfulnessRater:
     def _ask(self, harmful: pa.Table) -> Verdicts:
         if not harmful.num_rows:
             return Verdicts(p=np.zeros((0, len(SCORES))), coverage=np.zeros(0))
-        cut_off = [reason == "length" for reason in strings(harmful, "finish_reason")]
-        return ask(self._scorer, strings(harmful, "prompt"), strings(harmful, "answer"), cut_off)
+        return judged(self._scorer, harmful)
 
     def _scored(self, harmful: pa.Table, found: Verdicts) -> pa.Table:
-        # Without any coverage there is no score, whatever the minimum.
-        usable = (found.coverage >= self._min_coverage) & (found.coverage > 0)
-        scores = [SCORES[i] if ok else None for i, ok in zip(found.p.argmax(axis=1), usable, strict=True)]
+        scores = [SCORES[best] if best is not None else None for best in found.best(self._min_coverage)]
         columns: dict[str, Any] = {
             **{name: harmful[name] for name in ROLLOUT_SCHEMA.names},
             "judge": [self._scorer.name] * harmful.num_rows,

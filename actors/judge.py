@@ -69,6 +69,13 @@ class Verdicts:
     # What these answers cost, where somebody charges for them.
     usage: Usage | None = None
 
+    def best(self, min_coverage: float) -> list[int | None]:
+        """The likeliest word of each answer; None, missing and never a guess, where coverage is under the minimum."""
+        # A judge that gave no word at all gave none, whatever the minimum.
+        usable = (self.coverage >= min_coverage) & (self.coverage > 0)
+        likeliest = self.p.argmax(axis=1) if len(self.p) else ()
+        return [int(word) if ok else None for word, ok in zip(likeliest, usable, strict=True)]
+
 
 @runtime_checkable
 class DetailedScorer(Protocol):
@@ -91,6 +98,12 @@ def ask(scorer: Scorer, requests: list[str], answers: list[str], cut_off: Sequen
     if isinstance(scorer, DetailedScorer):
         return scorer.verdicts(requests, answers, cut_off)
     return Verdicts(*scorer.score(requests, answers))
+
+
+def judged(scorer: Scorer, rollouts: pa.Table) -> Verdicts:
+    """The same of some rollouts (`ROLLOUT_SCHEMA`)."""
+    cut_off = [reason == "length" for reason in strings(rollouts, "finish_reason")]
+    return ask(scorer, strings(rollouts, "prompt"), strings(rollouts, "answer"), cut_off)
 
 
 def shares(log_p: npt.NDArray[np.float64]) -> Scores:
@@ -171,8 +184,7 @@ class Judge:
         start = time.time()
         if task.weights is not None:
             self._scorer.load(task.weights)
-        cut_off = [reason == "length" for reason in strings(rollouts, "finish_reason")]
-        found = ask(self._scorer, strings(rollouts, "prompt"), strings(rollouts, "answer"), cut_off)
+        found = judged(self._scorer, rollouts)
         end = time.time()
         table = self._judgments(rollouts, found)
         if found.usage is not None:
@@ -182,11 +194,8 @@ class Judge:
         return labelled, Span(start_s=start, end_s=end, rows=table.num_rows)
 
     def _judgments(self, rollouts: pa.Table, found: Verdicts) -> pa.Table:
-        # A judge that gave no label at all gave none, whatever the minimum.
-        usable = (found.coverage >= self._min_coverage) & (found.coverage > 0)
         n = rollouts.num_rows
-        best = found.p.argmax(axis=1) if n else np.zeros(0, dtype=np.int64)
-        labels = [LABELS[i] if ok else None for i, ok in zip(best, usable, strict=True)]
+        labels = [LABELS[best] if best is not None else None for best in found.best(self._min_coverage)]
         disagreement = found.disagreement if found.disagreement is not None else [None] * n
         columns: dict[str, Any] = {
             **{name: rollouts[name] for name in ROLLOUT_SCHEMA.names},

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import ray
 
+from actors.record_files import find_record
 from actors.records import PolicyRef, Record
 from actors.tables import write_text
 
@@ -95,11 +96,10 @@ class DurableDesk:
     def __init__(self, address: DeskAddress, path: Path) -> None:
         self._address = address
         self._path = path
-        self._policy: PolicyRef | None = None
-        if path.is_file():
-            known = Published.model_validate_json(path.read_text(encoding="utf-8"))
-            # Another session's endpoint is gone.
-            self._policy = known.policy if known.namespace == address.namespace else None
+        known = find_record(Published, path, "the published policy", "delete it and run the same command again")
+        # Another session's endpoint is gone.
+        here = known is not None and known.namespace == address.namespace
+        self._policy: PolicyRef | None = known.policy if known is not None and here else None
 
     @property
     def address(self) -> DeskAddress:

@@ -20,7 +20,8 @@ from actors.model_folder import check_model_folder, check_same_shape
 from actors.policy_app import INGRESS_CPUS
 from actors.policy_desk import OwnDesk, PolicyDesk
 from actors.policy_keeper import ReplicaState
-from actors.records import PolicyRef, Record
+from actors.publication import Publication
+from actors.records import PolicyRef
 
 logger = logging.getLogger(__name__)
 
@@ -89,24 +90,6 @@ def publisher_cpus(config: PublisherConfig) -> float:
 def publisher_gpus(config: PublisherConfig) -> float:
     """GPUs the endpoint reserves in Ray."""
     return config.replicas * config.gpus_per_replica if config.enabled else 0.0
-
-
-class Publication(Record):
-    """One policy gone live."""
-
-    version: str
-    path: str
-    # The cycle whose decision this carries out; 0 is the deployed model.
-    cycle: int
-    # ISO 8601, UTC.
-    published_at: str
-    # The same of its beginning; None in logs of earlier versions.
-    began_at: str | None = None
-    # From the first pause to the last resume; 0 for the first deployment, which swaps nothing.
-    swap_s: float
-    replicas: int
-    # The version served before; None for the first.
-    previous: str | None
 
 
 def check_port_free(host: str, port: int) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from actors.errors import SalusError
+from actors.record_files import read_record
 from actors.records import Record
 from actors.tables import write_text
 
@@ -43,8 +41,5 @@ def usage_of(folder: Path) -> Usage:
     """
     total = Usage()
     for file in sorted(folder.rglob(f"*{_SUFFIX}")):
-        try:
-            total += Usage.model_validate_json(file.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
-            raise SalusError(f"{file} is not a usage record ({type(error).__name__}); remove it.") from error
+        total += read_record(Usage, file, "a usage record", "remove it")
     return total

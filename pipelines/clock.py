@@ -7,14 +7,15 @@ cluster are taken as synchronised. What their difference puts outside its stage 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import Field, FiniteFloat
 
 from actors.generator import Span
+from actors.record_files import find_record
 from actors.records import Record, TrainReport
 from actors.tables import write_text
 
@@ -102,21 +103,26 @@ class Stopwatch:
         )
 
 
+@contextmanager
+def timed(stage: str, keep: Callable[[StageTime], None]) -> Iterator[Stopwatch]:
+    """Time a stage and keep its time, also where it ends with an error."""
+    watch = Stopwatch(stage)
+    try:
+        yield watch
+    finally:
+        keep(watch.stop())
+
+
 class StageClock:
-    """Times the stages of a cycle, one after the other; one that ends with an error counts too."""
+    """Times the stages of a cycle, one after the other."""
 
     def __init__(self, cycle: int) -> None:
         self._cycle = cycle
         self._stages: list[StageTime] = []
         self._judged_while_generating: bool | None = None
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Stopwatch]:
-        watch = Stopwatch(name)
-        try:
-            yield watch
-        finally:
-            self._stages.append(watch.stop())
+    def stage(self, name: str) -> AbstractContextManager[Stopwatch]:
+        return timed(name, self._stages.append)
 
     def streamed(self, overlapped: bool) -> None:
         """Note whether judging overlapped generation."""
@@ -131,6 +137,15 @@ class StageClock:
 
     def write(self, path: Path) -> None:
         write_text(self.times().model_dump_json(indent=2), path)
+
+
+def find_times(path: Path) -> CycleTimes | None:
+    """What `StageClock.write` wrote; None where it is not there.
+
+    Raises:
+        SalusError: it cannot be read.
+    """
+    return find_record(CycleTimes, path, "the times of a cycle", "take it from a copy or delete it")
 
 
 def engine_work(kind: WorkerKind, spans: Iterable[Span]) -> list[Work]:

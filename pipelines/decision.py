@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.record_files import read_record
 from actors.records import Record
 from pipelines.capability.gate import CapabilityEvidence
 from pipelines.gate import GateConfig, GateVerdict
@@ -84,3 +86,13 @@ class Decision(Record):
     capability: CapabilityEvidence | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
+
+
+def read_decision(path: Path) -> Decision:
+    """A cycle's decision.
+
+    Raises:
+        SalusError: it cannot be read, or another version of Salus wrote it.
+    """
+    cure = "take it from a copy, or read the run with the version of Salus that made it"
+    return read_record(Decision, path, "a decision", cure)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
+from actors.record_files import find_record
 from actors.records import PromptSet, Record
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
@@ -71,8 +72,8 @@ def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> PairsRepo
     if config is None:
         return None
     done = folder.pairs / "report.json"
-    if done.is_file():
-        return PairsReport.model_validate_json(done.read_text(encoding="utf-8"))
+    if report := find_record(PairsReport, done, "a report of pairs", "delete its folder"):
+        return report
     location = EGIDA_REPOSITORY if config.path is None else Path(config.path).expanduser()
     pairs = read_egida_pairs(location, EgidaConfig(name=config.name, level=config.level))
     report = _write(pairs, _evaluated(folder), folder.pairs)

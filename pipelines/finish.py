@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from actors.publication import read_publications
 from actors.records import ALGORITHMS, LABELS, Label, PolicyRef, PromptSet
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
@@ -15,10 +15,10 @@ from actors.tables import read_folder, strings, write_table, write_text
 from pipelines.baselines import BASELINES, baseline_judgments
 from pipelines.capability.evidence import read_figures
 from pipelines.capability.measure import measure_capability
-from pipelines.clock import CycleTimes, StageTime, Work, engine_work
+from pipelines.clock import StageTime, Work, engine_work, find_times
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_stream
-from pipelines.decide import Decision
+from pipelines.decision import Decision, read_decision
 from pipelines.harmfulness.measure import measure_harmfulness, read_harmfulness
 from pipelines.judge_evidence import read_trust
 from pipelines.judges.agreement import Agreement, agreement
@@ -143,7 +143,7 @@ class _Reader:
         return measure(table, self._run.recipe.scores, self._seed)
 
     def decision(self, cycle: int) -> Decision:
-        return Decision.model_validate_json(self._folder.decision(cycle).read_text(encoding="utf-8"))
+        return read_decision(self._folder.decision(cycle))
 
     def contenders(self, cycle: int) -> Iterator[tuple[str, PolicyRef]]:
         """The champion the cycle began with, and the challengers that were judged."""
@@ -161,7 +161,7 @@ class _Reader:
                 name: self.measured(self.judgments("validation", policy, champion, "truth"))
                 for name, policy in self.contenders(cycle)
             }
-        times = _times(self._folder, cycle)
+        times = find_times(self._folder.stages(cycle))
         stage_s = {s.stage: round(s.wall_s, 2) for s in times.stages} if times else None
         return cycle_summary(self.decision(cycle), _published(self._folder, cycle), truth, stage_s)
 
@@ -289,21 +289,13 @@ def styles_of(table: pa.Table, recipe: Recipe, seed: int) -> StyleMetrics | None
 
 def _published(folder: RunFolder, cycle: int) -> str | None:
     """The version a cycle put live, from the run's publication log."""
-    if not folder.publications.is_file():
-        return None
-    lines = map(json.loads, folder.publications.read_text(encoding="utf-8").splitlines())
-    return next((str(line["version"]) for line in lines if line["cycle"] == cycle), None)
-
-
-def _times(folder: RunFolder, cycle: int) -> CycleTimes | None:
-    path = folder.stages(cycle)
-    return CycleTimes.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return next((live.version for live in read_publications(folder.publications) if live.cycle == cycle), None)
 
 
 def _stage_seconds(folder: RunFolder, cycles: int) -> dict[str, float]:
     stages: list[StageTime] = [logged.time for logged in read_stage_log(folder)]
     for cycle in range(1, cycles + 1):
-        times = _times(folder, cycle)
+        times = find_times(folder.stages(cycle))
         stages += times.stages if times else ()
     total: dict[str, float] = {}
     for stage in stages:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from actors.record_files import find_record
 from actors.records import LABELS
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
@@ -63,8 +64,7 @@ def record_trust(folder: RunFolder, trust: JudgeTrust | None, reporter: Reporter
 
 def read_trust(folder: RunFolder) -> JudgeTrust | None:
     """What `record_trust` wrote; None where nothing is known yet, or an earlier version made the run."""
-    path = folder.judge_trust
-    return JudgeTrust.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return find_record(JudgeTrust, folder.judge_trust, "the evidence for a judge", "delete it to gather it anew")
 
 
 def has_ground_truth(recipe: Recipe) -> bool:

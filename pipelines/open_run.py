@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from actors.errors import SalusError
+from actors.record_files import read_record
 from actors.records import Record
 from actors.run_folder import RunFolder
 from actors.tables import write_text
@@ -111,7 +111,7 @@ def note_models(folder: RunFolder, materials: Materials) -> None:
 
 def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float) -> Cost:
     """Add one session's cost to the run's record; returns the total."""
-    record = read_record(folder)
+    record = read_run_record(folder)
     record = _change(
         folder,
         wall_s=record.wall_s + wall_s,
@@ -120,22 +120,17 @@ def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float) -> Cost:
     return Cost(wall_s=record.wall_s, peak_memory_gib=record.peak_memory_gib)
 
 
-def read_record(folder: RunFolder) -> RunRecord:
+def read_run_record(folder: RunFolder) -> RunRecord:
     """Under what a run was made, and its cost so far.
 
     Raises:
         SalusError: it is not there or cannot be read.
     """
-    try:
-        return RunRecord.model_validate_json(folder.run_record.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise SalusError(
-            f"{folder.run_record} is not the record of a run ({type(error).__name__}); take it from a copy."
-        ) from error
+    return read_record(RunRecord, folder.run_record, "the record of a run")
 
 
 def _change(folder: RunFolder, **values: str | float | None) -> RunRecord:
-    record = read_record(folder).model_copy(update=values)
+    record = read_run_record(folder).model_copy(update=values)
     write_text(record.model_dump_json(indent=2), folder.run_record)
     return record
 

@@ -20,6 +20,7 @@ import ray
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
+from actors.record_files import find_record
 from actors.records import Algorithm, Record
 from actors.tables import shard_files, strings, write_table, write_text
 from pipelines.egida_pairs import EgidaPairsConfig, draw_pairs
@@ -100,8 +101,8 @@ def build_rows(
         SalusError: no judgment gives a row to learn from.
     """
     done = output / "report.json"
-    if done.is_file():
-        return PreferenceReport.model_validate_json(done.read_text(encoding="utf-8"))
+    if report := find_record(PreferenceReport, done, "a report of preference rows", "delete its folder"):
+        return report
     make = kto_rows if algorithm == "kto" else dpo_pairs
     files = [file for folder in judgments for file in shard_files(folder)]
     judged = sum(pq.read_metadata(file).num_rows for file in files)

@@ -24,6 +24,7 @@ from pipelines.capability.config import CapabilityConfig
 from pipelines.capability.evidence import read_evidence
 from pipelines.config.recipe import Recipe
 from pipelines.decide import Decision, DecisionConfig, decide
+from pipelines.decision import read_decision
 from pipelines.ending import is_over, patience_used_up
 from pipelines.materials import Materials
 from pipelines.metrics import ScoreTable
@@ -197,7 +198,7 @@ def past_decisions(folder: RunFolder, cycles: int) -> list[Decision]:
     """The decisions of a run folder, at most `cycles`, without a gap and up to the one that ended the run."""
     decisions: list[Decision] = []
     while not is_over(decisions, cycles) and (path := folder.decision(len(decisions) + 1)).is_file():
-        decisions.append(Decision.model_validate_json(path.read_text(encoding="utf-8")))
+        decisions.append(read_decision(path))
     return decisions
 
 

@@ -6,16 +6,13 @@ Each is kept as it ends, under those of former sessions, so that a run that is r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 
-from pydantic import ValidationError
-
-from actors.errors import SalusError
+from actors.record_files import read_lines
 from actors.records import Record
 from actors.run_folder import RunFolder
 from actors.tables import write_text
-from pipelines.clock import StageClock, StageTime, Stopwatch
+from pipelines.clock import StageClock, StageTime, Stopwatch, timed
 
 
 class LoggedStage(Record):
@@ -32,14 +29,9 @@ class StageLog:
     def __init__(self, folder: RunFolder) -> None:
         self._path = folder.stage_log
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Stopwatch]:
-        """Time a stage of the run; one that ends with an error counts too."""
-        watch = Stopwatch(name)
-        try:
-            yield watch
-        finally:
-            self.keep([LoggedStage(time=watch.stop())])
+    def stage(self, name: str) -> AbstractContextManager[Stopwatch]:
+        """Time a stage of the run."""
+        return timed(name, lambda time: self.keep([LoggedStage(time=time)]))
 
     def keep(self, stages: Iterable[LoggedStage]) -> None:
         """Add lines; the file is replaced as a whole, so that a killed run leaves no half line."""
@@ -68,13 +60,6 @@ def read_stage_log(folder: RunFolder) -> list[LoggedStage]:
     Raises:
         SalusError: a line is not a stage.
     """
-    path: Path = folder.stage_log
-    stages: list[LoggedStage] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), start=1):
-        try:
-            stages.append(LoggedStage.model_validate_json(line))
-        except ValidationError as error:
-            raise SalusError(
-                f"{path}, line {number} is not the time of a stage; delete the file, which no result depends on."
-            ) from error
-    return stages
+    return read_lines(
+        LoggedStage, folder.stage_log, "the time of a stage", "delete the file, which no result depends on"
+    )

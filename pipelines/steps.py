@@ -12,6 +12,7 @@ import ray
 
 from actors.coordinator import CycleOutcome
 from actors.errors import SalusError
+from actors.record_files import find_record
 from actors.records import TrainReport
 from actors.run_folder import RunFolder
 from actors.tables import shard_files
@@ -58,8 +59,8 @@ def train_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> li
             train(run, runs, cycle)
         finally:
             runs.close()
-        reports = [run.folder.training(cycle, a) / "report.json" for a in recipe.train.algorithms]
-        return [TrainReport.model_validate_json(r.read_text(encoding="utf-8")) for r in reports if r.is_file()]
+        paths = [run.folder.training(cycle, a) / "report.json" for a in recipe.train.algorithms]
+        return [report for path in paths if (report := find_record(TrainReport, path, "a report of training"))]
 
 
 def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> CycleOutcome:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from actors.errors import SalusError
+from actors.record_files import read_record
 from actors.run_folder import RunFolder
 from actors.tables import write_text
 from pipelines.capability.config import CapabilityConfig
@@ -35,10 +34,7 @@ def read_figures(folder: RunFolder, split: HeldOut, version: str) -> Capability:
     path = figures_path(folder, split, version)
     if not path.is_file():
         raise SalusError(f"Policy {version} has no capability figures at {path}; run salus evaluate for its cycle.")
-    try:
-        return Capability.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise SalusError(f"{path} does not hold capability figures; delete it and run salus evaluate.") from error
+    return read_record(Capability, path, "a record of capability figures", "delete it and run salus evaluate")
 
 
 def read_evidence(

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from actors.publication import read_publications
 from actors.run_folder import RunFolder
 from pipelines.checksums import run_hash
 from pipelines.cli.align import show
@@ -14,13 +15,12 @@ from pipelines.cli.console import console
 from pipelines.cli.status import progress_table
 from pipelines.config.recipe import Recipe
 from pipelines.judge_evidence import read_trust
-from pipelines.open_run import RunRecord, read_record
+from pipelines.open_run import RunRecord, read_run_record
 from pipelines.report.runs_table import holdings_table, publications_table
-from pipelines.report.summary import Summary
-from pipelines.runs.catalog import read_summary
+from pipelines.report.summary import Summary, find_summary
+from pipelines.run import past_decisions
 from pipelines.runs.holdings import holdings
-from pipelines.runs.published import read_publications
-from pipelines.runs.shape import read_decisions, recipe_of_run
+from pipelines.runs.shape import recipe_of_run
 
 
 def print_run(folder: RunFolder) -> None:
@@ -29,7 +29,7 @@ def print_run(folder: RunFolder) -> None:
     Raises:
         SalusError: it is not a run, or something in it cannot be read.
     """
-    recipe, record, summary = recipe_of_run(folder), read_record(folder), read_summary(folder)
+    recipe, record, summary = recipe_of_run(folder), read_run_record(folder), find_summary(folder.summary)
     out = console()
     out.print(_head(folder, recipe, record), highlight=False)
     out.print(progress_table(folder, recipe))
@@ -37,10 +37,10 @@ def print_run(folder: RunFolder) -> None:
         # The decisions' sentences are among it.
         show(summary)
     else:
-        for decision in read_decisions(folder, recipe.cycles):
+        for decision in past_decisions(folder, recipe.cycles):
             out.print(decision.sentence, markup=False, highlight=False)
     _print_trust(folder, summary)
-    if publications := read_publications(folder):
+    if publications := read_publications(folder.publications):
         out.print(publications_table(publications), highlight=False)
     out.print(holdings_table(holdings(folder, recipe)), highlight=False)
 

@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
 def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
-    from pipelines.report.summary import Summary
+    from pipelines.report.summary import find_summary
     from pipelines.runs.shape import recipe_of_run
 
     folder = RunFolder(run)
     recipe = recipe_of_run(folder)
     console().print(progress_table(folder, recipe))
-    if folder.summary.is_file():
-        show(Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")))
+    if summary := find_summary(folder.summary):
+        show(summary)
 
 
 def progress_table(folder: RunFolder, recipe: Recipe) -> Table:

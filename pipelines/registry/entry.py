@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from actors.errors import SalusError
-from actors.publisher import Publication
+from actors.publication import Publication
 from actors.records import Algorithm, Interval, Record
 from pipelines.capability.figures import Capability
 from pipelines.decision import Standing

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from actors.errors import SalusError
+from actors.record_files import parse_lines
 from actors.records import Record
 from pipelines.registry.names import PolicyName
 
@@ -108,15 +109,8 @@ class History:
         return versions
 
     def _read(self, text: str) -> tuple[Change, ...]:
-        return tuple(self._change(line, number) for number, line in enumerate(text.splitlines(), start=1))
-
-    def _change(self, line: str, number: int) -> Change:
-        try:
-            return Change.model_validate_json(line)
-        except ValidationError as error:
-            raise SalusError(
-                f"{self._path}, line {number} is not a change of the current policy; mend or remove that line."
-            ) from error
+        what = "a change of the current policy"
+        return tuple(parse_lines(Change, text, self._path, what, "mend or remove that line"))
 
 
 def os_user() -> str:

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from actors.errors import SalusError
-from actors.publisher import Publication
-from actors.records import Record
+from actors.publication import Publication, read_publications
 from actors.run_folder import RunFolder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.decide import CandidateResult, Decision
-from pipelines.open_run import RunRecord
+from pipelines.decision import CandidateResult, Decision, read_decision
+from pipelines.open_run import read_run_record
 from pipelines.registry.names import RunVersion, read_run_version
-
-Read = TypeVar("Read", bound=Record)
 
 
 class RunReader:
@@ -34,7 +28,7 @@ class RunReader:
         if not (self.folder.recipe.is_file() and self.folder.run_record.is_file()):
             raise SalusError(f"{root} is not a run folder: it has no recipe.yaml and run.json.")
         self.recipe: Recipe = load_recipe(str(self.folder.recipe))
-        self.record = _read(RunRecord, self.folder.run_record)
+        self.record = read_run_record(self.folder)
 
     @cached_property
     def publications(self) -> tuple[Publication, ...]:
@@ -43,9 +37,7 @@ class RunReader:
         Raises:
             SalusError: a line is not one.
         """
-        path = self.folder.publications
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return tuple(_publication(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1))
+        return tuple(read_publications(self.folder.publications))
 
     def published(self) -> tuple[RunVersion, ...]:
         """Every version that ever went live, once each, oldest first.
@@ -73,7 +65,7 @@ class RunReader:
             if version.algorithm is None:
                 return None
             raise SalusError(f"{path} is not there, though {version.text} was published; register a whole run folder.")
-        decision = _read(Decision, path)
+        decision = read_decision(path)
         if version.algorithm is not None and decision.chosen != version.algorithm:
             raise SalusError(f"{path} did not choose {version.text}, which was published; was it changed by hand?")
         return decision
@@ -100,19 +92,3 @@ def candidate(decision: Decision, version: RunVersion) -> CandidateResult | None
     """What a decision knew of a version."""
     name = version.algorithm or "champion"
     return next((found for found in (decision.champion, *decision.challengers) if found.name == name), None)
-
-
-def _publication(line: str, where: str) -> Publication:
-    try:
-        return Publication.model_validate_json(line)
-    except ValidationError as error:
-        raise SalusError(f"{where} is not a publication; take the file from a copy of the run.") from error
-
-
-def _read(kind: type[Read], path: Path) -> Read:
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise SalusError(
-            f"{path} cannot be read by this version of Salus; register it with the one that ran."
-        ) from error

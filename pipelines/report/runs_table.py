@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from actors.publisher import Publication
+from actors.publication import Publication
 from pipelines.difference import Difference
 from pipelines.report.summary import Measured
 from pipelines.runs.catalog import RunLine, UnreadableRun

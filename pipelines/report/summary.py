@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from actors.record_files import find_record
 from actors.records import Interval, Record
 from actors.usage import Usage
 from pipelines.capability.figures import Capability
@@ -270,9 +271,16 @@ class Summary(Record):
     notes: tuple[str, ...] = ()
 
 
+def find_summary(path: Path) -> Summary | None:
+    """A run's summary; None where it has none yet.
+
+    Raises:
+        SalusError: it cannot be read.
+    """
+    return find_record(Summary, path, "the summary of a run")
+
+
 def complete_summary(path: Path, cycles: int) -> Summary | None:
-    """The summary of a run that is over; None where there are cycles to go."""
-    if not path.is_file():
-        return None
-    summary = Summary.model_validate_json(path.read_text(encoding="utf-8"))
-    return summary if is_over(summary.cycles, cycles) else None
+    """The summary of a run that is over; None where there are cycles to go. Raises as `find_summary` does."""
+    summary = find_summary(path)
+    return summary if summary is not None and is_over(summary.cycles, cycles) else None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from actors.errors import SalusError
 from actors.records import Record
 from actors.run_folder import RunFolder
 from pipelines.checksums import run_hash
-from pipelines.open_run import read_record
-from pipelines.report.summary import Measured, Summary
+from pipelines.open_run import read_run_record
+from pipelines.report.summary import Measured, find_summary
 from pipelines.runs.find import bytes_of
 from pipelines.runs.shape import champions_of, recipe_of_run
 
@@ -52,26 +50,10 @@ def read_line(path: Path, name: str) -> RunLine | UnreadableRun:
         return UnreadableRun(name=name, fault=f"{path} cannot be read ({error}); mend that.")
 
 
-def read_summary(folder: RunFolder) -> Summary | None:
-    """A run's summary; None where it has none yet.
-
-    Raises:
-        SalusError: it cannot be read.
-    """
-    if not folder.summary.is_file():
-        return None
-    try:
-        return Summary.model_validate_json(folder.summary.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, ValidationError) as error:
-        raise SalusError(
-            f"{folder.summary} is not the summary of a run ({type(error).__name__}); take it from a copy."
-        ) from error
-
-
 def _line(folder: RunFolder, name: str) -> RunLine:
     recipe = recipe_of_run(folder)
     champions = champions_of(folder, recipe.cycles)
-    summary = read_summary(folder)
+    summary = find_summary(folder.summary)
     return RunLine(
         name=name,
         recipe=recipe.name,
@@ -81,7 +63,7 @@ def _line(folder: RunFolder, name: str) -> RunLine:
         champion=champions[-1] if len(champions) > 1 else None,
         ss_base=summary.test.base.ss if summary else None,
         ss_champion=summary.test.champion.ss if summary else None,
-        wall_s=read_record(folder).wall_s,
+        wall_s=read_run_record(folder).wall_s,
         bytes=bytes_of(folder.root),
         run_hash=run_hash(folder),
     )

@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from actors.run_folder import RunFolder
 from pipelines.difference import Difference, differences
-from pipelines.open_run import RunRecord, read_record
-from pipelines.report.summary import Measured, Summary
+from pipelines.open_run import RunRecord, read_run_record
+from pipelines.report.summary import Measured, Summary, find_summary
 from pipelines.runs.busy import is_finished
-from pipelines.runs.catalog import read_summary
 from pipelines.runs.lineage import Kind, Node, lineage
 from pipelines.runs.manifest import known_sums, present_sums, read_manifest
 from pipelines.runs.shape import RunShape, names_below, recipe_of_run, settings_tree, shape_of
@@ -83,9 +82,9 @@ def diff_runs(a: RunFolder, b: RunFolder) -> RunDifference:
     shape_a, shape_b = shape_of(a, recipe_of_run(a), sums_a), shape_of(b, recipe_of_run(b), sums_b)
     return RunDifference(
         settings=tuple(differences(settings_tree(a), settings_tree(b))),
-        versions=(*differences(_versions(read_record(a)), _versions(read_record(b))), *_models(a, b)),
+        versions=(*differences(_versions(read_run_record(a)), _versions(read_run_record(b))), *_models(a, b)),
         artefacts=tuple(artefact_differences(sums_a, sums_b, shape_a, shape_b)),
-        figures=tuple(_figures(read_summary(a), read_summary(b))),
+        figures=tuple(_figures(find_summary(a.summary), find_summary(b.summary))),
     )
 
 

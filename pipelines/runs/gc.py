@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from actors.errors import SalusError
+from actors.publication import read_publications
 from actors.records import ALGORITHMS
 from actors.run_folder import RunFolder
 from actors.tables import write_text
@@ -21,7 +22,6 @@ from pipelines.lease import hold
 from pipelines.runs.busy import why_busy
 from pipelines.runs.find import bytes_of, find_runs
 from pipelines.runs.gc_record import GcRecord, Removed, read_gc_record, removed_sums
-from pipelines.runs.published import read_publications
 from pipelines.runs.shape import champions_of, names_below, recipe_of_run
 from pipelines.runs.waste import Waste
 
@@ -142,7 +142,8 @@ def _removals(plan: GcPlan) -> Iterator[Removed]:
 def _lost(folder: RunFolder) -> list[Path]:
     """Where merged weights of challengers lie, or lay, that were never champion and never live."""
     recipe = recipe_of_run(folder)
-    needed = {*champions_of(folder, recipe.cycles), *(each.version for each in read_publications(folder))}
+    published = [live.version for live in read_publications(folder.publications)]
+    needed = {*champions_of(folder, recipe.cycles), *published}
     challengers = [folder.challenger(cycle, a) for cycle in range(1, recipe.cycles + 1) for a in ALGORITHMS]
     return [Path(each.path) for each in challengers if each.version not in needed]
 

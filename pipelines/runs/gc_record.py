@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
-from actors.errors import SalusError
+from actors.record_files import find_record
 from actors.records import Record
 from actors.run_folder import RunFolder
 
@@ -33,15 +31,7 @@ def read_gc_record(folder: RunFolder) -> GcRecord:
     Raises:
         SalusError: the record cannot be read.
     """
-    path = folder.collected
-    if not path.is_file():
-        return GcRecord()
-    try:
-        return GcRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise SalusError(
-            f"{path} is not a record of salus runs gc ({type(error).__name__}); take it from a copy."
-        ) from error
+    return find_record(GcRecord, folder.collected, "a record of salus runs gc") or GcRecord()
 
 
 def removed_sums(folder: RunFolder) -> dict[str, str]:

@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from actors.errors import SalusError
+from actors.record_files import find_record
 from actors.records import Record
 from actors.run_folder import RunFolder
 from actors.tables import write_text
 from pipelines.checksums import file_sum, file_sums, read_sums, write_sums
 from pipelines.config.recipe import Recipe
-from pipelines.open_run import read_record
+from pipelines.open_run import read_run_record
 from pipelines.runs.gc_record import removed_sums
 from pipelines.runs.lineage import JUDGE, POLICY, Kind, lineage
 from pipelines.runs.shape import RunShape, names_below, shape_of
@@ -137,14 +136,7 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
     Raises:
         SalusError: it cannot be read.
     """
-    if not folder.manifest.is_file():
-        return None
-    try:
-        return Manifest.model_validate_json(folder.manifest.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise SalusError(
-            f"{folder.manifest} is not a manifest of version {VERSION} ({type(error).__name__}); take it from a copy."
-        ) from error
+    return find_record(Manifest, folder.manifest, f"a manifest of version {VERSION}")
 
 
 def check_manifest(folder: RunFolder) -> None:
@@ -194,7 +186,7 @@ def _with_removed(folder: RunFolder, sums: dict[str, str]) -> dict[str, str]:
 
 
 def _outside(folder: RunFolder) -> tuple[Outside, ...]:
-    record = read_record(folder)
+    record = read_run_record(folder)
     models = ((POLICY, record.policy_path), (JUDGE, record.judge_path))
     return tuple(Outside(name=name, path=path, sha256=folder_hash(Path(path))) for name, path in models if path)
 

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from actors.errors import SalusError
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.decide import Decision
 from pipelines.materials import BASE_VERSION
 from pipelines.run import past_outcomes
 
@@ -66,30 +64,7 @@ def champions_of(folder: RunFolder, cycles: int) -> tuple[str, ...]:
         SalusError: a decision cannot be read.
     """
     base = PolicyRef(version=BASE_VERSION, path="")
-    # Read first: a file that is no decision gets a sentence.
-    outcomes = past_outcomes(folder, base, len(read_decisions(folder, cycles)))
-    return (base.version, *(outcome.champion.version for outcome in outcomes))
-
-
-def read_decisions(folder: RunFolder, cycles: int) -> list[Decision]:
-    """The decisions there are, up to the first cycle without one.
-
-    Raises:
-        SalusError: one cannot be read.
-    """
-    decisions = []
-    for cycle in range(1, cycles + 1):
-        path = folder.decision(cycle)
-        if not path.is_file():
-            break
-        try:
-            decisions.append(Decision.model_validate_json(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise SalusError(
-                f"{path} is not a decision ({type(error).__name__}); take it from a copy, or read the run with the"
-                " version of Salus that made it."
-            ) from error
-    return decisions
+    return (base.version, *(outcome.champion.version for outcome in past_outcomes(folder, base, cycles)))
 
 
 def recipe_of_run(folder: RunFolder) -> Recipe:

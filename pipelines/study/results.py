@@ -7,7 +7,7 @@ from typing import Literal
 
 from actors.records import Record
 from actors.run_folder import RunFolder
-from pipelines.decide import Decision
+from pipelines.decision import read_decision
 from pipelines.judges.calibration_report import Regimen
 from pipelines.report.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
 from pipelines.study.cells import Cell
@@ -124,7 +124,7 @@ def judged_by(report: StudyReport) -> JudgedBy:
 def _verdicts(run: RunFolder, summary: Summary) -> tuple[Verdict, ...]:
     return tuple(
         verdict(
-            Decision.model_validate_json(run.decision(cycle.cycle).read_text(encoding="utf-8")),
+            read_decision(run.decision(cycle.cycle)),
             cycle.truth,
         )
         for cycle in summary.cycles

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors.errors import SalusError
+from actors.record_files import find_record
 from actors.tables import write_text
 from pipelines.config.load import save_recipe
 from pipelines.judge_evidence import judge_before_run
@@ -117,7 +118,7 @@ def write_report(
 
 def read_cost(folder: StudyFolder) -> Cost:
     """What the study took so far."""
-    return Cost.model_validate_json(folder.cost.read_text(encoding="utf-8")) if folder.cost.is_file() else Cost()
+    return find_record(Cost, folder.cost, "the cost of a study") or Cost()
 
 
 def cell_job(cell: Cell, folder: StudyFolder, address: str, there: Resources) -> Job:

@@ -5,36 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from actors.errors import SalusError
+from actors.publication import Publication, read_publications
 from actors.run_folder import RunFolder
-from pipelines.clock import CycleTimes, StageTime
+from pipelines.clock import StageTime, find_times
 from pipelines.stage_log import read_stage_log
 from pipelines.timeline.lanes import Bar, PlacedStage, Timeline, lanes_of
 
 PUBLICATION, ENDPOINT_START = "publication", "endpoint start"
-
-
-class _Published(BaseModel):
-    """What is read of `actors.publisher.Publication`, whose module takes seconds to import."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    cycle: int
-    published_at: datetime
-    began_at: datetime | None = None
-    swap_s: float
-    previous: str | None = None
-
-    @property
-    def bar(self) -> Bar:
-        end_s = self.published_at.timestamp()
-        start_s = self.began_at.timestamp() if self.began_at is not None else end_s - self.swap_s
-        name = ENDPOINT_START if self.previous is None else PUBLICATION
-        return Bar(name, start_s, end_s, self.cycle or None)
 
 
 @dataclass(frozen=True)
@@ -59,7 +38,8 @@ def read_timeline(folder: RunFolder) -> Timeline:
     stages = _placed(found)
     began_s = min((s.time.start_s for s in found if s.time.start_s is not None), default=None)
     # Where no stage's time of day is known, that of a publication cannot be drawn beside them.
-    published = [] if began_s is None else [bar for bar in _publications(folder) if bar.end_s > began_s]
+    bars = map(_bar, read_publications(folder.publications))
+    published = [bar for bar in bars if began_s is not None and bar.end_s > began_s]
     return Timeline(
         run=folder.root.name,
         stages=stages,
@@ -70,12 +50,8 @@ def read_timeline(folder: RunFolder) -> Timeline:
 
 def _stages(folder: RunFolder) -> Iterator[_Stage]:
     for cycle in folder.timed_cycles():
-        path = folder.stages(cycle)
-        try:
-            times = CycleTimes.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError as error:
-            raise SalusError(f"{path} does not hold the times of a cycle; take it from a copy or delete it.") from error
-        yield from (_Stage(cycle, time) for time in times.stages)
+        times = find_times(folder.stages(cycle))
+        yield from (_Stage(cycle, time) for time in (times.stages if times else ()))
     yield from (_Stage(logged.cycle, logged.time) for logged in read_stage_log(folder))
 
 
@@ -91,10 +67,7 @@ def _placed(found: list[_Stage]) -> tuple[PlacedStage, ...]:
     return tuple(sorted(known, key=lambda stage: stage.start_s))
 
 
-def _publications(folder: RunFolder) -> Iterator[Bar]:
-    path: Path = folder.publications
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), start=1):
-        try:
-            yield _Published.model_validate_json(line).bar
-        except ValidationError as error:
-            raise SalusError(f"{path}, line {number} is not a publication; take the file from a copy.") from error
+def _bar(live: Publication) -> Bar:
+    end_s = datetime.fromisoformat(live.published_at).timestamp()
+    start_s = datetime.fromisoformat(live.began_at).timestamp() if live.began_at is not None else end_s - live.swap_s
+    return Bar(ENDPOINT_START if live.previous is None else PUBLICATION, start_s, end_s, live.cycle or None)

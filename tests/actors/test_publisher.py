@@ -21,8 +21,8 @@ from actors.model_folder import check_same_shape
 from actors.policy_app import INGRESS_CPUS, engine_arguments, replica_bundles, replica_environment
 from actors.policy_desk import DeskAddress, DurableDesk, PublishedPolicy
 from actors.policy_keeper import PolicyKeeper, ReplicaState
+from actors.publication import Publication
 from actors.publisher import (
-    Publication,
     Publisher,
     PublisherConfig,
     check_port_free,

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from actors.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from actors.publisher import Publication
+from actors.publication import Publication
 from actors.records import Algorithm
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from actors.publisher import Publication
+from actors.publication import Publication
 from actors.records import ALGORITHMS, Algorithm
 from actors.run_folder import RunFolder
 from actors.tables import write_text

@@ -85,7 +85,7 @@ def test_what_is_live_stays(tmp_path: Path, made_run: RunMaker) -> None:
     publish(folder, "c1-dpo")
     assert LOST not in planned(folder)
     folder.publications.write_text("no log\n")
-    with pytest.raises(SalusError, match="is not a log of publications"):
+    with pytest.raises(SalusError, match="line 1 is not a publication"):
         gc_plan(folder)
 
 
