@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
 from actors.coordinator import CycleOutcome
-from actors.coordinator_state import TrainingState
-from actors.errors import SalusError
 from actors.records import Algorithm, PolicyRef
 from actors.seeds import derive_seed
-from pipelines.capability.measure import measure_capability
-from pipelines.clock import StageClock, Stopwatch, Work, engine_work, trainer_work
+from pipelines.clock import StageClock, Stopwatch, Work
+from pipelines.evaluation import Evaluation, evaluate
 from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
-from pipelines.progress import Bar
-from pipelines.rollout import Limits, ShardTask, StreamReport, stream
+from pipelines.rollout import StreamReport
 from pipelines.run import Run
 from pipelines.stage_log import cycle_clock
+from pipelines.streamed import run_stream
 from pipelines.training import TrainingRuns
+from pipelines.watched_training import WatchedTraining
 
 POLL_S = 0.25
 
@@ -38,6 +37,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
             or another process has taken the run folder over.
     """
     champion = run.champion()
+    evaluation = Evaluation(run, cycle, champion)
     with cycle_clock(run.folder, cycle) as clock:
         with leased_stage(run, clock, "rollout") as stage:
             streamed = rollout(run, cycle, champion)
@@ -48,9 +48,10 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
             judge_in_run(run.recipe, run.folder, run.reporter)
             preference(run, cycle)
         with leased_stage(run, clock, "train") as stage:
-            stage.worked(train(run, training, cycle))
+            stage.worked(train(run, training, cycle, evaluation))
+            stage.worked(evaluation.work)
         with leased_stage(run, clock, "evaluate") as stage:
-            stage.worked(evaluate(run, cycle, champion))
+            stage.worked(evaluate(run, cycle, champion, evaluation))
         with leased_stage(run, clock, "decide"):
             if endpoint is not None:
                 ray.get(endpoint)
@@ -93,94 +94,19 @@ def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     return reports
 
 
-def train(run: Run, training: TrainingRuns, cycle: int) -> list[Work]:
+def train(run: Run, training: TrainingRuns, cycle: int, evaluation: Evaluation | None = None) -> list[Work]:
     """KTO and DPO at the same time, from the champion; returns when each trainer worked.
+
+    Args:
+        evaluation: measures a challenger while another one still trains.
 
     Raises:
         SalusError: no challenger could be trained.
     """
-    algorithms = run.recipe.train.algorithms
-    jobs = ray.get(run.coordinator.assign.remote(cycle, algorithms))
-    training.begin(jobs)
-    bars = {a: run.reporter.bar(f"cycle {cycle}: training {a.upper()}", None, "steps") for a in algorithms}
-    states: dict[Algorithm, TrainingState] = {}
-    while len(states) < len(algorithms) or not all(state.ended for state in states.values()):
+    watched = WatchedTraining(run, training, cycle)
+    while not watched.over:
         time.sleep(POLL_S)
-        run.check_lease()
-        training.watch(jobs)
-        states = ray.get(run.coordinator.training_state.remote(cycle))
-        for algorithm, state in states.items():
-            bars[algorithm].at(state.step, state.total)
-    for bar in bars.values():
-        bar.close()
-    failures = [f"{a.upper()}: {state.failure}" for a, state in states.items() if state.failure is not None]
-    for failure in failures:
-        run.reporter.say(f"cycle {cycle}: training failed, {failure}")
-    if len(failures) == len(algorithms):
-        raise SalusError(f"No challenger of cycle {cycle} could be trained. {' '.join(failures)}")
-    return trainer_work(state.report for state in states.values() if state.report is not None)
-
-
-def evaluate(run: Run, cycle: int, champion: PolicyRef) -> list[Work]:
-    """Champion and challengers on the validation split, greedy, in the same warm engines, and their capability.
-
-    Returns when each engine worked.
-    """
-    policies = [champion, *trained(run, cycle)]
-    tasks = [task for policy in policies for task in run.evaluation_tasks("validation", policy, champion)]
-    report = run_stream(run, f"cycle {cycle} validation", tasks)
-    scored = measure_capability(run, "validation", policies, champion)
-    return [*report.work, *engine_work("generator", scored)]
-
-
-def trained(run: Run, cycle: int) -> list[PolicyRef]:
-    """The cycle's challengers whose training came to its end."""
-    return [
-        run.folder.challenger(cycle, a)
-        for a in run.recipe.train.algorithms
-        if (run.folder.training(cycle, a) / "report.json").is_file()
-    ]
-
-
-def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
-    """Stream tasks through the pools, with bars.
-
-    Raises:
-        SalusError: more answers than the recipe allows got no usable label.
-    """
-    k = tasks[0].rollout.sampling.k if tasks else 1
-    total = sum(shard_rows(task) for task in tasks if not task.done) * k
-    generated = run.reporter.bar(f"{name}: generating", total, "answers")
-    judged = run.reporter.bar(f"{name}: judging", total, "answers")
-    try:
-        limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
-        count, pools = (_count(run, generated), _count(run, judged)), run.pools
-        report = stream(tasks, pools.generators, pools.judges, *count, limits=limits)
-    finally:
-        generated.close()
-        judged.close()
-    rows = sum(span.rows for span in report.judged)
-    if rows and report.unlabelled / rows > run.recipe.judge.max_missing:
-        raise SalusError(
-            f"The judge gave no usable label for {report.unlabelled} of {rows} answers ({name}), more than"
-            f" judge.max_missing {run.recipe.judge.max_missing:g} allows; take another judge or prompt, or lower"
-            " judge.min_coverage."
-        )
-    return report
-
-
-def _count(run: Run, bar: Bar) -> Callable[[int], None]:
-    """Told of every shard that comes back."""
-
-    def shard(rows: int) -> None:
-        bar.advance(rows)
-        run.check_lease()
-
-    return shard
-
-
-def shard_rows(task: ShardTask) -> int:
-    """Prompts in a task's shard, from the file's footer."""
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(task.rollout.prompts).num_rows)
+        watched.look()
+        if evaluation is not None and watched.trained and not watched.over:
+            evaluation.measure(watched.trained, watched.look)
+    return watched.close()

@@ -17,7 +17,6 @@ from pipelines.capability.evidence import read_figures
 from pipelines.capability.measure import measure_capability
 from pipelines.clock import StageTime, Work, engine_work, find_times
 from pipelines.config.recipe import Recipe
-from pipelines.cycle import run_stream
 from pipelines.decision import Decision, read_decision
 from pipelines.harmfulness.measure import measure_harmfulness, read_harmfulness
 from pipelines.judge_evidence import read_trust
@@ -45,6 +44,7 @@ from pipelines.report.summary import (
 )
 from pipelines.run import Run, champion_before, past_decisions
 from pipelines.stage_log import read_stage_log
+from pipelines.streamed import run_stream
 from pipelines.styles import StyleMetrics, measure_styles
 
 

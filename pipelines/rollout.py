@@ -110,10 +110,12 @@ def stream(
     on_judged: Callable[[int], None] = lambda rows: None,
     queue: int = 2,
     limits: Limits | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> StreamReport:
     """Run every task that is not on disk yet; returns when all are judged.
 
-    Without generators the rollouts are read from disk; without judges they are only generated.
+    Without generators the rollouts are read from disk; without judges they are only generated. `meanwhile` is called
+    after every answer of an actor, and at least once in `LOOK_S`.
 
     Raises:
         SalusError: as raised in an actor, or one is late time and again.
@@ -143,6 +145,7 @@ def stream(
             rollouts, span = member.actor.generate.options(num_returns=2).remote(task.rollout)
             generating[span] = _Flight(task, member, rollouts)
         done, _ = ray.wait([*generating, *judging], num_returns=1, timeout=LOOK_S)
+        meanwhile()
         _replace_late(generator_pool, limits.generate_s, "generator", "generate.shard_timeout_s")
         _replace_late(judge_pool, limits.judge_s, "judge", "judge.shard_timeout_s")
         if not done:

@@ -18,8 +18,9 @@ from actors.run_folder import RunFolder
 from actors.tables import shard_files
 from pipelines.capability.measure import prepare_capability
 from pipelines.config.recipe import Recipe
-from pipelines.cycle import evaluate, preference, run_stream, train, trained
+from pipelines.cycle import preference, train
 from pipelines.egida_pairs import write_pairs
+from pipelines.evaluation import evaluate, trained
 from pipelines.judge_evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.materials import gather_models, write_prompts
 from pipelines.open_run import hold_run
@@ -28,6 +29,7 @@ from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
 from pipelines.run import Run, champion_before, past_outcomes, start_coordinator
 from pipelines.session import session
+from pipelines.streamed import run_stream
 from pipelines.training import TrainingRuns
 
 
