@@ -70,6 +70,7 @@ class CycleOutcome(Record):
     cycle: int
     chosen: Literal["champion", "kto", "dpo"]
     champion: PolicyRef
+    # What is live after it; None without an endpoint.
     published: PolicyRef | None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
@@ -114,10 +115,11 @@ class Coordinator:
     @staticmethod
     def _new(base: PolicyRef) -> CoordinatorState:
         nothing: dict[Algorithm, tuple[Any, ...]] = {a: () for a in ALGORITHMS}
-        return CoordinatorState(session="", champion=base, assignments=nothing, training=nothing)
+        return CoordinatorState(session="", champion=base, live=base, assignments=nothing, training=nothing)
 
     def _take_up(self, state: CoordinatorState) -> None:
         self._champion = state.champion
+        self._live = state.live
         self._assignments = {a: list(state.assignments[a]) for a in ALGORITHMS}
         self._training = {a: list(state.training[a]) for a in ALGORITHMS}
         self._stopped = state.stopped
@@ -130,6 +132,7 @@ class Coordinator:
         state = CoordinatorState(
             session=self._session,
             champion=self._champion,
+            live=self._live,
             assignments={a: tuple(jobs) for a, jobs in self._assignments.items()},
             training={a: tuple(states) for a, states in self._training.items()},
             stopped=self._stopped,
@@ -255,6 +258,7 @@ class Coordinator:
             champion = self._folder.challenger(cycle, verdict.chosen)
         with self._lock:
             self._champion = champion
+            self._live = champion if verdict.publish else self._live
             self._keep()
         # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
         if verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
@@ -276,6 +280,7 @@ class Coordinator:
         """Take up a cycle that an earlier process of this run finished."""
         with self._lock:
             self._champion = outcome.champion
+            self._live = outcome.published or self._live
             self._keep()
 
     def _evaluation(self, version: str, champion: PolicyRef) -> pa.Table:
@@ -284,9 +289,9 @@ class Coordinator:
         return read_folder(folder, _DECISION_COLUMNS)
 
     def start_publisher(self) -> None:
-        """Bring the endpoint up with the present champion; does nothing without a publisher."""
+        """Bring the endpoint up with what the decisions so far let go live; does nothing without a publisher."""
         if self._publisher is not None:
-            self._log(self._publisher.start(self._champion))
+            self._log(self._publisher.start(self._live))
 
     def publish(self, policy: PolicyRef, cycle: int) -> None:
         """Swap the endpoint to `policy` and append the publication to the run's log."""

@@ -28,6 +28,8 @@ class CoordinatorState(Record):
     # The session of the run that wrote it; a new session begins anew, from the decisions.
     session: str
     champion: PolicyRef
+    # What an endpoint that starts anew serves: not the champion where a gate held that back.
+    live: PolicyRef
     assignments: dict[Algorithm, tuple[Assignment, ...]]
     training: dict[Algorithm, tuple[TrainingState, ...]]
     stopped: bool = False

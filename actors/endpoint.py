@@ -15,10 +15,11 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.errors import SalusError
-from actors.policy_app import APP_NAME, deploy, deployment_name
+from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.policy_keeper import ReplicaState
 from actors.records import PolicyRef
+from actors.serve_address import serve_address
 
 if TYPE_CHECKING:
     from actors.publisher import PublisherConfig
@@ -45,8 +46,9 @@ class ServeEndpoint:
     An endpoint that another process started is found by its name: `everywhere` and `stop` need no start here.
     """
 
-    def __init__(self, config: PublisherConfig) -> None:
+    def __init__(self, config: PublisherConfig, namespace: str) -> None:
         self._config = config
+        self._app = app_name(namespace)
         self._handle: Any = None
 
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
@@ -67,7 +69,7 @@ class ServeEndpoint:
         from ray.llm._internal.serve.utils.broadcast import broadcast
 
         if self._handle is None:
-            self._handle = serve.get_deployment_handle(deployment_name(self._config), APP_NAME)
+            self._handle = serve.get_deployment_handle(deployment_name(self._config), self._app)
         deadline = time.monotonic() + self._config.drain_timeout_s
         while True:
             try:
@@ -86,28 +88,42 @@ class ServeEndpoint:
         from ray import serve
 
         self._handle = None
-        serve.shutdown()
+        if serve_address() is None:
+            return
+        # Serve without an application is of no use to anybody, whoever of several runs started it.
+        if set(serve.status().applications) <= {self._app}:
+            serve.shutdown()
+        else:
+            serve.delete(self._app)
 
     def _deploy(self, policy: PolicyRef, desk: DeskAddress, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
         task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
-        running = task.remote(self._config, policy, desk)
+        running = task.remote(self._config, policy, desk, self._app)
         try:
             ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
         except GetTimeoutError as error:
             ray.cancel(running, force=True)
             raise SalusError(
-                f"The endpoint was not up after {self._config.start_timeout_s:g} s ({_replica_message()}); "
+                f"The endpoint was not up after {self._config.start_timeout_s:g} s ({self._replica_message()}); "
                 "raise publish.start_timeout_s or free what it waits for."
             ) from error
         except RayError as error:
             raise SalusError(
                 f"The endpoint could not start with policy {policy.version} at {policy.path}: "
-                f"{_replica_message() or reason(error)}"
+                f"{self._replica_message() or reason(error)}"
             ) from error
 
+    def _replica_message(self) -> str:
+        """What Serve says about the app and its unhealthy deployments, in one line; empty where it says nothing."""
+        from ray import serve
+
+        app = serve.status().applications.get(self._app)
+        messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
+        return " ".join(_last_line(message) for message in messages if message)
+
     def _wait_for_answer(self, deadline: float) -> None:
-        base = f"http://{self._config.host}:{self._config.port}/v1"
+        base = f"{self._config.url}/v1"
         question = {
             "model": self._config.model_id,
             "messages": [{"role": "user", "content": "Hello"}],
@@ -131,15 +147,6 @@ def _fetch(url: str, body: dict[str, Any] | None, timeout_s: float) -> None:
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=max(0.1, timeout_s)) as response:
         response.read()
-
-
-def _replica_message() -> str:
-    """What Serve says about the app's unhealthy deployments, in one line; empty where it says nothing."""
-    from ray import serve
-
-    app = serve.status().applications.get(APP_NAME)
-    messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
-    return " ".join(_last_line(message) for message in messages if message)
 
 
 def _last_line(text: str) -> str:

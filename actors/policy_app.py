@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from actors.engine import eager_environment
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from actors.publisher import PublisherConfig
 
-APP_NAME = "salus"
 # The logical CPUs of one ingress replica; Serve's controller and proxy reserve none.
 INGRESS_CPUS = 0.1
 # Where a replica finds its options in LLMConfig.experimental_configs.
@@ -37,6 +37,11 @@ class ReplicaOptions(Record):
     hold_s: float
     # On one CPU worker: run vLLM's engine core in a thread of the replica.
     engine_in_process: bool
+
+
+def app_name(namespace: str) -> str:
+    """The name of the application of one session; Serve puts it into names of actors."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", namespace)
 
 
 def deployment_name(config: PublisherConfig) -> str:
@@ -134,9 +139,9 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> 
     return build_openai_app({"llm_configs": [llm], "ingress_deployment_config": ingress})
 
 
-def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> None:
-    """Build the app and run it; returns when every replica is up."""
+def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, name: str) -> None:
+    """Build the app and run it under this name; returns when every replica is up."""
     from ray import serve
 
     app = build_app(config, policy, desk)
-    serve.run(app, name=APP_NAME, route_prefix="/")
+    serve.run(app, name=name, route_prefix=config.route)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from actors.policy_desk import OwnDesk, PolicyDesk
 from actors.policy_keeper import ReplicaState
 from actors.publication import Publication
 from actors.records import PolicyRef
+from actors.serve_address import check_address
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,11 @@ class PublisherConfig(BaseModel):
     model_id: str = Field(default="salus", pattern=r"^[A-Za-z0-9_-]+$", description="The model name clients ask for.")
     host: str = Field(default="127.0.0.1", description="The address the endpoint listens on.")
     port: int = Field(default=8000, ge=1, le=65535, description="The port the endpoint listens on.")
+    route: str = Field(
+        default="/",
+        pattern=r"^/([A-Za-z0-9_-]+)?$",
+        description="The path under which the endpoint's /v1 lies: /, or one of its own beside others of a cluster.",
+    )
     replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
     ingress_replicas: int = Field(default=1, ge=1, description="Copies of the HTTP ingress.")
     cpus_per_replica: float = Field(default=1.0, gt=0, description="Logical CPUs of one replica, all workers together.")
@@ -68,6 +73,11 @@ class PublisherConfig(BaseModel):
         default=5.0, gt=0, description="Time running requests get when the endpoint stops."
     )
 
+    @property
+    def url(self) -> str:
+        """The base address of the endpoint; `/v1` follows."""
+        return f"http://{self.host}:{self.port}{self.route.rstrip('/')}"
+
     @model_validator(mode="after")
     def _gpus_fit_workers(self) -> Self:
         shared = 0 < self.gpus_per_replica < 1 and self.tensor_parallel_size == 1
@@ -90,20 +100,6 @@ def publisher_cpus(config: PublisherConfig) -> float:
 def publisher_gpus(config: PublisherConfig) -> float:
     """GPUs the endpoint reserves in Ray."""
     return config.replicas * config.gpus_per_replica if config.enabled else 0.0
-
-
-def check_port_free(host: str, port: int) -> None:
-    """Refuse an address on which something listens already, or which this machine does not have."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Without it a connection of an endpoint just stopped would count as in use.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SalusError(
-                f"Cannot serve on {host}:{port}: {error.strerror or error}; free the port or set another one "
-                "with publish.port."
-            ) from error
 
 
 class Publisher:
@@ -135,7 +131,7 @@ class Publisher:
     ) -> None:
         self._config = config
         self._desk: PolicyDesk = desk or OwnDesk()
-        self._endpoint: Endpoint = endpoint or ServeEndpoint(config)
+        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace)
         self._clock = clock
         # Served policies, oldest first; the last one is live.
         self._history: list[PolicyRef] = []
@@ -143,7 +139,7 @@ class Publisher:
     @property
     def url(self) -> str:
         """The base address of the endpoint; `/v1` follows."""
-        return f"http://{self._config.host}:{self._config.port}"
+        return self._config.url
 
     def attach(self, policy: PolicyRef) -> None:
         """Take over an endpoint that a publisher of a process now dead started, and last recorded `policy` for."""
@@ -158,7 +154,7 @@ class Publisher:
         check_model_folder(Path(policy.path))
         if self._history:
             self.stop()
-        check_port_free(self._config.host, self._config.port)
+        check_address(self._config)
         began_at = self._now()
         self._check_resources()
         self._desk.record(policy)
@@ -194,7 +190,7 @@ class Publisher:
         return versions.pop()
 
     def stop(self) -> None:
-        """Take the endpoint down, with Serve itself; harmless where it does not run."""
+        """Take the endpoint down, and Serve itself where it was the last; harmless where it does not run."""
         self._endpoint.stop()
         self._history = []
         if isinstance(self._desk, OwnDesk):

@@ -12,9 +12,9 @@ from typing import Any
 
 import ray
 
-from actors.publisher import check_port_free
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
+from actors.serve_address import check_address
 from pipelines.capability.measure import prepare_capability
 from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
@@ -78,7 +78,8 @@ def _align_held(
 ) -> Summary:
     """What `align` does once the run folder is this process's own."""
     if recipe.publish.enabled:
-        check_port_free(recipe.publish.host, recipe.publish.port)
+        if recipe.cluster.address is None:
+            check_address(recipe.publish)
         if recipe.publish.registry is not None:
             Registry(recipe.publish.registry).prepare()
     log = StageLog(folder)
@@ -107,7 +108,7 @@ def _align_held(
                     with log.stage("served answers"):
                         notes.append(served_answers(actors.run))
                     if while_served is not None:
-                        while_served(f"http://{recipe.publish.host}:{recipe.publish.port}/v1")
+                        while_served(f"{recipe.publish.url}/v1")
                 with log.stage("shut-down"):
                     up.close()
         finally:
@@ -139,6 +140,8 @@ def _actors(
     lease: Lease,
 ) -> Iterator[_Actors]:
     """All actors of a run: engines first, because they are needed first; the rest comes up behind them."""
+    if recipe.publish.enabled:
+        check_address(recipe.publish)
     coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
     champion: PolicyRef = ray.get(coordinator.champion.remote())
     pools: Pools = spawn(recipe, champion, materials.judge, generate=True, label=True)

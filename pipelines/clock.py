@@ -145,7 +145,7 @@ def find_times(path: Path) -> CycleTimes | None:
     Raises:
         SalusError: it cannot be read.
     """
-    return find_record(CycleTimes, path, "the times of a cycle", "take it from a copy or delete it")
+    return find_record(CycleTimes, path, "a record of a cycle's times", "take it from a copy or delete it")
 
 
 def engine_work(kind: WorkerKind, spans: Iterable[Span]) -> list[Work]:

@@ -182,14 +182,15 @@ def start_coordinator(
 
 
 def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
-    """The outcomes of `past_decisions`; nothing is told of what they published."""
+    """The outcomes of `past_decisions`; published is what they let go live, the deployed model at first."""
     outcomes: list[CycleOutcome] = []
-    champion = base
+    champion = live = base
     for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
         if decision.chosen != "champion":
             champion = folder.challenger(cycle, decision.chosen)
+        live = champion if decision.publish else live
         outcomes.append(
-            CycleOutcome(cycle=cycle, chosen=decision.chosen, champion=champion, published=None, ended=decision.ended)
+            CycleOutcome(cycle=cycle, chosen=decision.chosen, champion=champion, published=live, ended=decision.ended)
         )
     return outcomes
 

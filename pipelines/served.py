@@ -37,7 +37,7 @@ def served_answers(run: Run) -> str:
 def ask(recipe: Recipe, prompt: str, max_tokens: int) -> str:
     """One greedy chat completion from a recipe's endpoint."""
     publish = recipe.publish
-    with openai.OpenAI(base_url=f"http://{publish.host}:{publish.port}/v1", api_key="none", timeout=60) as client:
+    with openai.OpenAI(base_url=f"{publish.url}/v1", api_key="none", timeout=60) as client:
         answer = client.chat.completions.create(
             model=publish.model_id,
             messages=[{"role": "user", "content": prompt}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,9 @@ def publish(
 ) -> None:
     """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
     from actors.model_folder import check_model_folder
-    from actors.publisher import Publisher, check_port_free
+    from actors.policy_desk import DeskAddress, OwnDesk
+    from actors.publisher import Publisher
+    from actors.serve_address import check_address
     from pipelines.session import session
 
     settings = resolve(recipe, overrides, seed)
@@ -38,9 +41,11 @@ def publish(
         policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
     else:
         policy = _champion(settings, run)
-    check_port_free(settings.publish.host, settings.publish.port)
-    with session(settings, "salus-publish"):
-        publisher = Publisher(settings.publish)
+    if settings.cluster.address is None:
+        check_address(settings.publish)
+    namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
+    with session(settings, namespace):
+        publisher = Publisher(settings.publish, OwnDesk(DeskAddress(namespace=namespace)))
         try:
             publisher.start(policy)
             console().print(f"{policy.version} at {publisher.url}/v1 until Ctrl-C", highlight=False)

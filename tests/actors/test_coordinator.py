@@ -12,6 +12,7 @@ import pytest
 
 from actors.coordinator import Coordinator, CycleOutcome
 from actors.errors import SalusError
+from actors.publication import Publication
 from actors.records import Algorithm, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
 from actors.tables import write_table
@@ -51,8 +52,16 @@ class Rule:
         return Verdict(chosen=chosen, publish=self.publish and chosen != "champion", ended=self.ended)
 
 
-class Publication(Record):
-    version: str
+def gone_live(policy: PolicyRef, cycle: int) -> Publication:
+    return Publication(
+        version=policy.version,
+        path=policy.path,
+        cycle=cycle,
+        published_at="2026-01-01T00:00:00.000+00:00",
+        swap_s=0.1,
+        replicas=1,
+        previous=None,
+    )
 
 
 class Endpoint:
@@ -66,7 +75,7 @@ class Endpoint:
 
     def start(self, policy: PolicyRef) -> Publication:
         self.policy = policy
-        return Publication(version=policy.version)
+        return gone_live(policy, 0)
 
     def attach(self, policy: PolicyRef) -> None:
         self.attached = policy
@@ -75,7 +84,7 @@ class Endpoint:
         self.policy = policy
         if self.dies:
             raise ConnectionError("the process is killed between the swap and the log")
-        return Publication(version=policy.version)
+        return gone_live(policy, cycle)
 
     def stop(self) -> None:
         self.stopped = True
@@ -201,7 +210,19 @@ def test_a_winner_outside_the_publish_gate_is_trained_on_but_not_published(tmp_p
     judged(tmp_path, "c0-base")
     trained(of, tmp_path, 1)
     outcome = of.decide(1)
-    assert (outcome.champion.version, endpoint.policy) == ("c1-kto", BASE)
+    assert (outcome.champion.version, outcome.published, endpoint.policy) == ("c1-kto", BASE, BASE)
+
+
+def test_what_a_gate_held_back_does_not_go_live_when_the_run_is_taken_up_again(tmp_path: Path) -> None:
+    live, held_back = PolicyRef(version="c1-dpo", path="/dpo"), PolicyRef(version="c2-kto", path="/kto")
+    endpoint = Endpoint()
+    of = coordinator(tmp_path, Rule(), endpoint)
+    of.recall(CycleOutcome(cycle=1, chosen="dpo", champion=live, published=live))
+    of.recall(CycleOutcome(cycle=2, chosen="kto", champion=held_back, published=live))
+    # Killed before the endpoint is up.
+    again = coordinator(tmp_path, Rule(), endpoint)
+    again.start_publisher()
+    assert (again.champion(), endpoint.policy) == (held_back, live)
 
 
 def test_judging_itself_the_champion_of_the_cycle_is_the_judge(tmp_path: Path) -> None:

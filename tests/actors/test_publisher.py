@@ -25,11 +25,11 @@ from actors.publication import Publication
 from actors.publisher import (
     Publisher,
     PublisherConfig,
-    check_port_free,
     publisher_cpus,
     publisher_gpus,
 )
 from actors.records import PolicyRef
+from actors.serve_address import check_port_free
 
 
 class SmallEngine:

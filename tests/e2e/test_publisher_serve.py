@@ -21,6 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.errors import SalusError
+from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher, PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from pipelines.session import PROXY_START_S
@@ -35,6 +36,7 @@ QUESTIONS = (
     "My aunt needs a refill.",
 )
 TOKENS = 12
+CONFIG = PublisherConfig(cpus_per_replica=0.5, kv_cache_gib=0.0625, max_model_len=128)
 
 
 def greedy_tokens(policy: PolicyRef, question: str) -> list[int]:
@@ -102,6 +104,10 @@ class Endpoint:
         self.a, self.b = a, b
         self.expected = {p.version: [greedy_tokens(p, q) for q in QUESTIONS] for p in (a, b)}
 
+    @property
+    def port(self) -> int:
+        return int(self.publisher.url.rsplit(":", 1)[1])
+
     def answers(self) -> list[list[int]]:
         return [self.client.ask(question) for question in QUESTIONS]
 
@@ -123,7 +129,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    config = PublisherConfig(port=port, cpus_per_replica=0.5, kv_cache_gib=0.0625, max_model_len=128)
+    config = CONFIG.model_copy(update={"port": port})
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
     ray.init(address="local", num_cpus=2, include_dashboard=False, namespace="publisher-test", log_to_driver=False)
     publisher = Publisher(config)
@@ -228,7 +234,31 @@ def test_a_policy_that_does_not_load_leaves_the_old_one(endpoint: Endpoint, tmp_
     assert endpoint.answers() == endpoint.expected["a"]
 
 
-def test_a_second_endpoint_on_the_port_is_refused(endpoint: Endpoint) -> None:
-    port = int(endpoint.publisher.url.rsplit(":", 1)[1])
-    with pytest.raises(SalusError, match=rf"Cannot serve on 127\.0\.0\.1:{port}"):
-        Publisher(PublisherConfig(port=port)).start(endpoint.a)
+def beside(endpoint: Endpoint, **changes: str | int) -> Publisher:
+    """A publisher of another run in the same cluster."""
+    config = CONFIG.model_copy(update={"port": endpoint.port, **changes})
+    return Publisher(config, OwnDesk(DeskAddress(namespace="another run")))
+
+
+def test_endpoints_of_two_runs_stand_beside_each_other(endpoint: Endpoint) -> None:
+    client = served_by(endpoint, endpoint.a)
+    other = beside(endpoint, route="/other")
+    try:
+        other.start(endpoint.b)
+        assert [Client(other.url).ask(question) for question in QUESTIONS] == endpoint.expected["b"]
+        assert endpoint.answers() == endpoint.expected["a"]
+        assert (endpoint.publisher.served_version(), other.served_version()) == ("a", "b")
+    finally:
+        other.stop()
+    assert client.ask(QUESTIONS[0]) == endpoint.expected["a"][0]
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        Client(other.url).ask(QUESTIONS[0])
+
+
+def test_a_second_endpoint_at_the_same_place_is_refused(endpoint: Endpoint) -> None:
+    served_by(endpoint, endpoint.a)
+    with pytest.raises(SalusError, match=rf"Serve listens on 127\.0\.0\.1:{endpoint.port} already.*publish\.route"):
+        beside(endpoint, port=endpoint.port + 1).start(endpoint.b)
+    with pytest.raises(SalusError, match=r"The route / of .* set publish\.route"):
+        beside(endpoint).start(endpoint.b)
+    assert endpoint.answers() == endpoint.expected["a"]

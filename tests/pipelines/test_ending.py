@@ -21,6 +21,7 @@ from pipelines.align import align
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
 from pipelines.decide import Contender, DecisionConfig
+from pipelines.decision import read_decision
 from pipelines.ending import is_over, patience_used_up
 from pipelines.gate import GateConfig
 from pipelines.metrics import ScoreTable
@@ -89,6 +90,16 @@ def test_the_last_decision_says_why_it_is_the_last(tmp_path: Path) -> None:
     with pytest.raises(SalusError, match=r"Cycle 4 of .* is not to be run\. No cycle follows cycle 3.*--run"):
         champion_before(RunFolder(tmp_path), BASE, 4)
     assert champion_before(RunFolder(tmp_path), BASE, 3).version == "c1-kto"
+
+
+def test_past_outcomes_tell_what_may_be_live(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    run_on(tmp_path, [STAYED, WON, WON], patience=None, cycles=3)
+    held_back = read_decision(folder.decision(3)).model_copy(update={"publish": False})
+    write_text(held_back.model_dump_json(), folder.decision(3))
+    outcomes = past_outcomes(folder, BASE, 3)
+    assert [outcome.champion.version for outcome in outcomes] == [BASE.version, "c2-kto", "c3-kto"]
+    assert [live.version for o in outcomes if (live := o.published)] == [BASE.version, "c2-kto", "c2-kto"]
 
 
 @settings(max_examples=15, deadline=None)

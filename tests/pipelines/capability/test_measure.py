@@ -149,7 +149,7 @@ def test_damaged_figures_are_named(tmp_path: Path) -> None:
     path = figures_path(folder, "test", "c0-base")
     path.parent.mkdir(parents=True)
     path.write_text("{}", encoding="utf-8")
-    with pytest.raises(SalusError, match=r"figures.json does not hold capability figures; delete it"):
+    with pytest.raises(SalusError, match=r"figures.json is not a record of capability figures .*; delete it"):
         read_figures(folder, "test", "c0-base")
 
 

@@ -114,7 +114,7 @@ def test_what_is_no_run_and_what_has_no_times_is_refused(tmp_path: Path) -> None
 def test_damaged_times_are_named(tmp_path: Path, text: str) -> None:
     folder = timed_run(tmp_path / "run")
     write_text(text, folder.stages(2))
-    with pytest.raises(SalusError, match=r"cycles/02/stages\.json does not hold the times of a cycle"):
+    with pytest.raises(SalusError, match=r"cycles/02/stages\.json is not a record of a cycle's times"):
         read_timeline(folder)
 
 

@@ -1,0 +1,67 @@
+"""Where Ray Serve listens: one address for all applications of a cluster, each under a route of its own."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from actors.errors import SalusError
+
+if TYPE_CHECKING:
+    from actors.publisher import PublisherConfig
+
+
+def serve_address() -> tuple[str, int] | None:
+    """Host and port of this cluster's Serve; None where it does not run, or no cluster was joined."""
+    if not ray.is_initialized():
+        return None
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return None if client is None else (client.http_config.host, client.http_config.port)
+
+
+def check_address(config: PublisherConfig) -> None:
+    """Refuse an address at which an endpoint cannot listen, and a route that is another's.
+
+    Raises:
+        SalusError: something else listens there, or this cluster's Serve listens elsewhere or has that route.
+    """
+    there = serve_address()
+    if there is None:
+        check_port_free(config.host, config.port)
+    elif there != (config.host, config.port):
+        raise SalusError(
+            f"This cluster's Ray Serve listens on {there[0]}:{there[1]} already, and it has one address; set"
+            f" publish.host={there[0]} and publish.port={there[1]}, and publish.route to a path of your own."
+        )
+    elif config.route in (taken := _routes()):
+        raise SalusError(
+            f"The route {config.route} of {there[0]}:{there[1]} is that of {taken[config.route]}, which this cluster"
+            " serves already; set publish.route to a path of your own."
+        )
+
+
+def _routes() -> dict[str, str]:
+    """The names of this cluster's Serve applications, by route."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    applications: dict[str, dict[str, Any]] = client.get_serve_details()["applications"] if client is not None else {}
+    return {str(details["route_prefix"]): name for name, details in applications.items()}
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Refuse an address on which something listens already, or which this machine does not have."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Without it a connection of an endpoint just stopped would count as in use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SalusError(
+                f"Cannot serve on {host}:{port}: {error.strerror or error}; free the port or set another one "
+                "with publish.port."
+            ) from error
