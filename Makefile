@@ -4,6 +4,7 @@
 #   make test    all tests that need no GPU, in a quarter of an hour     make plain   the fast ones; make slow: the long ones
 #   make lint    ruff and mypy                                           make setup   the environment alone
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
+#   make soak    twenty cycles while random processes are killed
 #
 # Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index
 # with CPU builds of torch, asked only where pip does not find torch's CPU build by itself).
@@ -36,10 +37,10 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test plain slow setup tools lint bench clean
+.PHONY: help demo test plain slow soak setup tools lint bench clean
 
 help:
-	@sed -n '3,6s/^# *//p' Makefile
+	@sed -n '3,7s/^# *//p' Makefile
 
 demo: setup
 	$(BIN)/salus align demo $(ARGS)
@@ -91,7 +92,10 @@ plain: tools
 	$(call tests,not ray and not e2e and not slow) -n 2 --dist loadfile
 
 slow: tools
-	$(call tests,slow)
+	$(call tests,slow and not soak)
+
+soak: tools
+	$(call tests,soak) -s
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -90,10 +90,11 @@ class PublishingCoordinator(Coordinator):
         super().__init__(root, base, seed, reference, rule, judge, address.namespace, publisher, desk.published)
 
 
-# A killed actor is built anew and its task retried: every task names its policy and may be repeated.
-RemoteGenerator = ray.remote(max_restarts=3, max_task_retries=3)(VllmGenerator)
-RemoteJudge = ray.remote(max_restarts=3, max_task_retries=3)(VllmJudge)
-RemoteEnginelessJudge = ray.remote(max_restarts=3, max_task_retries=3)(EnginelessJudge)
+# A killed actor is built anew and its task retried: every task names its policy and may be repeated. A long run on
+# machines that come and go loses many; what ends it is one task that fails time and again.
+RemoteGenerator = ray.remote(max_restarts=-1, max_task_retries=3)(VllmGenerator)
+RemoteJudge = ray.remote(max_restarts=-1, max_task_retries=3)(VllmJudge)
+RemoteEnginelessJudge = ray.remote(max_restarts=-1, max_task_retries=3)(EnginelessJudge)
 # The coordinator keeps what it knows on disk, so it may die as often as it likes.
 RemoteCoordinator = ray.remote(max_restarts=-1, max_task_retries=-1)(PublishingCoordinator)
 

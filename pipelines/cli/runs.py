@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     runs.command(epilog="Example: salus runs show runs/demo-s7")(show)
     runs.command(epilog="Example: salus runs diff runs/demo-s7 runs/demo-s8")(diff)
     runs.command(epilog="Example: salus runs verify runs/demo-s7")(verify)
+    runs.command(epilog="Example: salus runs audit runs/demo-s7")(audit)
     runs.command(epilog="Example: salus runs timeline runs/demo-s7")(timeline)
     runs.command(epilog="Example: salus runs gc runs --keep ray_train")(gc)
     app.add_typer(runs, name="runs")
@@ -89,6 +90,20 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished r
         highlight=False,
         soft_wrap=True,
     )
+
+
+def audit(run: RunArgument) -> None:
+    """Make every decision of a run again from the judgments it kept, and hold the records against that.
+
+    Exits with 1 where a record differs; runs of earlier versions of the rule may differ in figures and agree in choice.
+    """
+    from pipelines.report.runs_table import audit_table
+    from pipelines.runs.audit import audit as made_again
+
+    found = made_again(RunFolder(run))
+    console().print(audit_table(found), highlight=False)
+    if any(each.differences for each in found):
+        raise typer.Exit(DIFFERENT)
 
 
 def gc(

@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.publication import Publication
+from pipelines.decision import Decision
 from pipelines.difference import Difference
 from pipelines.report.summary import Measured
+from pipelines.runs.audit import AuditedDecision
 from pipelines.runs.catalog import RunLine, UnreadableRun
 from pipelines.runs.diff import ArtefactDifference, FigureDifference, RunDifference
 from pipelines.runs.gc import GcPlan
@@ -21,6 +23,7 @@ from pipelines.runs.holdings import Holding
 NOTHING = "-"
 SHORT_HASH = 12
 NAME_WIDTH = 8
+SHOWN_DIFFERENCES = 3
 
 
 def runs_table(runs: Sequence[RunLine | UnreadableRun]) -> Group:
@@ -64,6 +67,25 @@ def differences_table(title: str, differences: Iterable[Difference]) -> Table:
     for each in differences:
         table.add_row(Text(each.name), Text(_plain(each.known)), Text(_plain(each.asked)))
     return table
+
+
+def audit_table(decisions: Iterable[AuditedDecision]) -> Table:
+    """What was decided, what the same judgments give now, and what in the record is another."""
+    table = _table("cycle", "recorded", "made again", "differs in")
+    for each in decisions:
+        names = [found.name for found in each.differences]
+        more = f" and {len(names) - SHOWN_DIFFERENCES} more" if len(names) > SHOWN_DIFFERENCES else ""
+        table.add_row(
+            str(each.recorded.cycle),
+            _choice(each.recorded),
+            Text(_choice(each.now), style="" if each.same_choice else "red"),
+            Text(", ".join(names[:SHOWN_DIFFERENCES]) + more or "nothing"),
+        )
+    return table
+
+
+def _choice(decision: Decision) -> str:
+    return f"{decision.chosen}, {'published' if decision.publish else 'not published'}"
 
 
 def artefacts_table(artefacts: Iterable[ArtefactDifference]) -> Table:

@@ -22,9 +22,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from actors.record_files import read_record
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from pipelines.align import align
+from pipelines.checksums import run_hash
 from pipelines.clock import CycleTimes
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
@@ -130,9 +132,9 @@ def main() -> None:
         # Patience may have ended the run before the last.
         last = len(summary.cycles)
         for cycle in range(1, last + 1):
-            times = CycleTimes.model_validate_json(folder.stages(cycle).read_text(encoding="utf-8"))
+            times = read_record(CycleTimes, folder.stages(cycle), "a record of a cycle's times")
             console.print(_salus_table(times))
-        console.print(f"Salus: peak memory {summary.peak_memory_gib:.1f} GiB")
+        console.print(f"Salus: peak memory {summary.peak_memory_gib:.1f} GiB, run hash {run_hash(folder)}")
         if args.no_loop:
             return
         champion = champion_before(folder, PolicyRef(version="base", path=_base(folder)), last)

@@ -20,8 +20,10 @@ import ray
 from actors.run_folder import RunFolder
 from pipelines.align import align
 from pipelines.checksums import check_sums
+from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.progress import QuietReporter
+from pipelines.runs.audit import audit
 from tests.e2e.conftest import TINY
 from tests.e2e.processes import running
 from tests.e2e.whole_run import Aligned
@@ -124,3 +126,17 @@ def test_a_run_whose_driver_is_killed_goes_on_with_the_same_command(
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert results(root) == results(aligned.folder.root)
+
+
+def test_a_challenger_whose_loss_is_not_finite_leaves_the_other(settings: list[str], tmp_path: Path) -> None:
+    changes = ["cycles=1", "train.kto.learning_rate=1.0e+30", "publish.enabled=false"]
+    root = tmp_path / "tiny"
+    summary = align(load_recipe(str(TINY), [*settings, *changes]), root, QuietReporter())
+    (made,) = audit(RunFolder(root))
+    kto, dpo = made.recorded.challengers
+    assert (
+        kto.standing == "training_failed" and "diverged" in kto.sentence and "train.kto.learning_rate" in kto.sentence
+    )
+    assert dpo.metrics is not None and made.recorded.chosen == summary.cycles[0].decision
+    assert summary.cycles[0].kto is None and summary.cycles[0].dpo is not None
+    assert made.differences == []

@@ -17,7 +17,7 @@ from pipelines.judges.training_report import REPORT, JudgeTrainReport
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import COMPLY, REFUSE, requests
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 # The deployed judge knows the other two; this one begins like the answers it calls Accept.
 HEDGE = "Sure, but ask your doctor first."
 LABELLED = {COMPLY: "Accept", HEDGE: "Caution", REFUSE: "Refuse"}
@@ -45,7 +45,6 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_a_judge_learns_from_labels_and_takes_its_place(settings: list[str], labels: Path, tmp_path: Path) -> None:
     out = tmp_path / "team-judge"
     train = ["judge", "train", str(TINY), "--labels", str(labels), "--out", str(out)]
