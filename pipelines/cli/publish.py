@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,16 @@ import typer
 from actors.errors import SalusError
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
-from pipelines.cli.console import Overrides, RecipeName, RunFolderOption, Seed, console, resolve, wait_for_ctrl_c
+from pipelines.cli.console import (
+    Overrides,
+    RecipeName,
+    RunFolderOption,
+    Seed,
+    console,
+    resolve,
+    run_place,
+    wait_for_ctrl_c,
+)
 from pipelines.config.recipe import Recipe
 
 
@@ -33,13 +44,14 @@ def publish(
     settings = resolve(recipe, overrides, seed)
     if not settings.publish.enabled:
         raise SalusError("The recipe's publish.enabled is false; add --set publish.enabled=true.")
-    if model is not None:
-        check_model_folder(model)
-        policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
-    else:
-        policy = _champion(settings, run)
-    check_port_free(settings.publish.host, settings.publish.port)
-    with session(settings, "salus-publish"):
+    with ExitStack() as up:
+        if model is not None:
+            check_model_folder(model)
+            policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
+        else:
+            policy = up.enter_context(champion_of(settings, run))
+        check_port_free(settings.publish.host, settings.publish.port)
+        up.enter_context(session(settings, "salus-publish"))
         publisher = Publisher(settings.publish)
         try:
             publisher.start(policy)
@@ -49,12 +61,21 @@ def publish(
             publisher.stop()
 
 
-def _champion(recipe: Recipe, run: Path | None) -> PolicyRef:
-    """The champion of a run's last decided cycle."""
-    from pipelines.open_run import run_root
+@contextmanager
+def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
+    """The champion of a run's last decided cycle; fetched for as long as this is open where the run is stored."""
+    from pipelines.store.view import readable
+
+    with readable(str(run_place(recipe, run))) as (root, view):
+        champion = _last_champion(recipe, RunFolder(root))
+        if view is not None:
+            view.fetch_below(Path(champion.path))
+        yield champion
+
+
+def _last_champion(recipe: Recipe, folder: RunFolder) -> PolicyRef:
     from pipelines.run import past_outcomes
 
-    folder = RunFolder(run_root(recipe, run))
     outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
     if not outcomes or not outcomes[-1].champion.path:
         raise SalusError(f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model.")
