@@ -64,7 +64,7 @@ def publish(
 @contextmanager
 def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
     """The champion of a run's last decided cycle; fetched for as long as this is open where the run is stored."""
-    from pipelines.store.view import readable
+    from pipelines.store.reading import readable
 
     with readable(str(run_place(recipe, run))) as (root, view):
         champion = _last_champion(recipe, RunFolder(root))

@@ -42,19 +42,20 @@ def list_runs(
 ) -> None:
     """List the runs of a folder, those of its studies included: how far, what came of them, how large."""
     from pipelines.report.runs_table import runs_table
-    from pipelines.runs.catalog import read_line
+    from pipelines.runs.catalog import UnreadableRun, read_line
     from pipelines.runs.find import find_runs, name_in
-    from pipelines.store.view import readable_runs
+    from pipelines.store.reading import readable_runs
 
-    with readable_runs(folder) as (root, _):
-        found = [read_line(path, name_in(path, root)) for path in find_runs(root)]
+    with readable_runs(folder) as runs:
+        found = [read_line(path, name_in(path, runs.root)) for path in find_runs(runs.root)]
+        found += [UnreadableRun(name=name, fault=fault) for name, fault in runs.faults.items()]
     console().print(runs_table(found) if found else f"No runs in {folder}.", markup=False, highlight=False)
 
 
 def show(run: RunArgument) -> None:
     """Show one run: its recipe, versions, cost, decisions, publications, judge, figures and artefacts."""
     from pipelines.cli.run_page import print_run
-    from pipelines.store.view import readable
+    from pipelines.store.reading import readable
 
     with readable(run) as (root, view):
         print_run(RunFolder(root), view.objects.place if view is not None else None)
@@ -73,7 +74,7 @@ def diff(
     from pipelines.report.runs_table import difference_tables
     from pipelines.runs.busy import is_finished
     from pipelines.runs.diff import diff_runs
-    from pipelines.store.view import readable
+    from pipelines.store.reading import readable
 
     with readable(a) as (root_a, view_a), readable(b) as (root_b, view_b):
         for root, view in ((root_a, view_a), (root_b, view_b)):
@@ -90,8 +91,8 @@ def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A finished ru
     """Hold every file of a run against the SHA-256 sums and the manifest written when it ended, and print its hash."""
     from pipelines.runs.gc import may_miss
     from pipelines.runs.manifest import check_manifest
+    from pipelines.store.reading import readable
     from pipelines.store.verify import check_stored
-    from pipelines.store.view import readable
 
     with readable(run) as (root, view):
         folder = RunFolder(root)
@@ -131,15 +132,15 @@ def gc(
     from pipelines.runs.gc import collect, gc_plans
     from pipelines.runs.shape import recipe_of_run
     from pipelines.store.change import changing
-    from pipelines.store.view import readable_runs
+    from pipelines.store.reading import readable_runs
 
     kept: set[Waste] = {*(keep or []), *(() if full_weights else (Waste.FULL_WEIGHTS,))}
-    with readable_runs(folder) as (root, views):
-        plans, left = gc_plans(root, kept)
-        if not _agreed(plans, left, yes):
+    with readable_runs(folder) as runs:
+        plans, left = gc_plans(runs.root, kept)
+        if not _agreed(plans, [*left, *runs.faults.values()], yes):
             return
         for plan in plans:
-            view = views.get(plan.folder.root)
+            view = runs.views.get(plan.folder.root)
             lease_s = recipe_of_run(plan.folder).cluster.lease_s
             with changing(view, lease_s, _say) if view is not None else nullcontext():
                 collect(plan)

@@ -23,7 +23,7 @@ def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder,
     from pipelines.cli.align import show
     from pipelines.report.summary import find_summary
     from pipelines.runs.shape import recipe_of_run
-    from pipelines.store.view import readable
+    from pipelines.store.reading import readable
 
     with readable(run) as (root, _):
         folder = RunFolder(root)

@@ -24,7 +24,7 @@ Out = Annotated[
 
 def timeline(run: RunArgument, out: Out = None) -> None:
     """Draw where a run's time went: a picture, a trace for Perfetto, and a table of wall, busy and idle seconds."""
-    from pipelines.store.view import readable
+    from pipelines.store.reading import readable
     from pipelines.timeline.table import timeline_table
     from pipelines.timeline.write import write_timeline
 

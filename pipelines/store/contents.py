@@ -10,6 +10,8 @@ from actors.run_folder import RunFolder
 from pipelines.checksums import file_names, file_sum
 from pipelines.store.index import StoredFile
 
+_TRIES = 5
+
 
 @dataclass(frozen=True)
 class Stamp:
@@ -33,7 +35,21 @@ Snapshot = Mapping[str, Stamp]
 
 
 def snapshot(folder: RunFolder) -> Snapshot:
-    """Every file of the run, but what is being written and what only this machine needs (Ray Train's state)."""
+    """Every file of the run, but what is being written and what only this machine needs (Ray Train's state).
+
+    OSError where the folder cannot be listed.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return _snapshot(folder)
+        except FileNotFoundError:
+            # Ray Train removed a folder of its own that was about to be looked into.
+            if not left:
+                raise
+    return {}
+
+
+def _snapshot(folder: RunFolder) -> Snapshot:
     apart = [path.name for path in (folder.sums, folder.collected) if path.is_file()]
     stamps = {name: Stamp.of(folder.root / name) for name in (*file_names(folder), *apart)}
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}

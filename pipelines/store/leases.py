@@ -8,6 +8,7 @@ systems always), so of two that wrote, at least one sees the other, and never do
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import time
@@ -53,8 +54,14 @@ class StoredLeases:
         """Take a lease and remove those before it; False where another process has it, or wants it too."""
         self._seen_at = float("-inf")
         name = _name(record)
-        self._objects.write(name, record.model_dump_json(indent=2).encode())
-        listed = self._listed()
+        try:
+            self._objects.write(name, record.model_dump_json(indent=2).encode())
+            listed = self._listed()
+        except OSError:
+            # If that fails too: it will keep others out until it is old.
+            with contextlib.suppress(OSError):
+                self._objects.remove([name])
+            raise
         if name not in listed or any(number >= record.number for other, number in listed.items() if other != name):
             self._objects.remove([name])
             time.sleep(random.uniform(*_WITHDRAWN_S))

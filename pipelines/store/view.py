@@ -7,23 +7,19 @@ stands for one of them is sparse and full of zeros: no Parquet, no safetensors.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.lease_files import LeaseFiles
-from pipelines.store.connect import connect
 from pipelines.store.contents import KnownFiles
 from pipelines.store.faults import told
 from pipelines.store.fetch import fetch
 from pipelines.store.index import StoreIndex, read_index
 from pipelines.store.leases import StoredLeases
 from pipelines.store.objects import Objects
-from pipelines.store.place import RemotePlace, place_of
 
 # What records are written as, and how large one may be before only its size is told.
 _RECORDS = frozenset({".json", ".jsonl", ".yaml"})
@@ -60,71 +56,7 @@ class RunView:
                 self.known.know(name, sha256)
 
 
-@contextmanager
-def readable(text: str) -> Iterator[tuple[Path, RunView | None]]:
-    """A run to read: its own folder, or the view of a stored one while this is open.
-
-    Raises:
-        SalusError: the store is out of reach, or holds no run there.
-    """
-    place = place_of(text)
-    if isinstance(place, Path):
-        yield place, None
-        return
-    with tempfile.TemporaryDirectory(prefix="salus-read-") as folder:
-        view = _view(connect(place), Path(folder))
-        if view is None:
-            raise SalusError(f"{place} is not a run of Salus; salus runs list tells those below an address.")
-        with _called(place, view.root):
-            yield view.root, view
-
-
-@contextmanager
-def readable_runs(text: str) -> Iterator[tuple[Path, dict[Path, RunView]]]:
-    """A folder of runs to read, or one run: the folder itself, or one of views, with each view by its folder.
-
-    Raises:
-        SalusError: as `readable`; a place without any run shows none.
-    """
-    place = place_of(text)
-    if isinstance(place, Path):
-        yield place, {}
-        return
-    objects = connect(place)
-    with tempfile.TemporaryDirectory(prefix="salus-read-") as folder:
-        root = Path(folder) / place.name
-        root.mkdir()
-        # A run's own folders are not looked through for runs.
-        found = [_view(objects, Path(folder))] if _is_run(objects) else _views_below(objects, root)
-        with _called(place, root):
-            yield root, {view.root: view for view in found if view is not None}
-
-
-@contextmanager
-def _called(place: RemotePlace, root: Path) -> Iterator[None]:
-    """Let sentences name the address and not the folder that shows it.
-
-    Raises:
-        SalusError: one was raised inside.
-    """
-    try:
-        yield
-    except SalusError as error:
-        raise SalusError(error.sentence.replace(str(root), str(place))) from error
-
-
-def _views_below(objects: Objects, root: Path) -> list[RunView | None]:
-    with told(objects.place, "list"):
-        names = [name for name in objects.folders() if not name.startswith(".")]
-    return [_view(objects.at(name), root) for name in names]
-
-
-def _is_run(objects: Objects) -> bool:
-    with told(objects.place, "read"):
-        return read_index(objects) is not None
-
-
-def _view(objects: Objects, parent: Path) -> RunView | None:
+def view_of(objects: Objects, parent: Path) -> RunView | None:
     """The view of a run, in a folder that has its name; None where there is no run."""
     root = parent / objects.place.name
     with told(objects.place, "read"):
@@ -132,7 +64,7 @@ def _view(objects: Objects, parent: Path) -> RunView | None:
             index = read_index(objects)
             if index is None:
                 return None
-            root.mkdir(exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
             view = RunView(objects, index, root, KnownFiles(root))
             try:
                 _fill(view)

@@ -21,7 +21,7 @@ from pipelines.store.connect import connect
 from pipelines.store.contents import snapshot
 from pipelines.store.leases import StoredLeases
 from pipelines.store.place import RemotePlace
-from pipelines.store.view import readable
+from pipelines.store.reading import readable
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.made import LOST, WON, RunMaker, lines, recipe
 from tests.pipelines.store.conftest import Move
@@ -121,6 +121,18 @@ def test_garbage_is_collected_in_the_store(
     assert set(index_of(place).sums()) == {name for name in names if not name.startswith(".")}
     assert "2 of them removed since by salus runs gc" in lines(said("runs", "verify", str(place)))
     assert "Nothing to remove." in said("runs", "gc", str(place), "--yes")
+
+
+def test_one_damaged_run_hides_no_other(place: RemotePlace, stored: RunFolder) -> None:
+    other = RemotePlace(place.scheme, f"{place.path.rpartition('/')[0]}/other")
+    put_run(stored, other)
+    connect(other).write("summary.json", b"{}")
+    listed = lines(said("runs", "list", parent(place)))
+    assert "demo-s7 demo, 7 1/1 c1-kto" in listed and "other unreadable" in listed
+    assert "summary.json is not what the run left there" in listed
+    assert "summary.json is not what the run left there" in lines(said("runs", "gc", parent(place), "--yes"))
+    assert f"{LOST}/model.safetensors" not in connect(place).listed()
+    assert f"{LOST}/model.safetensors" in connect(other).listed()
 
 
 def test_a_run_somebody_holds_is_left_alone(
