@@ -26,6 +26,7 @@ from pipelines.lease import hold
 from pipelines.lease_files import clear, is_empty
 from pipelines.materials import Materials
 from pipelines.progress import Reporter
+from pipelines.store.faults import called
 from pipelines.store.hold import hold_stored
 from pipelines.store.place import Place, RemotePlace
 from pipelines.store.uploads import Uploads
@@ -93,7 +94,8 @@ def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = Fals
     """
     if isinstance(root, RemotePlace):
         with hold_stored(root, recipe.cluster.lease_s, reporter.say, fresh) as held:
-            folder = open_run(recipe, held.working, fresh)
+            with called(root, held.working):
+                folder = open_run(recipe, held.working, fresh)
             held.uploads.keep()
             yield folder, Hold(held.check, held.uploads)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -31,6 +32,19 @@ def told(place: RemotePlace, doing: str, cure: str | None = None) -> Iterator[No
     except STORE_ERRORS as error:
         words = " ".join(str(error).split())[:_LONGEST]
         raise SalusError(f"Cannot {doing} {place} ({words}); {cure or cure_of(words, place)}.") from error
+
+
+@contextmanager
+def called(place: RemotePlace, root: Path) -> Iterator[None]:
+    """Let sentences name a run's address, and not the folder it is worked on or shown in.
+
+    Raises:
+        SalusError: one was raised inside.
+    """
+    try:
+        yield
+    except SalusError as error:
+        raise SalusError(error.sentence.replace(str(root), str(place))) from error
 
 
 def cure_of(words: str, place: RemotePlace) -> str:

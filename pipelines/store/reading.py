@@ -11,9 +11,9 @@ from pathlib import Path
 
 from actors.errors import SalusError
 from pipelines.store.connect import connect
-from pipelines.store.faults import told
+from pipelines.store.faults import called, told
 from pipelines.store.objects import Objects
-from pipelines.store.place import RemotePlace, place_of
+from pipelines.store.place import place_of
 from pipelines.store.view import RunView, view_of
 
 
@@ -32,7 +32,7 @@ def readable(text: str) -> Iterator[tuple[Path, RunView | None]]:
         view = view_of(connect(place), Path(folder))
         if view is None:
             raise SalusError(f"{place} is not a run of Salus; salus runs list tells those below an address.")
-        with _called(place, view.root):
+        with called(place, view.root):
             yield view.root, view
 
 
@@ -67,21 +67,8 @@ def readable_runs(text: str) -> Iterator[RunsToRead]:
             runs = RunsToRead(root, {root: view})
         else:
             runs = _runs_below(objects, root)
-        with _called(place, root):
+        with called(place, root):
             yield runs
-
-
-@contextmanager
-def _called(place: RemotePlace, root: Path) -> Iterator[None]:
-    """Let sentences name the address and not the folder that shows it.
-
-    Raises:
-        SalusError: one was raised inside.
-    """
-    try:
-        yield
-    except SalusError as error:
-        raise SalusError(error.sentence.replace(str(root), str(place))) from error
 
 
 def _runs_below(objects: Objects, root: Path) -> RunsToRead:
