@@ -155,7 +155,7 @@ def test_a_run_that_goes_on_can_be_looked_at(s3: RemotePlace, tmp_path: Path, mo
                 return
             write(working, {"run.json": "x" * length})
             mirror.push(snapshot(RunFolder(working)))
-            time.sleep(0.02)
+            time.sleep(0.2)
 
     with ThreadPoolExecutor(1) as threads:
         writer = threads.submit(go_on)
