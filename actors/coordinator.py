@@ -237,10 +237,10 @@ class Coordinator:
 
     # Decision and publication
 
-    def decide(self, cycle: int) -> CycleOutcome:
+    def decide(self, cycle: int, publish: bool = True) -> CycleOutcome:
         """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
 
-        The decision record is written before anything is published.
+        The decision record is written before anything is published; without `publish` the same call publishes later.
         """
         with self._lock:
             states = self.training_state(cycle)
@@ -261,7 +261,7 @@ class Coordinator:
             self._live = champion if verdict.publish else self._live
             self._keep()
         # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
-        if verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
+        if publish and verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
             self.publish(champion, cycle)
         return CycleOutcome(
             cycle=cycle,

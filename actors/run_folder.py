@@ -18,7 +18,8 @@ class RunFolder:
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     ```
 
-    Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is.
+    Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is. A run at an address (`pipelines.store`)
+    has the same names there, `ray_train` excepted, and an index of them, `.store.json`.
     """
 
     def __init__(self, root: Path) -> None:

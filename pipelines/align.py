@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -23,10 +22,9 @@ from pipelines.ending import is_over
 from pipelines.finish import final_rollouts, report
 from pipelines.harmfulness.measure import check_rater
 from pipelines.judge_evidence import judge_before_run, record_trust
-from pipelines.lease import Lease
 from pipelines.materials import Materials, gather_models, write_prompts
 from pipelines.memory import MemoryWatch
-from pipelines.open_run import add_cost, hold_run, note_models
+from pipelines.open_run import Hold, add_cost, hold_run, note_models
 from pipelines.pools import Pools, spawn
 from pipelines.preference import shuffle_blocks, warm_up
 from pipelines.progress import Reporter
@@ -38,12 +36,13 @@ from pipelines.runs.manifest import seal_run
 from pipelines.served import served_answers
 from pipelines.session import session
 from pipelines.stage_log import StageLog
+from pipelines.store.place import Place
 from pipelines.training import TrainingRuns
 
 
 def align(
     recipe: Recipe,
-    root: Path,
+    root: Place,
     reporter: Reporter,
     fresh: bool = False,
     while_served: Callable[[str], None] | None = None,
@@ -51,7 +50,7 @@ def align(
     """Run all cycles of a recipe, or what is left of them; returns the summary written to the run folder.
 
     Args:
-        root: the run folder; the same command on the same folder goes on where it stopped.
+        root: the run folder, or the address of a run; the same command on the same one goes on where it stopped.
         fresh: forget what the folder holds.
         while_served: called with the endpoint's address after the last cycle, while it still answers.
 
@@ -60,19 +59,19 @@ def align(
             work in the folder, or has taken it over.
     """
     trust = judge_before_run(recipe)
-    with hold_run(recipe, root, reporter, fresh) as (folder, lease):
+    with hold_run(recipe, root, reporter, fresh) as (folder, hold):
         summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
         if summary is not None:
-            reporter.say(f"{folder.root} is complete; --fresh runs it anew.")
+            reporter.say(f"{folder.root if hold.store is None else root} is complete; --fresh runs it anew.")
             return summary
         record_trust(folder, trust, reporter)
-        return _align_held(recipe, folder, lease, reporter, while_served)
+        return _align_held(recipe, folder, hold, reporter, while_served)
 
 
 def _align_held(
     recipe: Recipe,
     folder: RunFolder,
-    lease: Lease,
+    hold: Hold,
     reporter: Reporter,
     while_served: Callable[[str], None] | None,
 ) -> Summary:
@@ -90,7 +89,7 @@ def _align_held(
             with log.stage("prepare"):
                 materials = gather_models(recipe, reporter)
                 # Building them may have taken minutes.
-                lease.check()
+                hold.check()
                 note_models(folder, materials)
                 write_prompts(recipe, folder)
                 write_pairs(recipe.preference.egida_pairs, folder)
@@ -100,7 +99,7 @@ def _align_held(
             with contextlib.ExitStack() as up:
                 with log.stage("start-up"):
                     up.enter_context(session(recipe, namespace))
-                    actors = up.enter_context(_actors(recipe, folder, materials, namespace, reporter, lease))
+                    actors = up.enter_context(_actors(recipe, folder, materials, namespace, reporter, hold))
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
@@ -113,7 +112,7 @@ def _align_held(
                     up.close()
         finally:
             # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
-            lease.check()
+            hold.check()
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
     with log.stage("report"):
         summary = report(actors.run, champion, cost, tuple(notes))
@@ -137,7 +136,7 @@ def _actors(
     materials: Materials,
     namespace: str,
     reporter: Reporter,
-    lease: Lease,
+    hold: Hold,
 ) -> Iterator[_Actors]:
     """All actors of a run: engines first, because they are needed first; the rest comes up behind them."""
     if recipe.publish.enabled:
@@ -155,7 +154,7 @@ def _actors(
             warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
         pools.wait(recipe.cluster.wait_s)
         bar.close()
-        run = Run(recipe, folder, materials, pools, coordinator, reporter, lease.check)
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
         yield _Actors(run, training, endpoint)
     finally:
         training.close()

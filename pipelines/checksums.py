@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 
 from actors.errors import SalusError
@@ -63,19 +63,24 @@ def run_hash(folder: RunFolder) -> str | None:
     return file_sum(folder.sums) if folder.sums.is_file() else None
 
 
-def check_sums(folder: RunFolder, may_miss: Set[str] = frozenset()) -> Checked:
+def check_sums(
+    folder: RunFolder, may_miss: Set[str] = frozenset(), sum_of: Callable[[str], str] | None = None
+) -> Checked:
     """Hold a run's files against its sums; those in `may_miss` are no fault where they are missing.
+
+    `sum_of`: the sum of a file by its name, where that is not the one of the folder's file.
 
     Raises:
         SalusError: the run has none yet, or they are not in the form of `sha256sum`.
     """
     known = read_sums(folder)
+    sum_of = sum_of or (lambda name: file_sum(folder.root / name))
     there = list(file_names(folder))
     gone = known.keys() - set(there)
     return Checked(
         run_hash=file_sum(folder.sums),
         files=len(known),
-        changed=tuple(n for n in there if n in known and file_sum(folder.root / n) != known[n]),
+        changed=tuple(n for n in there if n in known and sum_of(n) != known[n]),
         missing=tuple(sorted(gone - may_miss)),
         added=tuple(n for n in there if n not in known),
         removed=tuple(sorted(gone & may_miss)),

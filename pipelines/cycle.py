@@ -57,6 +57,10 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
                 ray.get(endpoint)
                 # It may have taken minutes to start.
                 run.check_lease()
+            if run.store is not None:
+                # The decision, and all it rests on, lies in the store before anybody is served by it.
+                ray.get(run.coordinator.decide.remote(cycle, publish=False))
+                run.store.keep()
             outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
     return outcome
 
@@ -67,6 +71,7 @@ def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[Stopwatch]:
     run.check_lease()
     with clock.stage(name) as stage:
         yield stage
+    run.note()
 
 
 def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from actors.errors import SalusError
 from pipelines.holder import has_ended, this_process
@@ -25,10 +26,27 @@ BEAT_S = 3.0
 _WATCHED_BEATS = 3
 
 
+class Leases(Protocol):
+    """The numbered leases of one folder, on disk or in a store; OSError passes through."""
+
+    @property
+    def root(self) -> object:
+        """The folder, as sentences name it."""
+
+    def last(self) -> LeaseRecord | None:
+        """The lease that holds; None where the folder was never held."""
+
+    def add(self, record: LeaseRecord) -> bool:
+        """Take a lease that is to be the last; False where another process was quicker."""
+
+    def write(self, record: LeaseRecord) -> None:
+        """Write a lease anew; for its holder alone."""
+
+
 class Lease:
     """A lease that this process took; `hold` makes one and lets its heart beat."""
 
-    def __init__(self, files: LeaseFiles, record: LeaseRecord, lease_s: float, beat_s: float) -> None:
+    def __init__(self, files: Leases, record: LeaseRecord, lease_s: float, beat_s: float) -> None:
         self._files, self._record = files, record
         self._lease_s, self._beat_s = lease_s, beat_s
         self._lock = threading.Lock()
@@ -96,7 +114,13 @@ def hold(root: Path, lease_s: float, say: Callable[[str], None], beat_s: float =
     Raises:
         SalusError: a living process holds it, or this account cannot write there.
     """
-    files = LeaseFiles(root)
+    with hold_lease(LeaseFiles(root), lease_s, say, beat_s) as lease:
+        yield lease
+
+
+@contextmanager
+def hold_lease(files: Leases, lease_s: float, say: Callable[[str], None], beat_s: float = BEAT_S) -> Iterator[Lease]:
+    """The same for a folder whose leases lie elsewhere. Raises as `hold` does."""
     try:
         record = _take(files, lease_s, say, beat_s)
     except OSError as error:
@@ -112,7 +136,7 @@ def hold(root: Path, lease_s: float, say: Callable[[str], None], beat_s: float =
         lease.give_back()
 
 
-def _take(files: LeaseFiles, lease_s: float, say: Callable[[str], None], beat_s: float) -> LeaseRecord:
+def _take(files: Leases, lease_s: float, say: Callable[[str], None], beat_s: float) -> LeaseRecord:
     """The folder's next lease. Of several processes that find the last one stale, one gets here and the rest look
     again, at the lease of that one.
     """
@@ -128,7 +152,7 @@ def _take(files: LeaseFiles, lease_s: float, say: Callable[[str], None], beat_s:
             return mine
 
 
-def _is_dead(files: LeaseFiles, last: LeaseRecord, lease_s: float, say: Callable[[str], None], beat_s: float) -> bool:
+def _is_dead(files: Leases, last: LeaseRecord, lease_s: float, say: Callable[[str], None], beat_s: float) -> bool:
     """Whether a lease's holder is gone without having given it back; refuses where it lives."""
     if last.given_back:
         return False
@@ -154,7 +178,7 @@ def _is_dead(files: LeaseFiles, last: LeaseRecord, lease_s: float, say: Callable
     )
 
 
-def _farewell(files: LeaseFiles, mine: LeaseRecord, lease_s: float) -> str:
+def _farewell(files: Leases, mine: LeaseRecord, lease_s: float) -> str:
     try:
         last = files.last()
     except OSError:

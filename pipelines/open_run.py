@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,14 @@ from pipelines.config.load import save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.difference import first_difference
 from pipelines.finish import Cost
-from pipelines.lease import Lease, hold
+from pipelines.lease import hold
 from pipelines.lease_files import clear, is_empty
 from pipelines.materials import Materials
 from pipelines.progress import Reporter
+from pipelines.store.faults import called
+from pipelines.store.hold import hold_stored
+from pipelines.store.place import Place, RemotePlace
+from pipelines.store.uploads import Uploads
 
 # Sections and settings that decide where and how fast a run goes, not what comes out of it.
 _FREE_TO_CHANGE = (
@@ -62,22 +67,42 @@ class RunRecord(Record):
     peak_memory_gib: float = 0.0
 
 
-def run_root(recipe: Recipe, run: Path | None) -> Path:
+@dataclass(frozen=True)
+class Hold:
+    """What makes a run folder this process's own."""
+
+    # Raises SalusError once it is another's.
+    check: Callable[[], None]
+    # Where the run is kept; None where the folder itself is that place.
+    store: Uploads | None = None
+
+
+def run_root(recipe: Recipe, run: Place | None) -> Place:
     """Where a run lies: as told, or `runs/NAME-sSEED`."""
     return run or Path("runs") / f"{recipe.name}-s{recipe.seed}"
 
 
 @contextmanager
-def hold_run(recipe: Recipe, root: Path, reporter: Reporter, fresh: bool = False) -> Iterator[tuple[RunFolder, Lease]]:
+def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = False) -> Iterator[tuple[RunFolder, Hold]]:
     """The run's folder, opened, and this process's own as long as the lease is not lost.
 
+    Of a run at an address it is the folder it is worked on in; all there is then lies in the store when the work ends
+    well.
+
     Raises:
-        SalusError: another process is at work there, or as `open_run` raises.
+        SalusError: another process is at work there, or as `open_run` and `hold_stored` raise.
     """
+    if isinstance(root, RemotePlace):
+        with hold_stored(root, recipe.cluster.lease_s, reporter.say, fresh) as held:
+            with called(root, held.working):
+                folder = open_run(recipe, held.working, fresh)
+            held.uploads.keep()
+            yield folder, Hold(held.check, held.uploads)
+        return
     # Nothing is left in a folder of something else, not even a lease.
     _check_run(RunFolder(root))
     with hold(root, recipe.cluster.lease_s, reporter.say) as lease:
-        yield open_run(recipe, root, fresh), lease
+        yield open_run(recipe, root, fresh), Hold(lease.check)
 
 
 def open_run(recipe: Recipe, root: Path, fresh: bool) -> RunFolder:

@@ -31,6 +31,7 @@ from pipelines.metrics import ScoreTable
 from pipelines.pools import RULES_JUDGE, Pools
 from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
+from pipelines.store.uploads import Uploads
 
 COORDINATOR = "coordinator"
 
@@ -47,6 +48,13 @@ class Run:
     reporter: Reporter
     # Raises SalusError once the folder is another process's (`pipelines.lease`); asked wherever a step waits.
     check_lease: Callable[[], None] = lambda: None
+    # Where the run is kept, if not in its folder.
+    store: Uploads | None = None
+
+    def note(self) -> None:
+        """Tell the store, where there is one, that every file there is by now is whole."""
+        if self.store is not None:
+            self.store.note()
 
     def champion(self) -> PolicyRef:
         champion: PolicyRef = ray.get(self.coordinator.champion.remote())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +29,29 @@ from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
 from pipelines.run import Run, champion_before, past_outcomes, start_coordinator
 from pipelines.session import session
+from pipelines.store.place import Place
 from pipelines.streamed import run_stream
 from pipelines.training import TrainingRuns
 
 
-def generate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> Path:
+def generate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
     """Sample the cycle's answers; returns the folder of rollouts."""
     with _opened(recipe, root, reporter, cycle, generate=True) as run:
         run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, run.champion()))
         return run.folder.rollouts(cycle)
 
 
-def judge_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> Path:
+def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
     """Judge the cycle's rollouts; returns the folder of judgments."""
-    _require(RunFolder(root).rollouts(cycle), "generate", cycle)
-    with _opened(recipe, root, reporter, cycle, label=True) as run:
+    with _opened(recipe, root, reporter, cycle, _judge_needs, label=True) as run:
         run_stream(run, f"cycle {cycle}", _generated(run.train_tasks(cycle, run.champion())))
         return run.folder.judgments(cycle)
 
 
-def train_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> list[TrainReport]:
+def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> list[TrainReport]:
     """Shuffle the cycle's judgments into rows and train both challengers on them."""
-    _require(RunFolder(root).judgments(cycle), "judge", cycle)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"resident": False})})
-    with _opened(recipe, root, reporter, cycle) as run:
+    with _opened(recipe, root, reporter, cycle, _train_needs) as run:
         preference(run, cycle)
         storage = str(run.folder.train_storage)
         namespace = ray.get_runtime_context().namespace
@@ -65,7 +64,7 @@ def train_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> li
         return [report for path in paths if (report := find_record(TrainReport, path, "a report of training"))]
 
 
-def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) -> CycleOutcome:
+def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> CycleOutcome:
     """Measure champion and challengers on the validation split and decide, without publishing.
 
     Raises:
@@ -89,13 +88,25 @@ def evaluate_step(recipe: Recipe, root: Path, reporter: Reporter, cycle: int) ->
 
 @contextlib.contextmanager
 def _opened(
-    recipe: Recipe, root: Path, reporter: Reporter, cycle: int, generate: bool = False, label: bool = False
+    recipe: Recipe,
+    root: Place,
+    reporter: Reporter,
+    cycle: int,
+    needs: Callable[[RunFolder, int], None] = lambda folder, cycle: None,
+    generate: bool = False,
+    label: bool = False,
 ) -> Iterator[Run]:
-    """The run with just the actors a step needs; its champion is the one the cycle starts from."""
-    with hold_run(recipe, root, reporter) as (folder, lease):
+    """The run with just the actors a step needs; its champion is the one the cycle starts from.
+
+    `needs` raises SalusError where files of an earlier step are missing; asked before anything is set up in a folder.
+    """
+    if isinstance(root, Path):
+        needs(RunFolder(root), cycle)
+    with hold_run(recipe, root, reporter) as (folder, hold):
+        needs(folder, cycle)
         materials = gather_models(recipe, reporter)
         # Building them may have taken minutes.
-        lease.check()
+        hold.check()
         write_prompts(recipe, folder)
         write_pairs(recipe.preference.egida_pairs, folder)
         prepare_capability(recipe, folder, materials.policy)
@@ -106,10 +117,18 @@ def _opened(
             pools = spawn(recipe, champion, materials.judge, generate, label)
             try:
                 pools.wait(recipe.cluster.wait_s)
-                yield Run(recipe, folder, materials, pools, coordinator, reporter, lease.check)
+                yield Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
             finally:
                 pools.close()
                 ray.kill(coordinator)
+
+
+def _judge_needs(folder: RunFolder, cycle: int) -> None:
+    _require(folder.rollouts(cycle), "generate", cycle)
+
+
+def _train_needs(folder: RunFolder, cycle: int) -> None:
+    _require(folder.judgments(cycle), "judge", cycle)
 
 
 def _generated(tasks: list[ShardTask]) -> list[ShardTask]:

@@ -58,6 +58,7 @@ def _count(run: Run, bar: Bar) -> Callable[[int], None]:
     def shard(rows: int) -> None:
         bar.advance(rows)
         run.check_lease()
+        run.note()
 
     return shard
 

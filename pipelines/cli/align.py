@@ -17,6 +17,7 @@ from pipelines.cli.console import (
     Seed,
     console,
     resolve,
+    run_place,
     wait_for_ctrl_c,
 )
 from pipelines.progress import RichReporter
@@ -24,6 +25,7 @@ from pipelines.report.capability_table import capability_table
 from pipelines.report.judging import judging_lines
 from pipelines.report.summary import Summary
 from pipelines.report.table import cycles_table, harmfulness_table, test_table
+from pipelines.store.place import working_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -49,11 +51,10 @@ def align(
     The same command goes on where an interrupted run stopped.
     """
     from pipelines.align import align as run_alignment
-    from pipelines.open_run import run_root
 
     settings = resolve(recipe, overrides, seed, data, accept_unreliable)
     out = console()
-    root = run_root(settings, run)
+    root = run_place(settings, run)
 
     def hold(url: str) -> None:
         out.print(f"serving at {url} until Ctrl-C", highlight=False)
@@ -66,7 +67,7 @@ def align(
         f"\nrun folder {root}: figure.png, metrics.parquet, summary.json, cycles/*/decision.json",
         highlight=False,
     )
-    if (sums := run_hash(RunFolder(root))) is not None:
+    if (sums := run_hash(RunFolder(working_folder(root)))) is not None:
         out.print(f"run hash {sums}", highlight=False)
 
 

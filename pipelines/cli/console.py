@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.store.place import Place, place_of
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
 Overrides = Annotated[
@@ -20,7 +21,14 @@ Overrides = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="The seed of every random choice (the recipe's seed).")]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Where the data lies (the recipe's data.path).")]
-RunFolderOption = Annotated[Path | None, typer.Option("--run", help="The run folder; runs/NAME-sSEED without it.")]
+RunFolderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="DIR|ADDRESS",
+        help="The run folder, or an address as s3://BUCKET/RUN; runs/NAME-sSEED without it.",
+    ),
+]
 AcceptUnreliable = Annotated[
     bool,
     typer.Option(
@@ -38,6 +46,13 @@ def console() -> Console:
 def error_console() -> Console:
     """Where errors go."""
     return Console(stderr=True)
+
+
+def run_place(recipe: Recipe, run: str | None) -> Place:
+    """Where the run of a recipe lies: as the option says, or where it lies without."""
+    from pipelines.open_run import run_root
+
+    return run_root(recipe, place_of(run) if run is not None else None)
 
 
 def wait_for_ctrl_c() -> None:

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def register_policies(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, finished or running.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, finished or running.")],
     version: Annotated[
         str | None, typer.Option(help="One published version of the run, as c1-dpo; all of them without it.")
     ] = None,
@@ -43,8 +43,10 @@ def register_policies(
     """Register every policy a run has published; what is registered already is kept."""
     from pipelines.registry.register import Choice, register_run
     from pipelines.registry.store import Registry
+    from pipelines.store.place import local_folder
 
-    for each in register_run(run, Registry(registry), Choice(version=version, name=name, copy=copy)):
+    root = local_folder(run, "The registry keeps references to weights and needs")
+    for each in register_run(root, Registry(registry), Choice(version=version, name=name, copy=copy)):
         _say(f"{each.run_version}: {each.state.replace('_', ' ')}, {each.version or each.note}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,16 @@ import typer
 from actors.errors import SalusError
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
-from pipelines.cli.console import Overrides, RecipeName, RunFolderOption, Seed, console, resolve, wait_for_ctrl_c
+from pipelines.cli.console import (
+    Overrides,
+    RecipeName,
+    RunFolderOption,
+    Seed,
+    console,
+    resolve,
+    run_place,
+    wait_for_ctrl_c,
+)
 from pipelines.config.recipe import Recipe
 
 
@@ -36,15 +47,16 @@ def publish(
     settings = resolve(recipe, overrides, seed)
     if not settings.publish.enabled:
         raise SalusError("The recipe's publish.enabled is false; add --set publish.enabled=true.")
-    if model is not None:
-        check_model_folder(model)
-        policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
-    else:
-        policy = _champion(settings, run)
-    if settings.cluster.address is None:
-        check_address(settings.publish)
-    namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
-    with session(settings, namespace):
+    with ExitStack() as up:
+        if model is not None:
+            check_model_folder(model)
+            policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
+        else:
+            policy = up.enter_context(champion_of(settings, run))
+        if settings.cluster.address is None:
+            check_address(settings.publish)
+        namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
+        up.enter_context(session(settings, namespace))
         publisher = Publisher(settings.publish, OwnDesk(DeskAddress(namespace=namespace)))
         try:
             publisher.start(policy)
@@ -54,12 +66,21 @@ def publish(
             publisher.stop()
 
 
-def _champion(recipe: Recipe, run: Path | None) -> PolicyRef:
-    """The champion of a run's last decided cycle."""
-    from pipelines.open_run import run_root
+@contextmanager
+def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
+    """The champion of a run's last decided cycle; fetched for as long as this is open where the run is stored."""
+    from pipelines.store.reading import readable
+
+    with readable(str(run_place(recipe, run))) as (root, view):
+        champion = _last_champion(recipe, RunFolder(root))
+        if view is not None:
+            view.fetch_below(Path(champion.path))
+        yield champion
+
+
+def _last_champion(recipe: Recipe, folder: RunFolder) -> PolicyRef:
     from pipelines.run import past_outcomes
 
-    folder = RunFolder(run_root(recipe, run))
     outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
     if not outcomes or not outcomes[-1].champion.path:
         raise SalusError(f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model.")

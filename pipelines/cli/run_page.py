@@ -23,15 +23,15 @@ from pipelines.runs.holdings import holdings
 from pipelines.runs.shape import recipe_of_run
 
 
-def print_run(folder: RunFolder) -> None:
-    """Print one run.
+def print_run(folder: RunFolder, where: object = None) -> None:
+    """Print one run; `where` it lies, if not in this folder.
 
     Raises:
         SalusError: it is not a run, or something in it cannot be read.
     """
     recipe, record, summary = recipe_of_run(folder), read_run_record(folder), find_summary(folder.summary)
     out = console()
-    out.print(_head(folder, recipe, record), highlight=False)
+    out.print(_head(where or folder.root, recipe, record, run_hash(folder)), highlight=False)
     out.print(progress_table(folder, recipe))
     if summary is not None:
         # The decisions' sentences are among it.
@@ -45,11 +45,11 @@ def print_run(folder: RunFolder) -> None:
     out.print(holdings_table(holdings(folder, recipe)), highlight=False)
 
 
-def _head(folder: RunFolder, recipe: Recipe, record: RunRecord) -> Table:
+def _head(where: object, recipe: Recipe, record: RunRecord, sums: str | None) -> Table:
     """What was run, under what, and at what cost."""
     table = Table.grid(padding=(0, 2))
     rows = {
-        "run": str(folder.root),
+        "run": str(where),
         "recipe": f"{recipe.name}, seed {recipe.seed}, {recipe.cycles} cycles",
         "policy": record.policy_path,
         "judge": f"{recipe.judge.regimen}{f', {Path(record.judge_path).name}' if record.judge_path else ''}",
@@ -57,7 +57,7 @@ def _head(folder: RunFolder, recipe: Recipe, record: RunRecord) -> Table:
         "python": f"{record.python}, {record.machine}",
         "git revision": record.git_revision,
         "cost": f"{record.wall_s:.0f} s, peak memory {record.peak_memory_gib:.1f} GiB",
-        "run hash": run_hash(folder) or "not finished",
+        "run hash": sums or "not finished",
     }
     for name, value in rows.items():
         table.add_row(name, Text(value or "-", overflow="fold"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
@@ -15,9 +16,12 @@ from pipelines.cli.console import console
 from pipelines.cli.timeline import timeline
 from pipelines.runs.waste import Waste
 
+if TYPE_CHECKING:
+    from pipelines.runs.gc import GcPlan
+
 SHOWN = 5
 DIFFERENT = 1
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,27 +37,34 @@ def register(app: typer.Typer) -> None:
 
 
 def list_runs(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder of runs and studies.")] = Path("runs"),
+    folder: Annotated[
+        str, typer.Argument(metavar="[DIR]", help="A folder of runs and studies, or an address with runs below it.")
+    ] = "runs",
 ) -> None:
     """List the runs of a folder, those of its studies included: how far, what came of them, how large."""
     from pipelines.report.runs_table import runs_table
-    from pipelines.runs.catalog import read_line
+    from pipelines.runs.catalog import UnreadableRun, read_line
     from pipelines.runs.find import find_runs, name_in
+    from pipelines.store.reading import readable_runs
 
-    found = [read_line(path, name_in(path, folder)) for path in find_runs(folder)]
+    with readable_runs(folder) as runs:
+        found = [read_line(path, name_in(path, runs.root)) for path in find_runs(runs.root)]
+        found += [UnreadableRun(name=name, fault=fault) for name, fault in runs.faults.items()]
     console().print(runs_table(found) if found else f"No runs in {folder}.", markup=False, highlight=False)
 
 
 def show(run: RunArgument) -> None:
     """Show one run: its recipe, versions, cost, decisions, publications, judge, figures and artefacts."""
     from pipelines.cli.run_page import print_run
+    from pipelines.store.reading import readable
 
-    print_run(RunFolder(run))
+    with readable(run) as (root, view):
+        print_run(RunFolder(root), view.objects.place if view is not None else None)
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A run folder, or the address of a run.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 where the runs differ.")] = False,
 ) -> None:
     """Compare two runs: settings, versions, artefacts in the order they are made, and test figures.
@@ -62,27 +73,38 @@ def diff(
     between any two runs; where nothing else differs, the runs count as the same.
     """
     from pipelines.report.runs_table import difference_tables
+    from pipelines.runs.busy import is_finished
     from pipelines.runs.diff import diff_runs
+    from pipelines.store.reading import readable
 
-    found = diff_runs(RunFolder(a), RunFolder(b))
+    with readable(a) as (root_a, view_a), readable(b) as (root_b, view_b):
+        for root, view in ((root_a, view_a), (root_b, view_b)):
+            # One that has no sums of its own is compared by its files.
+            if view is not None and not is_finished(RunFolder(root)):
+                view.fetch_all()
+        found = diff_runs(RunFolder(root_a), RunFolder(root_b))
     console().print(difference_tables(found), highlight=False)
     if exit_code and found.differs:
         raise typer.Exit(DIFFERENT)
 
 
-def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")]) -> None:
+def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run's folder, or its address.")]) -> None:
     """Hold every file of a run against the SHA-256 sums and the manifest written when it ended, and print its hash."""
     from pipelines.runs.gc import may_miss
     from pipelines.runs.manifest import check_manifest
+    from pipelines.store.reading import readable
+    from pipelines.store.verify import check_stored
 
-    folder = RunFolder(run)
-    checked = check_sums(folder, may_miss(folder))
-    if not checked.intact:
-        raise SalusError(
-            f"{run} is not what its run left ({_said(checked)}); take the files from a copy, or run the same command"
-            " with --fresh."
-        )
-    check_manifest(folder)
+    with readable(run) as (root, view):
+        folder = RunFolder(root)
+        apart = may_miss(folder)
+        checked = check_sums(folder, apart) if view is None else check_stored(view, apart)
+        if not checked.intact:
+            raise SalusError(
+                f"{run} is not what its run left ({_said(checked)}); take the files from a copy, or run the same"
+                " command with --fresh."
+            )
+        check_manifest(folder)
     removed = f" ({len(checked.removed)} of them removed since by salus runs gc)" if checked.removed else ""
     console().print(
         f"{run}: {checked.files} files as the run left them{removed}, run hash {checked.run_hash}",
@@ -99,15 +121,21 @@ def audit(run: RunArgument) -> None:
     """
     from pipelines.report.runs_table import audit_table
     from pipelines.runs.audit import audit as made_again
+    from pipelines.store.reading import readable
 
-    found = made_again(RunFolder(run))
+    with readable(run) as (root, view):
+        if view is not None:
+            view.fetch_below(root / "evaluations")
+        found = made_again(RunFolder(root))
     console().print(audit_table(found), highlight=False)
     if any(each.differences for each in found):
         raise typer.Exit(DIFFERENT)
 
 
 def gc(
-    folder: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="A finished run, or a folder of runs.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="RUN|DIR", help="A finished run, or a folder of runs; or the address of either.")
+    ],
     keep: Annotated[list[Waste] | None, typer.Option(help="A kind that is not removed; may be repeated.")] = None,
     full_weights: Annotated[
         bool, typer.Option("--full-weights", help="Also weights of full fine-tunes that lost: the only copy there is.")
@@ -120,23 +148,42 @@ def gc(
     and files that were being written when a process ended. Runs that are not finished, or that somebody holds, are
     left alone.
     """
-    from pipelines.report.runs_table import gc_table
     from pipelines.runs.gc import collect, gc_plans
+    from pipelines.runs.shape import recipe_of_run
+    from pipelines.store.change import changing
+    from pipelines.store.reading import readable_runs
 
     kept: set[Waste] = {*(keep or []), *(() if full_weights else (Waste.FULL_WEIGHTS,))}
-    plans, left = gc_plans(folder, kept)
+    with readable_runs(folder) as runs:
+        plans, left = gc_plans(runs.root, kept)
+        if not _agreed(plans, [*left, *runs.faults.values()], yes):
+            return
+        for plan in plans:
+            view = runs.views.get(plan.folder.root)
+            lease_s = recipe_of_run(plan.folder).cluster.lease_s
+            with changing(view, lease_s, _say) if view is not None else nullcontext():
+                collect(plan)
+
+
+def _agreed(plans: Sequence[GcPlan], left: Sequence[str], yes: bool) -> bool:
+    """Show what would go and what is left alone; whether to go on."""
+    from pipelines.report.runs_table import gc_table
+
     out = console()
     for sentence in left:
         out.print(sentence, markup=False, highlight=False, soft_wrap=True)
     if not plans:
         out.print("Nothing to remove.")
-        return
+        return False
     out.print(gc_table(plans), highlight=False)
     out.print(f"{decimal(sum(plan.bytes for plan in plans))} in all.", highlight=False)
     if not yes:
         typer.confirm("Remove this?", abort=True)
-    for plan in plans:
-        collect(plan)
+    return True
+
+
+def _say(sentence: str) -> None:
+    console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _said(checked: Checked) -> str:

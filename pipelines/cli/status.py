@@ -18,17 +18,19 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: salus status runs/demo-s7")(status)
 
 
-def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
     from pipelines.report.summary import find_summary
     from pipelines.runs.shape import recipe_of_run
+    from pipelines.store.reading import readable
 
-    folder = RunFolder(run)
-    recipe = recipe_of_run(folder)
-    console().print(progress_table(folder, recipe))
-    if summary := find_summary(folder.summary):
-        show(summary)
+    with readable(run) as (root, _):
+        folder = RunFolder(root)
+        recipe = recipe_of_run(folder)
+        console().print(progress_table(folder, recipe))
+        if summary := find_summary(folder.summary):
+            show(summary)
 
 
 def progress_table(folder: RunFolder, recipe: Recipe) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -17,9 +16,11 @@ from pipelines.cli.console import (
     Seed,
     console,
     resolve,
+    run_place,
 )
 from pipelines.config.recipe import Recipe
 from pipelines.progress import Reporter, RichReporter
+from pipelines.store.place import Place
 
 Cycle = Annotated[int, typer.Option(min=1, help="Which cycle, counted from 1.")]
 Result = TypeVar("Result")
@@ -82,10 +83,8 @@ def evaluate(
 
 
 def run_step(
-    step: Callable[[Recipe, Path, Reporter, int], Result], recipe: Recipe, run: Path | None, cycle: int
+    step: Callable[[Recipe, Place, Reporter, int], Result], recipe: Recipe, run: str | None, cycle: int
 ) -> Result:
     """Run one step of a run, with its progress on the console."""
-    from pipelines.open_run import run_root
-
     with RichReporter(console()).live() as reporter:
-        return step(recipe, run_root(recipe, run), reporter, cycle)
+        return step(recipe, run_place(recipe, run), reporter, cycle)

@@ -10,6 +10,7 @@ import typer
 from actors.errors import SalusError
 from pipelines.cli.console import Overrides, RunFolderOption, Seed, console
 from pipelines.progress import RichReporter
+from pipelines.store.place import local_folder
 
 if TYPE_CHECKING:
     from pipelines.study.results import StudyReport
@@ -40,7 +41,7 @@ def study(
     changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
     settings = load_study(recipe, changes)
     out = console()
-    root = study_root(settings, run)
+    root = study_root(settings, local_folder(run, "A study needs") if run is not None else None)
     with RichReporter(out).live() as reporter:
         report = run_study(settings, root, reporter, fresh=fresh)
     show_study(report, root)

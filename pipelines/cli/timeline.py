@@ -10,18 +10,28 @@ import typer
 from actors.run_folder import RunFolder
 from pipelines.cli.console import console
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder; the run may still be under way.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run; it may still be under way.")
+]
 Out = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where the files go, outside the run (RUN-timeline beside it).")
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where the files go, outside the run (RUN-timeline beside it; runs/RUN-timeline for one at an address).",
+    ),
 ]
 
 
 def timeline(run: RunArgument, out: Out = None) -> None:
     """Draw where a run's time went: a picture, a trace for Perfetto, and a table of wall, busy and idle seconds."""
+    from pipelines.store.reading import readable
     from pipelines.timeline.table import timeline_table
     from pipelines.timeline.write import write_timeline
 
-    drawn = write_timeline(RunFolder(run), out)
+    with readable(run) as (root, view):
+        if view is not None and out is None:
+            out = Path("runs") / f"{root.name}-timeline"
+        drawn = write_timeline(RunFolder(root), out)
     console().print(timeline_table(drawn.timeline))
     lines = [f"picture: {drawn.picture}", f"trace, for ui.perfetto.dev: {drawn.trace}"]
     if unplaced := drawn.timeline.unplaced:

@@ -178,6 +178,23 @@ def test_the_winner_is_trained_on_referred_to_and_published(tmp_path: Path) -> N
     assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
 
 
+def test_a_decision_may_be_recorded_before_it_is_published(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    of = coordinator(tmp_path, Rule("dpo", "dpo"), endpoint)
+    of.start_publisher()
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    recorded = of.decide(1, publish=False)
+    dpo = RunFolder(tmp_path).challenger(1, "dpo")
+    assert (recorded.champion, recorded.published, endpoint.policy) == (dpo, BASE, BASE)
+    record = RunFolder(tmp_path).decision(1).read_bytes()
+    published = of.decide(1)
+    assert (published.champion, published.published, endpoint.policy) == (dpo, dpo, dpo)
+    assert RunFolder(tmp_path).decision(1).read_bytes() == record
+    log = RunFolder(tmp_path).publications.read_text().splitlines()
+    assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
+
+
 def test_the_outcome_says_that_no_cycle_follows(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule("champion", ended="It stayed too often."))
     judged(tmp_path, "c0-base")

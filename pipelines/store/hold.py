@@ -1,0 +1,87 @@
+"""Taking up a stored run: its lease, then its files in the working folder, then uploads as the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.errors import SalusError
+from actors.run_folder import RunFolder
+from pipelines.lease import hold, hold_lease
+from pipelines.lease_files import clear
+from pipelines.store.connect import connect
+from pipelines.store.contents import KnownFiles
+from pipelines.store.faults import told
+from pipelines.store.fetch import make_equal
+from pipelines.store.index import new_index, read_index, write_index
+from pipelines.store.leases import StoredLeases
+from pipelines.store.mark import Mark
+from pipelines.store.mirror import Mirror
+from pipelines.store.objects import Objects
+from pipelines.store.place import RemotePlace, working_folder
+from pipelines.store.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class HeldRun:
+    """A stored run that is this process's own."""
+
+    working: Path
+    uploads: Uploads
+    # Raises SalusError once it is another's.
+    check: Callable[[], None]
+
+
+@contextmanager
+def hold_stored(place: RemotePlace, lease_s: float, say: Callable[[str], None], fresh: bool) -> Iterator[HeldRun]:
+    """Hold the lease of a stored run, with the run's files in its working folder; what is there at the end is kept.
+
+    Raises:
+        SalusError: the store is out of reach or refuses, holds something else, or another process is at work there.
+    """
+    if place.bucket == place.path:
+        raise SalusError(f"{place} is a whole bucket; name a folder in it for the run, as {place}/RUN.")
+    objects, working = connect(place), working_folder(place)
+    # Nothing is left among files of something else, not even a lease.
+    with told(place, "read"):
+        _check_run(objects)
+    with (
+        hold_lease(StoredLeases(objects), lease_s, say) as far,
+        hold(working, lease_s, say) as near,
+    ):
+
+        def check() -> None:
+            far.check()
+            near.check()
+
+        with told(place, "take up the run in"):
+            mirror = _take_up(objects, working, say, check, fresh)
+        with Uploads(place, RunFolder(working), mirror, say).open() as uploads:
+            yield HeldRun(working, uploads, check)
+
+
+def _check_run(objects: Objects) -> None:
+    # What is hidden is a lease, or an index that was never finished.
+    if read_index(objects) is None and any(not name.startswith(".") for name in objects.listed()):
+        raise SalusError(f"{objects.place} is not empty and is not a run of Salus; give another folder with --run.")
+
+
+def _take_up(
+    objects: Objects, working: Path, say: Callable[[str], None], check: Callable[[], None], fresh: bool
+) -> Mirror:
+    """The working folder, ahead of the store or equal to it, and the way back."""
+    index, known = read_index(objects), KnownFiles(working)
+    if fresh or index is None:
+        # A run that is no more in its store is begun anew.
+        clear(working)
+    elif index.revision not in Mark.read(working).revisions or not RunFolder(working).recipe.is_file():
+        came = make_equal(objects, index, working, known)
+        say(f"{objects.place}: {came} of {len(index.files)} files fetched into {working}")
+    if index is None:
+        index = new_index()
+        Mark.read(working).add(working, index.revision)
+        # From here on the place is known for a run's.
+        write_index(objects, index)
+    return Mirror(objects, index, working, known, check)

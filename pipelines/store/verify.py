@@ -1,0 +1,27 @@
+"""A stored run held against its sums: every object is read once, where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
+
+from actors.run_folder import RunFolder
+from pipelines.checksums import Checked, check_sums, file_names, read_sums
+from pipelines.store.faults import told
+from pipelines.store.mirror import AT_ONCE
+from pipelines.store.view import RunView
+
+
+def check_stored(view: RunView, may_miss: Set[str] = frozenset()) -> Checked:
+    """`pipelines.checksums.check_sums` of a stored run; its view names the objects that are there.
+
+    Raises:
+        SalusError: the run has no sums yet, or the store refuses.
+    """
+    folder = RunFolder(view.root)
+    # Where there are none, nothing is read.
+    read_sums(folder)
+    names = list(file_names(folder))
+    with told(view.objects.place, "read"), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as threads:
+        sums = dict(zip(names, threads.map(view.objects.sum, names), strict=True))
+    return check_sums(folder, may_miss, sums.__getitem__)

@@ -1,0 +1,81 @@
+"""What the tests of stored runs share: a store that is cut off, and runs put into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pyarrow import fs
+
+from actors.run_folder import RunFolder
+from pipelines.config.load import load_recipe
+from pipelines.config.recipe import Recipe
+from pipelines.store.connect import connect
+from pipelines.store.contents import KnownFiles, snapshot
+from pipelines.store.index import StoreIndex, new_index, read_index
+from pipelines.store.mirror import Mirror
+from pipelines.store.objects import Objects
+from pipelines.store.place import RemotePlace
+
+
+class CutOff(Objects):
+    """Objects of a store that answers so many writes and removals, and then no more."""
+
+    def __init__(self, place: RemotePlace, files: fs.FileSystem, answers: int) -> None:
+        super().__init__(place, files)
+        self.left = answers
+
+    def write(self, name: str, content: bytes) -> None:
+        self._count()
+        super().write(name, content)
+
+    def upload(self, source: Path, name: str) -> str:
+        self._count()
+        return super().upload(source, name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        self._count()
+        super().remove(names)
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("the line is cut")
+
+
+def demo(*changes: str) -> Recipe:
+    return load_recipe("demo", changes)
+
+
+def free() -> None:
+    """The lease is held."""
+
+
+def mirror_of(objects: Objects, working: Path) -> Mirror:
+    """The way of a folder to a place, as it stands."""
+    return Mirror(objects, read_index(objects) or new_index(), working, KnownFiles(working), free)
+
+
+def put_run(folder: RunFolder, place: RemotePlace) -> None:
+    """Store a run folder as it is."""
+    mirror_of(connect(place), folder.root).push(snapshot(folder))
+
+
+def index_of(place: RemotePlace) -> StoreIndex:
+    index = read_index(connect(place))
+    assert index is not None
+    return index
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def contents(root: Path) -> dict[str, str]:
+    """The files of a folder but the hidden ones."""
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    shown = {name: path for name, path in found.items() if not any(part.startswith(".") for part in name.split("/"))}
+    return {name: path.read_text(encoding="utf-8") for name, path in sorted(shown.items())}

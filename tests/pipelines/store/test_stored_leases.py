@@ -1,0 +1,144 @@
+"""Leases in a store: one holder, whoever comes; by threads, on a file system and on an S3 server."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from actors.errors import SalusError
+from pipelines.holder import Holder, this_process
+from pipelines.lease import Lease, hold_lease
+from pipelines.lease_files import LeaseRecord
+from pipelines.store.connect import connect
+from pipelines.store.leases import StoredLeases
+from pipelines.store.place import RemotePlace
+
+LIMIT_S = 30.0
+BEAT_S = 0.05
+ELSEWHERE = Holder(host="node-7", place="another boot", pid=4711, started_s=12.5, token="f" * 32)
+ENDED = this_process().model_copy(update={"started_s": 1.0, "token": "e" * 32})
+
+
+def leases(place: RemotePlace) -> StoredLeases:
+    return StoredLeases(connect(place), fresh_s=0)
+
+
+def quiet(sentence: str) -> None:
+    """Nobody is told."""
+
+
+def lease_of(age_s: float, holder: Holder = ELSEWHERE, number: int = 3) -> LeaseRecord:
+    beat = datetime.now(UTC) - timedelta(seconds=age_s)
+    return LeaseRecord(number=number, holder=holder, taken_at=beat, beat_at=beat)
+
+
+def last(place: RemotePlace) -> LeaseRecord:
+    record = leases(place).last()
+    assert record is not None
+    return record
+
+
+def test_a_lease_beats_is_given_back_and_leaves_one_object(place: RemotePlace) -> None:
+    for number in (1, 2):
+        with hold_lease(leases(place), LIMIT_S, quiet, BEAT_S) as lease:
+            first = last(place)
+            assert first.number == number and not first.given_back
+            end = time.monotonic() + 10
+            while last(place).beat_at == first.beat_at and time.monotonic() < end:
+                time.sleep(0.01)
+            assert last(place).beat_at > first.beat_at
+            # However often it is looked at while it beats.
+            for _ in range(50):
+                lease.check()
+        assert last(place).given_back
+    assert len(connect(place).listed()) == 1
+
+
+def test_a_second_holder_is_refused_and_told_who_is_at_work(place: RemotePlace) -> None:
+    with hold_lease(leases(place), LIMIT_S, quiet, BEAT_S) as lease:
+        with (
+            pytest.raises(SalusError, match=f"{place} is in use by process .* on host .*, since"),
+            hold_lease(leases(place), LIMIT_S, quiet, BEAT_S),
+        ):
+            pass
+        lease.check()
+
+
+def test_of_many_that_come_at_once_one_gets_in(place: RemotePlace) -> None:
+    def come(_: int) -> None:
+        try:
+            with hold_lease(leases(place), LIMIT_S, quiet, BEAT_S) as lease:
+                inside.append(lease)
+                # Until all others have been refused, or one has come in that must not.
+                end = time.monotonic() + 120
+                while len(inside) + len(refused) < 4 and time.monotonic() < end:
+                    time.sleep(0.05)
+                lease.check()
+        except SalusError as error:
+            refused.append(error.sentence)
+
+    inside, refused = list[Lease](), list[str]()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(come, range(4)))
+    assert (len(inside), len(refused)) == (1, 3), refused
+    assert all("is in use by process" in sentence for sentence in refused)
+
+
+def test_a_dead_holders_lease_is_taken_over_and_it_notices(place: RemotePlace) -> None:
+    told: list[str] = []
+    sleeper, old = leases(place), lease_of(age_s=LIMIT_S + 1)
+    assert sleeper.add(old)
+    asleep = Lease(sleeper, old, LIMIT_S, BEAT_S)
+    asleep.check()
+    with hold_lease(leases(place), LIMIT_S, told.append, BEAT_S) as lease:
+        assert "watching it" in told[0] and "took over" in told[1]
+        with pytest.raises(SalusError, match="was taken over by process"):
+            asleep.check()
+        lease.check()
+
+
+def test_one_that_ended_here_is_not_waited_for(place: RemotePlace) -> None:
+    assert leases(place).add(lease_of(age_s=0, holder=ENDED))
+    with hold_lease(leases(place), LIMIT_S, quiet, BEAT_S):
+        assert last(place).number == 4
+
+
+def test_a_living_holder_elsewhere_is_left_alone(place: RemotePlace) -> None:
+    assert leases(place).add(lease_of(age_s=1))
+    with (
+        pytest.raises(SalusError, match="in use by process 4711 on host node-7"),
+        hold_lease(leases(place), LIMIT_S, quiet, BEAT_S),
+    ):
+        pass
+
+
+def test_who_was_stopped_before_it_looked_again_has_lost(place: RemotePlace) -> None:
+    slow = leases(place)
+    assert leases(place).add(lease_of(age_s=1, number=3))
+    for number in (2, 3):
+        assert not slow.add(lease_of(age_s=0, holder=this_process(), number=number))
+    assert last(place).holder == ELSEWHERE
+
+
+def test_one_that_was_killed_before_it_withdrew_hides_no_holder(place: RemotePlace) -> None:
+    holder = leases(place)
+    assert holder.add(lease_of(age_s=2))
+    # Written as a second one would, without looking.
+    leases(place).write(lease_of(age_s=0, holder=ENDED))
+    assert last(place).holder == ELSEWHERE
+    mine = holder.last()
+    assert mine is not None and mine.holder == ELSEWHERE
+
+
+def test_a_lease_that_cannot_be_read_is_somebodys(place: RemotePlace) -> None:
+    connect(place).write(f".lease/3-{'a' * 32}.json", b"{")
+    record = last(place)
+    assert record.holder is None and record.number == 3
+    with (
+        pytest.raises(SalusError, match="left no readable lease"),
+        hold_lease(leases(place), LIMIT_S, quiet, BEAT_S),
+    ):
+        pass
