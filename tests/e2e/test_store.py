@@ -66,7 +66,7 @@ def test_another_machine_takes_up_a_run_whose_machine_died(
     wait_until(lambda: any((tmp_path / "first").glob("runs/*/tiny/cycles/02/rollouts/*.parquet")))
     started = [driver, *driver.children(recursive=True)]
     os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
+    driver.communicate()
     assert psutil.wait_procs(started, timeout=90)[1] == []
     # What the first cycle decided is not decided anew.
     assert "cycle 1:" not in second.run(*command)
