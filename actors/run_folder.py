@@ -139,20 +139,24 @@ class RunFolder:
         found = self.root.glob("cycles/*/stages.json")
         return sorted(int(path.parent.name) for path in found if path.parent.name.isdecimal())
 
+    def evaluations(self, split: PromptSet) -> Path:
+        """All that was measured on one set of prompts, a folder for each policy."""
+        return self.root / "evaluations" / split
+
     def evaluation_rollouts(self, split: PromptSet, version: str) -> Path:
-        return self.root / "evaluations" / split / version / "rollouts"
+        return self.evaluations(split) / version / "rollouts"
 
     def evaluation_judgments(self, split: PromptSet, version: str, judge: str) -> Path:
         """Judgments of one policy's greedy answers by one judge."""
-        return self.root / "evaluations" / split / version / "judged_by" / judge
+        return self.evaluations(split) / version / "judged_by" / judge
 
     def evaluation_capability(self, split: Split, version: str) -> Path:
         """What one policy can still do: its scores of given answers by kind, and `figures.json`."""
-        return self.root / "evaluations" / split / version / "capability"
+        return self.evaluations(split) / version / "capability"
 
     def evaluation_harmfulness(self, split: PromptSet, version: str, judge: str) -> Path:
         """Scores of how harmful one policy's greedy answers to harmful prompts are, by one judge."""
-        return self.root / "evaluations" / split / version / "harmfulness" / judge
+        return self.evaluations(split) / version / "harmfulness" / judge
 
     def judged(self) -> list[Path]:
         """Every folder of judgments there is, of cycles and of evaluations."""

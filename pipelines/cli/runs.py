@@ -124,9 +124,10 @@ def audit(run: RunArgument) -> None:
     from pipelines.store.reading import readable
 
     with readable(run) as (root, view):
+        folder = RunFolder(root)
         if view is not None:
-            view.fetch_below(root / "evaluations")
-        found = made_again(RunFolder(root))
+            view.fetch_below(folder.evaluations("validation"))
+        found = made_again(folder)
     console().print(audit_table(found), highlight=False)
     if any(each.differences for each in found):
         raise typer.Exit(DIFFERENT)

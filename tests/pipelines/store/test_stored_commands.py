@@ -57,6 +57,10 @@ def test_runs_below_an_address_are_listed(place: RemotePlace, stored: RunFolder,
     assert lines(said("runs", "list", f"{parent(place)}/notes")).startswith("No runs in ")
 
 
+def test_one_is_audited_as_its_folder_is(place: RemotePlace, stored: RunFolder) -> None:
+    assert lines(said("runs", "audit", str(place))) == lines(said("runs", "audit", str(stored.root)))
+
+
 def test_one_is_shown_as_its_folder_is(place: RemotePlace, stored: RunFolder) -> None:
     there, here = said("runs", "show", str(place)), said("runs", "show", str(stored.root))
     assert str(place) in "".join(there.split())
