@@ -60,16 +60,20 @@ class Objects:
 
     def read(self, name: str) -> bytes | None:
         """An object's content; None where there is none of this name."""
+        fault: OSError | None = None
         for _ in range(_READ_TRIES):
             try:
                 with self.files.open_input_file(self._path(name)) as file:
                     content = bytes(file.read(file.size()))
+                # The size is asked for first: a longer object that came between would be cut off.
+                if self.files.get_file_info(self._path(name)).size == len(content):
+                    return content
             except FileNotFoundError:
                 return None
-            # The size is asked for first: a longer object that came between would be cut off.
-            if self.files.get_file_info(self._path(name)).size == len(content):
-                return content
-        raise OSError(f"{name} was written over whenever it was read")
+            except OSError as error:
+                # A server may break off an answer about an object that is written over meanwhile.
+                fault = error
+        raise fault or OSError(f"{name} was written over whenever it was read")
 
     def write(self, name: str, content: bytes) -> None:
         with self._writing(name) as stream:

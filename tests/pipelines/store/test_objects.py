@@ -6,12 +6,14 @@ import hashlib
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 from actors.errors import SalusError
 from pipelines.store.connect import connect
 from pipelines.store.index import INDEX, StoredFile, new_index, read_index, write_index
-from pipelines.store.objects import CHUNK_BYTES
+from pipelines.store.objects import CHUNK_BYTES, Objects
 from pipelines.store.place import RemotePlace
 
 
@@ -62,3 +64,29 @@ def test_on_a_file_system_an_object_is_renamed_into_its_place(tmp_path: Path) ->
         objects.upload(tmp_path, "a")
     objects.write("a", b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+class BreaksOff(fs.LocalFileSystem):
+    """Breaks off its first answers, as a server may that is asked for an object while it is written over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults = 0
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        if self.faults > 0:
+            self.faults -= 1
+            raise OSError("Failed to flush response stream")
+        return super().open_input_file(path)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
+    files = BreaksOff()
+    objects = Objects(RemotePlace("file", str(tmp_path)), files)
+    objects.write("a.json", b"[1]")
+    files.faults = 2
+    assert objects.read("a.json") == b"[1]" and files.faults == 0
+    files.faults = 100
+    with pytest.raises(OSError, match="Failed to flush"):
+        objects.read("a.json")
+    assert files.faults > 0

@@ -84,7 +84,7 @@ def test_of_many_that_come_at_once_one_gets_in(place: RemotePlace) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(come, range(4)))
     assert (len(inside), len(refused)) == (1, 3), refused
-    assert all("is in use by process" in sentence for sentence in refused)
+    assert all("is in use by process" in sentence for sentence in refused), refused
 
 
 def test_a_dead_holders_lease_is_taken_over_and_it_notices(place: RemotePlace) -> None:
