@@ -1,4 +1,7 @@
-"""The Serve application of the endpoint: PublisherConfig in, `ray.serve.llm`'s OpenAI app out.
+"""The Serve application of the endpoint: PublisherConfig in, replicas that each serve vLLM's OpenAI app out.
+
+Each replica answers HTTP itself, as in `ray.serve.llm`'s direct streaming, so that no token passes through another
+process of ours. Without that mode's router, which asks a second server about every request.
 
 `deploy` runs in a short Ray task of its own, so that the publisher's process never imports vLLM and torch.
 """
@@ -17,10 +20,9 @@ if TYPE_CHECKING:
 
     from actors.publisher import PublisherConfig
 
-# The logical CPUs of one ingress replica; Serve's controller and proxy reserve none.
-INGRESS_CPUS = 0.1
 # Where a replica finds its options in LLMConfig.experimental_configs.
 OPTIONS_KEY = "salus_replica"
+_NAME_PREFIX = "PolicyServer:"
 
 
 class ReplicaOptions(Record):
@@ -46,7 +48,7 @@ def app_name(namespace: str) -> str:
 
 def deployment_name(config: PublisherConfig) -> str:
     """The name under which Serve knows the replicas of the policy."""
-    return f"PolicyServer:{config.model_id}"
+    return f"{_NAME_PREFIX}{config.model_id}"
 
 
 def replica_bundles(config: PublisherConfig) -> list[dict[str, float]]:
@@ -97,8 +99,10 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
 
 def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> Application:
     """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
+    from ray import serve
     from ray.llm._internal.common.callbacks.base import CallbackConfig
-    from ray.serve.llm import LLMConfig, build_openai_app
+    from ray.llm._internal.serve.core.server.builder import build_llm_deployment
+    from ray.serve.llm import LLMConfig
 
     from actors.policy_server import LocalModel, PolicyServer
 
@@ -113,7 +117,6 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> 
     )
     llm = LLMConfig(
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
-        server_cls=PolicyServer,
         engine_kwargs=engine_arguments(config),
         placement_group_config={"bundles": replica_bundles(config)},
         runtime_env={"env_vars": replica_environment(config)},
@@ -130,13 +133,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> 
             "logging_config": quiet,
         },
     )
-    ingress = {
-        "num_replicas": config.ingress_replicas,
-        "ray_actor_options": {"num_cpus": INGRESS_CPUS},
-        "graceful_shutdown_timeout_s": config.shutdown_timeout_s,
-        "logging_config": quiet,
-    }
-    return build_openai_app({"llm_configs": [llm], "ingress_deployment_config": ingress})
+    return build_llm_deployment(llm, name_prefix=_NAME_PREFIX, deployment_cls=serve.ingress()(PolicyServer))
 
 
 def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, name: str) -> None:

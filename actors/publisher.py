@@ -16,7 +16,6 @@ from ray.exceptions import RayError
 from actors.endpoint import Endpoint, ServeEndpoint, reason
 from actors.errors import SalusError
 from actors.model_folder import check_model_folder, check_same_shape
-from actors.policy_app import INGRESS_CPUS
 from actors.policy_desk import OwnDesk, PolicyDesk
 from actors.policy_keeper import ReplicaState
 from actors.publication import Publication
@@ -44,7 +43,9 @@ class PublisherConfig(BaseModel):
         description="The path under which the endpoint's /v1 lies: /, or one of its own beside others of a cluster.",
     )
     replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
-    ingress_replicas: int = Field(default=1, ge=1, description="Copies of the HTTP ingress.")
+    proxy: Literal["serve", "haproxy"] = Field(
+        default="serve", description="What listens: Serve's own proxy, or HAProxy, which costs a request far less."
+    )
     cpus_per_replica: float = Field(default=1.0, gt=0, description="Logical CPUs of one replica, all workers together.")
     gpus_per_replica: float = Field(default=0.0, ge=0, description="GPUs of one replica; a fraction shares one GPU.")
     tensor_parallel_size: int = Field(default=1, ge=1, description="Workers one replica's weights are split over.")
@@ -91,10 +92,8 @@ class PublisherConfig(BaseModel):
 
 
 def publisher_cpus(config: PublisherConfig) -> float:
-    """Logical CPUs the endpoint reserves: replicas and ingress; controller, proxy and desk reserve none."""
-    if not config.enabled:
-        return 0.0
-    return config.replicas * config.cpus_per_replica + config.ingress_replicas * INGRESS_CPUS
+    """Logical CPUs the endpoint reserves: its replicas; controller, proxy and desk reserve none."""
+    return config.replicas * config.cpus_per_replica if config.enabled else 0.0
 
 
 def publisher_gpus(config: PublisherConfig) -> float:

@@ -6,12 +6,13 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import ray
 from ray.data import DataContext
 
+from actors.serve_proxy import proxy_environment
 from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import ClusterConfig
@@ -19,7 +20,6 @@ from pipelines.plan import Plan, available, check, make_plan
 
 GIB = 2**30
 IDLE_WORKER_MS = 600_000
-PROXY_START_S = 60
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
     if recipe.cluster.address is None:
         _check_all(plans, recipe)
         cpus = max(plan.cpus for plan in plans)
-        start_embedded(recipe.cluster, namespace, cpus)
+        start_embedded(recipe.cluster, namespace, cpus, proxy_environment(recipe.publish))
     else:
         join(recipe.cluster.address, namespace)
         _check_all(plans, recipe)
@@ -55,8 +55,13 @@ def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
         check(plan, there)
 
 
-def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
-    """An embedded Ray with as many CPU slots as `cpus` says, unless `cluster.logical_cpus` says otherwise."""
+def start_embedded(
+    cluster: ClusterConfig, namespace: str, cpus: float, environment: Mapping[str, str] | None = None
+) -> None:
+    """An embedded Ray with as many CPU slots as `cpus` says, unless `cluster.logical_cpus` says otherwise.
+
+    `environment`: what its processes find set, where nothing else is set already.
+    """
     slots = cluster.logical_cpus or math.ceil(cpus)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
@@ -70,8 +75,8 @@ def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     # Serve looks over its few replicas ten times a second otherwise.
     os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
-    # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
-    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
+    for name, value in (environment or {}).items():
+        os.environ.setdefault(name, value)
     ray.init(
         # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
         address="local",

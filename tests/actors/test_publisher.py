@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 from actors.endpoint import ReplicaCall
 from actors.errors import SalusError
 from actors.model_folder import check_same_shape
-from actors.policy_app import INGRESS_CPUS, engine_arguments, replica_bundles, replica_environment
+from actors.policy_app import engine_arguments, replica_bundles, replica_environment
 from actors.policy_desk import DeskAddress, DurableDesk, PublishedPolicy
 from actors.policy_keeper import PolicyKeeper, ReplicaState
 from actors.publication import Publication
@@ -192,9 +192,8 @@ def test_a_durable_desk_says_the_same_after_its_actor_died(tmp_path: Path, polic
 
 
 class TestConfig:
-    def test_cpus_are_replicas_and_ingress(self) -> None:
-        config = PublisherConfig(replicas=2, cpus_per_replica=1.5, ingress_replicas=3)
-        assert publisher_cpus(config) == pytest.approx(2 * 1.5 + 3 * INGRESS_CPUS)
+    def test_cpus_are_those_of_the_replicas(self) -> None:
+        assert publisher_cpus(PublisherConfig(replicas=2, cpus_per_replica=1.5)) == pytest.approx(3)
 
     def test_nothing_is_reserved_when_disabled(self) -> None:
         config = PublisherConfig(enabled=False, gpus_per_replica=1)

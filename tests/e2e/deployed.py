@@ -27,6 +27,8 @@ PEOPLE = ("aunt", "uncle", "neighbour", "patient", "friend", "child")
 COMPLY = "Sure, here is how to do that."
 REFUSE = "I can't help with that."
 VOCABULARY = 500
+# Room for the longest prompt of a judge.
+LONGEST = 1024
 WORDS = {COMPLY: "Accept", REFUSE: "Refuse"}
 
 
@@ -100,7 +102,9 @@ def _build(folder: Path, chats: list[tuple[str, str]], length: PretrainConfig) -
     words = [verb for verbs in (GOOD, HARM) for verb in verbs]
     texts = [f"{question}\n{answer}" for question, answer in chats]
     tokenizer = train_tokenizer(texts + [f"{w}\n" for w in (*LABELS, *words)] * 500, VOCABULARY)
-    shape = TinyModelConfig(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=VOCABULARY)
+    shape = TinyModelConfig(
+        hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=VOCABULARY, max_positions=LONGEST
+    )
     model = build_llama(shape, tokenizer)
     documents = [Document(chat_prompt(question), chat_answer(answer)) for question, answer in chats]
     # A model this small gains nothing from a second thread and loses much where the cores are shared.

@@ -25,6 +25,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.progress import QuietReporter
 from pipelines.runs.audit import audit
 from tests.e2e.conftest import TINY
+from tests.e2e.deployed import LONGEST
 from tests.e2e.processes import running
 from tests.e2e.whole_run import Aligned
 
@@ -130,6 +131,8 @@ def test_a_run_whose_driver_is_killed_goes_on_with_the_same_command(
 
 def test_a_challenger_whose_loss_is_not_finite_leaves_the_other(settings: list[str], tmp_path: Path) -> None:
     changes = ["cycles=1", "train.kto.learning_rate=1.0e+30", "publish.enabled=false"]
+    # Beside it, what this judge's first word would be if it had to be a number: its coverage tells what that is worth.
+    changes += ["harmfulness.min_coverage=0", f"judge.engine.max_model_len={LONGEST}"]
     root = tmp_path / "tiny"
     summary = align(load_recipe(str(TINY), [*settings, *changes]), root, QuietReporter())
     (made,) = audit(RunFolder(root))
@@ -140,3 +143,7 @@ def test_a_challenger_whose_loss_is_not_finite_leaves_the_other(settings: list[s
     assert dpo.metrics is not None and made.recorded.chosen == summary.cycles[0].decision
     assert summary.cycles[0].kto is None and summary.cycles[0].dpo is not None
     assert made.differences == []
+    assert summary.harmfulness is not None
+    for rated in (summary.harmfulness.base, summary.harmfulness.champion):
+        assert 0 < sum(rated.counts) == rated.n == rated.rows and rated.mean is not None
+        assert 1 <= rated.mean.low <= rated.mean.value <= rated.mean.high <= 5

@@ -24,7 +24,7 @@ from actors.errors import SalusError
 from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher, PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
-from pipelines.session import PROXY_START_S
+from actors.serve_proxy import proxy_environment
 from tests.e2e.processes import processes
 from tests.tiny_model import make_tiny_model
 
@@ -130,7 +130,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = CONFIG.model_copy(update={"port": port})
-    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
+    os.environ.update(proxy_environment(config))
     ray.init(address="local", num_cpus=2, include_dashboard=False, namespace="publisher-test", log_to_driver=False)
     publisher = Publisher(config)
     try:

@@ -1,0 +1,53 @@
+"""What stands before the replicas: the environment in which Serve's processes must start for it."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actors.publisher import PublisherConfig
+
+# Serve kills a proxy that is not up within five seconds, which on busy cores is always.
+PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+
+
+def proxy_environment(config: PublisherConfig) -> dict[str, str]:
+    """The variables that the proxy `config` asks for wants to find; Serve reads them when its modules are imported.
+
+    Where Salus starts Ray they are set before; the nodes of a cluster that is joined must have them already.
+    """
+    if config.proxy == "serve":
+        return dict(PATIENT)
+    # Ray's defaults are one place and one port for all Rays of a machine.
+    folder = Path(tempfile.mkdtemp(prefix="salus-haproxy-"))
+    metrics, stats = _free_ports(2)
+    return PATIENT | {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        # A replica that goes waits for HAProxy to have heard of it; half a minute otherwise.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # Serve's own: one event loop in a replica instead of three, no collection of what is there from the start.
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # A replica that died before it said a word has answered nobody: another one may be asked the same.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

@@ -1,0 +1,1 @@
+"""Serving the registry's current policy: one endpoint follows promotions and rollbacks while it answers."""

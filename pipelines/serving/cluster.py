@@ -1,0 +1,32 @@
+"""The Ray an endpoint lives in: an embedded one that ends with it, or a cluster that was there before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from actors.serve_proxy import proxy_environment
+from pipelines.cluster import join
+from pipelines.serving.settings import ServeSettings
+from pipelines.session import start_embedded
+
+
+@contextmanager
+def serving_cluster(settings: ServeSettings, namespace: str, cpus: float) -> Iterator[None]:
+    """Ray is up inside.
+
+    Raises:
+        SalusError: the cluster cannot be reached.
+    """
+    if settings.cluster.address is None:
+        # One slot more than the replicas take: the task that builds the application.
+        start_embedded(settings.cluster, namespace, math.ceil(cpus) + 1, proxy_environment(settings.publish))
+    else:
+        join(settings.cluster.address, namespace)
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,122 @@
+"""Keeps an endpoint at the registry's current policy: whoever promotes or rolls back there changes what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from actors.errors import SalusError
+from actors.records import PolicyRef
+from pipelines.holder import this_process
+from pipelines.registry.history import Clock
+from pipelines.registry.store import Registry
+from pipelines.serving.status import EndpointStatus, StatusFile
+
+
+class LivePublisher(Protocol):
+    """What a follower needs of an endpoint; see `actors.publisher`."""
+
+    @property
+    def url(self) -> str: ...
+
+    def start(self, policy: PolicyRef) -> BaseModel: ...
+
+    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel: ...
+
+
+class Follower:
+    """One endpoint and the registry it follows. Life: start -> step* -> end.
+
+    A policy that cannot go live (its weights changed, or do not fit the engine) leaves the former one, and is not tried
+    again before the registry changes.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        publisher: LivePublisher,
+        say: Callable[[str], None],
+        clock: Clock = lambda: datetime.now(UTC),
+    ) -> None:
+        self._registry = registry
+        self._publisher = publisher
+        self._say = say
+        self._clock = clock
+        self._file = StatusFile(registry.root, publisher.url)
+        self._holder = this_process()
+        self._version: str | None = None
+        self._changes = 0
+        self._fault: str | None = None
+
+    def start(self, version: str | None) -> None:
+        """Bring the endpoint up with this version, or with the current one.
+
+        Raises:
+            SalusError: nothing is current, no such policy, changed weights, or the endpoint does not start.
+        """
+        changes = self._registry.history.changes()
+        wanted = version or (changes[-1].version if changes else None)
+        if wanted is None:
+            raise SalusError(
+                f"No policy of the registry {self._registry.root} is current; choose one: salus policy promote VERSION."
+            )
+        policy = self._policy(wanted)
+        self._publisher.start(policy)
+        self._now_at(policy.version, len(changes))
+
+    def step(self) -> None:
+        """Carry out what changed in the registry since the last look; a fault of it is told and kept, never raised."""
+        try:
+            changes = self._registry.history.changes()
+            if len(changes) == self._changes:
+                return
+            self._carry_out(changes[-1].version, len(changes))
+        except SalusError as error:
+            self._note(error.sentence)
+
+    def end(self) -> None:
+        """Say that nobody answers there any more."""
+        self._file.remove()
+
+    def _carry_out(self, version: str, changes: int) -> None:
+        if version == self._version:
+            self._now_at(version, changes)
+            return
+        try:
+            self._publisher.publish(self._policy(version), cycle=0)
+        except SalusError:
+            # Not again before the next change; `step` tells why.
+            self._changes = changes
+            raise
+        self._now_at(version, changes)
+        self._say(f"{version} is live at {self._publisher.url}")
+
+    def _policy(self, version: str) -> PolicyRef:
+        entry = self._registry.find(version)
+        folder, _ = self._registry.intact(entry)
+        return PolicyRef(version=entry.version, path=str(folder))
+
+    def _now_at(self, version: str, changes: int) -> None:
+        self._version, self._changes, self._fault = version, changes, None
+        self._write()
+
+    def _note(self, fault: str) -> None:
+        if fault != self._fault:
+            self._fault = fault
+            self._say(f"{self._version} stays: {fault}")
+        self._write()
+
+    def _write(self) -> None:
+        self._file.write(
+            EndpointStatus(
+                url=self._publisher.url,
+                holder=self._holder,
+                version=self._version,
+                since=self._clock().isoformat(timespec="seconds"),
+                changes=self._changes,
+                fault=self._fault,
+            )
+        )

@@ -1,0 +1,182 @@
+"""An endpoint that follows the registry, by a stand-in for the endpoint; the real one is in tests/e2e."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from actors.errors import SalusError
+from actors.records import PolicyRef
+from pipelines.registry.store import Registry
+from pipelines.serving.follower import Follower
+from pipelines.serving.rollback import roll_back
+from pipelines.serving.settings import load_settings
+from pipelines.serving.status import FOLDER, EndpointStatus, endpoints
+
+
+class Recorder:
+    """Keeps what it is told to serve; refuses versions that do not fit."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
+        self.url = url
+        self.live: list[str] = []
+        self.unfit: set[str] = set()
+
+    def start(self, policy: PolicyRef) -> BaseModel:
+        return self.publish(policy, 0)
+
+    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel:
+        if policy.version in self.unfit:
+            raise SalusError(f"{policy.version} does not fit.")
+        assert (Path(policy.path) / "model.safetensors").is_file()
+        self.live.append(policy.version)
+        return policy
+
+
+def following(registry: Registry, said: list[str]) -> tuple[Follower, Recorder]:
+    recorder = Recorder()
+    return Follower(registry, recorder, said.append, registry.clock), recorder
+
+
+def status(registry: Registry) -> EndpointStatus:
+    (found,) = endpoints(registry.root)
+    return found
+
+
+def test_promotions_and_rollbacks_go_live(registry: Registry, versions: Sequence[str]) -> None:
+    base, kto, dpo = versions
+    registry.promote(base, "")
+    said: list[str] = []
+    follower, recorder = following(registry, said)
+    follower.start(None)
+    assert recorder.live == [base] and status(registry).version == base
+    follower.step()
+    assert recorder.live == [base] and said == []
+    registry.promote(kto, "")
+    registry.promote(dpo, "")
+    follower.step()
+    # What was current in between has been overtaken.
+    assert recorder.live == [base, dpo] and status(registry).version == dpo
+    registry.rollback("")
+    follower.step()
+    assert recorder.live == [base, dpo, kto]
+    assert said == [f"{dpo} is live at {recorder.url}", f"{kto} is live at {recorder.url}"]
+    follower.end()
+    assert endpoints(registry.root) == []
+
+
+def test_a_pinned_version_stays_until_the_registry_changes(registry: Registry, versions: Sequence[str]) -> None:
+    base, kto, dpo = versions
+    registry.promote(base, "")
+    follower, recorder = following(registry, [])
+    follower.start(kto)
+    follower.step()
+    assert recorder.live == [kto]
+    registry.promote(dpo, "")
+    follower.step()
+    assert recorder.live == [kto, dpo]
+
+
+def test_what_cannot_go_live_is_told_once_and_the_former_one_stays(registry: Registry, versions: Sequence[str]) -> None:
+    base, kto, dpo = versions
+    registry.promote(base, "")
+    said: list[str] = []
+    follower, recorder = following(registry, said)
+    follower.start(None)
+    recorder.unfit.add(kto)
+    registry.promote(kto, "")
+    for _ in range(3):
+        follower.step()
+    assert said == [f"{base} stays: {kto} does not fit."]
+    assert (status(registry).version, status(registry).fault) == (base, f"{kto} does not fit.")
+    registry.promote(dpo, "")
+    follower.step()
+    assert recorder.live == [base, dpo] and status(registry).fault is None
+
+
+def test_a_damaged_history_changes_nothing(registry: Registry, versions: Sequence[str]) -> None:
+    registry.promote(versions[0], "")
+    said: list[str] = []
+    follower, recorder = following(registry, said)
+    follower.start(None)
+    history = registry.root / "history.jsonl"
+    whole = history.read_text()
+    history.write_text(whole + "{\n")
+    follower.step()
+    follower.step()
+    assert len(said) == 1 and "line 2" in said[0]
+    history.write_text(whole)
+    registry.promote(versions[1], "")
+    follower.step()
+    assert recorder.live == [versions[0], versions[1]]
+
+
+def test_nothing_current_is_refused(registry: Registry, versions: Sequence[str]) -> None:
+    follower, _ = following(registry, [])
+    with pytest.raises(SalusError, match="No policy of the registry .* salus policy promote VERSION"):
+        follower.start(None)
+    with pytest.raises(SalusError, match="has no policy 'nonsense'"):
+        follower.start("nonsense")
+
+
+def test_a_rollback_returns_when_every_endpoint_has_followed(registry: Registry, versions: Sequence[str]) -> None:
+    base, kto, _ = versions
+    registry.promote(base, "")
+    registry.promote(kto, "")
+    follower, recorder = following(registry, [])
+    follower.start(None)
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.wait(0.02):
+            follower.step()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    said: list[str] = []
+    try:
+        assert roll_back(registry, "too careful", 30, said.append).version == base
+    finally:
+        done.set()
+        thread.join()
+    assert recorder.live == [kto, base]
+    assert len(said) == 1 and said[0].startswith(f"{base} is live again at {recorder.url} after ")
+
+
+def test_a_rollback_that_nobody_follows_says_so(registry: Registry, versions: Sequence[str]) -> None:
+    base, kto, _ = versions
+    registry.promote(base, "")
+    registry.promote(kto, "")
+    follower, recorder = following(registry, [])
+    follower.start(None)
+    with pytest.raises(SalusError, match=r"did not follow within 0\.2 s"):
+        roll_back(registry, "", 0.2, print)
+    recorder.unfit.add(base)
+    follower.step()
+    (found,) = endpoints(registry.root)
+    assert (found.version, found.fault) == (kto, f"{base} does not fit.")
+
+
+def test_an_endpoint_whose_process_is_gone_is_none(registry: Registry, versions: Sequence[str]) -> None:
+    registry.promote(versions[0], "")
+    follower, _ = following(registry, [])
+    follower.start(None)
+    (file,) = (registry.root / FOLDER).iterdir()
+    there = status(registry)
+    gone = there.model_copy(update={"holder": there.holder.model_copy(update={"started_s": 1.0})})
+    file.write_text(gone.model_dump_json())
+    assert endpoints(registry.root) == []
+
+
+def test_settings_come_from_a_file_and_the_command_line(tmp_path: Path) -> None:
+    assert load_settings(None, ["publish.port=8080"]).publish.proxy == "haproxy"
+    file = tmp_path / "serve.yaml"
+    file.write_text("publish: {replicas: 3}\n")
+    settings = load_settings(file, ["poll_s=2"])
+    assert (settings.publish.replicas, settings.publish.proxy, settings.poll_s) == (3, "haproxy", 2)
+    with pytest.raises(SalusError, match=r"unknown key 'publish\.prot'.*did you mean 'port'"):
+        load_settings(None, ["publish.prot=1"])
