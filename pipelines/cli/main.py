@@ -13,6 +13,7 @@ from pipelines.cli import (
     data,
     doctor,
     judge,
+    key,
     plan,
     policy,
     publish,
@@ -34,7 +35,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (align, study, plan, doctor, data, status, runs, steps, judge, capability, publish, policy, serve):
+for command in (
+    align,
+    study,
+    plan,
+    doctor,
+    data,
+    status,
+    runs,
+    steps,
+    judge,
+    capability,
+    publish,
+    policy,
+    key,
+    serve,
+):
     command.register(app)
 
 

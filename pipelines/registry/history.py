@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pwd
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, Literal
 from pydantic import ConfigDict, Field
 
 from actors.errors import SalusError
+from actors.os_user import os_user
 from actors.record_files import parse_lines
 from actors.records import Record
 from pipelines.registry.names import PolicyName
@@ -111,14 +111,6 @@ class History:
     def _read(self, text: str) -> tuple[Change, ...]:
         what = "a change of the current policy"
         return tuple(parse_lines(Change, text, self._path, what, "mend or remove that line"))
-
-
-def os_user() -> str:
-    """The name of the user this process runs as; the number where the system knows no name."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _write(log: IO[str], line: str) -> None:
