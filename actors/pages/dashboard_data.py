@@ -66,6 +66,14 @@ class DecisionLine(Record):
     publish_sentence: str
 
 
+class Range(Record):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class TestLine(Record):
     """One policy's figures on the test split."""
 
@@ -73,9 +81,11 @@ class TestLine(Record):
     __test__ = False
 
     name: str
-    ss: Interval | None
-    err_strict: Interval | None
-    asr: Interval | None
+    ss: Range | None
+    err_strict: Range | None
+    asr: Range | None
+    # Answers under SS.
+    n: int
 
 
 class PublicationLine(Record):
@@ -134,6 +144,7 @@ class DashboardData(Record):
     points: tuple[Point, ...]
     decisions: tuple[DecisionLine, ...]
     test: tuple[TestLine, ...]
+    test_judged_by: JudgedBy | None
     publications: tuple[PublicationLine, ...]
     calibration: JudgeCalibration | None
     # What is not there yet, or cannot be read, in sentences.

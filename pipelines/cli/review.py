@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actors.errors import SalusError
 from pipelines.cli.console import console
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def list_answers(
     from pipelines.store.place import local_folder
 
     folder = RunFolder(local_folder(run, "The list of answers to review needs"))
+    if not folder.recipe.is_file():
+        raise SalusError(f"{run} is not a run folder: it has no {folder.recipe.name}.")
     labelled = read_labels(labels).keys() if labels is not None else set()
     open_ones = waiting(RunQueue(folder, QueueConfig()).places(), labelled)
     out = console()
@@ -68,7 +71,9 @@ def export(
     done = export_labels(settle(read_labels(labels)), out, control)
     left = [f"{n} {why}" for n, why in ((done.ties, "without a majority"), (done.blank, "blank")) if n]
     told = f" (left out: {', '.join(left)})" if left else ""
-    console().print(f"{done.labels} labels in {out}{told}", markup=False, highlight=False, soft_wrap=True)
+    console().print(
+        f"{done.labels} label{'s' * (done.labels != 1)} in {out}{told}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def answers_table(places: list[Queued]) -> Table:

@@ -107,19 +107,20 @@ class LabelLog:
 
         self._append(line)
 
-    def undo(self, reviewer: str) -> str | None:
-        """Take back the label the reviewer gave last; returns its answer's key, None where there is none.
+    def undo(self, reviewer: str) -> Vote | None:
+        """Take back the label the reviewer gave last, and return it; None where there is none.
 
         Raises:
             SalusError: the log cannot be read or written.
         """
+        taken: list[Vote] = []
 
         def line(standing: Standing) -> Line | None:
-            key = standing.last_of(reviewer)
-            return Undone(key=key, reviewer=reviewer, at=self._now()) if key is not None else None
+            taken.extend(standing.last_of(reviewer))
+            return Undone(key=taken[0].key, reviewer=reviewer, at=self._now()) if taken else None
 
-        written = self._append(line)
-        return written.key if written is not None else None
+        self._append(line)
+        return taken[0] if taken else None
 
     def _append(self, make: Callable[[Standing], Line | None]) -> Line | None:
         """Write the line that `make` gives for what stands by now, under a lock; returns it."""

@@ -73,7 +73,7 @@ class Standing:
 
     def take_back(self, reviewer: str, key: str) -> bool:
         """Undo the reviewer's last label; False where that is not of this answer. An earlier one then counts again."""
-        if self.last_of(reviewer) != key:
+        if [vote.key for vote in self.last_of(reviewer)] != [key]:
             return False
         self._order[reviewer].pop()
         given = self._votes[key][reviewer]
@@ -84,10 +84,10 @@ class Standing:
             del self._votes[key]
         return True
 
-    def last_of(self, reviewer: str) -> str | None:
-        """The answer the reviewer labelled last."""
+    def last_of(self, reviewer: str) -> list[Vote]:
+        """The label the reviewer gave last, if any."""
         order = self._order.get(reviewer)
-        return order[-1] if order else None
+        return [self._votes[order[-1]][reviewer][-1]] if order else []
 
     def label_of(self, reviewer: str, key: str) -> Label | None:
         """What a reviewer says of an answer."""

@@ -119,7 +119,10 @@
       d.published ? "yes" : "no", [d.publish_sentence ? `${d.sentence} ${d.publish_sentence}` : d.sentence, "long"],
     ]), "No cycle has been decided yet.");
     at("test-section").hidden = !data.test.length;
-    fill("test", data.test.map((t) => [t.name, ...[t.ss, t.err_strict, t.asr].map((of) => [interval(of), "now"])]), "");
+    fill("test", data.test.map((t) => [
+      t.name, ...[t.ss, t.err_strict, t.asr].map((of) => [interval(of), "now"]), [t.n.toLocaleString("en"), "number"],
+    ]), "");
+    at("test-note").textContent = data.test_judged_by ? `Test split, by ${JUDGES[data.test_judged_by]}.` : "Test split.";
     const names = { published: "went live", promote: "promoted", rollback: "rolled back" };
     fill("publications", data.publications.map((p) => [
       [when(p.at), "now"], names[p.action] + (p.swap_s ? ` (paused ${seconds(p.swap_s)})` : ""), p.version, p.previous || "-",
