@@ -72,6 +72,7 @@ def address(run: RunFolder, labels: Path) -> Iterator[str]:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
     with chromium(tmp_path / "profile") as found:
+        found.window(1600)
         yield found
 
 
@@ -92,7 +93,6 @@ def shown(browser: Browser, page: str) -> None:
 def test_three_answers_are_labelled_by_keys_and_kept(
     browser: Browser, address: str, labels: Path, tmp_path: Path
 ) -> None:
-    browser.window(1600)
     shown(browser, f"{address}/review")
     answers = [browser.text("answer")]
     browser.shot(tmp_path / "review-1600.png")
@@ -147,7 +147,6 @@ def test_the_judges_word_is_hidden_until_asked_for(browser: Browser, address: st
 
 
 def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
-    browser.window(1600)
     shown(browser, f"{address}/dashboard")
     assert browser.text("current-version") == "c2-dpo" and browser.text("tile-rate") == "1.50"
     marks = browser.driver.find_elements("css selector", "#figure-ss .mark")
