@@ -15,7 +15,8 @@ from pipelines.registry.store import Registry
 def publication_lines(publications: Sequence[Publication], changes: Sequence[Change]) -> tuple[PublicationLine, ...]:
     """The run's publications and the registry's changes, newest first."""
     lines = [*_published(publications), *map(_changed, changes)]
-    return tuple(sorted(lines, key=lambda line: line.at, reverse=True))
+    # Turned round, not sorted so: of two in one second the later line is the newer.
+    return tuple(sorted(lines, key=lambda line: line.at))[::-1]
 
 
 def current_policy(

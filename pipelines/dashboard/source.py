@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from actors.pages.dashboard_data import DashboardData, DecisionLine, Parent, Range, RunFacts, TestLine
+from actors.pages.dashboard_data import DashboardData, DecisionLine, Parent, Point, Range, RunFacts, TestLine
 from actors.publication import Publication, read_publications
 from actors.run_folder import RunFolder
 from pipelines.config.recipe import Recipe
@@ -52,7 +52,8 @@ class _Reading:
         publications = ask(lambda: read_publications(folder.publications), nothing_live)
         changes = self._changes()
         calibration = ask(lambda: judge_calibration(folder, recipe), None)
-        points = (*judged_points(decisions), *ask(lambda: true_points(folder), []))
+        no_truth: list[Point] = []
+        points = (*judged_points(decisions), *ask(lambda: true_points(folder), no_truth))
         self._tell(recipe, decisions, publications, summary, calibration is not None)
         return DashboardData(
             run=self._facts(recipe, len(decisions)),

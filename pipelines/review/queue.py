@@ -133,7 +133,7 @@ def build_queue(rows: Iterable[Reviewable], config: QueueConfig) -> list[Queued]
     whoever shows them leaves those out (`waiting`).
     """
     unique = _unique(rows)
-    control_count = config.most // config.control_every
+    control_count = min(config.most, len(unique)) // config.control_every
     control = sorted(unique, key=lambda each: (each.row.draw, each.key))[:control_count]
     chosen = {each.key for each in control}
     telling = _in_turns([each for each in unique if each.key not in chosen])[: config.most - len(control)]

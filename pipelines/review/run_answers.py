@@ -67,7 +67,7 @@ def _candidates(table: pa.Table, seed: int, most: int) -> Iterator[JudgedAnswer]
     p = np.column_stack([_floats(table, name) for name in _P]).reshape(-1, len(_P))
     apart = _floats(table, _APART) if _APART in table.column_names else np.full(table.num_rows, np.nan)
     chosen = np.union1d(_telling(table, p, apart, most), np.argsort(draws, kind="stable")[:most])
-    rows = table.take(pa.array(chosen)).to_pylist()
+    rows = table.take(pa.array(chosen, pa.int64())).to_pylist()
     for i, row in zip(chosen.tolist(), rows, strict=True):
         judged = not np.isnan(p[i]).any()
         yield JudgedAnswer(

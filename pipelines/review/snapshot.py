@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from pipelines.review.apply import apply_labels
 from pipelines.review.labels import read_labels
 from pipelines.review.standing import Gold, settle
 
-_FIELDS: list[pa.Field[str] | pa.Field[int]] = [
+_FIELDS: list[pa.Field[Any]] = [
     *(pa.field(name, pa.string(), nullable=False) for name in ("key", "prompt", "answer", "label")),
     *(pa.field(name, pa.int32(), nullable=False) for name in ("votes", "reviewers")),
     pa.field("drawn", pa.string(), nullable=False),

@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from pipelines.review.queue import JudgedAnswer, QueueConfig, build_queue, informative_order, waiting
 from tests.pipelines.review.answered import SURE, TORN, answered
 
-# So rare that the first places are all chosen.
-FEW_CONTROLS = QueueConfig(most=10, control_every=10)
-
-
-def texts(rows: list[JudgedAnswer], config: QueueConfig = FEW_CONTROLS) -> list[str]:
-    return [place.row.answer for place in build_queue(rows, config)]
+# None of ten places is drawn at random.
+NO_CONTROLS = QueueConfig(most=10, control_every=11)
 
 
 def test_disagreement_comes_first_then_entropy_then_the_margin() -> None:
@@ -37,14 +33,14 @@ def test_disagreement_comes_first_then_entropy_then_the_margin() -> None:
 def test_levels_and_methods_take_turns() -> None:
     many = [answered(i, TORN, level=3) for i in range(20)]
     few = [answered(100 + i, SURE, level=0, method=method) for i, method in enumerate(("direct", "role_play"))]
-    shown = build_queue([*many, *few], FEW_CONTROLS)
+    shown = build_queue([*many, *few], NO_CONTROLS)
     kinds = Counter((place.row.level, place.row.method) for place in shown[:3])
     assert set(kinds.values()) == {1} and len(shown) == 10
 
 
 def test_an_answer_given_twice_is_shown_once_at_its_most_telling() -> None:
     rows = [answered(1, SURE), answered(1, TORN), answered(1, SURE)]
-    (place,) = build_queue(rows, FEW_CONTROLS)
+    (place,) = build_queue(rows, NO_CONTROLS)
     assert place.row.p == TORN
 
 
@@ -72,7 +68,7 @@ def test_some_places_are_drawn_at_random_whatever_the_judge_says() -> None:
 
 
 def test_what_is_labelled_is_left_out_and_changes_nothing_else() -> None:
-    queue = build_queue([answered(i, TORN) for i in range(5)], FEW_CONTROLS)
+    queue = build_queue([answered(i, TORN) for i in range(5)], NO_CONTROLS)
     rest = waiting(queue, {queue[0].key, queue[3].key})
     assert rest == [queue[1], queue[2], queue[4]]
 
@@ -87,5 +83,5 @@ def test_what_is_labelled_is_left_out_and_changes_nothing_else() -> None:
     ],
 )
 def test_a_person_is_told_why(row: JudgedAnswer, words: str) -> None:
-    (place,) = build_queue([row], FEW_CONTROLS)
+    (place,) = build_queue([row], NO_CONTROLS)
     assert words in place.why()
