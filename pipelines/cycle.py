@@ -16,6 +16,7 @@ from pipelines.clock import StageClock, Stopwatch, Work
 from pipelines.evaluation import Evaluation, evaluate
 from pipelines.judge_evidence import judge_in_run
 from pipelines.preference import PreferenceReport, build_rows
+from pipelines.review.snapshot import cycle_reviews
 from pipelines.rollout import StreamReport
 from pipelines.run import Run
 from pipelines.stage_log import cycle_clock
@@ -84,11 +85,15 @@ def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     config = run.recipe.preference
     first = 1 if config.replay else cycle
     folders = [run.folder.judgments(c) for c in range(first, cycle + 1)]
+    reviews = cycle_reviews(run.folder, cycle, config.reviews, folders)
+    if reviews is not None:
+        run.reporter.say(f"cycle {cycle}: {reviews.report.sentence()}")
+    labels = reviews.labels if reviews is not None else None
 
     seed = derive_seed(run.recipe.seed, "preference", cycle)
     # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.
     reports = {
-        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, run.folder.pairs)
+        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, run.folder.pairs, labels)
         for a in run.recipe.train.algorithms
     }
     rows = ", ".join(

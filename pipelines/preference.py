@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
 from actors.record_files import find_record
-from actors.records import Algorithm, Record
+from actors.records import Algorithm, Label, Record
 from actors.tables import shard_files, strings, write_table, write_text
 from pipelines.egida_pairs import EgidaPairsConfig, draw_pairs
 from pipelines.metrics import ScoreTable, scores
+from pipelines.review.apply import apply_labels
 
 JUDGED_COLUMNS = (
     "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
@@ -50,12 +51,10 @@ class PreferenceConfig(BaseModel):
         True, description="the data set's safe answer is the chosen one where the policy gave no good answer"
     )
     reference_kto: bool = Field(
-        False,
-        description="the same safe answer is also a desirable KTO row where the policy gave no good one",
+        False, description="the same safe answer is also a desirable KTO row where the policy gave no good one"
     )
     benign_refusal: str | None = Field(
-        None,
-        description="a refusal to set against helpful answers to harmless prompts that had no bad answer",
+        None, description="a refusal to set against helpful answers to harmless prompts that had no bad answer"
     )
     min_confidence: float = Field(0.0, ge=0, le=1, description="judgments less sure than this are left out")
     max_class_ratio: float = Field(
@@ -70,6 +69,7 @@ class PreferenceConfig(BaseModel):
         None,
         description="further DPO pairs, other models' unsafe answers beside safe ones; None: the policy's own only",
     )
+    reviews: Path | None = Field(None, description="folder of people's labels, which override the judge's; None: no")
     rows_per_file: int = Field(50_000, ge=1)
 
 
@@ -92,10 +92,11 @@ def build_rows(
     table: ScoreTable,
     seed: int,
     pairs: Path | None = None,
+    reviews: Mapping[str, Label] | None = None,
 ) -> PreferenceReport:
     """Write the training rows of one algorithm; rows already written are left as they are.
 
-    `pairs`: the shards that `config.egida_pairs` are drawn from, for DPO.
+    `pairs`: the shards that `config.egida_pairs` are drawn from, for DPO. `reviews`: people's labels, by answer key.
 
     Raises:
         SalusError: no judgment gives a row to learn from.
@@ -112,7 +113,7 @@ def build_rows(
         ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
         .select_columns(list(JUDGED_COLUMNS))
         .map_batches(
-            partial(_make, make=make, config=config, table=table, seed=seed),
+            partial(_make, make=make, config=config, table=table, seed=seed, reviews=reviews or {}),
             batch_format="pyarrow",
             batch_size=None,
         )
@@ -263,15 +264,15 @@ def _make(
     config: PreferenceConfig,
     table: ScoreTable,
     seed: int,
+    reviews: Mapping[str, Label],
 ) -> pa.Table:
+    judgments, _ = apply_labels(judgments, reviews)
     judgments = judgments.filter(pa.compute.is_valid(judgments["label"]))
     sure = np.max([judgments[c].to_numpy() for c in ("p_accept", "p_caution", "p_refuse")], axis=0)
     judgments = judgments.filter(pa.array(sure >= config.min_confidence))
     schema = KTO_SCHEMA if make is kto_rows else DPO_SCHEMA
     made = make(judgments, config, table)
-    if config.shuffle_labels:
-        made = shuffled(made, seed)
-    return _placed(made, schema, seed)
+    return _placed(shuffled(made, seed) if config.shuffle_labels else made, schema, seed)
 
 
 def shuffled(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from pipelines.runs.shape import RunShape
 
 Kind = Literal[
     "recipe", "run record", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
-    "judge trust", "rows", "order", "adapter", "weights", "training report", "harmfulness", "capability", "decision",
-    "stages", "publications", "metrics", "figure", "summary", "other"
+    "judge trust", "reviews", "rows", "order", "adapter", "weights", "training report", "harmfulness", "capability",
+    "decision", "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Models that lie outside the run folder.
 POLICY = "model:policy"
@@ -39,6 +39,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "judgments": _LABELS,
     "judge calibration": ("seed", "judge"),
     "judge trust": ("judge",),
+    "reviews": ("preference.reviews",),
     "rows": ("seed", "preference", "scores"),
     "order": ("seed", *_TRAIN),
     "adapter": ("seed", *_TRAIN),
@@ -122,6 +123,7 @@ class _Layout:
         yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
         if cycle == 1:
             yield from self._judge_evidence()
+        yield Node(at(folder.reviews(cycle)), "reviews", (judgments,))
         for algorithm in ALGORITHMS:
             yield self._rows(cycle, algorithm)
         for algorithm in ALGORITHMS:
@@ -143,7 +145,7 @@ class _Layout:
         first = 1 if self._recipe.preference.replay else cycle
         judgments = tuple(at(folder.judgments(c)) for c in range(first, cycle + 1))
         pairs = (at(folder.pairs),) if algorithm == "dpo" else ()
-        return Node(at(folder.rows(cycle, algorithm)), "rows", (*judgments, *pairs))
+        return Node(at(folder.rows(cycle, algorithm)), "rows", (*judgments, at(folder.reviews(cycle)), *pairs))
 
     def _training(self, cycle: int, algorithm: Algorithm, champion: str) -> Iterator[Node]:
         at, output = self._shape.at, self._folder.training(cycle, algorithm)

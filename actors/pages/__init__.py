@@ -1,0 +1,1 @@
+"""Web pages that the endpoint's own application serves: review of answers, and the dashboard."""

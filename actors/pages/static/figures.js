@@ -1,0 +1,211 @@
+// Figures as SVG: marks that can be reached by keyboard and read aloud, colours from the style sheet.
+"use strict";
+
+window.SalusFigures = (() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const NAMES = { base: "deployed model", champion: "champion stayed", kto: "KTO", dpo: "DPO" };
+  const JUDGES = { truth: "ground truth", judge: "own judge" };
+  // Sideways, in cycles, so that intervals do not hide each other; a judge's points stand further out.
+  const SHIFT = { kto: -0.08, dpo: 0.08 };
+  const OUT = 0.09;
+  const MARGIN = { left: 40, right: 14, top: 12, bottom: 38 };
+
+  function node(name, attributes = {}, ...children) {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+
+  function shape(kind, size, classes) {
+    if (kind === "dpo") return node("circle", { r: size, class: classes });
+    if (kind === "kto") return node("rect", { x: -size, y: -size, width: 2 * size, height: 2 * size, class: classes });
+    const d = size * 1.3;
+    return node("path", { d: `M0 ${-d}L${d} 0L0 ${d}L${-d} 0Z`, class: classes });
+  }
+
+  const colour = (contender) => (contender === "kto" || contender === "dpo" ? contender : "champion");
+  const range = (point) => `95 % ${point.low.toFixed(3)} to ${point.high.toFixed(3)}, n ${point.n.toLocaleString("en")}`;
+
+  // An empty picture of the container's width, with axes; x and y turn values into places.
+  function canvas(container, title, xs, ys) {
+    const width = Math.max(240, container.clientWidth);
+    const height = width < 420 ? 250 : 290;
+    const [left, right] = [MARGIN.left, width - MARGIN.right];
+    const [top, bottom] = [MARGIN.top, height - MARGIN.bottom];
+    const x = (value) => left + ((value - xs.from) / (xs.to - xs.from)) * (right - left);
+    const y = (value) => bottom - ((value - ys.from) / (ys.to - ys.from)) * (bottom - top);
+    const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": title });
+    for (const tick of ys.ticks) {
+      svg.append(node("line", { x1: left, x2: right, y1: y(tick), y2: y(tick), class: "grid" }));
+      svg.append(node("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, tick.toFixed(2)));
+    }
+    for (const [value, words] of xs.ticks) {
+      svg.append(node("text", { x: x(value), y: bottom + 17, "text-anchor": "middle" }, words));
+    }
+    svg.append(node("text", { x: (left + right) / 2, y: height - 3, "text-anchor": "middle" }, xs.title));
+    svg.append(node("line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "axis" }));
+    return { svg, x, y, width };
+  }
+
+  // A mark with its interval; `words` is what it says, a heading and a line.
+  function mark(picture, at, look, words) {
+    const group = node("g", {
+      class: `mark ${look.colour}${look.pale ? " pale" : ""}`, role: "img", tabindex: -1, "aria-label": words.join(": "),
+    });
+    const [px, py] = [picture.x(at.x), picture.y(at.value)];
+    for (const [low, high] of at.low === undefined ? [] : [[picture.y(at.low), picture.y(at.high)]]) {
+      group.append(node("path", { d: `M${px} ${low}V${high}M${px - 3} ${low}h6M${px - 3} ${high}h6`, fill: "none" }));
+    }
+    const place = node("g", { transform: `translate(${px} ${py})` });
+    const classes = `shape ${look.full ? "full" : "hollow"}`;
+    place.append(node("circle", { r: 13, class: "hit" }), node("circle", { r: 11, class: "ring" }));
+    place.append(shape(look.kind, look.size, classes));
+    group.append(place);
+    group.place = [px, py];
+    group.words = words;
+    picture.svg.append(group);
+  }
+
+  // One stop for Tab; arrow keys, Home and End go from mark to mark; what is pointed at or focused is told beside it.
+  function interact(container, picture) {
+    const marks = [...picture.svg.querySelectorAll(".mark")];
+    const tip = document.createElement("div");
+    tip.className = "tip";
+    tip.hidden = true;
+    tip.setAttribute("aria-hidden", "true");
+    const tell = (group) => {
+      const heading = document.createElement("strong");
+      heading.textContent = group.words[0];
+      tip.replaceChildren(heading, group.words[1]);
+      tip.hidden = false;
+      const [px, py] = group.place;
+      const scale = container.clientWidth / picture.width;
+      const left = Math.min(px * scale + 14, container.clientWidth - tip.offsetWidth);
+      tip.style.left = `${Math.max(0, left)}px`;
+      tip.style.top = `${Math.max(0, py * scale - tip.offsetHeight - 14)}px`;
+    };
+    const silence = () => { tip.hidden = true; };
+    const go = (index) => {
+      for (const each of marks) each.setAttribute("tabindex", -1);
+      marks[index].setAttribute("tabindex", 0);
+      marks[index].focus();
+    };
+    marks.forEach((group, index) => {
+      group.addEventListener("pointerenter", () => tell(group));
+      group.addEventListener("pointerleave", silence);
+      group.addEventListener("focus", () => tell(group));
+      group.addEventListener("blur", silence);
+      group.addEventListener("keydown", (event) => {
+        const steps = { ArrowRight: index + 1, ArrowDown: index + 1, ArrowLeft: index - 1, ArrowUp: index - 1 };
+        const next = { ...steps, Home: 0, End: marks.length - 1 }[event.key];
+        if (event.key === "Escape") silence();
+        if (next === undefined) return;
+        event.preventDefault();
+        go((next + marks.length) % marks.length);
+      });
+    });
+    if (marks.length) marks[0].setAttribute("tabindex", 0);
+    container.replaceChildren(picture.svg, tip);
+  }
+
+  function empty(container, sentence) {
+    const told = document.createElement("p");
+    told.className = "empty";
+    told.textContent = sentence;
+    container.replaceChildren(told);
+  }
+
+  // The deployed model, then each cycle's winner.
+  function championPath(points) {
+    const start = points.filter((p) => p.cycle === 0).slice(0, 1);
+    const winners = points.filter((p) => p.winner && p.cycle > 0).sort((a, b) => a.cycle - b.cycle);
+    return [...start, ...winners];
+  }
+
+  function scale(points) {
+    const most = Math.max(0, ...points.map((p) => p.high));
+    const to = [0.1, 0.2, 0.5, 1].find((end) => most <= end) || 1;
+    return { from: 0, to, ticks: [0, 1, 2, 3, 4].map((i) => (i * to) / 4) };
+  }
+
+  // One metric by cycle: KTO squares, DPO circles, the winner filled; judge dashed, ground truth solid.
+  function cycles(container, points, metric, title, full) {
+    const shown = points.filter((p) => p.metric === metric);
+    if (!shown.length) return empty(container, "No cycle has been decided yet.");
+    const judges = ["judge", "truth"].filter((by) => shown.some((p) => p.judged_by === by));
+    const last = Math.max(...shown.map((p) => p.cycle));
+    const step = Math.ceil((last + 1) / 12);
+    const ticks = [...Array(last + 1).keys()].filter((c) => c % step === 0).map((c) => [c, String(c)]);
+    const xs = { from: -0.35, to: last + 0.35, ticks, title: "cycle (0: deployed)" };
+    const picture = canvas(container, title, xs, full ? { from: 0, to: 1, ticks: [0, 0.25, 0.5, 0.75, 1] } : scale(shown));
+    const place = (p, by) => {
+      const shift = SHIFT[p.contender] || 0;
+      return p.cycle + shift + (by === "judge" && judges.length > 1 ? Math.sign(shift) * OUT : 0);
+    };
+    const marks = [];
+    for (const by of judges) {
+      const own = shown.filter((p) => p.judged_by === by);
+      const path = championPath(own);
+      const pale = by === "judge" && judges.length > 1;
+      const d = path.map((p, i) => `${i ? "L" : "M"}${picture.x(place(p, by))} ${picture.y(p.value)}`).join("");
+      const classes = `path${by === "judge" ? " dashed" : ""}${pale ? " pale" : ""}`;
+      picture.svg.append(node("path", { d, class: classes, "aria-hidden": "true" }));
+      const seen = own.filter((p) => p.contender === "kto" || p.contender === "dpo" || path.includes(p));
+      for (const p of seen) marks.push([p, by, pale]);
+    }
+    marks.sort((a, b) => a[0].cycle - b[0].cycle || place(a[0], a[1]) - place(b[0], b[1]));
+    for (const [p, by, pale] of marks) {
+      const chosen = p.winner && p.cycle > 0 ? ", chosen" : "";
+      const look = { kind: p.contender, colour: colour(p.contender), full: p.winner || p.cycle === 0, pale, size: pale ? 4 : 5.5 };
+      const words = [`Cycle ${p.cycle}, ${NAMES[p.contender]} (${JUDGES[by]})${chosen}`, `${p.value.toFixed(3)}, ${range(p)}`];
+      mark(picture, { x: place(p, by), value: p.value, low: p.low, high: p.high }, look, words);
+    }
+    interact(container, picture);
+  }
+
+  // A point on the diagonal is a bin whose labels are right as often as their probability says.
+  function reliability(container, parts) {
+    const shown = parts.filter((part) => part.bins.some((bin) => bin.n));
+    if (!shown.length) return empty(container, "The judge was not held against trusted labels yet.");
+    const ticks = [0, 0.25, 0.5, 0.75, 1];
+    const xs = { from: 0, to: 1, ticks: ticks.map((t) => [t, t.toFixed(2)]), title: "probability of the given label" };
+    const picture = canvas(container, "Reliability of the judge's probabilities", xs, { from: 0, to: 1, ticks });
+    const [x, y] = [picture.x, picture.y];
+    picture.svg.append(node("line", { x1: x(0), y1: y(0), x2: x(1), y2: y(1), class: "axis dashed" }));
+    for (const part of shown) {
+      const kind = part.name === "calibrated" ? "kto" : "dpo";
+      const bins = part.bins.filter((bin) => bin.n && bin.confidence !== null && bin.accuracy !== null);
+      const d = bins.map((bin, i) => `${i ? "L" : "M"}${x(bin.confidence)} ${y(bin.accuracy)}`).join("");
+      picture.svg.append(node("path", { d, class: kind, fill: "none", "stroke-width": 1.4 }));
+      for (const bin of bins) {
+        const words = [
+          `Judge ${part.name}: said ${bin.confidence.toFixed(3)} on average`,
+          `right in ${bin.accuracy.toFixed(3)} of ${bin.n.toLocaleString("en")} answers`,
+        ];
+        const size = 3.5 + Math.min(5, Math.log10(bin.n) * 1.6);
+        mark(picture, { x: bin.confidence, value: bin.accuracy }, { kind, colour: kind, full: true, size }, words);
+      }
+    }
+    interact(container, picture);
+  }
+
+  // What marks and lines mean, as list items.
+  function legend(list, entries) {
+    const item = ([look, words]) => {
+      const svg = node("svg", { viewBox: "0 0 26 14", "aria-hidden": "true" });
+      if (look.line) svg.append(node("line", { x1: 1, x2: 25, y1: 7, y2: 7, class: `champion${look.line === "dashed" ? " dashed" : ""}` }));
+      else {
+        const place = node("g", { transform: "translate(13 7)", class: look.colour });
+        place.append(shape(look.kind, 5, look.full ? "full" : "hollow"));
+        svg.append(place);
+      }
+      const li = document.createElement("li");
+      li.append(svg, words);
+      return li;
+    };
+    list.replaceChildren(...entries.map(item));
+  }
+
+  return { cycles, reliability, legend, NAMES, JUDGES };
+})();

@@ -1,0 +1,172 @@
+// The review page. Requests and answers were written by users and models, so every text enters the page as text
+// (textContent), never as markup.
+"use strict";
+
+(() => {
+  const AT_ONCE = 10;
+  const MOST = 200;
+  const LABELS = { 1: "Accept", 2: "Caution", 3: "Refuse" };
+  const KEYS = "salus-review-keys";
+  const at = (id) => document.getElementById(id);
+  const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+  let items = [];
+  let skipped = new Set();
+  let busy = false;
+
+  async function ask(path, body) {
+    const options = { headers: { Accept: "application/json" }, credentials: "same-origin" };
+    if (body !== undefined) {
+      options.method = "POST";
+      options.headers["Content-Type"] = "application/json";
+      options.body = JSON.stringify(body);
+    }
+    const reply = await fetch(path, options);
+    const known = await reply.json().catch(() => ({}));
+    if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}; try again.`);
+    return known;
+  }
+
+  // One request at a time: a key pressed twice labels one answer, not two.
+  async function once(work) {
+    if (busy) return;
+    busy = true;
+    buttons();
+    at("fault").hidden = true;
+    try {
+      await work();
+    } catch (error) {
+      at("fault").textContent = error instanceof TypeError ? "The server cannot be reached; try again." : error.message;
+      at("fault").hidden = false;
+    } finally {
+      busy = false;
+      buttons();
+    }
+  }
+
+  function buttons() {
+    for (const button of document.querySelectorAll(".choice, #skip")) button.disabled = busy || !items.length;
+    at("undo").disabled = busy;
+  }
+
+  function tell(progress) {
+    const tied = progress.ties ? `, ${progress.ties} tied` : "";
+    at("progress").textContent = `${progress.remaining} left, ${progress.labelled} labelled${tied}`;
+  }
+
+  function facts(item) {
+    const known = [];
+    if (item.level !== null) known.push(`Harm level ${item.level}`);
+    if (item.method !== null) known.push(`Asked: ${item.method.replaceAll("_", " ")}`);
+    known.push(`Answered by ${item.policy}`);
+    at("facts").replaceChildren(...known.map((text) => element("li", text)));
+  }
+
+  function verdict(item) {
+    const who = item.judge === null ? "No judge" : `Judge ${item.judge}`;
+    const apart = item.disagreement === null ? "" : ` The judges are apart by ${item.disagreement.toFixed(2)} (0 to 1).`;
+    at("verdict").textContent = `${who}: ${item.judged === null ? "no usable label" : item.judged}.${apart}`;
+    const rows = Object.entries(item.p || {}).map(([label, share]) => {
+      const row = element("tr");
+      const value = element("td", percent(share));
+      value.className = "number";
+      row.append(element("td", label), value);
+      return row;
+    });
+    at("shares").tBodies[0].replaceChildren(...rows);
+    at("shares").hidden = !rows.length;
+    at("judged").open = false;
+  }
+
+  function element(name, text = "") {
+    const made = document.createElement(name);
+    made.textContent = text;
+    return made;
+  }
+
+  function show(move) {
+    const [item] = items;
+    at("item").hidden = !item;
+    at("done").hidden = Boolean(item);
+    buttons();
+    if (item) {
+      at("prompt").textContent = item.prompt;
+      at("answer").textContent = item.answer;
+      at("why").textContent = `Why this one: ${item.why}`;
+      facts(item);
+      verdict(item);
+    }
+    // A screen reader goes on from the new answer; nothing jumps when the page has just been opened.
+    if (move) {
+      window.scrollTo({ top: 0 });
+      at(item ? "item-heading" : "done-heading").focus({ preventScroll: true });
+    }
+  }
+
+  async function fill() {
+    const known = await ask(`review/next?n=${Math.min(MOST, AT_ONCE + skipped.size)}`);
+    items = known.items.filter((item) => !skipped.has(item.key));
+    if (!items.length && known.items.length) {
+      skipped = new Set();
+      items = known.items;
+    }
+    tell(known.progress);
+  }
+
+  async function advance(said) {
+    items.shift();
+    if (!items.length) await fill();
+    at("said").textContent = `${said}. ${at("progress").textContent}.`;
+    show(true);
+  }
+
+  const label = (name) =>
+    once(async () => {
+      if (!items.length) return;
+      tell(await ask("review/label", { key: items[0].key, label: name }));
+      await advance(`Labelled ${name}`);
+    });
+
+  const skip = () =>
+    once(async () => {
+      if (!items.length) return;
+      skipped.add(items[0].key);
+      await advance("Skipped");
+    });
+
+  const undo = () =>
+    once(async () => {
+      const { item, progress } = await ask("review/undo", {});
+      tell(progress);
+      if (item) items = [item, ...items.filter((other) => other.key !== item.key)];
+      at("said").textContent = item ? "Your last label is taken back." : "There is no label of yours to take back.";
+      if (item) show(true);
+    });
+
+  function judged() {
+    if (items.length) at("judged").open = !at("judged").open;
+  }
+
+  function pressed(event) {
+    const typing = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
+    if (!at("keys").checked || typing || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = event.key.toLowerCase();
+    const act = key in LABELS ? () => label(LABELS[key]) : { u: undo, s: skip, j: judged }[key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+
+  for (const button of document.querySelectorAll(".choice")) {
+    button.addEventListener("click", () => label(button.dataset.label));
+  }
+  at("skip").addEventListener("click", skip);
+  at("undo").addEventListener("click", undo);
+  at("keys").checked = localStorage.getItem(KEYS) !== "off";
+  at("keys").addEventListener("change", () => localStorage.setItem(KEYS, at("keys").checked ? "on" : "off"));
+  document.addEventListener("keydown", pressed);
+  once(async () => {
+    await fill();
+    show(false);
+  });
+})();

@@ -1,0 +1,98 @@
+"""`salus review`: which judged answers people should look at, and their labels as a file for `salus judge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actors.errors import SalusError
+from pipelines.cli.console import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pipelines.review.queue import Queued
+
+LabelsFolder = Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Leave out what is labelled there.")]
+# Characters of a text in a table.
+SHOWN = 160
+
+
+def register(app: typer.Typer) -> None:
+    review = typer.Typer(
+        help="People's labels of judged answers; they are given on the endpoint's page /review.", no_args_is_help=True
+    )
+    review.command("list", epilog="Example: salus review list runs/demo-s7 --labels labels")(list_answers)
+    review.command(epilog="Example: salus review export labels gold.csv")(export)
+    app.add_typer(review, name="review")
+
+
+def list_answers(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, finished or running.")],
+    labels: LabelsFolder = None,
+    top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+) -> None:
+    """List the judged answers whose labels by people would tell most, newest cycle first."""
+    from actors.run_folder import RunFolder
+    from pipelines.review.labels import read_labels
+    from pipelines.review.queue import QueueConfig, waiting
+    from pipelines.review.run_queue import RunQueue
+    from pipelines.store.place import local_folder
+
+    folder = RunFolder(local_folder(run, "The list of answers to review needs"))
+    if not folder.recipe.is_file():
+        raise SalusError(f"{run} is not a run folder: it has no {folder.recipe.name}.")
+    labelled = read_labels(labels).keys() if labels is not None else set()
+    open_ones = waiting(RunQueue(folder, QueueConfig()).places(), labelled)
+    out = console()
+    out.print(answers_table(open_ones[:top]) if open_ones else "No judged answer waits for a label.", highlight=False)
+    if len(open_ones) > top:
+        out.print(f"{len(open_ones) - top} more.", highlight=False)
+
+
+def export(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The folder of labels.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file that ends in .csv or .jsonl.")],
+    control: Annotated[
+        bool,
+        typer.Option(
+            "--control",
+            help="Only answers drawn at random: fair for measuring a judge, where those it was unsure of are too hard.",
+        ),
+    ] = False,
+) -> None:
+    """Write the labels most reviewers agree on, for salus judge calibrate --labels and salus judge train --labels."""
+    from pipelines.review.export import export_labels
+    from pipelines.review.labels import read_labels
+    from pipelines.review.standing import settle
+
+    done = export_labels(settle(read_labels(labels)), out, control)
+    left = [f"{n} {why}" for n, why in ((done.ties, "without a majority"), (done.blank, "blank")) if n]
+    told = f" (left out: {', '.join(left)})" if left else ""
+    console().print(
+        f"{done.labels} label{'s' * (done.labels != 1)} in {out}{told}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def answers_table(places: list[Queued]) -> Table:
+    """Answers in the order people should see them; their texts are not ours: no markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Answers to review", show_lines=True)
+    for column in ("level", "method", "judge", "why", "prompt", "answer"):
+        table.add_column(column)
+    for place in places:
+        row = place.row
+        level = "-" if row.level is None else str(row.level)
+        texts = (row.method or "-", row.label or "-", place.why(), _short(row.prompt), _short(row.answer))
+        table.add_row(level, *(Text(text, overflow="fold") for text in texts))
+    return table
+
+
+def _short(text: str) -> str:
+    """One line without control characters, which could move a terminal's cursor."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return plain if len(plain) <= SHOWN else f"{plain[: SHOWN - 3]}..."

@@ -1,0 +1,189 @@
+"""Review page and dashboard in a real browser, over a real run folder, with hostile answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("selenium")
+
+from fastapi import FastAPI
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from actors.pages.dashboard_data import Traffic
+from actors.pages.dashboard_routes import dashboard_router
+from actors.pages.review_routes import review_router
+from pipelines.dashboard.office import Office
+from pipelines.review.labels import read_labels
+from pipelines.review.standing import settle
+from tests.actors.pages.fakes import HOSTILE
+from tests.e2e.browser import Browser, chromium, has_chromium, served
+from tests.pipelines.registry.published import publish_run
+from tests.pipelines.review.answered import TORN, answered, write_judgments
+
+if TYPE_CHECKING:
+    from actors.run_folder import RunFolder
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(not has_chromium(), reason="Chromium and its driver are not installed"),
+]
+LONG = "Keep the box below 25 degrees. " * 40
+WIDTHS = (400, 1600)
+TRAFFIC = Traffic(window_s=60, requests=90, requests_per_s=1.5, p50_s=0.21, p99_s=1.3, errors=2)
+
+
+class Meter:
+    async def traffic(self) -> Traffic | None:
+        return TRAFFIC
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Two published cycles; the answers of a third wait for review, hostile ones among them."""
+    place = tmp_path_factory.mktemp("shown")
+    folder = publish_run(place / "demo-s7", place / "base")
+    texts = (*HOSTILE, LONG, "unbroken" * 60, "plain")
+    rows = [answered(i, TORN, i % 4, disagreement=1 - i / 20, answer=text) for i, text in enumerate(texts)]
+    write_judgments(folder.root, 3, rows)
+    return folder
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    return tmp_path / "labels"
+
+
+@pytest.fixture
+def address(run: RunFolder, labels: Path) -> Iterator[str]:
+    office = Office(run.root, labels, meter=Meter())
+    app = FastAPI()
+    app.include_router(review_router(office))
+    app.include_router(dashboard_router(office))
+    with served(app) as found:
+        yield found
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with chromium(tmp_path / "profile") as found:
+        found.window(1600)
+        yield found
+
+
+def press(browser: Browser, *keys: str) -> None:
+    """Each key once, and until the page has said what came of it."""
+    for key in keys:
+        browser.driver.execute_script("document.getElementById('said').textContent = ''")
+        ActionChains(browser.driver).send_keys(key).perform()
+        browser.wait("return document.getElementById('said').textContent !== ''")
+
+
+def shown(browser: Browser, page: str) -> None:
+    browser.driver.get(page)
+    ready = "return !document.body.textContent.includes('Loading')"
+    browser.wait(ready)
+
+
+def test_three_answers_are_labelled_by_keys_and_kept(
+    browser: Browser, address: str, labels: Path, tmp_path: Path
+) -> None:
+    shown(browser, f"{address}/review")
+    answers = [browser.text("answer")]
+    browser.shot(tmp_path / "review-1600.png")
+    for key in "123":
+        press(browser, key)
+        answers.append(browser.text("answer"))
+    assert len(set(answers)) == 4
+    assert browser.text("said").startswith("Labelled Refuse. ")
+    kept = {gold.answer: gold.label for gold in settle(read_labels(labels)).gold}
+    assert kept == dict(zip(answers[:3], ("Accept", "Caution", "Refuse"), strict=True))
+    press(browser, "u")
+    assert browser.text("answer") == answers[2] and len(settle(read_labels(labels)).gold) == 2
+    press(browser, "s")
+    assert browser.text("answer") == answers[3]
+    # A reader of the screen goes on from the new answer.
+    assert browser.driver.switch_to.active_element.get_attribute("id") == "item-heading"
+    assert_clean(browser, address)
+
+
+def test_hostile_answers_are_shown_and_do_nothing(browser: Browser, address: str, labels: Path) -> None:
+    shown(browser, f"{address}/review")
+    seen = set()
+    while not browser.driver.execute_script("return document.getElementById('item').hidden"):
+        seen.add(browser.text("answer"))
+        assert browser.driver.execute_script(
+            "return document.querySelector('#item img, #item script, #item a') === null"
+        )
+        press(browser, "3")
+    assert set(HOSTILE) <= seen and LONG in seen
+    assert len(settle(read_labels(labels)).gold) == len(seen)
+    assert browser.driver.execute_script("return window.pwned === undefined")
+    assert browser.driver.find_element("id", "done").is_displayed()
+    assert_clean(browser, address)
+
+
+def test_keys_can_be_switched_off_and_buttons_stay(browser: Browser, address: str, labels: Path) -> None:
+    shown(browser, f"{address}/review")
+    first = browser.text("answer")
+    browser.driver.find_element("id", "keys").click()
+    ActionChains(browser.driver).send_keys("1").perform()
+    browser.driver.find_element("id", "caution").click()
+    browser.wait("return document.getElementById('answer').textContent !== arguments[0]", first)
+    assert [(gold.answer, gold.label) for gold in settle(read_labels(labels)).gold] == [(first, "Caution")]
+
+
+def test_the_judges_word_is_hidden_until_asked_for(browser: Browser, address: str) -> None:
+    shown(browser, f"{address}/review")
+    verdict = browser.driver.find_element("id", "verdict")
+    assert not verdict.is_displayed()
+    ActionChains(browser.driver).send_keys("j").perform()
+    assert verdict.is_displayed() and "Accept" in verdict.text
+
+
+def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
+    shown(browser, f"{address}/dashboard")
+    assert browser.text("current-version") == "c2-dpo" and browser.text("tile-rate") == "1.50"
+    marks = browser.driver.find_elements("css selector", "#figure-ss .mark")
+    names = [mark.get_attribute("aria-label") for mark in marks]
+    assert any(name.startswith("Cycle 1, KTO (own judge), chosen: 1.000, 95 %") for name in names if name)
+    assert len(browser.driver.find_elements("css selector", "#decisions tbody tr")) == 2
+    # By keyboard: into the figure, to its next mark, which is then told in words.
+    browser.driver.execute_script("document.querySelector('#figure-ss .mark[tabindex=\"0\"]').focus()")
+    ActionChains(browser.driver).send_keys(Keys.ARROW_RIGHT).perform()
+    told = browser.driver.find_element("css selector", "#figure-ss .tip")
+    assert told.is_displayed() and "n 24" in told.text
+    assert browser.driver.execute_script("return window.pwned === undefined")
+    assert_clean(browser, address)
+
+
+@pytest.mark.parametrize("page", ["review", "dashboard"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_window(
+    browser: Browser, address: str, page: str, width: int, tmp_path: Path
+) -> None:
+    for dark in (False, True):
+        browser.window(width, dark=dark)
+        shown(browser, f"{address}/{page}")
+        assert browser.overflow() <= 0
+        browser.shot(tmp_path / f"{page}-{width}-{'dark' if dark else 'light'}.png")
+    for details in browser.driver.find_elements("css selector", "details"):
+        browser.driver.execute_script("arguments[0].open = true", details)
+    assert browser.overflow() <= 0
+    if page == "review":
+        # The longest word there is.
+        for _ in range(7):
+            press(browser, "s")
+            assert browser.overflow() <= 0
+    assert_clean(browser, address)
+
+
+def assert_clean(browser: Browser, address: str) -> None:
+    """No error in the console, and nobody else was asked."""
+    assert browser.errors() == []
+    assert browser.hosts() == {address.removeprefix("http://")}
