@@ -12,7 +12,7 @@ class RunFolder:
 
     ```
     recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
-    cycles/CC/{rollouts,judgments,rows/ALGORITHM,ALGORITHM}/
+    cycles/CC/{rollouts,judgments,feedback,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,stages}.json
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
@@ -118,6 +118,10 @@ class RunFolder:
 
     def judgments(self, cycle: int) -> Path:
         return self.cycle(cycle) / "judgments"
+
+    def feedback(self, cycle: int) -> Path:
+        """What people had said of the endpoint's answers when the cycle's rows were made, where its recipe asks."""
+        return self.cycle(cycle) / "feedback"
 
     def rows(self, cycle: int, algorithm: Algorithm) -> Path:
         """Preference rows of one algorithm: KTO rows or DPO pairs."""

@@ -33,13 +33,15 @@ class JournalWriter:
         while self._waiting:
             await asyncio.sleep(self._gather_s)
             batch, self._waiting = self._waiting, []
-            write = asyncio.create_task(asyncio.to_thread(self._journal.append, [item for item, _ in batch]))
-            # `wait` raises nothing: whatever went wrong is for those who wait for their item.
-            await asyncio.wait({write})
-            error = write.exception()
-            # Some of them may have given up.
-            for durable in (d for _, d in batch if not d.done()):
-                if error is None:
-                    durable.set_result(None)
-                else:
-                    durable.set_exception(error)
+            await self._commit(batch)
+
+    async def _commit(self, batch: list[tuple[Record, asyncio.Future[None]]]) -> None:
+        write = asyncio.to_thread(self._journal.append, [item for item, _ in batch])
+        # Whatever went wrong is for those who wait for their item.
+        [error] = await asyncio.gather(write, return_exceptions=True)
+        # Some of them may have given up.
+        for durable in (d for _, d in batch if not d.done()):
+            if error is None:
+                durable.set_result(None)
+            else:
+                durable.set_exception(error)

@@ -7,7 +7,21 @@ import sys
 import typer
 
 from actors.errors import SalusError
-from pipelines.cli import align, capability, data, doctor, judge, plan, policy, publish, runs, status, steps, study
+from pipelines.cli import (
+    align,
+    capability,
+    data,
+    doctor,
+    feedback,
+    judge,
+    plan,
+    policy,
+    publish,
+    runs,
+    status,
+    steps,
+    study,
+)
 from pipelines.cli.console import error_console
 
 BAD_INPUT = 2
@@ -20,7 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (align, study, plan, doctor, data, status, runs, steps, judge, capability, publish, policy):
+COMMANDS = (align, study, plan, doctor, data, status, runs, steps, judge, capability, publish, policy, feedback)
+for command in COMMANDS:
     command.register(app)
 
 

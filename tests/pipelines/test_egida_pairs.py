@@ -15,13 +15,8 @@ from actors.run_folder import RunFolder
 from actors.tables import read_folder, strings, write_table
 from pipelines.config.load import load_recipe
 from pipelines.egida_pairs import PAIR_SCHEMA, EgidaPairsConfig, PairsReport, draw_pairs, write_pairs
-from pipelines.preference import (
-    DPO_SCHEMA,
-    PreferenceConfig,
-    deduplicate,
-    egida_rows,
-    rows_report,
-)
+from pipelines.preference import PreferenceConfig, egida_rows, rows_report
+from pipelines.row_order import DPO_SCHEMA, deduplicate
 from tests.rows import prompt
 
 NAME = "Egida-DPO-Qwen2.5-7B-Instruct"
