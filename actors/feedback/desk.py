@@ -63,10 +63,11 @@ class FeedbackDesk:
         found = self._index.get(answer_id)
         return KnownAnswer(caller=found[0], policy=found[1]) if found is not None else None
 
-    async def settle(self) -> None:
-        """Return when no merging is under way."""
+    async def close(self) -> None:
+        """Let another one have the folder; what is being merged is merged first."""
         if self._merging is not None:
             await asyncio.wait({self._merging})
+        self._lock.close()
 
     def _merge_in_time(self) -> None:
         running = self._merging is not None and not self._merging.done()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from actors.errors import SalusError
 from pipelines.cli.console import console
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The endpoint's feedback.folder, or a copy of it.")]
@@ -35,7 +36,6 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="A file that is not there yet.")],
 ) -> None:
     """Write every item beside the answer it is about as one Parquet file."""
-    from actors.errors import SalusError
     from actors.tables import write_table
     from pipelines.feedback.items import read_items
 

@@ -16,6 +16,7 @@ class FeedbackCounts:
     """Items by verdict for each policy, caller and day (UTC), and what of them contradicts."""
 
     items: int
+    verdicts: Counter[Verdict]
     by: Mapping[str, Mapping[str, Counter[Verdict]]]
     # Items about an answer that was not captured, or has expired.
     unknown_answers: int
@@ -40,6 +41,7 @@ def count_feedback(items: pa.Table) -> FeedbackCounts:
     split = [Counter(said.values()) for said in sides.values() if len(set(said.values())) > 1]
     return FeedbackCounts(
         items=items.num_rows,
+        verdicts=Counter(items["verdict"].to_pylist()),
         by={name: dict(sorted(values.items())) for name, values in by.items()},
         unknown_answers=unknown,
         conflicts=len(split),

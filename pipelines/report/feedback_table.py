@@ -28,8 +28,8 @@ def feedback_tables(counts: FeedbackCounts) -> Group:
 
 
 def _line(counts: FeedbackCounts) -> str:
-    items = f"{counts.items} item{'' if counts.items == 1 else 's'}"
+    verdicts = ", ".join(f"{verdict} {counts.verdicts[verdict]}" for verdict in VERDICTS)
     return (
-        f"{items}; answers called good and bad: {counts.conflicts} ({counts.ties} of them evenly);"
+        f"{counts.items} in all ({verdicts}); answers called good and bad: {counts.conflicts} ({counts.ties} of them evenly);"
         f" about answers that are not kept: {counts.unknown_answers}"
     )
