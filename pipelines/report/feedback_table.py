@@ -30,6 +30,6 @@ def feedback_tables(counts: FeedbackCounts) -> Group:
 def _line(counts: FeedbackCounts) -> str:
     verdicts = ", ".join(f"{verdict} {counts.verdicts[verdict]}" for verdict in VERDICTS)
     return (
-        f"{counts.items} in all ({verdicts}); answers called good and bad: {counts.conflicts} ({counts.ties} of them evenly);"
-        f" about answers that are not kept: {counts.unknown_answers}"
+        f"{counts.items} in all ({verdicts}); answers called good and bad: {counts.conflicts} ({counts.ties} of them"
+        f" evenly); about answers that are not kept: {counts.unknown_answers}"
     )
