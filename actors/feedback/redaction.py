@@ -44,7 +44,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "ID",
             rf"{_B}{_HEADED}(?i:[ \t]+(?:no|number|num|id))?[ \t]*[.:#]{{0,2}}[ \t]*#?(?=[A-Za-z-]{{0,6}}\d)"
-            rf"[A-Za-z0-9-]{{3,24}}{_E}",
+            rf"[A-Za-z0-9-]{{5,24}}{_E}",
         ),
         ("ID", rf"{_B}[A-Za-z]{{1,12}}-?\d{{5,}}{_E}"),
         ("NUMBER", rf"{_B}\d{{3}}-\d{{2}}-\d{{4}}{_E}"),

@@ -63,7 +63,9 @@ class FeedbackBody(BaseModel):
 class _Refused(Exception):
     """An answer of the route in OpenAI's error shape."""
 
-    def __init__(self, status: int, message: str, param: str | None = None, kind: FaultType = "invalid_request_error"):
+    def __init__(
+        self, status: int, message: str, param: str | None = None, kind: FaultType = "invalid_request_error"
+    ) -> None:
         super().__init__(message)
         error = {"message": message, "type": kind, "param": param, "code": None}
         self.response = JSONResponse({"error": error}, status)

@@ -96,7 +96,7 @@ def test_a_caller_without_a_key_has_no_name_and_an_answer_without_a_header_no_po
         ChatApp(finish_reason=None),
         ChatApp(status=500),
         ChatApp(pieces=[]),
-        ChatApp(headers={"content-encoding": "br"}),
+        ChatApp(headers={"content-encoding": "x-none"}),
         ChatApp(answer_id=""),
     ],
 )

@@ -60,6 +60,7 @@ def test_what_has_a_form_becomes_a_mark(text: str, kept: str) -> None:
         "1200000 IU of penicillin, 150000 cells per field.",
         "This may 2 or 3 times cause harm; in 5 may be fewer.",
         "Type 2 diabetes for 10-20 years, HbA1c 7.5 %, score 3 of 15.",
+        "In case 1000 mg is too much, record 500 ml a day.",
         "Vitamin B12 and D3, ICD E11.9, stage IIb.",
     ],
 )
