@@ -24,6 +24,10 @@ from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items
 
 
+# Items that are looked at as Python objects at a time.
+_AT_ONCE = 10_000
+
+
 class SnapshotReport(Record):
     """What became of the items that were read; `cycles/CC/feedback/report.json` of the run folder."""
 
@@ -68,7 +72,7 @@ def snapshot_feedback(config: FeedbackRowsConfig | None, folder: RunFolder, cycl
     evaluated = EvaluatedPrompts(evaluated_keys(folder))
     kept: list[dict[str, Any]] = []
     left: Counter[str] = Counter()
-    for batch in items.to_batches():
+    for batch in items.to_batches(max_chunksize=_AT_ONCE):
         for item in map(_harmless, batch.to_pylist()):
             reason = _left_out(item, config, evaluated)
             left[reason or "kept"] += 1
