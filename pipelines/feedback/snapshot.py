@@ -23,7 +23,6 @@ from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items
 
-
 # Items that are looked at as Python objects at a time.
 _AT_ONCE = 10_000
 
