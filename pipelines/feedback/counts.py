@@ -31,17 +31,19 @@ def count_feedback(items: pa.Table) -> FeedbackCounts:
     by: dict[str, defaultdict[str, Counter[Verdict]]] = {n: defaultdict(Counter) for n in ("policy", "caller", "day")}
     sides: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     unknown = 0
+    verdicts: Counter[Verdict] = Counter()
     for item in sorted(items.to_pylist(), key=lambda i: (i["at"], i["feedback_id"])):
         places = {"policy": item["policy"], "caller": item["caller"], "day": item["at"].date().isoformat()}
         for name, value in places.items():
             by[name][value][item["verdict"]] += 1
+        verdicts[item["verdict"]] += 1
         unknown += item["answer"] is None
         if item["answer"] is not None and item["verdict"] != "corrected":
             sides[item["prompt"], item["answer"]][item["caller"]] = item["verdict"]
     split = [Counter(said.values()) for said in sides.values() if len(set(said.values())) > 1]
     return FeedbackCounts(
         items=items.num_rows,
-        verdicts=Counter(items["verdict"].to_pylist()),
+        verdicts=verdicts,
         by={name: dict(sorted(values.items())) for name, values in by.items()},
         unknown_answers=unknown,
         conflicts=len(split),

@@ -21,9 +21,10 @@ ITEM_SCHEMA = pa.schema([*FEEDBACK_SCHEMA, *_OF_THE_ANSWER])
 
 def check_folder(path: Path) -> None:
     """Raise `SalusError` where a path is no folder of feedback."""
-    if not (path / FEEDBACK.name).is_dir():
+    names = [kind.name for kind in (CAPTURES, FEEDBACK)]
+    if not all((path / name).is_dir() for name in names):
         raise SalusError(
-            f"{path} holds no feedback; name the endpoint's feedback.folder, which has a folder {FEEDBACK.name} in it."
+            f"{path} holds no feedback; name the endpoint's feedback.folder, which has folders {' and '.join(names)}."
         )
 
 

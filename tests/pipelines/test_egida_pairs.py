@@ -107,6 +107,7 @@ def test_drawn_rows_take_their_place_among_the_policys_own(tmp_path: Path) -> No
         "rows": 7,
         "positive": 0,
         "egida": 6,
+        "feedback": 0,
     }
     assert rows_report("dpo", tmp_path / "rows").egida == 0
     assert egida_rows(folder, PreferenceConfig(), seed=1) is None

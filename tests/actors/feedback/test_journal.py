@@ -131,7 +131,7 @@ def test_what_is_too_old_goes(tmp_path: Path) -> None:
 def test_a_process_that_died_before_it_removed_what_it_merged_left_nothing_double(tmp_path: Path) -> None:
     journal = Journal(tmp_path, FEEDBACK)
     for verdict in ("up", "down", "up"):
-        journal.append([said("a", verdict), said(f"only {verdict}", "up")])  # type: ignore[arg-type]
+        journal.append([said("a", verdict), said(f"only {verdict}", "up")])
     merged = {file.name: file.read_bytes() for file in list_files(tmp_path)}
     before = read(tmp_path, FEEDBACK)
     compact(tmp_path, FEEDBACK)
@@ -147,7 +147,7 @@ def test_a_reader_misses_nothing_while_files_are_merged(tmp_path: Path) -> None:
     over = threading.Event()
 
     def write_and_merge() -> None:
-        for i in range(120):
+        for i in range(60):
             journal.append([captured(f"{i}")])
             known.append(f"{i}")
             if i % 5 == 4:
@@ -192,7 +192,7 @@ def test_a_fault_reaches_everybody_who_waits_and_the_next_ones_are_kept(tmp_path
 def test_what_was_acknowledged_outlives_a_kill_at_any_moment(tmp_path: Path) -> None:
     draw = random.Random(5)
     acknowledged: set[str] = set()
-    for session in range(3):
+    for session in range(2):
         command = [sys.executable, "-m", "tests.actors.feedback.killed_appender", str(tmp_path), f"s{session}"]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actors.errors import SalusError
@@ -80,6 +80,7 @@ PIECES = st.one_of(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(PIECES, max_size=12).map("".join))
 @example("12345678 mg[DATE]9")
 @example("my name is my name is Anna")

@@ -53,6 +53,6 @@ def test_no_feedback_yet(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_gets_a_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "holds no feedback" in refused(capsys, "feedback", "show", str(tmp_path))
+    assert "holds no feedback" in refused(capsys, "feedback", "show", str(tmp_path))  # The folder above it.
     (tmp_path / "there.parquet").write_text("")
     assert "is there already" in refused(capsys, "feedback", "export", str(folder), str(tmp_path / "there.parquet"))

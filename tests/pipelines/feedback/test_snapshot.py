@@ -107,8 +107,8 @@ def test_the_recipe_asks_for_it() -> None:
     assert load_recipe("demo").preference.feedback is None
     recipe = load_recipe("demo", ["preference.feedback={path: feedback, kto_weight: 2.5}"])
     assert recipe.preference.feedback is not None and recipe.preference.feedback.kto_weight == 2.5
-    with pytest.raises(SalusError, match=r"unknown key 'preference\.feedback\.pth', did you mean 'path'"):
-        load_recipe("demo", ["preference.feedback={pth: x}"])
+    with pytest.raises(SalusError, match=r"unknown key 'preference\.feedback\.max_shaer', did you mean 'max_share'"):
+        load_recipe("demo", ["preference.feedback={path: x, max_shaer: 0.1}"])
 
 
 EVALUATED = EvaluatedPrompts(
