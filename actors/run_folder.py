@@ -12,7 +12,7 @@ class RunFolder:
 
     ```
     recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
-    cycles/CC/{rollouts,judgments,reviews,rows/ALGORITHM,ALGORITHM}/
+    cycles/CC/{rollouts,judgments,reviews,feedback,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,stages}.json
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
@@ -122,6 +122,10 @@ class RunFolder:
     def reviews(self, cycle: int) -> Path:
         """People's labels that override the judge in a cycle's rows, where the recipe names a folder of them."""
         return self.cycle(cycle) / "reviews"
+
+    def feedback(self, cycle: int) -> Path:
+        """What people had said of the endpoint's answers when the cycle's rows were made, where its recipe asks."""
+        return self.cycle(cycle) / "feedback"
 
     def rows(self, cycle: int, algorithm: Algorithm) -> Path:
         """Preference rows of one algorithm: KTO rows or DPO pairs."""

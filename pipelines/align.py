@@ -19,6 +19,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.cycle import run_cycle
 from pipelines.egida_pairs import write_pairs
 from pipelines.ending import is_over
+from pipelines.feedback.snapshot import check_feedback
 from pipelines.finish import final_rollouts, report
 from pipelines.harmfulness.measure import check_rater
 from pipelines.judge_evidence import judge_before_run, record_trust
@@ -93,6 +94,7 @@ def _align_held(
                 note_models(folder, materials)
                 write_prompts(recipe, folder)
                 write_pairs(recipe.preference.egida_pairs, folder)
+                check_feedback(recipe.preference.feedback)
                 prepare_capability(recipe, folder, materials.policy)
                 check_rater(recipe, materials)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"

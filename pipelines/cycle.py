@@ -14,8 +14,9 @@ from actors.records import Algorithm, PolicyRef
 from actors.seeds import derive_seed
 from pipelines.clock import StageClock, Stopwatch, Work
 from pipelines.evaluation import Evaluation, evaluate
+from pipelines.feedback.snapshot import snapshot_feedback
 from pipelines.judge_evidence import judge_in_run
-from pipelines.preference import PreferenceReport, build_rows
+from pipelines.preference import Beside, PreferenceReport, build_rows
 from pipelines.review.snapshot import cycle_reviews
 from pipelines.rollout import StreamReport
 from pipelines.run import Run
@@ -83,23 +84,24 @@ def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
 def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     """KTO rows and DPO pairs from this cycle's judgments, and with replay from all earlier ones."""
     config = run.recipe.preference
+    said = snapshot_feedback(config.feedback, run.folder, cycle)
+    if said is not None:
+        run.reporter.say(f"cycle {cycle}: {said.sentence()}")
+    feedback = run.folder.feedback(cycle) if said is not None else None
     first = 1 if config.replay else cycle
     folders = [run.folder.judgments(c) for c in range(first, cycle + 1)]
     reviews = cycle_reviews(run.folder, cycle, config.reviews, folders)
     if reviews is not None:
         run.reporter.say(f"cycle {cycle}: {reviews.report.sentence()}")
-    labels = reviews.labels if reviews is not None else None
+    beside = Beside(run.folder.pairs, feedback, reviews.labels if reviews is not None else None)
 
     seed = derive_seed(run.recipe.seed, "preference", cycle)
     # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.
     reports = {
-        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, run.folder.pairs, labels)
+        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, beside)
         for a in run.recipe.train.algorithms
     }
-    rows = ", ".join(
-        f"{report.rows} {a.upper()} rows{f' ({report.egida} of Egida)' if report.egida else ''}"
-        for a, report in reports.items()
-    )
+    rows = ", ".join(f"{report.rows} {a.upper()} rows{report.outside()}" for a, report in reports.items())
     run.reporter.say(f"cycle {cycle}: {rows}")
     return reports
 

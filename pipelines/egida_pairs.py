@@ -76,7 +76,7 @@ def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> PairsRepo
         return report
     location = EGIDA_REPOSITORY if config.path is None else Path(config.path).expanduser()
     pairs = read_egida_pairs(location, EgidaConfig(name=config.name, level=config.level))
-    report = _write(pairs, _evaluated(folder), folder.pairs)
+    report = _write(pairs, evaluated_keys(folder), folder.pairs)
     if not report.kept:
         raise SalusError(
             f"None of the {report.repeated + report.evaluated} pairs of {config.name} is left: each repeats another or"
@@ -130,7 +130,7 @@ def _flush(waiting: list[dict[str, Any]], folder: Path, number: int) -> int:
     return number + 1
 
 
-def _evaluated(folder: RunFolder) -> set[str]:
+def evaluated_keys(folder: RunFolder) -> set[str]:
     """The prompts and base prompts the run is measured on, as `group_key` tells texts apart."""
     keys: set[str] = set()
     for split in EVALUATED:

@@ -1,14 +1,13 @@
 """Judgments -> KTO rows and DPO pairs, deduplicated, balanced, shuffled, as Parquet, with Ray Data.
 
-Each row's place is the hash of the seed and its own content, so one distributed sort is the shuffle, brings
-duplicates side by side, and gives the same files for the same seed, however the data were blocked.
+Each row's place is the hash of the seed and its own content (`pipelines.row_order`), so one distributed sort is the
+shuffle, brings duplicates side by side, and gives the same files for the same seed, however the data were blocked.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,22 +21,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from actors.errors import SalusError
 from actors.record_files import find_record
 from actors.records import Algorithm, Label, Record
-from actors.tables import shard_files, strings, write_table, write_text
+from actors.tables import read_folder, shard_files, strings, write_table, write_text
 from pipelines.egida_pairs import EgidaPairsConfig, draw_pairs
+from pipelines.feedback.config import FeedbackRowsConfig
+from pipelines.feedback.rows import feedback_table
 from pipelines.metrics import ScoreTable, scores
 from pipelines.review.apply import apply_labels
+from pipelines.row_order import DPO_SCHEMA, KTO_SCHEMA, deduplicate, interleave, placed, shuffled, thinning
 
 JUDGED_COLUMNS = (
     "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
 )  # fmt: skip
 # Idle processes that the actors of Ray Train and Serve take before the first shuffle wants them.
 _TAKEN = 3
-_COMMON: list[pa.Field[Any]] = [pa.field("level", pa.int8()), pa.field("order", pa.string())]
-_TEXTS: dict[str, pa.Field[Any]] = {
-    name: pa.field(name, pa.string()) for name in ("prompt", "completion", "chosen", "rejected")
-}
-KTO_SCHEMA = pa.schema([_TEXTS["prompt"], _TEXTS["completion"], pa.field("label", pa.bool_()), *_COMMON])
-DPO_SCHEMA = pa.schema([_TEXTS["prompt"], _TEXTS["chosen"], _TEXTS["rejected"], *_COMMON])
 
 
 class PreferenceConfig(BaseModel):
@@ -70,6 +66,9 @@ class PreferenceConfig(BaseModel):
         description="further DPO pairs, other models' unsafe answers beside safe ones; None: the policy's own only",
     )
     reviews: Path | None = Field(None, description="folder of people's labels, which override the judge's; None: no")
+    feedback: FeedbackRowsConfig | None = Field(
+        None, description="further rows, what people said of the deployed policy's answers; None: judgments only"
+    )
     rows_per_file: int = Field(50_000, ge=1)
 
 
@@ -82,6 +81,25 @@ class PreferenceReport(Record):
     positive: int
     # DPO: rows that Egida has too.
     egida: int = 0
+    # Rows of feedback, repetitions counted.
+    feedback: int = 0
+
+    def outside(self) -> str:
+        """Which of the rows are not from judgments, for a line of output."""
+        parts = [f"{n} of {what}" for what, n in (("Egida", self.egida), ("feedback", self.feedback)) if n]
+        return f" ({', '.join(parts)})" if parts else ""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What rows are made of beside the judge's judgments; None: nothing of the kind."""
+
+    # The shards that `config.egida_pairs` are drawn from, for DPO.
+    pairs: Path | None = None
+    # The shards of this cycle's feedback (`pipelines.feedback.snapshot`).
+    feedback: Path | None = None
+    # People's labels, by answer key (`pipelines.review.snapshot`).
+    reviews: Mapping[str, Label] | None = None
 
 
 def build_rows(
@@ -91,12 +109,9 @@ def build_rows(
     config: PreferenceConfig,
     table: ScoreTable,
     seed: int,
-    pairs: Path | None = None,
-    reviews: Mapping[str, Label] | None = None,
+    beside: Beside | None = None,
 ) -> PreferenceReport:
     """Write the training rows of one algorithm; rows already written are left as they are.
-
-    `pairs`: the shards that `config.egida_pairs` are drawn from, for DPO. `reviews`: people's labels, by answer key.
 
     Raises:
         SalusError: no judgment gives a row to learn from.
@@ -104,16 +119,17 @@ def build_rows(
     done = output / "report.json"
     if report := find_record(PreferenceReport, done, "a report of preference rows", "delete its folder"):
         return report
+    beside = beside or Beside()
     make = kto_rows if algorithm == "kto" else dpo_pairs
     files = [file for folder in judgments for file in shard_files(folder)]
     judged = sum(pq.read_metadata(file).num_rows for file in files)
     parts = shuffle_blocks(len(files), judged, config)
-    egida = egida_rows(pairs, config, seed) if algorithm == "dpo" and pairs is not None else None
+    egida = egida_rows(beside.pairs, config, seed) if algorithm == "dpo" and beside.pairs is not None else None
     made = (
         ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
         .select_columns(list(JUDGED_COLUMNS))
         .map_batches(
-            partial(_make, make=make, config=config, table=table, seed=seed, reviews=reviews or {}),
+            partial(_make, make=make, config=config, table=table, seed=seed, reviews=beside.reviews or {}),
             batch_format="pyarrow",
             batch_size=None,
         )
@@ -131,17 +147,19 @@ def build_rows(
             " the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."
         )
     keep = thinning(positive, count - positive, config.max_class_ratio)
+    said = 0
+    if beside.feedback is not None and config.feedback is not None:
+        # Its share is of the rows that are left, so these are thinned first, and feedback is not.
+        own = _thinned(ordered, algorithm, keep).materialize()
+        items, kept = read_folder(beside.feedback), own.count()
+        rows = feedback_table(items, algorithm, config.feedback, seed, kept, config.shuffle_labels)
+        if said := rows.num_rows:
+            ordered, count, keep = own.union(ray.data.from_arrow(rows)).sort("order"), kept + said, (1.0, 1.0)
     # Blocks of a size that the row count alone decides come before what is done by block.
-    blocks = (
-        ordered.repartition(-(-count // config.rows_per_file))
-        .map_batches(
-            partial(_thin_and_interleave, algorithm=algorithm, keep=keep), batch_format="pyarrow", batch_size=None
-        )
-        .to_arrow_refs()
-    )
+    blocks = _thinned(ordered.repartition(-(-count // config.rows_per_file)), algorithm, keep).to_arrow_refs()
     # Numbered by us: the names of Ray Data's own writer hold a random id.
     ray.get([_write.remote(block, output / f"{i:05d}.parquet") for i, block in enumerate(blocks)])
-    report = rows_report(algorithm, output, egida)
+    report = rows_report(algorithm, output, egida).model_copy(update={"feedback": said})
     write_text(report.model_dump_json(indent=2), done)
     return report
 
@@ -178,7 +196,7 @@ def egida_rows(pairs: Path, config: PreferenceConfig, seed: int) -> pa.Table | N
     if config.egida_pairs is None:
         return None
     drawn = draw_pairs(pairs, config.egida_pairs.per_cycle, seed)
-    return _placed(shuffled(drawn, seed) if config.shuffle_labels else drawn, DPO_SCHEMA, seed)
+    return placed(shuffled(drawn, seed) if config.shuffle_labels else drawn, DPO_SCHEMA, seed)
 
 
 def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
@@ -231,33 +249,6 @@ def dpo_pairs(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) 
     return pairs
 
 
-def deduplicate(batch: pa.Table) -> pa.Table:
-    """Keep the first of equal neighbours; equal rows are neighbours because `order` is made of their content."""
-    if batch.num_rows == 0:
-        return batch
-    order = batch["order"].to_numpy(zero_copy_only=False)
-    return batch.filter(pa.array(np.concatenate([[True], order[1:] != order[:-1]])))
-
-
-def thinning(positive: int, negative: int, max_ratio: float) -> tuple[float, float]:
-    """Shares of the two classes to keep, so that neither outnumbers the other more than `max_ratio` to one."""
-    if positive == 0 or negative == 0:
-        return 1.0, 1.0
-    return min(1.0, max_ratio * negative / positive), min(1.0, max_ratio * positive / negative)
-
-
-def interleave(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """An order of rows in which the two classes alternate as evenly as their numbers allow.
-
-    Row j of a class of m stands at (j + 1/2) / m of the way; the order within each class is kept.
-    """
-    place = np.empty(len(positive))
-    for of_class in (positive, ~positive):
-        m = int(of_class.sum())
-        place[of_class] = (np.arange(m) + 0.5) / max(m, 1)
-    return np.argsort(place, kind="stable")
-
-
 def _make(
     judgments: pa.Table,
     make: Callable[[pa.Table, PreferenceConfig, ScoreTable], list[dict[str, Any]]],
@@ -272,21 +263,7 @@ def _make(
     judgments = judgments.filter(pa.array(sure >= config.min_confidence))
     schema = KTO_SCHEMA if make is kto_rows else DPO_SCHEMA
     made = make(judgments, config, table)
-    return _placed(shuffled(made, seed) if config.shuffle_labels else made, schema, seed)
-
-
-def shuffled(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """The control's rows: as many of each label, but no label has anything to do with its answer."""
-    draw = np.random.default_rng([seed, len(rows)])
-    if rows and "label" in rows[0]:
-        order = draw.permutation(len(rows))
-        return [row | {"label": rows[i]["label"]} for row, i in zip(rows, order, strict=True)]
-    # Just half of them: by chance alone one side could be left the better one.
-    turned = draw.permutation(len(rows)) % 2 == 0
-    return [
-        row | {"chosen": row["rejected"], "rejected": row["chosen"]} if turn else row
-        for row, turn in zip(rows, turned, strict=True)
-    ]
+    return placed(shuffled(made, seed) if config.shuffle_labels else made, schema, seed)
 
 
 def _groups(judgments: pa.Table) -> list[list[tuple[int, dict[str, Any]]]]:
@@ -312,19 +289,15 @@ def _kto(row: dict[str, Any], completion: str, label: bool) -> dict[str, Any]:
     return {"prompt": row["prompt"], "completion": completion, "label": label, "level": row["level"]}
 
 
-def _placed(rows: list[dict[str, Any]], schema: pa.Schema, seed: int) -> pa.Table:
-    return pa.Table.from_pylist([row | {"order": _place(row, seed)} for row in rows], schema=schema)
-
-
-def _place(row: dict[str, Any], seed: int) -> str:
-    text = json.dumps([seed, *(row[k] for k in sorted(row))], ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-
-
 def _positive(batch: pa.Table, algorithm: Algorithm) -> np.ndarray[Any, np.dtype[np.bool_]]:
     if algorithm == "kto":
         return np.asarray(batch["label"].to_numpy(zero_copy_only=False), dtype=bool)
     return np.asarray(batch["level"].to_numpy() == 0)
+
+
+def _thinned(rows: ray.data.Dataset, algorithm: Algorithm, keep: tuple[float, float]) -> ray.data.Dataset:
+    thin = partial(_thin_and_interleave, algorithm=algorithm, keep=keep)
+    return rows.map_batches(thin, batch_format="pyarrow", batch_size=None)
 
 
 @ray.remote(num_cpus=0)

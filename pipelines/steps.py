@@ -21,6 +21,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.cycle import preference, train
 from pipelines.egida_pairs import write_pairs
 from pipelines.evaluation import evaluate, trained
+from pipelines.feedback.snapshot import check_feedback
 from pipelines.judge_evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.materials import gather_models, write_prompts
 from pipelines.open_run import hold_run
@@ -109,6 +110,7 @@ def _opened(
         hold.check()
         write_prompts(recipe, folder)
         write_pairs(recipe.preference.egida_pairs, folder)
+        check_feedback(recipe.preference.feedback)
         prepare_capability(recipe, folder, materials.policy)
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"

@@ -9,13 +9,14 @@ from typing import Literal
 
 from actors.finished import MADE_FROM
 from actors.records import ALGORITHMS, SPLITS, Algorithm, PromptSet, Split
+from pipelines.egida_pairs import EVALUATED
 from pipelines.materials import BASE_VERSION
 from pipelines.runs.shape import RunShape
 
 Kind = Literal[
     "recipe", "run record", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
-    "judge trust", "reviews", "rows", "order", "adapter", "weights", "training report", "harmfulness", "capability",
-    "decision", "stages", "publications", "metrics", "figure", "summary", "other"
+    "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
+    "capability", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Models that lie outside the run folder.
 POLICY = "model:policy"
@@ -40,6 +41,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "judge calibration": ("seed", "judge"),
     "judge trust": ("judge",),
     "reviews": ("preference.reviews",),
+    "feedback": ("preference.feedback",),
     "rows": ("seed", "preference", "scores"),
     "order": ("seed", *_TRAIN),
     "adapter": ("seed", *_TRAIN),
@@ -124,6 +126,8 @@ class _Layout:
         if cycle == 1:
             yield from self._judge_evidence()
         yield Node(at(folder.reviews(cycle)), "reviews", (judgments,))
+        # From outside the run; the prompts it is evaluated on are left out of it.
+        yield Node(at(folder.feedback(cycle)), "feedback", tuple(map(self._prompts, EVALUATED)))
         for algorithm in ALGORITHMS:
             yield self._rows(cycle, algorithm)
         for algorithm in ALGORITHMS:
@@ -145,7 +149,8 @@ class _Layout:
         first = 1 if self._recipe.preference.replay else cycle
         judgments = tuple(at(folder.judgments(c)) for c in range(first, cycle + 1))
         pairs = (at(folder.pairs),) if algorithm == "dpo" else ()
-        return Node(at(folder.rows(cycle, algorithm)), "rows", (*judgments, at(folder.reviews(cycle)), *pairs))
+        people = (at(folder.reviews(cycle)), at(folder.feedback(cycle)))
+        return Node(at(folder.rows(cycle, algorithm)), "rows", (*judgments, *pairs, *people))
 
     def _training(self, cycle: int, algorithm: Algorithm, champion: str) -> Iterator[Node]:
         at, output = self._shape.at, self._folder.training(cycle, algorithm)

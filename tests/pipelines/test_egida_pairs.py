@@ -15,13 +15,8 @@ from actors.run_folder import RunFolder
 from actors.tables import read_folder, strings, write_table
 from pipelines.config.load import load_recipe
 from pipelines.egida_pairs import PAIR_SCHEMA, EgidaPairsConfig, PairsReport, draw_pairs, write_pairs
-from pipelines.preference import (
-    DPO_SCHEMA,
-    PreferenceConfig,
-    deduplicate,
-    egida_rows,
-    rows_report,
-)
+from pipelines.preference import PreferenceConfig, egida_rows, rows_report
+from pipelines.row_order import DPO_SCHEMA, deduplicate
 from tests.rows import prompt
 
 NAME = "Egida-DPO-Qwen2.5-7B-Instruct"
@@ -112,6 +107,7 @@ def test_drawn_rows_take_their_place_among_the_policys_own(tmp_path: Path) -> No
         "rows": 7,
         "positive": 0,
         "egida": 6,
+        "feedback": 0,
     }
     assert rows_report("dpo", tmp_path / "rows").egida == 0
     assert egida_rows(folder, PreferenceConfig(), seed=1) is None

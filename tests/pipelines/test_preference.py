@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 
 from actors.records import LABELS, Label, Prompt
 from pipelines.metrics import ScoreTable
-from pipelines.preference import (
-    PreferenceConfig,
-    deduplicate,
-    dpo_pairs,
-    interleave,
-    kto_rows,
-    shuffled,
-    thinning,
-)
+from pipelines.preference import PreferenceConfig, dpo_pairs, kto_rows
+from pipelines.row_order import deduplicate, interleave, shuffled, thinning
 from tests.rows import judgments, prompt
 
 TABLE = ScoreTable()

@@ -14,7 +14,7 @@ from actors.records import Label
 from actors.tables import read_folder, write_table
 from pipelines.egida_pairs import PAIR_SCHEMA, EgidaPairsConfig
 from pipelines.metrics import ScoreTable
-from pipelines.preference import PreferenceConfig, build_rows
+from pipelines.preference import Beside, PreferenceConfig, build_rows
 from tests.rows import judgments, prompt
 
 pytestmark = pytest.mark.ray
@@ -100,9 +100,9 @@ def test_pairs_of_egida_are_shuffled_in_with_dpo_alone(ray_session: None, tmp_pa
     # One of them is a pair that the policy gave as well: it is there once.
     write_table(pa.Table.from_pylist([*known, *outside], schema=PAIR_SCHEMA), tmp_path / "pairs" / "part-00000.parquet")
     config = PreferenceConfig(max_class_ratio=100, egida_pairs=EgidaPairsConfig(per_cycle=100))
-    with_egida = build_rows("dpo", [source], tmp_path / "rows", config, TABLE, 1, tmp_path / "pairs")
+    with_egida = build_rows("dpo", [source], tmp_path / "rows", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
     assert (with_egida.rows, with_egida.egida) == (own.rows + 30, 31)
-    again = build_rows("dpo", [source], tmp_path / "again", config, TABLE, 1, tmp_path / "pairs")
+    again = build_rows("dpo", [source], tmp_path / "again", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
     assert again == with_egida and files(tmp_path / "rows") == files(tmp_path / "again")
-    kto = build_rows("kto", [source], tmp_path / "kto", config, TABLE, 1, tmp_path / "pairs")
+    kto = build_rows("kto", [source], tmp_path / "kto", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
     assert kto.egida == 0

@@ -19,7 +19,7 @@ from pipelines.decide import decide
 from pipelines.judge_gate import JudgeTrust
 from pipelines.open_run import RunRecord
 from pipelines.pools import RULES_JUDGE
-from pipelines.preference import DPO_SCHEMA, KTO_SCHEMA
+from pipelines.row_order import DPO_SCHEMA, KTO_SCHEMA
 from tests.pipelines.finished import PROMPTS, answers, finish
 from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
 from tests.tiny_model import make_tiny_model

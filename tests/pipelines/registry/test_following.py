@@ -117,7 +117,7 @@ def test_a_damaged_history_changes_nothing(registry: Registry, versions: Sequenc
 
 def test_nothing_current_is_refused(registry: Registry, versions: Sequence[str]) -> None:
     follower, _ = following(registry, [])
-    with pytest.raises(SalusError, match="No policy of the registry .* salus policy promote VERSION"):
+    with pytest.raises(SalusError, match=r"No policy of the registry .* salus policy promote VERSION"):
         follower.start(None)
     with pytest.raises(SalusError, match="has no policy 'nonsense'"):
         follower.start("nonsense")

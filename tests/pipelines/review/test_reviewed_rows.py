@@ -9,7 +9,7 @@ import pytest
 
 from actors.tables import read_folder, shard_files, write_table
 from pipelines.metrics import ScoreTable
-from pipelines.preference import PreferenceConfig, build_rows
+from pipelines.preference import Beside, PreferenceConfig, build_rows
 from pipelines.review.labels import answer_key
 from tests.rows import judgments, prompt
 
@@ -23,8 +23,8 @@ def test_a_label_changes_the_rows_and_not_the_judgments(tmp_path: Path) -> None:
     before = pq.read_table(*shard_files(tmp_path / "judged"))
     labels = {answer_key(of.prompt, f"Sure, {of.prompt}"): "Accept" for of in asked[:4]}
     make = (PreferenceConfig(max_class_ratio=100), ScoreTable(), 1, None)
-    build_rows("kto", [tmp_path / "judged"], tmp_path / "kto", *make, labels)  # type: ignore[arg-type]
-    report = build_rows("dpo", [tmp_path / "judged"], tmp_path / "dpo", *make, labels)  # type: ignore[arg-type]
+    build_rows("kto", [tmp_path / "judged"], tmp_path / "kto", *make, Beside(reviews=labels))  # type: ignore[arg-type]
+    report = build_rows("dpo", [tmp_path / "judged"], tmp_path / "dpo", *make, Beside(reviews=labels))  # type: ignore[arg-type]
     kto = read_folder(tmp_path / "kto")
     sides = dict(zip(kto["completion"].to_pylist(), kto["label"].to_pylist(), strict=True))
     assert [sides[f"Sure, {of.prompt}"] for of in asked] == [False] * 4 + [True] * 4

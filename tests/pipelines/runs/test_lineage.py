@@ -99,6 +99,16 @@ def test_rows_come_from_all_judgments_with_replay_and_a_challenger_from_rows_and
     assert "train.dpo" not in found["cycles/02/kto/adapter"].settings
 
 
+def test_rows_come_from_the_feedback_of_their_cycle_which_leaves_out_what_is_evaluated() -> None:
+    plain = shape(["dpo", "kto"])
+    feedback = FOLDER.feedback(2).relative_to(FOLDER.root).as_posix()
+    names = tuple(sorted((*plain.names, f"{feedback}/part-00000.parquet", f"{feedback}/report.json")))
+    found = nodes(RunShape(FOLDER, plain.recipe, names, plain.champions))
+    assert found[feedback].made_from == ("prompts/validation", "prompts/test")
+    assert all(feedback in found[f"cycles/02/rows/{algorithm}"].made_from for algorithm in ALGORITHMS)
+    assert not any(feedback in found[f"cycles/01/rows/{algorithm}"].made_from for algorithm in ALGORITHMS)
+
+
 def test_a_decision_comes_from_the_evaluations_of_those_it_compared() -> None:
     found = nodes(shape(["dpo", "champion"]))
     judged = [n for n in found["cycles/02/decision.json"].made_from if "judged_by" in n]

@@ -1,0 +1,124 @@
+"""ASGI middleware that keeps a conversation where its caller asked for that, and is never in the way of an answer.
+
+A request asks with OpenAI's own `"store": true`. Every chunk is passed on at once; what is kept is read, redacted and
+handed to the sink after the last one, in a task of its own, whose faults are logged and counted and go nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from actors.errors import SalusError
+from actors.feedback.config import FeedbackConfig
+from actors.feedback.exchange import Exchange, Said, answered, asked
+from actors.feedback.records import CapturedAnswer, Turn, conversation_json
+from actors.feedback.redaction import Redactor
+from actors.feedback.sink import FeedbackSink, caller_name
+
+Clock = Callable[[], datetime]
+# What became of a chat request that passed.
+Outcome = Literal["captured", "not_asked", "no_answer", "too_large", "fault"]
+
+_log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CaptureMiddleware:
+    """Stands between a gateway, which bounds requests and finds the caller, and the chat endpoint."""
+
+    def __init__(
+        self, app: ASGIApp, sink: FeedbackSink, redactor: Redactor, config: FeedbackConfig, clock: Clock = utc_now
+    ) -> None:
+        self._app = app
+        self._sink = sink
+        self._redactor = redactor
+        self._config = config
+        self._clock = clock
+        self._running: set[asyncio.Task[Outcome]] = set()
+        self.outcomes: Counter[Outcome] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._config.capture == "never" or not _is_chat(scope):
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(self._config.max_request_bytes, self._config.max_response_bytes)
+
+        async def hear() -> Message:
+            message: MutableMapping[str, Any] = await receive()
+            exchange.heard(message)
+            return message
+
+        async def say(message: Message) -> None:
+            await send(message)
+            exchange.said(message)
+            if exchange.over:
+                await self._keep(scope, exchange)
+
+        await self._app(scope, hear, say)
+
+    async def _keep(self, scope: Scope, exchange: Exchange) -> None:
+        task = asyncio.create_task(self._capture(scope, exchange))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        # The client has its answer. Waiting only keeps work from piling up behind a slow sink, and raises nothing.
+        await asyncio.wait({task}, timeout=self._config.timeout_s)
+
+    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # The texts of other errors may hold what was to be redacted.
+            said = error.sentence if isinstance(error, SalusError) else type(error).__name__
+            _log.error("An answer was given and not kept: %s", said)
+        self.outcomes["fault" if error is not None or task.cancelled() else task.result()] += 1
+
+    async def _capture(self, scope: Scope, exchange: Exchange) -> Outcome:
+        if exchange.too_large:
+            return "too_large"
+        turns = asked(exchange)
+        if turns is None:
+            return "not_asked"
+        said = answered(exchange)
+        if said is None:
+            return "no_answer"
+        if max(len(said.answer), len(turns[-1].content)) > self._config.max_text_chars:
+            return "too_large"
+        # A model behind the redactor may take its time; other answers do not wait for it.
+        redacted = await asyncio.to_thread(self._redacted, turns, said.answer)
+        await self._sink.captured(self._answer(scope, exchange, said, *redacted))
+        return "captured"
+
+    def _redacted(self, turns: tuple[Turn, ...], answer: str) -> tuple[tuple[Turn, ...], str]:
+        redact = self._redactor.redact
+        kept = tuple(Turn(role=turn.role, content=redact(turn.content)) for turn in turns)
+        return kept, redact(answer)
+
+    def _answer(
+        self, scope: Mapping[str, Any], exchange: Exchange, said: Said, turns: tuple[Turn, ...], answer: str
+    ) -> CapturedAnswer:
+        return CapturedAnswer(
+            answer_id=said.answer_id,
+            policy=exchange.policy,
+            caller=caller_name(scope),
+            prompt=turns[-1].content,
+            conversation=conversation_json(turns),
+            answer=answer,
+            finish_reason=said.finish_reason,
+            at=self._clock(),
+        )
+
+
+def _is_chat(scope: Mapping[str, Any]) -> bool:
+    return bool(
+        scope["type"] == "http" and scope["method"] == "POST" and str(scope["path"]).endswith("/chat/completions")
+    )

@@ -1,0 +1,142 @@
+"""One request and its response as they pass by, and what they say: pure, and with bounds on what is held."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from actors.feedback.records import UNKNOWN_POLICY, Turn
+
+POLICY_HEADER = "x-salus-policy"
+_OK = 200
+_STREAM = "text/event-stream"
+
+
+@dataclass
+class Exchange:
+    """Collects what passes; nothing here can fail, since it stands in the way of an answer."""
+
+    max_request_bytes: int
+    max_response_bytes: int
+    request: bytearray = field(default_factory=bytearray)
+    response: bytearray = field(default_factory=bytearray)
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    too_large: bool = False
+    over: bool = False
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        """A message of the client."""
+        if message["type"] == "http.request":
+            self._collect(self.request, message.get("body", b""), self.max_request_bytes)
+
+    def said(self, message: Mapping[str, Any]) -> None:
+        """A message to the client."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            pairs = message.get("headers", ())
+            self.headers = {bytes(k).decode("latin-1").lower(): bytes(v).decode("latin-1") for k, v in pairs}
+        elif message["type"] == "http.response.body":
+            self._collect(self.response, message.get("body", b""), self.max_response_bytes)
+            self.over = not message.get("more_body", False)
+
+    def _collect(self, into: bytearray, body: bytes, most: int) -> None:
+        self.too_large = self.too_large or len(into) + len(body) > most
+        if self.too_large:
+            # Nothing of it will be used.
+            into.clear()
+        else:
+            into += body
+
+    @property
+    def policy(self) -> str:
+        """The version of the policy that answered, by the response's own header."""
+        return self.headers.get(POLICY_HEADER) or UNKNOWN_POLICY
+
+
+@dataclass(frozen=True)
+class Said:
+    """The first choice of a response."""
+
+    answer_id: str
+    answer: str
+    finish_reason: str
+
+
+class _Part(BaseModel):
+    type: str
+    text: str = ""
+
+
+class _Message(BaseModel):
+    role: str
+    content: str | list[_Part]
+
+    def turn(self) -> Turn | None:
+        """The message as text; None where it holds anything else."""
+        if isinstance(self.content, str):
+            return Turn(role=self.role, content=self.content)
+        if any(part.type != "text" for part in self.content):
+            return None
+        return Turn(role=self.role, content="\n".join(part.text for part in self.content))
+
+
+class _Request(BaseModel):
+    messages: list[_Message]
+    store: Any = None
+
+
+def asked(exchange: Exchange) -> tuple[Turn, ...] | None:
+    """The turns of a request that asks to be kept and ends with its user's word; None for any other."""
+    # Most requests do not ask: no need to read them.
+    if b'"store"' not in exchange.request:
+        return None
+    try:
+        request = _Request.model_validate_json(bytes(exchange.request))
+    except ValidationError:
+        return None
+    turns = [message.turn() for message in request.messages]
+    whole = tuple(turn for turn in turns if turn is not None)
+    if request.store is not True or len(whole) < len(turns) or not whole or whole[-1].role != "user":
+        return None
+    return whole
+
+
+def answered(exchange: Exchange) -> Said | None:
+    """The first choice of a response, put together from a stream's deltas; None where it has no end or no text."""
+    if exchange.status != _OK or "content-encoding" in exchange.headers:
+        return None
+    streamed = exchange.headers.get("content-type", "").startswith(_STREAM)
+    try:
+        body = exchange.response.decode()
+        parts = list(_events(body)) if streamed else [json.loads(body)]
+        return _first_choice(parts, "delta" if streamed else "message")
+    # It is no completion: an error in a stream, or another shape.
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _events(body: str) -> Iterator[Any]:
+    """The data of every server-sent event but the last one, which is no JSON."""
+    # Not `splitlines`, which would also break at characters that JSON leaves as they are.
+    for line in body.split("\n"):
+        name, _, data = line.partition(":")
+        if name == "data" and data.strip() != "[DONE]":
+            yield json.loads(data)
+
+
+def _first_choice(parts: list[Any], key: str) -> Said | None:
+    answer, finish_reason = "", ""
+    for part in parts:
+        for choice in part["choices"]:
+            if choice["index"] == 0:
+                answer += choice[key].get("content") or ""
+                finish_reason = choice.get("finish_reason") or finish_reason
+    answer_id = parts[0]["id"] if parts else ""
+    if not (isinstance(answer_id, str) and answer_id and answer and finish_reason):
+        return None
+    return Said(answer_id, answer, str(finish_reason))

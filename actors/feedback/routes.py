@@ -1,0 +1,172 @@
+"""POST /v1/feedback: a caller's word on an answer of the endpoint, acknowledged only when it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from actors.errors import SalusError
+from actors.feedback.capture import Clock, utc_now
+from actors.feedback.config import FeedbackConfig
+from actors.feedback.records import (
+    UNKNOWN_POLICY,
+    CapturedAnswer,
+    Feedback,
+    Turn,
+    Verdict,
+    conversation_json,
+    feedback_id,
+)
+from actors.feedback.redaction import Redactor
+from actors.feedback.sink import FeedbackSink, KnownAnswer, caller_name
+
+PATH = "/v1/feedback"
+_LOOK_AGAIN_S = 0.05
+_log = logging.getLogger(__name__)
+FaultType = Literal["invalid_request_error", "server_error"]
+
+
+class FeedbackBody(BaseModel):
+    """What a caller posts: an answer's id, and a verdict or the answer as it should have been."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answer_id: str = Field(min_length=1, max_length=200, description="the `id` of the chat completion")
+    verdict: Verdict | None = Field(None, description="may be left out beside a correction")
+    correction: str | None = Field(None, min_length=1, description="the answer as it should have been")
+    comment: str | None = None
+    prompt: str | None = Field(
+        None, min_length=1, description="with answer: the exchange itself, where the endpoint kept none"
+    )
+    answer: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> FeedbackBody:
+        if self.verdict is None and self.correction is None:
+            raise ValueError("give a verdict, or a correction")
+        if (self.correction is not None) != (self.said == "corrected"):
+            raise ValueError("give a verdict of up or down, or a correction")
+        if (self.prompt is None) != (self.answer is None):
+            raise ValueError("give prompt and answer both, or neither")
+        return self
+
+    @property
+    def said(self) -> Verdict:
+        return self.verdict or "corrected"
+
+
+class _Refused(Exception):
+    """An answer of the route in OpenAI's error shape."""
+
+    def __init__(
+        self, status: int, message: str, param: str | None = None, kind: FaultType = "invalid_request_error"
+    ) -> None:
+        super().__init__(message)
+        error = {"message": message, "type": kind, "param": param, "code": None}
+        self.response = JSONResponse({"error": error}, status)
+
+
+def feedback_router(
+    sink: FeedbackSink, redactor: Redactor, config: FeedbackConfig, clock: Clock = utc_now
+) -> APIRouter:
+    """The route of feedback; whoever calls it is found by a gateway in front of it (`salus_caller`)."""
+    router = APIRouter()
+    desk = _Reception(sink, redactor, config, clock)
+    body = {"required": True, "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}}}
+
+    @router.post(PATH, openapi_extra={"requestBody": body})
+    async def give_feedback(request: Request) -> JSONResponse:
+        """Say of an answer that it was good, bad, or how it should have been; the last word of a caller counts."""
+        try:
+            return JSONResponse(await desk.receive(request))
+        except _Refused as refused:
+            return refused.response
+        except SalusError as error:
+            _log.error("Feedback was not kept: %s", error.sentence)
+            return _Refused(503, "The feedback was not kept; send it again later.", kind="server_error").response
+
+    return router
+
+
+class _Reception:
+    """Reads, checks, redacts and hands over one request's feedback."""
+
+    def __init__(self, sink: FeedbackSink, redactor: Redactor, config: FeedbackConfig, clock: Clock) -> None:
+        self._sink = sink
+        self._redactor = redactor
+        self._config = config
+        self._clock = clock
+
+    async def receive(self, request: Request) -> dict[str, Any]:
+        body = await self._body(request)
+        caller = caller_name(request.scope)
+        known = await self._known(body)
+        if known is None and body.prompt is not None and body.answer is not None:
+            known = KnownAnswer(caller=caller, policy=UNKNOWN_POLICY)
+            await self._sink.captured(await self._supplied(body, body.prompt, body.answer, caller))
+        # Nobody learns which answers others were given.
+        if known is None or known.caller != caller:
+            raise _Refused(404, f"No answer {body.answer_id!r} of yours is known here.", "answer_id")
+        item = Feedback(
+            feedback_id=feedback_id(body.answer_id, caller),
+            answer_id=body.answer_id,
+            policy=known.policy,
+            caller=caller,
+            verdict=body.said,
+            correction=await self._redacted(body.correction),
+            comment=await self._redacted(body.comment),
+            at=self._clock(),
+        )
+        await self._sink.feedback(item)
+        return {"object": "feedback", "feedback_id": item.feedback_id, "answer_id": item.answer_id}
+
+    async def _body(self, request: Request) -> FeedbackBody:
+        raw = bytearray()
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > self._config.max_request_bytes:
+                raise _Refused(413, f"The request has more than {self._config.max_request_bytes} bytes.")
+        try:
+            body = FeedbackBody.model_validate_json(bytes(raw))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            raise _Refused(400, first["msg"], ".".join(map(str, first["loc"])) or None) from error
+        for name, most in self._bounds().items():
+            if len(getattr(body, name) or "") > most:
+                raise _Refused(400, f"{name} has more than {most} characters.", name)
+        return body
+
+    def _bounds(self) -> dict[str, int]:
+        texts = dict.fromkeys(("prompt", "answer", "correction"), self._config.max_text_chars)
+        return texts | {"comment": self._config.max_comment_chars}
+
+    async def _known(self, body: FeedbackBody) -> KnownAnswer | None:
+        """What is known of the answer, which may still be on its way: its client had it before the sink."""
+        loop = asyncio.get_running_loop()
+        captures = self._config.capture != "never" and body.prompt is None
+        until = loop.time() + (self._config.capture_wait_s if captures else 0.0)
+        while (known := await self._sink.known(body.answer_id)) is None and loop.time() < until:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return known
+
+    async def _supplied(self, body: FeedbackBody, prompt: str, answer: str, caller: str) -> CapturedAnswer:
+        redacted = await self._redacted(prompt) or ""
+        return CapturedAnswer(
+            answer_id=body.answer_id,
+            policy=UNKNOWN_POLICY,
+            caller=caller,
+            prompt=redacted,
+            conversation=conversation_json([Turn(role="user", content=redacted)]),
+            answer=await self._redacted(answer) or "",
+            finish_reason="unknown",
+            at=self._clock(),
+            origin="supplied",
+        )
+
+    async def _redacted(self, text: str | None) -> str | None:
+        return None if text is None else await asyncio.to_thread(self._redactor.redact, text)

@@ -1,0 +1,106 @@
+"""The feedback a cycle is trained on: sifted, and written into the run folder once, so that a resumed run has the same.
+
+The copy stays as long as the run folder does, whatever `feedback.retention_days` of the endpoint says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from actors.feedback.records import turns_of
+from actors.feedback.redaction import MARK
+from actors.record_files import find_record
+from actors.records import Record
+from actors.run_folder import RunFolder
+from actors.tables import write_table, write_text
+from actors.untrusted import CHAT_MARKUP, break_up, strip_invisible
+from pipelines.egida_pairs import evaluated_keys
+from pipelines.feedback.config import FeedbackRowsConfig
+from pipelines.feedback.evaluated import EvaluatedPrompts
+from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items
+
+# Items that are looked at as Python objects at a time.
+_AT_ONCE = 10_000
+
+
+class SnapshotReport(Record):
+    """What became of the items that were read; `cycles/CC/feedback/report.json` of the run folder."""
+
+    kept: int
+    # About an answer that was not captured, or has expired.
+    unknown_answer: int = 0
+    other_policy: int = 0
+    untrusted_caller: int = 0
+    supplied: int = 0
+    other_turns: int = 0
+    # With a mark of redaction in an answer: it would teach the policy to write marks.
+    redacted_answer: int = 0
+    # About a prompt the run is evaluated on.
+    evaluated: int = 0
+
+    def sentence(self) -> str:
+        """How many were kept, and why the others were not."""
+        left = {name: count for name, count in self.model_dump(exclude={"kept"}).items() if count}
+        why = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left.items())
+        total = self.kept + sum(left.values())
+        return f"{self.kept} of {total} items of feedback kept" + (f" (left out: {why})" if why else "")
+
+
+def check_feedback(config: FeedbackRowsConfig | None) -> None:
+    """Raise `SalusError`, before anything costly, where there is no such folder of feedback."""
+    if config is not None:
+        check_folder(Path(config.path).expanduser())
+
+
+def snapshot_feedback(config: FeedbackRowsConfig | None, folder: RunFolder, cycle: int) -> SnapshotReport | None:
+    """Write what is there now for this cycle; what is already written is left. None where no feedback is asked for.
+
+    Raises:
+        SalusError: it cannot be read.
+    """
+    if config is None:
+        return None
+    done = folder.feedback(cycle) / "report.json"
+    if report := find_record(SnapshotReport, done, "a report of feedback", "delete its folder"):
+        return report
+    items = read_items(Path(config.path).expanduser())
+    evaluated = EvaluatedPrompts(evaluated_keys(folder))
+    kept: list[dict[str, Any]] = []
+    left: Counter[str] = Counter()
+    for batch in items.to_batches(max_chunksize=_AT_ONCE):
+        for item in map(_harmless, batch.to_pylist()):
+            reason = _left_out(item, config, evaluated)
+            left[reason or "kept"] += 1
+            if reason is None:
+                kept.append(item)
+    write_table(pa.Table.from_pylist(kept, schema=ITEM_SCHEMA), folder.feedback(cycle) / "part-00000.parquet")
+    report = SnapshotReport.model_validate({"kept": 0} | dict(left))
+    write_text(report.model_dump_json(indent=2), done)
+    return report
+
+
+def _harmless(item: dict[str, Any]) -> dict[str, Any]:
+    """The item with texts that are no control markup of any chat format: a policy reads them between real ones."""
+    names = ("prompt", "answer", "correction")
+    return item | {name: break_up(strip_invisible(item[name]), CHAT_MARKUP) for name in names if item[name]}
+
+
+def _left_out(item: dict[str, Any], config: FeedbackRowsConfig, evaluated: EvaluatedPrompts) -> str | None:
+    """Why an item is not trained on, as `SnapshotReport` counts it; None where it is."""
+    if not item["prompt"] or not item["answer"] or (item["verdict"] == "corrected" and not item["correction"]):
+        return "unknown_answer"
+    if config.policies is not None and item["policy"] not in config.policies:
+        return "other_policy"
+    if config.trusted_only is not None and item["caller"] not in config.trusted_only:
+        return "untrusted_caller"
+    if item["origin"] == "supplied" and not config.supplied:
+        return "supplied"
+    if config.other_turns == "leave_out" and len(turns_of(item["conversation"])) > 1:
+        return "other_turns"
+    if MARK.search(item["answer"]) or MARK.search(item["correction"] or ""):
+        return "redacted_answer"
+    return "evaluated" if evaluated.holds(item["prompt"]) else None

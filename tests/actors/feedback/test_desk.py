@@ -1,0 +1,96 @@
+"""The desk: one writer of a folder, which knows after a restart what it knew before."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors.errors import SalusError
+from actors.feedback.config import FeedbackConfig
+from actors.feedback.desk import FeedbackDesk, FeedbackDeskActor, RemoteSink
+from actors.feedback.journal import list_files, read
+from actors.feedback.records import CAPTURES, FEEDBACK
+from actors.feedback.sink import KnownAnswer
+from tests.actors.feedback.given import NOON, captured, said
+
+CONFIG = FeedbackConfig(gather_s=0.0, compact_files=4, retention_days=30)
+
+
+def desk(folder: Path, days_later: int = 0) -> FeedbackDesk:
+    return FeedbackDesk(folder, CONFIG, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
+
+
+def test_a_second_desk_of_a_folder_is_refused_and_a_next_one_knows_everything(tmp_path: Path) -> None:
+    async def first() -> None:
+        one = desk(tmp_path)
+        await one.captured(captured("a"))
+        await one.feedback(said("a", "up"))
+        with pytest.raises(SalusError, match="Another process keeps feedback"):
+            desk(tmp_path)
+        await one.close()
+
+    async def second() -> tuple[KnownAnswer | None, KnownAnswer | None]:
+        other = desk(tmp_path)
+        found = await other.known("a"), await other.known("b")
+        await other.close()
+        return found
+
+    asyncio.run(first())
+    assert asyncio.run(second()) == (KnownAnswer(caller="ward", policy="c1-dpo"), None)
+
+
+def test_files_are_merged_now_and_then(tmp_path: Path) -> None:
+    async def give() -> int:
+        one = desk(tmp_path)
+        for i in range(40):
+            await one.captured(captured(f"{i}"))
+            await one.feedback(said(f"{i}", "up"))
+        await one.close()
+        return len(list_files(tmp_path / CAPTURES.name))
+
+    assert asyncio.run(give()) < 20
+    assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == read(tmp_path / FEEDBACK.name, FEEDBACK).num_rows == 40
+
+
+def test_what_has_expired_is_forgotten_when_a_desk_starts(tmp_path: Path) -> None:
+    async def give(days_later: int) -> KnownAnswer | None:
+        one = desk(tmp_path, days_later)
+        if not days_later:
+            await one.captured(captured("a"))
+        found = await one.known("a")
+        await one.close()
+        return found
+
+    assert asyncio.run(give(0)) is not None
+    assert asyncio.run(give(31)) is None
+    assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 0
+
+
+def test_a_folder_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SalusError, match="cannot be used"):
+        desk(tmp_path / "file")
+
+
+@pytest.mark.ray
+def test_a_killed_desk_comes_back_with_what_it_acknowledged(ray_session: None, tmp_path: Path) -> None:
+    actor: Any = FeedbackDeskActor.remote(tmp_path, FeedbackConfig())
+    sink = RemoteSink(actor, timeout_s=60.0)
+
+    async def give() -> KnownAnswer | None:
+        await asyncio.gather(*(sink.captured(captured(f"{i}")) for i in range(100)))
+        ray.kill(actor, no_restart=False)
+        await sink.feedback(said("7", "down"))
+        return await sink.known("99")
+
+    assert asyncio.run(give()) == KnownAnswer(caller="ward", policy="c1-dpo")
+    assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 100
+    assert read(tmp_path / FEEDBACK.name, FEEDBACK)["answer_id"].to_pylist() == ["7"]
+    ray.kill(actor)
+    with pytest.raises(SalusError, match="The feedback desk does not answer"):
+        asyncio.run(sink.known("1"))
