@@ -60,8 +60,8 @@ class Answer:
             await self._begin()
         if self._tail is not None:
             self._tail.see(message.get("body", b""))
-        self.complete = not message.get("more_body", False)
         await self._send(message)
+        self.complete = not message.get("more_body", False)
 
     async def finish(self) -> None:
         """The app has returned: one that has sent no body at all has an empty one."""

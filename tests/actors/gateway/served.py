@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.gateway.config import GatewayConfig
 from actors.gateway.gateway import Gateway
@@ -127,7 +127,9 @@ class Served:
     def __post_init__(self) -> None:
         self.tokens, kept = keys_of("client", "reviewer", "admin")
         keys = KeyRing(None, kept, self.clock)
-        self.gateway = Gateway(self.app, self.config, keys, self.meter, lambda: self.version, self.clock)
+        self.gateway: Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]] = Gateway(
+            self.app, self.config, keys, self.meter, lambda: self.version, self.clock
+        )
 
     def ask(
         self,

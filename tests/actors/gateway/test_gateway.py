@@ -11,17 +11,21 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.gateway.config import GatewayConfig
+from actors.gateway.gateway import Gateway
+from actors.gateway.keys import KeyRing
 from actors.gateway.meter import FinishedRequest
 from actors.gateway.token_count import TokenCount
 from tests.actors.gateway.served import (
     CHAT,
     PAGE_POLICY,
+    Clock,
     Served,
     converse,
     error_of,
     json_headers,
     part,
     scope_of,
+    small_app,
 )
 
 SAFE = {
@@ -150,6 +154,24 @@ def test_a_failing_app_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixt
     assert served.last.status == 500 and served.meter.running == []
 
 
+def test_as_a_middleware_of_the_app_itself_it_does_the_same() -> None:
+    # As Ray's LLMServer adds its own: inside what would answer a failure with the framework's words.
+    app, outside = small_app(), Served()
+    app.add_middleware(
+        Gateway,
+        config=GatewayConfig(open=True),
+        keys=KeyRing(),
+        meter=outside.meter,
+        version=lambda: "c9",
+        clock=Clock(),
+    )
+    outside.gateway = app
+    assert outside.chat().headers["x-salus-policy"] == "c9"
+    response = outside.chat(fail="before")
+    assert response.status_code == 500 and error_of(response)["code"] == "internal_error"
+    assert outside.ask("POST", "/tokenize", json_body={}).status_code == 404
+
+
 def test_an_app_that_fails_after_its_answer_is_logged_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 500, "headers": [(b"content-type", b"application/json")]})
@@ -203,9 +225,11 @@ def test_what_goes_wrong_when_an_answer_begins_is_a_500(broken: str) -> None:
             await send(START)
         await send(body(b"x", False))
 
+    def nobody() -> str:
+        raise LookupError("no policy is loaded")
+
     served = Served(app=app)
-    if broken == "version":
-        served.gateway._version = lambda: str(1 // 0)
+    served.gateway = Gateway(app, GatewayConfig(open=True), KeyRing(), served.meter, nobody)
     sent = asyncio.run(converse(served.gateway, streaming(served), part(b"{}")))
     assert sent[0]["status"] == 500
 

@@ -79,6 +79,15 @@ def test_a_scrape_shows_routes_statuses_and_versions() -> None:
     assert tally.running == ["/v1/models"] and len(tally.requests) == 2
 
 
+def test_ray_takes_what_a_gateway_tells_it_with_a_cluster_or_without() -> None:
+    from actors.gateway.ray_meter import RayMeter
+
+    meter = RayMeter()
+    meter.started("/v1/models")
+    meter.finished(FinishedRequest("/v1/models", "GET", 200, 0.03, "client", "c1-dpo", TokenCount(7, 0)))
+    meter.finished(FinishedRequest("/v1/models", "GET", 404, 0.0))
+
+
 def test_two_meters_of_one_process_do_not_meet() -> None:
     PrometheusMeter()
     PrometheusMeter()
