@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from actors.desks import FEEDBACK_ACTOR, FrontOptions
 from actors.errors import SalusError
+from actors.feedback_office import FeedbackOffice
+from actors.gateway.keys import new_key
 from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.policy_keeper import ReplicaState
@@ -24,6 +27,7 @@ from actors.serve_address import serve_address
 if TYPE_CHECKING:
     from actors.publisher import PublisherConfig
 
+PROBE = "salus-publisher"
 ReplicaCall = Literal["state", "begin_swap", "load_policy", "end_swap", "settle"]
 
 
@@ -46,9 +50,11 @@ class ServeEndpoint:
     An endpoint that another process started is found by its name: `everywhere` and `stop` need no start here.
     """
 
-    def __init__(self, config: PublisherConfig, namespace: str) -> None:
+    def __init__(self, config: PublisherConfig, namespace: str, office: DeskAddress | None = None) -> None:
         self._config = config
         self._app = app_name(namespace)
+        self._feedback = FeedbackOffice(config.feedback, DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace))
+        self._office = office
         self._handle: Any = None
 
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
@@ -60,8 +66,17 @@ class ServeEndpoint:
             http_options={"host": self._config.host, "port": self._config.port},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        self._deploy(policy, desk, deadline)
-        self._wait_for_answer(deadline)
+        # By which the endpoint is asked whether it answers; nobody else ever has it.
+        token, key = new_key(PROBE, "client")
+        front = FrontOptions(
+            gateway=self._config.gateway,
+            feedback=self._config.feedback,
+            feedback_desk=self._feedback.open(),
+            office=self._office,
+            keys=() if self._config.gateway.open else (key,),
+        )
+        self._deploy(policy, desk, front, deadline)
+        self._wait_for_answer(token, deadline)
 
     def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[ReplicaState]:
         # Ray's own broadcast goes through the deployment handle, never through a public route.
@@ -85,21 +100,26 @@ class ServeEndpoint:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        from ray import serve
 
         self._handle = None
-        if serve_address() is None:
-            return
+        if serve_address() is not None:
+            self._take_down()
+        # Last: what replicas had to tell is kept.
+        self._feedback.close()
+
+    def _take_down(self) -> None:
+        from ray import serve
+
         # Serve without an application is of no use to anybody, whoever of several runs started it.
         if set(serve.status().applications) <= {self._app}:
             serve.shutdown()
         else:
             serve.delete(self._app)
 
-    def _deploy(self, policy: PolicyRef, desk: DeskAddress, deadline: float) -> None:
+    def _deploy(self, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
         task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
-        running = task.remote(self._config, policy, desk, self._app)
+        running = task.remote(self._config, policy, desk, front, self._app)
         try:
             ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
         except GetTimeoutError as error:
@@ -122,7 +142,7 @@ class ServeEndpoint:
         messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
         return " ".join(_last_line(message) for message in messages if message)
 
-    def _wait_for_answer(self, deadline: float) -> None:
+    def _wait_for_answer(self, token: str, deadline: float) -> None:
         base = f"{self._config.url}/v1"
         question = {
             "model": self._config.model_id,
@@ -133,8 +153,8 @@ class ServeEndpoint:
         while True:
             left = deadline - time.monotonic()
             try:
-                _fetch(f"{base}/models", None, left)
-                _fetch(f"{base}/chat/completions", question, left)
+                _fetch(f"{base}/models", None, token, left)
+                _fetch(f"{base}/chat/completions", question, token, left)
                 return
             except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
                 if left < 1:
@@ -142,9 +162,10 @@ class ServeEndpoint:
             time.sleep(0.2)
 
 
-def _fetch(url: str, body: dict[str, Any] | None, timeout_s: float) -> None:
+def _fetch(url: str, body: dict[str, Any] | None, token: str, timeout_s: float) -> None:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(url, data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=max(0.1, timeout_s)) as response:
         response.read()
 

@@ -8,9 +8,11 @@ process of ours. Without that mode's router, which asks a second server about ev
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from actors.desks import FrontOptions
 from actors.engine import eager_environment
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef, Record
@@ -39,6 +41,7 @@ class ReplicaOptions(Record):
     hold_s: float
     # On one CPU worker: run vLLM's engine core in a thread of the replica.
     engine_in_process: bool
+    front: FrontOptions
 
 
 def app_name(namespace: str) -> str:
@@ -94,10 +97,13 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
             "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_replica))),
             **eager_environment(config.enforce_eager),
         }
+    # Hashes of keys, which replicas would not see in their nodes' environment.
+    if keys := os.environ.get(config.gateway.keys_env):
+        environment[config.gateway.keys_env] = keys
     return environment
 
 
-def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> Application:
+def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions) -> Application:
     """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
     from ray import serve
     from ray.llm._internal.common.callbacks.base import CallbackConfig
@@ -114,6 +120,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> 
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
         engine_in_process=config.engine_in_process,
+        front=front,
     )
     llm = LLMConfig(
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
@@ -122,7 +129,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> 
         runtime_env={"env_vars": replica_environment(config)},
         callback_config=CallbackConfig(callback_class=LocalModel),
         log_engine_metrics=config.engine_metrics,
-        experimental_configs={OPTIONS_KEY: options.model_dump()},
+        experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},
         deployment_config={
             "num_replicas": config.replicas,
             # The replica's CPUs stand in its placement group; the actor adds none.
@@ -136,9 +143,9 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress) -> 
     return build_llm_deployment(llm, name_prefix=_NAME_PREFIX, deployment_cls=serve.ingress()(PolicyServer))
 
 
-def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, name: str) -> None:
+def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, name: str) -> None:
     """Build the app and run it under this name; returns when every replica is up."""
     from ray import serve
 
-    app = build_app(config, policy, desk)
+    app = build_app(config, policy, desk, front)
     serve.run(app, name=name, route_prefix=config.route)

@@ -60,6 +60,8 @@ class PolicyKeeper:
         self._hold_s = hold_s
         self._monotonic = monotonic
         self._policy: PolicyRef | None = None
+        # Of the policy that was loaded last, also while the next one is: what is on its way out is that one's.
+        self._version = "none"
         self._paused = False
         self._held_until = float("-inf")
         # One swap at a time: a publisher's way back must not overtake its way forth.
@@ -69,9 +71,23 @@ class PolicyKeeper:
     def state(self) -> ReplicaState:
         return ReplicaState(policy=self._policy, paused=self._paused)
 
+    @property
+    def version(self) -> str:
+        """Of the policy whose answers begin now.
+
+        A swap begins when no answer is being made, and takes longer than the event loop needs to send what was made:
+        the first part of an answer goes out under the version that made it.
+        """
+        return self._version
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be answered at once."""
+        return self._policy is not None and not self._paused
+
     def adopt(self, policy: PolicyRef) -> None:
         """Note that the engine has been started with `policy`."""
-        self._policy = policy
+        self._policy, self._version = policy, policy.version
 
     async def begin_swap(self) -> ReplicaState:
         """Let running answers end, hold back new requests; they wait, none is refused."""
@@ -142,7 +158,7 @@ class PolicyKeeper:
         self._policy = None
         await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": policy.path})
         await self._engine.reset_prefix_cache()
-        self._policy = policy
+        self.adopt(policy)
 
     async def _resume(self) -> None:
         if self._paused and self._policy is not None:

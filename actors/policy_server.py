@@ -12,6 +12,7 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.serve.llm import LLMConfig, ModelLoadingConfig
 from ray.serve.llm.deployment import LLMServer
 
+from actors.front import Front
 from actors.policy_app import OPTIONS_KEY, ReplicaOptions
 from actors.policy_desk import ask_desk
 from actors.policy_keeper import PolicyKeeper, ReplicaState
@@ -54,6 +55,11 @@ class PolicyServer(LLMServer):
         await super().start()  # type: ignore[no-untyped-call]
         self._keeper.adopt(policy)
         await self._keeper.follow_desk()
+
+    async def __serve_build_asgi_app__(self) -> Any:
+        app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
+        front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready)
+        return front.put_before(app)
 
     async def _start_engine(self) -> None:
         # Without the parent's usage report, which starts one more (detached) actor.

@@ -15,8 +15,10 @@ from ray.exceptions import RayError
 
 from actors.endpoint import Endpoint, ServeEndpoint, reason
 from actors.errors import SalusError
+from actors.feedback.config import FeedbackConfig
+from actors.gateway.config import GatewayConfig
 from actors.model_folder import check_model_folder, check_same_shape
-from actors.policy_desk import OwnDesk, PolicyDesk
+from actors.policy_desk import DeskAddress, OwnDesk, PolicyDesk
 from actors.policy_keeper import ReplicaState
 from actors.publication import Publication
 from actors.records import PolicyRef
@@ -58,6 +60,12 @@ class PublisherConfig(BaseModel):
     engine_in_process: bool = Field(
         default=True,
         description="On CPU, vLLM's engine core in the replica's process: 0.5 GiB less, and a faster start.",
+    )
+    gateway: GatewayConfig = Field(
+        default=GatewayConfig(open=True), description="Who may ask for what; anybody on a loopback address, unless set."
+    )
+    feedback: FeedbackConfig = Field(
+        default=FeedbackConfig(), description="Whether clients' feedback and conversations are kept, and where."
     )
     engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
     start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
@@ -127,10 +135,12 @@ class Publisher:
         desk: PolicyDesk | None = None,
         endpoint: Endpoint | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        office: DeskAddress | None = None,
     ) -> None:
+        """`office`: the actor behind the pages of review and dashboard; None: no pages."""
         self._config = config
         self._desk: PolicyDesk = desk or OwnDesk()
-        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace)
+        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office)
         self._clock = clock
         # Served policies, oldest first; the last one is live.
         self._history: list[PolicyRef] = []
@@ -179,14 +189,18 @@ class Publisher:
         self._history.pop()
         return publication
 
+    def replica_versions(self) -> list[str]:
+        """The version of each living replica, in order; "unknown" while one loads."""
+        self._served()
+        return sorted(s.policy.version if s.policy else "unknown" for s in self._endpoint.everywhere("state"))
+
     def served_version(self) -> str:
         """The version every replica reports; SalusError while they differ (a replica is still converging)."""
-        self._served()
-        versions = {state.policy.version if state.policy else "unknown" for state in self._endpoint.everywhere("state")}
-        if len(versions) != 1:
-            found = ", ".join(sorted(versions)) or "none"
+        versions = self.replica_versions()
+        if len(set(versions)) != 1:
+            found = ", ".join(sorted(set(versions))) or "none"
             raise SalusError(f"The replicas do not serve one version (found: {found}); ask again in some seconds.")
-        return versions.pop()
+        return versions[0]
 
     def stop(self) -> None:
         """Take the endpoint down, and Serve itself where it was the last; harmless where it does not run."""

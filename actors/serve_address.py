@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from actors.errors import SalusError
+from actors.gateway.config import check_gateway
 
 if TYPE_CHECKING:
     from actors.publisher import PublisherConfig
@@ -20,11 +21,13 @@ def serve_address() -> tuple[str, int] | None:
 
 
 def check_address(config: PublisherConfig) -> None:
-    """Refuse an address at which an endpoint cannot listen, and a route that is another's.
+    """Refuse an address at which an endpoint cannot listen or would be open to others, and a route that is another's.
 
     Raises:
-        SalusError: something else listens there, or this cluster's Serve listens elsewhere or has that route.
+        SalusError: something else listens there, this cluster's Serve listens elsewhere or has that route, or keys
+            are wanted and there are none, or none are and the address is not a loopback one.
     """
+    check_gateway(config.gateway, config.host)
     there = serve_address()
     if there is None:
         check_port_free(config.host, config.port)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import openai
 import ray
 
@@ -12,6 +14,8 @@ from pipelines.config.recipe import Recipe
 from pipelines.run import Run
 
 ASKED = 8
+# The variable that holds a key of the endpoint, where it wants one.
+KEY = "SALUS_API_KEY"
 
 
 def served_answers(run: Run) -> str:
@@ -19,6 +23,8 @@ def served_answers(run: Run) -> str:
 
     Returns one sentence for the run's summary.
     """
+    if not run.recipe.publish.gateway.open and KEY not in os.environ:
+        return f"The endpoint wants a key, so it was not asked; set {KEY} to have its answers compared."
     published: PolicyRef | None = ray.get(run.coordinator.published_policy.remote())
     if published is None:
         raise SalusError("Nothing is published, though the recipe has an endpoint; see publications.jsonl.")
@@ -37,7 +43,8 @@ def served_answers(run: Run) -> str:
 def ask(recipe: Recipe, prompt: str, max_tokens: int) -> str:
     """One greedy chat completion from a recipe's endpoint."""
     publish = recipe.publish
-    with openai.OpenAI(base_url=f"{publish.url}/v1", api_key="none", timeout=60) as client:
+    key = os.environ.get(KEY, "none")
+    with openai.OpenAI(base_url=f"{publish.url}/v1", api_key=key, timeout=60) as client:
         answer = client.chat.completions.create(
             model=publish.model_id,
             messages=[{"role": "user", "content": prompt}],

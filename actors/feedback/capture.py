@@ -37,12 +37,20 @@ class CaptureMiddleware:
     """Stands between a gateway, which bounds requests and finds the caller, and the chat endpoint."""
 
     def __init__(
-        self, app: ASGIApp, sink: FeedbackSink, redactor: Redactor, config: FeedbackConfig, clock: Clock = utc_now
+        self,
+        app: ASGIApp,
+        sink: FeedbackSink,
+        redactor: Redactor,
+        config: FeedbackConfig,
+        version: Callable[[], str] | None = None,
+        clock: Clock = utc_now,
     ) -> None:
+        """`version`: the policy that answers now; None: the response's header `x-salus-policy` says it."""
         self._app = app
         self._sink = sink
         self._redactor = redactor
         self._config = config
+        self._version = version
         self._clock = clock
         self._running: set[asyncio.Task[Outcome]] = set()
         self.outcomes: Counter[Outcome] = Counter()
@@ -51,7 +59,7 @@ class CaptureMiddleware:
         if self._config.capture == "never" or not _is_chat(scope):
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(self._config.max_request_bytes, self._config.max_response_bytes)
+        exchange = Exchange(self._config.max_request_bytes, self._config.max_response_bytes, version=self._version)
 
         async def hear() -> Message:
             message: MutableMapping[str, Any] = await receive()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,9 @@ class Exchange:
     response: bytearray = field(default_factory=bytearray)
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    # Asked for when the answer begins; None: by the response's own header.
+    version: Callable[[], str] | None = None
+    answered_by: str | None = None
     too_large: bool = False
     over: bool = False
 
@@ -41,6 +44,8 @@ class Exchange:
             pairs = message.get("headers", ())
             self.headers = {bytes(k).decode("latin-1").lower(): bytes(v).decode("latin-1") for k, v in pairs}
         elif message["type"] == "http.response.body":
+            if self.version is not None and self.answered_by is None:
+                self.answered_by = self.version()
             self._collect(self.response, message.get("body", b""), self.max_response_bytes)
             self.over = not message.get("more_body", False)
 
@@ -54,8 +59,8 @@ class Exchange:
 
     @property
     def policy(self) -> str:
-        """The version of the policy that answered, by the response's own header."""
-        return self.headers.get(POLICY_HEADER) or UNKNOWN_POLICY
+        """The version of the policy that answered."""
+        return self.answered_by or self.headers.get(POLICY_HEADER) or UNKNOWN_POLICY
 
 
 @dataclass(frozen=True)

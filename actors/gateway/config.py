@@ -76,17 +76,17 @@ def check_gateway(config: GatewayConfig, host: str, environment: Mapping[str, st
     keys = _given_keys(config, environment)
     if config.open and keys:
         raise SalusError(
-            f"gateway.open=true lets everybody in, but {_source(config)} holds keys; take one of the two back."
+            f"publish.gateway.open=true lets everybody in, but {_source(config)} holds keys; take one of the two back."
         )
     if config.open and not is_loopback(host):
         raise SalusError(
-            f"gateway.open=true lets everybody in, and {host} is not a loopback address; make keys (salus key add NAME)"
-            " and set gateway.keys_file, or serve on 127.0.0.1."
+            f"publish.gateway.open=true lets everybody in, and {host} is not a loopback address; make keys (salus"
+            " key add NAME) and set publish.gateway.keys_file, or serve on 127.0.0.1."
         )
     if not config.open and not keys:
         raise SalusError(
-            f"There is no API key in {_source(config)}; make one (salus key add NAME) and set gateway.keys_file, or,"
-            " on a loopback address, set gateway.open=true."
+            f"There is no API key in {_source(config)}; make one (salus key add NAME) and set"
+            " publish.gateway.keys_file, or, on a loopback address, set publish.gateway.open=true."
         )
 
 

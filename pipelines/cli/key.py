@@ -10,7 +10,7 @@ import typer
 from actors.gateway.keys import Role
 from pipelines.cli.console import console, error_console
 
-KeysFile = Annotated[Path, typer.Option("--keys", metavar="FILE", help="The key file, as gateway.keys_file names it.")]
+KeysFile = Annotated[Path, typer.Option("--keys", metavar="FILE", help="As publish.gateway.keys_file names it.")]
 KeyName = Annotated[
     str, typer.Argument(metavar="NAME", help="Whose key it is: letters, digits, dot, hyphen, underscore.")
 ]
@@ -39,7 +39,7 @@ def add(
     token = KeyFile(keys).add(name, role)
     # The key alone, so that a program can take it.
     print(token)
-    note = f"{name} is a {role}; an endpoint with gateway.keys_file={keys} takes this key from now on."
+    note = f"{name} is a {role}; an endpoint with publish.gateway.keys_file={keys} takes this key from now on."
     error_console().print(note, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from actors.gateway.config import GatewayConfig
 from actors.publisher import PublisherConfig
 from pipelines.config.load import read_tree, settings_of
 from pipelines.config.sections import ClusterConfig, Section
@@ -15,7 +16,7 @@ from pipelines.config.sections import ClusterConfig, Section
 class ServeSettings(Section):
     """One endpoint."""
 
-    publish: PublisherConfig = PublisherConfig(proxy="haproxy", replicas=2)
+    publish: PublisherConfig = PublisherConfig(proxy="haproxy", replicas=2, gateway=GatewayConfig())
     cluster: ClusterConfig = ClusterConfig()
     poll_s: float = Field(0.5, gt=0, le=60, description="how often the registry is asked which policy is current")
 

@@ -82,14 +82,18 @@ class Browser:
             assert time.monotonic() < deadline, f"still not true after {timeout_s} s: {script}"
             time.sleep(0.05)
 
+    def _log(self, kind: str) -> list[dict[str, str]]:
+        entries: list[dict[str, str]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
+        return entries
+
     def errors(self) -> list[str]:
         """What went wrong in the console since the browser started."""
-        self._said += [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
+        self._said += [f"{entry['level']}: {entry['message']}" for entry in self._log("browser")]
         return self._said
 
     def hosts(self) -> set[str]:
         """Everybody the pages asked for something."""
-        for entry in self.driver.get_log("performance"):
+        for entry in self._log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 self._seen.append(message["params"]["request"])

@@ -33,7 +33,7 @@ class Endpoint:
     ) -> None:
         self.app = app or ChatApp()
         self.sink = sink or MemorySink()
-        self.capture = CaptureMiddleware(self.app, self.sink, RuleRedactor(), config, lambda: NOON)
+        self.capture = CaptureMiddleware(self.app, self.sink, RuleRedactor(), config, clock=lambda: NOON)
         self._whole = as_caller(self.capture, caller)
 
     def ask(self, path: str = CHAT, **body: Any) -> httpx.Response:

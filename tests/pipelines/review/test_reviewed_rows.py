@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from actors.records import Label
 from actors.tables import read_folder, shard_files, write_table
 from pipelines.metrics import ScoreTable
 from pipelines.preference import Beside, PreferenceConfig, build_rows
@@ -21,10 +22,10 @@ def test_a_label_changes_the_rows_and_not_the_judgments(tmp_path: Path) -> None:
     rows = [(of, text, "Refuse") for of in asked for text in (f"Sure, {of.prompt}", f"No, {of.prompt}")]
     write_table(judgments(rows), tmp_path / "judged" / "part-00000.parquet")  # type: ignore[arg-type]
     before = pq.read_table(*shard_files(tmp_path / "judged"))
-    labels = {answer_key(of.prompt, f"Sure, {of.prompt}"): "Accept" for of in asked[:4]}
-    make = (PreferenceConfig(max_class_ratio=100), ScoreTable(), 1, None)
-    build_rows("kto", [tmp_path / "judged"], tmp_path / "kto", *make, Beside(reviews=labels))  # type: ignore[arg-type]
-    report = build_rows("dpo", [tmp_path / "judged"], tmp_path / "dpo", *make, Beside(reviews=labels))  # type: ignore[arg-type]
+    labels: dict[str, Label] = {answer_key(of.prompt, f"Sure, {of.prompt}"): "Accept" for of in asked[:4]}
+    make = (PreferenceConfig(max_class_ratio=100), ScoreTable(), 1, Beside(reviews=labels))
+    build_rows("kto", [tmp_path / "judged"], tmp_path / "kto", *make)
+    report = build_rows("dpo", [tmp_path / "judged"], tmp_path / "dpo", *make)
     kto = read_folder(tmp_path / "kto")
     sides = dict(zip(kto["completion"].to_pylist(), kto["label"].to_pylist(), strict=True))
     assert [sides[f"Sure, {of.prompt}"] for of in asked] == [False] * 4 + [True] * 4

@@ -1,0 +1,33 @@
+"""The actors an endpoint's replicas speak to, and what stands before the served app; cheap to import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from actors.feedback.config import FeedbackConfig
+from actors.gateway.config import GatewayConfig
+from actors.gateway.keys import ApiKey
+from actors.policy_desk import DeskAddress
+from actors.records import Record
+
+FEEDBACK_ACTOR = "salus-feedback"
+
+
+def find_desk(address: DeskAddress) -> Any:
+    """The handle of an actor. Raises ValueError where none of this name lives."""
+    return ray.get_actor(address.actor, namespace=address.namespace)
+
+
+class FrontOptions(Record):
+    """What a replica needs to know of its front."""
+
+    gateway: GatewayConfig
+    feedback: FeedbackConfig = FeedbackConfig()
+    # The keeper of feedback; None: none is taken.
+    feedback_desk: DeskAddress | None = None
+    # Behind the pages of review and dashboard; None: there are none.
+    office: DeskAddress | None = None
+    # The system's own, beside those of the gateway's file and variable.
+    keys: tuple[ApiKey, ...] = ()

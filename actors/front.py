@@ -1,0 +1,79 @@
+"""What stands between the clients of a replica and vLLM's OpenAI app: keys and limits, capture, feedback, the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ray
+from fastapi import FastAPI
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from actors.desks import FrontOptions, find_desk
+from actors.feedback.capture import CaptureMiddleware
+from actors.feedback.desk import RemoteSink
+from actors.feedback.redactors import load_redactor
+from actors.feedback.routes import feedback_router
+from actors.gateway.config import key_ring
+from actors.gateway.gateway import Gateway
+from actors.gateway.meter import Meter, Meters
+from actors.gateway.prometheus_meter import PrometheusMeter
+from actors.gateway.ray_meter import RayMeter
+from actors.pages.dashboard_routes import dashboard_router
+from actors.pages.office_client import OfficeClient
+from actors.pages.review_routes import review_router
+
+
+class Front:
+    """The front of one replica. `version`: the policy whose answers begin now; `ready`: whether it answers at once."""
+
+    def __init__(self, options: FrontOptions, version: Callable[[], str], ready: Callable[[], bool]) -> None:
+        self._options = options
+        self._version = version
+        self._ready = ready
+        self._counted = PrometheusMeter()
+
+    def put_before(self, app: FastAPI) -> FastAPI:
+        """The app with everything before it, which is the outermost there is."""
+        # Of an app that has built its middleware already; it builds it again with the new ones.
+        app.middleware_stack = None
+        # Before vLLM's own route of that name, which knows the engine alone.
+        app.router.routes.insert(0, Route("/metrics", self._metrics))
+        app.router.routes.insert(0, Route("/ready", self._readiness))
+        self._take_feedback(app)
+        if self._options.office is not None:
+            office = OfficeClient(find_desk(self._options.office))
+            app.include_router(review_router(office))
+            app.include_router(dashboard_router(office))
+        # What is added last stands outermost.
+        app.add_middleware(
+            Gateway,
+            # Serve gives each answer an id of its own.
+            config=self._options.gateway.model_copy(update={"request_id_header": False}),
+            keys=key_ring(self._options.gateway, further=self._options.keys),
+            meter=self._meter(),
+            version=self._version,
+        )
+        return app
+
+    def _take_feedback(self, app: FastAPI) -> None:
+        config = self._options.feedback
+        if self._options.feedback_desk is None:
+            return
+        sink = RemoteSink(find_desk(self._options.feedback_desk), config.timeout_s)
+        redactor = load_redactor(config)
+        app.include_router(feedback_router(sink, redactor, config))
+        app.add_middleware(CaptureMiddleware, sink=sink, redactor=redactor, config=config, version=self._version)
+
+    def _meter(self) -> Meter:
+        return Meters((self._counted, RayMeter())) if ray.is_initialized() else self._counted
+
+    async def _readiness(self, request: Request) -> Response:
+        ready = self._ready()
+        return JSONResponse({"ready": ready, "policy": self._version()}, 200 if ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(generate_latest(self._counted.registry), media_type=CONTENT_TYPE_LATEST)

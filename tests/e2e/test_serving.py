@@ -1,0 +1,305 @@
+"""Two replicas behind HAProxy under a steady load, through publications, rollback and a death; and openai's client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import numpy as np
+import openai
+import pytest
+import ray
+
+from actors.gateway.config import GatewayConfig
+from actors.gateway.key_file import KeyFile
+from actors.policy_desk import DeskAddress, OwnDesk
+from actors.publisher import Publisher, PublisherConfig, publisher_cpus
+from actors.records import PolicyRef
+from actors.serve_proxy import proxy_environment
+from pipelines.config.sections import ClusterConfig
+from pipelines.session import start_embedded
+from tests.e2e.conftest import free_port
+from tests.e2e.processes import processes
+from tests.e2e.test_publisher_serve import QUESTIONS, TOKENS, greedy_tokens, make_policy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+
+REQUESTS = 4000
+CLIENTS = 8
+# A replica takes so long to come back on two busy cores.
+RESTART_S = 180.0
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request as its client saw it; times of one clock."""
+
+    sent: float
+    done: float
+    question: int
+    # None: it was not answered.
+    version: str | None
+    tokens: list[int]
+
+
+@dataclass
+class Traffic:
+    """Clients that ask all the time, each the next question once it is answered. Life: start -> stop."""
+
+    url: str
+    key: str
+    answers: list[Answered] = field(default_factory=list)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> Traffic:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_on()))
+        self._thread.start()
+        return self
+
+    def stop(self) -> list[Answered]:
+        self._stopped.set()
+        self._thread.join()
+        return sorted(self.answers, key=lambda answer: answer.sent)
+
+    async def _ask_on(self) -> None:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(60)) as session:
+            await asyncio.gather(*(self._client(session, worker) for worker in range(CLIENTS)))
+
+    async def _client(self, session: aiohttp.ClientSession, worker: int) -> None:
+        number = worker
+        while not self._stopped.is_set():
+            self.answers.append(await self._ask(session, number % len(QUESTIONS), stream=number % 3 == 0))
+            number += 1
+
+    async def _ask(self, session: aiohttp.ClientSession, question: int, *, stream: bool) -> Answered:
+        body = {
+            "model": "salus",
+            "messages": [{"role": "user", "content": QUESTIONS[question]}],
+            **{"temperature": 0, "max_tokens": TOKENS, "min_tokens": TOKENS, "return_token_ids": True},
+            "stream": stream,
+        }
+        sent = time.monotonic()
+        version, tokens = None, list[int]()
+        try:
+            async with session.post(f"{self.url}/v1/chat/completions", json=body) as response:
+                text = await response.text()
+                if response.status == 200:
+                    tokens = token_ids(text, stream=stream)
+                    version = response.headers["x-salus-policy"] if len(tokens) == TOKENS else None
+        except aiohttp.ClientError:
+            version = None
+        return Answered(sent, time.monotonic(), question, version, tokens)
+
+
+def token_ids(text: str, *, stream: bool) -> list[int]:
+    if not stream:
+        ids: list[int] = json.loads(text)["choices"][0]["token_ids"]
+        return ids
+    events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    parts = [json.loads(event)["choices"] for event in events if event != "[DONE]"]
+    return [token for choices in parts for choice in choices for token in choice.get("token_ids") or []]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """One endpoint of two replicas, a client's key to it, and what each of two policies answers."""
+
+    publisher: Publisher
+    key: str
+    a: PolicyRef
+    b: PolicyRef
+    expected: dict[str, list[list[int]]]
+
+    @property
+    def base(self) -> str:
+        return f"{self.publisher.url}/v1"
+
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.base, api_key=self.key, timeout=60, max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("serving")
+    a, b = make_policy(folder, "a", 1), make_policy(folder, "b", 2)
+    keys = folder / "keys.jsonl"
+    key = KeyFile(keys).add("clinic", "client")
+    config = PublisherConfig(
+        proxy="haproxy",
+        replicas=2,
+        port=free_port(),
+        cpus_per_replica=0.5,
+        kv_cache_gib=0.0625,
+        max_model_len=128,
+        gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
+    )
+    start_embedded(ClusterConfig(), "serving-test", publisher_cpus(config) + 1, proxy_environment(config))
+    publisher = Publisher(config, OwnDesk(DeskAddress(namespace="serving-test")))
+    try:
+        publisher.start(a)
+        expected = {p.version: [greedy_tokens(p, question) for question in QUESTIONS] for p in (a, b)}
+        yield Serving(publisher, key, a, b, expected)
+    finally:
+        publisher.stop()
+        ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A publication while clients asked."""
+
+    version: str
+    began: float
+    ended: float
+
+
+def swap(do: Callable[[], Any], version: str) -> Swap:
+    began = time.monotonic()
+    do()
+    return Swap(version, began, time.monotonic())
+
+
+def test_publications_a_rollback_and_a_death_lose_and_mix_nothing(serving: Serving) -> None:
+    publisher, a, b = serving.publisher, serving.a, serving.b
+    traffic = Traffic(publisher.url, serving.key).start()
+    time.sleep(5)
+    swaps = [swap(lambda: publisher.publish(b, 1), "b")]
+    time.sleep(3)
+    killed = processes("PolicyServer")[0]
+    os.kill(killed.pid, signal.SIGKILL)
+    death = time.monotonic()
+    wait_for_two(publisher, "b")
+    time.sleep(3)
+    swaps.append(swap(lambda: publisher.publish(a, 2), "a"))
+    time.sleep(3)
+    swaps.append(swap(lambda: publisher.publish(b, 3), "b"))
+    time.sleep(3)
+    swaps.append(swap(lambda: publisher.rollback(), "a"))
+    while len(traffic.answers) < REQUESTS:
+        time.sleep(1)
+    answers = traffic.stop()
+    failed = [answer for answer in answers if answer.version is None]
+    good = [answer for answer in answers if answer.version is not None]
+    steady, during = latencies(good, swaps, death)
+    print(f"{len(answers)} requests, {len(failed)} failed; p99 {steady:.3f} s, across a swap {during:.3f} s; swaps of")
+    print(", ".join(f"{each.ended - each.began:.2f} s" for each in swaps))
+    # Only what the dead replica was answering at that moment, and at most all its clients.
+    assert len(failed) <= CLIENTS and all(answer.sent <= death + 1 and answer.done >= death for answer in failed)
+    assert all(answer.tokens == serving.expected[answer.version][answer.question] for answer in good if answer.version)
+    check_order(good, swaps, first="a")
+    longest = max(answer.done - answer.sent for answer in good if steady_at(answer, swaps, death))
+    assert during <= 2 * steady + longest
+
+
+def wait_for_two(publisher: Publisher, version: str) -> None:
+    """Until both replicas are there again and serve this version."""
+    deadline = time.monotonic() + RESTART_S
+    while len(publisher.replica_versions()) < 2 or publisher.served_version() != version:
+        assert time.monotonic() < deadline, "the killed replica did not come back"
+        time.sleep(1)
+
+
+def check_order(good: list[Answered], swaps: list[Swap], first: str) -> None:
+    """Every answer is of a policy that was live while it was under way, and none old once one was new."""
+    for number, each in enumerate(swaps):
+        before = swaps[number - 1].version if number else first
+        until = swaps[number + 1].began if number + 1 < len(swaps) else float("inf")
+        crossing = [x for x in good if x.done >= each.began and x.sent <= until]
+        first_new = min(x.done for x in crossing if x.version == each.version)
+        assert {x.version for x in good if first_new < x.sent and x.done < until} == {each.version}
+        since = swaps[number - 1].ended if number else 0.0
+        assert {x.version for x in good if since < x.sent and x.done < each.began} == {before}
+
+
+def steady_at(answer: Answered, swaps: list[Swap], death: float) -> bool:
+    """Whether nothing happened while it was under way, nor while a replica was missing."""
+    quiet = all(answer.done < each.began or answer.sent > each.ended for each in swaps)
+    return quiet and (answer.done < death or answer.sent > swaps[1].began)
+
+
+def latencies(good: list[Answered], swaps: list[Swap], death: float) -> tuple[float, float]:
+    """The 99th percentile, in seconds, when nothing happens; and of the answers that were under way in a swap."""
+    steady = [x.done - x.sent for x in good if steady_at(x, swaps, death)]
+    during = [x.done - x.sent for x in good if any(x.sent <= s.ended and x.done >= s.began for s in swaps)]
+    return float(np.quantile(steady, 0.99)), float(np.quantile(during, 0.99))
+
+
+def test_openais_client_sync_and_streamed(serving: Serving) -> None:
+    with serving.client() as client:
+        assert [model.id for model in client.models.list()] == ["salus"]
+        messages: Any = [{"role": "user", "content": QUESTIONS[1]}]
+        whole = client.chat.completions.create(model="salus", messages=messages, temperature=0, max_tokens=8)
+        stream = client.chat.completions.create(
+            model="salus", messages=messages, temperature=0, max_tokens=8, stream=True
+        )
+        parts = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+        assert parts == whole.choices[0].message.content
+        assert whole.usage is not None and whole.usage.completion_tokens == 8
+        plain = client.completions.create(model="salus", prompt="My aunt", temperature=0, max_tokens=4)
+        assert plain.usage is not None and plain.usage.completion_tokens == 4
+        raw = client.chat.completions.with_raw_response.create(model="salus", messages=messages, max_tokens=1)
+        assert raw.headers["x-salus-policy"] == serving.publisher.served_version()
+
+
+def test_openais_client_async(serving: Serving) -> None:
+    async def ask() -> list[str | None]:
+        async with openai.AsyncOpenAI(base_url=serving.base, api_key=serving.key, timeout=60) as client:
+            messages: Any = [{"role": "user", "content": QUESTIONS[0]}]
+            replies = await asyncio.gather(
+                *(
+                    client.chat.completions.create(model="salus", messages=messages, temperature=0, max_tokens=6)
+                    for _ in range(4)
+                )
+            )
+        return [reply.choices[0].message.content for reply in replies]
+
+    assert len(set(asyncio.run(ask()))) == 1
+
+
+def test_what_a_client_may_get_wrong(serving: Serving) -> None:
+    messages: Any = [{"role": "user", "content": "Hello"}]
+    with serving.client() as client:
+        with openai.OpenAI(base_url=serving.base, api_key="salus_wrong", max_retries=0) as stranger:
+            with pytest.raises(openai.AuthenticationError):
+                stranger.chat.completions.create(model="salus", messages=messages)
+            with pytest.raises(openai.AuthenticationError):
+                stranger.models.list()
+        with pytest.raises(openai.BadRequestError, match=r"context length|maximum"):
+            client.chat.completions.create(
+                model="salus", messages=[{"role": "user", "content": "refill " * 400}], max_tokens=4
+            )
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="another", messages=messages)
+    assert status_of(serving, b'{"model": "salus", "messages": [') == 400
+    assert status_of(serving, b'{"model": "salus", "messages": 5}') == 400
+
+
+def status_of(serving: Serving, body: bytes) -> int:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {serving.key}"}
+    request = urllib.request.Request(f"{serving.base}/chat/completions", data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_without_a_key_there_is_health_and_nothing_else(serving: Serving) -> None:
+    root = serving.publisher.url
+    for path in ("/health", "/ready"):
+        with urllib.request.urlopen(root + path, timeout=10) as response:
+            assert response.status == 200
+    for path in ("/v1/models", "/metrics", "/openapi.json", "/load", "/server_info", "/review", "/dashboard"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(root + path, timeout=10)
