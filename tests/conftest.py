@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# Tests run side by side on busy cores: how long an example takes says nothing of the code.
+settings.register_profile("salus", deadline=None)
+settings.load_profile("salus")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
