@@ -37,6 +37,7 @@ def serve(
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.follower import Follower
+    from pipelines.serving.office import open_office
     from pipelines.serving.settings import load_settings
 
     chosen = load_settings(settings, overrides or ())
@@ -46,7 +47,10 @@ def serve(
         check_address(chosen.publish)
     namespace = f"salus-serve-{uuid.uuid4().hex[:8]}"
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish)):
-        publisher = Publisher(chosen.publish, OwnDesk(DeskAddress(namespace=namespace)))
+        # The office lives as long as its handle.
+        pages = open_office(chosen.pages, store, namespace) if chosen.pages is not None else None
+        office = pages[0] if pages is not None else None
+        publisher = Publisher(chosen.publish, OwnDesk(DeskAddress(namespace=namespace)), office=office)
         follower = Follower(store, publisher, _say)
         try:
             follower.start(policy)

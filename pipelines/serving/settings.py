@@ -11,12 +11,14 @@ from actors.gateway.config import GatewayConfig
 from actors.publisher import PublisherConfig
 from pipelines.config.load import read_tree, settings_of
 from pipelines.config.sections import ClusterConfig, Section
+from pipelines.serving.office import PagesConfig
 
 
 class ServeSettings(Section):
     """One endpoint."""
 
     publish: PublisherConfig = PublisherConfig(proxy="haproxy", replicas=2, gateway=GatewayConfig())
+    pages: PagesConfig | None = Field(None, description="the pages of review and dashboard; None: there are none")
     cluster: ClusterConfig = ClusterConfig()
     poll_s: float = Field(0.5, gt=0, le=60, description="how often the registry is asked which policy is current")
 
