@@ -20,7 +20,6 @@ from actors.feedback_office import FeedbackOffice
 from actors.gateway.keys import new_key
 from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
-from actors.policy_keeper import ReplicaState
 from actors.records import PolicyRef
 from actors.serve_address import serve_address
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from actors.publisher import PublisherConfig
 
 PROBE = "salus-publisher"
-ReplicaCall = Literal["state", "begin_swap", "load_policy", "end_swap", "settle"]
+ReplicaCall = Literal["traffic", "state", "begin_swap", "load_policy", "end_swap", "settle"]
 
 
 class Endpoint(Protocol):
@@ -37,8 +36,8 @@ class Endpoint(Protocol):
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
         """Bring it up with `policy`; returns when it has answered a chat request, or raises SalusError."""
 
-    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[ReplicaState]:
-        """`call` on every living replica. RayError where one raises."""
+    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[Any]:
+        """`call` on every living replica: its `ReplicaState`, or `ReplicaTraffic`. RayError where one raises."""
 
     def stop(self) -> None:
         """Take it down; harmless where it is not up."""
@@ -78,7 +77,7 @@ class ServeEndpoint:
         self._deploy(policy, desk, front, deadline)
         self._wait_for_answer(token, deadline)
 
-    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[ReplicaState]:
+    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[Any]:
         # Ray's own broadcast goes through the deployment handle, never through a public route.
         from ray import serve
         from ray.llm._internal.serve.utils.broadcast import broadcast
@@ -88,7 +87,7 @@ class ServeEndpoint:
         deadline = time.monotonic() + self._config.drain_timeout_s
         while True:
             try:
-                replies: list[ReplicaState] = broadcast(self._handle, call, args=list(arguments))
+                replies: list[Any] = broadcast(self._handle, call, args=list(arguments))
             except RayActorError:
                 # One died meanwhile. All calls may be repeated, and soon Serve no longer lists it.
                 if time.monotonic() > deadline:

@@ -22,6 +22,7 @@ from actors.gateway.gateway import Gateway
 from actors.gateway.meter import Meter, Meters
 from actors.gateway.prometheus_meter import PrometheusMeter
 from actors.gateway.ray_meter import RayMeter
+from actors.gateway.traffic import TrafficWindow
 from actors.pages.dashboard_routes import dashboard_router
 from actors.pages.office_client import OfficeClient
 from actors.pages.review_routes import review_router
@@ -35,6 +36,7 @@ class Front:
         self._version = version
         self._ready = ready
         self._counted = PrometheusMeter()
+        self.traffic = TrafficWindow()
 
     def put_before(self, app: FastAPI) -> FastAPI:
         """The app with everything before it, which is the outermost there is."""
@@ -69,7 +71,8 @@ class Front:
         app.add_middleware(CaptureMiddleware, sink=sink, redactor=redactor, config=config, version=self._version)
 
     def _meter(self) -> Meter:
-        return Meters((self._counted, RayMeter())) if ray.is_initialized() else self._counted
+        own: tuple[Meter, ...] = (self._counted, self.traffic)
+        return Meters((*own, RayMeter()) if ray.is_initialized() else own)
 
     async def _readiness(self, request: Request) -> Response:
         ready = self._ready()

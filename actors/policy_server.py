@@ -13,6 +13,7 @@ from ray.serve.llm import LLMConfig, ModelLoadingConfig
 from ray.serve.llm.deployment import LLMServer
 
 from actors.front import Front
+from actors.gateway.traffic import ReplicaTraffic
 from actors.policy_app import OPTIONS_KEY, ReplicaOptions
 from actors.policy_desk import ask_desk
 from actors.policy_keeper import PolicyKeeper, ReplicaState
@@ -58,8 +59,8 @@ class PolicyServer(LLMServer):
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
-        front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready)
-        return front.put_before(app)
+        self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready)
+        return self._front.put_before(app)
 
     async def _start_engine(self) -> None:
         # Without the parent's usage report, which starts one more (detached) actor.
@@ -73,6 +74,10 @@ class PolicyServer(LLMServer):
     async def check_health(self) -> None:
         await super().check_health()
         await self._keeper.follow_desk()
+
+    async def traffic(self) -> ReplicaTraffic:
+        """What this replica answered in the last minute."""
+        return self._front.traffic.seen()
 
     # What a publisher broadcasts; see PolicyKeeper.
 

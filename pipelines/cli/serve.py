@@ -48,7 +48,7 @@ def serve(
     namespace = f"salus-serve-{uuid.uuid4().hex[:8]}"
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish)):
         # The office lives as long as its handle.
-        pages = open_office(chosen.pages, store, namespace) if chosen.pages is not None else None
+        pages = open_office(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
         office = pages[0] if pages is not None else None
         publisher = Publisher(chosen.publish, OwnDesk(DeskAddress(namespace=namespace)), office=office)
         follower = Follower(store, publisher, _say)

@@ -8,8 +8,10 @@ from typing import Any
 import ray
 from pydantic import Field
 
+from actors.endpoint_traffic import EndpointTraffic
 from actors.errors import SalusError
 from actors.policy_desk import DeskAddress
+from actors.publisher import PublisherConfig
 from pipelines.config.sections import Section
 from pipelines.registry.store import Registry
 
@@ -25,7 +27,9 @@ class PagesConfig(Section):
     labels: Path | None = Field(None, description="where people's labels are kept; None: labels/ of the registry")
 
 
-def open_office(pages: PagesConfig, registry: Registry, namespace: str) -> tuple[DeskAddress, Any]:
+def open_office(
+    pages: PagesConfig, registry: Registry, publish: PublisherConfig, namespace: str
+) -> tuple[DeskAddress, Any]:
     """Bring the office up; it ends when its handle, the second value, is let go of.
 
     Raises:
@@ -40,7 +44,9 @@ def open_office(pages: PagesConfig, registry: Registry, namespace: str) -> tuple
     labels = (pages.labels or registry.root / "labels").absolute()
     address = DeskAddress(actor=ACTOR, namespace=namespace)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(Office)
-    return address, actor.options(name=ACTOR, namespace=namespace).remote(run, labels, registry.root)
+    return address, actor.options(name=ACTOR, namespace=namespace).remote(
+        run, labels, registry.root, EndpointTraffic(publish, namespace)
+    )
 
 
 def _run_of_current(registry: Registry) -> Path:
