@@ -115,7 +115,7 @@
   function tables(data) {
     fill("points", pointRows(data.points), "No cycle has been decided yet.");
     fill("decisions", data.decisions.map((d) => [
-      String(d.cycle), `${d.chosen === "champion" ? "champion stays" : d.chosen.toUpperCase()}, ${d.policy}`,
+      String(d.cycle), [`${d.chosen === "champion" ? "champion stays" : d.chosen.toUpperCase()}, ${d.policy}`, "now"],
       d.published ? "yes" : "no", [d.publish_sentence ? `${d.sentence} ${d.publish_sentence}` : d.sentence, "long"],
     ]), "No cycle has been decided yet.");
     at("test-section").hidden = !data.test.length;
@@ -125,7 +125,8 @@
     at("test-note").textContent = data.test_judged_by ? `Test split, by ${JUDGES[data.test_judged_by]}.` : "Test split.";
     const names = { published: "went live", promote: "promoted", rollback: "rolled back" };
     fill("publications", data.publications.map((p) => [
-      [when(p.at), "now"], names[p.action] + (p.swap_s ? ` (paused ${seconds(p.swap_s)})` : ""), p.version, p.previous || "-",
+      [when(p.at), "now"], names[p.action] + (p.swap_s ? ` (paused ${seconds(p.swap_s)})` : ""), [p.version, "now"],
+      [p.previous || "-", "now"],
       [p.who, p.why].filter(Boolean).join(": ") || "-",
     ]), "Nothing has been published.");
     const parents = data.lineage.map((p) => {

@@ -125,8 +125,9 @@ window.SalusFigures = (() => {
 
   function scale(points) {
     const most = Math.max(0, ...points.map((p) => p.high));
-    const to = [0.1, 0.2, 0.5, 1].find((end) => most <= end) || 1;
-    return { from: 0, to, ticks: [0, 1, 2, 3, 4].map((i) => (i * to) / 4) };
+    // Ends, and how many steps of two decimals lead there.
+    const [to, steps] = [[0.1, 5], [0.2, 4], [0.5, 5], [1, 4]].find(([end]) => most <= end) || [1, 4];
+    return { from: 0, to, ticks: [...Array(steps + 1).keys()].map((i) => (i * to) / steps) };
   }
 
   // One metric by cycle: KTO squares, DPO circles, the winner filled; judge dashed, ground truth solid.
