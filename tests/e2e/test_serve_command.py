@@ -1,0 +1,209 @@
+"""`salus serve` as a team runs it: keys, feedback, pages, a rollback from another terminal, a fuzzer at the door."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import psutil
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.core.result import Ok
+
+from actors.feedback.journal import read
+from actors.feedback.records import CAPTURES, FEEDBACK
+from actors.gateway.key_file import KeyFile
+from pipelines.registry.register import register_run
+from pipelines.registry.store import Registry
+from tests.e2e.conftest import free_port
+from tests.pipelines.registry.published import publish_run
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+
+SALUS = [sys.executable, "-m", "pipelines.cli.main"]
+START_S = 240.0
+
+
+@dataclass(frozen=True)
+class Team:
+    """An endpoint that a command serves, what it serves from, and keys to it."""
+
+    url: str
+    server: psutil.Popen
+    registry: Path
+    feedback: Path
+    client: str
+    reviewer: str
+    base: str
+    tuned: str
+
+    def get(self, path: str, key: str | None) -> Any:
+        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=30) as reply:
+            return json.load(reply) if "json" in reply.headers["content-type"] else reply.read().decode()
+
+    def post(self, path: str, key: str, body: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+    def ask(self, **more: Any) -> tuple[str, str]:
+        """An answer's id, and the policy that gave it."""
+        with openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.client, max_retries=0) as client:
+            raw = client.chat.completions.with_raw_response.create(
+                model="salus",
+                messages=[{"role": "user", "content": "My name is Anna Lind. What helps?"}],
+                max_tokens=4,
+                extra_body={"min_tokens": 4},
+                **more,
+            )
+        return raw.parse().id, raw.headers["x-salus-policy"]
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    place = tmp_path_factory.mktemp("team")
+    run = publish_run(place / "demo-s7", place / "base")
+    registry = Registry(place / "registry")
+    base, tuned, _ = (str(each.version) for each in register_run(run.root, registry))
+    registry.promote(base, "deployed")
+    registry.promote(tuned, "better")
+    keys = KeyFile(place / "keys.jsonl")
+    port = free_port()
+    options = {
+        "publish.port": port,
+        "publish.replicas": 1,
+        "publish.cpus_per_replica": 0.5,
+        "publish.kv_cache_gib": 0.0625,
+        "publish.max_model_len": 256,
+        "publish.gateway.keys_file": place / "keys.jsonl",
+        "publish.feedback.folder": place / "feedback",
+        "publish.feedback.capture": "opt_in",
+        "pages.labels": place / "labels",
+    }
+    client, reviewer = keys.add("ward", "client"), keys.add("anna", "reviewer")
+    sets = [part for name, value in options.items() for part in ("--set", f"{name}={value}")]
+    log = (place / "serve.log").open("w")
+    server = psutil.Popen(
+        [*SALUS, "serve", "--registry", str(registry.root), *sets], stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        made = Team(
+            url=f"http://127.0.0.1:{port}",
+            server=server,
+            registry=registry.root,
+            feedback=place / "feedback",
+            client=client,
+            reviewer=reviewer,
+            base=base,
+            tuned=tuned,
+        )
+        wait_until_ready(made, place / "serve.log")
+        yield made
+    finally:
+        if server.is_running():
+            os.killpg(server.pid, signal.SIGKILL)
+        log.close()
+
+
+def wait_until_ready(team: Team, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while "until Ctrl-C" not in log.read_text():
+        assert team.server.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+
+
+def test_a_rollback_from_another_terminal_is_live_in_seconds(team: Team) -> None:
+    assert team.ask()[1] == team.tuned
+    done = subprocess.run(
+        [*SALUS, "rollback", "--registry", str(team.registry), "--reason", "too careful"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert f"{team.base} is live again at {team.url} after" in done.stdout
+    seconds = float(done.stdout.split("after ")[1].split(" s")[0])
+    print(f"live again after {seconds} s")
+    assert team.ask()[1] == team.base
+    # What the command line itself takes comes on top.
+    assert seconds < 30
+
+
+def test_feedback_is_kept_with_what_was_said_about_names(team: Team) -> None:
+    unasked, _ = team.ask()
+    answer, policy = team.ask(store=True)
+    assert team.post("/v1/feedback", team.client, {"answer_id": answer, "verdict": "down"})["answer_id"] == answer
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        team.post("/v1/feedback", team.client, {"answer_id": unasked, "verdict": "down"})
+    kept = read(team.feedback / CAPTURES.name, CAPTURES).to_pylist()
+    assert [(row["answer_id"], row["policy"], row["caller"]) for row in kept] == [(answer, policy, "ward")]
+    assert "Anna" not in json.dumps(kept[0], default=str) and "[NAME]" in kept[0]["prompt"]
+    assert [row["verdict"] for row in read(team.feedback / FEEDBACK.name, FEEDBACK).to_pylist()] == ["down"]
+
+
+def test_the_pages_are_for_reviewers_and_show_what_is_there(team: Team) -> None:
+    for path in ("/review", "/dashboard"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            team.get(path, None)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            team.get(path, team.client)
+        assert "<html" in team.get(path, team.reviewer)
+    (item, *_) = team.get("/review/next?n=3", team.reviewer)["items"]
+    progress = team.post("/review/label", team.reviewer, {"key": item["key"], "label": "Refuse"})
+    assert item["key"] not in [again["key"] for again in team.get("/review/next?n=10", team.reviewer)["items"]]
+    assert progress is not None
+    team.ask()
+    board = team.get("/dashboard/data", team.reviewer)
+    assert board["traffic"]["requests"] >= 1 and board["traffic"]["errors"] == 0
+    assert len(board["data"]["decisions"]) == 2
+    assert "salus" in team.get("/metrics", team.reviewer)
+
+
+def test_a_fuzzer_finds_no_server_error(team: Team) -> None:
+    document = team.get("/openapi.json", team.client)
+    ours = {"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/feedback", "/health", "/ready"}
+    document["paths"] = {path: item for path, item in document["paths"].items() if path in ours}
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.base_url = team.url
+    statuses: set[int] = set()
+    operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
+    assert len(operations) >= 4
+
+    for operation in operations:
+
+        @settings(
+            max_examples=40,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def fuzz(case: Any) -> None:
+            reply = case.call(headers={"Authorization": f"Bearer {team.client}"}, timeout=60)
+            statuses.add(reply.status_code)
+            assert reply.status_code < 500, (case.method, case.path, reply.status_code, reply.text[:300])
+
+        fuzz()
+    assert {200, 400} <= statuses
+
+
+def test_it_ends_when_told_and_leaves_nothing(team: Team) -> None:
+    started = [team.server, *team.server.children(recursive=True)]
+    team.server.send_signal(signal.SIGTERM)
+    assert team.server.wait(timeout=120) == 0
+    assert psutil.wait_procs(started, timeout=60)[1] == []
+    assert list((team.registry / "serving").glob("*.json")) == []
