@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from actors.caller import caller_name
 from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.exchange import Exchange, Said, answered, asked
 from actors.feedback.records import CapturedAnswer, Turn, conversation_json
 from actors.feedback.redaction import Redactor
-from actors.feedback.sink import FeedbackSink, caller_name
+from actors.feedback.sink import FeedbackSink
 
 Clock = Callable[[], datetime]
 # What became of a chat request that passed.

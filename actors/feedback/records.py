@@ -19,7 +19,6 @@ VERDICTS: tuple[Verdict, ...] = ("up", "down", "corrected")
 Origin = Literal["captured", "supplied"]
 # Where nobody says who gave an answer, or who asked.
 UNKNOWN_POLICY = "unknown"
-ANONYMOUS = "anonymous"
 
 
 class Turn(Record):

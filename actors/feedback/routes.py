@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from actors.caller import caller_name
 from actors.errors import SalusError
 from actors.feedback.capture import Clock, utc_now
 from actors.feedback.config import FeedbackConfig
@@ -23,7 +24,7 @@ from actors.feedback.records import (
     feedback_id,
 )
 from actors.feedback.redaction import Redactor
-from actors.feedback.sink import FeedbackSink, KnownAnswer, caller_name
+from actors.feedback.sink import FeedbackSink, KnownAnswer
 
 PATH = "/v1/feedback"
 _LOOK_AGAIN_S = 0.05

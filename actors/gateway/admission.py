@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
+from actors.caller import ANONYMOUS
 from actors.gateway.access import Route, may_use
 from actors.gateway.config import GatewayConfig
 from actors.gateway.credentials import (
@@ -22,7 +23,7 @@ from actors.gateway.pace import Pace
 from actors.gateway.refusal import Refused
 
 # Who everybody is where no keys are wanted.
-ANYBODY = Caller("anonymous", "admin")
+ANYBODY = Caller(ANONYMOUS, "admin")
 # Tells Ray Serve which adapter to load before the app sees the request; it fails where there are none.
 _ADAPTER_HEADER = b"serve_multiplexed_model_id"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors.caller import CALLER, REQUEST_ID, ROLE
 from actors.gateway.access import Route, find_route, route_path
 from actors.gateway.admission import Admission
 from actors.gateway.answer import Answer
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
-
-# Where the app finds them, in scope["state"]: the key's name and role ("" on a free route), and the request's id.
-CALLER = "salus_caller"
-ROLE = "salus_role"
-REQUEST_ID = "salus_request_id"
 
 OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from actors.caller import caller_name
 from actors.errors import SalusError
 from actors.pages.answers import answer, refusal
 from actors.pages.assets import Assets
-from actors.pages.caller import caller_name
 from actors.pages.review_queue import ItemKey, ReviewItem, ReviewProgress, ReviewQueue
 from actors.records import Label, Record
 
@@ -48,11 +48,11 @@ def review_router(queue: ReviewQueue) -> APIRouter:
 
     @router.get("/review", include_in_schema=False)
     async def page(request: Request) -> Response:
-        return assets.render("review.html", reviewer=caller_name(request))
+        return assets.render("review.html", reviewer=caller_name(request.scope))
 
     @router.get("/review/next")
     async def next_items(request: Request, n: Annotated[int, Query(ge=1, le=MOST)] = 10) -> Response:
-        reviewer = caller_name(request)
+        reviewer = caller_name(request.scope)
         try:
             items = await queue.next(n, reviewer)
             return answer(Next(items=tuple(items), progress=await queue.progress(reviewer)))
@@ -62,13 +62,13 @@ def review_router(queue: ReviewQueue) -> APIRouter:
     @router.post("/review/label")
     async def label(request: Request, given: GivenLabel) -> Response:
         try:
-            return answer(await queue.label(given.key, given.label, caller_name(request)))
+            return answer(await queue.label(given.key, given.label, caller_name(request.scope)))
         except SalusError as error:
             return refusal(error)
 
     @router.post("/review/undo")
     async def undo(request: Request) -> Response:
-        reviewer = caller_name(request)
+        reviewer = caller_name(request.scope)
         try:
             item = await queue.undo(reviewer)
             return answer(Undo(item=item, progress=await queue.progress(reviewer)))

@@ -43,8 +43,8 @@ def open_office(
         raise SalusError(f"There is no run folder {run} for the pages; name one with --set pages.run=DIR.")
     labels = (pages.labels or registry.root / "labels").absolute()
     address = DeskAddress(actor=ACTOR, namespace=namespace)
-    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2, max_concurrency=32)(Office)
-    return address, actor.options(name=ACTOR, namespace=namespace).remote(
+    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(Office)
+    return address, actor.options(name=ACTOR, namespace=namespace, max_concurrency=32).remote(
         run, labels, registry.root, EndpointTraffic(publish, namespace)
     )
 

@@ -83,7 +83,7 @@ class Browser:
             time.sleep(0.05)
 
     def _log(self, kind: str) -> list[dict[str, str]]:
-        entries: list[dict[str, str]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
+        entries: list[dict[str, str]] = self.driver.get_log(kind)
         return entries
 
     def errors(self) -> list[str]:

@@ -9,16 +9,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.caller import CALLER
+
 ANSWER = ["Mrs Lind ", "stores it ", "in the fridge."]
 CHAT = "/v1/chat/completions"
-
-
-@dataclass
-class Caller:
-    """What the gateway finds out about a caller."""
-
-    name: str
-    role: str = "client"
 
 
 @dataclass
@@ -74,7 +68,7 @@ def as_caller(app: ASGIApp, name: str | None) -> ASGIApp:
     """The app behind a gateway that found this caller; None: one that asks nobody for a key."""
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
-        state = {"salus_caller": Caller(name)} if name is not None else {}
+        state = {CALLER: name} if name is not None else {}
         await app({**scope, "state": state}, receive, send)
 
     return gateway

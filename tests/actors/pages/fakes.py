@@ -10,12 +10,13 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.caller import CALLER
 from actors.errors import SalusError
 from actors.pages.dashboard_data import DashboardData, Traffic
 from actors.pages.dashboard_routes import dashboard_router
 from actors.pages.review_queue import ReviewItem, ReviewProgress
 from actors.pages.review_routes import review_router
-from actors.records import LABELS, Label, Record
+from actors.records import LABELS, Label
 
 HOSTILE = (
     "<script>window.pwned = 1</script>",
@@ -38,13 +39,6 @@ EMPTY = DashboardData(
     calibration=None,
     missing=HOSTILE,
 )
-
-
-class Caller(Record):
-    """As the gateway puts one into a request's state."""
-
-    name: str
-    role: str = "reviewer"
 
 
 class FakeQueue:
@@ -93,12 +87,12 @@ class FakeSource:
 class Gateway:
     """Puts a caller into the state of each request, as the real one does."""
 
-    def __init__(self, app: ASGIApp, caller: Caller) -> None:
+    def __init__(self, app: ASGIApp, caller: str) -> None:
         self._app = app
         self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["salus_caller"] = self._caller
+        scope.setdefault("state", {})[CALLER] = self._caller
         await self._app(scope, receive, send)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.actors.pages.fakes import HOSTILE, Caller, FakeQueue, Gateway, app_of, get, post
+from tests.actors.pages.fakes import HOSTILE, FakeQueue, Gateway, app_of, get, post
 
 
 def test_answers_are_handed_out_with_their_texts_unchanged() -> None:
@@ -23,7 +23,7 @@ def test_no_browser_takes_the_answers_json_for_a_page() -> None:
 
 
 def test_the_page_itself_holds_no_answer_and_names_its_reviewer_as_text() -> None:
-    page = get(Gateway(app_of(), Caller(name=HOSTILE[0])), "/review")
+    page = get(Gateway(app_of(), HOSTILE[0]), "/review")
     assert page.headers["content-type"].startswith("text/html")
     assert "&lt;script&gt;window.pwned = 1&lt;/script&gt;" in page.text
     assert not any(text in page.text for text in HOSTILE)
@@ -37,7 +37,7 @@ def test_the_rubric_says_when_each_label_is_due() -> None:
 
 def test_a_label_is_the_callers_whatever_the_body_says() -> None:
     queue = FakeQueue()
-    app = Gateway(app_of(queue), Caller(name="alice"))
+    app = Gateway(app_of(queue), "alice")
     reply = post(app, "/review/label", {"key": queue.items[0].key, "label": "Refuse"})
     assert (reply.status_code, reply.json()["labelled"]) == (200, 1)
     assert queue.given == [(queue.items[0].key, "Refuse", "alice")]
@@ -49,7 +49,7 @@ def test_undo_takes_back_ones_own_last_label() -> None:
     queue = FakeQueue()
     app = app_of(queue)
     post(app, "/review/label", {"key": queue.items[0].key, "label": "Accept"})
-    assert post(Gateway(app, Caller(name="bob")), "/review/undo", {}).json()["item"] is None
+    assert post(Gateway(app, "bob"), "/review/undo", {}).json()["item"] is None
     undone = post(app, "/review/undo", {}).json()
     assert undone["item"]["key"] == queue.items[0].key and undone["progress"]["labelled"] == 0
 
