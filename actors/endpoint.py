@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.errors import SalusError
+from actors.placement import beside_me
 from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.policy_keeper import ReplicaState
@@ -98,7 +99,7 @@ class ServeEndpoint:
 
     def _deploy(self, policy: PolicyRef, desk: DeskAddress, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
-        task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
+        task = ray.remote(num_cpus=0, max_retries=0, max_calls=1, scheduling_strategy=beside_me())(deploy)
         running = task.remote(self._config, policy, desk, self._app)
         try:
             ray.get(running, timeout=max(0.0, deadline - time.monotonic()))

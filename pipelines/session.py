@@ -58,6 +58,23 @@ def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
 def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
     """An embedded Ray with as many CPU slots as `cpus` says, unless `cluster.logical_cpus` says otherwise."""
     slots = cluster.logical_cpus or math.ceil(cpus)
+    settle_environment(slots)
+    ray.init(
+        # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
+        address="local",
+        num_cpus=slots,
+        num_gpus=cluster.gpus,
+        namespace=namespace,
+        object_store_memory=int(cluster.object_store_gib * GIB),
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        _temp_dir=os.path.join(tempfile.gettempdir(), f"salus-ray-{os.getuid()}"),
+    )
+
+
+def settle_environment(slots: int) -> None:
+    """What the processes of a Ray find in their environment that has so many CPU slots on fewer cores."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, slots)))
@@ -72,18 +89,6 @@ def start_embedded(cluster: ClusterConfig, namespace: str, cpus: float) -> None:
     os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
     # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PROXY_START_S))
-    ray.init(
-        # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
-        address="local",
-        num_cpus=slots,
-        num_gpus=cluster.gpus,
-        namespace=namespace,
-        object_store_memory=int(cluster.object_store_gib * GIB),
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        _temp_dir=os.path.join(tempfile.gettempdir(), f"salus-ray-{os.getuid()}"),
-    )
 
 
 def settle_ray_data() -> None:
