@@ -24,7 +24,10 @@ from tests.small_disk import fill, small_disk
 from tests.tiny_model import make_tiny_model
 
 TABLE = pa.table({"answer": ["no"] * 5000, "row": list(range(5000))})
-FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def no_space() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +92,14 @@ def test_an_error_that_names_its_file_says_where(tmp_path: Path) -> None:
     error = OSError(errno.EDQUOT, "Disk quota exceeded", "/data/runs/a.parquet")
     fault = full_disk(pickle.loads(pickle.dumps(error)), tmp_path)
     assert fault is not None and fault.sentence.startswith("The disk of /data/runs is full (Disk quota exceeded)")
-    nowhere = full_disk(FULL)
+    nowhere = full_disk(no_space())
     assert nowhere is not None and nowhere.sentence.startswith("A disk that this command writes to is full")
 
 
 def test_it_is_found_behind_what_failed_because_of_it(tmp_path: Path) -> None:
     with pytest.raises(FullDiskError) as caught, disk_of(tmp_path):
         try:
-            raise FULL
+            raise no_space()
         except OSError as error:
             raise RuntimeError("the training ended") from error
     known = FullDiskError("The disk of /a is full.")
@@ -105,14 +108,14 @@ def test_it_is_found_behind_what_failed_because_of_it(tmp_path: Path) -> None:
             raise known
         finally:
             # What cleans up meets it again.
-            raise FULL
+            raise no_space()
     assert "No space left" in caught.value.sentence
 
 
 def test_other_faults_stay_what_they_are(tmp_path: Path) -> None:
     quoted = ValueError("the answer is: No space left on device")
     own = SalusError("The registry r cannot be written (No space left on device); free its place.")
-    own.__cause__ = FULL
+    own.__cause__ = no_space()
     for error in (quoted, own, OSError(errno.EACCES, "Permission denied"), RuntimeError("unexpected pos 64 vs 0")):
         assert full_disk(error, tmp_path) is None
         with pytest.raises(type(error)) as caught, disk_of(tmp_path):
@@ -122,7 +125,7 @@ def test_other_faults_stay_what_they_are(tmp_path: Path) -> None:
 
 def test_all_ranks_raise_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(FullDiskError, match="is full"), all_or_none(), disk_of(tmp_path):
-        raise FULL
+        raise no_space()
     assert isinstance(pickle.loads(pickle.dumps(FullDiskError("a"))), FullDiskError)
 
 
