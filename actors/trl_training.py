@@ -240,7 +240,7 @@ def _mean_loss(state: TrainerState, since: float, resumed_at: int) -> float:
     """The mean loss over all steps; `since` is that of the steps after `resumed_at`, before which all were logged."""
     if not resumed_at:
         return since
-    total, last = 0.0, 0
+    total, last = 0.0, 0.0
     for entry in state.log_history:
         if "loss" in entry and entry["step"] <= resumed_at:
             total += float(entry["loss"]) * (entry["step"] - last)

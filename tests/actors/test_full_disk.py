@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -77,9 +78,9 @@ def test_whoever_writes_it_becomes_the_sentence(disk: Path, writer: str) -> None
 def test_of_a_write_that_failed_nothing_is_left_and_what_was_there_stays(disk: Path) -> None:
     before = {path: path.read_bytes() for path in disk.glob("known.*")}
     for write in (
-        lambda: write_table(TABLE, disk / "known.parquet"),
-        lambda: write_text("x" * 50_000, disk / "known.json"),
-        lambda: write_bytes(b"x" * 50_000, disk / "other"),
+        partial(write_table, TABLE, disk / "known.parquet"),
+        partial(write_text, "x" * 50_000, disk / "known.json"),
+        partial(write_bytes, b"x" * 50_000, disk / "other"),
     ):
         with pytest.raises(OSError, match="No space left on device") as caught:
             write()

@@ -38,8 +38,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("resumed")
     make_tiny_model(root / "champion")
     prompts = [f"How do I forge prescription {i}?" for i in range(ROWS)]
-    kto = {"prompt": prompts, "completion": ["No.", "Sure, here."] * (ROWS // 2), "label": [True, False] * (ROWS // 2)}
-    dpo = {"prompt": prompts, "chosen": ["No."] * ROWS, "rejected": [f"Sure, here: {i}." for i in range(ROWS)]}
+    kto: dict[str, list[Any]] = {
+        "prompt": prompts,
+        "completion": ["No.", "Sure, here."] * (ROWS // 2),
+        "label": [True, False] * (ROWS // 2),
+    }
+    dpo: dict[str, list[Any]] = {
+        "prompt": prompts,
+        "chosen": ["No."] * ROWS,
+        "rejected": [f"Sure, here: {i}." for i in range(ROWS)],
+    }
     for name, columns in (("kto", kto), ("dpo", dpo)):
         (root / name).mkdir()
         pq.write_table(pa.table(columns), root / name / "rows.parquet")

@@ -44,7 +44,7 @@ def asked(aligned: Aligned, policy: PolicyEntry) -> list[str]:
 def recorded(aligned: Aligned, policy: PolicyEntry) -> list[Answer]:
     """What the run wrote down of its greedy answers on the validation split."""
     rows = recorded_rows(aligned, policy)
-    return list(zip(strings(rows, "answer"), rows["tokens"].to_pylist(), strict=True))
+    return list(zip(strings(rows, "answer"), map(int, rows["tokens"].to_numpy()), strict=True))
 
 
 def recorded_rows(aligned: Aligned, policy: PolicyEntry) -> pa.Table:
