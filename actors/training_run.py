@@ -150,14 +150,9 @@ class TrainingRun:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def _job_key(self) -> str:
-        """A hash of all that decides what this job comes to: assignment, settings, rows, and who computes it.
-
-        Not the assignment's number, which is another one in another session.
-        """
-        made_from = self._made_from().model_dump(mode="json")
-        del made_from["assignment"]["index"]
+        """A hash of all that decides what this job comes to: assignment, settings, rows, and who computes it."""
         versions = {name: metadata.version(name) for name in _STATEFUL}
-        known = json.dumps([made_from, file_sha256(self._rows), versions], sort_keys=True)
+        known = json.dumps([self._made_from().job, file_sha256(self._rows), versions], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()
 
     def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> KTOTrainer | DPOTrainer:
