@@ -7,5 +7,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 def beside_me() -> NodeAffinitySchedulingStrategy:
-    """On the node of the process that asks, if there is room: with that node it would have to end anyway."""
-    return NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=True)
+    """On the node of the process that asks, with which it would have to end anyway.
+
+    For who reserves nothing. A soft affinity would not do: Ray's spreading goes before it.
+    """
+    return NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)

@@ -17,7 +17,7 @@ from tests.small_disk import fill, small_disk
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 # Generators and judges write then; trainers do.
 MOMENTS = ("cycles/01/rollouts/*.parquet", "cycles/01/rows/dpo/report.json")
-SIZE_KIB = 128 * 1024
+SIZE_KIB = 32 * 1024
 
 
 class Command:
