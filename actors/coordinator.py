@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from actors.coordinator_state import CoordinatorState, TrainingState
 from actors.errors import SalusError
+from actors.full_disk import FullDiskError
 from actors.publication import read_publications
 from actors.record_files import find_record
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
@@ -110,6 +111,8 @@ class Coordinator:
         self._published = published
         self._lock = threading.RLock()
         self._session = session
+        # Not kept: a disk that is full takes no note of it.
+        self._halted: str | None = None
         self._take_up(CoordinatorState.read(self._folder.coordinator_state, session) or self._new(base))
 
     @staticmethod
@@ -214,7 +217,18 @@ class Coordinator:
             self._training[algorithm][index] = TrainingState(failure=sentence)
             self._keep()
 
+    def training_halted(self, sentence: str) -> None:
+        """A trainer found the disk full: no challenger fails by that, but whoever asks for the state is told."""
+        self._halted = sentence
+
     def training_state(self, cycle: int) -> dict[Algorithm, TrainingState]:
+        """How far each job of a cycle is.
+
+        Raises:
+            FullDiskError: a trainer could not go on.
+        """
+        if self._halted is not None:
+            raise FullDiskError(self._halted)
         with self._lock:
             return {
                 a: self._training[a][job.index]
@@ -300,10 +314,11 @@ class Coordinator:
         self._log(self._publisher.publish(policy, cycle))
 
     def _log(self, publication: BaseModel) -> None:
+        log = self._folder.publications
         with self._lock:
-            self._folder.publications.parent.mkdir(parents=True, exist_ok=True)
-            with self._folder.publications.open("a", encoding="utf-8") as log:
-                log.write(publication.model_dump_json() + "\n")
+            known = log.read_text(encoding="utf-8") if log.is_file() else ""
+            # As a whole, so that a full disk leaves no half line.
+            write_text(known + publication.model_dump_json() + "\n", log)
 
     def _last_logged(self) -> str | None:
         log = read_publications(self._folder.publications) if self._publisher is not None else []

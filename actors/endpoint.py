@@ -18,6 +18,7 @@ from actors.desks import FEEDBACK_ACTOR, FrontOptions
 from actors.errors import SalusError
 from actors.feedback_office import FeedbackOffice
 from actors.gateway.keys import new_key
+from actors.placement import beside_me
 from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
@@ -88,9 +89,9 @@ class ServeEndpoint:
         while True:
             try:
                 replies: list[Any] = broadcast(self._handle, call, args=list(arguments))
-            except RayActorError:
-                # One died meanwhile. All calls may be repeated, and soon Serve no longer lists it.
-                if time.monotonic() > deadline:
+            except (RayActorError, RuntimeError) as error:
+                # All calls may be repeated.
+                if time.monotonic() > deadline or not _will_pass(error):
                     raise
             else:
                 # None lives where the only replica has crashed; Serve is starting it again.
@@ -118,7 +119,8 @@ class ServeEndpoint:
     def _deploy(self, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
         task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
-        running = task.remote(self._config, policy, desk, front, self._app)
+        placed = task.options(scheduling_strategy=beside_me())
+        running = placed.remote(self._config, policy, desk, front, self._app)
         try:
             ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
         except GetTimeoutError as error:
@@ -167,6 +169,14 @@ def _fetch(url: str, body: dict[str, Any] | None, token: str, timeout_s: float) 
     request = urllib.request.Request(url, data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=max(0.1, timeout_s)) as response:
         response.read()
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether a replica died meanwhile, which Serve soon no longer lists, or the handle is too young.
+
+    Ray's broadcast makes the handle's router in this thread where it comes before the router's own, and that fails.
+    """
+    return isinstance(error, RayActorError) or "no running event loop" in str(error)
 
 
 def _last_line(text: str) -> str:

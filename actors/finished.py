@@ -20,6 +20,12 @@ class MadeFrom(Record):
     assignment: dict[str, Any]
     settings: dict[str, Any]
 
+    @property
+    def job(self) -> dict[str, Any]:
+        """The same without the assignment's number, which every session of a run counts anew."""
+        assignment = {name: value for name, value in self.assignment.items() if name != "index"}
+        return {"assignment": assignment, "settings": self.settings}
+
 
 def read_finished(report: Path, made_from: MadeFrom, kind: type[Report]) -> Report | None:
     """The report at this path; None where there is none, or the one there is of another job or other settings."""
@@ -27,7 +33,7 @@ def read_finished(report: Path, made_from: MadeFrom, kind: type[Report]) -> Repo
     if not (report.is_file() and order.is_file()):
         return None
     try:
-        if MadeFrom.model_validate_json(order.read_text(encoding="utf-8")) != made_from:
+        if MadeFrom.model_validate_json(order.read_text(encoding="utf-8")).job != made_from.job:
             return None
         return kind.model_validate_json(report.read_text(encoding="utf-8"))
     except ValidationError:

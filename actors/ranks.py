@@ -62,7 +62,7 @@ def all_or_none() -> Iterator[None]:
         yield
     except SalusError as error:
         fault = error
-    sentences = from_all(fault.sentence if fault else "")
-    for sentence in sentences:
-        if sentence:
-            raise SalusError(sentence) from fault
+    for told in from_all((type(fault), fault.sentence) if fault is not None else None):
+        if told is not None:
+            kind, sentence = told
+            raise kind(sentence) from fault

@@ -9,6 +9,8 @@ from typing import Any
 import ray
 
 from actors.errors import SalusError
+from actors.full_disk import full_disk
+from actors.placement import beside_me
 from actors.records import Record
 from actors.training_settings import Workers
 
@@ -46,11 +48,12 @@ class TrainRun(Record):
 def launch(loop: Loop, loop_config: dict[str, Any], run: TrainRun) -> ray.ObjectRef[None]:
     """Start a run and return at once; several may run side by side.
 
-    `ray.get` of the result waits for the end of the run and raises SalusError where the run failed. `loop` must
-    be a function of a module, which every worker imports.
+    `ray.get` of the result waits for the end of the run and raises SalusError where the run failed, FullDiskError
+    where a full disk ended it. `loop` must be a function of a module, which every worker imports.
     """
     place = run.storage_path if "://" in run.storage_path else str(Path(run.storage_path).absolute())
-    task = _fit.options(runtime_env={"env_vars": _environment(run.workers)})
+    # Ray Train's controller stands where this task does: any other node that dies takes workers alone with it.
+    task = _fit.options(runtime_env={"env_vars": _environment(run.workers)}, scheduling_strategy=beside_me())
     return task.remote(loop, loop_config, run.model_copy(update={"storage_path": place}))
 
 
@@ -92,15 +95,19 @@ def _fit(loop: Loop, loop_config: dict[str, Any], run: TrainRun) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise SalusError(fault_sentence(run, error)) from None
+        raise run_fault(run, error) from None
 
 
-def fault_sentence(run: TrainRun, error: Exception) -> str:
-    """The first worker's own fault, or Ray Train's, in one line."""
+def run_fault(run: TrainRun, error: Exception) -> SalusError:
+    """The first worker's own fault, or Ray Train's, in one line; any worker's full disk goes before all else."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    cause: object = failures[min(failures)] if failures else getattr(error, "controller_failure", error)
-    cause = getattr(cause, "_base_exc", cause)
+    causes = [failures[each] for each in sorted(failures)] or [getattr(error, "controller_failure", error)]
+    causes = [getattr(cause, "_base_exc", cause) for cause in causes]
+    storage = Path(run.storage_path) if "://" not in run.storage_path else None
+    if (full := next((fault for cause in causes if (fault := full_disk(cause, storage))), None)) is not None:
+        return full
+    cause = causes[0]
     if isinstance(cause, SalusError):
-        return cause.sentence
+        return cause
     text = " ".join(str(cause).split())
-    return f"The {run.title} {run.name} ended with {type(cause).__name__}: {text[:300]}"
+    return SalusError(f"The {run.title} {run.name} ended with {type(cause).__name__}: {text[:300]}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,37 @@ from actors.errors import SalusError
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write `table` as one Parquet file, atomically within the file system of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
+    """Write `table` as one Parquet file, atomically within the file system of `path`. OSError names `path`."""
+    with _whole(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write `text` as UTF-8, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `text` as UTF-8, atomically. OSError names `path`."""
+    write_bytes(text.encode(), path)
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write `content`, atomically. OSError names `path`."""
+    with _whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Another name beside `path` to write under; what is there in the end takes its place, or nothing is left."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        # A write that failed half-way names no file, which a reader of the sentence would miss.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:

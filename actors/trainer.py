@@ -7,6 +7,7 @@ with the same assignment, and rank 0 writes. Torch and TRL are imported late: re
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -91,12 +92,27 @@ class TrainConfig(Workers):
     dpo: DpoConfig = DpoConfig()
     # Longer rows are cut on the right; rows whose prompt alone is longer are left out.
     max_length_tokens: Count = 512
+    checkpoint_every_steps: Count | None = Field(
+        default=None,
+        description="optimizer steps after which a training is saved, so that a worker that takes a dead one's place"
+        " goes on from there, to the very same weights; None: it begins its assignment anew, which costs less than"
+        " saving where an assignment takes minutes",
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         if len(set(self.algorithms)) != len(self.algorithms):
             raise ValueError(
                 f"train.algorithms names one algorithm twice ({', '.join(self.algorithms)}); name each once"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _saved_whole(self) -> Self:
+        if self.fsdp and self.checkpoint_every_steps is not None:
+            raise ValueError(
+                "checkpoint_every_steps does not go with fsdp, whose sharded checkpoints are pickles in part and have"
+                " not been tried; set one of the two to its default"
             )
         return self
 
@@ -127,20 +143,25 @@ class Trainer:
     """Trains one challenger per assignment; holds no model between two of them.
 
     idle --train--> staged rows --TRL--> trained --rank 0--> adapter/, merged/, report.json --> idle
+
+    `checkpoints`: a folder that all ranks see, where the config asks for checkpoints; there is one for each assignment
+    in the making.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, checkpoints: Path | None = None) -> None:
         self.config = config
+        self.checkpoints = checkpoints
 
     def train(self, assignment: Assignment, on_step: Callable[[int, int], None] | None = None) -> TrainReport:
         """Train as assigned and write `adapter/`, `merged/` and `report.json` to the assignment's output.
 
         `on_step(step, total)` is called after each optimizer step. An output that is already complete for
-        this very assignment and config is returned as it is. The same seed gives the same weights on one
-        machine with the same number of workers and threads. Raises SalusError, on every rank alike, for a
-        missing or unusable model, unusable rows, settings TRL refuses, a loss that is not finite, and
-        training that changed nothing.
+        this very assignment and config is returned as it is; one that was cut short goes on from its last whole
+        checkpoint. The same seed gives the same weights on one machine with the same number of workers and
+        threads, cut short or not. Raises SalusError, on every rank alike, for a missing or unusable model,
+        unusable rows, settings TRL refuses, a loss that is not finite, and training that changed nothing; and
+        FullDiskError, perhaps on one rank alone.
         """
         from actors.training_run import TrainingRun
 
-        return TrainingRun(self.config, assignment, on_step).report()
+        return TrainingRun(self.config, assignment, on_step, self.checkpoints).report()

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import ray
 
 from actors.errors import SalusError
+from actors.full_disk import FullDiskError
 from actors.ranks import from_rank_zero, rank
 from actors.ray_train import TrainRun, launch
 from actors.records import Algorithm, Assignment, Record, TrainReport
@@ -35,6 +36,8 @@ class LoopOrder(Record):
     first_index: int
     # Per-cycle mode: this one assignment, then end.
     only_index: int | None = None
+    # Where checkpoints of assignments in the making lie, if the config asks for any.
+    checkpoints: str | None = None
 
 
 class Desk(Protocol):
@@ -51,6 +54,9 @@ class Desk(Protocol):
 
     def failed(self, index: int, sentence: str) -> None:
         """Told once per assignment that cannot be trained; the loop goes on."""
+
+    def halted(self, sentence: str) -> None:
+        """Told by any rank that cannot go on for no fault of its assignment; the run ends."""
 
 
 class CoordinatorDesk:
@@ -73,6 +79,9 @@ class CoordinatorDesk:
     def failed(self, index: int, sentence: str) -> None:
         ray.get(self.coordinator.training_failed.remote(self.algorithm, index, sentence))
 
+    def halted(self, sentence: str) -> None:
+        ray.get(self.coordinator.training_halted.remote(sentence))
+
 
 def run_assignments(
     trainer: Trainer,
@@ -84,7 +93,11 @@ def run_assignments(
 
     Runs on every rank; rank 0 alone speaks with the desk. After each assignment every rank calls
     `save(index, report)`, with None for one that failed. A SalusError ends its assignment alone: `Trainer`
-    raises it on all ranks or none, so that they are still in step.
+    raises it on all ranks or none, so that they are still in step. A full disk, found by one rank perhaps, ends the
+    run: the others, which may wait for that one, end with it.
+
+    Raises:
+        FullDiskError: the desk is told.
     """
     index = order.first_index if order.only_index is None else order.only_index
     trained = 0
@@ -93,6 +106,9 @@ def run_assignments(
         report: TrainReport | None = None
         try:
             report = trainer.train(assignment, throttled(desk.progress) if leads else None)
+        except FullDiskError as error:
+            desk.halted(error.sentence)
+            raise
         except SalusError as error:
             if leads:
                 desk.failed(index, error.sentence)
@@ -133,7 +149,7 @@ def resident_loop(loop_config: dict[str, Any]) -> None:
     order = LoopOrder.model_validate(loop_config)
     torch.set_num_threads(order.config.threads_per_worker)
     run_assignments(
-        Trainer(order.config),
+        Trainer(order.config, Path(order.checkpoints) if order.checkpoints is not None else None),
         CoordinatorDesk(order),
         order,
         _report_to_ray,
@@ -170,6 +186,9 @@ def launch_training(
     A run restarted after a lost worker begins at `first_index` again: finished assignments come back from
     disk at once and are told again. `ray.get` of the result waits for the end of the run and raises
     SalusError where the run, not an assignment, failed. `storage_path` is a folder all nodes see, or a URI.
+
+    Raises:
+        SalusError: checkpoints are asked for, which cannot lie at a URI.
     """
     order = LoopOrder(
         config=config,
@@ -178,6 +197,7 @@ def launch_training(
         namespace=namespace,
         first_index=first_index,
         only_index=only_index,
+        checkpoints=_checkpoints(config, storage_path),
     )
     run = TrainRun(
         title=f"{algorithm.upper()} training run",
@@ -186,3 +206,14 @@ def launch_training(
         workers=config,
     )
     return launch(resident_loop, order.model_dump(mode="json"), run)
+
+
+def _checkpoints(config: TrainConfig, storage_path: str) -> str | None:
+    if config.checkpoint_every_steps is None:
+        return None
+    if "://" in storage_path:
+        raise SalusError(
+            f"Checkpoints of a training cannot lie at {storage_path}; leave train.checkpoint_every_steps out, or keep"
+            " Ray Train's storage in a folder that all nodes see."
+        )
+    return str(Path(storage_path).absolute() / "checkpoints")

@@ -5,9 +5,12 @@ asked --prepare--> rows staged, models loaded --train--> trained in memory --sav
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
 
+from actors.checkpoints import Checkpoints, file_sha256
 from actors.errors import SalusError
 from actors.finished import MadeFrom, read_finished, write_finished
+from actors.full_disk import disk_of
 from actors.pretrained import load_model, load_tokenizer, silence
 from actors.ranks import all_or_none, from_rank_zero, rank
 from actors.records import Assignment, PolicyRef, TrainReport
@@ -30,6 +35,17 @@ from actors.trl_training import OnStep, TrainingJob, TrlTraining
 DECISIVE = frozenset(
     {"reference", "lora", "workers_per_run", "threads_per_worker", "fsdp", "dtype", "max_length_tokens"}
 )
+# Whose state is in a checkpoint; another version may read it another way.
+_STATEFUL = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """What rank 0 prepares for all: the rows, whose checkpoints are this job's, and the one to go on from."""
+
+    count: RowCount
+    job: str
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +60,16 @@ class _Models:
 class TrainingRun:
     """Trains one challenger and writes it; see `Trainer.train` for the contract."""
 
-    def __init__(self, config: TrainConfig, assignment: Assignment, on_step: OnStep | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        assignment: Assignment,
+        on_step: OnStep | None = None,
+        checkpoints: Path | None = None,
+    ) -> None:
         self.config = config
         self.assignment = assignment
+        self.checkpoints = checkpoints / assignment.version if checkpoints is not None else None
         self.on_step = on_step
         self.loss = config.loss(assignment.algorithm)
         self.output = Path(assignment.output)
@@ -65,23 +88,27 @@ class TrainingRun:
         started = time.monotonic()
         done = from_rank_zero(self._finished() if rank() == 0 else None)
         if done is not None:
+            self._drop_checkpoints()
             return done
         silence()
         with all_or_none():
-            count = self._stage() if rank() == 0 else None
-        count = from_rank_zero(count)
-        assert count is not None
+            staged = self._stage() if rank() == 0 else None
+        staged = from_rank_zero(staged)
+        assert staged is not None
+        count, kept = staged.count, self._kept(staged.job)
         with all_or_none():
             models = _Models(
                 tokenizer=load_tokenizer(self.champion),
                 champion=self._load_model(self.champion),
                 reference=self._reference_model(),
             )
-        with all_or_none():
-            training = TrlTraining(self._trl_trainer(models, count), self.job, self.on_step)
-        training.train()
+        # Outside of the rendezvous: TRL has the other ranks wait for the first one's rows, and they would miss it.
+        with disk_of(self.output), all_or_none():
+            training = TrlTraining(self._trl_trainer(models, count, kept), self.job, self.on_step, kept)
+        training.train(staged.checkpoint)
         report = training.save(self.config.fsdp, lambda change: self._finish(training, count, change, started))
         training.free()
+        self._drop_checkpoints()
         return report
 
     # -- prepare
@@ -94,23 +121,49 @@ class TrainingRun:
         settings["loss"] = self.loss.model_dump(mode="json")
         return MadeFrom(assignment=self.assignment.model_dump(mode="json"), settings=settings)
 
-    def _stage(self) -> RowCount:
+    def _stage(self) -> _Staged:
         try:
-            shutil.rmtree(self.job.work, ignore_errors=True)
-            (self.output / "report.json").unlink(missing_ok=True)
-            self.job.work.mkdir(parents=True)
-            return stage_rows(Path(self.assignment.rows), self.assignment.algorithm, self.job.work / "rows.arrow")
+            with disk_of(self.output):
+                shutil.rmtree(self.job.work, ignore_errors=True)
+                (self.output / "report.json").unlink(missing_ok=True)
+                self.job.work.mkdir(parents=True)
+                count = stage_rows(Path(self.assignment.rows), self.assignment.algorithm, self._rows)
+                job = self._job_key()
+                kept = self._kept(job)
+                return _Staged(count, job, kept.last() if kept is not None else None)
         except OSError as error:
             raise SalusError(f"The training output {self.output} cannot be written ({error}); free it.") from error
 
-    def _trl_trainer(self, models: _Models, count: RowCount) -> KTOTrainer | DPOTrainer:
+    @property
+    def _rows(self) -> Path:
+        return self.job.work / "rows.arrow"
+
+    def _kept(self, job: str) -> Checkpoints | None:
+        """The checkpoints of this job; None where none are wanted."""
+        if self.checkpoints is None or self.config.checkpoint_every_steps is None:
+            return None
+        return Checkpoints(self.checkpoints, job)
+
+    def _drop_checkpoints(self) -> None:
+        """What is finished needs none."""
+        if self.checkpoints is not None and rank() == 0:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _job_key(self) -> str:
+        """A hash of all that decides what this job comes to: assignment, settings, rows, and who computes it."""
+        versions = {name: metadata.version(name) for name in _STATEFUL}
+        known = json.dumps([self._made_from().job, file_sha256(self._rows), versions], sort_keys=True)
+        return hashlib.sha256(known.encode()).hexdigest()
+
+    def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> KTOTrainer | DPOTrainer:
         trl_class: Any = KTOTrainer if self.assignment.algorithm == "kto" else DPOTrainer
+        folder = kept.folder if kept is not None else self.job.work / "trl"
         try:
             trl_trainer: KTOTrainer | DPOTrainer = trl_class(
                 model=models.champion,
                 ref_model=models.reference,
-                args=trl_arguments(self.config, self.assignment, count, self.job.work / "trl"),
-                train_dataset=datasets.Dataset.from_file(str(self.job.work / "rows.arrow")),
+                args=trl_arguments(self.config, self.assignment, count, folder),
+                train_dataset=datasets.Dataset.from_file(str(self._rows)),
                 processing_class=models.tokenizer,
                 peft_config=lora_config(self.config.lora) if self.config.lora else None,
             )

@@ -16,7 +16,7 @@ from actors.training_settings import LoraSettings, Optimization, Workers
 
 
 def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig | DPOConfig:
-    """The arguments of the assignment's TRL trainer, which may write to `folder`."""
+    """The arguments of the assignment's TRL trainer, which may write to `folder`; its checkpoints go there."""
     if assignment.algorithm == "kto":
         return _kto_arguments(config, assignment, count, folder)
     dpo = config.dpo
@@ -55,11 +55,17 @@ def _preference_arguments(config: TrainConfig, assignment: Assignment, folder: P
     loss = config.loss(assignment.algorithm)
     return {
         **_common_arguments(loss, config, assignment.seed, folder),
+        **_saving(config.checkpoint_every_steps),
         "precompute_ref_log_probs": loss.precompute_reference,
         "max_length": config.max_length_tokens,
         # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
         "disable_dropout": config.lora is None or config.lora.dropout == 0,
     }
+
+
+def _saving(every: int | None) -> dict[str, Any]:
+    # Which of its checkpoints stay is not for TRL to say: it would drop the last whole one before the next is whole.
+    return {"save_strategy": "steps", "save_steps": every, "save_total_limit": None} if every is not None else {}
 
 
 def _common_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> dict[str, Any]:

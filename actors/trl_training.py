@@ -22,8 +22,10 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback, Trai
 from transformers.training_args import TrainingArguments
 
 from actors.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
+from actors.checkpoints import Checkpoints, step_of
 from actors.errors import SalusError
-from actors.ranks import all_or_none, from_rank_zero, rank, world_size
+from actors.full_disk import disk_of
+from actors.ranks import all_or_none, from_all, from_rank_zero, rank, world_size
 from actors.records import TrainingFigures
 
 OnStep = Callable[[int, int], None]
@@ -66,7 +68,9 @@ class TrlTraining:
         SalusError: no parameter would be trained.
     """
 
-    def __init__(self, trl_trainer: Any, job: TrainingJob, on_step: OnStep | None = None) -> None:
+    def __init__(
+        self, trl_trainer: Any, job: TrainingJob, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None
+    ) -> None:
         self._trl = trl_trainer
         self._job = job
         self.trainable = _trainable(trl_trainer.model)
@@ -75,25 +79,31 @@ class TrlTraining:
         trl_trainer.remove_callback(PrinterCallback)
         if on_step is not None:
             trl_trainer.add_callback(_StepReporter(on_step))
+        if checkpoints is not None:
+            trl_trainer.add_callback(_CheckpointKeeper(checkpoints))
         self._before: dict[str, torch.Tensor] = {}
         self._loss_mean = 0.0
         self._train_s = 0.0
         self._train_start_s = 0.0
+        self._resumed_at = 0
 
     @property
     def has_adapter(self) -> bool:
         """Whether an adapter is trained, rather than every weight."""
         return isinstance(self._trl.model, PeftModel)
 
-    def train(self) -> None:
-        """Train to the end.
+    def train(self, checkpoint: Path | None = None) -> None:
+        """Train to the end, from a checkpoint on where one is given.
 
         Raises:
             SalusError: on all ranks, where the loss is not finite.
+            FullDiskError: on the rank that could not write its part of a checkpoint.
         """
         self._before = self._adapter_now()
-        result = self._trl.train()
-        self._loss_mean = float(result.training_loss)
+        with disk_of(Path(self._trl.args.output_dir)):
+            result = self._trl.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        self._resumed_at = step_of(checkpoint) if checkpoint is not None else 0
+        self._loss_mean = _mean_loss(self._trl.state, float(result.training_loss), self._resumed_at)
         self._train_s = float(result.metrics["train_runtime"])
         # TRL says how long it took alone.
         self._train_start_s = time.time() - self._train_s
@@ -110,6 +120,7 @@ class TrlTraining:
 
         Raises:
             SalusError: on all ranks, where nothing changed or the disk refuses.
+            FullDiskError: on all ranks, where it is full.
         """
         # Gathering sharded weights takes every rank; writing them takes rank 0 alone.
         state = self._trl.accelerator.get_state_dict(self._trl.model) if fsdp else None
@@ -117,12 +128,14 @@ class TrlTraining:
         with all_or_none():
             if rank() == 0:
                 try:
-                    report = finish(self._write(state))
+                    with disk_of(self._job.output):
+                        report = finish(self._write(state))
                 except OSError as error:
                     raise SalusError(
                         f"{self._job.name} cannot write to {self._job.output} ({error}); free it."
                     ) from error
-                shutil.rmtree(self._job.work, ignore_errors=True)
+                finally:
+                    shutil.rmtree(self._job.work, ignore_errors=True)
         report = from_rank_zero(report)
         assert report is not None
         return report
@@ -142,7 +155,7 @@ class TrlTraining:
             workers=world_size(),
             trainable_parameters=self.trainable,
             adapter_change=change,
-            metrics=_metrics(self._trl.state, self._loss_mean),
+            metrics=_metrics(self._trl.state, self._loss_mean, self._resumed_at),
         )
 
     def free(self) -> None:
@@ -204,11 +217,42 @@ class _StepReporter(TrainerCallback):
         self.on_step(state.global_step, state.max_steps)
 
 
+class _CheckpointKeeper(TrainerCallback):
+    """Makes each checkpoint one that a training can go on from as if nothing had happened."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # After the last step come the weights themselves.
+        control.should_save = control.should_save and state.global_step < state.max_steps
+        # A loss that still waits to be logged is in no checkpoint.
+        control.should_log = control.should_log or control.should_save
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # Each rank writes the state of its own random numbers.
+        from_all(None)
+        if rank() == 0:
+            self.checkpoints.mark(state.global_step)
+
+
+def _mean_loss(state: TrainerState, since: float, resumed_at: int) -> float:
+    """The mean loss over all steps; `since` is that of the steps after `resumed_at`, before which all were logged."""
+    if not resumed_at:
+        return since
+    total, last = 0.0, 0.0
+    for entry in state.log_history:
+        if "loss" in entry and entry["step"] <= resumed_at:
+            total += float(entry["loss"]) * (entry["step"] - last)
+            last = entry["step"]
+    return (total + since * (state.global_step - resumed_at)) / max(state.global_step, 1)
+
+
 def _trainable(model: torch.nn.Module) -> int:
     return sum(each.numel() for each in model.parameters() if each.requires_grad)
 
 
-def _metrics(state: TrainerState, mean_loss: float) -> dict[str, float]:
+def _metrics(state: TrainerState, mean_loss: float, resumed_at: int) -> dict[str, float]:
     """The mean loss, its first and last logged value, and the last value of each of TRL's own figures."""
     logs = [entry for entry in state.log_history if "loss" in entry]
     metrics = {"loss_mean": mean_loss}
@@ -217,4 +261,7 @@ def _metrics(state: TrainerState, mean_loss: float) -> dict[str, float]:
     for entry in logs:
         figures = {name: float(value) for name, value in entry.items() if name not in ("loss", "step", "epoch")}
         metrics |= {name: value for name, value in figures.items() if math.isfinite(value)}
+    if resumed_at and "num_tokens" in metrics:
+        # TRL counts from where it went on.
+        metrics["num_tokens"] += max(e["num_tokens"] for e in logs if e["step"] <= resumed_at)
     return metrics

@@ -40,6 +40,9 @@ from pipelines.stage_log import StageLog
 from pipelines.store.place import Place
 from pipelines.training import TrainingRuns
 
+# How long resident trainers have to end by themselves where all went well.
+CLOSE_S = 30.0
+
 
 def align(
     recipe: Recipe,
@@ -63,6 +66,9 @@ def align(
     with hold_run(recipe, root, reporter, fresh) as (folder, hold):
         summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
         if summary is not None:
+            if not folder.sums.is_file():
+                # An earlier process was stopped between its last two steps.
+                _seal(recipe, folder, reporter)
             reporter.say(f"{folder.root if hold.store is None else root} is complete; --fresh runs it anew.")
             return summary
         record_trust(folder, trust, reporter)
@@ -118,10 +124,15 @@ def _align_held(
             cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
     with log.stage("report"):
         summary = report(actors.run, champion, cost, tuple(notes))
+    _seal(recipe, folder, reporter)
+    return summary
+
+
+def _seal(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
+    """Vouch for a run that has come to its end, and register what it published."""
     seal_run(recipe, folder)
     if recipe.publish.enabled and recipe.publish.registry is not None:
         register_published(folder.root, recipe.publish.registry, reporter)
-    return summary
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,13 @@ def _actors(
     pools: Pools = spawn(recipe, champion, materials.judge, generate=True, label=True)
     training = TrainingRuns(recipe, coordinator, namespace, uuid.uuid4().hex[:8], str(folder.train_storage))
     endpoint = coordinator.start_publisher.remote() if recipe.publish.enabled else None
-    try:
+    with contextlib.ExitStack() as down:
+        # Each of these is tried, whatever became of those before it.
+        down.callback(ray.kill, coordinator)
+        down.callback(pools.close)
+        if endpoint is not None:
+            down.callback(lambda: ray.get(coordinator.stop_publisher.remote()))
+        down.push(lambda _, error, trace: training.close(CLOSE_S if error is None else 0.0))
         bar = reporter.bar("engines, trainers and endpoint are starting", None, "")
         if not is_over(past_outcomes(folder, materials.policy, recipe.cycles), recipe.cycles):
             training.start()
@@ -158,12 +175,6 @@ def _actors(
         bar.close()
         run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
         yield _Actors(run, training, endpoint)
-    finally:
-        training.close()
-        if endpoint is not None:
-            ray.get(coordinator.stop_publisher.remote())
-        pools.close()
-        ray.kill(coordinator)
 
 
 def _cycles(actors: _Actors) -> PolicyRef:

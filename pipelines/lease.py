@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.errors import SalusError
+from actors.full_disk import full_disk
 from pipelines.holder import has_ended, this_process
 from pipelines.lease_files import LeaseFiles, LeaseRecord
 
@@ -124,7 +125,7 @@ def hold_lease(files: Leases, lease_s: float, say: Callable[[str], None], beat_s
     try:
         record = _take(files, lease_s, say, beat_s)
     except OSError as error:
-        raise SalusError(
+        raise full_disk(error) or SalusError(
             f"Cannot take the lease of {files.root} ({error.strerror or error}); let this account write there, or"
             " give another folder with --run."
         ) from error

@@ -88,9 +88,10 @@ class LeaseFiles:
         try:
             with file:
                 file.write(record.model_dump_json(indent=2))
-        except OSError:
+        except OSError as error:
             # A full disk: an empty lease would keep others out until it is old.
             path.unlink(missing_ok=True)
+            error.filename = error.filename or str(path)
             raise
         if max(self._numbers(), default=0) != record.number:
             path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from actors.errors import SalusError
+from actors.full_disk import disk_of
 from actors.record_files import read_record
 from actors.records import Record
 from actors.run_folder import RunFolder
@@ -44,6 +45,7 @@ _FREE_TO_CHANGE = (
     "train.resident",
     "train.cpus_per_worker",
     "train.max_failures",
+    "train.checkpoint_every_steps",
     # What is known of the judge, and how another would be trained, changes none of its labels.
     "judge.calibration",
     "judge.trust",
@@ -92,10 +94,11 @@ def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = Fals
     well.
 
     Raises:
-        SalusError: another process is at work there, or as `open_run` and `hold_stored` raise.
+        SalusError: another process is at work there, a disk is full (`FullDiskError`, of whatever was done inside too),
+            or as `open_run` and `hold_stored` raise.
     """
     if isinstance(root, RemotePlace):
-        with hold_stored(root, recipe.cluster.lease_s, reporter.say, fresh) as held:
+        with hold_stored(root, recipe.cluster.lease_s, reporter.say, fresh) as held, disk_of(held.working):
             with called(root, held.working):
                 folder = open_run(recipe, held.working, fresh)
             held.uploads.keep()
@@ -103,7 +106,7 @@ def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = Fals
         return
     # Nothing is left in a folder of something else, not even a lease.
     _check_run(RunFolder(root))
-    with hold(root, recipe.cluster.lease_s, reporter.say) as lease:
+    with hold(root, recipe.cluster.lease_s, reporter.say) as lease, disk_of(root):
         yield open_run(recipe, root, fresh), Hold(lease.check)
 
 

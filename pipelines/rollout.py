@@ -94,12 +94,15 @@ class _Flight:
     member: _Member | None = None
     rollouts: ray.ObjectRef[Any] | None = None
 
+    def landed(self) -> None:
+        """Whoever worked on it has room for one more shard now."""
+        if self.member is not None:
+            self.member.answered()
+
     def done(self, span: Span) -> Span:
-        """The span with who worked in it, who has room for one more shard now."""
-        if self.member is None:
-            return span
-        self.member.answered()
-        return span.model_copy(update={"worker": self.member.place})
+        """The same; the span with who worked in it."""
+        self.landed()
+        return span.model_copy(update={"worker": self.member.place if self.member is not None else None})
 
 
 def stream(
@@ -138,7 +141,7 @@ def stream(
             flight = unjudged.popleft()
             member.handed()
             ref = member.actor.label.remote(flight.rollouts, flight.task.judgment)
-            judging[ref] = _Flight(flight.task, member)
+            judging[ref] = _Flight(flight.task, member, flight.rollouts)
         while waiting and len(unjudged) < limit and (member := _free(generator_pool, queue)):
             task = waiting.popleft()
             member.handed()
@@ -161,7 +164,15 @@ def stream(
             on_generated(span.rows)
         else:
             flight = judging.pop(ready)
-            labelled, span = ray.get(ready)
+            try:
+                labelled, span = ray.get(ready)
+            except ray.exceptions.ObjectLostError:
+                if flight.rollouts is None:
+                    raise
+                # They were in the memory of a node that died, and are on disk.
+                flight.landed()
+                unjudged.append(_Flight(flight.task))
+                continue
             report.judged.append(flight.done(span))
             report.unlabelled += span.rows - labelled
             on_judged(span.rows)

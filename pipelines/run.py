@@ -14,6 +14,7 @@ from actors.coordinator import CycleOutcome
 from actors.errors import SalusError
 from actors.generator import RolloutTask
 from actors.judge import JudgmentTask
+from actors.placement import beside_me
 from actors.policy_desk import DeskAddress
 from actors.records import Algorithm, PolicyRef, PromptSet
 from actors.remote import RemoteCoordinator
@@ -165,6 +166,7 @@ def start_coordinator(
         name=COORDINATOR,
         namespace=namespace,
         num_cpus=0,
+        scheduling_strategy=beside_me(),
         # Threads let trainers ask for work while a publication is under way.
         max_concurrency=32,
     ).remote(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
-from actors.serve_proxy import proxy_environment
+from actors.serve_proxy import PATIENT, proxy_environment
 from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import ClusterConfig
@@ -63,18 +63,7 @@ def start_embedded(
     `environment`: what its processes find set, where nothing else is set already.
     """
     slots = cluster.logical_cpus or math.ceil(cpus)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, slots)))
-    # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
-    # start and import anew.
-    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
-    # The agent looks through every process' memory each time, and nobody reads it of an embedded Ray.
-    os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "30000")
-    # A record of every task and its states, for a dashboard that is not there.
-    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
-    # Serve looks over its few replicas ten times a second otherwise.
-    os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
+    settle_environment(slots)
     for name, value in (environment or {}).items():
         os.environ.setdefault(name, value)
     ray.init(
@@ -89,6 +78,24 @@ def start_embedded(
         log_to_driver=False,
         _temp_dir=os.path.join(tempfile.gettempdir(), f"salus-ray-{os.getuid()}"),
     )
+
+
+def settle_environment(slots: int) -> None:
+    """What the processes of a Ray find in their environment that has so many CPU slots on fewer cores."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, slots)))
+    # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
+    # start and import anew.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
+    # The agent looks through every process' memory each time, and nobody reads it of an embedded Ray.
+    os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "30000")
+    # A record of every task and its states, for a dashboard that is not there.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+    # Serve looks over its few replicas ten times a second otherwise.
+    os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
 
 
 def settle_ray_data() -> None:

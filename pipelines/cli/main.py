@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
 from actors.errors import SalusError
+from actors.full_disk import full_disk
 from pipelines.cli import (
     align,
     capability,
@@ -63,13 +67,30 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, standalone_mode=True)
     except SalusError as error:
-        error_console().print(f"salus: {plain(error)}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(BAD_INPUT)
+        _refuse(plain(error))
     except SystemExit as end:
         # Typer turns Ctrl-C into this exit code.
         if end.code == INTERRUPTED:
             error_console().print("salus: interrupted; the same command goes on where it stopped.", markup=False)
         raise
+    except Exception as error:  # Only to ask what is behind it: the disk of a log or of a cache may be full.
+        fault = full_disk(error)
+        if fault is None:
+            raise
+        _refuse(fault.sentence)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    # Where even this cannot be written, the exit code has to do.
+    with contextlib.suppress(OSError):
+        error_console().print(f"salus: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Python would try once more at its end, and end with another code.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(BAD_INPUT)
 
 
 def plain(error: SalusError) -> str:

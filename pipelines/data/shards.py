@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import SalusError
 from actors.records import PROMPT_SCHEMA
+from actors.tables import write_table
 from pipelines.data.rows import data_files
 
 
@@ -25,7 +25,9 @@ def write_prompt_shards(batches: Iterable[pa.RecordBatch], folder: Path, rows_pe
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for table in _regrouped(batches, rows_per_shard):
-        written.append(_write_whole(table, folder / f"part-{len(written):05d}.parquet"))
+        path = folder / f"part-{len(written):05d}.parquet"
+        write_table(table, path)
+        written.append(path)
     if not written:
         raise SalusError(f"There are no prompts to write to {folder}: check the data set and its filters.")
     for stale in set(folder.glob("part-*.parquet")) - set(written):
@@ -56,14 +58,3 @@ def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Tabl
                 waiting, count = [], 0
     if waiting:
         yield pa.Table.from_batches(waiting, schema=PROMPT_SCHEMA)
-
-
-def _write_whole(table: pa.Table, path: Path) -> Path:
-    """Write under another name, then rename: a reader sees the whole shard or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -6,6 +6,7 @@ run's own judge dashed and paler. Colours are Okabe and Ito's, told apart by col
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from matplotlib.lines import Line2D
 
 from actors.errors import SalusError
 from actors.records import ALGORITHMS, Algorithm
+from actors.tables import write_bytes
 from pipelines.report.summary import JudgedBy, Measured
 
 COLOUR: dict[Algorithm, str] = {"kto": "#0072B2", "dpo": "#D55E00"}
@@ -78,8 +80,7 @@ def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Pat
     for panel, (metric, title) in zip(axes, PANELS, strict=True):
         draw_panel(panel, rows, metric, title)
     add_legend(figure, cycle_legend(judges_of(rows)))
-    figure.savefig(path, format="png")
-    return path
+    return save_png(figure, path)
 
 
 def cycle_rows(metrics: pa.Table, split: str = "validation") -> list[Row]:
@@ -99,6 +100,14 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG, whole or not at all; returns its path."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    write_bytes(drawn.getvalue(), path)
+    return path
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pipelines.judges.agreement import Agreement
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.reliability import ProbabilityScore
+from pipelines.report.figure import save_png
 
 BEFORE, AFTER = "#D55E00", "#0072B2"
 DIAGONAL = "#999999"
@@ -45,9 +46,7 @@ def draw_calibration(report: CalibrationReport, path: Path) -> Path:
     _confusion(figure.add_subplot(grid[:, 1]), report.agreement)
     # A dollar sign would begin mathematics, and a name is not ours.
     figure.suptitle(_title(report), fontsize=10, parse_math=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
-    return path
+    return save_png(figure, path)
 
 
 def _title(report: CalibrationReport) -> str:

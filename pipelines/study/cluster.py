@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import ray
 
-from actors.serve_proxy import PATIENT
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
 
@@ -24,7 +23,7 @@ def study_cluster(cluster: ClusterConfig, namespace: str, cpus: float) -> Iterat
     if cluster.address is not None:
         yield cluster.address
         return
-    start_embedded(cluster, namespace, cpus, PATIENT)
+    start_embedded(cluster, namespace, cpus)
     try:
         yield str(ray.get_runtime_context().gcs_address)
     finally:

@@ -34,6 +34,7 @@ from pipelines.report.figure import (
     dress,
     judges_of,
     new_figure,
+    save_png,
 )
 from pipelines.report.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
 from pipelines.study.folder import StudyFolder
@@ -77,7 +78,7 @@ def draw_study(report: StudyReport, folder: StudyFolder) -> dict[int, str]:
         # A picture of an earlier session may show cells that were since begun anew.
         folder.figure(number).unlink(missing_ok=True)
         if figure is not None:
-            figure.savefig(folder.figure(number), format="png")
+            save_png(figure, folder.figure(number))
     return {number: folder.figure(number).name for number, figure in drawn.items() if figure is not None}
 
 

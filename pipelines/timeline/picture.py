@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
-from pipelines.report.figure import add_legend, new_figure
+from pipelines.report.figure import add_legend, new_figure, save_png
 from pipelines.timeline.elapsed import Elapsed
 from pipelines.timeline.lanes import Bar, Lane, Timeline
 from pipelines.timeline.read import ENDPOINT_START, PUBLICATION
@@ -57,8 +57,7 @@ def draw_timeline(timeline: Timeline, path: Path) -> Path:
     _dress(axes, timeline, unit + (" (dotted: a pause of the run, cut out)" if elapsed.pauses_s else ""))
     axes.set_xlim(0, max(elapsed.total_s, 1e-3) / scale)
     add_legend(figure, _legend(timeline))
-    figure.savefig(path, format="png")
-    return path
+    return save_png(figure, path)
 
 
 def _draw_bars(axes: Axes, timeline: Timeline, elapsed: Elapsed, scale: float) -> None:

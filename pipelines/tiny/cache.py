@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from actors.full_disk import disk_of
+
 # Bumped when a change outside the hashed sources alters what is built.
 _FORMAT = 1
 
@@ -32,14 +34,18 @@ def cached(folder: Path, key: str, build: Callable[[Path], None]) -> Path:
 
     `build` fills a folder beside it that is renamed when complete: a reader never sees half of one, and two
     processes that build the same thing end with one copy.
+
+    Raises:
+        FullDiskError: there is no room for it.
     """
     target = folder / key
     if target.is_dir():
         return target
     partial = folder / f".{key}.{uuid.uuid4().hex[:8]}"
     try:
-        partial.mkdir(parents=True)
-        build(partial)
+        with disk_of(folder):
+            partial.mkdir(parents=True)
+            build(partial)
         try:
             partial.rename(target)
         except OSError:

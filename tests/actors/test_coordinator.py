@@ -12,11 +12,13 @@ import pytest
 
 from actors.coordinator import Coordinator, CycleOutcome
 from actors.errors import SalusError
-from actors.publication import Publication
+from actors.full_disk import FullDiskError
+from actors.publication import Publication, read_publications
 from actors.records import Algorithm, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
 from actors.tables import write_table
 from tests.rows import judgments, prompt
+from tests.small_disk import fill, small_disk
 
 BASE = PolicyRef(version="c0-base", path="/models/base")
 BOTH: tuple[Algorithm, ...] = ("kto", "dpo")
@@ -218,6 +220,27 @@ def test_one_failed_challenger_is_told_to_the_rule_and_the_other_goes_on(tmp_pat
     judged(tmp_path, "c1-dpo")
     assert of.decide(1).champion.version == "c1-dpo"
     assert rule.shown[0][2:] == ({"dpo": "answer of c1-dpo"}, {"kto": "the loss was NaN"})
+
+
+def test_a_full_disk_fails_no_challenger_but_ends_whoever_waits_for_them(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule())
+    of.assign(1, BOTH)
+    of.training_halted("The disk of /a is full.")
+    with pytest.raises(FullDiskError, match="The disk of /a is full"):
+        of.training_state(1)
+    # The next process of the run knows nothing of it.
+    states = coordinator(tmp_path, Rule(), session="two").assign(1, BOTH)
+    assert set(states) == set(BOTH)
+
+
+def test_a_full_disk_leaves_no_half_line_in_the_log(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kib=64) as root:
+        of = coordinator(root, Rule(), Endpoint())
+        of.start_publisher()
+        fill(root / "ballast")
+        with pytest.raises(OSError, match="No space left"):
+            of.publish(PolicyRef(version="c1-kto", path="x" * 5000), 1)
+        assert [p.version for p in read_publications(RunFolder(root).publications)] == ["c0-base"]
 
 
 def test_a_winner_outside_the_publish_gate_is_trained_on_but_not_published(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from actors.errors import SalusError
-from actors.ray_train import TrainRun, fault_sentence
+from actors.full_disk import FullDiskError
+from actors.ray_train import TrainRun, run_fault
 from actors.training_settings import Workers
 
+FULL = OSError(errno.ENOSPC, "No space left on device", "/runs/a/checkpoint")
 OWN = "The KTO training diverged; lower its learning rate."
 
 
@@ -30,4 +33,15 @@ OWN = "The KTO training diverged; lower its learning rate."
 )
 def test_the_first_workers_fault_is_one_line(tmp_path: Path, error: TrainingFailedError, sentence: str) -> None:
     run = TrainRun(title="KTO training run", name="kto-1", storage_path=str(tmp_path), workers=Workers())
-    assert fault_sentence(run, error) == sentence
+    assert run_fault(run, error).sentence == sentence
+
+
+@pytest.mark.parametrize(
+    "error",
+    [WorkerGroupError("two pages", {0: ValueError("gloo: connection closed"), 1: FULL}), ControllerError(FULL)],
+)
+def test_any_workers_full_disk_is_what_it_was(tmp_path: Path, error: TrainingFailedError) -> None:
+    run = TrainRun(title="KTO training run", name="kto-1", storage_path=str(tmp_path), workers=Workers())
+    fault = run_fault(run, error)
+    assert isinstance(fault, FullDiskError)
+    assert fault.sentence.startswith("The disk of /runs/a is full")

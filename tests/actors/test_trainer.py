@@ -165,7 +165,9 @@ def test_a_finished_assignment_is_not_trained_again(place: Workplace, tmp_path: 
     weights_file = Path(report.challenger.path) / "model.safetensors"
     written_ns = weights_file.stat().st_mtime_ns
     steps: list[int] = []
-    assert Trainer(CONFIG).train(job, lambda step, total: steps.append(step)) == report
+    # Another session of the run gives it another number.
+    again = job.model_copy(update={"index": 5})
+    assert Trainer(CONFIG).train(again, lambda step, total: steps.append(step)) == report
     assert weights_file.stat().st_mtime_ns == written_ns
     assert not steps
     # Neither another assignment nor other settings may pass for this one.

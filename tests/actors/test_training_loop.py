@@ -12,6 +12,7 @@ import pytest
 import ray
 
 from actors.errors import SalusError
+from actors.full_disk import FullDiskError
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
 from actors.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer
 from actors.training_loop import LoopOrder, launch_training, run_assignments
@@ -77,13 +78,18 @@ class ListDesk:
     def failed(self, index: int, sentence: str) -> None:
         self.told.append(("failed", sentence))
 
+    def halted(self, sentence: str) -> None:
+        self.told.append(("halted", sentence))
+
 
 class InstantTrainer(Trainer):
-    """Reports at once; refuses cycle 1."""
+    """Reports at once; refuses cycle 1, and finds the disk full in cycle 9."""
 
     def train(self, assignment: Assignment, on_step: Any = None) -> TrainReport:
         if assignment.cycle == 1:
             raise SalusError("No rows; write some.")
+        if assignment.cycle == 9:
+            raise FullDiskError("The disk of /a is full.")
         for step in range(1, 101):
             if on_step is not None:
                 on_step(step, 100)
@@ -129,6 +135,13 @@ def test_loop_waits_trains_reports_failures_and_stops(tmp_path: Path) -> None:
     assert ("failed", "No rows; write some.") in desk.told
     assert [what for kind, what in desk.told if kind == "done"] == ["cycle-0-kto", "cycle-2-kto"]
     assert saved == [(0, True), (1, False), (2, True)]
+
+
+def test_a_full_disk_ends_the_run_and_fails_nobody(tmp_path: Path) -> None:
+    desk = ListDesk([assignment(tmp_path, "kto", 9), assignment(tmp_path, "kto", 10), "stop"])
+    with pytest.raises(FullDiskError):
+        run_assignments(InstantTrainer(CONFIG), desk, order(first_index=9), lambda index, report: None)
+    assert desk.told == [("asked", 9), ("halted", "The disk of /a is full.")]
 
 
 def test_progress_is_throttled_but_tells_the_last_step(tmp_path: Path) -> None:

@@ -67,5 +67,7 @@ def recipe(settings: list[str]) -> Recipe:
 
 @pytest.fixture(scope="session")
 def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
-    """The tiny recipe from its first cycle to its last, with nothing in its way."""
-    return whole_run(recipe, tmp_path_factory.mktemp("runs") / "tiny")
+    """The tiny recipe from its first cycle to its last, with nothing in its way; registers what it published."""
+    runs = tmp_path_factory.mktemp("runs")
+    registering = recipe.publish.model_copy(update={"registry": runs / "registry"})
+    return whole_run(recipe.model_copy(update={"publish": registering}), runs / "tiny")

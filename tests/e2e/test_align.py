@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
@@ -13,10 +14,12 @@ from actors.engine import Sampling, chat_tokens
 from actors.records import ALGORITHMS, Assignment, PolicyRef, TrainReport
 from actors.tables import read_folder, strings
 from pipelines.align import align
-from pipelines.checksums import check_sums
+from pipelines.checksums import check_sums, run_hash
 from pipelines.clock import CycleTimes
 from pipelines.decide import Decision
 from pipelines.progress import QuietReporter
+from pipelines.registry.lineage import chain
+from pipelines.registry.store import Registry
 from pipelines.timeline.read import read_timeline
 from tests.e2e.whole_run import ASKED, Aligned
 from tests.transformers_engine import TransformersEngine
@@ -68,6 +71,32 @@ def test_publications_are_logged_in_order(aligned: Aligned) -> None:
     assert [(line["cycle"], line["version"]) for line in lines] == list(enumerate(versions))
     assert [line["previous"] for line in lines[1:]] == versions[:-1]
     assert all(line["swap_s"] < 30 for line in lines[1:])
+
+
+def test_what_went_live_is_in_the_registry(aligned: Aligned) -> None:
+    assert aligned.recipe.publish.registry is not None
+    registry = Registry(aligned.recipe.publish.registry)
+    entries = registry.entries()
+    live = [json.loads(line)["version"] for line in aligned.folder.publications.read_text().splitlines()]
+    assert [entry.origin.run_version for entry in entries] == live
+    for at, entry in enumerate(entries):
+        folder, _ = registry.intact(entry)
+        assert folder in (Path(aligned.folder.challenger(c, a).path) for c in (1, 2) for a in ALGORITHMS) or at == 0
+        # Back to the deployed model without a gap, as the run's decisions tell it.
+        steps = chain(entry, entries)
+        assert [step.run_version for step in steps] == live[at::-1]
+        assert all(step.registered for step in steps)
+        card = (registry.folder(entry) / "README.md").read_text()
+        assert all(step.version in card for step in steps)
+        for title in ("What it is for", "Lineage", "Training data", "Figures", "The judge", "Limits", "Made with"):
+            assert f"## {title}" in card
+        assert [p.version for p in entry.publications] == [live[at]]
+        assert entry.validation is not None and entry.judge.name is not None
+        assert entry.origin.run_hash == run_hash(aligned.folder)
+    # A run registers what it publishes; which of them is current is for people to say.
+    assert registry.history.current() is None
+    registry.promote(entries[-1].version, "what the run serves")
+    assert registry.history.current() == entries[-1].version
 
 
 def test_the_next_cycle_starts_from_the_winner_which_is_its_reference(aligned: Aligned) -> None:

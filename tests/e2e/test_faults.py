@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import psutil
 import pytest
 import ray
 
+from actors.checkpoints import MARK
 from actors.run_folder import RunFolder
 from pipelines.align import align
 from pipelines.checksums import check_sums
@@ -26,13 +26,11 @@ from pipelines.progress import QuietReporter
 from pipelines.runs.audit import audit
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import LONGEST
+from tests.e2e.faults import left_running, results, wait_until
 from tests.e2e.processes import running
 from tests.e2e.whole_run import Aligned
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
-
-# What is the same in every run of one recipe and seed on one machine, whatever happened to it.
-SAME = ("**/*.parquet", "**/*.safetensors", "**/decision.json")
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Fault:
 FAULTS = (
     Fault("VllmGenerator", after="cycles/01/rollouts/*.parquet"),
     Fault("VllmJudge", after="cycles/01/judgments/*.parquet"),
-    # Restarted by Ray Train; while its imports last, the other algorithm goes on.
-    Fault("RayTrainWorker", after="cycles/01/rows/dpo/report.json", seconds=4),
+    # Restarted by Ray Train; goes on from the checkpoint. While its imports last, the other algorithm goes on.
+    Fault("RayTrainWorker", after=f"ray_train/checkpoints/c1-*/checkpoint-*/{MARK}"),
     Fault("VllmGenerator", after="evaluations/validation/c1-*/rollouts/*.parquet"),
     Fault("PublishingCoordinator", after="cycles/02/rollouts/*.parquet"),
     Fault("PublishingCoordinator", after="cycles/02/rows/dpo/report.json", seconds=4),
@@ -75,37 +73,18 @@ class Killer(threading.Thread):
                 self.killed.append(fault.process)
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 900) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def results(root: Path) -> dict[str, str]:
-    """SHA-256 by name of every file that should not depend on what happened; Ray Train's own state is not one."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for pattern in SAME
-        for path in sorted(root.glob(pattern))
-        if RunFolder(root).train_storage not in path.parents
-    }
-
-
-def left_running() -> list[str]:
-    return ["".join(p.cmdline()) for p in running("ray::")]
-
-
 def test_a_run_whose_processes_are_killed_comes_to_the_same_end(
     aligned: Aligned, recipe: Recipe, tmp_path: Path
 ) -> None:
     root = tmp_path / "tiny"
     killer = Killer(root, FAULTS)
     killer.start()
-    align(recipe, root, QuietReporter())
+    saving = recipe.train.model_copy(update={"checkpoint_every_steps": 5})
+    align(recipe.model_copy(update={"train": saving}), root, QuietReporter())
     assert killer.killed == [fault.process for fault in FAULTS]
     assert results(root) == results(aligned.folder.root)
     assert check_sums(RunFolder(root)).intact
+    assert list((RunFolder(root).train_storage / "checkpoints").iterdir()) == []
     assert not ray.is_initialized()
     assert left_running() == []
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import TINY
-from tests.e2e.test_faults import results, wait_until
+from tests.e2e.faults import results, wait_until
 from tests.e2e.whole_run import Aligned
 from tests.s3_server import make_bucket, reaching, s3_server
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
+from actors.full_disk import FullDiskError
 from actors.run_folder import RunFolder
 from pipelines.clock import StageClock
 from pipelines.config.load import load_recipe
@@ -27,6 +28,7 @@ from pipelines.pools import Pools
 from pipelines.progress import QuietReporter
 from pipelines.run import Run
 from tests.pipelines.finished import BASE
+from tests.small_disk import fill, small_disk
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 30.0
@@ -304,6 +306,20 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SalusError, match=r"Cannot take the lease of .*file.* \(Not a directory\)"):
         take(tmp_path / "file")
+
+
+def test_a_full_disk_is_named_and_keeps_nobody_out(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kib=64) as root:
+        fill(root / "ballast")
+        with pytest.raises(FullDiskError, match=r"The disk of .*/disk/\.lease is full"), hold(root, LIMIT_S, quiet):
+            pass
+        (root / "ballast").unlink()
+        with hold(root, LIMIT_S, quiet, BEAT_S) as lease:
+            fill(root / "ballast")
+            time.sleep(5 * BEAT_S)
+            # It cannot beat, and is nobody else's for that.
+            lease.check()
+            (root / "ballast").unlink()
 
 
 def test_no_stage_begins_once_the_lease_is_lost(tmp_path: Path) -> None:

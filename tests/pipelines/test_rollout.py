@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -52,6 +53,19 @@ class SlowJudge:
         time.sleep(self.seconds)
         write_table(rollouts if rollouts is not None else pa.table({"answer": ["disk"]}), Path(task.output))
         return 2, Span(start_s=start, end_s=time.time(), rows=3)
+
+
+@ray.remote(num_cpus=0)
+class JudgeAfterALoss:
+    """Is told, as Ray tells it, that the rollouts it is handed were lost with their node; reads them where they lie."""
+
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+        if rollouts is not None:
+            raise ray.exceptions.ObjectReconstructionFailedError("00" * 28, "", "")
+        now = time.time()
+        table = pq.read_table(task.rollouts)
+        write_table(table, Path(task.output))
+        return table.num_rows, Span(start_s=now, end_s=now, rows=table.num_rows)
 
 
 @ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
@@ -144,6 +158,12 @@ def test_each_pool_works_alone(ray_session: None, tmp_path: Path) -> None:
 def test_an_actors_sentence_reaches_the_caller(ray_session: None, tmp_path: Path) -> None:
     with pytest.raises(SalusError, match="The prompts are bad; mend them"):
         stream(tasks(tmp_path, 3, "bad"), pool(SlowGenerator, 1, 0.01), pool(SlowJudge, 1, 0.01))
+
+
+def test_rollouts_that_were_lost_with_a_node_are_read_from_disk(ray_session: None, tmp_path: Path) -> None:
+    judge: Any = JudgeAfterALoss
+    report = stream(tasks(tmp_path, 4), pool(SlowGenerator, 2, 0.01), [judge.remote()])
+    assert (len(report.generated), len(report.judged), report.unlabelled) == (4, 4, 0)
 
 
 def test_a_judge_that_does_not_answer_is_replaced(ray_session: None, tmp_path: Path) -> None:
