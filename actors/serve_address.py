@@ -25,9 +25,14 @@ def check_address(config: PublisherConfig) -> None:
 
     Raises:
         SalusError: something else listens there, this cluster's Serve listens elsewhere or has that route, or keys
-            are wanted and there are none, or none are and the address is not a loopback one.
+            are wanted and there are none, or none are though others than this machine could come in.
     """
     check_gateway(config.gateway, config.host)
+    if config.gateway.open and config.proxy == "haproxy":
+        raise SalusError(
+            "With publish.proxy=haproxy the replicas listen on every address of their nodes, so"
+            " publish.gateway.open=true would let in more than this machine; make keys (salus key add NAME), or set publish.proxy=serve."
+        )
     there = serve_address()
     if there is None:
         check_port_free(config.host, config.port)

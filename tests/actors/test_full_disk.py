@@ -153,6 +153,7 @@ def write_far_away(path: Path, how: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["table", "safetensors", "told"])
 def test_a_remote_one_is_the_same(ray_session: None, disk: Path, how: str) -> None:
     with pytest.raises(FullDiskError) as caught, disk_of(disk):

@@ -29,7 +29,7 @@ from actors.publisher import (
     publisher_gpus,
 )
 from actors.records import PolicyRef
-from actors.serve_address import check_port_free
+from actors.serve_address import check_address, check_port_free
 
 
 class SmallEngine:
@@ -367,3 +367,11 @@ class TestConvergence:
             asyncio.run(keeper.load_policy(policies["b"]))
         assert asyncio.run(keeper.end_swap()) == ReplicaState(policy=None, paused=True)
         assert asyncio.run(keeper.settle()) == ReplicaState(policy=policies["a"], paused=False)
+
+
+def test_an_open_endpoint_is_refused_where_others_could_come_in() -> None:
+    keyless = PublisherConfig(proxy="haproxy")
+    with pytest.raises(SalusError, match=r"publish\.proxy=haproxy the replicas listen on every address"):
+        check_address(keyless)
+    with pytest.raises(SalusError, match=r"0\.0\.0\.0 is not a loopback address"):
+        check_address(PublisherConfig(host="0.0.0.0"))

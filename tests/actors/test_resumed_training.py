@@ -116,7 +116,7 @@ def undisturbed(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     [
         # In the middle of an epoch, and between two.
         ("kto", 3),
-        ("dpo", 4),
+        pytest.param("dpo", 4, marks=pytest.mark.slow),
         pytest.param("kto", 4, marks=pytest.mark.slow),
         pytest.param("dpo", 3, marks=pytest.mark.slow),
     ],

@@ -28,6 +28,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from actors.gateway.key_file import KeyFile
 from actors.policy_app import engine_arguments, replica_environment
 from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher, PublisherConfig, publisher_cpus
@@ -43,18 +44,18 @@ LOAD = Path(__file__).parent / "load.py"
 START_S = 180.0
 
 
-def loads(base: str, rounds: int, requests: int) -> dict[int, list[Load]]:
+def loads(base: str, key: str, rounds: int, requests: int) -> dict[int, list[Load]]:
     """Each number of clients in turn, `rounds` times; the first round of all only warms up."""
     measured: dict[int, list[Load]] = {clients: [] for clients in CLIENTS}
-    _load(base, CLIENTS[-1], requests // 4)
+    _load(base, key, CLIENTS[-1], requests // 4)
     for _ in range(rounds):
         for clients in CLIENTS:
-            measured[clients].append(_load(base, clients, requests))
+            measured[clients].append(_load(base, key, clients, requests))
     return measured
 
 
-def _load(base: str, clients: int, requests: int) -> Load:
-    command = [sys.executable, str(LOAD), base, "--clients", str(clients), "--requests", str(requests)]
+def _load(base: str, key: str, clients: int, requests: int) -> Load:
+    command = [sys.executable, str(LOAD), base, "--clients", str(clients), "--requests", str(requests), "--key", key]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return Load(**json.loads(done.stdout))
 
@@ -145,9 +146,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def settings(changes: Sequence[str]) -> PublisherConfig:
+def settings(changes: Sequence[str], keys: Path) -> PublisherConfig:
     given = {name: yaml.safe_load(value) for name, _, value in (change.partition("=") for change in changes)}
-    return PublisherConfig.model_validate({"proxy": "haproxy", "port": free_port()} | given)
+    return PublisherConfig.model_validate(
+        {"proxy": "haproxy", "port": free_port(), "gateway": {"keys_file": keys}} | given
+    )
 
 
 def main() -> None:
@@ -159,16 +162,18 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=600, help="of each measurement")
     parser.add_argument("--only", choices=("vllm", "salus"))
     options = parser.parse_args()
-    config = settings(options.changes)
     with tempfile.TemporaryDirectory(prefix="salus-serving-") as folder:
+        keys = Path(folder) / "keys.jsonl"
+        key = KeyFile(keys).add("load", "client")
+        config = settings(options.changes, keys)
         model = make_tiny_model(Path(folder) / "policy", hidden=256, layers=3)
         theirs = ours = {}
         if options.only != "salus":
             with bare(config, model) as base:
-                theirs = loads(base, options.rounds, options.requests)
+                theirs = loads(base, key, options.rounds, options.requests)
         if options.only != "vllm":
             with endpoint(config, model) as base:
-                ours = loads(base, options.rounds, options.requests)
+                ours = loads(base, key, options.rounds, options.requests)
     if theirs and ours:
         show(ours, theirs)
     else:

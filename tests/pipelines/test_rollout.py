@@ -175,6 +175,7 @@ def test_a_judge_that_does_not_answer_is_replaced(ray_session: None, tmp_path: P
     assert len(list(marks.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_judge_whose_successors_do_not_answer_either_is_a_sentence(ray_session: None, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()

@@ -78,6 +78,7 @@ def test_a_folder_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_desk_comes_back_with_what_it_acknowledged(ray_session: None, tmp_path: Path) -> None:
     actor: Any = FeedbackDeskActor.remote(tmp_path, FeedbackConfig())
     sink = RemoteSink(actor, timeout_s=60.0)

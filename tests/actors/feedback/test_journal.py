@@ -189,6 +189,7 @@ def test_a_fault_reaches_everybody_who_waits_and_the_next_ones_are_kept(tmp_path
     assert ids(folder) == ["kept"]
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_outlives_a_kill_at_any_moment(tmp_path: Path) -> None:
     draw = random.Random(5)
     acknowledged: set[str] = set()

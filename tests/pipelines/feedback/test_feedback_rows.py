@@ -15,7 +15,7 @@ from pipelines.preference import Beside, PreferenceConfig, build_rows
 from tests.actors.feedback.given import captured, said, write_folder
 from tests.rows import judgments, prompt
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TABLE = ScoreTable()
 REFUSAL = "I can't help with that."
 

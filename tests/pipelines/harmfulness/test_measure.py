@@ -174,6 +174,7 @@ def test_a_judge_too_short_for_the_prompt_stops_the_run_before_it_begins(tmp_pat
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_has_each_shard_scored_once_by_its_judges(tmp_path: Path, ray_session: None) -> None:
     remote: Any = ray.remote(num_cpus=0)(FixedJudge)
     judges = tuple(remote.remote() for _ in range(2))
