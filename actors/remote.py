@@ -90,11 +90,14 @@ class PublishingCoordinator(Coordinator):
         super().__init__(root, base, seed, reference, rule, judge, address.namespace, publisher, desk.published)
 
 
+# Ray finds a node dead after twenty seconds or more, and until then every try to reach an actor there counts. It waits
+# from 0.1 s, doubled each time, to 5 s between two: 56 s in all.
+TRIES = 16
 # A killed actor is built anew and its task retried: every task names its policy and may be repeated. A long run on
 # machines that come and go loses many; what ends it is one task that fails time and again.
-RemoteGenerator = ray.remote(max_restarts=-1, max_task_retries=3)(VllmGenerator)
-RemoteJudge = ray.remote(max_restarts=-1, max_task_retries=3)(VllmJudge)
-RemoteEnginelessJudge = ray.remote(max_restarts=-1, max_task_retries=3)(EnginelessJudge)
+RemoteGenerator = ray.remote(max_restarts=-1, max_task_retries=TRIES)(VllmGenerator)
+RemoteJudge = ray.remote(max_restarts=-1, max_task_retries=TRIES)(VllmJudge)
+RemoteEnginelessJudge = ray.remote(max_restarts=-1, max_task_retries=TRIES)(EnginelessJudge)
 # The coordinator keeps what it knows on disk, so it may die as often as it likes.
 RemoteCoordinator = ray.remote(max_restarts=-1, max_task_retries=-1)(PublishingCoordinator)
 
