@@ -148,9 +148,8 @@ def free_port() -> int:
 
 def settings(changes: Sequence[str], keys: Path) -> PublisherConfig:
     given = {name: yaml.safe_load(value) for name, _, value in (change.partition("=") for change in changes)}
-    return PublisherConfig.model_validate(
-        {"proxy": "haproxy", "port": free_port(), "gateway": {"keys_file": keys}} | given
-    )
+    own = {"proxy": "haproxy", "port": free_port(), "gateway": {"keys_file": keys}}
+    return PublisherConfig.model_validate(own | given)
 
 
 def main() -> None:
