@@ -31,7 +31,8 @@ def check_address(config: PublisherConfig) -> None:
     if config.gateway.open and config.proxy == "haproxy":
         raise SalusError(
             "With publish.proxy=haproxy the replicas listen on every address of their nodes, so"
-            " publish.gateway.open=true would let in more than this machine; make keys (salus key add NAME), or set publish.proxy=serve."
+            " publish.gateway.open=true would let in more than this machine; make keys (salus key add NAME), or set"
+            " publish.proxy=serve."
         )
     there = serve_address()
     if there is None:
