@@ -130,6 +130,7 @@ def test_an_interrupted_generation_goes_on_where_it_stopped(command: Command, fo
     assert before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_each_step_follows_from_the_one_before_and_shuffled_labels_improve_nothing(
     command: Command, folder: RunFolder, cluster: str
 ) -> None:
