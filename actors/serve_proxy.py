@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+_FOLDER = "RAY_SERVE_HAPROXY_SERVER_STATE_BASE"
 
 
 def proxy_environment(config: PublisherConfig) -> dict[str, str]:
@@ -20,7 +23,8 @@ def proxy_environment(config: PublisherConfig) -> dict[str, str]:
     Where Salus starts Ray they are set before; the nodes of a cluster that is joined must have them already.
     """
     if config.proxy == "serve":
-        return dict(PATIENT)
+        # Said too: an endpoint before this one, of the same process, may have wanted the other.
+        return PATIENT | {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
     # Ray's defaults are one place and one port for all Rays of a machine.
     folder = Path(tempfile.mkdtemp(prefix="salus-haproxy-"))
     metrics, stats = _free_ports(2)
@@ -28,7 +32,7 @@ def proxy_environment(config: PublisherConfig) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        _FOLDER: str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
@@ -40,6 +44,12 @@ def proxy_environment(config: PublisherConfig) -> dict[str, str]:
         # A replica that died before it said a word has answered nobody: another one may be asked the same.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     }
+
+
+def remove_proxy_files(environment: Mapping[str, str]) -> None:
+    """Remove what a proxy that was started in this environment wrote; it must have ended."""
+    if (folder := environment.get(_FOLDER)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
-from actors.serve_proxy import PATIENT, proxy_environment
+from actors.serve_proxy import PATIENT, proxy_environment, remove_proxy_files
 from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import ClusterConfig
@@ -35,10 +35,12 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
         SalusError: the plan does not fit, or the cluster cannot be reached.
     """
     plans = phases or (make_plan(recipe),)
+    environment: dict[str, str] = {}
     if recipe.cluster.address is None:
         _check_all(plans, recipe)
         cpus = max(plan.cpus for plan in plans)
-        start_embedded(recipe.cluster, namespace, cpus, proxy_environment(recipe.publish))
+        environment = proxy_environment(recipe.publish)
+        start_embedded(recipe.cluster, namespace, cpus, environment)
     else:
         join(recipe.cluster.address, namespace)
         _check_all(plans, recipe)
@@ -47,6 +49,7 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
         yield
     finally:
         ray.shutdown()
+        remove_proxy_files(environment)
 
 
 def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
@@ -60,12 +63,11 @@ def start_embedded(
 ) -> None:
     """An embedded Ray with as many CPU slots as `cpus` says, unless `cluster.logical_cpus` says otherwise.
 
-    `environment`: what its processes find set, where nothing else is set already.
+    `environment`: what its processes find set, whatever was set before.
     """
     slots = cluster.logical_cpus or math.ceil(cpus)
     settle_environment(slots)
-    for name, value in (environment or {}).items():
-        os.environ.setdefault(name, value)
+    os.environ.update(environment or {})
     ray.init(
         # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
         address="local",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import ray
 
-from actors.serve_proxy import proxy_environment
+from actors.serve_proxy import proxy_environment, remove_proxy_files
 from pipelines.cluster import join
 from pipelines.serving.settings import ServeSettings
 from pipelines.session import start_embedded
@@ -21,12 +21,14 @@ def serving_cluster(settings: ServeSettings, namespace: str, cpus: float) -> Ite
     Raises:
         SalusError: the cluster cannot be reached.
     """
-    if settings.cluster.address is None:
-        # One slot more than the replicas take: the task that builds the application.
-        start_embedded(settings.cluster, namespace, math.ceil(cpus) + 1, proxy_environment(settings.publish))
-    else:
-        join(settings.cluster.address, namespace)
+    environment = proxy_environment(settings.publish) if settings.cluster.address is None else {}
     try:
+        if settings.cluster.address is None:
+            # One slot more than the replicas take: the task that builds the application.
+            start_embedded(settings.cluster, namespace, math.ceil(cpus) + 1, environment)
+        else:
+            join(settings.cluster.address, namespace)
         yield
     finally:
         ray.shutdown()
+        remove_proxy_files(environment)
