@@ -6,6 +6,7 @@ a reader, who takes the last row of each key, sees the same as before.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -100,5 +101,7 @@ def _recent(table: pa.Table, keep_from: datetime | None) -> pa.Table:
 
 def _remove_abandoned(folder: Path) -> None:
     for file in folder.glob(".*.parquet.tmp"):
-        if time.time() - file.stat().st_mtime > _ABANDONED_S:
-            file.unlink(missing_ok=True)
+        # That of a living writer has its own name meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > _ABANDONED_S:
+                file.unlink()
