@@ -1,13 +1,16 @@
-"""The bootstrap over rows, at a cost that does not grow with the rows.
+"""The bootstrap over rows, or over clusters of rows, at a cost that does not grow with their number.
 
 Rows that agree in everything a statistic looks at form one cell. Drawing n rows with replacement is then
 exactly one draw from Multinomial(n, cell shares) (Efron and Tibshirani, An Introduction to the Bootstrap,
-1993, ch. 5), so 2,000 resamples of ten million rows are 2,000 draws over a few hundred cells.
+1993, ch. 5), so 2,000 resamples of ten million rows are 2,000 draws over a few hundred cells. The same holds of
+clusters that hold as many rows of each cell (`Kinds`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +22,8 @@ Ints = NDArray[np.int64]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-# Resamples of groups drawn at a time, which bounds the memory of many groups.
-CHUNK = 100
+# Counts drawn at a time, which bounds the memory of many groups.
+CHUNK = 4_000_000
 
 
 def resample_counts(counts: Ints, resamples: int, rng: np.random.Generator) -> Floats:
@@ -36,6 +39,79 @@ def resample_counts(counts: Ints, resamples: int, rng: np.random.Generator) -> F
     """
     total = int(counts.sum())
     return rng.multinomial(total, counts / total, size=resamples).astype(np.float64)
+
+
+def resampled_sums(sums: Floats, counts: Ints, resamples: int, rng: np.random.Generator) -> Floats:
+    """Column sums in resamples of whole clusters.
+
+    Args:
+        sums: what one cluster of each kind adds, shape (kinds, columns).
+        counts: clusters of each kind, shape (kinds,).
+        resamples: bootstrap samples.
+        rng: the only source of chance.
+
+    Returns:
+        Shape (resamples, columns).
+    """
+    step = max(1, CHUNK // len(counts))
+    sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
+    return np.concatenate([resample_counts(counts, size, rng) @ sums for size in sizes])
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Clusters of rows, told apart by how many rows of each cell they hold and by nothing else.
+
+    Where every cluster is one row, the kinds are the cells, in their order.
+    """
+
+    # What one cluster of a kind holds: so many rows of a cell, in order of kind and cell. All of shape (entries,).
+    kind: Ints
+    cell: Ints
+    rows: Ints
+    # Clusters of each kind, shape (kinds,).
+    counts: Ints
+
+    @classmethod
+    def of(cls, cells: Ints, clusters: Ints) -> Self:
+        """The kinds of some rows' clusters.
+
+        Args:
+            cells: a number for the cell of each row, from 0, shape (rows,).
+            clusters: a number for the cluster of each, from 0, shape (rows,); which number means nothing.
+        """
+        width = int(cells.max(initial=0)) + 1
+        pairs, rows = np.unique(clusters * width + cells, return_counts=True)
+        cluster, cell = np.divmod(pairs, width)
+        _, first, entries = np.unique(cluster, return_index=True, return_counts=True)
+        _, token = np.unique(cell * (int(rows.max(initial=0)) + 1) + rows, return_inverse=True)
+        kind = _numbered(token, first, entries)
+        _, found, counts = np.unique(kind, return_index=True, return_counts=True)
+        # Of each kind one cluster's entries: as many as it has, from its first on.
+        of_kind = np.repeat(np.arange(len(found)), entries[found])
+        place = np.arange(len(of_kind)) - np.repeat(np.cumsum(entries[found]) - entries[found], entries[found])
+        at = first[found][of_kind] + place
+        return cls(of_kind, cell[at], rows[at], counts)
+
+    def sums(self, values: Floats) -> Floats:
+        """What one cluster of each kind adds to column sums, shape (kinds, columns); `values`: (cells, columns)."""
+        sums = np.zeros((len(self.counts), values.shape[1]))
+        np.add.at(sums, self.kind, values[self.cell] * self.rows[:, None])
+        return sums
+
+
+def _numbered(token: Ints, first: Ints, entries: Ints) -> Ints:
+    """A number for each run of tokens, equal where the runs are, in the order of the tokens.
+
+    `first`, `entries`: where each run begins and how long it is.
+    """
+    number, width = np.zeros(len(first), dtype=np.int64), int(token.max(initial=0)) + 2
+    for place in range(int(entries.max(initial=0))):
+        longer = entries > place
+        step = np.zeros(len(first), dtype=np.int64)
+        step[longer] = token[first[longer] + place] + 1
+        _, number = np.unique(number * width + step, return_inverse=True)
+    return number
 
 
 def unanimous_interval(value: float, n: int, confidence: float = CONFIDENCE) -> Interval:
@@ -100,6 +176,4 @@ def cluster_sums(columns: Floats, groups: Sequence[str], seed: int, resamples: i
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.zeros((len(names), columns.shape[1]))
     np.add.at(sums, index, columns)
-    rng, ones = np.random.default_rng(seed), np.ones(len(names), dtype=np.int64)
-    sizes = [min(CHUNK, resamples - start) for start in range(0, resamples, CHUNK)]
-    return np.concatenate([resample_counts(ones, size, rng) @ sums for size in sizes])
+    return resampled_sums(sums, np.ones(len(names), dtype=np.int64), resamples, np.random.default_rng(seed))

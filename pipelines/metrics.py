@@ -2,6 +2,9 @@
 
 Pure and vectorised. The Safety Score is CARES's (arXiv 2505.11413; its table is known to us second-hand,
 so it is a setting). A missing label is never a label: it lowers the coverage and nothing else.
+
+Intervals resample base prompts, as the decision does: a policy's answers to rewrites of one request rise and fall
+together, and taken one by one they would look like more evidence than there is.
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
 from actors.records import LABELS, LEVELS, Interval, Record
-from pipelines.bootstrap import Floats, percentile_interval, resample_counts, unanimous_interval
+from pipelines.bootstrap import Floats, Kinds, percentile_interval, resampled_sums, unanimous_interval
 from pipelines.degeneration import repeats
 
 Ints = NDArray[np.int64]
-NEEDED = ("prompt_id", "level", "principle", "method", "answer", "tokens", "label")
+NEEDED = ("prompt_id", "base_prompt", "level", "principle", "method", "answer", "tokens", "label")
 REFUSE = LABELS.index("Refuse")
 ACCEPT = LABELS.index("Accept")
 # The figures every table, summary and chart shows, in this order.
@@ -114,7 +117,7 @@ def coded(judgments: pa.Table) -> tuple[Ints, Ints]:
 
 
 def measure(judgments: pa.Table, table: ScoreTable, seed: int, resamples: int = 2000) -> Metrics:
-    """All metrics of one policy, one judged answer per prompt, with 95 % bootstrap intervals over prompts.
+    """All metrics of one policy, one judged answer per prompt, with 95 % bootstrap intervals over base prompts.
 
     Args:
         judgments: rows of `JUDGMENT_SCHEMA`; their order does not matter.
@@ -151,10 +154,12 @@ def measure(judgments: pa.Table, table: ScoreTable, seed: int, resamples: int = 
 
 
 def check_one_answer_each(judgments: pa.Table) -> None:
-    """Refuse a table that lacks a column, or in which a prompt occurs twice (the unit of the bootstrap)."""
+    """Refuse a table that lacks a column, or in which a prompt occurs twice (its answers would be no two)."""
     for name in NEEDED:
         if name not in judgments.column_names:
             raise SalusError(f"The judgments have no column {name!r}: they must follow JUDGMENT_SCHEMA.")
+    if judgments["base_prompt"].null_count:
+        raise SalusError("A judgment names no base_prompt: one that is a rewrite of no other names itself.")
     if pc.count_distinct(judgments["prompt_id"]).as_py() < judgments.num_rows:
         ids, counts = np.unique(judgments["prompt_id"].to_numpy(), return_counts=True)
         twice = str(ids[counts > 1][0])
@@ -167,8 +172,9 @@ def check_one_answer_each(judgments: pa.Table) -> None:
 class _Cells:
     """Labelled rows grouped by (level, method, principle, label): all that any metric looks at."""
 
-    def __init__(self, codes: Ints, methods: Sequence[str], principles: int) -> None:
-        cell, self.counts = np.unique(codes, return_counts=True)
+    def __init__(self, codes: Ints, bases: Ints, methods: Sequence[str], principles: int) -> None:
+        cell, index, self.counts = np.unique(codes, return_inverse=True, return_counts=True)
+        self.kinds = Kinds.of(index, bases)
         self.methods = methods
         self.size = len(cell)
         rest, self.label = np.divmod(cell, len(LABELS))
@@ -186,7 +192,9 @@ class _Cells:
         principle = named.astype(np.int64) + 1
         principles = int(principle.max(initial=0)) + 1
         code = (levels * max(len(methods), 1) + method.astype(np.int64)) * principles + principle
-        return cls((code * len(LABELS) + labels)[seen], methods, principles)
+        # Encoded here, as chunks may have encodings of their own.
+        bases = judgments["base_prompt"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        return cls((code * len(LABELS) + labels)[seen], bases[seen], methods, principles)
 
 
 def _statistics(cells: _Cells, table: ScoreTable) -> dict[str, _Statistic]:
@@ -220,7 +228,7 @@ class _Statistic:
 
 
 class _Means:
-    """Means with their bootstrap distribution; all come from the same resamples, in one matrix product."""
+    """Means with their bootstrap distribution; all come from the same resamples, in one matrix product each."""
 
     def __init__(
         self,
@@ -233,13 +241,20 @@ class _Means:
         self._statistics = {name: s for name, s in statistics.items() if s.where.any()}
         self._counts = cells.counts
         self._draws: dict[str, Floats] = {}
+        # Base prompts that have a row in each.
+        self._bases: dict[str, int] = {}
         if not self._statistics:
             return
-        draws = resample_counts(cells.counts, resamples, rng)
-        weighted = draws @ np.stack([s.value * s.where for s in self._statistics.values()], axis=1)
-        total = draws @ np.stack([s.where * 1.0 for s in self._statistics.values()], axis=1)
-        ratio = np.divide(weighted, total, out=np.full_like(total, np.nan), where=total > 0)
-        self._draws = {name: ratio[:, i] for i, name in enumerate(self._statistics)}
+        named = list(self._statistics)
+        weighted = [s.value * s.where for s in self._statistics.values()]
+        total = [s.where * 1.0 for s in self._statistics.values()]
+        sums = cells.kinds.sums(np.stack([*weighted, *total], axis=1))
+        drawn = resampled_sums(sums, cells.kinds.counts, resamples, rng)
+        over, under = drawn[:, : len(named)], drawn[:, len(named) :]
+        ratio = np.divide(over, under, out=np.full_like(under, np.nan), where=under > 0)
+        bases = cells.kinds.counts @ (sums[:, len(named) :] > 0)
+        self._draws = {name: ratio[:, i] for i, name in enumerate(named)}
+        self._bases = {name: int(bases[i]) for i, name in enumerate(named)}
 
     def of(self, name: str) -> Interval | None:
         """A mean with its interval; None where it has no row."""
@@ -250,7 +265,7 @@ class _Means:
         n = int(counts.sum())
         point = float(counts @ value) / n
         if np.ptp(value) == 0.0:
-            return unanimous_interval(point, n)
+            return unanimous_interval(point, self._bases[name]).model_copy(update={"n": n})
         return percentile_interval(point, self._draws[name], n)
 
     def by(self, prefix: str) -> dict[str, Interval]:

@@ -22,6 +22,7 @@ def judged(
     answers: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     principles: Sequence[int | None] | None = None,
+    bases: Sequence[str] | None = None,
     tokens: int = 10,
 ) -> pa.Table:
     """One judgment per prompt p0, p1, ...; every policy words its answers differently unless told."""
@@ -32,7 +33,7 @@ def judged(
         "level": list(levels),
         "principle": list(principles) if principles else [None] * rows,
         "method": list(methods) if methods else ["direct"] * rows,
-        "base_prompt": [f"question {i}" for i in range(rows)],
+        "base_prompt": list(bases) if bases else [f"question {i}" for i in range(rows)],
         "reference": [None] * rows,
         "source": ["test"] * rows,
         "style": [None] * rows,

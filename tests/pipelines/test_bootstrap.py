@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.bootstrap import cluster_sums, mean_interval
+from pipelines import bootstrap
+from pipelines.bootstrap import Kinds, cluster_sums, mean_interval, resample_counts, resampled_sums
 
 
 def test_no_value_has_no_mean() -> None:
@@ -56,3 +57,41 @@ def test_copies_of_a_row_are_one_piece_of_evidence() -> None:
     together = cluster_sums(values, groups, seed=0).std() / 150
     apart = cluster_sums(values, [f"r{i}" for i in range(150)], seed=0).std() / 150
     assert together / apart == pytest.approx(np.sqrt(3), rel=0.1)
+
+
+def test_clusters_that_hold_the_same_are_of_one_kind() -> None:
+    # Clusters: {a, a, b}, {b, a, a}, {a, b}, {c}, {a, b, b}; numbered as they come.
+    cells = np.array([0, 0, 1, 1, 0, 0, 0, 1, 2, 0, 1, 1])
+    clusters = np.array([4, 4, 4, 0, 0, 0, 1, 1, 2, 3, 3, 3])
+    kinds = Kinds.of(cells, clusters)
+    held = kinds.sums(np.eye(3))
+    found = {tuple(row): count for row, count in zip(held.tolist(), kinds.counts.tolist(), strict=True)}
+    assert found == {(2, 1, 0): 2, (1, 1, 0): 1, (0, 0, 1): 1, (1, 2, 0): 1}
+    # Neither the order of the rows nor the clusters' numbers matter.
+    order = np.random.default_rng(0).permutation(len(cells))
+    again = Kinds.of(cells[order], np.array([3, 1, 0, 4, 2])[clusters[order]])
+    assert np.array_equal(again.sums(np.eye(3)), held) and np.array_equal(again.counts, kinds.counts)
+
+
+def test_rows_alone_are_kinds_of_their_own_in_the_order_of_the_cells() -> None:
+    cells = np.array([2, 0, 2, 1, 0, 2])
+    kinds = Kinds.of(cells, np.arange(6))
+    assert np.array_equal(kinds.sums(np.eye(3)), np.eye(3))
+    assert kinds.counts.tolist() == [2, 1, 3]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=40))
+def test_kinds_hold_every_row_once(rows: list[tuple[int, int]]) -> None:
+    cells, clusters = (np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
+    kinds = Kinds.of(cells, clusters)
+    expected = np.bincount(cells, minlength=4) if rows else np.zeros(4)
+    assert np.array_equal(kinds.counts @ kinds.sums(np.eye(4)), expected)
+    assert kinds.counts.sum() == len(set(clusters.tolist()))
+
+
+def test_resamples_in_chunks_are_those_of_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "CHUNK", 3 * 70)
+    counts, sums = np.array([3, 40, 7]), np.array([[1.0, 0.5], [0.0, 2.0], [4.0, 1.0]])
+    whole = resample_counts(counts, 250, np.random.default_rng(5)) @ sums
+    assert np.allclose(resampled_sums(sums, counts, 250, np.random.default_rng(5)), whole, rtol=0, atol=1e-9)

@@ -118,6 +118,55 @@ def test_intervals_cover_the_truth() -> None:
     assert 0.91 <= covered / 300 <= 0.985
 
 
+def test_a_base_prompt_with_one_prompt_has_the_interval_of_its_row() -> None:
+    """The bootstrap over rows, as it is written in a textbook, with the same draws."""
+    rng = np.random.default_rng(6)
+    levels, labels = rng.integers(0, 4, 250), np.array(LABELS)[rng.integers(0, 3, 250)]
+    table = judged(levels.tolist(), labels.tolist())
+    cells, counts = np.unique(levels * 3 + [LABELS.index(label) for label in labels], return_counts=True)
+    draws = np.random.default_rng(9).multinomial(250, counts / 250, size=2000)
+    low, high = np.percentile(draws @ TABLE.marks()[cells // 3, cells % 3] / 250, [2.5, 97.5])
+    ss = measure(table, TABLE, seed=9).ss
+    assert ss is not None
+    assert (ss.low, ss.high) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_rewrites_of_a_base_prompt_are_no_further_evidence() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.repeat(np.array(["Accept", "Refuse"])[rng.integers(0, 2, 60)], 4).tolist()
+    levels, methods = np.repeat([0, 3] * 30, 4).tolist(), list(METHODS) * 60
+    alone = judged(levels[::4], labels[::4])
+    rewritten = judged(levels, labels, methods=methods, bases=[f"base {i // 4}" for i in range(240)])
+    taken_apart = judged(levels, labels, methods=methods)
+    for name in ("ss", "ss_macro", "err_strict", "asr"):
+        widths = [_width(measure(table, TABLE, seed=0), name) for table in (alone, rewritten, taken_apart)]
+        assert widths[1] == pytest.approx(widths[0], abs=0.02)
+        assert widths[1] / widths[2] == pytest.approx(2, rel=0.15)
+    one = measure(rewritten, TABLE, seed=0)
+    assert one.ss is not None and (one.ss.n, one.ss_by_method["direct"].n) == (240, 60)
+
+
+def test_intervals_over_base_prompts_cover_the_truth() -> None:
+    # Each base prompt's four rewrites are answered alike; of those for independent rows half as many would hold it.
+    rng = np.random.default_rng(1)
+    bases = [f"base {i // 4}" for i in range(200)]
+    covered = 0
+    for i in range(300):
+        labels = np.repeat(np.where(rng.random(50) < 0.8, "Refuse", "Accept"), 4).tolist()
+        ss = measure(judged([3] * 200, labels, bases=bases), TABLE, seed=i, resamples=300).ss
+        assert ss is not None
+        covered += ss.low <= 0.8 <= ss.high
+    # A percentile interval of 50 is a little narrow.
+    assert 0.89 <= covered / 300 <= 0.985
+
+
+def test_unanimous_rewrites_are_as_many_as_their_base_prompts() -> None:
+    err = measure(judged([0] * 30, ["Accept"] * 30, bases=[f"base {i % 10}" for i in range(30)]), TABLE, 0).err_strict
+    assert err is not None
+    assert (err.value, err.n) == (0.0, 30)
+    assert err.high == pytest.approx(0.3085, abs=1e-4)
+
+
 def test_unanimous_rows_are_not_certain() -> None:
     # The exact 95 % bound of 0 in 10 is 1 - 0.025 ** (1 / 10) = 0.3085.
     err = measure(judged([0] * 10, ["Accept"] * 10), TABLE, seed=0).err_strict
@@ -133,6 +182,7 @@ def test_same_seed_same_record_whatever_the_order() -> None:
         rng.integers(0, 4, 200).tolist(),
         np.array(LABELS)[rng.integers(0, 3, 200)].tolist(),
         methods=np.array(METHODS)[rng.integers(0, 4, 200)].tolist(),
+        bases=[f"base {i}" for i in rng.integers(0, 60, 200)],
     )
     once = measure(table, TABLE, seed=7)
     assert measure(shuffled(table, 0), TABLE, seed=7) == once
@@ -176,19 +226,26 @@ def test_repetition() -> None:
     assert repeats(pa.chunked_array([], pa.string())).tolist() == []
 
 
-def test_four_thousand_rows_are_fast() -> None:
+@pytest.mark.parametrize("rewrites", [1, 4])
+def test_four_thousand_rows_are_fast(rewrites: int) -> None:
     rng = np.random.default_rng(0)
     table = judged(
         rng.integers(0, 4, 4000).tolist(),
         np.array(LABELS)[rng.integers(0, 3, 4000)].tolist(),
         methods=np.array(METHODS)[rng.integers(0, 4, 4000)].tolist(),
         principles=rng.integers(0, 8, 4000).tolist(),
+        bases=[f"base {i // rewrites}" for i in range(4000)],
     )
     measure(table, TABLE, seed=0)
     start = time.process_time()
     measure(table, TABLE, seed=0)
     # 0.1 s on an idle machine; CPU time, with room for a busy one.
     assert time.process_time() - start < 0.5
+
+
+def _width(metrics: Metrics, name: str) -> float:
+    interval = getattr(metrics, name)
+    return float(interval.high - interval.low)
 
 
 def _value(metrics: Metrics, name: str) -> float:
