@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from actors.coordinator_state import CoordinatorState, TrainingState
+from actors.decided import Decided, decision_inputs
 from actors.errors import SalusError
 from actors.full_disk import FullDiskError
 from actors.publication import read_publications
@@ -126,6 +127,7 @@ class Coordinator:
         self._assignments = {a: list(state.assignments[a]) for a in ALGORITHMS}
         self._training = {a: list(state.training[a]) for a in ALGORITHMS}
         self._stopped = state.stopped
+        self._decided = state.decided
         live = self._published()
         if self._publisher is not None and live is not None:
             self._publisher.attach(live)
@@ -139,6 +141,7 @@ class Coordinator:
             assignments={a: tuple(jobs) for a, jobs in self._assignments.items()},
             training={a: tuple(states) for a, states in self._training.items()},
             stopped=self._stopped,
+            decided=self._decided,
         )
         write_text(state.model_dump_json(), self._folder.coordinator_state)
 
@@ -254,25 +257,29 @@ class Coordinator:
     def decide(self, cycle: int, publish: bool = True) -> CycleOutcome:
         """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
 
-        The decision record is written before anything is published; without `publish` the same call publishes later.
+        The decision record is written before anything is published; without `publish` the same call publishes later,
+        by the record as long as what it was made of is the same.
         """
         with self._lock:
             states = self.training_state(cycle)
             failed = {a: s.failure for a, s in states.items() if s.failure is not None}
             trained = [a for a, s in states.items() if s.report is not None]
             champion = self._started_from(cycle)
-        verdict = self._rule(
-            cycle,
-            self._evaluation(champion.version, champion),
-            {a: self._evaluation(self._folder.challenger(cycle, a).version, champion) for a in trained},
-            failed,
-        )
-        write_text(verdict.model_dump_json(indent=2), self._folder.decision(cycle))
+        own = self._judgments(champion.version, champion)
+        others = {a: self._judgments(self._folder.challenger(cycle, a).version, champion) for a in trained}
+        inputs = decision_inputs(self._folder, cycle, [own, *others.values()], failed)
+        record = self._folder.decision(cycle)
+        verdict: Verdict | None = self._decided.verdict(record, inputs) if self._decided is not None else None
+        if verdict is None:
+            tables = {a: read_folder(folder, _DECISION_COLUMNS) for a, folder in others.items()}
+            verdict = self._rule(cycle, read_folder(own, _DECISION_COLUMNS), tables, failed)
+            write_text(verdict.model_dump_json(indent=2), record)
         if verdict.chosen != "champion":
             champion = self._folder.challenger(cycle, verdict.chosen)
         with self._lock:
             self._champion = champion
             self._live = champion if verdict.publish else self._live
+            self._decided = Decided.of(record, inputs)
             self._keep()
         # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
         if publish and verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
@@ -297,10 +304,8 @@ class Coordinator:
             self._live = outcome.published or self._live
             self._keep()
 
-    def _evaluation(self, version: str, champion: PolicyRef) -> pa.Table:
-        judge = self._judge or champion.version
-        folder = self._folder.evaluation_judgments("validation", version, judge)
-        return read_folder(folder, _DECISION_COLUMNS)
+    def _judgments(self, version: str, champion: PolicyRef) -> Path:
+        return self._folder.evaluation_judgments("validation", version, self._judge or champion.version)
 
     def start_publisher(self) -> None:
         """Bring the endpoint up with what the decisions so far let go live; does nothing without a publisher."""

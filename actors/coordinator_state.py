@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from actors.decided import Decided
 from actors.record_files import find_record
 from actors.records import Algorithm, Assignment, PolicyRef, Record, TrainReport
 
@@ -33,6 +34,8 @@ class CoordinatorState(Record):
     assignments: dict[Algorithm, tuple[Assignment, ...]]
     training: dict[Algorithm, tuple[TrainingState, ...]]
     stopped: bool = False
+    # The last decision on record; None before the first of the session.
+    decided: Decided | None = None
 
     @classmethod
     def read(cls, path: Path, session: str) -> Self | None:

@@ -63,6 +63,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
                 # The decision, and all it rests on, lies in the store before anybody is served by it.
                 ray.get(run.coordinator.decide.remote(cycle, publish=False))
                 run.store.keep()
+            # By the record, where there is one by now.
             outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
     return outcome
 

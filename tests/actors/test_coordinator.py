@@ -16,7 +16,7 @@ from actors.full_disk import FullDiskError
 from actors.publication import Publication, read_publications
 from actors.records import Algorithm, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
-from actors.tables import write_table
+from actors.tables import write_table, write_text
 from tests.rows import judgments, prompt
 from tests.small_disk import fill, small_disk
 
@@ -182,7 +182,8 @@ def test_the_winner_is_trained_on_referred_to_and_published(tmp_path: Path) -> N
 
 def test_a_decision_may_be_recorded_before_it_is_published(tmp_path: Path) -> None:
     endpoint = Endpoint()
-    of = coordinator(tmp_path, Rule("dpo", "dpo"), endpoint)
+    # Asked once: it has no second answer.
+    of = coordinator(tmp_path, rule := Rule("dpo"), endpoint)
     of.start_publisher()
     judged(tmp_path, "c0-base")
     trained(of, tmp_path, 1)
@@ -193,8 +194,40 @@ def test_a_decision_may_be_recorded_before_it_is_published(tmp_path: Path) -> No
     published = of.decide(1)
     assert (published.champion, published.published, endpoint.policy) == (dpo, dpo, dpo)
     assert RunFolder(tmp_path).decision(1).read_bytes() == record
+    assert len(rule.shown) == 1 and rule.chosen == []
     log = RunFolder(tmp_path).publications.read_text().splitlines()
     assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
+
+
+@pytest.mark.parametrize("changed", ["judgments", "record", "figures"])
+def test_a_decision_of_other_inputs_is_made_again(tmp_path: Path, changed: str) -> None:
+    of = coordinator(tmp_path, rule := Rule("dpo", "kto"))
+    folder = RunFolder(tmp_path)
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    of.decide(1, publish=False)
+    if changed == "judgments":
+        table = judgments([(prompt(1), "another answer", "Accept")])
+        write_table(table, folder.evaluation_judgments("validation", "c1-dpo", "judge") / "0.parquet")
+    elif changed == "record":
+        folder.decision(1).unlink()
+    else:
+        write_text("{}", folder.evaluation_capability("validation", "c1-dpo") / "figures.json")
+    assert of.decide(1).chosen == "kto"
+    assert len(rule.shown) == 2
+    assert json.loads(folder.decision(1).read_text())["chosen"] == "kto"
+
+
+def test_a_damaged_record_is_not_taken_for_the_decision(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, Rule("dpo", "dpo"))
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+    of.decide(1, publish=False)
+    record = RunFolder(tmp_path).decision(1)
+    written = record.read_bytes()
+    record.write_bytes(written.replace(b"dpo", b"kto"))
+    assert of.decide(1).chosen == "dpo"
+    assert record.read_bytes() == written
 
 
 def test_the_outcome_says_that_no_cycle_follows(tmp_path: Path) -> None:
@@ -319,9 +352,9 @@ def test_a_coordinator_in_the_place_of_a_dead_one_goes_on(tmp_path: Path) -> Non
     assert coordinator(tmp_path, Rule(), endpoint).assignment("kto", 2) == "stop"
 
 
-def test_a_decision_that_was_cut_short_is_made_again_from_the_same_champion(tmp_path: Path) -> None:
+def test_a_publication_that_was_cut_short_is_made_up_for_by_the_record(tmp_path: Path) -> None:
     endpoint = Endpoint()
-    of = coordinator(tmp_path, first := Rule("dpo"), endpoint)
+    of = coordinator(tmp_path, Rule("dpo"), endpoint)
     of.start_publisher()
     judged(tmp_path, "c0-base")
     trained(of, tmp_path, 1)
@@ -329,13 +362,33 @@ def test_a_decision_that_was_cut_short_is_made_again_from_the_same_champion(tmp_
     with pytest.raises(ConnectionError):
         of.decide(1)
     endpoint.dies = False
-    again = coordinator(tmp_path, second := Rule("dpo"), endpoint)
-    outcome = again.decide(1)
-    assert second.shown == first.shown
+    # In the dead one's place, and with a rule that has no answer.
+    outcome = coordinator(tmp_path, Rule(), endpoint).decide(1)
     assert outcome.champion == outcome.published == RunFolder(tmp_path).challenger(1, "dpo")
     # The swap was done, the log was not written: it is now.
     log = RunFolder(tmp_path).publications.read_text().splitlines()
     assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
+
+
+def test_a_decision_that_was_cut_short_is_made_again_from_the_same_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = Endpoint()
+    of = coordinator(tmp_path, first := Rule("dpo"), endpoint)
+    of.start_publisher()
+    judged(tmp_path, "c0-base")
+    trained(of, tmp_path, 1)
+
+    def killed() -> None:
+        raise ConnectionError("the process is killed between the record and its own state")
+
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        patched.setattr(of, "_keep", killed)
+        of.decide(1)
+    assert RunFolder(tmp_path).decision(1).is_file() and endpoint.policy == BASE
+    outcome = coordinator(tmp_path, second := Rule("dpo"), endpoint).decide(1)
+    assert second.shown == first.shown
+    assert outcome.champion == outcome.published == RunFolder(tmp_path).challenger(1, "dpo")
 
 
 def test_another_session_begins_with_the_decisions_alone(tmp_path: Path) -> None:
