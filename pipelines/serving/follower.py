@@ -88,8 +88,8 @@ class Follower:
         try:
             self._publisher.publish(self._policy(version), cycle=0)
         except SalusError:
-            # Not again before the next change; `step` tells why.
-            self._changes = changes
+            # Not again before the next change; `step` tells why, also where the last one failed for the same reason.
+            self._changes, self._fault = changes, None
             raise
         self._now_at(version, changes)
         self._say(f"{version} is live at {self._publisher.url}")
@@ -104,9 +104,10 @@ class Follower:
         self._write()
 
     def _note(self, fault: str) -> None:
-        if fault != self._fault:
-            self._fault = fault
-            self._say(f"{self._version} stays: {fault}")
+        if fault == self._fault:
+            return
+        self._fault = fault
+        self._say(f"{self._version} stays: {fault}")
         self._write()
 
     def _write(self) -> None:

@@ -24,11 +24,14 @@ def roll_back(registry: Registry, why: str, wait_s: float, say: Callable[[str], 
     change = registry.rollback(why)
     waiting = {status.url for status in endpoints(registry.root)}
     while waiting:
-        for status in endpoints(registry.root):
-            if status.url in waiting and _follows(status, len(registry.history.changes())):
-                waiting.discard(status.url)
-                _tell(status, change, time.monotonic() - began, say)
-        waiting &= {status.url for status in endpoints(registry.root)}
+        changes = len(registry.history.changes())
+        there = {status.url: status for status in endpoints(registry.root)}
+        for url in sorted(waiting & there.keys()):
+            if there[url].changes >= changes:
+                waiting.discard(url)
+                _tell(there[url], change, time.monotonic() - began, say)
+        # One that is gone has nothing to follow.
+        waiting &= there.keys()
         if waiting and time.monotonic() - began > wait_s:
             raise SalusError(
                 f"{', '.join(sorted(waiting))} did not follow within {wait_s:g} s, though {change.version} is current"
@@ -36,10 +39,6 @@ def roll_back(registry: Registry, why: str, wait_s: float, say: Callable[[str], 
             )
         time.sleep(_LOOK_S if waiting else 0)
     return change
-
-
-def _follows(status: EndpointStatus, changes: int) -> bool:
-    return status.changes >= changes
 
 
 def _tell(status: EndpointStatus, change: Change, seconds: float, say: Callable[[str], None]) -> None:

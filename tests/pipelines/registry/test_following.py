@@ -93,6 +93,12 @@ def test_what_cannot_go_live_is_told_once_and_the_former_one_stays(registry: Reg
         follower.step()
     assert said == [f"{base} stays: {kto} does not fit."]
     assert (status(registry).version, status(registry).fault) == (base, f"{kto} does not fit.")
+    # Tried again, as the registry has changed; that it failed again is news.
+    registry.rollback("")
+    registry.promote(kto, "")
+    follower.step()
+    assert said == [f"{base} stays: {kto} does not fit."] * 2
+    assert (status(registry).changes, status(registry).fault) == (4, f"{kto} does not fit.")
     registry.promote(dpo, "")
     follower.step()
     assert recorder.live == [base, dpo] and status(registry).fault is None
@@ -107,8 +113,12 @@ def test_a_damaged_history_changes_nothing(registry: Registry, versions: Sequenc
     whole = history.read_text()
     history.write_text(whole + "{\n")
     follower.step()
+    (file,) = (registry.root / FOLDER).iterdir()
+    written = file.stat()
     follower.step()
-    assert len(said) == 1 and "line 2" in said[0]
+    assert len(said) == 1 and "line 2" in said[0] and status(registry).fault in said[0]
+    # Told once, written once.
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
     history.write_text(whole)
     registry.promote(versions[1], "")
     follower.step()
