@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
 from tests.benchmarks.load import Load
+from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
 
 CLIENTS = (8, 32)
@@ -138,12 +138,6 @@ def show(ours: dict[int, list[Load]], theirs: dict[int, list[Load]]) -> None:
 
 def _by(ours: dict[int, list[Load]], theirs: dict[int, list[Load]]) -> tuple[tuple[str, dict[int, list[Load]]], ...]:
     return (("vLLM", theirs), ("Salus", ours))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settings(changes: Sequence[str], keys: Path) -> PublisherConfig:

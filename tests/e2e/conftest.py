@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import socket
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from tests.e2e.deployed import build_judge, build_policy, write_requests
 from tests.e2e.whole_run import Aligned, whole_run
+from tests.free_port import free_port
 
 MODELS = {"policy": build_policy, "judge": build_judge}
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -37,12 +37,6 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             model.result()
     write_requests(root / "requests.jsonl")
     return root
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

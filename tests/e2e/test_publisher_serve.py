@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import threading
 import time
 import urllib.error
@@ -26,6 +25,7 @@ from actors.publisher import Publisher, PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_proxy import proxy_environment
 from tests.e2e.processes import processes
+from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -126,10 +126,7 @@ def make_policy(folder: Path, version: str, seed: int) -> PolicyRef:
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     folder = tmp_path_factory.mktemp("policies")
     a, b = make_policy(folder, "a", 1), make_policy(folder, "b", 2)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = CONFIG.model_copy(update={"port": port})
+    config = CONFIG.model_copy(update={"port": free_port()})
     os.environ.update(proxy_environment(config))
     ray.init(address="local", num_cpus=2, include_dashboard=False, namespace="publisher-test", log_to_driver=False)
     publisher = Publisher(config)

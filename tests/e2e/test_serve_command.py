@@ -27,7 +27,7 @@ from actors.feedback.records import CAPTURES, FEEDBACK
 from actors.gateway.key_file import KeyFile
 from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
-from tests.e2e.conftest import free_port
+from tests.free_port import free_port
 from tests.pipelines.registry.published import publish_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]

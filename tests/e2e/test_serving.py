@@ -28,9 +28,9 @@ from actors.records import PolicyRef
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
-from tests.e2e.conftest import free_port
 from tests.e2e.processes import processes
 from tests.e2e.test_publisher_serve import QUESTIONS, TOKENS, greedy_tokens, make_policy
+from tests.free_port import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -11,13 +11,6 @@ from typer.testing import CliRunner
 from actors.run_folder import RunFolder
 from pipelines.cli.main import app
 from tests.pipelines.cli.refused import refused
-from tests.pipelines.registry.published import publish_run
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    place = tmp_path_factory.mktemp("typed")
-    return publish_run(place / "demo-s7", place / "base")
 
 
 def typed(registry: Path, *arguments: str) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.store.place import RemotePlace
-from tests.pipelines.runs.made import RunMaker
 from tests.s3_server import make_bucket, reaching, s3_server
 
 Move = Callable[[str], None]
@@ -48,12 +47,6 @@ def move_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Move:
 
     move("a")
     return move
-
-
-@pytest.fixture(scope="session")
-def made_run(tmp_path_factory: pytest.TempPathFactory) -> RunMaker:
-    """Makes finished run folders."""
-    return RunMaker(tmp_path_factory.mktemp("template") / "run")
 
 
 def reach(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

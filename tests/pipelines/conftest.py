@@ -1,0 +1,34 @@
+"""Runs that tests of several packages look at, each made once: measuring, drawing and building them takes seconds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from actors.run_folder import RunFolder
+from tests.pipelines.runs.made import RunMaker
+
+
+@pytest.fixture(scope="session")
+def made_run(tmp_path_factory: pytest.TempPathFactory) -> RunMaker:
+    """Makes finished run folders."""
+    return RunMaker(tmp_path_factory.mktemp("template") / "run")
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of two cycles that published its winners, with tiny weights; no test changes it."""
+    # Imported here: torch takes seconds, and most tests here do without.
+    from tests.pipelines.registry.published import publish_run
+
+    place = tmp_path_factory.mktemp("published")
+    return publish_run(place / "demo-s7", place / "base")
+
+
+@pytest.fixture
+def run(published: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy of the published run, which the test may change."""
+    shutil.copytree(published.root, tmp_path / "demo-s7")
+    return RunFolder(tmp_path / "demo-s7")
