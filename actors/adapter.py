@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import SalusError
 from actors.model_folder import check_model_folder
+from actors.tables import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +83,16 @@ def _check_weights(folder: Path) -> None:
         )
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise SalusError(f"The adapter {folder} has no {ADAPTER_WEIGHTS}; save it as safetensors.")
+
+
+def name_base(folder: Path, name: str) -> None:
+    """Let an adapter's config call the model it belongs to by a name that is the same on every machine.
+
+    PEFT writes the path that model was loaded from. Nothing here reads it: an adapter is merged into the model it is
+    given with.
+    """
+    config = _adapter_config(folder) | {"base_model_name_or_path": name}
+    write_text(json.dumps(config, indent=2, sort_keys=True), folder / ADAPTER_CONFIG)
 
 
 def merge(base: Path, adapter: Path, out: Path) -> None:

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pyarrow as pa
-from pydantic import BaseModel
 
 from actors.coordinator_state import CoordinatorState, TrainingState
 from actors.decided import Decided, decision_inputs
 from actors.errors import SalusError
 from actors.full_disk import FullDiskError
-from actors.publication import read_publications
-from actors.record_files import find_record
+from actors.publication import Publication, read_publications
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
+from actors.run_names import RunNames, read_report
 from actors.seeds import derive_seed
 from actors.tables import read_folder, write_text
 
@@ -57,11 +56,11 @@ class DecisionRule(Protocol):
 class PolicyPublisher(Protocol):
     """Puts a policy behind the served endpoint; see `actors.publisher`."""
 
-    def start(self, policy: PolicyRef) -> BaseModel: ...
+    def start(self, policy: PolicyRef) -> Publication: ...
 
     def attach(self, policy: PolicyRef) -> None: ...
 
-    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel: ...
+    def publish(self, policy: PolicyRef, cycle: int) -> Publication: ...
 
     def stop(self) -> None: ...
 
@@ -101,6 +100,7 @@ class Coordinator:
         published: Callable[[], PolicyRef | None] = lambda: None,
     ) -> None:
         self._folder = RunFolder(Path(root))
+        self._names = RunNames(self._folder)
         self._base = base
         self._seed = seed
         self._reference = reference
@@ -174,6 +174,7 @@ class Coordinator:
             output=str(self._folder.training(cycle, algorithm)),
             version=challenger.version,
             seed=derive_seed(self._seed, "train", cycle, algorithm),
+            run=str(self._folder.root),
         )
         queue.append(job)
         self._training[algorithm].append(TrainingState())
@@ -190,9 +191,8 @@ class Coordinator:
     def adopt(self, cycle: int, algorithms: tuple[Algorithm, ...]) -> None:
         """Take up training jobs that an earlier process of this run brought to their end."""
         for algorithm in algorithms:
-            path = self._folder.training(cycle, algorithm) / "report.json"
             job = self.assign(cycle, (algorithm,))[algorithm]
-            report = find_record(TrainReport, path, "a report of training", "delete its folder to train anew")
+            report = read_report(self._folder, cycle, algorithm)
             if report is not None:
                 self.training_done(report)
             else:
@@ -262,7 +262,7 @@ class Coordinator:
         """
         with self._lock:
             states = self.training_state(cycle)
-            failed = {a: s.failure for a, s in states.items() if s.failure is not None}
+            failed = {a: self._names.sentence(s.failure) for a, s in states.items() if s.failure is not None}
             trained = [a for a, s in states.items() if s.report is not None]
             champion = self._started_from(cycle)
         own = self._judgments(champion.version, champion)
@@ -318,8 +318,9 @@ class Coordinator:
             return
         self._log(self._publisher.publish(policy, cycle))
 
-    def _log(self, publication: BaseModel) -> None:
+    def _log(self, publication: Publication) -> None:
         log = self._folder.publications
+        publication = publication.model_copy(update={"path": self._names.policy(publication.path)})
         with self._lock:
             known = log.read_text(encoding="utf-8") if log.is_file() else ""
             # As a whole, so that a full disk leaves no half line.

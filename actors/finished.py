@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,13 +28,22 @@ class MadeFrom(Record):
         return {"assignment": assignment, "settings": self.settings}
 
 
-def read_finished(report: Path, made_from: MadeFrom, kind: type[Report]) -> Report | None:
-    """The report at this path; None where there is none, or the one there is of another job or other settings."""
+def read_finished(
+    report: Path,
+    made_from: MadeFrom,
+    kind: type[Report],
+    as_now: Callable[[dict[str, Any]], dict[str, Any]] = lambda assignment: assignment,
+) -> Report | None:
+    """The report at this path; None where there is none, or the one there is of another job or other settings.
+
+    `as_now`: an assignment as it was written once, as it would be written today.
+    """
     order = report.with_name(MADE_FROM)
     if not (report.is_file() and order.is_file()):
         return None
     try:
-        if MadeFrom.model_validate_json(order.read_text(encoding="utf-8")).job != made_from.job:
+        known = MadeFrom.model_validate_json(order.read_text(encoding="utf-8"))
+        if known.model_copy(update={"assignment": as_now(known.assignment)}).job != made_from.job:
             return None
         return kind.model_validate_json(report.read_text(encoding="utf-8"))
     except ValidationError:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from actors.record_files import read_lines
 from actors.records import Record
+from actors.run_folder import RunFolder
+from actors.run_names import RunNames
 
 
 class Publication(Record):
     """One policy gone live."""
 
     version: str
+    # Of its folder; in the log by the run's own names (`actors.run_names`).
     path: str
     # The cycle whose decision this carries out; 0 is the deployed model.
     cycle: int
@@ -32,4 +35,6 @@ def read_publications(log: Path) -> list[Publication]:
     Raises:
         SalusError: the log cannot be read, or a line is no publication.
     """
-    return read_lines(Publication, log, "a publication", "take the file from a copy of the run")
+    lines = read_lines(Publication, log, "a publication", "take the file from a copy of the run")
+    names = RunNames(RunFolder(log.parent))
+    return [line.model_copy(update={"path": names.path(line.path)}) for line in lines]

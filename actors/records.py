@@ -120,6 +120,8 @@ class Assignment(Record):
     # The version name the challenger gets.
     version: str
     seed: int
+    # The root of the run the job belongs to: what is written about it names paths relative to that.
+    run: str | None = None
 
 
 class TrainingFigures(Record):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from actors.records import Algorithm, PolicyRef, PromptSet, Split
+
+# The models a run does not make: the deployed policy, and a judge's own.
+ModelRole = Literal["policy", "judge"]
 
 
 class RunFolder:
     """Paths below one run's root; makes no files itself.
 
     ```
-    recipe.yaml  run.json  judge/{calibration,trust}.json  prompts/SPLIT/  pairs/  capability/SPLIT/
+    recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
+    prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,reviews,feedback,rows/ALGORITHM,ALGORITHM}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,stages}.json
@@ -34,6 +39,15 @@ class RunFolder:
     def run_record(self) -> Path:
         """Versions, models and host of the run."""
         return self.root / "run.json"
+
+    @property
+    def models(self) -> Path:
+        """Copies of the models the run began with, where its recipe keeps them."""
+        return self.root / "models"
+
+    def kept_model(self, role: ModelRole) -> Path:
+        """The copy of one of them."""
+        return self.models / role
 
     @property
     def judge_calibration(self) -> Path:

@@ -19,6 +19,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
 
+from actors.adapter import name_base
 from actors.checkpoints import Checkpoints
 from actors.errors import SalusError
 from actors.file_sum import file_sum
@@ -27,6 +28,7 @@ from actors.full_disk import disk_of
 from actors.pretrained import load_model, load_tokenizer, silence
 from actors.ranks import all_or_none, from_rank_zero, rank
 from actors.records import Assignment, PolicyRef, TrainReport
+from actors.run_names import names_of
 from actors.trainer import TrainConfig
 from actors.training_rows import RowCount, stage_rows
 from actors.trl_settings import lora_config, trl_arguments
@@ -72,6 +74,7 @@ class TrainingRun:
         self.assignment = assignment
         self.checkpoints = checkpoints / assignment.version if checkpoints is not None else None
         self.on_step = on_step
+        self.names = names_of(assignment)
         self.loss = config.loss(assignment.algorithm)
         self.output = Path(assignment.output)
         self.champion = Path(assignment.champion.path)
@@ -115,12 +118,17 @@ class TrainingRun:
     # -- prepare
 
     def _finished(self) -> TrainReport | None:
-        return read_finished(self.output / "report.json", self._made_from(), TrainReport)
+        path, made_from = self.output / "report.json", self._made_from()
+        if self.names is None:
+            return read_finished(path, made_from, TrainReport)
+        report = read_finished(path, made_from, TrainReport, self.names.job)
+        return self.names.found(report) if report is not None else None
 
     def _made_from(self) -> MadeFrom:
         settings = self.config.model_dump(mode="json", include=set(DECISIVE))
         settings["loss"] = self.loss.model_dump(mode="json")
-        return MadeFrom(assignment=self.assignment.model_dump(mode="json"), settings=settings)
+        assignment = self.assignment.model_dump(mode="json")
+        return MadeFrom(assignment=self.names.job(assignment) if self.names else assignment, settings=settings)
 
     def _stage(self) -> _Staged:
         try:
@@ -207,5 +215,8 @@ class TrainingRun:
             challenger=PolicyRef(version=self.assignment.version, path=str(self.output / "merged")),
             adapter=str(self.output / ("adapter" if training.has_adapter else "merged")),
         )
-        write_finished(self.output / "report.json", self._made_from(), report)
+        if self.names is not None and training.has_adapter:
+            name_base(self.output / "adapter", self.names.policy(str(self.champion)))
+        written = self.names.written(report) if self.names is not None else report
+        write_finished(self.output / "report.json", self._made_from(), written)
         return report

@@ -12,9 +12,9 @@ import ray
 
 from actors.coordinator import CycleOutcome
 from actors.errors import SalusError
-from actors.record_files import find_record
 from actors.records import TrainReport
 from actors.run_folder import RunFolder
+from actors.run_names import read_report
 from actors.tables import shard_files
 from pipelines.capability.measure import prepare_capability
 from pipelines.config.recipe import Recipe
@@ -61,8 +61,7 @@ def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> l
             train(run, runs, cycle)
         finally:
             runs.close()
-        paths = [run.folder.training(cycle, a) / "report.json" for a in recipe.train.algorithms]
-        return [report for path in paths if (report := find_record(TrainReport, path, "a report of training"))]
+        return [report for a in recipe.train.algorithms if (report := read_report(run.folder, cycle, a))]
 
 
 def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> CycleOutcome:

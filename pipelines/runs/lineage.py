@@ -9,6 +9,7 @@ from typing import Literal
 
 from actors.finished import MADE_FROM
 from actors.records import ALGORITHMS, SPLITS, Algorithm, PromptSet, Split
+from actors.run_names import POLICY
 from pipelines.egida_pairs import EVALUATED
 from pipelines.materials import BASE_VERSION
 from pipelines.runs.shape import RunShape
@@ -18,8 +19,7 @@ Kind = Literal[
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
     "capability", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
-# Models that lie outside the run folder.
-POLICY = "model:policy"
+# Beside `POLICY`, another model that lies outside the run folder.
 JUDGE = "model:judge"
 OUTSIDE = (POLICY, JUDGE)
 

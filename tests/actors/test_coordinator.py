@@ -16,6 +16,7 @@ from actors.full_disk import FullDiskError
 from actors.publication import Publication, read_publications
 from actors.records import Algorithm, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
+from actors.run_names import RunNames
 from actors.tables import write_table, write_text
 from tests.rows import judgments, prompt
 from tests.small_disk import fill, small_disk
@@ -237,6 +238,29 @@ def test_the_outcome_says_that_no_cycle_follows(tmp_path: Path) -> None:
     assert of.decide(1).ended == "It stayed too often."
 
 
+def test_what_is_written_holds_wherever_the_run_lies(tmp_path: Path) -> None:
+    def written(root: Path) -> tuple[bytes, Path]:
+        endpoint = Endpoint()
+        of = coordinator(root, rule := Rule("dpo"), endpoint)
+        of.start_publisher()
+        judged(root, "c0-base")
+        jobs = of.assign(1, BOTH)
+        of.training_failed("kto", jobs["kto"].index, f"Every prompt in {root}/cycles/01/rows/kto is too long.")
+        of.training_done(report(root, 1, "dpo"))
+        judged(root, "c1-dpo")
+        of.decide(1)
+        assert rule.shown[0][3] == {"kto": "Every prompt in cycles/01/rows/kto is too long."}
+        return RunFolder(root).publications.read_bytes(), root
+
+    (here, _), (there, root) = written(tmp_path / "here"), written(tmp_path / "cache" / "there")
+    assert here == there and str(tmp_path).encode() not in here
+    base, dpo = read_publications(RunFolder(root).publications)
+    assert (base.path, dpo.path) == ("model:policy", RunFolder(root).challenger(1, "dpo").path)
+    # As earlier versions wrote it.
+    RunFolder(root).publications.write_text(gone_live(PolicyRef(version="c1-dpo", path="/a/run"), 1).model_dump_json())
+    assert read_publications(RunFolder(root).publications)[0].path == "/a/run"
+
+
 def test_the_reference_may_stay_the_base_model(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule(), reference="base")
     of.recall(CycleOutcome(cycle=1, chosen="kto", champion=PolicyRef(version="c1-kto", path="/p"), published=None))
@@ -312,12 +336,12 @@ def test_judging_itself_the_champion_of_the_cycle_is_the_judge(tmp_path: Path) -
 def test_finished_training_is_adopted_from_disk(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule())
     folder = RunFolder(tmp_path)
-    made = report(tmp_path, 1, "kto")
-    folder.training(1, "kto").mkdir(parents=True)
-    (folder.training(1, "kto") / "report.json").write_text(made.model_dump_json())
-    of.adopt(1, BOTH)
+    made = report(tmp_path, 1, "kto").model_copy(update={"adapter": str(folder.training(1, "kto") / "adapter")})
+    for written in (made, RunNames(folder).written(made)):
+        write_text(written.model_dump_json(), folder.training(1, "kto") / "report.json")
+        of.adopt(1, BOTH)
+        assert of.training_state(1)["kto"].report == made
     state = of.training_state(1)
-    assert state["kto"].report == made
     assert state["dpo"].failure == "it was never trained to its end"
 
 

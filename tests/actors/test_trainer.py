@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.errors import SalusError
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
+from actors.run_folder import RunFolder
 from actors.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer, kto_weights
 from actors.training_settings import LoraSettings
 from tests.tiny_model import make_tiny_model
@@ -125,6 +126,51 @@ def test_training_lowers_the_loss_and_writes_a_challenger(
     }
     assert len(changed(job.champion.path, report.challenger.path)) == 14
     assert (Path(report.challenger.path) / "chat_template.jinja").is_file()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_run_made_elsewhere_is_the_same_to_the_last_byte_and_is_taken_up(
+    place: Workplace, algorithm: Algorithm, tmp_path: Path
+) -> None:
+    def job_in(machine: str) -> Assignment:
+        """The second cycle's job of a run: from its first cycle's winner, beside the deployed model."""
+        folder, models = RunFolder(tmp_path / machine / "run"), tmp_path / machine / "models"
+        champion = folder.challenger(1, "kto")
+        shutil.copytree(place.root / "champion", champion.path)
+        shutil.copytree(place.root / "base", models)
+        shutil.copytree(place.root / algorithm, folder.rows(2, algorithm))
+        return place.assignment(
+            algorithm,
+            folder.training(2, algorithm),
+            champion=champion,
+            reference=PolicyRef(version="c0-base", path=str(models)),
+            rows=str(folder.rows(2, algorithm)),
+            run=str(folder.root),
+            index=len(machine),
+        )
+
+    config = CONFIG.model_copy(update={"reference": "base"})
+    here, there = job_in("here"), job_in("elsewhere")
+    report = Trainer(config).train(here)
+    assert report.challenger.path == str(Path(here.output) / "merged") and Path(report.adapter).is_dir()
+    Trainer(config).train(there)
+    for file in ("assignment.json", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"):
+        assert (Path(here.output) / file).read_bytes() == (Path(there.output) / file).read_bytes()
+    for file in ("assignment.json", "adapter/adapter_config.json", "report.json"):
+        assert str(tmp_path) not in (Path(here.output) / file).read_text()
+    base = json.loads((Path(here.output) / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert base == "cycles/01/kto/merged"
+    # Moved, as from a store, it is this very job's; so it is with the paths that earlier versions wrote.
+    shutil.copy(Path(here.output) / "report.json", Path(there.output) / "report.json")
+    moved = Trainer(config).train(there)
+    assert moved.wall_s == report.wall_s and moved.challenger.path == str(Path(there.output) / "merged")
+    written = json.loads((Path(there.output) / "assignment.json").read_text())
+    old = there.model_dump(mode="json", exclude={"run"}) | {"index": 7}
+    (Path(there.output) / "assignment.json").write_text(json.dumps(written | {"assignment": old}))
+    assert Trainer(config).train(there) == moved
+    other = written["assignment"] | {"rows": "/elsewhere/rows"}
+    (Path(there.output) / "assignment.json").write_text(json.dumps(written | {"assignment": other}))
+    assert Trainer(config).train(there).wall_s != moved.wall_s
 
 
 def test_the_challenger_prefers_the_chosen_answer(place: Workplace, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from actors.run_folder import RunFolder
 from tests.e2e.processes import running
 
 # What is the same in every run of one recipe and seed on one machine, whatever happened to it.
-SAME = ("**/*.parquet", "**/*.safetensors", "**/decision.json")
+SAME = ("**/*.parquet", "**/*.safetensors", "**/decision.json", "**/assignment.json", "**/adapter_config.json")
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 900) -> None:

@@ -11,7 +11,8 @@ import pytest
 import ray
 
 from actors.engine import Sampling, chat_tokens
-from actors.records import ALGORITHMS, Assignment, PolicyRef, TrainReport
+from actors.records import ALGORITHMS, PolicyRef, TrainReport
+from actors.run_names import RunNames
 from actors.tables import read_folder, strings
 from pipelines.align import align
 from pipelines.checksums import check_sums, run_hash
@@ -102,8 +103,10 @@ def test_what_went_live_is_in_the_registry(aligned: Aligned) -> None:
 def test_the_next_cycle_starts_from_the_winner_which_is_its_reference(aligned: Aligned) -> None:
     for algorithm in ALGORITHMS:
         path = aligned.folder.training(2, algorithm) / "assignment.json"
-        job = Assignment.model_validate(json.loads(path.read_text())["assignment"])
-        assert job.champion == job.reference == winner(aligned, 1)
+        job = json.loads(path.read_text())["assignment"]
+        champion = winner(aligned, 1)
+        named = {"version": champion.version, "path": RunNames(aligned.folder).policy(champion.path)}
+        assert job["champion"] == job["reference"] == named
         rollouts = read_folder(aligned.folder.rollouts(2))
         assert set(rollouts["policy"].to_pylist()) == {winner(aligned, 1).version}
 
