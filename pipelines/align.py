@@ -23,9 +23,9 @@ from pipelines.feedback.snapshot import check_feedback
 from pipelines.finish import final_rollouts, report
 from pipelines.harmfulness.measure import check_rater
 from pipelines.judge_evidence import judge_before_run, record_trust
-from pipelines.materials import Materials, gather_models, write_prompts
+from pipelines.materials import Materials, write_prompts
 from pipelines.memory import MemoryWatch
-from pipelines.open_run import Hold, add_cost, hold_run, note_models
+from pipelines.open_run import Hold, add_cost, hold_run
 from pipelines.pools import Pools, spawn
 from pipelines.preference import shuffle_blocks, warm_up
 from pipelines.progress import Reporter
@@ -33,6 +33,7 @@ from pipelines.registry.register import register_published
 from pipelines.registry.store import Registry
 from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
+from pipelines.run_models import models_of_run
 from pipelines.runs.manifest import seal_run
 from pipelines.served import served_answers
 from pipelines.session import session
@@ -94,10 +95,8 @@ def _align_held(
     with MemoryWatch() as memory:
         try:
             with log.stage("prepare"):
-                materials = gather_models(recipe, reporter)
-                # Building them may have taken minutes.
+                materials = models_of_run(recipe, folder, reporter, hold.check)
                 hold.check()
-                note_models(folder, materials)
                 write_prompts(recipe, folder)
                 write_pairs(recipe.preference.egida_pairs, folder)
                 check_feedback(recipe.preference.feedback)

@@ -53,7 +53,7 @@ def gather_models(recipe: Recipe, reporter: Reporter) -> Materials:
     Raises:
         SalusError: a folder is missing or is not a chat model in safetensors, or the hub cannot be reached.
     """
-    return Materials(policy=gather_policy(recipe, reporter), judge=_gather_own_judge(recipe, reporter))
+    return Materials(policy=gather_policy(recipe, reporter), judge=gather_own_judge(recipe, reporter))
 
 
 def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
@@ -63,7 +63,7 @@ def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
     """
     if recipe.judge.regimen == "SELF":
         return gather_policy(recipe, reporter)
-    return _gather_own_judge(recipe, reporter)
+    return gather_own_judge(recipe, reporter)
 
 
 def gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
@@ -71,7 +71,8 @@ def gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
     return PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
 
 
-def _gather_own_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
+def gather_own_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
+    """The judge's own weights; None where it has none. Raises as `gather_models` does."""
     judge = _judge_folder(recipe, reporter)
     return PolicyRef(version=judge_name(recipe.judge.regimen, judge), path=str(judge)) if judge is not None else None
 

@@ -17,7 +17,7 @@ from actors.errors import SalusError
 from actors.full_disk import disk_of
 from actors.record_files import read_record
 from actors.records import Record
-from actors.run_folder import RunFolder
+from actors.run_folder import ModelRole, RunFolder
 from actors.tables import write_text
 from pipelines.config.load import save_recipe
 from pipelines.config.recipe import Recipe
@@ -25,7 +25,6 @@ from pipelines.difference import first_difference
 from pipelines.finish import Cost
 from pipelines.lease import hold
 from pipelines.lease_files import clear, is_empty
-from pipelines.materials import Materials
 from pipelines.progress import Reporter
 from pipelines.store.faults import called
 from pipelines.store.hold import hold_stored
@@ -36,6 +35,7 @@ from pipelines.store.uploads import Uploads
 _FREE_TO_CHANGE = (
     "cluster",
     "publish",
+    "self_contained",
     "generate.actors",
     "generate.cpus_per_actor",
     "generate.shard_timeout_s",
@@ -64,9 +64,12 @@ class RunRecord(Record):
     python: str
     machine: str
     git_revision: str | None
-    # The models' folders; None before they are built or found, or where no model judges.
+    # Where the deployed policy and the judge's model lay on the machine that took them last, and the content hash of
+    # what the run began with; None before they are built or found, where no model judges, or in earlier versions.
     policy_path: str | None = None
+    policy_sha256: str | None = None
     judge_path: str | None = None
+    judge_sha256: str | None = None
     wall_s: float = 0.0
     peak_memory_gib: float = 0.0
 
@@ -133,10 +136,26 @@ def _check_run(folder: RunFolder) -> None:
         raise SalusError(f"{folder.root} is not empty and is not a run of Salus; give another folder with --run.")
 
 
-def note_models(folder: RunFolder, materials: Materials) -> None:
-    """Write down which models the run uses."""
-    judge = materials.judge.path if materials.judge is not None else None
-    _change(folder, policy_path=materials.policy.path, judge_path=judge)
+@dataclass(frozen=True)
+class ModelNote:
+    """What a run's record says of one of its models."""
+
+    path: str
+    # None in records of earlier versions.
+    sha256: str | None
+
+
+def note_model(folder: RunFolder, role: ModelRole, note: ModelNote) -> None:
+    """Write down which model the run uses."""
+    _change(folder, **{f"{role}_path": note.path, f"{role}_sha256": note.sha256})
+
+
+def noted_model(folder: RunFolder, role: ModelRole) -> ModelNote | None:
+    """What is written down of it; None where nothing is."""
+    record = read_run_record(folder)
+    by_role = {"policy": (record.policy_path, record.policy_sha256), "judge": (record.judge_path, record.judge_sha256)}
+    path, sha256 = by_role[role]
+    return ModelNote(path, sha256) if path is not None else None
 
 
 def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float) -> Cost:

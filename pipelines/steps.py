@@ -23,12 +23,13 @@ from pipelines.egida_pairs import write_pairs
 from pipelines.evaluation import evaluate, trained
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judge_evidence import judge_before_run, judge_in_run, record_trust
-from pipelines.materials import gather_models, write_prompts
+from pipelines.materials import write_prompts
 from pipelines.open_run import hold_run
 from pipelines.pools import spawn
 from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
 from pipelines.run import Run, champion_before, past_outcomes, start_coordinator
+from pipelines.run_models import models_of_run
 from pipelines.session import session
 from pipelines.store.place import Place
 from pipelines.streamed import run_stream
@@ -104,8 +105,7 @@ def _opened(
         needs(RunFolder(root), cycle)
     with hold_run(recipe, root, reporter) as (folder, hold):
         needs(folder, cycle)
-        materials = gather_models(recipe, reporter)
-        # Building them may have taken minutes.
+        materials = models_of_run(recipe, folder, reporter, hold.check)
         hold.check()
         write_prompts(recipe, folder)
         write_pairs(recipe.preference.egida_pairs, folder)

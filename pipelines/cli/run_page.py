@@ -51,7 +51,7 @@ def _head(where: object, recipe: Recipe, record: RunRecord, sums: str | None) ->
     rows = {
         "run": str(where),
         "recipe": f"{recipe.name}, seed {recipe.seed}, {recipe.cycles} cycles",
-        "policy": record.policy_path,
+        "policy": _model(record.policy_path, record.policy_sha256),
         "judge": f"{recipe.judge.regimen}{f', {Path(record.judge_path).name}' if record.judge_path else ''}",
         "packages": ", ".join(f"{name} {version}" for name, version in record.packages.items()),
         "python": f"{record.python}, {record.machine}",
@@ -62,6 +62,10 @@ def _head(where: object, recipe: Recipe, record: RunRecord, sums: str | None) ->
     for name, value in rows.items():
         table.add_row(name, Text(value or "-", overflow="fold"))
     return table
+
+
+def _model(path: str | None, sha256: str | None) -> str | None:
+    return f"{path}, SHA-256 {sha256[:12]}" if path is not None and sha256 is not None else path
 
 
 def _print_trust(folder: RunFolder, summary: Summary | None) -> None:

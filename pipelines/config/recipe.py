@@ -29,6 +29,11 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(7, ge=0)
     cycles: int = Field(3, ge=1)
+    self_contained: bool = Field(
+        False,
+        description="keep copies of the deployed policy and the judge's model in the run folder, so that any machine"
+        " can go on with the run; off, as it costs their size there and in the run's store",
+    )
     model: ModelConfig
     data: DataConfig
     generate: GenerateConfig = GenerateConfig()

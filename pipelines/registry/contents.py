@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -97,6 +99,27 @@ def copy_contents(source: Path, contents: Contents, target: Path) -> None:
     changed = differences(target, contents)
     if changed:
         raise SalusError(f"{source / changed[0]} changed while it was copied; try again when nothing writes there.")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Another name beside `target` to fill; it takes its place at the end, or nothing is left. OSError passes through.
+
+    An empty folder there is replaced; one that holds something is not.
+    """
+    made = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(made, ignore_errors=True)
+        yield made
+        made.rename(target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def copy_whole(source: Path, contents: Contents, target: Path) -> None:
+    """Copy these files so that `target` is there whole or not at all. Raises as `copy_contents` does."""
+    with whole_folder(target) as made:
+        copy_contents(source, contents, made)
 
 
 def _same(path: Path, file: FileSum) -> bool:

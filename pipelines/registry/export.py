@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Literal
 
 from actors.errors import SalusError
-from pipelines.registry.contents import copy_contents
+from pipelines.registry.contents import copy_contents, whole_folder
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.store import CARD, Registry
 
@@ -25,18 +24,12 @@ def export_policy(registry: Registry, version: str, out: Path, kind: Kind = "mer
     entry = registry.find(version)
     _check_free(out)
     source, contents = registry.intact(entry, kind)
-    target = out.absolute()
-    made = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        shutil.rmtree(made, ignore_errors=True)
-        copy_contents(source, contents, made)
-        shutil.copyfile(registry.folder(entry) / CARD, made / CARD)
-        # A rename takes the place of an empty folder, and fails on one that was filled meanwhile.
-        made.rename(target)
+        with whole_folder(out.absolute()) as made:
+            copy_contents(source, contents, made)
+            shutil.copyfile(registry.folder(entry) / CARD, made / CARD)
     except OSError as error:
         raise SalusError(f"{out} cannot be written ({error.strerror or error}); give another folder.") from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return entry
 
 

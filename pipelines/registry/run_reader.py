@@ -81,11 +81,11 @@ class RunReader:
             version = parent
 
     def weights(self, version: RunVersion) -> Path:
-        """The folder of a version's merged weights; the deployed model's lies outside the run."""
+        """The folder of a version's merged weights; the deployed model's lies outside, or in the run's copy."""
         if version.algorithm is not None:
             return Path(self.folder.challenger(version.cycle, version.algorithm).path)
-        path = self.record.policy_path or next(iter(self.publications)).path
-        return Path(path)
+        kept = self.folder.kept_model("policy")
+        return kept if kept.is_dir() else Path(self.record.policy_path or next(iter(self.publications)).path)
 
 
 def candidate(decision: Decision, version: RunVersion) -> CandidateResult | None:

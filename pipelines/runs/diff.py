@@ -18,7 +18,8 @@ from pipelines.runs.shape import RunShape, names_below, recipe_of_run, settings_
 
 # content: the runs did something else; circumstances: only files differ that hold times, folders or costs.
 Way = Literal["content", "circumstances", "only in A", "only in B"]
-# Files that hold times, absolute paths or the run's own name: the same run made twice differs in them.
+# Files that hold times or the run's own name, or in runs of earlier versions absolute paths: the same run made twice
+# differs in them.
 CIRCUMSTANCES = frozenset(
     {
         "recipe.yaml", "run.json", "assignment.json", "adapter_config.json", "report.json", "stages.json",
@@ -101,9 +102,10 @@ def artefact_differences(
         names = {*in_a, *in_b}
         differ = {name for name in names if sums_a.get(name) != sums_b.get(name)}
         if differ:
-            yield ArtefactDifference(
-                node.path, node.kind, _way(differ, bool(in_a), bool(in_b)), len(differ), len(names)
-            )
+            way = _way(differ, bool(in_a), bool(in_b))
+            # A run is made by a model, not by its copy; whether it was another one says the model's own hash.
+            way = "circumstances" if node.kind == "model" else way
+            yield ArtefactDifference(node.path, node.kind, way, len(differ), len(names))
 
 
 def merged_order(a: Sequence[Node], b: Sequence[Node]) -> Iterator[Node]:

@@ -166,7 +166,7 @@ def _partial(folder: RunFolder) -> Iterator[Item]:
         in_work = _WORK in path.relative_to(folder.root).parts[:-1]
         if path.is_symlink() or inside_ray_train or in_work:
             continue
-        if (path.is_file() and _TEMPORARY.fullmatch(path.name)) or (path.is_dir() and path.name == _WORK):
+        if _TEMPORARY.fullmatch(path.name) or (path.is_dir() and path.name == _WORK):
             yield Item(Waste.PARTIAL, path, bytes_of(path))
 
 

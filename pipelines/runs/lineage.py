@@ -15,7 +15,7 @@ from pipelines.materials import BASE_VERSION
 from pipelines.runs.shape import RunShape
 
 Kind = Literal[
-    "recipe", "run record", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
+    "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
     "capability", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
@@ -33,6 +33,7 @@ _TRAIN = tuple(
 )
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
 SETTINGS: dict[Kind, tuple[str, ...]] = {
+    "model": ("model.source", "model.path", "judge.source", "judge.path"),
     "prompts": ("seed", "data", "clinic", "medsafety"),
     "pairs": ("preference.egida_pairs",),
     "questions": ("seed", "capability", "medsafety"),
@@ -105,6 +106,8 @@ class _Layout:
         yield Node(at(folder.recipe), "recipe")
         # Its versions are known first; that its costs are added last makes it no result of anything.
         yield Node(at(folder.run_record), "run record")
+        yield Node(at(folder.kept_model("policy")), "model", (POLICY,))
+        yield Node(at(folder.kept_model("judge")), "model", (JUDGE,))
         sets: tuple[PromptSet, ...] = (*SPLITS, "probe")
         for prompts in sets:
             yield Node(self._prompts(prompts), "prompts")

@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from actors.errors import SalusError
-from actors.file_sum import file_sum
 from actors.record_files import find_record
 from actors.records import Record
 from actors.run_folder import RunFolder
+from actors.run_names import POLICY
 from actors.tables import write_text
 from pipelines.checksums import file_sums, read_sums, write_sums
 from pipelines.config.recipe import Recipe
-from pipelines.open_run import read_run_record
+from pipelines.open_run import noted_model
 from pipelines.runs.gc_record import removed_sums
-from pipelines.runs.lineage import JUDGE, POLICY, Kind, lineage
+from pipelines.runs.lineage import JUDGE, Kind, lineage
 from pipelines.runs.shape import RunShape, names_below, shape_of
 
 VERSION: Literal[1] = 1
@@ -52,10 +51,12 @@ class Artefact(Record):
 
 
 class Outside(Record):
-    """A model that the run used and did not make; its sum is None where its folder was not in reach."""
+    """A model that the run used and did not make; where it lay says the run's record."""
 
     name: str
-    path: str
+    # In manifests of earlier versions: it is not the same on every machine.
+    path: str | None = None
+    # Of its files (`pipelines.registry.contents.MODEL_FILES`); None where an earlier version took it up.
     sha256: str | None
 
 
@@ -171,25 +172,14 @@ def faults(manifest: Manifest, sums: Mapping[str, str]) -> Iterator[str]:
     yield from (f"{name} is not in it" for name in names if name not in covered)
 
 
-def folder_hash(folder: Path) -> str | None:
-    """The content hash of a folder anywhere, hidden files left out; None where there is none to read."""
-    try:
-        names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-        shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-        return _folder_hash({name.as_posix(): file_sum(folder / name) for name in shown}) if shown else None
-    except OSError:
-        return None
-
-
 def _with_removed(folder: RunFolder, sums: dict[str, str]) -> dict[str, str]:
     # A manifest names no sum of itself; that of an earlier end is about to be written anew.
     return removed_sums(folder) | {name: of for name, of in sums.items() if name != folder.manifest.name}
 
 
 def _outside(folder: RunFolder) -> tuple[Outside, ...]:
-    record = read_run_record(folder)
-    models = ((POLICY, record.policy_path), (JUDGE, record.judge_path))
-    return tuple(Outside(name=name, path=path, sha256=folder_hash(Path(path))) for name, path in models if path)
+    models = ((POLICY, noted_model(folder, "policy")), (JUDGE, noted_model(folder, "judge")))
+    return tuple(Outside(name=name, sha256=note.sha256) for name, note in models if note is not None)
 
 
 def _hash_of(shape: RunShape, sums: Mapping[str, str], path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,11 +57,22 @@ class Machine:
         return text
 
 
+def naming(place: Path, root: Path) -> list[str]:
+    """The records of a run that name a place of one machine."""
+    records = (path for suffix in ("json", "jsonl", "yaml") for path in root.rglob(f"*.{suffix}"))
+    shown = (path for path in records if not any(p.startswith(".") for p in path.relative_to(root).parts))
+    return [path.name for path in shown if str(place) in path.read_text()]
+
+
 def test_another_machine_takes_up_a_run_whose_machine_died(
-    aligned: Aligned, settings: list[str], server: str, tmp_path: Path
+    aligned: Aligned, deployed: Path, settings: list[str], server: str, tmp_path: Path
 ) -> None:
     first, second, auditor = (Machine(tmp_path / name, server) for name in ("first", "second", "auditor"))
-    overrides = [part for setting in settings for part in ("--set", setting)]
+    models = tmp_path / "models of the first"
+    for role in ("policy", "judge"):
+        shutil.copytree(deployed / role, models / role)
+    own = [f"model.path={models / 'policy'}", f"judge.path={models / 'judge'}", "self_contained=true"]
+    overrides = [part for setting in (*settings, *own) for part in ("--set", setting)]
     command = ["align", str(TINY), "--run", ADDRESS, *overrides]
     driver = first.start(*command)
     wait_until(lambda: any((tmp_path / "first").glob("runs/*/tiny/cycles/02/rollouts/*.parquet")))
@@ -68,9 +80,13 @@ def test_another_machine_takes_up_a_run_whose_machine_died(
     os.kill(driver.pid, signal.SIGKILL)
     driver.communicate()
     assert psutil.wait_procs(started, timeout=90)[1] == []
+    # The other machine has the run and nothing else.
+    shutil.rmtree(models)
     # What the first cycle decided is not decided anew.
     assert "cycle 1:" not in second.run(*command)
-    assert results(second.folder) == results(aligned.folder.root)
+    made = {name: of for name, of in results(second.folder).items() if not name.startswith("models/")}
+    assert made == results(aligned.folder.root)
+    assert naming(tmp_path / "first", second.folder) == naming(tmp_path / "second", second.folder) == []
     assert "run hash" in auditor.run("runs", "verify", ADDRESS)
     assert auditor.run("runs", "audit", ADDRESS).count("nothing") == len(aligned.summary.cycles)
     assert "2/2" in auditor.run("runs", "list", f"s3://{BUCKET}/team")

@@ -12,8 +12,7 @@ from actors.tables import write_text
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.judge_gate import JudgeTrust
-from pipelines.materials import Materials
-from pipelines.open_run import note_models, open_run
+from pipelines.open_run import ModelNote, note_model, open_run
 from pipelines.runs.manifest import seal_run
 from tests.pipelines.finished import BASE, finish
 
@@ -35,7 +34,7 @@ class RunMaker:
         self._template = template
         settings = recipe()
         folder = open_run(settings, template, fresh=False)
-        note_models(folder, Materials(policy=BASE, judge=None))
+        note_model(folder, "policy", ModelNote(path=BASE.path, sha256="b" * 64))
         write_text(TRUST.model_dump_json(), folder.judge_trust)
         publish(folder, "c1-kto")
         finish(settings, template, {})

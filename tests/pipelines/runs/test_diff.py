@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from actors.run_folder import RunFolder
 from pipelines.cli.main import app
 from pipelines.difference import Difference, differences, first_difference
+from pipelines.open_run import ModelNote, note_model
 from pipelines.runs.diff import diff_runs, merged_order
 from pipelines.runs.gc import collect, gc_plan
 from pipelines.runs.lineage import Node
@@ -64,15 +65,12 @@ def test_the_first_artefact_that_differs_is_where_they_part(tmp_path: Path, made
 
 
 def test_another_model_from_outside_shows(tmp_path: Path, made_run: RunMaker) -> None:
-    put(tmp_path / "model" / "model.safetensors", b"weights")
     folders = []
     for name in ("a", "b"):
         folder = made_run(tmp_path / name)
-        record = folder.run_record.read_text().replace("/models/base", str(tmp_path / "model"))
-        folder.run_record.write_text(record)
+        note_model(folder, "policy", ModelNote(path="/models/base", sha256=name * 64))
         seal_run(recipe(), folder)
         folders.append(folder)
-        put(tmp_path / "model" / "model.safetensors", b"trained on")
     assert [each.name for each in diff_runs(*folders).versions] == ["model:policy"]
 
 

@@ -33,6 +33,7 @@ def planned(folder: RunFolder, keep: frozenset[Waste] = frozenset()) -> dict[str
 def test_what_is_not_needed_goes_and_the_rest_verifies(tmp_path: Path, made_run: RunMaker) -> None:
     folder = made_run(tmp_path / "run")
     put(folder.rollouts(1) / ".part-00001.parquet.123.tmp", b"half")
+    put(folder.models / ".policy.123.tmp" / "model.safetensors", b"half")
     put(folder.cycle(1) / "kto" / ".work" / "rows.arrow", b"half")
     before = run_hash(folder)
     assert planned(folder) == {
@@ -40,6 +41,7 @@ def test_what_is_not_needed_goes_and_the_rest_verifies(tmp_path: Path, made_run:
         "ray_train": "ray_train",
         "cycles/01/kto/.work": "partial",
         "cycles/01/rollouts/.part-00001.parquet.123.tmp": "partial",
+        "models/.policy.123.tmp": "partial",
     }
     result = CliRunner().invoke(app, ["runs", "gc", str(folder.root), "--yes"])
     assert result.exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from actors.errors import SalusError
 from actors.file_sum import file_sum
 from pipelines.checksums import check_sums, read_sums, write_sums
 from pipelines.cli.main import app
-from pipelines.runs.manifest import Manifest, check_manifest, folder_hash, read_manifest, seal_run
+from pipelines.open_run import ModelNote, note_model
+from pipelines.runs.diff import diff_runs
+from pipelines.runs.manifest import Manifest, check_manifest, read_manifest, seal_run
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.made import LOST, RunMaker, put, recipe
 
@@ -30,7 +33,7 @@ def test_the_sums_vouch_for_the_manifest_and_the_manifest_for_every_other_file(
     assert {artefact.kind for artefact in manifest.artefacts} >= {"prompts", "judgments", "adapter", "decision"}
     by_path = {artefact.path: artefact for artefact in manifest.artefacts}
     made_from = {source.path: source.sha256 for source in by_path[LOST].made_from}
-    assert made_from == {"cycles/01/dpo/adapter": by_path["cycles/01/dpo/adapter"].sha256, "model:policy": None}
+    assert made_from == {"cycles/01/dpo/adapter": by_path["cycles/01/dpo/adapter"].sha256, "model:policy": "b" * 64}
     # As coreutils would: one line per file, in order of name.
     printed = subprocess.run(
         ["sha256sum", "config.json", "model.safetensors"], cwd=folder.root / LOST, capture_output=True, check=True
@@ -56,12 +59,34 @@ def test_the_same_run_is_sealed_alike_and_a_setting_shows_where_it_matters(tmp_p
     assert elsewhere == plain
 
 
-def test_a_model_from_outside_is_known_by_its_content(tmp_path: Path) -> None:
-    put(tmp_path / "model" / "model.safetensors", b"weights")
-    put(tmp_path / "model" / ".cache" / "x", b"no part of it")
-    put(tmp_path / "copy" / "model.safetensors", b"weights")
-    assert folder_hash(tmp_path / "model") == folder_hash(tmp_path / "copy")
-    assert folder_hash(tmp_path / "nowhere") is None
+def test_a_model_from_outside_is_known_by_its_content_wherever_it_lay(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    before = folder.manifest.read_bytes()
+    note_model(folder, "policy", ModelNote(path="/another/machine/models/base", sha256="b" * 64))
+    seal_run(recipe(), folder)
+    run_record = file_sum(folder.run_record)
+    assert folder.manifest.read_bytes() != before and run_record.encode() in folder.manifest.read_bytes()
+    manifest = read_manifest(folder)
+    assert manifest is not None and [(model.path, model.sha256) for model in manifest.outside] == [(None, "b" * 64)]
+    # As earlier versions wrote it.
+    old = manifest.model_dump(mode="json") | {"outside": [{"name": "model:policy", "path": "/x", "sha256": "b" * 64}]}
+    folder.manifest.write_text(json.dumps(old))
+    assert read_manifest(folder) is not None
+
+
+def test_a_kept_copy_of_a_model_is_vouched_for_and_no_difference_between_runs(
+    tmp_path: Path, made_run: RunMaker
+) -> None:
+    plain, keeping = made_run(tmp_path / "plain"), made_run(tmp_path / "keeping")
+    put(keeping.kept_model("policy") / "model.safetensors", b"weights")
+    seal_run(recipe(), keeping)
+    manifest = read_manifest(keeping)
+    assert manifest is not None
+    kept = next(artefact for artefact in manifest.artefacts if artefact.path == "models/policy")
+    assert (kept.kind, [source.path for source in kept.made_from]) == ("model", ["model:policy"])
+    check_manifest(keeping)
+    found = diff_runs(plain, keeping)
+    assert "models/policy" in {each.path for each in found.artefacts} and found.parting is None
 
 
 def test_verify_holds_a_run_against_its_manifest(tmp_path: Path, made_run: RunMaker) -> None:
