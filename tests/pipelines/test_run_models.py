@@ -9,42 +9,12 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from actors.run_folder import RunFolder
-from pipelines.config.load import load_recipe
-from pipelines.config.recipe import Recipe
-from pipelines.materials import BASE_VERSION, Materials
+from pipelines.materials import BASE_VERSION
 from pipelines.open_run import noted_model, open_run
 from pipelines.progress import QuietReporter
 from pipelines.registry.contents import MODEL_FILES, contents_of
 from pipelines.run_models import models_of_run
-
-
-def make_model(folder: Path, weights: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"config.json": "{}", "model.safetensors": weights, "chat_template.jinja": "{{ messages }}"}
-    for name, text in (files | {"notes.txt": "no part of the model"}).items():
-        (folder / name).write_text(text)
-    return folder
-
-
-class Team:
-    """A run, and the models on the machine that works on it."""
-
-    def __init__(self, root: Path) -> None:
-        self.folder = RunFolder(root / "run")
-        self.policy = make_model(root / "models" / "deployed", "weights")
-        self.judge = make_model(root / "models" / "careful", "judge's weights")
-
-    def recipe(self, *changes: str) -> Recipe:
-        paths = (f"model.path={self.policy}", f"judge.path={self.judge}")
-        sources = ("model.source=folder", "judge.source=folder", "judge.truth=null")
-        return load_recipe("demo", [*sources, *paths, *changes])
-
-    def take(self, *changes: str) -> Materials:
-        """As a session of the run begins."""
-        recipe = self.recipe(*changes)
-        open_run(recipe, self.folder.root, fresh=False)
-        return models_of_run(recipe, self.folder, QuietReporter())
+from tests.pipelines.with_models import Team, make_model
 
 
 @pytest.fixture
