@@ -13,7 +13,14 @@ from pydantic import BaseModel
 from actors.coordinator_state import CoordinatorState, TrainingState
 from actors.errors import SalusError
 from actors.full_disk import FullDiskError
-from actors.publication import read_publications
+from actors.publication import (
+    PublicationRefusedError,
+    RefusedPublication,
+    find_refusal,
+    note_refusal,
+    read_publications,
+    with_refusal,
+)
 from actors.record_files import find_record
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
@@ -75,6 +82,8 @@ class CycleOutcome(Record):
     published: PolicyRef | None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
+    # Why the publication that the decision asked for was refused; None where it was not.
+    refused: str | None = None
 
 
 class Coordinator:
@@ -255,6 +264,8 @@ class Coordinator:
         """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
 
         The decision record is written before anything is published; without `publish` the same call publishes later.
+        A policy that the endpoint refuses is trained on from as one that a gate holds back; the record says why, and
+        it is not tried again.
         """
         with self._lock:
             states = self.training_state(cycle)
@@ -267,23 +278,47 @@ class Coordinator:
             {a: self._evaluation(self._folder.challenger(cycle, a).version, champion) for a in trained},
             failed,
         )
-        write_text(verdict.model_dump_json(indent=2), self._folder.decision(cycle))
         if verdict.chosen != "champion":
             champion = self._folder.challenger(cycle, verdict.chosen)
+        refused = self._record(verdict, champion, cycle)
+        due = verdict.publish and refused is None
         with self._lock:
             self._champion = champion
-            self._live = champion if verdict.publish else self._live
+            self._live = champion if due else self._live
             self._keep()
         # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
-        if publish and verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
-            self.publish(champion, cycle)
+        if publish and due and (self._published() != champion or self._last_logged() != champion.version):
+            refused = self._go_live(champion, cycle)
         return CycleOutcome(
             cycle=cycle,
             chosen=verdict.chosen,
             champion=champion,
             published=self._published(),
             ended=verdict.ended,
+            refused=refused.refused if refused is not None else None,
         )
+
+    def _record(self, verdict: Verdict, winner: PolicyRef, cycle: int) -> RefusedPublication | None:
+        """Write the decision; what an earlier call found of its winner's publication stays in it, and is returned."""
+        path = self._folder.decision(cycle)
+        refused = find_refusal(path)
+        if refused is not None and refused.version != winner.version:
+            refused = None
+        text = verdict.model_dump_json(indent=2)
+        write_text(with_refusal(text, refused) if refused is not None else text, path)
+        return refused
+
+    def _go_live(self, policy: PolicyRef, cycle: int) -> RefusedPublication | None:
+        """Publish what a cycle decided; where the endpoint refuses it, the decision says so and the run goes on."""
+        try:
+            self.publish(policy, cycle)
+        except PublicationRefusedError as error:
+            note_refusal(self._folder.decision(cycle), error.refusal)
+            with self._lock:
+                self._live = self._published() or self._base
+                self._keep()
+            return error.refusal
+        return None
 
     def _started_from(self, cycle: int) -> PolicyRef:
         """The champion a cycle began with, also once the cycle is decided."""
@@ -303,9 +338,22 @@ class Coordinator:
         return read_folder(folder, _DECISION_COLUMNS)
 
     def start_publisher(self) -> None:
-        """Bring the endpoint up with what the decisions so far let go live; does nothing without a publisher."""
-        if self._publisher is not None:
+        """Bring the endpoint up with what the decisions so far let go live; does nothing without a publisher.
+
+        A decision whose publication a crash cut short is carried out as any other, with what was live before first:
+        an endpoint that starts tries nothing.
+        """
+        if self._publisher is None:
+            return
+        log = read_publications(self._folder.publications)
+        known = self._folder.find_challenger(self._live.version)
+        if known is None or any(done.version == self._live.version for done in log):
             self._log(self._publisher.start(self._live))
+            return
+        due = self._live
+        former = self._folder.find_challenger(log[-1].version) if log else None
+        self._log(self._publisher.start(former[1] if former is not None else self._base))
+        self._go_live(due, known[0])
 
     def publish(self, policy: PolicyRef, cycle: int) -> None:
         """Swap the endpoint to `policy` and append the publication to the run's log."""

@@ -199,9 +199,16 @@ def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[Cycle
     for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
         if decision.chosen != "champion":
             champion = folder.challenger(cycle, decision.chosen)
-        live = champion if decision.publish else live
+        live = champion if decision.let_live else live
         outcomes.append(
-            CycleOutcome(cycle=cycle, chosen=decision.chosen, champion=champion, published=live, ended=decision.ended)
+            CycleOutcome(
+                cycle=cycle,
+                chosen=decision.chosen,
+                champion=champion,
+                published=live,
+                ended=decision.ended,
+                refused=decision.publication.refused if decision.publication is not None else None,
+            )
         )
     return outcomes
 
