@@ -17,6 +17,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.desks import FEEDBACK_ACTOR, FrontOptions
 from actors.errors import SalusError
+from actors.faults import last_line, reason
 from actors.feedback_office import FeedbackOffice
 from actors.gateway.keys import new_key
 from actors.placement import beside_me
@@ -115,7 +116,6 @@ class ServeEndpoint:
             time.sleep(0.2)
 
     def stop(self) -> None:
-
         self._handle = None
         if serve_address() is not None:
             self._take_down()
@@ -156,7 +156,7 @@ class ServeEndpoint:
 
         app = serve.status().applications.get(self._app)
         messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
-        return " ".join(_last_line(message) for message in messages if message)
+        return " ".join(last_line(message) for message in messages if message)
 
     def _wait_for_answer(self, token: str, deadline: float) -> None:
         base = f"{self._config.url}/v1"
@@ -192,13 +192,3 @@ def _will_pass(error: Exception) -> bool:
     Ray's broadcast makes the handle's router in this thread where it comes before the router's own, and that fails.
     """
     return isinstance(error, RayActorError) or "no running event loop" in str(error)
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-def reason(error: Exception) -> str:
-    """The last line of an error's text: the cause, without the remote traceback above it."""
-    return _last_line(str(error)).removeprefix("actors.errors.SalusError: ") or type(error).__name__

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from ray.exceptions import RayError
 
 from actors.canary import CanaryConfig, ReplicaWatch, Seen, errors_fault, pace_fault, verdict
-from actors.endpoint import Endpoint, reason
+from actors.endpoint import Endpoint
 from actors.errors import SalusError
+from actors.faults import own_error, reason
 from actors.policy_keeper import ReplicaState
 from actors.records import PolicyRef
 from actors.smoke import SmokeConfig, SmokeReply, check_replies
@@ -106,6 +107,9 @@ class Trial:
         try:
             replies: list[tuple[SmokeReply, ...]] = self._endpoint.some(chosen, "answer_smoke", smoke)
         except RayError as error:
+            if own_error(error) is not None:
+                # The replica's word that it cannot try anything now.
+                raise
             raise UnfitError("smoke", f"the smoke prompts could not be asked: {reason(error)}") from error
         _all_there("smoke", chosen, replies)
         results = [check_replies(smoke, each) for each in replies]
