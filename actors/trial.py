@@ -96,12 +96,10 @@ class Trial:
     def _load(self, chosen: Sequence[str], policy: PolicyRef) -> None:
         _all_there("load", chosen, self._endpoint.some(chosen, "begin_trial"))
         try:
-            states: list[ReplicaState] = self._endpoint.some(chosen, "load_policy", policy)
+            loaded = self._endpoint.some(chosen, "load_policy", policy)
         except RayError as error:
             raise UnfitError("load", f"it does not load: {reason(error)}") from error
-        _all_there("load", chosen, states)
-        if any(state.policy != policy for state in states):
-            raise SalusError("not every replica that tries it reports the new version")
+        _all_there("load", chosen, loaded)
 
     def _smoke(self, chosen: Sequence[str], smoke: SmokeConfig) -> str:
         try:
