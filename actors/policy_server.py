@@ -11,7 +11,11 @@ from typing import Any
 
 from ray import serve
 from ray.llm._internal.common.callbacks.base import CallbackBase
-from ray.llm._internal.serve.core.configs.openai_api_models import ChatCompletionRequest, ChatCompletionResponse
+from ray.llm._internal.serve.core.configs.openai_api_models import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ErrorResponse,
+)
 from ray.serve.llm import LLMConfig, ModelLoadingConfig
 from ray.serve.llm.deployment import LLMServer
 
@@ -135,8 +139,10 @@ class PolicyServer(LLMServer):
             request_id=uuid.uuid4().hex,
         )
         async for response in await self.chat(request):
-            if not isinstance(response, ChatCompletionResponse):
+            if isinstance(response, ErrorResponse):
                 raise SalusError(response.error.message)
+            if not isinstance(response, ChatCompletionResponse):
+                raise SalusError(f"the engine said {type(response).__name__}")
             (choice,) = response.choices
             if choice.finish_reason not in ("stop", "length"):
                 raise SalusError(f"it ended by {choice.finish_reason}")

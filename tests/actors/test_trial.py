@@ -366,13 +366,14 @@ class TestKeeper:
             await door.enter()
             trial = asyncio.create_task(keeper.begin_trial())
             await asyncio.sleep(0.01)
-            assert not trial.done() and not engine.paused and not keeper.ready
+            assert not trial.done() and [each.paused for each in endpoint.engines] == [False]
+            assert not keeper.ready
             late = asyncio.create_task(door.enter())
             door.leave()
-            assert (await trial).paused and engine.paused
+            assert (await trial).paused and [each.paused for each in endpoint.engines] == [True]
             await keeper.load_policy(policies["b"])
             assert await keeper.try_out(lambda: engine.reply("", 1)) == "Take one tablet."
-            assert not engine.paused and keeper.state.paused and not late.done()
+            assert keeper.state.paused and not late.done()
             await keeper.end_swap()
             await asyncio.wait_for(late, 1)
 

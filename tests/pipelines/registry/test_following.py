@@ -215,7 +215,8 @@ class TestTrials:
     ) -> None:
         base, kto, _ = versions
         registry.promote(base, "")
-        follower, recorder = following(registry, said := [])
+        said: list[str] = []
+        follower, recorder = following(registry, said)
         follower.start(None)
         recorder.unsound.add(kto)
         registry.promote(kto, "")
@@ -260,7 +261,8 @@ class TestTrials:
     def test_a_rollback_ends_a_canary(self, registry: Registry, versions: Sequence[str]) -> None:
         base, kto, _ = versions
         registry.promote(base, "")
-        follower, recorder = following(registry, said := [])
+        said: list[str] = []
+        follower, recorder = following(registry, said)
         follower.start(None)
         registry.promote(kto, "")
         recorder.in_canary = lambda: registry.rollback("too slow")
