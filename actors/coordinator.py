@@ -13,7 +13,15 @@ from actors.coordinator_state import CoordinatorState, TrainingState
 from actors.decided import Decided, decision_inputs
 from actors.errors import SalusError
 from actors.full_disk import FullDiskError
-from actors.publication import Publication, read_publications
+from actors.publication import (
+    Publication,
+    PublicationRefusedError,
+    RefusedPublication,
+    find_refusal,
+    note_refusal,
+    read_publications,
+    with_refusal,
+)
 from actors.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
 from actors.run_names import RunNames, read_report
@@ -75,6 +83,8 @@ class CycleOutcome(Record):
     published: PolicyRef | None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
+    # Why the publication that the decision asked for was refused; None where it was not.
+    refused: str | None = None
 
 
 class Coordinator:
@@ -258,7 +268,8 @@ class Coordinator:
         """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
 
         The decision record is written before anything is published; without `publish` the same call publishes later,
-        by the record as long as what it was made of is the same.
+        by the record as long as what it was made of is the same. A policy that the endpoint refuses is trained on from
+        as one that a gate holds back; the record says why, and it is not tried again.
         """
         with self._lock:
             states = self.training_state(cycle)
@@ -269,28 +280,48 @@ class Coordinator:
         others = {a: self._judgments(self._folder.challenger(cycle, a).version, champion) for a in trained}
         inputs = decision_inputs(self._folder, cycle, [own, *others.values()], failed)
         record = self._folder.decision(cycle)
-        verdict: Verdict | None = self._decided.verdict(record, inputs) if self._decided is not None else None
-        if verdict is None:
-            tables = {a: read_folder(folder, _DECISION_COLUMNS) for a, folder in others.items()}
-            verdict = self._rule(cycle, read_folder(own, _DECISION_COLUMNS), tables, failed)
-            write_text(verdict.model_dump_json(indent=2), record)
+        known: Verdict | None = self._decided.verdict(record, inputs) if self._decided is not None else None
+        verdict = known or self._rule(
+            cycle,
+            read_folder(own, _DECISION_COLUMNS),
+            {a: read_folder(folder, _DECISION_COLUMNS) for a, folder in others.items()},
+            failed,
+        )
         if verdict.chosen != "champion":
             champion = self._folder.challenger(cycle, verdict.chosen)
+        refused = _refusal(record, champion)
+        if known is None:
+            text = verdict.model_dump_json(indent=2)
+            write_text(with_refusal(text, refused) if refused is not None else text, record)
+        due = verdict.publish and refused is None
         with self._lock:
             self._champion = champion
-            self._live = champion if verdict.publish else self._live
+            self._live = champion if due else self._live
             self._decided = Decided.of(record, inputs)
             self._keep()
         # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
-        if publish and verdict.publish and (self._published() != champion or self._last_logged() != champion.version):
-            self.publish(champion, cycle)
+        if publish and due and (self._published() != champion or self._last_logged() != champion.version):
+            refused = self._go_live(champion, cycle)
         return CycleOutcome(
             cycle=cycle,
             chosen=verdict.chosen,
             champion=champion,
             published=self._published(),
             ended=verdict.ended,
+            refused=refused.refused if refused is not None else None,
         )
+
+    def _go_live(self, policy: PolicyRef, cycle: int) -> RefusedPublication | None:
+        """Publish what a cycle decided; where the endpoint refuses it, the decision says so and the run goes on."""
+        try:
+            self.publish(policy, cycle)
+        except PublicationRefusedError as error:
+            note_refusal(self._folder.decision(cycle), error.refusal)
+            with self._lock:
+                self._live = self._published() or self._base
+                self._keep()
+            return error.refusal
+        return None
 
     def _started_from(self, cycle: int) -> PolicyRef:
         """The champion a cycle began with, also once the cycle is decided."""
@@ -308,9 +339,22 @@ class Coordinator:
         return self._folder.evaluation_judgments("validation", version, self._judge or champion.version)
 
     def start_publisher(self) -> None:
-        """Bring the endpoint up with what the decisions so far let go live; does nothing without a publisher."""
-        if self._publisher is not None:
+        """Bring the endpoint up with what the decisions so far let go live; does nothing without a publisher.
+
+        A decision whose publication a crash cut short is carried out as any other, with what was live before first:
+        an endpoint that starts tries nothing.
+        """
+        if self._publisher is None:
+            return
+        log = read_publications(self._folder.publications)
+        known = self._folder.find_challenger(self._live.version)
+        if known is None or any(done.version == self._live.version for done in log):
             self._log(self._publisher.start(self._live))
+            return
+        due = self._live
+        former = self._folder.find_challenger(log[-1].version) if log else None
+        self._log(self._publisher.start(former[1] if former is not None else self._base))
+        self._go_live(due, known[0])
 
     def publish(self, policy: PolicyRef, cycle: int) -> None:
         """Swap the endpoint to `policy` and append the publication to the run's log."""
@@ -337,3 +381,9 @@ class Coordinator:
     def stop_publisher(self) -> None:
         if self._publisher is not None:
             self._publisher.stop()
+
+
+def _refusal(decision: Path, winner: PolicyRef) -> RefusedPublication | None:
+    """What an earlier call found of the winner's publication, and wrote into the record of the decision."""
+    refused = find_refusal(decision)
+    return refused if refused is not None and refused.version == winner.version else None

@@ -9,6 +9,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import ray
@@ -24,12 +25,16 @@ from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.serve_address import serve_address
+from actors.smoke import SmokeConfig
 
 if TYPE_CHECKING:
     from actors.publisher import PublisherConfig
 
 PROBE = "salus-publisher"
-ReplicaCall = Literal["traffic", "state", "begin_swap", "load_policy", "end_swap", "settle"]
+ReplicaCall = Literal[
+    "traffic", "state", "begin_trial", "answer_smoke", "watch", "begin_swap", "load_policy", "end_swap", "settle"
+]
+Argument = PolicyRef | SmokeConfig | float
 
 
 class Endpoint(Protocol):
@@ -38,8 +43,11 @@ class Endpoint(Protocol):
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
         """Bring it up with `policy`; returns when it has answered a chat request, or raises SalusError."""
 
-    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[Any]:
+    def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
         """`call` on every living replica: its `ReplicaState`, or `ReplicaTraffic`. RayError where one raises."""
+
+    def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        """The same on the living ones of these names."""
 
     def stop(self) -> None:
         """Take it down; harmless where it is not up."""
@@ -79,7 +87,14 @@ class ServeEndpoint:
         self._deploy(policy, desk, front, deadline)
         self._wait_for_answer(token, deadline)
 
-    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[Any]:
+    def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        return self._broadcast(call, arguments)
+
+    def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        replies = self._broadcast("addressed", (tuple(replicas), call, *arguments))
+        return [reply for reply in replies if reply is not None]
+
+    def _broadcast(self, method: str, arguments: Sequence[Any]) -> list[Any]:
         # Ray's own broadcast goes through the deployment handle, never through a public route.
         from ray import serve
         from ray.llm._internal.serve.utils.broadcast import broadcast
@@ -89,7 +104,7 @@ class ServeEndpoint:
         deadline = time.monotonic() + self._config.drain_timeout_s
         while True:
             try:
-                replies: list[Any] = broadcast(self._handle, call, args=list(arguments))
+                replies: list[Any] = broadcast(self._handle, method, args=list(arguments))
             except (RayActorError, RuntimeError) as error:
                 # All calls may be repeated.
                 if time.monotonic() > deadline or not _will_pass(error):

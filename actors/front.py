@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from actors.desks import FrontOptions, find_desk
+from actors.door import Door, DoorMiddleware
 from actors.feedback.capture import CaptureMiddleware
 from actors.feedback.desk import RemoteSink
 from actors.feedback.redactors import load_redactor
@@ -29,12 +30,18 @@ from actors.pages.review_routes import review_router
 
 
 class Front:
-    """The front of one replica. `version`: the policy whose answers begin now; `ready`: whether it answers at once."""
+    """The front of one replica. `version`: the policy whose answers begin now; `ready`: whether it answers at once.
 
-    def __init__(self, options: FrontOptions, version: Callable[[], str], ready: Callable[[], bool]) -> None:
+    `door`: where questions wait while the replica tries a policy out.
+    """
+
+    def __init__(
+        self, options: FrontOptions, version: Callable[[], str], ready: Callable[[], bool], door: Door
+    ) -> None:
         self._options = options
         self._version = version
         self._ready = ready
+        self._door = door
         self._counted = PrometheusMeter()
         self.traffic = TrafficWindow()
 
@@ -45,6 +52,8 @@ class Front:
         # Before vLLM's own route of that name, which knows the engine alone.
         app.router.routes.insert(0, Route("/metrics", self._metrics))
         app.router.routes.insert(0, Route("/ready", self._readiness))
+        # Added first, so that it stands innermost.
+        app.add_middleware(DoorMiddleware, door=self._door)
         self._take_feedback(app)
         if self._options.office is not None:
             office = OfficeClient(find_desk(self._options.office))

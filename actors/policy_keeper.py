@@ -6,14 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ray.exceptions import RayActorError
 
+from actors.door import Door
 from actors.errors import SalusError
 from actors.records import PolicyRef, Record
 
 logger = logging.getLogger("ray.serve")
+
+Said = TypeVar("Said")
 
 
 class SwappableEngine(Protocol):
@@ -32,13 +35,16 @@ class ReplicaState(Record):
     """What a replica serves: None while its weights are in doubt (a load has begun and not ended well)."""
 
     policy: PolicyRef | None
+    # Clients' questions wait.
     paused: bool
+    # Serve's name of the replica.
+    replica: str = ""
 
 
 class PolicyKeeper:
     """Swaps policies under a running engine.
 
-    Life: adopt -> (begin_swap -> load_policy -> end_swap -> settle)*
+    Life: adopt -> ([begin_trial -> load_policy -> try_out ->] begin_swap -> load_policy -> end_swap -> settle)*
 
     The desk's word is the truth, and `follow_desk` goes there. For `hold_s` after a publisher's last call the
     keeper does not follow, for then it runs ahead of the desk on purpose. If the publisher dies half-way, the
@@ -52,12 +58,17 @@ class PolicyKeeper:
         *,
         drain_timeout_s: float,
         hold_s: float,
+        door: Door | None = None,
+        replica: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`door`: before the engine, for clients' questions; `replica`: the name it goes by."""
         self._engine = engine
         self._ask = ask
         self._drain_timeout_s = drain_timeout_s
         self._hold_s = hold_s
+        self._door = door or Door()
+        self._replica = replica
         self._monotonic = monotonic
         self._policy: PolicyRef | None = None
         # Of the policy that was loaded last, also while the next one is: what is on its way out is that one's.
@@ -69,7 +80,7 @@ class PolicyKeeper:
 
     @property
     def state(self) -> ReplicaState:
-        return ReplicaState(policy=self._policy, paused=self._paused)
+        return ReplicaState(policy=self._policy, paused=self._paused or self._door.closed, replica=self._replica)
 
     @property
     def version(self) -> str:
@@ -83,11 +94,53 @@ class PolicyKeeper:
     @property
     def ready(self) -> bool:
         """Whether a request would be answered at once."""
-        return self._policy is not None and not self._paused
+        return self._policy is not None and not self._paused and not self._door.closed
 
     def adopt(self, policy: PolicyRef) -> None:
         """Note that the engine has been started with `policy`."""
         self._policy, self._version = policy, policy.version
+
+    async def begin_trial(self) -> ReplicaState:
+        """Pause as `begin_swap` does, with new questions outside the engine, so that it can be asked others meanwhile.
+
+        A client that does not read its answer is inside until it goes or the drain's time is up.
+        """
+        async with self._swapping:
+            self._hold()
+            self._door.close()
+            try:
+                # Of a swap that was left half-way, questions wait in the engine: they are answered first.
+                await self._run()
+                await asyncio.wait_for(self._door.emptied(), self._drain_timeout_s)
+                await self._drain()
+            except TimeoutError as error:
+                self._door.open()
+                raise self._not_drained() from error
+            except SalusError:
+                self._door.open()
+                raise
+            return self.state
+
+    async def try_out(self, ask: Callable[[], Awaitable[Said]]) -> Said:
+        """What `ask` gets from the engine while no client's question reaches it; between `begin_trial` and `end_swap`.
+
+        Errors: SalusError where that is over, as after the end of the hold.
+        """
+        async with self._swapping:
+            self._hold()
+            if self._policy is None or not self._door.closed:
+                raise SalusError("the replica has left its trial; publish again")
+            await self._run()
+            try:
+                return await ask()
+            finally:
+                self._hold()
+
+    def keep_hold(self) -> ReplicaState:
+        """The state; a hold that has not ended yet lasts as from now."""
+        if self._monotonic() < self._held_until:
+            self._hold()
+        return self.state
 
     async def begin_swap(self) -> ReplicaState:
         """Let running answers end, hold back new requests; they wait, none is refused."""
@@ -145,10 +198,13 @@ class PolicyKeeper:
             await asyncio.wait_for(self._engine.pause(mode="wait"), self._drain_timeout_s)
         except TimeoutError as error:
             await self._engine.resume()
-            raise SalusError(
-                f"running answers did not end within {self._drain_timeout_s:g} s; raise publish.drain_timeout_s"
-            ) from error
+            raise self._not_drained() from error
         self._paused = True
+
+    def _not_drained(self) -> SalusError:
+        return SalusError(
+            f"running answers did not end within {self._drain_timeout_s:g} s; raise publish.drain_timeout_s"
+        )
 
     async def _load(self, policy: PolicyRef) -> None:
         if self._policy == policy:
@@ -160,7 +216,12 @@ class PolicyKeeper:
         await self._engine.reset_prefix_cache()
         self.adopt(policy)
 
-    async def _resume(self) -> None:
+    async def _run(self) -> None:
         if self._paused and self._policy is not None:
             await self._engine.resume()
             self._paused = False
+
+    async def _resume(self) -> None:
+        await self._run()
+        if self._policy is not None:
+            self._door.open()

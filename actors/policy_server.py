@@ -6,12 +6,22 @@ Importing this module imports vLLM and torch; only replicas and the deploying ta
 from __future__ import annotations
 
 import os
+import uuid
 from typing import Any
 
+from ray import serve
 from ray.llm._internal.common.callbacks.base import CallbackBase
+from ray.llm._internal.serve.core.configs.openai_api_models import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ErrorResponse,
+)
 from ray.serve.llm import LLMConfig, ModelLoadingConfig
 from ray.serve.llm.deployment import LLMServer
 
+from actors.canary import ReplicaWatch
+from actors.door import Door
+from actors.errors import SalusError
 from actors.front import Front
 from actors.gateway.traffic import ReplicaTraffic
 from actors.policy_app import OPTIONS_KEY, ReplicaOptions
@@ -19,6 +29,7 @@ from actors.policy_desk import ask_desk
 from actors.policy_keeper import PolicyKeeper, ReplicaState
 from actors.records import PolicyRef
 from actors.serving_engine import ServingEngine
+from actors.smoke import SmokeConfig, SmokeReply, ask_all
 
 
 class LocalModel(CallbackBase):
@@ -41,8 +52,15 @@ class PolicyServer(LLMServer):
         self, llm_config: LLMConfig, **collaborators: Any
     ) -> None:
         self._options = ReplicaOptions.model_validate(llm_config.experimental_configs[OPTIONS_KEY])
+        self._replica = serve.get_replica_context().replica_id.unique_id
+        self._door = Door()
         self._keeper = PolicyKeeper(
-            self, self._published, drain_timeout_s=self._options.drain_timeout_s, hold_s=self._options.hold_s
+            self,
+            self._published,
+            drain_timeout_s=self._options.drain_timeout_s,
+            hold_s=self._options.hold_s,
+            door=self._door,
+            replica=self._replica,
         )
         await super().__init__(llm_config, **collaborators)
 
@@ -59,7 +77,7 @@ class PolicyServer(LLMServer):
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
-        self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready)
+        self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready, self._door)
         return self._front.put_before(app)
 
     async def _start_engine(self) -> None:
@@ -79,10 +97,24 @@ class PolicyServer(LLMServer):
         """What this replica answered in the last minute."""
         return self._front.traffic.seen()
 
+    async def addressed(self, replicas: tuple[str, ...], call: str, *arguments: Any) -> Any:
+        """What `call` gives on this replica where it is one of `replicas`, else None: Ray's broadcast asks all."""
+        return await getattr(self, call)(*arguments) if self._replica in replicas else None
+
     # What a publisher broadcasts; see PolicyKeeper.
 
     async def state(self) -> ReplicaState:
         return self._keeper.state
+
+    async def begin_trial(self) -> ReplicaState:
+        return await self._keeper.begin_trial()
+
+    async def answer_smoke(self, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
+        return await self._keeper.try_out(lambda: ask_all(smoke, self._reply))
+
+    async def watch(self, seconds: float) -> ReplicaWatch:
+        """The state, and the answers to what was asked in the last `seconds`; a hold goes on."""
+        return ReplicaWatch(state=self._keeper.keep_hold(), traffic=self._front.traffic.begun_within(seconds))
 
     async def begin_swap(self) -> ReplicaState:
         return await self._keeper.begin_swap()
@@ -95,3 +127,24 @@ class PolicyServer(LLMServer):
 
     async def settle(self) -> ReplicaState:
         return await self._keeper.settle()
+
+    async def _reply(self, text: str, max_tokens: int) -> str:
+        """This replica's engine's reply to one question, past all that stands before it for clients."""
+        request = ChatCompletionRequest(
+            model=self._llm_config.model_id,
+            messages=[{"role": "user", "content": text}],
+            temperature=0.0,
+            max_tokens=max_tokens,
+            # Or all questions of one call would get Serve's id of that call.
+            request_id=uuid.uuid4().hex,
+        )
+        async for response in await self.chat(request):
+            if isinstance(response, ErrorResponse):
+                raise SalusError(response.error.message)
+            if not isinstance(response, ChatCompletionResponse):
+                raise SalusError(f"the engine said {type(response).__name__}")
+            (choice,) = response.choices
+            if choice.finish_reason not in ("stop", "length"):
+                raise SalusError(f"it ended by {choice.finish_reason}")
+            return choice.message.content or ""
+        raise SalusError("the engine said nothing")

@@ -13,6 +13,7 @@ import ray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray.exceptions import RayError
 
+from actors.canary import CanaryConfig
 from actors.endpoint import Endpoint, ServeEndpoint
 from actors.errors import SalusError
 from actors.faults import reason
@@ -21,9 +22,11 @@ from actors.gateway.config import GatewayConfig
 from actors.model_folder import check_model_folder, check_same_shape
 from actors.policy_desk import DeskAddress, OwnDesk, PolicyDesk
 from actors.policy_keeper import ReplicaState
-from actors.publication import Publication
+from actors.publication import Publication, PublicationRefusedError, RefusedPublication
 from actors.records import PolicyRef
 from actors.serve_address import check_address
+from actors.smoke import SmokeConfig
+from actors.trial import Trial, UnfitError
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +85,14 @@ class PublisherConfig(BaseModel):
     shutdown_timeout_s: float = Field(
         default=5.0, gt=0, description="Time running requests get when the endpoint stops."
     )
+    smoke: SmokeConfig | None = Field(
+        default=None,
+        description="Prompts that a new policy must answer well on one replica before clients are served by it; "
+        "meanwhile clients of that replica wait.",
+    )
+    canary: CanaryConfig | None = Field(
+        default=None, description="A share of the replicas that serve a new policy before all do; None: all at once."
+    )
 
     @property
     def url(self) -> str:
@@ -99,6 +110,25 @@ class PublisherConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _trial_fits(self) -> Self:
+        if self.canary is not None and (first := self.canary.replicas(self.replicas)) >= self.replicas:
+            raise ValueError(
+                f"canary.share={self.canary.share:g} of replicas={self.replicas} is {first}, which leaves none with "
+                "the old policy to compare with; raise replicas, lower the share, or leave canary out"
+            )
+        if self.smoke is not None and self.smoke.timeout_s >= self.hold_s:
+            raise ValueError(
+                f"smoke.timeout_s={self.smoke.timeout_s:g} is not below hold_s={self.hold_s:g}, after which a replica "
+                "goes back to the old policy; raise hold_s or lower the timeout"
+            )
+        if self.smoke is not None and self.smoke.max_tokens >= self.max_model_len:
+            raise ValueError(
+                f"smoke.max_tokens={self.smoke.max_tokens} leaves no room for a prompt in "
+                f"max_model_len={self.max_model_len}; lower it"
+            )
+        return self
+
 
 def publisher_cpus(config: PublisherConfig) -> float:
     """Logical CPUs the endpoint reserves: its replicas; controller, proxy and desk reserve none."""
@@ -113,19 +143,29 @@ def publisher_gpus(config: PublisherConfig) -> float:
 class Publisher:
     """Starts, swaps, rolls back and stops the endpoint. Life: (start | attach) -> (publish | rollback)* -> stop.
 
+    Where the settings ask for it, a policy is tried before: (0a) the canary replicas, or one for smoke prompts alone,
+    let running answers end, keep new questions outside and load it, while the others go on with the old one; (0b)
+    their engines answer the smoke prompts, which lengthens the wait of these replicas' clients, or of all where there
+    is but one; (0c) the canary serves its clients with the new policy for its time and is held against the others.
+    Whatever goes wrong, all load the old policy again; where that was the policy's fault, `PublicationRefusedError`
+    says what it was. A rollback and the first policy are not tried: one must take seconds, the other has no former one.
+
     A publication goes through all replicas phase by phase: (1) all pause, (2) all load, (3) every reply is
     checked for the new version, (4) the desk records it, (5) all resume, (6) all settle with the desk. So no
-    answer of the old policy follows one of the new, and the desk never names a policy that did not load.
+    answer of the old policy follows one of the new (but in and before a canary, when both are given), and the desk
+    never names a policy that did not load, or did not pass its trial.
     What dies, starts or fails in between converges:
 
+    - a replica that dies while it tries a policy restarts with the desk's, which is the old one, and the policy is
+      refused;
     - a replica that dies in (1) to (5) is left out; it restarts, asks the desk before and after its load and
       at every health check, and ends at what the desk says;
     - a replica that was starting in (1) to (3), and so was not reached, finds the difference after its load,
       in (6), or at its next health check, whichever is first;
     - where one fails to load, the publication fails: all load the old policy again and resume; one that
       cannot even do that stays paused and goes to the desk's policy when its hold ends;
-    - where the publisher's process dies, paused or advanced replicas go to the desk's policy when their
-      hold ends (`hold_s`): the old one before (4), the new one after.
+    - where the publisher's process dies, paused or advanced replicas, canaries among them, go to the desk's policy
+      when their hold ends (`hold_s`): the old one before (4), the new one after.
 
     Calls block: from an asynchronous actor, make them in a thread. Not for two threads at once.
     """
@@ -142,6 +182,7 @@ class Publisher:
         self._config = config
         self._desk: PolicyDesk = desk or OwnDesk()
         self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office)
+        self._trial = Trial(config, self._endpoint)
         self._clock = clock
         # Served policies, oldest first; the last one is live.
         self._history: list[PolicyRef] = []
@@ -176,9 +217,22 @@ class Publisher:
         self._history = [policy]
         return self._publication(policy, 0, began_at, swap_s=0.0, replicas=self._config.replicas, previous=None)
 
-    def publish(self, policy: PolicyRef, cycle: int) -> Publication:
-        """Put `policy` live on every replica in place; SalusError where that fails, and the old one stays."""
-        publication = self._replace(policy, cycle)
+    def publish(
+        self, policy: PolicyRef, cycle: int, *, trial: bool = True, wanted: Callable[[], bool] = lambda: True
+    ) -> Publication:
+        """Put `policy` live on every replica in place; SalusError where that fails, and the old one stays.
+
+        Args:
+            policy: what is to be served.
+            cycle: whose decision this carries out; 0: none's.
+            trial: whether it is tried before, where the settings say so.
+            wanted: asked in a canary now and then: where it says no, the publication is given up.
+
+        Raises:
+            PublicationRefusedError: the policy did not pass its trial.
+            SalusError: anything else went wrong.
+        """
+        publication = self._replace(policy, cycle, wanted if trial else None)
         self._history.append(policy)
         return publication
 
@@ -186,7 +240,7 @@ class Publisher:
         """Put the policy live that was served before the present one, which is forgotten."""
         if len(self._history) < 2:
             raise SalusError("There is no former policy to roll back to; publish one first.")
-        publication = self._replace(self._history[-2], cycle)
+        publication = self._replace(self._history[-2], cycle, wanted=None)
         self._history.pop()
         return publication
 
@@ -224,14 +278,37 @@ class Publisher:
                     f"lower publish.replicas or publish.{kind.lower()}s_per_replica."
                 )
 
-    def _replace(self, policy: PolicyRef, cycle: int) -> Publication:
+    def _replace(self, policy: PolicyRef, cycle: int, wanted: Callable[[], bool] | None) -> Publication:
+        """`wanted`: None where the policy is not to be tried."""
         served = self._served()
         check_model_folder(Path(policy.path))
         check_same_shape(served, policy)
         began_at, began = self._now(), time.monotonic()
+        tried = self._try(policy, served, wanted) if wanted is not None and self._tries else None
+        swap_began = time.monotonic()
         replicas = self._swap(policy, served)
-        swap_s = time.monotonic() - began
-        return self._publication(policy, cycle, began_at, swap_s, replicas, served.version)
+        swap_s = time.monotonic() - swap_began
+        done = self._publication(policy, cycle, began_at, swap_s, replicas, served.version)
+        return done.model_copy(update={"trial": tried, "trial_s": round(swap_began - began, 4)}) if tried else done
+
+    @property
+    def _tries(self) -> bool:
+        return self._config.smoke is not None or self._config.canary is not None
+
+    def _try(self, policy: PolicyRef, served: PolicyRef, wanted: Callable[[], bool]) -> str:
+        """Phase 0."""
+        try:
+            return self._trial.run(policy, wanted)
+        except UnfitError as unfit:
+            self._restore(served)
+            why = f"Policy {policy.version} was refused ({unfit.step}) and {served.version} stays: {unfit.sentence}"
+            refusal = RefusedPublication(
+                version=policy.version, step=unfit.step, refused=_ended(why), refused_at=self._now()
+            )
+            raise PublicationRefusedError(refusal) from unfit
+        except (RayError, SalusError) as error:
+            self._restore(served)
+            raise SalusError(_not_published(policy, served, error)) from error
 
     def _publication(
         self, policy: PolicyRef, cycle: int, began_at: str, swap_s: float, replicas: int, previous: str | None
@@ -259,9 +336,7 @@ class Publisher:
             self._desk.record(policy)
         except (RayError, SalusError) as error:
             self._restore(served)
-            raise SalusError(
-                f"Policy {policy.version} could not be published and {served.version} stays: {reason(error)}"
-            ) from error
+            raise SalusError(_not_published(policy, served, error)) from error
         self._resume()
         return len(states)
 
@@ -279,6 +354,14 @@ class Publisher:
                 self._endpoint.everywhere(call)
             except RayError as error:
                 logger.warning("A replica did not %s: %s", call, reason(error))
+
+
+def _not_published(policy: PolicyRef, served: PolicyRef, error: Exception) -> str:
+    return f"Policy {policy.version} could not be published and {served.version} stays: {reason(error)}"
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith(".") else f"{sentence}."
 
 
 def _check_loaded(states: list[ReplicaState], policy: PolicyRef) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,8 @@ from actors.records import Algorithm, PolicyRef, PromptSet, Split
 
 # The models a run does not make: the deployed policy, and a judge's own.
 ModelRole = Literal["policy", "judge"]
+# What `RunFolder.challenger` names a policy.
+_CHALLENGER = re.compile(r"c(?P<cycle>[1-9][0-9]{0,8})-(?P<algorithm>kto|dpo)")
 
 
 class RunFolder:
@@ -191,6 +194,14 @@ class RunFolder:
     def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
         """The challenger one training job of this run makes."""
         return PolicyRef(version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged"))
+
+    def find_challenger(self, version: str) -> tuple[int, PolicyRef] | None:
+        """The cycle and the challenger of this name; None for any other policy's."""
+        named = _CHALLENGER.fullmatch(version)
+        if named is None:
+            return None
+        cycle = int(named["cycle"])
+        return cycle, self.challenger(cycle, "kto" if named["algorithm"] == "kto" else "dpo")
 
     def _folders(self, *patterns: str) -> list[Path]:
         return sorted(folder for pattern in patterns for folder in self.root.glob(pattern) if folder.is_dir())

@@ -189,6 +189,8 @@ def _cycles(actors: _Actors) -> PolicyRef:
         else:
             live = f", live as {outcome.published.version}" if outcome.published else ""
             run.reporter.say(f"cycle {cycle}: {outcome.chosen.upper()} wins: {outcome.champion.version}{live}")
+        if outcome.refused is not None:
+            run.reporter.say(f"cycle {cycle}: {outcome.refused}")
     if outcomes[-1].ended is not None:
         run.reporter.say(outcomes[-1].ended)
     return run.champion()

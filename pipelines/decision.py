@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.publication import RefusedPublication
 from actors.record_files import read_record
 from actors.records import Record
 from pipelines.capability.gate import CapabilityEvidence
@@ -86,6 +87,19 @@ class Decision(Record):
     capability: CapabilityEvidence | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
+    # Added by the coordinator where the endpoint refused what was to be published; the decision itself stands.
+    publication: RefusedPublication | None = None
+
+    @property
+    def let_live(self) -> bool:
+        """Whether its choice may be served: decided so, and not refused by the endpoint."""
+        return self.publish and self.publication is None
+
+    @property
+    def publication_sentence(self) -> str:
+        """Why its choice is or is not published, the endpoint's word included."""
+        said = (self.publish_sentence, self.publication.refused if self.publication is not None else "")
+        return " ".join(part for part in said if part)
 
 
 def read_decision(path: Path) -> Decision:

@@ -17,6 +17,7 @@ from actors.judge import JudgmentTask
 from actors.placement import beside_me
 from actors.policy_desk import DeskAddress
 from actors.records import Algorithm, PolicyRef, PromptSet
+from actors.refusal_rules import RULES_JUDGE
 from actors.remote import RemoteCoordinator
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
@@ -29,7 +30,7 @@ from pipelines.decision import read_decision
 from pipelines.ending import is_over, patience_used_up
 from pipelines.materials import Materials
 from pipelines.metrics import ScoreTable
-from pipelines.pools import RULES_JUDGE, Pools
+from pipelines.pools import Pools
 from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
 from pipelines.store.uploads import Uploads
@@ -198,9 +199,16 @@ def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[Cycle
     for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
         if decision.chosen != "champion":
             champion = folder.challenger(cycle, decision.chosen)
-        live = champion if decision.publish else live
+        live = champion if decision.let_live else live
         outcomes.append(
-            CycleOutcome(cycle=cycle, chosen=decision.chosen, champion=champion, published=live, ended=decision.ended)
+            CycleOutcome(
+                cycle=cycle,
+                chosen=decision.chosen,
+                champion=champion,
+                published=live,
+                ended=decision.ended,
+                refused=decision.publication.refused if decision.publication is not None else None,
+            )
         )
     return outcomes
 

@@ -15,7 +15,7 @@ from actors.records import Record
 WINDOW_S = 60.0
 # A replica that answers more than these in a window tells of the latest.
 _MOST = 20_000
-_SERVER_ERROR = 500
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
 class ReplicaTraffic(Record):
@@ -33,24 +33,36 @@ class TrafficWindow:
         self._clock = clock
         self._window_s = window_s
         self._began = clock()
-        # When each ended, how long it took, whether it failed by our fault.
-        self._ended: deque[tuple[float, float, bool]] = deque(maxlen=_MOST)
+        # When each ended, how long it took, and its status.
+        self._ended: deque[tuple[float, float, int]] = deque(maxlen=_MOST)
 
     def started(self, route: str) -> None:
         """Only what has ended counts."""
 
     def finished(self, request: FinishedRequest) -> None:
         if request.route.endswith("completions"):
-            self._ended.append((self._clock(), request.seconds, request.status >= _SERVER_ERROR))
+            self._ended.append((self._clock(), request.seconds, request.status))
 
     def seen(self) -> ReplicaTraffic:
         """The window up to now; shorter for a replica that is younger."""
         now = self._clock()
-        recent = [(seconds, failed) for at, seconds, failed in self._ended if at > now - self._window_s]
+        recent = [(seconds, status) for at, seconds, status in self._ended if at > now - self._window_s]
         return ReplicaTraffic(
             window_s=min(self._window_s, max(now - self._began, 1.0)),
             seconds=tuple(round(seconds, 4) for seconds, _ in recent),
-            errors=sum(failed for _, failed in recent),
+            errors=sum(status >= _SERVER_ERROR for _, status in recent),
+        )
+
+    def begun_within(self, seconds: float) -> ReplicaTraffic:
+        """The answers to what was asked in the last `seconds`, so far; what was refused, or given up, is left out.
+
+        Errors are not among the answers.
+        """
+        asked = [(took, status) for at, took, status in self._ended if at - took > self._clock() - seconds]
+        return ReplicaTraffic(
+            window_s=seconds,
+            seconds=tuple(round(took, 4) for took, status in asked if status < _CLIENT_ERROR),
+            errors=sum(status >= _SERVER_ERROR for _, status in asked),
         )
 
 

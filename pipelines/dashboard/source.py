@@ -133,9 +133,9 @@ def _decision_line(decision: Decision) -> DecisionLine:
         cycle=decision.cycle,
         chosen=decision.chosen,
         policy=decision.policy or decision.chosen,
-        published=decision.publish,
+        published=decision.let_live,
         sentence=decision.sentence,
-        publish_sentence=decision.publish_sentence,
+        publish_sentence=decision.publication_sentence,
     )
 
 

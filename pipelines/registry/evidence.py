@@ -59,7 +59,7 @@ def validation(decision: Decision | None, version: RunVersion) -> Validation | N
         gain=found.comparison.gain if found.comparison is not None else None,
         capability=measured.get(version.text),
         sentence=decision.sentence,
-        publish_sentence=decision.publish_sentence,
+        publish_sentence=decision.publication_sentence,
     )
 
 

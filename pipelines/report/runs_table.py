@@ -85,6 +85,8 @@ def audit_table(decisions: Iterable[AuditedDecision]) -> Table:
 
 
 def _choice(decision: Decision) -> str:
+    if decision.publication is not None:
+        return f"{decision.chosen}, refused at publication"
     return f"{decision.chosen}, {'published' if decision.publish else 'not published'}"
 
 

@@ -200,7 +200,7 @@ def cycle_summary(
         dpo=figures.get("dpo"),
         decision=decision.chosen,
         published_version=published_version,
-        why=f"{decision.sentence} {decision.publish_sentence}" if _held_back(decision) else decision.sentence,
+        why=f"{decision.sentence} {decision.publication_sentence}" if _held_back(decision) else decision.sentence,
         incumbent=decision.champion.policy,
         incumbent_figures=_figures(decision.champion),
         truth={name: CycleFigures.of(metrics) for name, metrics in truth.items()} if truth else None,
@@ -211,7 +211,7 @@ def cycle_summary(
 
 def _held_back(decision: Decision) -> bool:
     """Whether a challenger won and is not published, which a reader wants explained."""
-    return decision.chosen != "champion" and not decision.publish
+    return decision.chosen != "champion" and not decision.let_live
 
 
 def _figures(candidate: CandidateResult) -> CycleFigures | None:

@@ -68,7 +68,8 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision) -> Decision:
             judged[_algorithm(result.name)] = _judgments(folder, recipe, recorded, result.policy)
     rule = (recorded.table, recorded.config, recorded.seed)
     now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability)
-    return now.model_copy(update={"ended": recorded.ended})
+    # What the endpoint found of the choice, no judgment tells either.
+    return now.model_copy(update={"ended": recorded.ended, "publication": recorded.publication})
 
 
 def _judgments(folder: RunFolder, recipe: Recipe, recorded: Decision, policy: str | None) -> pa.Table:

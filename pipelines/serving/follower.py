@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 from pydantic import BaseModel
 
 from actors.errors import SalusError
+from actors.publication import PublicationRefusedError
 from actors.records import PolicyRef
 from pipelines.holder import this_process
-from pipelines.registry.history import Clock
+from pipelines.registry.history import Change, Clock
 from pipelines.registry.store import Registry
+from pipelines.serving.refused import RefusedFile
 from pipelines.serving.status import EndpointStatus, StatusFile
 
 
@@ -24,14 +26,16 @@ class LivePublisher(Protocol):
 
     def start(self, policy: PolicyRef) -> BaseModel: ...
 
-    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel: ...
+    def publish(
+        self, policy: PolicyRef, cycle: int, *, trial: bool = True, wanted: Callable[[], bool] = ...
+    ) -> BaseModel: ...
 
 
 class Follower:
     """One endpoint and the registry it follows. Life: start -> step* -> end.
 
-    A policy that cannot go live (its weights changed, or do not fit the engine) leaves the former one, and is not tried
-    again before the registry changes.
+    A policy that cannot go live (its weights changed, do not fit the engine, or it did not pass its trial) leaves the
+    former one, and is not tried again before the registry changes.
     """
 
     def __init__(
@@ -46,19 +50,20 @@ class Follower:
         self._say = say
         self._clock = clock
         self._file = StatusFile(registry.root, publisher.url)
+        self._refused = RefusedFile(self._file.refused)
         self._holder = this_process()
         self._version: str | None = None
         self._changes = 0
         self._fault: str | None = None
 
     def start(self, version: str | None) -> None:
-        """Bring the endpoint up with this version, or with the current one.
+        """Bring the endpoint up with this version, or with the current one; with the one before if that was refused.
 
         Raises:
             SalusError: nothing is current, no such policy, changed weights, or the endpoint does not start.
         """
         changes = self._registry.history.changes()
-        wanted = version or (changes[-1].version if changes else None)
+        wanted = version or self._newest(changes)
         if wanted is None:
             raise SalusError(
                 f"No policy of the registry {self._registry.root} is current; choose one: salus policy promote VERSION."
@@ -66,6 +71,9 @@ class Follower:
         policy = self._policy(wanted)
         self._publisher.start(policy)
         self._now_at(policy.version, len(changes))
+        current = changes[-1].version if changes else None
+        if version is None and current is not None and (fault := self._refused.why(current)):
+            self._note(fault)
 
     def step(self) -> None:
         """Carry out what changed in the registry since the last look; a fault of it is told and kept, never raised."""
@@ -73,7 +81,7 @@ class Follower:
             changes = self._registry.history.changes()
             if len(changes) == self._changes:
                 return
-            self._carry_out(changes[-1].version, len(changes))
+            self._carry_out(changes[-1], len(changes))
         except SalusError as error:
             self._note(error.sentence)
 
@@ -81,18 +89,43 @@ class Follower:
         """Say that nobody answers there any more."""
         self._file.remove()
 
-    def _carry_out(self, version: str, changes: int) -> None:
+    def _newest(self, changes: Sequence[Change]) -> str | None:
+        """The version to start with: the current one, or the last before it that this endpoint did not refuse.
+
+        Nothing is tried when an endpoint comes up: what it had refused would go live.
+        """
+        unrefused = (change.version for change in reversed(changes) if self._refused.why(change.version) is None)
+        return next(unrefused, None)
+
+    def _carry_out(self, change: Change, changes: int) -> None:
+        version = change.version
         if version == self._version:
             self._now_at(version, changes)
             return
         try:
-            self._publisher.publish(self._policy(version), cycle=0)
+            self._publish(change, changes)
         except SalusError:
             # Not again before the next change; `step` tells why, also where the last one failed for the same reason.
             self._changes, self._fault = changes, None
             raise
         self._now_at(version, changes)
         self._say(f"{version} is live at {self._publisher.url}")
+
+    def _publish(self, change: Change, changes: int) -> None:
+        # Whoever rolls back cannot wait, and goes back to what was served; unless that was refused.
+        trial = change.action == "promote" or self._refused.why(change.version) is not None
+        try:
+            self._publisher.publish(
+                self._policy(change.version),
+                cycle=0,
+                trial=trial,
+                # A rollback does not wait for the end of a canary either.
+                wanted=lambda: len(self._registry.history.changes()) == changes,
+            )
+        except PublicationRefusedError as error:
+            self._refused.add(change.version, error.sentence)
+            raise
+        self._refused.drop(change.version)
 
     def _policy(self, version: str) -> PolicyRef:
         entry = self._registry.find(version)

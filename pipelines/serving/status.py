@@ -34,6 +34,11 @@ class StatusFile:
     def __init__(self, registry: Path, url: str) -> None:
         self.path = registry / FOLDER / (re.sub(r"[^A-Za-z0-9.-]+", "_", url) + ".json")
 
+    @property
+    def refused(self) -> Path:
+        """Where the same endpoint keeps what it refused."""
+        return self.path.parent / "refused" / self.path.name
+
     def write(self, status: EndpointStatus) -> None:
         write_text(status.model_dump_json(indent=2) + "\n", self.path)
 

@@ -13,7 +13,13 @@ import pytest
 from actors.coordinator import Coordinator, CycleOutcome
 from actors.errors import SalusError
 from actors.full_disk import FullDiskError
-from actors.publication import Publication, read_publications
+from actors.publication import (
+    Publication,
+    PublicationRefusedError,
+    RefusedPublication,
+    find_refusal,
+    read_publications,
+)
 from actors.records import Algorithm, PolicyRef, Record, TrainReport
 from actors.run_folder import RunFolder
 from actors.run_names import RunNames
@@ -67,10 +73,16 @@ def gone_live(policy: PolicyRef, cycle: int) -> Publication:
     )
 
 
+def refusal(version: str) -> RefusedPublication:
+    return RefusedPublication(version=version, step="smoke", refused=f"{version} loops.", refused_at="2026-01-01")
+
+
 class Endpoint:
     """A publisher and its desk in one, without a server."""
 
-    def __init__(self) -> None:
+    def __init__(self, *refuses: str) -> None:
+        self.refuses = set(refuses)
+        self.tried: list[str] = []
         self.policy: PolicyRef | None = None
         self.attached: PolicyRef | None = None
         self.dies = False
@@ -84,6 +96,9 @@ class Endpoint:
         self.attached = policy
 
     def publish(self, policy: PolicyRef, cycle: int) -> Publication:
+        self.tried.append(policy.version)
+        if policy.version in self.refuses:
+            raise PublicationRefusedError(refusal(policy.version))
         self.policy = policy
         if self.dies:
             raise ConnectionError("the process is killed between the swap and the log")
@@ -422,3 +437,84 @@ def test_another_session_begins_with_the_decisions_alone(tmp_path: Path) -> None
     later = coordinator(tmp_path, Rule(), session="two")
     assert later.training_state(1) == {}
     assert later.assignment("kto", 0) is None
+
+
+class TestRefused:
+    """A winner that the endpoint tried and refused."""
+
+    @staticmethod
+    def refused(root: Path, rule: Rule) -> tuple[Coordinator, Endpoint]:
+        endpoint = Endpoint("c1-dpo")
+        of = coordinator(root, rule, endpoint)
+        of.start_publisher()
+        judged(root, "c0-base")
+        trained(of, root, 1)
+        return of, endpoint
+
+    def test_the_old_one_stays_the_record_says_why_and_the_run_goes_on(self, tmp_path: Path) -> None:
+        of, endpoint = self.refused(tmp_path, Rule("dpo", "kto"))
+        outcome = of.decide(1)
+        assert (outcome.champion.version, outcome.published, endpoint.policy) == ("c1-dpo", BASE, BASE)
+        assert outcome.refused == "c1-dpo loops."
+        record = json.loads(RunFolder(tmp_path).decision(1).read_text())
+        assert record == {
+            "chosen": "dpo",
+            "publish": True,
+            "ended": None,
+            "publication": refusal("c1-dpo").model_dump(),
+        }
+        assert [p.version for p in read_publications(RunFolder(tmp_path).publications)] == ["c0-base"]
+        # It is trained on from, and its successor may go live.
+        trained(of, tmp_path, 2)
+        assert of.assign(2, BOTH)["kto"].champion.version == "c1-dpo"
+        second = of.decide(2)
+        assert (second.published, second.refused) == (RunFolder(tmp_path).challenger(2, "kto"), None)
+
+    def test_it_is_not_tried_again_by_a_call_that_is_repeated(self, tmp_path: Path) -> None:
+        of, endpoint = self.refused(tmp_path, Rule("dpo", "dpo", "dpo"))
+        recorded = of.decide(1, publish=False)
+        assert (recorded.refused, endpoint.tried) == (None, [])
+        first = of.decide(1)
+        record = RunFolder(tmp_path).decision(1).read_bytes()
+        # In the place of one that died after it wrote the record and before it answered.
+        again = coordinator(tmp_path, Rule("dpo"), endpoint)
+        assert again.decide(1) == first
+        assert endpoint.tried == ["c1-dpo"]
+        assert RunFolder(tmp_path).decision(1).read_bytes() == record
+
+    def test_another_session_starts_with_what_was_live(self, tmp_path: Path) -> None:
+        of, endpoint = self.refused(tmp_path, Rule("dpo"))
+        outcome = of.decide(1)
+        later = coordinator(tmp_path, Rule(), endpoint, session="two")
+        later.recall(outcome)
+        later.start_publisher()
+        assert (later.champion().version, endpoint.policy, endpoint.tried) == ("c1-dpo", BASE, ["c1-dpo"])
+
+    @pytest.mark.parametrize("before", [None, "c1-kto"])
+    def test_what_was_decided_and_never_tried_is_tried_before_it_serves(
+        self, tmp_path: Path, before: str | None
+    ) -> None:
+        """A run that was killed between a decision and its publication."""
+        folder = RunFolder(tmp_path)
+        former = BASE if before is None else folder.challenger(1, "kto")
+        winner = folder.challenger(2, "dpo")
+        folder.publications.write_text(
+            "".join(gone_live(p, 0).model_dump_json() + "\n" for p in ([former] if before else []))
+        )
+        folder.decision(2).parent.mkdir(parents=True)
+        folder.decision(2).write_text('{"chosen": "dpo", "loss": 1e-07}')
+        endpoint = Endpoint("c2-dpo")
+        of = coordinator(tmp_path, Rule(), endpoint)
+        of.recall(CycleOutcome(cycle=1, chosen="kto", champion=folder.challenger(1, "kto"), published=former))
+        of.recall(CycleOutcome(cycle=2, chosen="dpo", champion=winner, published=winner))
+        of.start_publisher()
+        assert (endpoint.policy, endpoint.tried) == (former, ["c2-dpo"])
+        assert find_refusal(folder.decision(2)) == refusal("c2-dpo")
+        assert json.loads(folder.decision(2).read_text())["loss"] == 1e-07
+        assert of.champion() == winner
+        endpoint.refuses.clear()
+        healed = coordinator(tmp_path, Rule(), endpoint, session="two")
+        healed.recall(CycleOutcome(cycle=2, chosen="dpo", champion=winner, published=winner))
+        healed.start_publisher()
+        assert endpoint.policy == winner
+        assert [(p.version, p.cycle) for p in read_publications(folder.publications)][-1] == ("c2-dpo", 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,11 @@ import pytest
 from pydantic import ValidationError
 from ray.exceptions import RayError
 
-from actors.endpoint import ReplicaCall
+from actors.canary import ReplicaWatch
+from actors.door import Door
+from actors.endpoint import Argument, ReplicaCall
 from actors.errors import SalusError
+from actors.gateway.traffic import ReplicaTraffic
 from actors.model_folder import check_same_shape
 from actors.policy_app import engine_arguments, replica_bundles, replica_environment
 from actors.policy_desk import DeskAddress, DurableDesk, PublishedPolicy
@@ -30,14 +33,16 @@ from actors.publisher import (
 )
 from actors.records import PolicyRef
 from actors.serve_address import check_address, check_port_free
+from actors.smoke import SmokeConfig, SmokeReply, ask_all
 
 
 class SmallEngine:
-    """An engine whose weights are a path; paths named in `bad` do not load."""
+    """An engine whose weights are a path; paths named in `bad` do not load, `says` is what each answers."""
 
-    def __init__(self, weights: str, bad: set[str] | None = None) -> None:
+    def __init__(self, weights: str, bad: set[str] | None = None, says: dict[str, str] | None = None) -> None:
         self.weights = weights
         self.bad = bad if bad is not None else set()
+        self.says = says if says is not None else {}
         self.paused = False
         self.busy = False
         self.cached = True
@@ -63,6 +68,10 @@ class SmallEngine:
 
     async def reset_prefix_cache(self) -> None:
         self.cached = False
+
+    async def reply(self, text: str, max_tokens: int) -> str:
+        assert not self.paused, "a paused engine answers nothing"
+        return self.says.get(self.weights, "Take one tablet.")
 
 
 class SmallDesk:
@@ -90,29 +99,64 @@ class SmallEndpoint:
         self._replicas = replicas
         self.engines: list[SmallEngine] = []
         self.keepers: list[PolicyKeeper] = []
+        self.doors: list[Door] = []
         self.calls: list[str] = []
+        # Of those that try a policy: the call, and which of them.
+        self.trials: list[tuple[str, tuple[str, ...]]] = []
+        # By the weights that answer.
+        self.says: dict[str, str] = {}
+        self.traffic: dict[str, ReplicaTraffic] = {}
+        self.now = 0.0
 
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
         for _ in range(self._replicas):
             self.add(policy)
 
     def add(self, policy: PolicyRef) -> PolicyKeeper:
-        engine = SmallEngine(policy.path)
-        keeper = PolicyKeeper(engine, self._desk.ask, drain_timeout_s=0.05, hold_s=60)
+        engine = SmallEngine(policy.path, says=self.says)
+        door = Door()
+        keeper = PolicyKeeper(
+            engine,
+            self._desk.ask,
+            drain_timeout_s=0.05,
+            hold_s=60,
+            door=door,
+            replica=f"r{len(self.engines)}",
+            monotonic=lambda: self.now,
+        )
         keeper.adopt(policy)
         self.engines.append(engine)
         self.keepers.append(keeper)
+        self.doors.append(door)
         return keeper
 
-    def everywhere(self, call: ReplicaCall, *arguments: PolicyRef) -> list[ReplicaState]:
+    def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
         self.calls.append(call)
-        if call == "state":
-            return [keeper.state for keeper in self.keepers]
+        return self._play(self.keepers, call, arguments)
 
-        async def play() -> list[ReplicaState]:
-            return list(await asyncio.gather(*(getattr(k, call)(*arguments) for k in self.keepers)))
+    def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        self.trials.append((call, tuple(replicas)))
+        return self._play([k for k in self.keepers if k.state.replica in replicas], call, arguments)
+
+    def _play(self, keepers: Sequence[PolicyKeeper], call: ReplicaCall, arguments: Sequence[Argument]) -> list[Any]:
+        async def play() -> list[Any]:
+            return list(await asyncio.gather(*(self._called(keeper, call, arguments) for keeper in keepers)))
 
         return asyncio.run(play())
+
+    async def _called(self, keeper: PolicyKeeper, call: ReplicaCall, arguments: Sequence[Any]) -> Any:
+        engine = self.engines[self.keepers.index(keeper)]
+        if call == "state":
+            return keeper.state
+        if call == "watch":
+            quiet = ReplicaTraffic(window_s=arguments[0], seconds=(), errors=0)
+            return ReplicaWatch(state=keeper.keep_hold(), traffic=self.traffic.get(engine.weights, quiet))
+        if call == "answer_smoke":
+            return await self._smoke(keeper, engine, arguments[0])
+        return await getattr(keeper, call)(*arguments)
+
+    async def _smoke(self, keeper: PolicyKeeper, engine: SmallEngine, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
+        return await keeper.try_out(lambda: ask_all(smoke, engine.reply))
 
     def stop(self) -> None:
         self.keepers.clear()
@@ -138,11 +182,13 @@ class StartedPublisher(Publisher):
         return
 
 
-def started(policies: dict[str, PolicyRef], replicas: int = 2) -> tuple[Publisher, SmallEndpoint, SmallDesk]:
+def started(
+    policies: dict[str, PolicyRef], replicas: int = 2, **settings: Any
+) -> tuple[Publisher, SmallEndpoint, SmallDesk]:
     desk = SmallDesk()
     endpoint = SmallEndpoint(desk, replicas)
     with free_port() as port:
-        config = PublisherConfig(port=port, replicas=replicas)
+        config = PublisherConfig(port=port, replicas=replicas, **settings)
     publisher = StartedPublisher(config, desk, endpoint, lambda: datetime(2026, 1, 1, tzinfo=UTC))
     publisher.start(policies["a"])
     return publisher, endpoint, desk
@@ -317,7 +363,7 @@ class TestConvergence:
         publisher.publish(policies["b"], 1)
         late = endpoint.add(policies["a"])
         asyncio.run(late.follow_desk())
-        assert late.state == ReplicaState(policy=policies["b"], paused=False)
+        assert late.state == ReplicaState(policy=policies["b"], paused=False, replica="r1")
         assert endpoint.engines[-1].weights == policies["b"].path
 
     def test_following_twice_loads_once(self, policies: dict[str, PolicyRef]) -> None:

@@ -55,3 +55,19 @@ def test_no_replica_no_traffic_and_no_request_no_latency() -> None:
     assert together([]) is None
     quiet = together([ReplicaTraffic(window_s=60, seconds=(), errors=0)])
     assert quiet is not None and (quiet.requests, quiet.p50_s) == (0, None)
+
+
+def test_what_was_asked_before_a_moment_does_not_count_from_it() -> None:
+    time = Time()
+    window = TrafficWindow(time)
+    window.finished(finished(0.5))
+    time.now += 10
+    # Asked before, answered after: it waited for what came between.
+    window.finished(finished(10.5))
+    for seconds, status in ((0.1, 200), (0.3, 500), (0.1, 429), (0.2, 499)):
+        window.finished(finished(seconds, status))
+    assert window.begun_within(10) == ReplicaTraffic(window_s=10, seconds=(0.1,), errors=1)
+    # Longer ago than the dashboard's minute.
+    time.now += 100
+    assert window.begun_within(110) == ReplicaTraffic(window_s=110, seconds=(0.1,), errors=1)
+    assert window.begun_within(5).seconds == ()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 from actors.errors import SalusError
+from actors.publication import PublicationRefusedError, RefusedPublication
 from actors.records import PolicyRef
 from pipelines.registry.store import Registry
 from pipelines.serving.follower import Follower
@@ -25,11 +26,26 @@ class Recorder:
         self.url = url
         self.live: list[str] = []
         self.unfit: set[str] = set()
+        # What does not pass a trial, and what was tried.
+        self.unsound: set[str] = set()
+        self.tried: list[str] = []
+        self.in_canary: Callable[[], object] = lambda: None
 
     def start(self, policy: PolicyRef) -> BaseModel:
-        return self.publish(policy, 0)
+        return self.publish(policy, 0, trial=False)
 
-    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel:
+    def publish(
+        self, policy: PolicyRef, cycle: int, *, trial: bool = True, wanted: Callable[[], bool] = lambda: True
+    ) -> BaseModel:
+        if trial:
+            self.tried.append(policy.version)
+            self.in_canary()
+            if not wanted():
+                raise SalusError("another policy is wanted by now")
+            if policy.version in self.unsound:
+                why = f"{policy.version} loops."
+                refusal = RefusedPublication(version=policy.version, step="smoke", refused=why, refused_at="2026")
+                raise PublicationRefusedError(refusal)
         if policy.version in self.unfit:
             raise SalusError(f"{policy.version} does not fit.")
         assert (Path(policy.path) / "model.safetensors").is_file()
@@ -191,3 +207,77 @@ def test_settings_come_from_a_file_and_the_command_line(tmp_path: Path) -> None:
     assert (settings.publish.replicas, settings.publish.proxy, settings.poll_s) == (3, "haproxy", 2)
     with pytest.raises(SalusError, match=r"unknown key 'publish\.prot'.*did you mean 'port'"):
         load_settings(None, ["publish.prot=1"])
+
+
+class TestTrials:
+    def test_a_promotion_is_tried_and_a_rollback_is_not(self, registry: Registry, versions: Sequence[str]) -> None:
+        base, kto, _ = versions
+        registry.promote(base, "")
+        follower, recorder = following(registry, [])
+        follower.start(None)
+        registry.promote(kto, "")
+        follower.step()
+        registry.rollback("")
+        follower.step()
+        assert (recorder.tried, recorder.live) == ([kto], [base, kto, base])
+
+    def test_what_was_refused_stays_out_when_the_endpoint_comes_up_again(
+        self, registry: Registry, versions: Sequence[str]
+    ) -> None:
+        base, kto, _ = versions
+        registry.promote(base, "")
+        said: list[str] = []
+        follower, recorder = following(registry, said)
+        follower.start(None)
+        recorder.unsound.add(kto)
+        registry.promote(kto, "")
+        follower.step()
+        follower.step()
+        assert said == [f"{base} stays: {kto} loops."] and recorder.tried == [kto]
+        again, after = following(registry, said)
+        again.start(None)
+        assert after.live == [base] and said == [f"{base} stays: {kto} loops."] * 2
+        assert (status(registry).version, status(registry).fault) == (base, f"{kto} loops.")
+        # Whoever names it gets it.
+        named, told = following(registry, [])
+        named.start(kto)
+        assert told.live == [kto]
+
+    def test_a_rollback_to_what_was_refused_is_tried_again(self, registry: Registry, versions: Sequence[str]) -> None:
+        base, kto, dpo = versions
+        registry.promote(base, "")
+        follower, recorder = following(registry, [])
+        follower.start(None)
+        recorder.unsound.add(kto)
+        for version in (kto, dpo):
+            registry.promote(version, "")
+            follower.step()
+        registry.rollback("")
+        follower.step()
+        assert (recorder.tried, recorder.live) == ([kto, dpo, kto], [base, dpo])
+        # Once it passes, a rollback takes it as any other.
+        recorder.unsound.clear()
+        registry.promote(dpo, "")
+        registry.promote(kto, "")
+        registry.promote(base, "")
+        registry.rollback("")
+        follower.step()
+        registry.promote(base, "")
+        follower.step()
+        recorder.tried.clear()
+        registry.rollback("")
+        follower.step()
+        assert (recorder.tried, recorder.live[-1]) == ([], kto)
+
+    def test_a_rollback_ends_a_canary(self, registry: Registry, versions: Sequence[str]) -> None:
+        base, kto, _ = versions
+        registry.promote(base, "")
+        said: list[str] = []
+        follower, recorder = following(registry, said)
+        follower.start(None)
+        registry.promote(kto, "")
+        recorder.in_canary = lambda: registry.rollback("too slow")
+        follower.step()
+        assert recorder.live == [base] and said == [f"{base} stays: another policy is wanted by now"]
+        follower.step()
+        assert (status(registry).version, status(registry).fault, status(registry).changes) == (base, None, 3)

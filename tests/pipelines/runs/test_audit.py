@@ -8,11 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from actors.errors import SalusError
+from actors.publication import RefusedPublication, note_refusal
+from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text
 from pipelines.cli.main import app
 from pipelines.decide import decide
 from pipelines.decision import read_decision
+from pipelines.report.summary import cycle_summary
+from pipelines.run import past_outcomes
 from pipelines.runs.audit import audit
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.finished import PROMPTS, answers
@@ -83,3 +87,20 @@ def fail_dpo(folder: RunFolder) -> None:
     kto = answers("c1-kto", PROMPTS)
     decision = decide(1, answers("c0-base", 0), {"kto": kto}, *rule, {"dpo": "the loss was NaN"})
     write_text(decision.model_dump_json(), folder.decision(1))
+
+
+def test_a_publication_that_was_refused_is_no_difference(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    refusal = RefusedPublication(version="c1-kto", step="canary", refused="c1-kto is slow.", refused_at="2026-01-01")
+    note_refusal(folder.decision(1), refusal)
+    recorded = read_decision(folder.decision(1))
+    assert recorded.publication == refusal and recorded.publish and not recorded.let_live
+    assert recorded.publication_sentence.endswith("inside the publish gate. c1-kto is slow.")
+    (only,) = audit(folder)
+    assert only.same_choice and only.differences == []
+    assert "kto, refused at publication" in said(folder, 0)
+    (outcome,) = past_outcomes(folder, PolicyRef(version="c0-base", path="/base"), 1)
+    assert (outcome.champion.version, outcome.refused) == ("c1-kto", "c1-kto is slow.")
+    assert outcome.published == PolicyRef(version="c0-base", path="/base")
+    summary = cycle_summary(recorded, None)
+    assert summary.why is not None and summary.why.endswith("c1-kto is slow.")
