@@ -24,6 +24,7 @@ from actors.policy_keeper import ReplicaState
 from actors.publication import Publication
 from actors.records import PolicyRef
 from actors.serve_address import check_address
+from actors.shadow.config import ShadowLink
 
 logger = logging.getLogger(__name__)
 
@@ -137,11 +138,12 @@ class Publisher:
         endpoint: Endpoint | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         office: DeskAddress | None = None,
+        shadow: ShadowLink | None = None,
     ) -> None:
-        """`office`: the actor behind the pages of review and dashboard; None: no pages."""
+        """`office`: the actor behind the pages of review and dashboard; `shadow`: the challenger beside; None: none."""
         self._config = config
         self._desk: PolicyDesk = desk or OwnDesk()
-        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office)
+        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office, shadow)
         self._clock = clock
         # Served policies, oldest first; the last one is live.
         self._history: list[PolicyRef] = []

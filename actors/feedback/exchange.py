@@ -67,7 +67,7 @@ class Exchange:
 async def pass_on(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, exchange: Exchange, over: Callable[[], Awaitable[None]]
 ) -> None:
-    """Let the app answer while `exchange` collects what passes; every chunk goes on at once, `over` is behind the last."""
+    """Let the app answer while `exchange` collects; every chunk goes on at once, and behind the last comes `over`."""
 
     async def hear() -> Message:
         message: MutableMapping[str, Any] = await receive()
@@ -156,18 +156,22 @@ def asked(exchange: Exchange) -> tuple[Turn, ...] | None:
     return request.turns() if request is not None else None
 
 
-def answered(exchange: Exchange) -> Said | None:
-    """The first choice of a response, put together from a stream's deltas; None where it has no end or no text."""
+def answered(exchange: Exchange, or_empty: bool = False) -> Said | None:
+    """The first choice of a response, put together from a stream's deltas; None where it has no end or no text.
+
+    `or_empty`: an answer that ended without text is one too.
+    """
     if exchange.status != _OK or "content-encoding" in exchange.headers:
         return None
     streamed = exchange.headers.get("content-type", "").startswith(_STREAM)
     try:
         body = exchange.response.decode()
         parts = list(_events(body)) if streamed else [json.loads(body)]
-        return _first_choice(parts, "delta" if streamed else "message")
+        said = _first_choice(parts, "delta" if streamed else "message")
     # It is no completion: an error in a stream, or another shape.
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+    return said if said is not None and (said.answer or or_empty) else None
 
 
 def _events(body: str) -> Iterator[Any]:
@@ -187,6 +191,6 @@ def _first_choice(parts: list[Any], key: str) -> Said | None:
                 answer += choice[key].get("content") or ""
                 finish_reason = choice.get("finish_reason") or finish_reason
     answer_id = parts[0]["id"] if parts else ""
-    if not (isinstance(answer_id, str) and answer_id and answer and finish_reason):
+    if not (isinstance(answer_id, str) and answer_id and finish_reason):
         return None
     return Said(answer_id, answer, str(finish_reason))
