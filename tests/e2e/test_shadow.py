@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -24,17 +23,13 @@ from actors.feedback.journal import read
 from actors.feedback.redaction import RuleRedactor
 from actors.records import PolicyRef
 from actors.shadow.records import SHADOW
-from pipelines.registry.register import register_run
-from pipelines.registry.store import Registry
 from pipelines.serving.shadow import find_challenger
 from pipelines.shadow.report import JUDGMENTS, REPORT, ShadowReport
-from tests.e2e.conftest import free_port
-from tests.pipelines.registry.published import publish_run
+from tests.e2e.serve_command import SALUS, registered, serve_command
 from tests.transformers_engine import TransformersEngine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
-SALUS = [sys.executable, "-m", "pipelines.cli.main"]
 QUESTIONS = ("My name is Anna Lind. What helps?", "How do I store insulin?", "My aunt needs a refill.")
 TOKENS = 12
 WAIT_S = 240.0
@@ -123,18 +118,10 @@ def greedy(policy: PolicyRef) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("shadowed")
-    run = publish_run(place / "demo-s7", place / "base")
-    registry = Registry(place / "registry")
-    _, kto, dpo = (str(each.version) for each in register_run(run.root, registry))
+    registry, (_, kto, dpo) = registered(place)
     registry.promote(kto, "live")
-    policies = [find_challenger(version, registry) for version in (kto, dpo)]
-    port = free_port()
+    live, challenger = (find_challenger(version, registry) for version in (kto, dpo))
     options = {
-        "publish.port": port,
-        "publish.replicas": 1,
-        "publish.cpus_per_replica": 0.5,
-        "publish.kv_cache_gib": 0.0625,
-        "publish.max_model_len": 256,
         "publish.gateway.open": "true",
         "shadow.policy": dpo,
         "shadow.share": 1,
@@ -142,28 +129,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "shadow.kv_cache_gib": 0.0625,
         "shadow.batch_wait_s": 0.2,
     }
-    sets = [part for name, value in options.items() for part in ("--set", f"{name}={value}")]
-    log = place / "serve.log"
-    with log.open("w") as out:
-        server = psutil.Popen(
-            [*SALUS, "serve", "--registry", str(registry.root), *sets], stdout=out, stderr=out, start_new_session=True
+    with serve_command(place, registry, options) as command:
+        yield Served(
+            url=command.url,
+            server=command.server,
+            log=command.log,
+            folder=registry.root / "shadow",
+            live=live,
+            challenger=challenger,
+            answers={policy.version: greedy(policy) for policy in (live, challenger)},
         )
-        try:
-            made = Served(
-                url=f"http://127.0.0.1:{port}",
-                server=server,
-                log=log,
-                folder=registry.root / "shadow",
-                live=policies[0],
-                challenger=policies[1],
-                answers={policy.version: greedy(policy) for policy in policies},
-            )
-            wait_until(lambda: "until Ctrl-C" in log.read_text() or server.poll() is not None, log.read_text)
-            assert server.poll() is None, log.read_text()
-            yield made
-        finally:
-            if server.is_running():
-                os.killpg(server.pid, signal.SIGKILL)
 
 
 def test_the_terminal_says_what_is_kept_and_when_it_is_up(served: Served) -> None:
