@@ -34,7 +34,9 @@ class ShadowConfig(BaseModel):
         " runs the endpoint has the consent of its users otherwise",
     )
     folder: Path | None = Field(
-        None, description="where prompts and both answers are kept, redacted; None: shadow/ of the registry"
+        None,
+        description="where prompts and both answers are kept, by the redactor and for the retention_days of"
+        " publish.feedback; None: shadow/ of the registry",
     )
     queue: int = Field(
         256, ge=1, le=10_000, description="most requests that wait for it; more are dropped and counted, none is slowed"

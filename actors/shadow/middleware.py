@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.errors import SalusError
+from actors.faults import own_error
 from actors.feedback.capture import Clock, utc_now
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.exchange import Exchange, answered, is_chat, pass_on, read_request
@@ -119,8 +121,10 @@ class ShadowMiddleware:
         outcome: Outcome = task.result() if error is None else "fault"
         self.outcomes[outcome] += 1
         self._count(outcome)
-        # A challenger that is down would fill the log; the texts of errors may hold a prompt.
+        # A challenger that is down would fill the log; the texts of other errors may hold a prompt.
         if error is not None and self._well:
-            _log.error("A challenger's answer is not kept (%s); serving goes on.", type(error).__name__)
+            own = error if isinstance(error, SalusError) else own_error(error)
+            said = own.sentence if own is not None else type(error).__name__
+            _log.error("A challenger's answer is not kept (%s); serving goes on.", said)
         if error is not None or outcome == "stored":
             self._well = error is None

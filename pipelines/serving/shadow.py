@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -10,9 +12,9 @@ from typing import Any, get_args
 import ray
 from ray.exceptions import RayError
 
-from actors.endpoint import reason
 from actors.engine import EngineConfig
 from actors.errors import SalusError
+from actors.faults import reason
 from actors.model_folder import check_model_folder
 from actors.policy_desk import DeskAddress
 from actors.publisher import PublisherConfig
@@ -48,10 +50,13 @@ class ShadowOffice:
         self._address = DeskAddress(actor=SHADOW_ACTOR, namespace=namespace)
         self._say = say
         self._challenger = find_challenger(config.policy, registry) if config is not None else None
+        # Read here, where a damaged one is told before anything starts.
+        self._ignored = model_defaults(Path(self._challenger.path)).not_followed if self._challenger else ()
         self._folder = (config.folder if config and config.folder else registry.root / FOLDER).absolute()
         self._actor: Any = None
-        # The answer to the question whether it is up, until it is there.
+        # The answer to the question whether it is up, until it is there, and when it is overdue.
         self._up: Any = None
+        self._late_s = math.inf
 
     def open(self) -> ShadowLink | None:
         """Have the challenger come up in the background; None where there is none.
@@ -83,12 +88,18 @@ class ShadowOffice:
         )
         self._actor = actor.remote(engine, challenger, self._folder, config, self._publish.feedback)
         self._up = self._actor.counts.remote()
+        self._late_s = time.monotonic() + self._publish.start_timeout_s
         self._say(self._sentence(config, challenger))
         return ShadowLink(config=config, challenger=self._address)
 
     def step(self) -> None:
-        """Say once that the challenger is up, or why it is not."""
-        if self._up is None or not ray.wait([self._up], timeout=0)[0]:
+        """Say once that the challenger is up, why it is not, or that it takes long."""
+        if self._up is None:
+            return
+        if not ray.wait([self._up], timeout=0)[0]:
+            if time.monotonic() > self._late_s:
+                self._late_s = math.inf
+                self._say(f"shadow: {self._version} is not up yet; see whether Ray has its CPUs and GPUs free")
             return
         try:
             ray.get(self._up)
@@ -114,8 +125,7 @@ class ShadowOffice:
 
     def _sentence(self, config: ShadowConfig, challenger: PolicyRef) -> str:
         which = 'requests that say "store": true' if config.consent == "opt_in" else "all requests"
-        ignored = model_defaults(Path(challenger.path)).not_followed
-        but = f"; its generation_config.json's {', '.join(ignored)} is not followed there" if ignored else ""
+        but = f"; {', '.join(self._ignored)} of its generation_config.json not followed" if self._ignored else ""
         return (
             f"shadow: {challenger.version} answers {config.share:.0%} of {which}, unseen; both answers are kept in"
             f" {self._folder}, redacted{but}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,5 +119,7 @@ def _side(records: pa.Table, sample: int, policy: str, answer: str, finish_reaso
 
 def _remove_abandoned(out: Path) -> None:
     for place in out.glob(f"{_WORKING}*"):
-        if time.time() - place.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(place, ignore_errors=True)
+        # Another report may be done with it meanwhile.
+        with suppress(FileNotFoundError):
+            if time.time() - place.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(place, ignore_errors=True)

@@ -80,3 +80,12 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(
     office = ShadowOffice(config, registry, PublisherConfig(), "namespace", lambda line: None)
     with pytest.raises(SalusError, match=r"shadow\.folder .* cannot be made"):
         office.open()
+
+
+def test_a_damaged_generation_config_is_told_before_anything_starts(
+    registry: Registry, versions: Sequence[str], run: RunFolder
+) -> None:
+    challenger = Path(run.challenger(2, "dpo").path)
+    (challenger / "generation_config.json").write_text("[]")
+    with pytest.raises(SalusError, match=r"generation_config\.json is no generation config"):
+        ShadowOffice(ShadowConfig(policy=str(challenger)), registry, PublisherConfig(), "namespace", lambda line: None)
