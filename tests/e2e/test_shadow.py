@@ -122,6 +122,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     registry.promote(kto, "live")
     live, challenger = (find_challenger(version, registry) for version in (kto, dpo))
     options = {
+        "publish.proxy": "serve",
         "publish.gateway.open": "true",
         "shadow.policy": dpo,
         "shadow.share": 1,
