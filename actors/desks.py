@@ -11,6 +11,7 @@ from actors.gateway.config import GatewayConfig
 from actors.gateway.keys import ApiKey
 from actors.policy_desk import DeskAddress
 from actors.records import Record
+from actors.shadow.config import ShadowLink
 
 FEEDBACK_ACTOR = "salus-feedback"
 
@@ -29,5 +30,7 @@ class FrontOptions(Record):
     feedback_desk: DeskAddress | None = None
     # Behind the pages of review and dashboard; None: there are none.
     office: DeskAddress | None = None
+    # The challenger that answers beside, unseen; None: none does.
+    shadow: ShadowLink | None = None
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()

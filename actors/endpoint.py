@@ -25,6 +25,7 @@ from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.serve_address import serve_address
+from actors.shadow.config import ShadowLink
 from actors.smoke import SmokeConfig
 
 if TYPE_CHECKING:
@@ -59,11 +60,18 @@ class ServeEndpoint:
     An endpoint that another process started is found by its name: `everywhere` and `stop` need no start here.
     """
 
-    def __init__(self, config: PublisherConfig, namespace: str, office: DeskAddress | None = None) -> None:
+    def __init__(
+        self,
+        config: PublisherConfig,
+        namespace: str,
+        office: DeskAddress | None = None,
+        shadow: ShadowLink | None = None,
+    ) -> None:
         self._config = config
         self._app = app_name(namespace)
         self._feedback = FeedbackOffice(config.feedback, DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace))
         self._office = office
+        self._shadow = shadow
         self._handle: Any = None
 
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
@@ -82,6 +90,7 @@ class ServeEndpoint:
             feedback=self._config.feedback,
             feedback_desk=self._feedback.open(),
             office=self._office,
+            shadow=self._shadow,
             keys=() if self._config.gateway.open else (key,),
         )
         self._deploy(policy, desk, front, deadline)

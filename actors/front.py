@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import ray
 from fastapi import FastAPI
-from prometheus_client import generate_latest
+from prometheus_client import Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,6 +27,8 @@ from actors.gateway.traffic import TrafficWindow
 from actors.pages.dashboard_routes import dashboard_router
 from actors.pages.office_client import OfficeClient
 from actors.pages.review_routes import review_router
+from actors.shadow.actor import RemoteShadow
+from actors.shadow.middleware import ShadowMiddleware
 
 
 class Front:
@@ -55,6 +57,7 @@ class Front:
         # Added first, so that it stands innermost.
         app.add_middleware(DoorMiddleware, door=self._door)
         self._take_feedback(app)
+        self._cast_shadow(app)
         if self._options.office is not None:
             office = OfficeClient(find_desk(self._options.office))
             app.include_router(review_router(office))
@@ -78,6 +81,23 @@ class Front:
         redactor = load_redactor(config)
         app.include_router(feedback_router(sink, redactor, config))
         app.add_middleware(CaptureMiddleware, sink=sink, redactor=redactor, config=config, version=self._version)
+
+    def _cast_shadow(self, app: FastAPI) -> None:
+        link = self._options.shadow
+        if link is None:
+            return
+        outcomes = Counter(
+            "salus_shadow", "Live chat requests by what became of them in shadow mode.", ["outcome"],
+            registry=self._counted.registry,
+        )  # fmt: skip
+        app.add_middleware(
+            ShadowMiddleware,
+            challenger=RemoteShadow(link.challenger),
+            config=link.config,
+            bounds=self._options.feedback,
+            version=self._version,
+            count=lambda outcome: outcomes.labels(outcome).inc(),
+        )
 
     def _meter(self) -> Meter:
         own: tuple[Meter, ...] = (self._counted, self.traffic)

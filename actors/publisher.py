@@ -25,6 +25,7 @@ from actors.policy_keeper import ReplicaState
 from actors.publication import Publication, PublicationRefusedError, RefusedPublication
 from actors.records import PolicyRef
 from actors.serve_address import check_address
+from actors.shadow.config import ShadowLink
 from actors.smoke import SmokeConfig
 from actors.trial import Trial, UnfitError
 
@@ -177,11 +178,12 @@ class Publisher:
         endpoint: Endpoint | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         office: DeskAddress | None = None,
+        shadow: ShadowLink | None = None,
     ) -> None:
-        """`office`: the actor behind the pages of review and dashboard; None: no pages."""
+        """`office`: the actor behind the pages of review and dashboard; `shadow`: the challenger beside; None: none."""
         self._config = config
         self._desk: PolicyDesk = desk or OwnDesk()
-        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office)
+        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office, shadow)
         self._trial = Trial(config, self._endpoint)
         self._clock = clock
         # Served policies, oldest first; the last one is live.

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from actors.errors import SalusError
 from actors.judge import JudgmentTask
 from actors.records import LABELS, PolicyRef
 from actors.seeds import derive_seed
-from actors.tables import read_folder, write_table
+from actors.tables import read_folder
+from pipelines.answer_shards import judgment_tasks
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
@@ -77,7 +77,7 @@ def measure_judge(
     """
     answers = labels.answers
     table = rollout_table(answers)
-    judge_shards(_tasks(recipe, table, out, judge.load))
+    judge_shards(judgment_tasks(recipe, table, out, judge.load))
     judged = read_folder(out / "judgments")
     if not judged["rollout_id"].equals(table["rollout_id"]):
         raise SalusError(f"The judgments in {out / 'judgments'} are not those of the labelled answers; run it again.")
@@ -108,18 +108,3 @@ def _not_tuned_on(recipe: Recipe, labels: HumanLabels) -> HumanLabels:
     if not answers:
         raise SalusError("The refusal rules were tuned on every labelled prompt given: give others, or all of XSTest.")
     return labels.model_copy(update={"answers": answers})
-
-
-def _tasks(recipe: Recipe, rollouts: pa.Table, out: Path, load: PolicyRef | None) -> list[JudgmentTask]:
-    """The answers as shards on disk, as large as a cycle's, and nothing left of an earlier calibration."""
-    for name in ("rollouts", "judgments"):
-        for stale in (out / name).glob("part-*.parquet"):
-            stale.unlink()
-    rows = recipe.data.prompts_per_shard * recipe.generate.sampling.k
-    tasks = []
-    for number, start in enumerate(range(0, rollouts.num_rows, rows)):
-        path = (out / "rollouts" / f"part-{number:05d}.parquet").absolute()
-        write_table(rollouts.slice(start, rows), path)
-        judged = str((out / "judgments" / path.name).absolute())
-        tasks.append(JudgmentTask(rollouts=str(path), output=judged, weights=load))
-    return tasks

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.caller import caller_name
 from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
-from actors.feedback.exchange import Exchange, Said, answered, asked
+from actors.feedback.exchange import Exchange, Said, answered, asked, is_chat, pass_on
 from actors.feedback.records import CapturedAnswer, Turn, conversation_json
-from actors.feedback.redaction import Redactor
+from actors.feedback.redaction import Redactor, redacted_turns
 from actors.feedback.sink import FeedbackSink
 
 Clock = Callable[[], datetime]
@@ -57,23 +57,11 @@ class CaptureMiddleware:
         self.outcomes: Counter[Outcome] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._config.capture == "never" or not _is_chat(scope):
+        if self._config.capture == "never" or not is_chat(scope):
             await self._app(scope, receive, send)
             return
         exchange = Exchange(self._config.max_request_bytes, self._config.max_response_bytes, version=self._version)
-
-        async def hear() -> Message:
-            message: MutableMapping[str, Any] = await receive()
-            exchange.heard(message)
-            return message
-
-        async def say(message: Message) -> None:
-            await send(message)
-            exchange.said(message)
-            if exchange.over:
-                await self._keep(scope, exchange)
-
-        await self._app(scope, hear, say)
+        await pass_on(self._app, scope, receive, send, exchange, lambda: self._keep(scope, exchange))
 
     async def _keep(self, scope: Scope, exchange: Exchange) -> None:
         task = asyncio.create_task(self._capture(scope, exchange))
@@ -108,9 +96,7 @@ class CaptureMiddleware:
         return "captured"
 
     def _redacted(self, turns: tuple[Turn, ...], answer: str) -> tuple[tuple[Turn, ...], str]:
-        redact = self._redactor.redact
-        kept = tuple(Turn(role=turn.role, content=redact(turn.content)) for turn in turns)
-        return kept, redact(answer)
+        return redacted_turns(self._redactor, turns), self._redactor.redact(answer)
 
     def _answer(
         self, scope: Mapping[str, Any], exchange: Exchange, said: Said, turns: tuple[Turn, ...], answer: str
@@ -125,9 +111,3 @@ class CaptureMiddleware:
             finish_reason=said.finish_reason,
             at=self._clock(),
         )
-
-
-def _is_chat(scope: Mapping[str, Any]) -> bool:
-    return bool(
-        scope["type"] == "http" and scope["method"] == "POST" and str(scope["path"]).endswith("/chat/completions")
-    )

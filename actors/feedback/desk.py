@@ -7,12 +7,9 @@ moment: what it acknowledged is on disk, and the next one begins from there.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import sys
-import time
 from collections.abc import Awaitable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,33 +19,28 @@ from ray.exceptions import RayError
 from actors.errors import SalusError
 from actors.faults import own_error
 from actors.feedback.capture import Clock, utc_now
-from actors.feedback.compaction import compact
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.journal import Journal, list_files, read_file
 from actors.feedback.journal_writer import JournalWriter
 from actors.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Feedback
 from actors.feedback.sink import KnownAnswer
+from actors.feedback.upkeep import Upkeep, only_writer
 
 Kept = TypeVar("Kept")
-LOCK = ".writer"
 _log = logging.getLogger(__name__)
-_LOOK_AGAIN_S = 0.1
-_DAY_S = 86_400.0
 
 
 class FeedbackDesk:
     """Keeps captured answers and feedback; see `FeedbackSink`."""
 
     def __init__(self, folder: Path, config: FeedbackConfig, clock: Clock = utc_now, lock_wait_s: float = 10.0) -> None:
-        self._config = config
-        self._clock = clock
         # Open as long as the desk lives: that is the lock.
-        self._lock = _only_writer(folder, lock_wait_s)
+        self._lock = only_writer(folder, lock_wait_s, "feedback", "feedback.folder")
         self._journals = {kind.name: Journal(folder / kind.name, kind) for kind in (CAPTURES, FEEDBACK)}
         self._writers = {name: JournalWriter(journal, config.gather_s) for name, journal in self._journals.items()}
         self._merging: asyncio.Task[None] | None = None
-        self._merge_again_s = 0.0
-        self._merge()
+        self._upkeep = Upkeep(tuple(self._journals.values()), config, clock)
+        self._upkeep.merge()
         self._index = _index(folder / CAPTURES.name)
 
     async def captured(self, answer: CapturedAnswer) -> None:
@@ -72,20 +64,9 @@ class FeedbackDesk:
 
     def _merge_in_time(self) -> None:
         running = self._merging is not None and not self._merging.done()
-        full = any(j.appended >= self._config.compact_files for j in self._journals.values())
-        if not running and (full or time.monotonic() > self._merge_again_s):
-            self._merging = asyncio.create_task(asyncio.to_thread(self._merge))
+        if not running and self._upkeep.due:
+            self._merging = asyncio.create_task(asyncio.to_thread(self._upkeep.merge))
             self._merging.add_done_callback(_log_fault)
-
-    def _merge(self) -> None:
-        days = self._config.retention_days
-        keep_from = self._clock() - timedelta(days=days) if days is not None else None
-        # Noted first: where merging fails, it is not tried again with every item.
-        self._merge_again_s = time.monotonic() + _DAY_S
-        for journal in self._journals.values():
-            journal.appended = 0
-        for journal in self._journals.values():
-            compact(journal.folder, journal.kind, keep_from)
 
 
 # Built anew where it died, and asked again: every item has an id, and the last of the same one counts.
@@ -125,32 +106,6 @@ def _log_fault(merging: asyncio.Task[None]) -> None:
     error = None if merging.cancelled() else merging.exception()
     if error is not None:
         _log.error("The journals of feedback could not be merged, and stay as they are: %s", error)
-
-
-def _only_writer(folder: Path, wait_s: float) -> Any:
-    """The folder's lock, held while the returned file is open.
-
-    Raises:
-        SalusError: another desk holds it, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
-    except OSError as error:
-        raise SalusError(f"feedback.folder {folder} cannot be used ({error.strerror}); name another one.") from error
-    until = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except BlockingIOError:
-            # A desk that was killed a moment ago gives it back when its process is gone.
-            if time.monotonic() > until:
-                lock.close()
-                raise SalusError(
-                    f"Another process keeps feedback in {folder}; end it, or name another feedback.folder."
-                ) from None
-            time.sleep(_LOOK_AGAIN_S)
 
 
 def _index(folder: Path) -> dict[str, tuple[str, str]]:

@@ -1,13 +1,14 @@
-"""One request and its response as they pass by, and what they say: pure, and with bounds on what is held."""
+"""One request and its response as they pass by, and what they say, with bounds on what is held."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.feedback.records import UNKNOWN_POLICY, Turn
 
@@ -63,6 +64,32 @@ class Exchange:
         return self.answered_by or self.headers.get(POLICY_HEADER) or UNKNOWN_POLICY
 
 
+async def pass_on(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, exchange: Exchange, over: Callable[[], Awaitable[None]]
+) -> None:
+    """Let the app answer while `exchange` collects; every chunk goes on at once, and behind the last comes `over`."""
+
+    async def hear() -> Message:
+        message: MutableMapping[str, Any] = await receive()
+        exchange.heard(message)
+        return message
+
+    async def say(message: Message) -> None:
+        await send(message)
+        exchange.said(message)
+        if exchange.over:
+            await over()
+
+    await app(scope, hear, say)
+
+
+def is_chat(scope: Mapping[str, Any]) -> bool:
+    """Whether a request is for a chat completion."""
+    return bool(
+        scope["type"] == "http" and scope["method"] == "POST" and str(scope["path"]).endswith("/chat/completions")
+    )
+
+
 @dataclass(frozen=True)
 class Said:
     """The first choice of a response."""
@@ -90,39 +117,61 @@ class _Message(BaseModel):
         return Turn(role=self.role, content="\n".join(part.text for part in self.content))
 
 
-class _Request(BaseModel):
+class ChatRequest(BaseModel):
+    """What is read of a request's body; a subclass reads more."""
+
     messages: list[_Message]
     store: Any = None
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether its sender asked for that."""
+        return self.store is True
+
+    def turns(self) -> tuple[Turn, ...] | None:
+        """A conversation of texts that ends with its user's word; None for any other."""
+        turns = [message.turn() for message in self.messages]
+        whole = tuple(turn for turn in turns if turn is not None)
+        return whole if whole and len(whole) == len(turns) and whole[-1].role == "user" else None
+
+
+Request = TypeVar("Request", bound=ChatRequest)
+
+
+def read_request(exchange: Exchange, kind: type[Request], opted_in: bool) -> Request | None:
+    """The request's body; None where it is none, or where `opted_in` ones are wanted and it does not ask to be kept."""
+    # Most requests do not ask: no need to read them.
+    if opted_in and b'"store"' not in exchange.request:
+        return None
+    try:
+        request = kind.model_validate_json(bytes(exchange.request))
+    except ValidationError:
+        return None
+    return request if request.may_be_kept or not opted_in else None
 
 
 def asked(exchange: Exchange) -> tuple[Turn, ...] | None:
     """The turns of a request that asks to be kept and ends with its user's word; None for any other."""
-    # Most requests do not ask: no need to read them.
-    if b'"store"' not in exchange.request:
-        return None
-    try:
-        request = _Request.model_validate_json(bytes(exchange.request))
-    except ValidationError:
-        return None
-    turns = [message.turn() for message in request.messages]
-    whole = tuple(turn for turn in turns if turn is not None)
-    if request.store is not True or len(whole) < len(turns) or not whole or whole[-1].role != "user":
-        return None
-    return whole
+    request = read_request(exchange, ChatRequest, opted_in=True)
+    return request.turns() if request is not None else None
 
 
-def answered(exchange: Exchange) -> Said | None:
-    """The first choice of a response, put together from a stream's deltas; None where it has no end or no text."""
+def answered(exchange: Exchange, or_empty: bool = False) -> Said | None:
+    """The first choice of a response, put together from a stream's deltas; None where it has no end or no text.
+
+    `or_empty`: an answer that ended without text is one too.
+    """
     if exchange.status != _OK or "content-encoding" in exchange.headers:
         return None
     streamed = exchange.headers.get("content-type", "").startswith(_STREAM)
     try:
         body = exchange.response.decode()
         parts = list(_events(body)) if streamed else [json.loads(body)]
-        return _first_choice(parts, "delta" if streamed else "message")
+        said = _first_choice(parts, "delta" if streamed else "message")
     # It is no completion: an error in a stream, or another shape.
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+    return said if said is not None and (said.answer or or_empty) else None
 
 
 def _events(body: str) -> Iterator[Any]:
@@ -142,6 +191,6 @@ def _first_choice(parts: list[Any], key: str) -> Said | None:
                 answer += choice[key].get("content") or ""
                 finish_reason = choice.get("finish_reason") or finish_reason
     answer_id = parts[0]["id"] if parts else ""
-    if not (isinstance(answer_id, str) and answer_id and answer and finish_reason):
+    if not (isinstance(answer_id, str) and answer_id and finish_reason):
         return None
     return Said(answer_id, answer, str(finish_reason))

@@ -9,7 +9,10 @@ Doses and laboratory values stay: they are what the answers are about.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
+
+from actors.feedback.records import Turn
 
 # What stands in place of something taken out.
 MARK = re.compile(r"\[[A-Z][A-Z_]*\]")
@@ -85,6 +88,11 @@ class RuleRedactor:
         while (taken := _once(text)) != text:
             text = taken
         return text
+
+
+def redacted_turns(redactor: Redactor, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """A conversation with each of its texts redacted."""
+    return tuple(Turn(role=turn.role, content=redactor.redact(turn.content)) for turn in turns)
 
 
 def _once(text: str) -> str:

@@ -26,6 +26,7 @@ from pipelines.cli import (
     review,
     runs,
     serve,
+    shadow,
     status,
     steps,
     study,
@@ -59,6 +60,7 @@ for command in (
     policy,
     key,
     serve,
+    shadow,
 ):
     command.register(app)
 

@@ -34,11 +34,13 @@ def serve(
     from actors.policy_desk import DeskAddress, OwnDesk
     from actors.publisher import Publisher, publisher_cpus
     from actors.serve_address import check_address
+    from actors.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.follower import Follower
     from pipelines.serving.office import open_office
     from pipelines.serving.settings import load_settings
+    from pipelines.serving.shadow import ShadowOffice
 
     chosen = load_settings(settings, overrides or ())
     store = Registry(registry)
@@ -46,11 +48,13 @@ def serve(
     if chosen.cluster.address is None:
         check_address(chosen.publish)
     namespace = f"salus-serve-{uuid.uuid4().hex[:8]}"
-    with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish)):
+    shadow = ShadowOffice(chosen.shadow, store, chosen.publish, namespace, _say)
+    with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
         # The office lives as long as its handle.
         pages = open_office(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
         office = pages[0] if pages is not None else None
-        publisher = Publisher(chosen.publish, OwnDesk(DeskAddress(namespace=namespace)), office=office)
+        desk = OwnDesk(DeskAddress(namespace=namespace))
+        publisher = Publisher(chosen.publish, desk, office=office, shadow=shadow.open())
         follower = Follower(store, publisher, _say)
         try:
             follower.start(policy)
@@ -61,9 +65,11 @@ def serve(
                 while True:
                     time.sleep(chosen.poll_s)
                     follower.step()
+                    shadow.step()
         finally:
             follower.end()
             publisher.stop()
+            shadow.close()
 
 
 def rollback(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from actors.gateway.config import GatewayConfig
 from actors.publisher import PublisherConfig
+from actors.shadow.config import ShadowConfig
 from pipelines.config.load import read_tree, settings_of
 from pipelines.config.sections import ClusterConfig, Section
 from pipelines.serving.office import PagesConfig
@@ -19,6 +20,9 @@ class ServeSettings(Section):
 
     publish: PublisherConfig = PublisherConfig(proxy="haproxy", replicas=2, gateway=GatewayConfig())
     pages: PagesConfig | None = Field(None, description="the pages of review and dashboard; None: there are none")
+    shadow: ShadowConfig | None = Field(
+        None, description="a challenger that answers a share of the requests, unseen; None: none"
+    )
     cluster: ClusterConfig = ClusterConfig()
     poll_s: float = Field(0.5, gt=0, le=60, description="how often the registry is asked which policy is current")
 

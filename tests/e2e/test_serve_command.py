@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,15 +22,9 @@ from schemathesis.core.result import Ok
 from actors.feedback.journal import read
 from actors.feedback.records import CAPTURES, FEEDBACK
 from actors.gateway.key_file import KeyFile
-from pipelines.registry.register import register_run
-from pipelines.registry.store import Registry
-from tests.free_port import free_port
-from tests.pipelines.registry.published import publish_run
+from tests.e2e.serve_command import SALUS, registered, serve_command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
-
-SALUS = [sys.executable, "-m", "pipelines.cli.main"]
-START_S = 240.0
 
 
 @dataclass(frozen=True)
@@ -76,34 +67,21 @@ class Team:
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     place = tmp_path_factory.mktemp("team")
-    run = publish_run(place / "demo-s7", place / "base")
-    registry = Registry(place / "registry")
-    base, tuned, _ = (str(each.version) for each in register_run(run.root, registry))
+    registry, (base, tuned, _) = registered(place)
     registry.promote(base, "deployed")
     registry.promote(tuned, "better")
     keys = KeyFile(place / "keys.jsonl")
-    port = free_port()
+    client, reviewer = keys.add("ward", "client"), keys.add("anna", "reviewer")
     options = {
-        "publish.port": port,
-        "publish.replicas": 1,
-        "publish.cpus_per_replica": 0.5,
-        "publish.kv_cache_gib": 0.0625,
-        "publish.max_model_len": 256,
         "publish.gateway.keys_file": place / "keys.jsonl",
         "publish.feedback.folder": place / "feedback",
         "publish.feedback.capture": "opt_in",
         "pages.labels": place / "labels",
     }
-    client, reviewer = keys.add("ward", "client"), keys.add("anna", "reviewer")
-    sets = [part for name, value in options.items() for part in ("--set", f"{name}={value}")]
-    log = (place / "serve.log").open("w")
-    server = psutil.Popen(
-        [*SALUS, "serve", "--registry", str(registry.root), *sets], stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        made = Team(
-            url=f"http://127.0.0.1:{port}",
-            server=server,
+    with serve_command(place, registry, options) as command:
+        yield Team(
+            url=command.url,
+            server=command.server,
             registry=registry.root,
             feedback=place / "feedback",
             client=client,
@@ -111,19 +89,6 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             base=base,
             tuned=tuned,
         )
-        wait_until_ready(made, place / "serve.log")
-        yield made
-    finally:
-        if server.is_running():
-            os.killpg(server.pid, signal.SIGKILL)
-        log.close()
-
-
-def wait_until_ready(team: Team, log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while "until Ctrl-C" not in log.read_text():
-        assert team.server.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.5)
 
 
 def test_a_rollback_from_another_terminal_is_live_in_seconds(team: Team) -> None:

@@ -1,0 +1,1 @@
+"""What a challenger answered unseen beside the live policy, judged and compared offline."""
