@@ -29,5 +29,7 @@ class FrontOptions(Record):
     feedback_desk: DeskAddress | None = None
     # Behind the pages of review and dashboard; None: there are none.
     office: DeskAddress | None = None
+    # The model that ids of answers name, for a router that finds the way back by them; None: no router stands before.
+    answers_of: str | None = None
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()
