@@ -5,12 +5,12 @@ step N: TRL writes checkpoint-N/ --all ranks are done--> marked with the sums of
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from actors.file_sum import file_sum
 from actors.records import Record
 from actors.tables import write_text
 
@@ -74,9 +74,4 @@ def step_of(checkpoint: Path) -> int:
 
 def _sums(folder: Path) -> dict[str, str]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MARK)
-    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.relative_to(folder).as_posix(): file_sum(path) for path in files}

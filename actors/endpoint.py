@@ -16,6 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors.desks import FEEDBACK_ACTOR, FrontOptions
 from actors.errors import SalusError
+from actors.faults import last_line, reason
 from actors.feedback_office import FeedbackOffice
 from actors.gateway.keys import new_key
 from actors.placement import beside_me
@@ -118,7 +119,7 @@ class ServeEndpoint:
 
         app = serve.status().applications.get(self._app)
         messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
-        return " ".join(_last_line(message) for message in messages if message)
+        return " ".join(last_line(message) for message in messages if message)
 
     def _wait_for_answer(self, token: str, deadline: float) -> None:
         base = f"{self._config.url}/v1"
@@ -176,13 +177,3 @@ def _fetch(url: str, body: dict[str, Any] | None, token: str, timeout_s: float) 
     request = urllib.request.Request(url, data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=max(0.1, timeout_s)) as response:
         response.read()
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-def reason(error: Exception) -> str:
-    """The last line of an error's text: the cause, without the remote traceback above it."""
-    return _last_line(str(error)).removeprefix("actors.errors.SalusError: ") or type(error).__name__

@@ -10,6 +10,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.desks import find_desk
 from actors.errors import SalusError
+from actors.faults import own_error, reason
 from actors.feedback.config import FeedbackConfig
 from actors.policy_desk import DeskAddress
 
@@ -44,13 +45,14 @@ class FeedbackOffice:
         try:
             ray.get(desk.known.remote(""))
         except RayTaskError as error:
-            if isinstance(error.cause, SalusError):
-                raise error.cause from None
+            if (said := own_error(error)) is not None:
+                raise said from None
             raise
         except RayActorError as error:
             ray.kill(desk)
+            why = reason(error).rstrip(".")
             raise SalusError(
-                f"Feedback cannot be kept in {self._config.folder}: {_last_line(error)}; name another feedback.folder."
+                f"Feedback cannot be kept in {self._config.folder}: {why}; name another feedback.folder."
             ) from None
         return self._address
 
@@ -64,8 +66,3 @@ class FeedbackOffice:
         with contextlib.suppress(GetTimeoutError, RayActorError, RayTaskError):
             ray.get(desk.close.remote(), timeout=_END_S)
         ray.kill(desk)
-
-
-def _last_line(error: RayActorError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("actors.errors.SalusError: ").rstrip(".") if lines else "its actor died"

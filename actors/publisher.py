@@ -13,8 +13,9 @@ import ray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray.exceptions import RayError
 
-from actors.endpoint import Endpoint, ServeEndpoint, reason
+from actors.endpoint import Endpoint, ServeEndpoint
 from actors.errors import SalusError
+from actors.faults import reason
 from actors.feedback.config import FeedbackConfig
 from actors.gateway.config import GatewayConfig
 from actors.model_folder import check_model_folder, check_same_shape

@@ -19,8 +19,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
 
-from actors.checkpoints import Checkpoints, file_sha256
+from actors.checkpoints import Checkpoints
 from actors.errors import SalusError
+from actors.file_sum import file_sum
 from actors.finished import MadeFrom, read_finished, write_finished
 from actors.full_disk import disk_of
 from actors.pretrained import load_model, load_tokenizer, silence
@@ -152,7 +153,7 @@ class TrainingRun:
     def _job_key(self) -> str:
         """A hash of all that decides what this job comes to: assignment, settings, rows, and who computes it."""
         versions = {name: metadata.version(name) for name in _STATEFUL}
-        known = json.dumps([self._made_from().job, file_sha256(self._rows), versions], sort_keys=True)
+        known = json.dumps([self._made_from().job, file_sum(self._rows), versions], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()
 
     def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> KTOTrainer | DPOTrainer:

@@ -5,12 +5,11 @@ The sum of that one file names the run's whole content: a report that quotes it 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
-from pathlib import Path
 
 from actors.errors import SalusError
+from actors.file_sum import file_sum
 from actors.records import Record
 from actors.run_folder import RunFolder
 from actors.tables import write_text
@@ -115,9 +114,3 @@ def file_names(folder: RunFolder) -> Iterator[str]:
         hidden = any(part.startswith(".") for part in name.parts)
         if path.is_file() and not hidden and path not in apart and folder.train_storage not in path.parents:
             yield name.as_posix()
-
-
-def file_sum(path: Path) -> str:
-    """SHA-256 of one file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
-from actors.serve_proxy import PATIENT, proxy_environment, remove_proxy_files
+from actors.serve_proxy import proxy_environment, remove_proxy_files
 from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import ClusterConfig
@@ -96,8 +96,6 @@ def settle_environment(slots: int) -> None:
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     # Serve looks over its few replicas ten times a second otherwise.
     os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
-    for name, value in PATIENT.items():
-        os.environ.setdefault(name, value)
 
 
 def settle_ray_data() -> None:

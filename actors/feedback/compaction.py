@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.durable import sync_folder
 from actors.feedback.journal import (
     file_name,
     generation_of,
@@ -23,7 +24,6 @@ from actors.feedback.journal import (
     list_files,
     read_file,
     stamp_of,
-    sync_folder,
     write_durably,
     writer_id,
 )

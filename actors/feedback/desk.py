@@ -20,6 +20,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.errors import SalusError
+from actors.faults import own_error
 from actors.feedback.capture import Clock, utc_now
 from actors.feedback.compaction import compact
 from actors.feedback.config import FeedbackConfig
@@ -113,9 +114,8 @@ class RemoteSink:
             return await asyncio.wait_for(answer, self._timeout_s)
         except (RayError, TimeoutError) as error:
             # The desk's own words, without the traceback that Ray adds.
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, SalusError):
-                raise cause from None
+            if (said := own_error(error)) is not None:
+                raise said from None
             raise SalusError(
                 f"The feedback desk does not answer ({type(error).__name__}); see whether its actor is alive."
             ) from error

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.durable import sync_folder
 from actors.errors import SalusError
 from actors.feedback.records import JournalKind
 from actors.records import Record
@@ -135,15 +136,6 @@ def write_durably(table: pa.Table, path: Path) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _listing(folder: Path) -> set[str]:

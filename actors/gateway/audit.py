@@ -16,8 +16,8 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from actors.durable import append_line, appending
 from actors.errors import SalusError
-from actors.gateway.durable import append_line, appending
 from actors.record_files import reason
 from actors.records import Record
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from actors.durable import WRITABLE_BY_OTHERS, append_line, appending, locked, replace_text
 from actors.errors import SalusError
-from actors.gateway.durable import WRITABLE_BY_OTHERS, append_line, appending, locked, replace_text
 from actors.gateway.keys import ApiKey, Role, new_key, now, parse_keys, read_keys
 from actors.record_files import reason
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.errors import SalusError
+from actors.faults import own_error
 from actors.pages.dashboard_data import DashboardData, Traffic
 from actors.pages.review_queue import ReviewItem, ReviewProgress
 from actors.records import Label
@@ -51,8 +52,8 @@ async def _asked(reply: Awaitable[Reply]) -> Reply:
         return await reply
     except RayTaskError as error:
         # Ray raises its own kind of error around what the actor raised.
-        if isinstance(error.cause, SalusError):
-            raise error.cause from error
+        if (said := own_error(error)) is not None:
+            raise said from error
         raise
     except RayActorError as error:
         raise SalusError("The office behind this page is not up; try again in a minute.") from error

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import ray
 from ray.exceptions import RayError
 
-from actors.endpoint import reason, start_serve, take_down
+from actors.endpoint import start_serve, take_down
 from actors.errors import SalusError
+from actors.faults import reason
 from actors.policy_app import app_name
 from actors.policy_desk import DeskAddress
 from actors.replica_calls import Replicas

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from ray.exceptions import RayError
 
-from actors.endpoint import reason
 from actors.errors import SalusError
+from actors.faults import reason
 from actors.model_folder import check_model_folder, shape_difference
 from actors.publication import Publication
 from actors.publisher import PublisherConfig

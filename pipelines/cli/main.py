@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from actors.errors import SalusError
+from actors.faults import own_error
 from actors.full_disk import full_disk
 from pipelines.cli import (
     align,
@@ -95,8 +96,7 @@ def _refuse(sentence: str) -> NoReturn:
 
 def plain(error: SalusError) -> str:
     """The sentence, also of an error that crossed a Ray actor and carries a remote traceback in its text."""
-    cause = getattr(error, "cause", None)
-    return cause.sentence if isinstance(cause, SalusError) else getattr(error, "sentence", str(error))
+    return getattr(own_error(error) or error, "sentence", str(error))
 
 
 if __name__ == "__main__":

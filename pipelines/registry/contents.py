@@ -13,8 +13,8 @@ from pydantic import model_validator
 
 from actors.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, PICKLE_SUFFIXES
 from actors.errors import SalusError
+from actors.file_sum import file_sum
 from actors.records import Record
-from pipelines.checksums import file_sum
 from pipelines.registry.names import FileName, Sha256
 
 # A policy is these files and no others: what lies beside them is neither hashed nor handed on.

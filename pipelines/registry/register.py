@@ -8,8 +8,9 @@ from typing import Literal
 
 from actors.adapter import ADAPTER_CONFIG
 from actors.errors import SalusError
+from actors.file_sum import file_sum
 from actors.records import Record
-from pipelines.checksums import file_sum, run_hash
+from pipelines.checksums import run_hash
 from pipelines.progress import Reporter
 from pipelines.registry.card import model_card
 from pipelines.registry.contents import ADAPTER_FILES, MODEL_FILES, Contents, contents_of, in_place

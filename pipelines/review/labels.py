@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
+from actors.durable import sync_folder
 from actors.errors import SalusError
 from actors.record_files import reason
 from actors.records import Label, Record
@@ -150,7 +151,7 @@ class LabelLog:
             # What people wrote about is nobody's business but the service's.
             file = os.open(self.path, flags | os.O_CLOEXEC, 0o600)
             if new:
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except OSError as error:
             raise self._unusable(error) from error
         return file
@@ -219,12 +220,3 @@ def read_labels(folder: Path) -> Standing:
     if not log.path.parent.is_dir():
         raise SalusError(f"There is no folder of labels {folder}; label answers on the page /review first.")
     return log.standing()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name survive a power cut too."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

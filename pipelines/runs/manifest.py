@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.errors import SalusError
+from actors.file_sum import file_sum
 from actors.record_files import find_record
 from actors.records import Record
 from actors.run_folder import RunFolder
 from actors.tables import write_text
-from pipelines.checksums import file_sum, file_sums, read_sums, write_sums
+from pipelines.checksums import file_sums, read_sums, write_sums
 from pipelines.config.recipe import Recipe
 from pipelines.open_run import read_run_record
 from pipelines.runs.gc_record import removed_sums

@@ -38,7 +38,7 @@ class NamedPolicy:
         self.name = name
         self._registry = registry
         self._publisher = publisher
-        self._say = lambda line: say(f"{name}: {line}")
+        self._tell = say
         self._fixed = fixed
         self._first = first
         self._follower = Follower(registry, publisher, self._say, registry.clock)
@@ -83,6 +83,9 @@ class NamedPolicy:
             self._publisher.start(PolicyRef(version=entry.version, path=str(folder)))
         self._up = True
         return self._publisher.served_version()
+
+    def _say(self, line: str) -> None:
+        self._tell(f"{self.name}: {line}")
 
     def _changes(self) -> int:
         """How often the registry has changed; as at the last look where it cannot be read."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.file_sum import file_sum
 from actors.run_folder import RunFolder
-from pipelines.checksums import file_names, file_sum
+from pipelines.checksums import file_names
 from pipelines.store.index import StoredFile
 
 _TRIES = 5

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from actors.errors import SalusError
+from actors.file_sum import file_sum
 from actors.run_folder import RunFolder
-from pipelines.checksums import file_sum
 from pipelines.store.contents import KnownFiles, snapshot
 from pipelines.store.index import StoreIndex
 from pipelines.store.mirror import AT_ONCE

@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 
 from actors.checkpoints import MARK
 from actors.run_folder import RunFolder
+from actors.serve_proxy import PATIENT
 from pipelines.align import align
 from pipelines.checksums import check_sums
 from pipelines.config.recipe import Recipe
@@ -25,7 +26,7 @@ from tests.e2e.faults import results, wait_until
 from tests.e2e.whole_run import Aligned
 from tests.ray_cluster import ray_cluster
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # Room for all of the run's actors; the other nodes have more, so that these are taken first.
 HEAD_CPUS = 6
@@ -38,6 +39,8 @@ MOMENTS = (f"ray_train/checkpoints/c1-*/checkpoint-*/{MARK}", "cycles/02/rollout
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head and two more nodes, over which Ray spreads whatever comes."""
     settle_environment(NODE_CPUS)
+    for name, value in PATIENT.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("RAY_scheduler_spread_threshold", "0")
     # Every object but the smallest lies in the store of the node that made it, as those of a real run do.
     monkeypatch.setenv("RAY_max_direct_call_object_size", "1000")

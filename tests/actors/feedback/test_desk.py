@@ -53,7 +53,8 @@ def test_files_are_merged_now_and_then(tmp_path: Path) -> None:
         await one.close()
         return len(list_files(tmp_path / CAPTURES.name))
 
-    assert asyncio.run(give()) < 20
+    # One merge at the least; how many more depends on how soon each ends.
+    assert asyncio.run(give()) < 40
     assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == read(tmp_path / FEEDBACK.name, FEEDBACK).num_rows == 40
 
 

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from actors.errors import SalusError
-from pipelines.checksums import check_sums, file_sum, read_sums, write_sums
+from actors.file_sum import file_sum
+from pipelines.checksums import check_sums, read_sums, write_sums
 from pipelines.cli.main import app
 from pipelines.runs.manifest import Manifest, check_manifest, folder_hash, read_manifest, seal_run
 from tests.pipelines.cli.refused import refused
