@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from actors.gateway.access import find_route, route_path
-from actors.gateway.answer import VERSION_HEADER, Answer, finished
+from actors.gateway.answer import Answer, finished
 from actors.gateway.body import read_body
 from actors.gateway.config import GatewayConfig
 from actors.gateway.cors import cors_headers
 from actors.gateway.refusal import ClientGone, Header, Refused
+from actors.router.all_models import AllModels, Said
 from actors.router.choice import Choice, choose
-from actors.router.headers import without_body
 from actors.router.keeper import RouteKeeper
 from actors.router.lane import Lane
 from actors.router.meter import NOBODY, RouterMeter
 from actors.router.route import INTERNAL
-from actors.router.upstream import MISDIRECTED, Ask, Reply, Unreachable, Upstream, unreachable
+from actors.router.upstream import MISDIRECTED, Ask, Reply, Unreachable, unreachable
+from actors.router.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Status, headers and body of an answer made here.
-Whole = tuple[int, list[Header], bytes]
-
-_OK = 200
-_SERVER_FAULT = 500
 # A path that no gateway has a route for.
 _NOWHERE = "/-"
-# How long an application may take to say whether it is ready.
-_READY_S = 5.0
-_JSON: Header = (b"content-type", b"application/json")
-_TEXT: Header = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-
-
-class Said(Exception):
-    """Ends a request with what an application answered to another in its place."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
 
 
 class ModelRouter:
@@ -56,11 +39,10 @@ class ModelRouter:
         """`base`: the endpoint's address as it is reached from here."""
         self._app = app
         self._lanes = keeper.lanes
-        self._base = base
         self._gateway = gateway
         self._meter = RouterMeter(keeper.lanes)
-        # One to each model's present application.
-        self._upstreams: dict[str, tuple[str, Upstream]] = {}
+        self._upstreams = Upstreams(base)
+        self._all = AllModels(keeper.lanes, self._upstreams, self._meter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -100,13 +82,12 @@ class ModelRouter:
                 raise Refused(MISDIRECTED, "There is no such application here.", "misdirected_request")
             here = self._here(ask.method, path)
             if here is not None:
-                status, headers, body = await here(ask)
-                await _whole(send, status, headers, body)
+                await _whole(send, await here(ask))
             else:
                 await self._pass_on(ask, choose(ask.method, path, find_route(path), ask.body), send)
         except Said as said:
             self._meter.answered(NOBODY, said.reply.status)
-            await _whole(send, said.reply.status, said.reply.headers, said.reply.body)
+            await _whole(send, said.reply)
         except Unreachable:
             await self._refuse(unreachable(), answer)
         except Refused as refused:
@@ -116,21 +97,21 @@ class ModelRouter:
         self._meter.answered(NOBODY, refused.status)
         await answer.refuse(refused)
 
-    def _here(self, method: str, path: str) -> Callable[[Ask], Awaitable[Whole]] | None:
+    def _here(self, method: str, path: str) -> Callable[[Ask], Awaitable[Reply]] | None:
         """What is put together here, from what all applications say."""
         if method != "GET":
             return None
         return {
-            "/health": self._health,
-            "/ready": self._ready,
-            "/v1/models": self._models,
-            "/metrics": self._metrics,
+            "/health": self._all.health,
+            "/ready": self._all.ready,
+            "/v1/models": self._all.models,
+            "/metrics": self._all.metrics,
         }.get(path)
 
     async def _pass_on(self, ask: Ask, choice: Choice, send: Send) -> None:
         model, lane = await self._lane(choice, ask)
         async with lane.passing() as route:
-            status = await (await self._upstream(model, route.prefix)).relay(ask, send)
+            status = await (await self._upstreams.to(model, route.prefix)).relay(ask, send)
         self._meter.answered(model, status)
 
     async def _lane(self, choice: Choice, ask: Ask) -> tuple[str, Lane]:
@@ -140,99 +121,19 @@ class ModelRouter:
         if choice.kind == "model":
             model = choice.model or ""
             if model not in self._lanes:
-                await self._let_in(ask)
-                sentence = f"The model {model[:200]!r} does not exist."
-                raise Refused(404, sentence, "model_not_found", "model")
+                await self._all.let_in(ask)
+                raise Refused(404, f"The model `{model[:200]}` does not exist.", "model_not_found", "model")
             return model, self._lanes[model]
         if choice.kind == "pages":
             first = next((model for model, lane in self._lanes.items() if lane.route.pages), first)
         elif choice.kind == "unnamed" and len(self._lanes) > 1:
-            await self._let_in(ask)
+            await self._all.let_in(ask)
             raise Refused(400, "Say which model is to answer.", "missing_required_parameter", "model")
         return first, self._lanes[first]
 
-    async def _let_in(self, ask: Ask) -> None:
-        """Return where this client may list the models: strangers learn nothing of which there are.
-
-        Raises:
-            Said: what an application answers to it instead.
-        """
-        (reply,) = await self._ask_all(_read(ask, "/v1/models"), 1)
-        if reply[1].status != _OK:
-            raise Said(reply[1])
-
-    async def _models(self, ask: Ask) -> Whole:
-        replies = await self._ask_all(_read(ask, "/v1/models"))
-        data = [model for _, reply in replies for model in json.loads(reply.body)["data"]]
-        return _OK, _kept(replies[0][1].headers), json.dumps({"object": "list", "data": data}).encode()
-
-    async def _metrics(self, ask: Ask) -> Whole:
-        replies = await self._ask_all(_read(ask, "/metrics"))
-        text = self._meter.text({model: reply.body for model, reply in replies})
-        return _OK, [_TEXT, *(header for header in _kept(replies[0][1].headers) if header[0] != b"content-type")], text
-
-    async def _health(self, ask: Ask) -> Whole:
-        return _OK, [_JSON], b"{}"
-
-    async def _ready(self, ask: Ask) -> Whole:
-        """Whether every model would be answered for at once; it waits for nobody."""
-        lanes = list(self._lanes.items())
-        ready = bool(lanes) and not any(lane.held for _, lane in lanes)
-        if ready:
-            asked = Ask("GET", "/ready", tuple(without_body(ask.headers)))
-            says = [self._is_ready(model, lane, asked) for model, lane in lanes]
-            ready = all(await asyncio.gather(*says))
-        return _OK if ready else 503, [_JSON], json.dumps({"ready": ready}).encode()
-
-    async def _is_ready(self, model: str, lane: Lane, asked: Ask) -> bool:
-        try:
-            async with asyncio.timeout(_READY_S):
-                upstream = await self._upstream(model, lane.route.prefix)
-                return (await upstream.fetch(asked)).status == _OK
-        except (TimeoutError, Unreachable):
-            return False
-
-    async def _ask_all(self, ask: Ask, most: int | None = None) -> list[tuple[str, Reply]]:
-        """The good answers of all applications, or of the first `most` that are up.
-
-        Raises:
-            Said: the answer of one that did not let the client in.
-            Unreachable: none is up.
-        """
-        good: list[tuple[str, Reply]] = []
-        for model, lane in list(self._lanes.items()):
-            try:
-                async with lane.passing() as route:
-                    reply = await (await self._upstream(model, route.prefix)).fetch(ask)
-            except Unreachable:
-                continue
-            if reply.status >= _SERVER_FAULT:
-                continue
-            if reply.status != _OK:
-                raise Said(reply)
-            good.append((model, reply))
-            if len(good) == most:
-                break
-        if not good:
-            raise Unreachable("no application is up")
-        return good
-
-    async def _upstream(self, model: str, prefix: str) -> Upstream:
-        """The connections to a model's present application; nobody uses those to its former one any more."""
-        known = self._upstreams.get(model)
-        if known is not None and known[0] == prefix:
-            return known[1]
-        upstream = Upstream(self._base, prefix)
-        self._upstreams[model] = (prefix, upstream)
-        if known is not None:
-            await known[1].close()
-        return upstream
-
     async def close(self) -> None:
         """End all connections to applications."""
-        while self._upstreams:
-            _, (_, upstream) = self._upstreams.popitem()
-            await upstream.close()
+        await self._upstreams.close()
 
 
 async def _gone(receive: Receive) -> None:
@@ -241,11 +142,11 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _whole(send: Send, status: int, headers: Iterable[Header], body: bytes) -> None:
-    kept = [header for header in headers if header[0] != b"content-length"]
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": finished((*kept, length), ())})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+async def _whole(send: Send, reply: Reply) -> None:
+    kept = [header for header in reply.headers if header[0] != b"content-length"]
+    length = (b"content-length", str(len(reply.body)).encode())
+    await send({"type": "http.response.start", "status": reply.status, "headers": finished((*kept, length), ())})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
 def _target(scope: Mapping[str, Any]) -> str:
@@ -255,13 +156,3 @@ def _target(scope: Mapping[str, Any]) -> str:
         return _NOWHERE
     query = bytes(scope.get("query_string", b"")).decode("latin-1")
     return f"{path}?{query}" if query else path
-
-
-def _read(ask: Ask, path: str) -> Ask:
-    """The same client's question for what lies at `path`, not compressed."""
-    return Ask("GET", path, tuple(header for header in without_body(ask.headers) if header[0] != b"accept-encoding"))
-
-
-def _kept(headers: Iterable[Header]) -> list[Header]:
-    """An application's headers for what was put together from several."""
-    return [header for header in headers if header[0] != VERSION_HEADER and not header[0].startswith(b"content-l")]

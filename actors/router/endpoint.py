@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import urllib.error
 import urllib.request
@@ -81,6 +82,8 @@ def start_router(config: PublisherConfig, namespace: str) -> None:
     from actors.router.server import router_app
 
     check_address(config)
+    # Serve tells of every application that comes up.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     deadline = time.monotonic() + config.start_timeout_s
     start_serve(config)
     desk = open_book(namespace, config.hold_s)

@@ -11,11 +11,10 @@ from pathlib import Path
 from actors.errors import SalusError
 from actors.publisher import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
-from actors.router.applications import Applications
-from actors.router.endpoint import ServeRouter, start_router, stop_router
+from actors.router.endpoint import start_router, stop_router
 from actors.router.engine_settings import engine_config, engine_part
+from actors.router.on_serve import routed_publisher
 from actors.router.publisher import Fit, RoutedPublisher
-from actors.router.room import check_room
 from actors.router.traffic import RoutedTraffic
 from pipelines.registry.store import Registry
 from pipelines.serving.named import engine_of, policy_config
@@ -71,15 +70,7 @@ def serving_together(
         def publisher(name: str) -> RoutedPublisher:
             config = policy_config(settings.publish, name, settings.named[name], alone=not settings.policies)
             behind = office if name == pages else None
-            return RoutedPublisher(
-                name,
-                settings.publish.url,
-                ServeRouter(settings.publish, namespace),
-                Applications(namespace, name, config, behind),
-                fit_of(settings, read_again, name),
-                check_room,
-                placing,
-            )
+            return routed_publisher(config, namespace, fit_of(settings, read_again, name), behind, placing)
 
         policies = [
             NamedPolicy(name, registries[name], publisher(name), say, policy.policy, first)

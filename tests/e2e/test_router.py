@@ -24,10 +24,9 @@ from actors.gateway.config import GatewayConfig
 from actors.gateway.key_file import KeyFile
 from actors.publisher import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
-from actors.router.applications import Applications
-from actors.router.endpoint import ServeRouter, start_router, stop_router
+from actors.router.endpoint import start_router, stop_router
+from actors.router.on_serve import routed_publisher
 from actors.router.publisher import RoutedPublisher
-from actors.router.room import check_room
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
@@ -99,10 +98,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         named = config.model_copy(
             update={"model_id": name, "feedback": FeedbackConfig(folder=folder / "feedback" / name, capture="opt_in")}
         )
-        applications = Applications(NAMESPACE, name, named, None)
-        return RoutedPublisher(
-            name, config.url, ServeRouter(config, NAMESPACE), applications, lambda policy: named, check_room
-        )
+        return routed_publisher(named, NAMESPACE)
 
     clinic, ward = publisher("clinic"), publisher("ward")
     try:
@@ -139,8 +135,9 @@ def test_each_model_answers_openais_client_whole_and_streamed(stack: Ward) -> No
 
 def test_what_a_client_may_get_wrong(stack: Ward) -> None:
     messages: Any = [{"role": "user", "content": "Hello"}]
-    with stack.client() as client, pytest.raises(openai.NotFoundError, match="model_not_found"):
+    with stack.client() as client, pytest.raises(openai.NotFoundError, match="`nobody` does not exist") as unknown:
         client.chat.completions.create(model="nobody", messages=messages)
+    assert unknown.value.code == "model_not_found"
     for path in ("/v1/models", "/metrics", "/_/clinic-1/v1/models", "/_/ward-1/metrics", "/tokenize"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             stack.get(path, None)
