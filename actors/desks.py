@@ -32,5 +32,7 @@ class FrontOptions(Record):
     office: DeskAddress | None = None
     # The challenger that answers beside, unseen; None: none does.
     shadow: ShadowLink | None = None
+    # The model that ids of answers name, for a router that finds the way back by them; None: no router stands before.
+    answers_of: str | None = None
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from actors.desks import FEEDBACK_ACTOR, FrontOptions
 from actors.errors import SalusError
@@ -24,6 +24,7 @@ from actors.placement import beside_me
 from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
+from actors.replica_calls import Replicas
 from actors.serve_address import serve_address
 from actors.shadow.config import ShadowLink
 from actors.smoke import SmokeConfig
@@ -66,23 +67,21 @@ class ServeEndpoint:
         namespace: str,
         office: DeskAddress | None = None,
         shadow: ShadowLink | None = None,
+        app: str | None = None,
+        feedback: FeedbackKeeper | None = None,
     ) -> None:
+        """`app` and `feedback`: its name and its keeper of feedback where the endpoint has several applications."""
         self._config = config
-        self._app = app_name(namespace)
-        self._feedback = FeedbackOffice(config.feedback, DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace))
+        self._app = app or app_name(namespace)
+        address = DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace)
+        self._feedback: FeedbackKeeper = feedback or FeedbackOffice(config.feedback, address)
         self._office = office
         self._shadow = shadow
-        self._handle: Any = None
+        self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
 
     def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
-        from ray import serve
-
         deadline = time.monotonic() + self._config.start_timeout_s
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options={"host": self._config.host, "port": self._config.port},
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
-        )
+        start_serve(self._config)
         # By which the endpoint is asked whether it answers; nobody else ever has it.
         token, key = new_key(PROBE, "client")
         front = FrontOptions(
@@ -92,53 +91,24 @@ class ServeEndpoint:
             office=self._office,
             shadow=self._shadow,
             keys=() if self._config.gateway.open else (key,),
+            answers_of=self._config.model_id if self._config.router else None,
         )
         self._deploy(policy, desk, front, deadline)
         self._wait_for_answer(token, deadline)
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
-        return self._broadcast(call, arguments)
+        return self._replicas.everywhere(call, *arguments)
 
     def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
-        replies = self._broadcast("addressed", (tuple(replicas), call, *arguments))
+        replies = self._replicas.everywhere("addressed", tuple(replicas), call, *arguments)
         return [reply for reply in replies if reply is not None]
 
-    def _broadcast(self, method: str, arguments: Sequence[Any]) -> list[Any]:
-        # Ray's own broadcast goes through the deployment handle, never through a public route.
-        from ray import serve
-        from ray.llm._internal.serve.utils.broadcast import broadcast
-
-        if self._handle is None:
-            self._handle = serve.get_deployment_handle(deployment_name(self._config), self._app)
-        deadline = time.monotonic() + self._config.drain_timeout_s
-        while True:
-            try:
-                replies: list[Any] = broadcast(self._handle, method, args=list(arguments))
-            except (RayActorError, RuntimeError) as error:
-                # All calls may be repeated.
-                if time.monotonic() > deadline or not _will_pass(error):
-                    raise
-            else:
-                # None lives where the only replica has crashed; Serve is starting it again.
-                if replies or time.monotonic() > deadline:
-                    return replies
-            time.sleep(0.2)
-
     def stop(self) -> None:
-        self._handle = None
+        self._replicas.forget()
         if serve_address() is not None:
-            self._take_down()
+            take_down(self._app)
         # Last: what replicas had to tell is kept.
         self._feedback.close()
-
-    def _take_down(self) -> None:
-        from ray import serve
-
-        # Serve without an application is of no use to anybody, whoever of several runs started it.
-        if set(serve.status().applications) <= {self._app}:
-            serve.shutdown()
-        else:
-            serve.delete(self._app)
 
     def _deploy(self, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
@@ -187,17 +157,39 @@ class ServeEndpoint:
             time.sleep(0.2)
 
 
+class FeedbackKeeper(Protocol):
+    """Brings the keeper of feedback up, and ends it; see `FeedbackOffice`."""
+
+    def open(self) -> DeskAddress | None: ...
+
+    def close(self) -> None: ...
+
+
+def start_serve(config: PublisherConfig) -> None:
+    """Bring Ray Serve up at the endpoint's address; harmless where it is."""
+    from ray import serve
+
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": config.host, "port": config.port},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+
+
+def take_down(app: str) -> None:
+    """End an application, and Serve itself where it was the last."""
+    from ray import serve
+
+    # Serve without an application is of no use to anybody, whoever of several runs started it.
+    if set(serve.status().applications) <= {app}:
+        serve.shutdown()
+    else:
+        serve.delete(app)
+
+
 def _fetch(url: str, body: dict[str, Any] | None, token: str, timeout_s: float) -> None:
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(url, data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=max(0.1, timeout_s)) as response:
         response.read()
-
-
-def _will_pass(error: Exception) -> bool:
-    """Whether a replica died meanwhile, which Serve soon no longer lists, or the handle is too young.
-
-    Ray's broadcast makes the handle's router in this thread where it comes before the router's own, and that fails.
-    """
-    return isinstance(error, RayActorError) or "no running event loop" in str(error)

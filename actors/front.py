@@ -27,6 +27,7 @@ from actors.gateway.traffic import TrafficWindow
 from actors.pages.dashboard_routes import dashboard_router
 from actors.pages.office_client import OfficeClient
 from actors.pages.review_routes import review_router
+from actors.router.answer_ids import AnswerIds
 from actors.shadow.actor import RemoteShadow
 from actors.shadow.middleware import ShadowMiddleware
 
@@ -62,6 +63,8 @@ class Front:
             office = OfficeClient(find_desk(self._options.office))
             app.include_router(review_router(office))
             app.include_router(dashboard_router(office))
+        if self._options.answers_of is not None:
+            app.add_middleware(AnswerIds, model=self._options.answers_of)
         # What is added last stands outermost.
         app.add_middleware(
             Gateway,

@@ -52,12 +52,21 @@ SHAPE_KEYS = (
 )
 
 
-def check_same_shape(served: PolicyRef, policy: PolicyRef) -> None:
-    """Refuse a policy whose weights cannot take the served ones' place, naming the first difference."""
+def shape_difference(served: PolicyRef, policy: PolicyRef) -> str | None:
+    """The first thing by which a policy's weights cannot take the served ones' place; None where they can."""
     old, new = (json.loads((Path(p.path) / "config.json").read_text()) for p in (served, policy))
     for key in SHAPE_KEYS:
         if old.get(key) != new.get(key):
-            raise SalusError(
-                f"Policy {policy.version} cannot replace {served.version} in place: its {key} is "
-                f"{new.get(key)} instead of {old.get(key)}; stop the endpoint and start it with this policy."
-            )
+            return f"its {key} is {new.get(key)} instead of {old.get(key)}"
+    return None
+
+
+def check_same_shape(served: PolicyRef, policy: PolicyRef) -> None:
+    """Refuse a policy whose weights cannot take the served ones' place, naming the first difference."""
+    difference = shape_difference(served, policy)
+    if difference is not None:
+        raise SalusError(
+            f"Policy {policy.version} cannot replace {served.version} in place: {difference}; serve with"
+            " publish.router=true, which starts a second application for it, or stop the endpoint and start it with"
+            " this policy."
+        )

@@ -53,6 +53,12 @@ class PublisherConfig(BaseModel):
     proxy: Literal["serve", "haproxy"] = Field(
         default="serve", description="What listens: Serve's own proxy, or HAProxy, which costs a request far less."
     )
+    router: bool = Field(
+        default=False,
+        description="A router before the policy: one that cannot be swapped in place gets a second application beside"
+        " the first, and takes over once it answers. For salus serve.",
+    )
+    router_replicas: int = Field(default=1, ge=1, description="Copies of the router, where there is one.")
     cpus_per_replica: float = Field(default=1.0, gt=0, description="Logical CPUs of one replica, all workers together.")
     gpus_per_replica: float = Field(default=0.0, ge=0, description="GPUs of one replica; a fraction shares one GPU.")
     tensor_parallel_size: int = Field(default=1, ge=1, description="Workers one replica's weights are split over.")

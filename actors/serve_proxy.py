@@ -39,6 +39,9 @@ def proxy_environment(config: PublisherConfig) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         # A replica that goes waits for HAProxy to have heard of it; half a minute otherwise.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # With every application that comes or goes the proxy is reloaded, and the former one ends what it began,
+        # streams of all models among it. Two minutes otherwise.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "600",
         # Serve's own: one event loop in a replica instead of three, no collection of what is there from the start.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # A replica that died before it said a word has answered nobody: another one may be asked the same.

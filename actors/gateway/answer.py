@@ -72,12 +72,12 @@ class Answer:
         """Answer in the app's place; nothing may have begun."""
         body = refused.body()
         length = (b"content-length", str(len(body)).encode())
-        await self._start(refused.status, _finished((_JSON, length, *refused.headers), self._own))
+        await self._start(refused.status, finished((_JSON, length, *refused.headers), self._own))
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def empty(self, headers: Iterable[Header]) -> None:
         """Answer 204 in the app's place."""
-        await self._start(204, _finished(headers, self._own))
+        await self._start(204, finished(headers, self._own))
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def tokens(self) -> TokenCount:
@@ -98,7 +98,7 @@ class Answer:
             self._tail = AnswerTail(streamed=kind.startswith(b"text"))
         version = (VERSION_HEADER, _NOT_FOR_HEADERS.sub(b"?", self.policy.encode("ascii", "replace")))
         kept = [header for header in sent if not header[0].startswith(_OWN)]
-        await self._start(status, _finished(kept, (*self._own, version)))
+        await self._start(status, finished(kept, (*self._own, version)))
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.begun = True
@@ -106,7 +106,7 @@ class Answer:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-def _finished(headers: Iterable[Header], own: Iterable[Header]) -> list[Header]:
+def finished(headers: Iterable[Header], own: Iterable[Header]) -> list[Header]:
     """Headers as they go out: those of the app, those of the gateway, and the safe ones that are missing."""
     said = [*headers, *own]
     names = {name for name, _ in said}

@@ -6,17 +6,21 @@ import contextlib
 import signal
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.console import Overrides, console
 from pipelines.cli.policy import DEFAULT, Reason, RegistryFolder
 
+if TYPE_CHECKING:
+    from pipelines.serving.settings import ServeSettings
+
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus serve --registry registry --set publish.port=8080")(serve)
+    app.command(epilog="Example: salus serve --policy clinic=demo-s7-c2 --policy ward=demo-s7-c1")(serve)
     app.command(epilog='Example: salus rollback --reason "too many refusals"')(rollback)
 
 
@@ -25,12 +29,31 @@ def serve(
         Path | None, typer.Option("--settings", metavar="FILE", help="A YAML file of settings.")
     ] = None,
     policy: Annotated[
-        str | None, typer.Option("--policy", metavar="VERSION", help="This one until the registry changes.")
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            metavar="[NAME=]VERSION",
+            help="This one until the registry changes; with NAME= for good, and several side by side.",
+        ),
     ] = None,
     registry: RegistryFolder = DEFAULT,
     overrides: Overrides = None,
 ) -> None:
     """Serve the registry's current policy until Ctrl-C; promotions and rollbacks go live in place meanwhile."""
+    from pipelines.serving.choice import chosen_settings
+
+    def read() -> tuple[ServeSettings, str | None]:
+        return chosen_settings(settings, overrides or (), policy or ())
+
+    chosen, first = read()
+    namespace = f"salus-serve-{uuid.uuid4().hex[:8]}"
+    if chosen.routed:
+        _serve_routed(chosen, lambda: read()[0], registry, first, namespace)
+    else:
+        _serve_one(chosen, registry, first, namespace)
+
+
+def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namespace: str) -> None:
     from actors.policy_desk import DeskAddress, OwnDesk
     from actors.publisher import Publisher, publisher_cpus
     from actors.serve_address import check_address
@@ -39,15 +62,12 @@ def serve(
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.follower import Follower
     from pipelines.serving.office import open_office
-    from pipelines.serving.settings import load_settings
     from pipelines.serving.shadow import ShadowOffice
 
-    chosen = load_settings(settings, overrides or ())
     store = Registry(registry)
     store.entries()
     if chosen.cluster.address is None:
         check_address(chosen.publish)
-    namespace = f"salus-serve-{uuid.uuid4().hex[:8]}"
     shadow = ShadowOffice(chosen.shadow, store, chosen.publish, namespace, _say)
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
         # The office lives as long as its handle.
@@ -59,17 +79,43 @@ def serve(
         try:
             follower.start(policy)
             _say(f"{publisher.served_version()} at {publisher.url}/v1 until Ctrl-C")
-            with contextlib.suppress(KeyboardInterrupt):
-                # What ends a service.
-                signal.signal(signal.SIGTERM, signal.default_int_handler)
-                while True:
-                    time.sleep(chosen.poll_s)
-                    follower.step()
-                    shadow.step()
+
+            def step() -> None:
+                follower.step()
+                shadow.step()
+
+            _until_told(chosen.poll_s, step)
         finally:
             follower.end()
             publisher.stop()
             shadow.close()
+
+
+def _serve_routed(
+    chosen: ServeSettings, read_again: Callable[[], ServeSettings], registry: Path, first: str | None, namespace: str
+) -> None:
+    from actors.serve_address import check_address
+    from pipelines.serving.cluster import serving_cluster
+    from pipelines.serving.routed import routed_cpus, serving_together
+
+    if chosen.cluster.address is None:
+        check_address(chosen.publish)
+    with (
+        serving_cluster(chosen, namespace, routed_cpus(chosen)),
+        serving_together(chosen, read_again, registry, first, namespace, _say) as versions,
+    ):
+        served = ", ".join(f"{name}: {version}" for name, version in versions.items())
+        _say(f"{served} at {chosen.publish.url}/v1 until Ctrl-C")
+        _until_told(chosen.poll_s, lambda: None)
+
+
+def _until_told(poll_s: float, step: Callable[[], None]) -> None:
+    """Take steps until Ctrl-C, or what ends a service."""
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        while True:
+            time.sleep(poll_s)
+            step()
 
 
 def rollback(

@@ -68,6 +68,8 @@ class Recipe(Section):
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
         if self.train.reference == "base" and self.train.lora is None:
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
+        if self.publish.router:
+            raise ValueError("publish.router is for salus serve: a run never changes its base model; leave it false")
         if self.harmfulness is not None and not self.judge.scores_numbers:
             raise ValueError(
                 f"harmfulness needs a judge that can be asked for a number (of several, the first), and"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from pydantic import Field
@@ -15,6 +15,9 @@ from actors.publisher import PublisherConfig
 from pipelines.config.sections import Section
 from pipelines.registry.store import Registry
 
+if TYPE_CHECKING:
+    from pipelines.dashboard.office import TrafficMeter
+
 ACTOR = "salus-office"
 
 
@@ -24,13 +27,18 @@ class PagesConfig(Section):
     run: Path | None = Field(
         None, description="the run folder whose answers are reviewed; None: that of the registry's current policy"
     )
+    policy: str | None = Field(None, description="of several policies, the one whose pages these are; None: the first")
     labels: Path | None = Field(None, description="where people's labels are kept; None: labels/ of the registry")
 
 
 def open_office(
-    pages: PagesConfig, registry: Registry, publish: PublisherConfig, namespace: str
+    pages: PagesConfig,
+    registry: Registry,
+    publish: PublisherConfig,
+    namespace: str,
+    traffic: TrafficMeter | None = None,
 ) -> tuple[DeskAddress, Any]:
-    """Bring the office up; it ends when its handle, the second value, is let go of.
+    """Bring the office up; it ends when its handle, the second value, is let go of. `traffic`: of several policies.
 
     Raises:
         SalusError: no policy is current and no run is named, or the run's folder is gone.
@@ -45,7 +53,7 @@ def open_office(
     address = DeskAddress(actor=ACTOR, namespace=namespace)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(Office)
     return address, actor.options(name=ACTOR, namespace=namespace, max_concurrency=32).remote(
-        run, labels, registry.root, EndpointTraffic(publish, namespace)
+        run, labels, registry.root, traffic or EndpointTraffic(publish, namespace)
     )
 
 

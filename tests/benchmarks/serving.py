@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.serving
     python -m tests.benchmarks.serving --set proxy=serve --rounds 3
+    python -m tests.benchmarks.serving --set router=true
 
 Prints requests per second and latencies at 8 and at 32 clients, each the median of some rounds, and their ratio.
 """
@@ -18,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +33,9 @@ from actors.policy_app import engine_arguments, replica_environment
 from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher, PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
+from actors.router.endpoint import start_router, stop_router
+from actors.router.on_serve import routed_publisher
+from actors.router.publisher import RoutedPublisher
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
@@ -40,6 +44,7 @@ from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
 
 CLIENTS = (8, 32)
+NAMESPACE = "salus-serving"
 LOAD = Path(__file__).parent / "load.py"
 START_S = 180.0
 
@@ -106,14 +111,24 @@ def endpoint(config: PublisherConfig, model: Path) -> Iterator[str]:
     """Ours, in an embedded Ray."""
     import ray
 
-    start_embedded(ClusterConfig(), "salus-serving", publisher_cpus(config) + 1, proxy_environment(config))
-    publisher = Publisher(config, OwnDesk(DeskAddress(namespace="salus-serving")))
+    start_embedded(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, proxy_environment(config))
     try:
-        publisher.start(PolicyRef(version="bench", path=str(model)))
-        yield f"{publisher.url}/v1"
+        with ExitStack() as up:
+            publisher = (
+                routed(config, up) if config.router else Publisher(config, OwnDesk(DeskAddress(namespace=NAMESPACE)))
+            )
+            up.callback(publisher.stop)
+            publisher.start(PolicyRef(version="bench", path=str(model)))
+            yield f"{config.url}/v1"
     finally:
-        publisher.stop()
         ray.shutdown()
+
+
+def routed(config: PublisherConfig, up: ExitStack) -> RoutedPublisher:
+    """The publisher of a model behind a router, which is started."""
+    up.callback(stop_router, NAMESPACE)
+    start_router(config, NAMESPACE)
+    return routed_publisher(config, NAMESPACE)
 
 
 def show(ours: dict[int, list[Load]], theirs: dict[int, list[Load]]) -> None:

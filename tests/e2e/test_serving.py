@@ -58,6 +58,8 @@ class Traffic:
 
     url: str
     key: str
+    model: str = "salus"
+    clients: int = CLIENTS
     answers: list[Answered] = field(default_factory=list)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -74,7 +76,7 @@ class Traffic:
     async def _ask_on(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"}
         async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(60)) as session:
-            await asyncio.gather(*(self._client(session, worker) for worker in range(CLIENTS)))
+            await asyncio.gather(*(self._client(session, worker) for worker in range(self.clients)))
 
     async def _client(self, session: aiohttp.ClientSession, worker: int) -> None:
         number = worker
@@ -84,7 +86,7 @@ class Traffic:
 
     async def _ask(self, session: aiohttp.ClientSession, question: int, *, stream: bool) -> Answered:
         body = {
-            "model": "salus",
+            "model": self.model,
             "messages": [{"role": "user", "content": QUESTIONS[question]}],
             **{"temperature": 0, "max_tokens": TOKENS, "min_tokens": TOKENS, "return_token_ids": True},
             "stream": stream,

@@ -23,9 +23,9 @@ from actors.serve_proxy import proxy_environment
 from actors.smoke import SmokeConfig, SmokePrompt
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
-from tests.e2e.conftest import free_port
 from tests.e2e.deployed import COMPLY, build_policy, requests
 from tests.e2e.test_serving import Answered, Traffic
+from tests.free_port import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 

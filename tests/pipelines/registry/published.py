@@ -30,8 +30,8 @@ HOSTILE = "a <script>alert(1)</script> [link](http://evil.example) ![x](y) | `co
 VERSIONS = ("c0-base", "c1-kto", "c2-dpo")
 
 
-def publish_run(root: Path, base: Path) -> RunFolder:
-    """Cycle 1 won by KTO, cycle 2 by DPO, all published; `base` receives the deployed model."""
+def publish_run(root: Path, base: Path, hidden: int = 32) -> RunFolder:
+    """Cycle 1 won by KTO, cycle 2 by DPO, all published; `base` receives the deployed model, `hidden` wide."""
     folder = RunFolder(root)
     finish(load_recipe("demo", [*SETTINGS, "cycles=1"]), root, {})
     second: dict[Algorithm, pa.Table] = {"dpo": answers("c2-dpo", PROMPTS)}
@@ -42,9 +42,9 @@ def publish_run(root: Path, base: Path) -> RunFolder:
     write_table(second["dpo"], folder.evaluation_judgments("validation", "c2-dpo", RULES_JUDGE) / "part-00000.parquet")
     write_table(answers("c1-kto", 0), folder.judgments(2) / "part-00000.parquet")
     save_recipe(recipe, folder.recipe)
-    make_tiny_model(base, seed=0)
-    _trained(folder, 1, "kto")
-    _trained(folder, 2, "dpo")
+    make_tiny_model(base, seed=0, hidden=hidden)
+    _trained(folder, 1, "kto", hidden)
+    _trained(folder, 2, "dpo", hidden)
     _publications(folder, base)
     record = RunRecord(
         packages={"torch": "2.13.0"}, python="3.11", machine="Linux", git_revision="a" * 40, policy_path=str(base)
@@ -56,9 +56,9 @@ def publish_run(root: Path, base: Path) -> RunFolder:
     return folder
 
 
-def _trained(folder: RunFolder, cycle: int, algorithm: Algorithm) -> None:
+def _trained(folder: RunFolder, cycle: int, algorithm: Algorithm, hidden: int) -> None:
     out = folder.training(cycle, algorithm)
-    make_tiny_model(out / "merged", seed=cycle)
+    make_tiny_model(out / "merged", seed=cycle, hidden=hidden)
     (out / "adapter").mkdir()
     save_file({"lora_A": torch.full((2, 2), float(cycle))}, out / "adapter" / ADAPTER_WEIGHTS)
     write_text('{"peft_type": "LORA"}', out / "adapter" / ADAPTER_CONFIG)

@@ -1,0 +1,47 @@
+"""The traffic of all models behind a router; the dashboard's meter."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ray.exceptions import RayError
+
+from actors.gateway.traffic import ReplicaTraffic, together
+from actors.pages.dashboard_data import Traffic
+from actors.policy_app import deployment_name
+from actors.policy_desk import DeskAddress
+from actors.replica_calls import Replicas
+from actors.router.applications import application_name
+from actors.router.desk import ACTOR, ask_routes
+from actors.router.route import Route
+
+if TYPE_CHECKING:
+    from actors.publisher import PublisherConfig
+
+
+class RoutedTraffic:
+    """Asks the replicas of each model's present application; from any actor of the cluster."""
+
+    def __init__(self, config: PublisherConfig, namespace: str) -> None:
+        self._config = config
+        self._namespace = namespace
+
+    async def traffic(self) -> Traffic | None:
+        """The last minute's; None while no replica answers."""
+        desk = DeskAddress(actor=ACTOR, namespace=self._namespace)
+        try:
+            known = await ask_routes(desk, self._config.desk_timeout_s)
+        except (ValueError, TimeoutError, RayError):
+            return None
+        asked = [asyncio.to_thread(self._asked, entry.route) for entry in known]
+        replies = await asyncio.gather(*asked)
+        return together([each for model in replies for each in model])
+
+    def _asked(self, route: Route) -> list[ReplicaTraffic]:
+        deployment = deployment_name(self._config.model_copy(update={"model_id": route.model}))
+        replicas = Replicas(deployment, application_name(self._namespace, route.model, route.generation), 1.0)
+        try:
+            return replicas.everywhere("traffic")
+        except RayError:
+            return []

@@ -1,0 +1,133 @@
+"""A router and the policies behind it, as `salus serve` brings them up."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from actors.errors import SalusError
+from actors.publisher import PublisherConfig, publisher_cpus
+from actors.records import PolicyRef
+from actors.router.endpoint import start_router, stop_router
+from actors.router.engine_settings import engine_config, engine_part
+from actors.router.on_serve import routed_publisher
+from actors.router.publisher import Fit, RoutedPublisher
+from actors.router.traffic import RoutedTraffic
+from pipelines.registry.store import Registry
+from pipelines.serving.named import engine_of, policy_config
+from pipelines.serving.named_policy import NamedPolicy
+from pipelines.serving.office import open_office
+from pipelines.serving.settings import ServeSettings
+from pipelines.serving.together import PoliciesTogether
+
+Say = Callable[[str], None]
+
+
+def routed_cpus(settings: ServeSettings) -> float:
+    """Logical CPUs of all policies, and of the largest once more: a policy's next application stands beside it."""
+    each = [_most_cpus(settings, name) for name in settings.named]
+    return sum(each) + max(each)
+
+
+@contextmanager
+def serving_together(
+    settings: ServeSettings,
+    read_again: Callable[[], ServeSettings],
+    registry: Path,
+    first: str | None,
+    namespace: str,
+    say: Say,
+) -> Iterator[dict[str, str]]:
+    """Inside, every policy that can be is up, and follows its registry; gives their versions by name.
+
+    Args:
+        settings: what is served.
+        read_again: the settings as they are by then; asked for engine settings at every publication.
+        registry: of policies that name none.
+        first: the version that a policy which nobody named begins with.
+        namespace: of the actors.
+        say: takes lines for whoever serves.
+
+    Raises:
+        SalusError: two policies follow one registry, the address is another's, or no policy is up.
+    """
+    registries = {name: Registry(policy.registry or registry) for name, policy in settings.named.items()}
+    check_registries(settings, registries)
+    with ExitStack() as up:
+        up.callback(stop_router, namespace)
+        start_router(settings.publish, namespace)
+        pages, office = _pages(settings), None
+        if settings.pages is not None:
+            traffic = RoutedTraffic(settings.publish, namespace)
+            # It lives as long as its handle.
+            office, handle = open_office(settings.pages, registries[pages], settings.publish, namespace, traffic)
+            up.callback(lambda: handle)
+        placing = threading.Lock()
+
+        def publisher(name: str) -> RoutedPublisher:
+            config = policy_config(settings.publish, name, settings.named[name], alone=not settings.policies)
+            behind = office if name == pages else None
+            return routed_publisher(config, namespace, fit_of(settings, read_again, name), behind, placing)
+
+        policies = [
+            NamedPolicy(name, registries[name], publisher(name), say, policy.policy, first)
+            for name, policy in settings.named.items()
+        ]
+        together = PoliciesTogether(policies, settings.poll_s, say)
+        up.callback(together.end)
+        versions = together.start()
+        together.follow()
+        yield versions
+
+
+def fit_of(settings: ServeSettings, read_again: Callable[[], ServeSettings], name: str) -> Fit:
+    """What engine each version of a policy needs, by the settings as they are when it is published."""
+
+    def fit(policy: PolicyRef) -> PublisherConfig:
+        now = read_again()
+        policies = now.policies if name in now.policies else settings.policies
+        # Where it listens, who may come in and so on stays as it began.
+        publish = engine_config(settings.publish, engine_part(now.publish))
+        return settings.model_copy(update={"publish": publish, "policies": policies, "engines": now.engines}).fit(
+            name, policy.version
+        )
+
+    return fit
+
+
+def check_registries(settings: ServeSettings, registries: dict[str, Registry]) -> None:
+    """Refuse two policies that follow one registry: they would always be the same.
+
+    Raises:
+        SalusError: names both.
+    """
+    following = {name: registries[name].root for name, policy in settings.named.items() if policy.policy is None}
+    root, times = next(iter(Counter(following.values()).most_common(1)), (None, 0))
+    if times > 1:
+        names = " and ".join(name for name, each in following.items() if each == root)
+        raise SalusError(
+            f"{names} follow the same registry {root}; give each one of its own (policies.NAME.registry), or a"
+            " version for good (policies.NAME.policy)."
+        )
+
+
+def _pages(settings: ServeSettings) -> str:
+    """The policy whose application has the pages.
+
+    Raises:
+        SalusError: it is none of those served.
+    """
+    named = settings.pages.policy if settings.pages is not None else None
+    if named is not None and named not in settings.named:
+        raise SalusError(f"pages.policy={named} is none of the policies served: {', '.join(settings.named)}.")
+    return named or next(iter(settings.named))
+
+
+def _most_cpus(settings: ServeSettings, name: str) -> float:
+    policy = settings.named[name]
+    config = policy_config(settings.publish, name, policy, alone=not settings.policies)
+    engines = [engine_of({}, ""), *policy.engines.values()]
+    return max(publisher_cpus(engine_config(config, engine)) for engine in engines)
