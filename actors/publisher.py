@@ -244,6 +244,26 @@ class Publisher:
         self._history.append(policy)
         return publication
 
+    def try_smoke(self, stays: str) -> str | None:
+        """Ask the served policy the smoke prompts; for an endpoint that no client is led to yet. None without any.
+
+        Args:
+            stays: the version that clients are served meanwhile, and further where this one is refused.
+
+        Raises:
+            PublicationRefusedError: it did not pass.
+            SalusError: it could not be asked.
+        """
+        if self._config.smoke is None:
+            return None
+        policy = self._served()
+        try:
+            return self._trial.smoke(policy, self._config.smoke)
+        except UnfitError as unfit:
+            raise self._refused(policy, stays, unfit) from unfit
+        except RayError as error:
+            raise SalusError(f"Policy {policy.version} was not asked the smoke prompts: {reason(error)}") from error
+
     def rollback(self, cycle: int = 0) -> Publication:
         """Put the policy live that was served before the present one, which is forgotten."""
         if len(self._history) < 2:
@@ -309,14 +329,16 @@ class Publisher:
             return self._trial.run(policy, wanted)
         except UnfitError as unfit:
             self._restore(served)
-            why = f"Policy {policy.version} was refused ({unfit.step}) and {served.version} stays: {unfit.sentence}"
-            refusal = RefusedPublication(
-                version=policy.version, step=unfit.step, refused=_ended(why), refused_at=self._now()
-            )
-            raise PublicationRefusedError(refusal) from unfit
+            raise self._refused(policy, served.version, unfit) from unfit
         except (RayError, SalusError) as error:
             self._restore(served)
             raise SalusError(_not_published(policy, served, error)) from error
+
+    def _refused(self, policy: PolicyRef, stays: str, unfit: UnfitError) -> PublicationRefusedError:
+        why = f"Policy {policy.version} was refused ({unfit.step}) and {stays} stays: {unfit.sentence}"
+        return PublicationRefusedError(
+            RefusedPublication(version=policy.version, step=unfit.step, refused=_ended(why), refused_at=self._now())
+        )
 
     def _publication(
         self, policy: PolicyRef, cycle: int, began_at: str, swap_s: float, replicas: int, previous: str | None

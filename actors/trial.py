@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SERVE_AGAIN: tuple[Literal["end_swap", "settle"], ...] = ("end_swap", "settle")
 # Between two looks at a canary.
 LOOK_S = 1.0
 
@@ -69,6 +70,19 @@ class Trial:
         if self._config.canary is not None:
             said.append(self._canary(chosen, policy, self._config.canary, wanted))
         return " ".join(said)
+
+    def smoke(self, policy: PolicyRef, smoke: SmokeConfig) -> str:
+        """What one replica of an endpoint that serves `policy`, and that no client is led to yet, says to the prompts.
+
+        Raises:
+            UnfitError, SalusError, RayError: as `run`.
+        """
+        chosen = self._choose(policy)[:1]
+        _all_there("smoke", chosen, self._endpoint.some(chosen, "begin_trial"))
+        said = self._smoke(chosen, smoke)
+        for call in SERVE_AGAIN:
+            self._endpoint.some(chosen, call)
+        return said
 
     def _choose(self, policy: PolicyRef) -> list[str]:
         """The replicas that go first: those that have the policy from a trial that was cut off, then by name."""

@@ -98,9 +98,14 @@ class RoutedPublisher:
         self._history = [policy]
         return publication
 
-    def publish(self, policy: PolicyRef, cycle: int) -> Publication:
-        """Put `policy` live; SalusError where that fails, and the old one stays."""
-        publication = self._replace(policy, cycle)
+    def publish(
+        self, policy: PolicyRef, cycle: int, *, trial: bool = True, wanted: Callable[[], bool] = lambda: True
+    ) -> Publication:
+        """Put `policy` live; arguments and errors as of `Publisher.publish`.
+
+        In a second application it is asked the smoke prompts before any client is led there; no canary is made of it.
+        """
+        publication = self._replace(policy, cycle, trial, wanted)
         self._history.append(policy)
         return publication
 
@@ -108,7 +113,7 @@ class RoutedPublisher:
         """Put the policy live that was served before the present one, which is forgotten."""
         if len(self._history) < 2:
             raise SalusError("There is no former policy to roll back to; publish one first.")
-        publication = self._replace(self._history[-2], cycle)
+        publication = self._replace(self._history[-2], cycle, trial=False, wanted=lambda: True)
         self._history.pop()
         return publication
 
@@ -134,16 +139,22 @@ class RoutedPublisher:
         self._generation += 1
         return self._applications.make(config, self._generation)
 
-    def _replace(self, policy: PolicyRef, cycle: int) -> Publication:
+    def _replace(self, policy: PolicyRef, cycle: int, trial: bool, wanted: Callable[[], bool]) -> Publication:
         present, served = self._present(), self._history[-1]
         check_model_folder(Path(policy.path))
         config = self._fit(policy)
         if config == present.config and shape_difference(served, policy) is None:
-            return present.publisher.publish(policy, cycle)
-        return self._take_over(present, served, policy, config, cycle)
+            return present.publisher.publish(policy, cycle, trial=trial, wanted=wanted)
+        return self._take_over(present, served, policy, config, cycle, trial)
 
     def _take_over(
-        self, present: Application, served: PolicyRef, policy: PolicyRef, config: PublisherConfig, cycle: int
+        self,
+        present: Application,
+        served: PolicyRef,
+        policy: PolicyRef,
+        config: PublisherConfig,
+        cycle: int,
+        trial: bool,
     ) -> Publication:
         began_at = self._time()
         with self._placing:
@@ -153,6 +164,12 @@ class RoutedPublisher:
                 following.publisher.start(policy)
             except SalusError as error:
                 raise _stays(policy, served, error) from error
+        tried_from = time.monotonic()
+        try:
+            tried = following.publisher.try_smoke(served.version) if trial else None
+        except SalusError:
+            self._end(following)
+            raise
         began = time.monotonic()
         try:
             self._move(present.route, following.route)
@@ -171,6 +188,8 @@ class RoutedPublisher:
             swap_s=round(swap_s, 4),
             replicas=config.replicas,
             previous=served.version,
+            trial=tried,
+            trial_s=round(began - tried_from, 4) if tried is not None else None,
         )
 
     def _move(self, here: Route, there: Route) -> None:

@@ -18,6 +18,7 @@ from actors.router.engine_settings import EngineSettings, engine_config
 from actors.router.keeper import RouteKeeper, RouterState
 from actors.router.publisher import RoutedPublisher
 from actors.router.route import KnownRoute, Route
+from actors.smoke import SmokeConfig
 from tests.actors.router.standing import route
 from tests.actors.test_publisher import SmallDesk, SmallEndpoint, StartedPublisher
 
@@ -70,11 +71,14 @@ class SmallApplications:
     def __init__(self) -> None:
         self.endpoints: list[SmallEndpoint] = []
         self.unfit: set[str] = set()
+        # What each policy's engine answers, by the policy's path.
+        self.says: dict[str, str] = {}
         self.closed = False
 
     def make(self, config: PublisherConfig, generation: int) -> Application:
         desk = SmallDesk()
         endpoint = _Endpoint(desk, config.replicas, self.unfit)
+        endpoint.says = self.says
         self.endpoints.append(endpoint)
         return Application(config, route("clinic", generation), StartedPublisher(config, desk, endpoint))
 
@@ -107,6 +111,7 @@ class Ward:
         self.applications = SmallApplications()
         self.engines: dict[str, EngineSettings] = {}
         self.room: str | None = None
+        self.smoke: SmokeConfig | None = None
         self.policies = {
             version: _policy(tmp_path, version, hidden)
             for version, hidden in (("a", 32), ("b", 32), ("wide", 64), ("wider", 96))
@@ -116,7 +121,9 @@ class Ward:
         )
 
     def _fit(self, policy: PolicyRef) -> PublisherConfig:
-        return engine_config(PublisherConfig(replicas=2), self.engines.get(policy.version, EngineSettings()))
+        return engine_config(
+            PublisherConfig(replicas=2, smoke=self.smoke), self.engines.get(policy.version, EngineSettings())
+        )
 
     def _check_room(self, config: PublisherConfig, version: str, beside: str) -> None:
         if self.room is not None:
