@@ -83,7 +83,7 @@ lint: tools
 	$(BIN)/mypy
 
 # Fast tests side by side; then those that start Ray, one by one: each fills two cores by itself.
-tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and not gpu and not cluster" $(ARGS)
+tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and not gpu" $(ARGS)
 
 test: plain
 	$(call tests,(ray or e2e) and not slow)

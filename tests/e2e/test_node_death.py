@@ -26,7 +26,7 @@ from tests.e2e.faults import results, wait_until
 from tests.e2e.whole_run import Aligned
 from tests.ray_cluster import ray_cluster
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # Room for all of the run's actors; the other nodes have more, so that these are taken first.
 HEAD_CPUS = 6
