@@ -138,7 +138,8 @@ class PolicyServer(LLMServer):
             # Or all questions of one call would get Serve's id of that call.
             request_id=uuid.uuid4().hex,
         )
-        async for response in await self.chat(request):
+        said: Any = await self.chat(request)
+        async for response in said:
             if isinstance(response, ErrorResponse):
                 raise SalusError(response.error.message)
             if not isinstance(response, ChatCompletionResponse):

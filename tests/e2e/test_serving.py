@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -131,13 +132,9 @@ class Serving:
         return openai.OpenAI(base_url=self.base, api_key=self.key, timeout=60, max_retries=0)
 
 
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    folder = tmp_path_factory.mktemp("serving")
-    a, b = make_policy(folder, "a", 1), make_policy(folder, "b", 2)
-    keys = folder / "keys.jsonl"
-    key = KeyFile(keys).add("clinic", "client")
-    config = PublisherConfig(
+def config_of_two(keys: Path, **more: Any) -> PublisherConfig:
+    """Two replicas behind HAProxy on two cores, for whoever has a key of this file."""
+    return PublisherConfig(
         proxy="haproxy",
         replicas=2,
         port=free_port(),
@@ -145,7 +142,17 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         kv_cache_gib=0.0625,
         max_model_len=128,
         gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
+        **more,
     )
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("serving")
+    a, b = make_policy(folder, "a", 1), make_policy(folder, "b", 2)
+    keys = folder / "keys.jsonl"
+    key = KeyFile(keys).add("clinic", "client")
+    config = config_of_two(keys)
     start_embedded(ClusterConfig(), "serving-test", publisher_cpus(config) + 1, proxy_environment(config))
     publisher = Publisher(config, OwnDesk(DeskAddress(namespace="serving-test")))
     try:

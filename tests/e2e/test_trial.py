@@ -13,19 +13,17 @@ import ray
 from safetensors.torch import load_file, save_file
 
 from actors.canary import CanaryConfig
-from actors.gateway.config import GatewayConfig
 from actors.gateway.key_file import KeyFile
 from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publication import PublicationRefusedError
-from actors.publisher import Publisher, PublisherConfig, publisher_cpus
+from actors.publisher import Publisher, publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_proxy import proxy_environment
 from actors.smoke import SmokeConfig, SmokePrompt
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
 from tests.e2e.deployed import COMPLY, build_policy, requests
-from tests.e2e.test_serving import Answered, Traffic
-from tests.free_port import free_port
+from tests.e2e.test_serving import Answered, Traffic, config_of_two
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -61,14 +59,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     spoil(folder / "spoilt")
     keys = folder / "keys.jsonl"
     key = KeyFile(keys).add("clinic", "client")
-    config = PublisherConfig(
-        proxy="haproxy",
-        replicas=2,
-        port=free_port(),
-        cpus_per_replica=0.5,
-        kv_cache_gib=0.0625,
-        max_model_len=128,
-        gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
+    config = config_of_two(
+        keys,
         smoke=SmokeConfig(prompts=PROMPTS, max_tokens=24),
         # Two replicas, their clients and Ray share two cores: only what is plain counts as slow.
         canary=CanaryConfig(share=0.5, seconds=CANARY_S, max_slowdown=10.0),
