@@ -25,7 +25,7 @@ class Publication(Record):
     published_at: str
     # The same of its beginning; None in logs of earlier versions.
     began_at: str | None = None
-    # From the first pause to the last resume, a trial before it left out; 0 for the first deployment, which swaps nothing.
+    # From the first pause to the last resume, without a trial; 0 for the first deployment, which swaps nothing.
     swap_s: float
     replicas: int
     # The version served before; None for the first.
