@@ -28,7 +28,7 @@ class Publication(Record):
     published_at: str
     # The same of its beginning; None in logs of earlier versions.
     began_at: str | None = None
-    # From first pause to last resume, without a trial before it; 0 for the first deployment, which swaps nothing.
+    # From the first pause to the last resume, without a trial; 0 for the first deployment, which swaps nothing.
     swap_s: float
     replicas: int
     # The version served before; None for the first.

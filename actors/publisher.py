@@ -98,7 +98,9 @@ class PublisherConfig(BaseModel):
         "meanwhile clients of that replica wait.",
     )
     canary: CanaryConfig | None = Field(
-        default=None, description="A share of the replicas that serve a new policy before all do; None: all at once."
+        default=None,
+        description="A share of the replicas that serve a new policy before all do, so that answers of both are given; "
+        "None: all at once.",
     )
 
     @property
