@@ -33,7 +33,7 @@ from pipelines.registry.register import register_published
 from pipelines.registry.store import Registry
 from pipelines.report.summary import Summary, complete_summary
 from pipelines.run import Run, past_outcomes, start_coordinator
-from pipelines.run_models import models_of_run
+from pipelines.run_models import at_hand, models_of_run
 from pipelines.runs.manifest import seal_run
 from pipelines.served import served_answers
 from pipelines.session import session
@@ -105,7 +105,7 @@ def _align_held(
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with contextlib.ExitStack() as up:
                 with log.stage("start-up"):
-                    up.enter_context(session(recipe, namespace))
+                    up.enter_context(session(at_hand(recipe, materials), namespace))
                     actors = up.enter_context(_actors(recipe, folder, materials, namespace, reporter, hold))
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:

@@ -47,6 +47,16 @@ def models_of_run(
     return Materials(policy=policy, judge=judge)
 
 
+def at_hand(recipe: Recipe, materials: Materials) -> Recipe:
+    """The recipe with the folders its models were found in: what plans by their size looks there."""
+    model, judge = recipe.model, recipe.judge
+    if model.source == "folder":
+        model = model.model_copy(update={"path": materials.policy.path})
+    if judge.source == "folder" and materials.judge is not None:
+        judge = judge.model_copy(update={"path": materials.judge.path})
+    return recipe.model_copy(update={"model": model, "judge": judge})
+
+
 @dataclass(frozen=True)
 class _Taking:
     recipe: Recipe

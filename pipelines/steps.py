@@ -29,7 +29,7 @@ from pipelines.pools import spawn
 from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
 from pipelines.run import Run, champion_before, past_outcomes, start_coordinator
-from pipelines.run_models import models_of_run
+from pipelines.run_models import at_hand, models_of_run
 from pipelines.session import session
 from pipelines.store.place import Place
 from pipelines.streamed import run_stream
@@ -113,7 +113,7 @@ def _opened(
         prepare_capability(recipe, folder, materials.policy)
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
-        with session(recipe, namespace):
+        with session(at_hand(recipe, materials), namespace):
             coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
             pools = spawn(recipe, champion, materials.judge, generate, label)
             try:

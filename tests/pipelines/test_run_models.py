@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
+from pipelines.config.load import load_recipe
 from pipelines.materials import BASE_VERSION
 from pipelines.open_run import noted_model, open_run
+from pipelines.plan import make_plan
 from pipelines.progress import QuietReporter
 from pipelines.registry.contents import MODEL_FILES, contents_of
-from pipelines.run_models import models_of_run
+from pipelines.run_models import at_hand, models_of_run
 from tests.pipelines.with_models import Team, make_model
 
 
@@ -72,11 +74,24 @@ def test_a_run_that_keeps_its_models_needs_no_others(team: Team) -> None:
     assert note is not None and note.path == str(team.judge)
 
 
+def test_a_plan_is_made_by_the_models_at_hand(team: Team) -> None:
+    kept = team.take("self_contained=true")
+    found = at_hand(team.recipe(), kept)
+    assert (found.model.path, found.judge.path) == tuple(str(team.folder.kept_model(r)) for r in ("policy", "judge"))
+    assert make_plan(found).rows
+    shutil.rmtree(team.policy.parent)
+    with pytest.raises(SalusError, match="is not known, as there is no such folder"):
+        make_plan(team.recipe())
+    assert make_plan(found) is not None
+    # What Salus builds has the size its settings say.
+    assert at_hand(load_recipe("demo"), kept) == load_recipe("demo")
+
+
 def test_a_run_may_begin_to_keep_its_models_later(team: Team) -> None:
     team.take()
     kept = team.take("self_contained=true")
     assert kept.judge is not None
-    assert (Path(kept.judge.path) / "model.safetensors").read_text() == "judge's weights"
+    assert (Path(kept.judge.path) / "model.safetensors").read_bytes() == (team.judge / "model.safetensors").read_bytes()
 
 
 def test_a_copy_that_was_changed_is_refused(team: Team) -> None:
