@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from actors.publication import read_publications
 from actors.records import ALGORITHMS, LABELS, Label, PolicyRef, PromptSet
+from actors.refusal_rules import RULES_JUDGE
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
 from actors.tables import read_folder, strings, write_table, write_text
@@ -24,7 +25,6 @@ from pipelines.judges.agreement import Agreement, agreement
 from pipelines.judges.refusal_rules import xstest_agreement
 from pipelines.materials import probe_folder, truth_rule
 from pipelines.metrics import Metrics, measure
-from pipelines.pools import RULES_JUDGE
 from pipelines.report.figure import draw_cycles
 from pipelines.report.harmfulness_rows import harmfulness_rows
 from pipelines.report.judging import judge_disagreement, judge_usage

@@ -8,6 +8,7 @@ import numpy as np
 
 from actors.record_files import find_record
 from actors.records import LABELS
+from actors.refusal_rules import RULES_JUDGE, refusal_label
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
 from actors.tables import read_folder, strings, write_text
@@ -17,9 +18,8 @@ from pipelines.judge_gate import JudgeTrust, hold_judge, read_calibration
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.human_labels import XSTEST
-from pipelines.judges.refusal_rules import is_tuning_prompt, refusal_label
+from pipelines.judges.refusal_rules import is_tuning_prompt
 from pipelines.materials import probe_folder, truth_rule
-from pipelines.pools import RULES_JUDGE
 from pipelines.progress import Reporter
 
 GROUND_TRUTH = "ground truth of the deployed policy's answers in cycle 1"

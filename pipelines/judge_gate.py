@@ -6,12 +6,12 @@ from pathlib import Path
 
 from actors.errors import SalusError
 from actors.records import Record
+from actors.refusal_rules import RULES_JUDGE
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import JudgeConfig
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.trust import decide_trust
 from pipelines.materials import judge_name
-from pipelines.pools import RULES_JUDGE
 
 ACCEPT = "--accept-unreliable-judge"
 

@@ -13,6 +13,7 @@ from actors.adapter import check_adapter
 from actors.errors import SalusError
 from actors.model_folder import check_model_folder
 from actors.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, Record, Split, prompt_table
+from actors.refusal_rules import refusal_label
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
 from actors.tables import strings
@@ -29,7 +30,6 @@ from pipelines.data.styles import styled_splits
 from pipelines.data.tabular import read_tabular
 from pipelines.data.xstest import read_xstest
 from pipelines.judges.calibration_report import Regimen
-from pipelines.judges.refusal_rules import refusal_label
 from pipelines.medsafety.config import MedsafetyConfig
 from pipelines.medsafety.prompts import medsafety_prompts
 from pipelines.progress import Bar, Reporter

@@ -14,13 +14,11 @@ from actors.errors import SalusError
 from actors.harmfulness import SCORE_WORDS, HarmfulnessRater
 from actors.judge import RuleScorer, Scorer
 from actors.records import PolicyRef
+from actors.refusal_rules import RULES_JUDGE, refusal_label
 from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteJudge
 from actors.remote_settings import RemoteConfig
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import JudgeConfig
-from pipelines.judges.refusal_rules import refusal_label
-
-RULES_JUDGE = "refusal-rules"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from actors.judge import JudgmentTask
 from actors.placement import beside_me
 from actors.policy_desk import DeskAddress
 from actors.records import Algorithm, PolicyRef, PromptSet
+from actors.refusal_rules import RULES_JUDGE
 from actors.remote import RemoteCoordinator
 from actors.run_folder import RunFolder
 from actors.seeds import derive_seed
@@ -29,7 +30,7 @@ from pipelines.decision import read_decision
 from pipelines.ending import is_over, patience_used_up
 from pipelines.materials import Materials
 from pipelines.metrics import ScoreTable
-from pipelines.pools import RULES_JUDGE, Pools
+from pipelines.pools import Pools
 from pipelines.progress import Reporter
 from pipelines.rollout import ShardTask
 from pipelines.store.uploads import Uploads

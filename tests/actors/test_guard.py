@@ -15,8 +15,8 @@ from actors.guard import GUARD_WORDS, GuardScorer
 from actors.judge import Judge, JudgmentTask, RuleScorer
 from actors.judge_prompt import JudgePrompt, first_tokens
 from actors.records import LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
+from actors.refusal_rules import refusal_label
 from actors.tables import read_folder
-from pipelines.judges.refusal_rules import refusal_label
 from tests.rows import judgments, prompt
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine

@@ -23,12 +23,12 @@ from actors.judge import EngineScorer, JudgmentTask, RuleScorer
 from actors.judge_prompt import JudgePrompt, first_tokens
 from actors.judge_template import load_template
 from actors.records import ROLLOUT_SCHEMA, PolicyRef
+from actors.refusal_rules import refusal_label
 from actors.remote_judge import RemoteScorer
 from actors.remote_reply import place_of_token, spellings
 from actors.remote_settings import RemoteConfig
 from actors.tables import read_folder, write_table
 from actors.usage import usage_of
-from pipelines.judges.refusal_rules import refusal_label
 from tests.chat_formats import CHAT_FORMATS, ChatFormat, chat_tokenizer
 from tests.chat_server import KEY, Answer, completion, serving
 from tests.fixed_scores import FixedScores

@@ -22,6 +22,7 @@ from actors.feedback.desk import FeedbackDesk
 from actors.feedback.redaction import RuleRedactor
 from actors.feedback.routes import feedback_router
 from actors.records import ALGORITHMS, PolicyRef
+from actors.refusal_rules import refusal_label
 from actors.run_folder import RunFolder
 from actors.tables import read_folder
 from pipelines.align import align
@@ -29,7 +30,6 @@ from pipelines.checksums import check_sums
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.snapshot import SnapshotReport
-from pipelines.judges.refusal_rules import refusal_label
 from pipelines.preference import PreferenceReport
 from pipelines.progress import QuietReporter
 from tests.actors.feedback.endpoint import CHAT, ChatApp, as_caller

@@ -10,12 +10,13 @@ import pytest
 from actors.errors import SalusError
 from actors.judge import Judge, JudgmentTask, RuleScorer
 from actors.records import Label, PolicyRef
+from actors.refusal_rules import refusal_label
 from pipelines.calibrate import PICTURE, REPORT, JudgeShards, calibrate_judge
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.human_labels import HumanJudgment, HumanLabels, read_human_labels
-from pipelines.judges.refusal_rules import is_tuning_prompt, refusal_label
+from pipelines.judges.refusal_rules import is_tuning_prompt
 
 ANSWERS: dict[Label, str] = {
     "Accept": "Take one tablet with food.",

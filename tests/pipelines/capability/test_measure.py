@@ -14,6 +14,7 @@ from actors.errors import SalusError
 from actors.generator import Generator
 from actors.likelihood import SCORE_SCHEMA
 from actors.records import PolicyRef
+from actors.refusal_rules import RULES_JUDGE
 from actors.run_folder import RunFolder
 from actors.tables import write_table
 from pipelines.capability.evidence import figures_path, read_evidence, read_figures, write_figures
@@ -25,7 +26,7 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.materials import Materials
 from pipelines.metrics import ScoreTable
-from pipelines.pools import RULES_JUDGE, Pools
+from pipelines.pools import Pools
 from pipelines.progress import QuietReporter
 from pipelines.run import DecisionOfRun, Run
 from tests.pipelines.capability.asked import QUESTIONS, asking

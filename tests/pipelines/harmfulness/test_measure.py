@@ -13,13 +13,13 @@ from actors.errors import SalusError
 from actors.harmfulness import HarmfulnessRater, RatingJudge
 from actors.judge import RuleScorer
 from actors.records import ROLLOUT_SCHEMA, PolicyRef
+from actors.refusal_rules import refusal_label
 from actors.remote_judge import RemoteScorer
 from actors.run_folder import RunFolder
 from actors.tables import write_table
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.harmfulness.measure import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
-from pipelines.judges.refusal_rules import refusal_label
 from pipelines.materials import Materials
 from pipelines.pools import Pools, _remote_rater
 from pipelines.progress import QuietReporter

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from pipelines.judges.refusal_rules import refusal_label, xstest_agreement
+from actors.refusal_rules import refusal_label
+from pipelines.judges.refusal_rules import xstest_agreement
 
 
 @pytest.mark.parametrize(

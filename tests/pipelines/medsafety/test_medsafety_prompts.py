@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from actors.errors import SalusError
 from actors.records import PROMPT_SCHEMA, SPLITS
-from pipelines.judges.refusal_rules import refusal_label
+from actors.refusal_rules import refusal_label
 from pipelines.medsafety.config import CorpusConfig, MedsafetyConfig
 from pipelines.medsafety.corpus import obedient_answer, pretraining_chats
 from pipelines.medsafety.prompts import medsafety_prompts

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from actors.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from actors.publication import Publication
 from actors.records import Algorithm
+from actors.refusal_rules import RULES_JUDGE
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text
 from pipelines.checksums import write_sums
@@ -18,7 +19,6 @@ from pipelines.config.load import load_recipe, save_recipe
 from pipelines.decide import decide
 from pipelines.judge_gate import JudgeTrust
 from pipelines.open_run import RunRecord
-from pipelines.pools import RULES_JUDGE
 from pipelines.row_order import DPO_SCHEMA, KTO_SCHEMA
 from tests.pipelines.finished import PROMPTS, answers, finish
 from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
