@@ -24,6 +24,7 @@ from actors.policy_app import app_name, deploy, deployment_name
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.serve_address import serve_address
+from actors.serve_guard.office import GUARD_ACTOR, GuardOffice
 
 if TYPE_CHECKING:
     from actors.publisher import PublisherConfig
@@ -55,6 +56,7 @@ class ServeEndpoint:
         self._config = config
         self._app = app_name(namespace)
         self._feedback = FeedbackOffice(config.feedback, DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace))
+        self._guard = GuardOffice(config.guard, DeskAddress(actor=GUARD_ACTOR, namespace=namespace))
         self._office = office
         self._handle: Any = None
 
@@ -73,6 +75,8 @@ class ServeEndpoint:
             gateway=self._config.gateway,
             feedback=self._config.feedback,
             feedback_desk=self._feedback.open(),
+            guard=self._config.guard,
+            guard_desk=self._guard.open(max(0.0, deadline - time.monotonic())),
             office=self._office,
             keys=() if self._config.gateway.open else (key,),
         )
@@ -104,6 +108,8 @@ class ServeEndpoint:
         self._handle = None
         if serve_address() is not None:
             self._take_down()
+        # After the replicas, whose last answers it judges.
+        self._guard.close()
         # Last: what replicas had to tell is kept.
         self._feedback.close()
 
@@ -158,6 +164,9 @@ class ServeEndpoint:
                 _fetch(f"{base}/chat/completions", question, token, left)
                 return
             except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                if isinstance(error, urllib.error.HTTPError) and error.headers.get("x-salus-guard") == "blocked":
+                    # The policy answered, if badly.
+                    return
                 if left < 1:
                     raise SalusError(f"The endpoint at {base} came up but does not answer: {error}") from error
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""What stands between the clients of a replica and vLLM's OpenAI app: keys and limits, capture, feedback, the pages."""
+"""What stands between the clients of a replica and vLLM's OpenAI app: keys, limits, feedback, guard, pages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from actors.gateway.traffic import TrafficWindow
 from actors.pages.dashboard_routes import dashboard_router
 from actors.pages.office_client import OfficeClient
 from actors.pages.review_routes import review_router
+from actors.serve_guard.guards import answer_guard
+from actors.serve_guard.meter import GuardMeter
+from actors.serve_guard.middleware import ServeGuard
 
 
 class Front:
@@ -45,6 +48,8 @@ class Front:
         # Before vLLM's own route of that name, which knows the engine alone.
         app.router.routes.insert(0, Route("/metrics", self._metrics))
         app.router.routes.insert(0, Route("/ready", self._readiness))
+        # Inside of what keeps answers: what is kept is what the client got.
+        self._guard_answers(app)
         self._take_feedback(app)
         if self._options.office is not None:
             office = OfficeClient(find_desk(self._options.office))
@@ -60,6 +65,14 @@ class Front:
             version=self._version,
         )
         return app
+
+    def _guard_answers(self, app: FastAPI) -> None:
+        config = self._options.guard
+        if config is None:
+            return
+        guard = answer_guard(config, self._options.guard_desk)
+        meter = GuardMeter(self._counted.registry)
+        app.add_middleware(ServeGuard, config=config, guard=guard, version=self._version, meter=meter)
 
     def _take_feedback(self, app: FastAPI) -> None:
         config = self._options.feedback

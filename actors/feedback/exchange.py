@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from actors.feedback.records import UNKNOWN_POLICY, Turn
+from actors.sse import events
 
 POLICY_HEADER = "x-salus-policy"
 _OK = 200
@@ -118,20 +119,11 @@ def answered(exchange: Exchange) -> Said | None:
     streamed = exchange.headers.get("content-type", "").startswith(_STREAM)
     try:
         body = exchange.response.decode()
-        parts = list(_events(body)) if streamed else [json.loads(body)]
+        parts = list(events(body)) if streamed else [json.loads(body)]
         return _first_choice(parts, "delta" if streamed else "message")
     # It is no completion: an error in a stream, or another shape.
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _events(body: str) -> Iterator[Any]:
-    """The data of every server-sent event but the last one, which is no JSON."""
-    # Not `splitlines`, which would also break at characters that JSON leaves as they are.
-    for line in body.split("\n"):
-        name, _, data = line.partition(":")
-        if name == "data" and data.strip() != "[DONE]":
-            yield json.loads(data)
 
 
 def _first_choice(parts: list[Any], key: str) -> Said | None:
