@@ -9,9 +9,10 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from actors.errors import SalusError
+from actors.publication_audit import Action
 from actors.records import PolicyRef
 from pipelines.holder import this_process
-from pipelines.registry.history import Clock
+from pipelines.registry.history import Change, Clock
 from pipelines.registry.store import Registry
 from pipelines.serving.status import EndpointStatus, StatusFile
 
@@ -30,8 +31,9 @@ class LivePublisher(Protocol):
 class Follower:
     """One endpoint and the registry it follows. Life: start -> step* -> end.
 
-    A policy that cannot go live (its weights changed, or do not fit the engine) leaves the former one, and is not tried
-    again before the registry changes.
+    Every start and every publication stands in the registry's audit log, before and after. A policy that cannot go live
+    (its weights changed, or do not fit the engine), or whose intention cannot be written there, leaves the former one,
+    and is not tried again before the registry changes.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Follower:
             raise SalusError(
                 f"No policy of the registry {self._registry.root} is current; choose one: salus policy promote VERSION."
             )
-        policy = self._policy(wanted)
-        self._publisher.start(policy)
+        reason = "as told" if version is not None else _reason(changes[-1])
+        with self._registry.audit.deed("start", wanted, reason=reason, endpoint=self._publisher.url):
+            policy = self._policy(wanted)
+            self._publisher.start(policy)
         self._now_at(policy.version, len(changes))
 
     def step(self) -> None:
@@ -73,7 +77,7 @@ class Follower:
             changes = self._registry.history.changes()
             if len(changes) == self._changes:
                 return
-            self._carry_out(changes[-1].version, len(changes))
+            self._carry_out(changes[-1], len(changes))
         except SalusError as error:
             self._note(error.sentence)
 
@@ -81,12 +85,15 @@ class Follower:
         """Say that nobody answers there any more."""
         self._file.remove()
 
-    def _carry_out(self, version: str, changes: int) -> None:
+    def _carry_out(self, change: Change, changes: int) -> None:
+        version = change.version
         if version == self._version:
             self._now_at(version, changes)
             return
         try:
-            self._publisher.publish(self._policy(version), cycle=0)
+            action: Action = "rollback" if change.action == "rollback" else "publish"
+            with self._registry.audit.deed(action, version, self._version, _reason(change), self._publisher.url):
+                self._publisher.publish(self._policy(version), cycle=0)
         except SalusError:
             # Not again before the next change; `step` tells why.
             self._changes = changes
@@ -120,3 +127,8 @@ class Follower:
                 fault=self._fault,
             )
         )
+
+
+def _reason(change: Change) -> str:
+    """Why an endpoint follows: who changed the registry, and what he said."""
+    return f"{change.action} by {change.who}: {change.why}" if change.why else f"{change.action} by {change.who}"
