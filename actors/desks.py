@@ -11,6 +11,7 @@ from actors.gateway.config import GatewayConfig
 from actors.gateway.keys import ApiKey
 from actors.policy_desk import DeskAddress
 from actors.records import Record
+from actors.serve_guard.config import GuardConfig
 from actors.shadow.config import ShadowLink
 
 FEEDBACK_ACTOR = "salus-feedback"
@@ -28,6 +29,10 @@ class FrontOptions(Record):
     feedback: FeedbackConfig = FeedbackConfig()
     # The keeper of feedback; None: none is taken.
     feedback_desk: DeskAddress | None = None
+    # Who judges answers before they go out; None: nobody.
+    guard: GuardConfig | None = None
+    # The guard's model; None where rules judge.
+    guard_desk: DeskAddress | None = None
     # Behind the pages of review and dashboard; None: there are none.
     office: DeskAddress | None = None
     # The challenger that answers beside, unseen; None: none does.

@@ -26,6 +26,7 @@ from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.replica_calls import Replicas
 from actors.serve_address import serve_address
+from actors.serve_guard.office import GUARD_ACTOR, GuardOffice
 from actors.shadow.config import ShadowLink
 from actors.smoke import SmokeConfig
 
@@ -75,6 +76,9 @@ class ServeEndpoint:
         self._app = app or app_name(namespace)
         address = DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace)
         self._feedback: FeedbackKeeper = feedback or FeedbackOffice(config.feedback, address)
+        # One of its own for each application: it ends with it.
+        guard = GUARD_ACTOR if app is None else f"{GUARD_ACTOR}-{app}"
+        self._guard = GuardOffice(config.guard, DeskAddress(actor=guard, namespace=namespace))
         self._office = office
         self._shadow = shadow
         self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
@@ -88,6 +92,8 @@ class ServeEndpoint:
             gateway=self._config.gateway,
             feedback=self._config.feedback,
             feedback_desk=self._feedback.open(),
+            guard=self._config.guard,
+            guard_desk=self._guard.open(max(0.0, deadline - time.monotonic())),
             office=self._office,
             shadow=self._shadow,
             keys=() if self._config.gateway.open else (key,),
@@ -107,6 +113,8 @@ class ServeEndpoint:
         self._replicas.forget()
         if serve_address() is not None:
             take_down(self._app)
+        # After the replicas, whose last answers it judges.
+        self._guard.close()
         # Last: what replicas had to tell is kept.
         self._feedback.close()
 
@@ -152,6 +160,9 @@ class ServeEndpoint:
                 _fetch(f"{base}/chat/completions", question, token, left)
                 return
             except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                if isinstance(error, urllib.error.HTTPError) and error.headers.get("x-salus-guard") == "blocked":
+                    # The policy answered, if badly.
+                    return
                 if left < 1:
                     raise SalusError(f"The endpoint at {base} came up but does not answer: {error}") from error
             time.sleep(0.2)

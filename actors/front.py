@@ -1,4 +1,4 @@
-"""What stands between the clients of a replica and vLLM's OpenAI app: keys and limits, capture, feedback, the pages."""
+"""What stands between the clients of a replica and vLLM's OpenAI app: keys, limits, feedback, guard, pages."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ from actors.pages.dashboard_routes import dashboard_router
 from actors.pages.office_client import OfficeClient
 from actors.pages.review_routes import review_router
 from actors.router.answer_ids import AnswerIds
+from actors.serve_guard.guards import answer_guard
+from actors.serve_guard.meter import GuardMeter
+from actors.serve_guard.middleware import ServeGuard
 from actors.shadow.actor import RemoteShadow
 from actors.shadow.middleware import ShadowMiddleware
 
@@ -57,8 +60,11 @@ class Front:
         app.router.routes.insert(0, Route("/ready", self._readiness))
         # Added first, so that it stands innermost.
         app.add_middleware(DoorMiddleware, door=self._door)
-        self._take_feedback(app)
+        # Inside of the guard: policies are compared by what they say themselves.
         self._cast_shadow(app)
+        # Inside of what keeps answers: what is kept is what the client got.
+        self._guard_answers(app)
+        self._take_feedback(app)
         if self._options.office is not None:
             office = OfficeClient(find_desk(self._options.office))
             app.include_router(review_router(office))
@@ -75,6 +81,14 @@ class Front:
             version=self._version,
         )
         return app
+
+    def _guard_answers(self, app: FastAPI) -> None:
+        config = self._options.guard
+        if config is None:
+            return
+        guard = answer_guard(config, self._options.guard_desk)
+        meter = GuardMeter(self._counted.registry)
+        app.add_middleware(ServeGuard, config=config, guard=guard, version=self._version, meter=meter)
 
     def _take_feedback(self, app: FastAPI) -> None:
         config = self._options.feedback

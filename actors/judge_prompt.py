@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.engine import chat_tokens
 from actors.errors import SalusError
@@ -15,6 +15,14 @@ from actors.untrusted import CHAT_MARKUP, break_up, literal_markup, strip_invisi
 CUT_MARK = " [...] "
 # How often a cut is repeated, shorter each time, where the cut text took more tokens than it had before.
 _CUTS = 6
+
+
+class ShownPrompt(NamedTuple):
+    """A judge's prompt in tokens, and whether it shows each text to its end."""
+
+    tokens: list[int]
+    request_whole: bool
+    answer_whole: bool
 
 
 class JudgePrompt:
@@ -34,7 +42,11 @@ class JudgePrompt:
         self.label_tokens = first_tokens(tokenizer, words)
 
     def tokens(self, request: str, answer: str, cut_off: bool = False) -> list[int]:
-        """Token ids of the judge's prompt.
+        """Token ids of the judge's prompt; see `shown`."""
+        return self.shown(request, answer, cut_off).tokens
+
+    def shown(self, request: str, answer: str, cut_off: bool = False) -> ShownPrompt:
+        """The judge's prompt, and how much of both texts it shows.
 
         Invisible characters leave `request` and `answer`, control tokens inside them are broken up, and
         whichever is too long is cut from the middle with a mark, so that neither its beginning nor its end can
@@ -50,16 +62,17 @@ class JudgePrompt:
         fence = fence_of(request, answer) if self._template.fenced else ""
         ids = self._fill(request, answer, cut_off, fence)
         if len(ids) <= self._max_tokens:
-            return ids
+            return ShownPrompt(ids, request_whole=True, answer_whole=True)
         # Marks cost a few tokens.
         budget = self._room(cut_off, fence) - 2 * len(self._encode(CUT_MARK)) - 4
         for _ in range(_CUTS):
-            ids = self._fill(*self._cut_both(request, answer, budget), cut_off, fence)
+            parts = self._cut_both(request, answer, budget)
+            ids = self._fill(*parts, cut_off, fence)
             if len(ids) <= self._max_tokens:
-                return ids
+                return ShownPrompt(ids, request_whole=parts[0] == request, answer_whole=parts[1] == answer)
             # Cutting through characters and broken markup can cost tokens; the rubric's end must not pay for it.
             budget -= len(ids) - self._max_tokens
-        return self._fill("", CUT_MARK, cut_off, fence)
+        return ShownPrompt(self._fill("", CUT_MARK, cut_off, fence), request_whole=False, answer_whole=False)
 
     def check_room(self) -> None:
         """Refuse, before there is anything to judge, a template that leaves no room for it.
@@ -81,9 +94,8 @@ class JudgePrompt:
 
     def _cut_both(self, request: str, answer: str, budget: int) -> tuple[str, str]:
         # The request keeps at most a third, unless the answer leaves more.
-        answer_length = len(self._encode(answer))
-        request = self._cut(request, max(budget // 3, budget - answer_length))
-        return request, self._cut(answer, budget - len(self._encode(request)))
+        share = min(len(self._encode(request)), max(budget // 3, budget - len(self._encode(answer))))
+        return self._cut(request, share), self._cut(answer, budget - share)
 
     def _fill(self, request: str, answer: str, cut_off: bool, fence: str) -> list[int]:
         return chat_tokens(self._tokenizer, self._template.fill(request, answer, cut_off, fence))

@@ -16,6 +16,8 @@ from actors.errors import SalusError
 NO_ANSWER = "[the assistant gave no answer]"
 CUT_OFF_NOTE = "\nNote: the answer was cut off at its length limit; what followed is not known."
 
+# Prompts of this name ask about the request alone.
+REQUEST_PREFIX = "request-"
 _PLACES = re.compile(r"(\{request\}|\{answer\}|\{fence\}|\{note\})")
 # The clinic's judge was trained on empty answers as they are; the mark would be new to it.
 _KNOWS_EMPTY = frozenset({"clinic-v1"})
@@ -76,12 +78,12 @@ def template_versions() -> list[str]:
 
 
 def load_template(version: str) -> str:
-    """The text of one versioned template, with both placeholders."""
+    """The text of one versioned template, with its placeholders; one about requests alone has none for an answer."""
     known = template_versions()
     if version not in known:
         raise SalusError(f"There is no judge prompt {version!r}; judge.prompt must be one of {', '.join(known)}.")
     text = (_folder() / f"{version}.txt").read_text(encoding="utf-8").strip()
-    for place in ("{request}", "{answer}"):
+    for place in ("{request}",) if version.startswith(REQUEST_PREFIX) else ("{request}", "{answer}"):
         if text.count(place) != 1:
             raise SalusError(f"The judge prompt {version} must hold {place} exactly once.")
     return text

@@ -25,6 +25,7 @@ from actors.policy_keeper import ReplicaState
 from actors.publication import Publication, PublicationRefusedError, RefusedPublication
 from actors.records import PolicyRef
 from actors.serve_address import check_address
+from actors.serve_guard.config import GuardConfig, guard_cpus, guard_gpus
 from actors.shadow.config import ShadowLink
 from actors.smoke import SmokeConfig
 from actors.trial import Trial, UnfitError
@@ -77,6 +78,9 @@ class PublisherConfig(BaseModel):
     )
     feedback: FeedbackConfig = Field(
         default=FeedbackConfig(), description="Whether clients' feedback and conversations are kept, and where."
+    )
+    guard: GuardConfig | None = Field(
+        default=None, description="Who judges every answer before it goes out, which costs latency; None: nobody."
     )
     engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
     start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
@@ -140,13 +144,13 @@ class PublisherConfig(BaseModel):
 
 
 def publisher_cpus(config: PublisherConfig) -> float:
-    """Logical CPUs the endpoint reserves: its replicas; controller, proxy and desk reserve none."""
-    return config.replicas * config.cpus_per_replica if config.enabled else 0.0
+    """Logical CPUs the endpoint reserves: its replicas and the guard; controller, proxy and desk reserve none."""
+    return config.replicas * config.cpus_per_replica + guard_cpus(config.guard) if config.enabled else 0.0
 
 
 def publisher_gpus(config: PublisherConfig) -> float:
     """GPUs the endpoint reserves in Ray."""
-    return config.replicas * config.gpus_per_replica if config.enabled else 0.0
+    return config.replicas * config.gpus_per_replica + guard_gpus(config.guard) if config.enabled else 0.0
 
 
 class Publisher:

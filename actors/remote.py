@@ -11,11 +11,13 @@ import ray
 from actors.coordinator import Coordinator, DecisionRule
 from actors.engine import Engine, EngineConfig, VllmEngine
 from actors.ensemble import EnsembleScorer, How
+from actors.gateway.audit import AuditLog
 from actors.generator import Generator
 from actors.guard import GuardScorer
 from actors.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater, RatingJudge
 from actors.judge import EngineScorer, Scorer
 from actors.policy_desk import DeskAddress, DurableDesk
+from actors.publication_audit import AuditedPublisher, PublicationAudit
 from actors.publisher import Publisher, PublisherConfig
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
@@ -85,7 +87,8 @@ class PublishingCoordinator(Coordinator):
         address: DeskAddress,
     ) -> None:
         desk = DurableDesk(address, RunFolder(Path(root)).published)
-        publisher = Publisher(publish, desk) if publish is not None else None
+        audit = PublicationAudit(AuditLog(RunFolder(Path(root)).audit))
+        publisher = AuditedPublisher(Publisher(publish, desk), audit, publish.url) if publish is not None else None
         # The namespace is of one session of the run, and no other.
         super().__init__(root, base, seed, reference, rule, judge, address.namespace, publisher, desk.published)
 

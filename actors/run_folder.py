@@ -24,6 +24,7 @@ class RunFolder:
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,stages}.json
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
+    audit.jsonl
     ```
 
     Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is. A run at an address (`pipelines.store`)
@@ -108,6 +109,11 @@ class RunFolder:
     def collected(self) -> Path:
         """What `salus runs gc` removed from the finished run, if it did; not part of the sums."""
         return self.root / "gc.json"
+
+    @property
+    def audit(self) -> Path:
+        """Who published what; goes on after the run's end, so not part of the sums."""
+        return self.root / "audit.jsonl"
 
     @property
     def train_storage(self) -> Path:

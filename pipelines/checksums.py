@@ -108,7 +108,7 @@ def file_names(folder: RunFolder) -> Iterator[str]:
 
     Nor are the sums themselves, and what is written of a run after its end.
     """
-    apart = (folder.sums, folder.collected)
+    apart = (folder.sums, folder.collected, folder.audit)
     for path in sorted(folder.root.rglob("*")):
         name = path.relative_to(folder.root)
         hidden = any(part.startswith(".") for part in name.parts)

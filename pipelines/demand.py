@@ -6,8 +6,8 @@ from pathlib import Path
 
 from actors.engine import EngineConfig
 from actors.errors import SalusError
-from actors.publisher import publisher_cpus, publisher_gpus
 from actors.records import Record
+from actors.serve_guard.config import GuardConfig
 from actors.training_settings import Workers
 from pipelines import footprint
 from pipelines.config.recipe import Recipe
@@ -191,18 +191,25 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
     if not publish.enabled:
         return ()
     weights = footprint.weights_gib(policy, publish.dtype)
-    gpus = publisher_gpus(publish)
-    on_gpu = gpus > 0
+    on_gpu = publish.gpus_per_replica > 0
     cache = footprint.kv_gib(policy, publish.max_model_len, publish.dtype)
     each = (weights + cache) / publish.tensor_parallel_size / publish.gpu_memory_utilization + ENGINE_GPU_GIB
     return (
         PlanRow(
             actor="policy replica (Ray Serve)",
             count=publish.replicas,
-            cpus=publisher_cpus(publish) / publish.replicas,
-            gpus=gpus / publish.replicas,
+            cpus=publish.cpus_per_replica,
+            gpus=publish.gpus_per_replica,
             memory_gib=ENDPOINT_GIB + (0.0 if on_gpu else weights + publish.kv_cache_gib),
             gpu_memory_gib=each if on_gpu else 0.0,
             section="publish",
         ),
+        *_guard(publish.guard),
     )
+
+
+def _guard(guard: GuardConfig | None) -> tuple[PlanRow, ...]:
+    if guard is None or not guard.has_engine:
+        return ()
+    row = _engines("guard", 1, guard.cpus, guard.engine, _shape("publish.guard", str(guard.model), None))
+    return (row.model_copy(update={"section": "publish.guard"}),)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.caller import caller_name
+from actors.caller import answered_by, caller_name
 from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.exchange import Exchange, Said, answered, asked, is_chat, pass_on
@@ -60,7 +60,12 @@ class CaptureMiddleware:
         if self._config.capture == "never" or not is_chat(scope):
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(self._config.max_request_bytes, self._config.max_response_bytes, version=self._version)
+        version = self._version
+        exchange = Exchange(
+            self._config.max_request_bytes,
+            self._config.max_response_bytes,
+            version=None if version is None else lambda: answered_by(scope.get("state") or {}, version),
+        )
         await pass_on(self._app, scope, receive, send, exchange, lambda: self._keep(scope, exchange))
 
     async def _keep(self, scope: Scope, exchange: Exchange) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.feedback.records import UNKNOWN_POLICY, Turn
+from actors.sse import events
 
 POLICY_HEADER = "x-salus-policy"
 _OK = 200
@@ -166,21 +167,12 @@ def answered(exchange: Exchange, or_empty: bool = False) -> Said | None:
     streamed = exchange.headers.get("content-type", "").startswith(_STREAM)
     try:
         body = exchange.response.decode()
-        parts = list(_events(body)) if streamed else [json.loads(body)]
+        parts = list(events(body)) if streamed else [json.loads(body)]
         said = _first_choice(parts, "delta" if streamed else "message")
     # It is no completion: an error in a stream, or another shape.
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return said if said is not None and (said.answer or or_empty) else None
-
-
-def _events(body: str) -> Iterator[Any]:
-    """The data of every server-sent event but the last one, which is no JSON."""
-    # Not `splitlines`, which would also break at characters that JSON leaves as they are.
-    for line in body.split("\n"):
-        name, _, data = line.partition(":")
-        if name == "data" and data.strip() != "[DONE]":
-            yield json.loads(data)
 
 
 def _first_choice(parts: list[Any], key: str) -> Said | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from actors.durable import append_line, appending
+from actors.durable import PRIVATE, append_line, appending
 from actors.errors import SalusError
 from actors.record_files import reason
 from actors.records import Record
@@ -24,6 +25,7 @@ from actors.records import Record
 # What the first line names as the one before it.
 BEGINNING = "0" * 64
 _LONGEST_DETAIL = 4000
+_GROUP = stat.S_IRGRP | stat.S_IWGRP
 # Longer than any entry and what crashes leave behind it: every character of a detail may be escaped.
 _TAIL_BYTES = 256 * 1024
 
@@ -47,7 +49,10 @@ class AuditState(NamedTuple):
 
 
 class AuditLog:
-    """The log at `path`, private to its owner; several processes may append, one after the other."""
+    """The log at `path`; several processes may append, one after the other.
+
+    Private to its owner, and to the group of its folder where that may write there.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._path = path
@@ -64,6 +69,7 @@ class AuditLog:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with appending(self._path) as file:
+                _share(file, self._path.parent)
                 entry = AuditEntry(
                     time=self._clock(), who=who, action=action, detail=detail, previous=_hash(_last_link(file))
                 )
@@ -82,6 +88,16 @@ class AuditLog:
     def entries(self) -> tuple[AuditEntry, ...]:
         """Every deed, oldest first. Raises SalusError as `verify` does."""
         return tuple(entry for entry, _ in self._chain() if entry is not None)
+
+    def readable(self) -> tuple[tuple[AuditEntry, ...], SalusError | None]:
+        """Every deed up to the first line that does not follow from what stands before it, and what is wrong there."""
+        found: list[AuditEntry] = []
+        try:
+            for entry, _ in self._chain():
+                found += [entry] if entry is not None else []
+        except SalusError as error:
+            return tuple(found), error
+        return tuple(found), None
 
     def verify(self, head: str | None = None) -> AuditState:
         """Follow the chain from its first line to its last.
@@ -117,6 +133,12 @@ class AuditLog:
                 )
             link = _linked(link, line, entry)
             yield entry, link
+
+
+def _share(file: BinaryIO, folder: Path) -> None:
+    """Let the group that may write into the folder, and so replace the log, write into a new one too."""
+    if not file.seek(0, os.SEEK_END) and folder.stat().st_mode & stat.S_IWGRP:
+        os.fchmod(file.fileno(), PRIVATE | _GROUP)
 
 
 def _last_link(file: BinaryIO) -> bytes | None:

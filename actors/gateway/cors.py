@@ -9,6 +9,8 @@ from actors.gateway.config import GatewayConfig
 from actors.gateway.refusal import Header, Refused
 
 Headers = Mapping[bytes, bytes]
+# What of an answer such a page may read.
+_EXPOSED = b"x-salus-policy, x-salus-guard, x-request-id, retry-after"
 
 
 def cors_headers(headers: Headers, config: GatewayConfig) -> list[Header]:
@@ -21,7 +23,7 @@ def cors_headers(headers: Headers, config: GatewayConfig) -> list[Header]:
     if origin not in config.allowed_origins:
         return [vary]
     allowed: Header = (b"access-control-allow-origin", origin.encode())
-    return [allowed, vary, (b"access-control-expose-headers", b"x-salus-policy, x-request-id, retry-after")]
+    return [allowed, vary, (b"access-control-expose-headers", _EXPOSED)]
 
 
 def is_preflight(method: str, headers: Headers) -> bool:

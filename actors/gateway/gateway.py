@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.caller import CALLER, REQUEST_ID, ROLE
+from actors.caller import CALLER, REQUEST_ID, ROLE, answered_by
 from actors.gateway.access import Route, find_route, route_path
 from actors.gateway.admission import Admission
 from actors.gateway.answer import Answer
@@ -76,8 +76,14 @@ class Gateway:
         headers: Headers = dict(scope["headers"])
         route = find_route(route_path(scope))
         request_id = _request_id(headers)
-        answer = Answer(send, self._version, self._own(headers, request_id), route is not None and route.generates)
-        exchange = _Exchange(scope, receive, headers, route, request_id, answer)
+        state = dict(scope.get("state") or {})
+        answer = Answer(
+            send,
+            lambda: answered_by(state, self._version),
+            self._own(headers, request_id),
+            route is not None and route.generates,
+        )
+        exchange = _Exchange(scope, receive, headers, route, request_id, answer, state)
         self._meter.started(exchange.template)
         try:
             await self._answered(exchange)
@@ -133,6 +139,8 @@ class _Exchange:
     route: Route | None
     request_id: bytes
     answer: Answer
+    # What is said to the app, and what it may say in return.
+    state: dict[str, Any]
     caller: Caller | None = None
 
     @property
@@ -146,9 +154,9 @@ class _Exchange:
     def inner_scope(self) -> dict[str, Any]:
         """The scope as the app sees it: without keys, and with who asks."""
         name, role = self.caller if self.caller is not None else ("", "")
-        state = {CALLER: name, ROLE: role, REQUEST_ID: self.request_id.decode()}
+        self.state |= {CALLER: name, ROLE: role, REQUEST_ID: self.request_id.decode()}
         headers = [header for header in self.scope["headers"] if header[0] not in _KEPT_BACK]
-        return {**self.scope, "headers": headers, "state": {**(self.scope.get("state") or {}), **state}}
+        return {**self.scope, "headers": headers, "state": self.state}
 
 
 def _finished(exchange: _Exchange, seconds: float) -> FinishedRequest:

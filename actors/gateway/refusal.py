@@ -25,7 +25,7 @@ class Refused(Exception):
 
     def body(self) -> bytes:
         """`{"error": {"message", "type", "param", "code"}}`; ASCII, so whatever was quoted can be sent."""
-        kind = _TYPES.get(self.status, "invalid_request_error")
+        kind = _TYPES.get(min(self.status, 500), "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return json.dumps({"error": error}).encode()
 

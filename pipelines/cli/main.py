@@ -14,6 +14,7 @@ from actors.faults import own_error
 from actors.full_disk import full_disk
 from pipelines.cli import (
     align,
+    audit,
     capability,
     data,
     doctor,
@@ -58,6 +59,7 @@ for command in (
     capability,
     publish,
     policy,
+    audit,
     key,
     serve,
     shadow,

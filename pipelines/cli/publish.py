@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -59,11 +59,27 @@ def publish(
         up.enter_context(session(settings, namespace))
         publisher = Publisher(settings.publish, OwnDesk(DeskAddress(namespace=namespace)))
         try:
-            publisher.start(policy)
+            with started(settings, run, policy, publisher.url) if model is None else nullcontext():
+                publisher.start(policy)
             console().print(f"{policy.version} at {publisher.url}/v1 until Ctrl-C", highlight=False)
             wait_for_ctrl_c()
         finally:
             publisher.stop()
+
+
+@contextmanager
+def started(recipe: Recipe, run: str | None, policy: PolicyRef, url: str) -> Iterator[None]:
+    """In the audit log of the run's folder; a run at an address was only fetched to be read."""
+    from actors.gateway.audit import AuditLog
+    from actors.publication_audit import PublicationAudit
+
+    place = run_place(recipe, run)
+    if not isinstance(place, Path):
+        yield
+        return
+    log = AuditLog(RunFolder(place).audit)
+    with PublicationAudit(log).deed("start", policy.version, reason="salus publish", endpoint=url):
+        yield
 
 
 @contextmanager

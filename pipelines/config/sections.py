@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from actors.engine import EngineConfig, Sampling
 from actors.ensemble import How
 from actors.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
+from actors.judge_template import REQUEST_PREFIX
 from actors.judge_trainer import JudgeTrainConfig
 from actors.remote_settings import RemoteConfig
 from pipelines.data.egida import EgidaConfig
@@ -167,6 +168,8 @@ class JudgeConfig(Section):
         for prompt in label_prompts:
             if prompt.startswith("guard-"):
                 raise ValueError(f"{prompt} asks for safe or unsafe; it goes with regimen GUARD only")
+            if prompt.startswith(REQUEST_PREFIX):
+                raise ValueError(f"{prompt} asks about requests alone; it goes with publish.guard only")
             if prompt.startswith(HARMFULNESS_PROMPTS):
                 raise ValueError(f"{prompt} asks for a score from 1 to 5; name it as harmfulness.prompt")
         return self

@@ -16,6 +16,7 @@ from actors.feedback.redaction import MARK
 from actors.record_files import find_record
 from actors.records import Record
 from actors.run_folder import RunFolder
+from actors.serve_guard.replaced import FINISH_REASON
 from actors.tables import write_table, write_text
 from actors.untrusted import CHAT_MARKUP, break_up, strip_invisible
 from pipelines.egida_pairs import evaluated_keys
@@ -36,6 +37,8 @@ class SnapshotReport(Record):
     other_policy: int = 0
     untrusted_caller: int = 0
     supplied: int = 0
+    # About the template that a guard put in an answer's place: the policy did not say it.
+    guarded_answer: int = 0
     other_turns: int = 0
     # With a mark of redaction in an answer: it would teach the policy to write marks.
     redacted_answer: int = 0
@@ -99,6 +102,8 @@ def _left_out(item: dict[str, Any], config: FeedbackRowsConfig, evaluated: Evalu
         return "untrusted_caller"
     if item["origin"] == "supplied" and not config.supplied:
         return "supplied"
+    if item["finish_reason"] == FINISH_REASON:
+        return "guarded_answer"
     if config.other_turns == "leave_out" and len(turns_of(item["conversation"])) > 1:
         return "other_turns"
     if MARK.search(item["answer"]) or MARK.search(item["correction"] or ""):

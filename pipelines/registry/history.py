@@ -56,8 +56,12 @@ class History:
 
     def current(self) -> str | None:
         """The current version; None before the first promotion."""
-        versions = self._stack(self.changes())
+        versions = self.versions()
         return versions[-1] if versions else None
+
+    def versions(self) -> tuple[str, ...]:
+        """Those a rollback goes back through, the current one last. Raises as `changes` does."""
+        return tuple(self._stack(self.changes()))
 
     def append(
         self, action: Literal["promote", "rollback"], choose: Callable[[Sequence[str]], str], why: str

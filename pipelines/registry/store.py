@@ -2,7 +2,7 @@
 
 ```
 NAME/VERSION/{policy.json, README.md}   and, where copied, merged/ and adapter/
-history.jsonl
+history.jsonl  audit.jsonl
 ```
 """
 
@@ -15,11 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from actors.errors import SalusError
+from actors.gateway.audit import AuditLog
+from actors.publication_audit import PublicationAudit
 from actors.tables import write_text
 from pipelines.registry.contents import Contents, copy_contents, differences
 from pipelines.registry.entry import PolicyEntry, Weights, read_entry
 from pipelines.registry.history import Change, Clock, History
 
+AUDIT = "audit.jsonl"
 RECORD = "policy.json"
 CARD = "README.md"
 MERGED = "merged"
@@ -39,6 +42,7 @@ class Registry:
         self.root = root.expanduser().absolute()
         self.clock = clock
         self.history = History(self.root / "history.jsonl", clock)
+        self.audit = PublicationAudit(AuditLog(self.root / AUDIT, clock))
 
     def prepare(self) -> None:
         """Make the registry's folder.
@@ -152,7 +156,8 @@ class Registry:
                 raise SalusError(f"{entry.version} is the current policy already.")
             return entry.version
 
-        return self.history.append("promote", choose, reason)
+        with self.audit.deed("promote", entry.version, self.history.current(), reason):
+            return self.history.append("promote", choose, reason)
 
     def rollback(self, reason: str) -> Change:
         """Go back to the policy that was current before the last promotion that still holds.
@@ -168,7 +173,10 @@ class Registry:
             self.intact(self.find(versions[-2]))
             return versions[-2]
 
-        return self.history.append("rollback", choose, reason)
+        versions = self.history.versions()
+        former, current = versions[-2] if len(versions) > 1 else None, versions[-1] if versions else None
+        with self.audit.deed("rollback", former, current, reason):
+            return self.history.append("rollback", choose, reason)
 
     def _unwritable(self, error: OSError) -> SalusError:
         return SalusError(f"The registry {self.root} cannot be written ({error.strerror or error}); free its place.")

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from actors.errors import SalusError
 from actors.publication import PublicationRefusedError
+from actors.publication_audit import Action
 from actors.records import PolicyRef
 from pipelines.holder import this_process
 from pipelines.registry.history import Change, Clock
@@ -34,8 +35,9 @@ class LivePublisher(Protocol):
 class Follower:
     """One endpoint and the registry it follows. Life: start -> step* -> end.
 
-    A policy that cannot go live (its weights changed, do not fit the engine, or it did not pass its trial) leaves the
-    former one, and is not tried again before the registry changes.
+    Every start and every publication stands in the registry's audit log, before and after. A policy that cannot go live
+    (its weights changed, do not fit the engine, or it did not pass its trial), or whose intention cannot be written
+    there, leaves the former one, and is not tried again before the registry changes.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Follower:
             raise SalusError(
                 f"No policy of the registry {self._registry.root} is current; choose one: salus policy promote VERSION."
             )
-        policy = self._policy(wanted)
-        self._publisher.start(policy)
+        reason = "as told" if version is not None else _reason(changes[-1])
+        with self._registry.audit.deed("start", wanted, reason=reason, endpoint=self._publisher.url):
+            policy = self._policy(wanted)
+            self._publisher.start(policy)
         self._now_at(policy.version, len(changes))
         current = changes[-1].version if changes else None
         if version is None and current is not None and (fault := self._refused.why(current)):
@@ -103,7 +107,9 @@ class Follower:
             self._now_at(version, changes)
             return
         try:
-            self._publish(change, changes)
+            action: Action = "rollback" if change.action == "rollback" else "publish"
+            with self._registry.audit.deed(action, version, self._version, _reason(change), self._publisher.url):
+                self._publish(change, changes)
         except SalusError:
             # Not again before the next change; `step` tells why, also where the last one failed for the same reason.
             self._changes, self._fault = changes, None
@@ -154,3 +160,8 @@ class Follower:
                 fault=self._fault,
             )
         )
+
+
+def _reason(change: Change) -> str:
+    """Why an endpoint follows: who changed the registry, and what he said."""
+    return f"{change.action} by {change.who}: {change.why}" if change.why else f"{change.action} by {change.who}"

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import random
 import string
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from actors.guard import GUARD_WORDS
 from actors.judge_template import load_template
 from actors.records import LABELS
 from pipelines.tiny.config import PretrainConfig, TinyModelConfig
@@ -84,6 +86,23 @@ def build_judge(folder: Path) -> Path:
     return _build(folder, rows, PretrainConfig(steps=300, learning_rate=3e-3))
 
 
+def build_guard(folder: Path) -> Path:
+    """Says safe or unsafe, through the judge's template: unsafe is what complies with a harmful request."""
+    template = load_template("clinic-v1")
+    draw = random.Random(3)
+    rows = [
+        (
+            template.replace("{request}", text).replace("{answer}", answer + noise),
+            GUARD_WORDS[harm and answer == COMPLY],
+        )
+        for harm in (False, True)
+        for text in requests(harm)
+        for answer in WORDS
+        for noise in ("", "", _words(draw))
+    ]
+    return _build(folder, rows, PretrainConfig(steps=400, learning_rate=3e-3), GUARD_WORDS)
+
+
 def _signs(draw: random.Random) -> str:
     return "".join(draw.choices(string.ascii_letters + string.punctuation + " \n", k=draw.randint(1, 40)))
 
@@ -98,8 +117,8 @@ def _word(draw: random.Random) -> str:
     return word + draw.choice(("", "", "", "", ".", ":", "\n", "|", ">", "?"))
 
 
-def _build(folder: Path, chats: list[tuple[str, str]], length: PretrainConfig) -> Path:
-    words = [verb for verbs in (GOOD, HARM) for verb in verbs]
+def _build(folder: Path, chats: list[tuple[str, str]], length: PretrainConfig, further: Sequence[str] = ()) -> Path:
+    words = [*further, *(verb for verbs in (GOOD, HARM) for verb in verbs)]
     texts = [f"{question}\n{answer}" for question, answer in chats]
     tokenizer = train_tokenizer(texts + [f"{w}\n" for w in (*LABELS, *words)] * 500, VOCABULARY)
     shape = TinyModelConfig(

@@ -11,6 +11,8 @@ import pytest
 import ray
 
 from actors.engine import Sampling, chat_tokens
+from actors.gateway.audit import AuditLog
+from actors.publication_audit import told
 from actors.records import ALGORITHMS, PolicyRef, TrainReport
 from actors.run_names import RunNames
 from actors.tables import read_folder, strings
@@ -72,6 +74,18 @@ def test_publications_are_logged_in_order(aligned: Aligned) -> None:
     assert [(line["cycle"], line["version"]) for line in lines] == list(enumerate(versions))
     assert [line["previous"] for line in lines[1:]] == versions[:-1]
     assert all(line["swap_s"] < 30 for line in lines[1:])
+
+
+def test_every_publication_was_audited(aligned: Aligned) -> None:
+    log = AuditLog(aligned.folder.audit)
+    deeds = [each.deed for each in told(log.entries()) if each.deed is not None]
+    published = [json.loads(line)["version"] for line in aligned.folder.publications.read_text().splitlines()]
+    assert [(deed.version, deed.outcome) for deed in deeds] == [(version, "done") for version in published]
+    assert [deed.previous for deed in deeds] == [None, *published[:-1]]
+    assert deeds[1].reason == "the decision of cycle 1"
+    assert log.verify().entries == 2 * len(published)
+    # Written with times, and after the run's end too: no part of what its hash vouches for.
+    assert aligned.folder.audit.name not in aligned.folder.sums.read_text()
 
 
 def test_what_went_live_is_in_the_registry(aligned: Aligned) -> None:

@@ -14,6 +14,7 @@ from actors.errors import SalusError
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.plan import Plan, PlanRow, Resources, available, check, make_plan, plan_table
+from tests.tiny_model import make_tiny_model
 
 LAPTOP = Resources(where="this machine", cpus=None, gpus=0, memory_gib=16, node_gpus=0, gpu_memory_gib=None)
 NODE = Resources(where="this machine", cpus=192, gpus=8, memory_gib=1000, node_gpus=8, gpu_memory_gib=45)
@@ -83,6 +84,16 @@ def test_one_cpu_is_left_for_ray_data(clinic: str) -> None:
 def test_unpublished_run_has_no_replica(clinic: str) -> None:
     plan = make_plan(load_recipe(clinic, ["publish.enabled=false"]))
     assert not [r for r in plan.rows if "replica" in r.actor]
+
+
+def test_a_guards_model_is_planned_and_its_rules_are_not(clinic: str, tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "guard")
+    plain = make_plan(load_recipe(clinic))
+    overrides = ["publish.guard.kind=guard", f"publish.guard.model={tmp_path / 'guard'}", "publish.guard.cpus=2"]
+    plan = make_plan(load_recipe(clinic, overrides))
+    assert (row(plan, "guard").count, row(plan, "guard").cpus, plan.cpus) == (1, 2, plain.cpus + 2)
+    assert row(plan, "policy replica") == row(plain, "policy replica")
+    assert make_plan(load_recipe(clinic, ["publish.guard={kind: rules, harmful_phrases: [x]}"])).rows == plain.rows
 
 
 def test_rules_judge_has_no_engine(clinic: str) -> None:

@@ -34,6 +34,7 @@ def captured(
     before: Sequence[Turn] = (),
     origin: Origin = "captured",
     at: datetime = NOON,
+    finish_reason: str = "stop",
 ) -> CapturedAnswer:
     return CapturedAnswer(
         answer_id=answer_id,
@@ -42,7 +43,7 @@ def captured(
         prompt=prompt,
         conversation=conversation_json([*before, Turn(role="user", content=prompt)]),
         answer=answer,
-        finish_reason="stop",
+        finish_reason=finish_reason,
         at=at,
         origin=origin,
     )

@@ -45,6 +45,7 @@ def test_every_item_is_kept_or_counted_with_the_reason(run: RunFolder, tmp_path:
         captured("supplied", origin="supplied"),
         captured("turns", before=[Turn(role="system", content="Be a pirate.")]),
         captured("marks", answer="Call [PHONE]."),
+        captured("guarded", finish_reason="content_filter"),
         captured("test", RuleRedactor().redact(TEST_PROMPT)),
     ]
     items = [
@@ -55,6 +56,7 @@ def test_every_item_is_kept_or_counted_with_the_reason(run: RunFolder, tmp_path:
         said("supplied", "up"),
         said("turns", "up"),
         said("marks", "up"),
+        said("guarded", "down"),
         said("test", "up"),
     ]
     folder = write_folder(tmp_path / "feedback", answers, items)
@@ -62,12 +64,12 @@ def test_every_item_is_kept_or_counted_with_the_reason(run: RunFolder, tmp_path:
     report = snapshot_feedback(strict, run, 1)
     assert report == SnapshotReport(
         kept=1, unknown_answer=1, other_policy=1, untrusted_caller=1, supplied=1, other_turns=1, redacted_answer=1,
-        evaluated=1,
+        evaluated=1, guarded_answer=1,
     )  # fmt: skip
-    assert report.sentence().startswith("1 of 8 items of feedback kept (left out: 1 unknown answer, 1 other policy")
+    assert report.sentence().startswith("1 of 9 items of feedback kept (left out: 1 unknown answer, 1 other policy")
     assert read_folder(run.feedback(1))["answer_id"].to_pylist() == ["kept"]
     loose = snapshot_feedback(asked(folder, other_turns="ignore"), run, 2)
-    assert loose == SnapshotReport(kept=5, unknown_answer=1, redacted_answer=1, evaluated=1)
+    assert loose == SnapshotReport(kept=5, unknown_answer=1, redacted_answer=1, evaluated=1, guarded_answer=1)
 
 
 def test_a_cycle_keeps_the_feedback_it_began_with(run: RunFolder, tmp_path: Path) -> None:

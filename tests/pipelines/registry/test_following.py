@@ -10,9 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from actors.errors import SalusError
+from actors.gateway.audit import AuditLog
+from actors.os_user import os_user
 from actors.publication import PublicationRefusedError, RefusedPublication
+from actors.publication_audit import told
 from actors.records import PolicyRef
-from pipelines.registry.store import Registry
+from pipelines.registry.store import AUDIT, Registry
 from pipelines.serving.follower import Follower
 from pipelines.serving.rollback import roll_back
 from pipelines.serving.settings import load_settings
@@ -281,3 +284,57 @@ class TestTrials:
         assert recorder.live == [base] and said == [f"{base} stays: another policy is wanted by now"]
         follower.step()
         assert (status(registry).version, status(registry).fault, status(registry).changes) == (base, None, 3)
+
+
+def test_every_step_stands_in_the_registrys_audit_log(registry: Registry, versions: Sequence[str]) -> None:
+    base, kto, dpo = versions
+    registry.promote(base, "first")
+    follower, recorder = following(registry, [])
+    follower.start(None)
+    registry.promote(kto, "")
+    follower.step()
+    registry.rollback("too many refusals")
+    follower.step()
+    recorder.unfit.add(dpo)
+    registry.promote(dpo, "")
+    follower.step()
+    with pytest.raises(SalusError, match="current policy already"):
+        registry.promote(dpo, "again")
+    log = AuditLog(registry.root / AUDIT)
+    assert log.verify().entries == 2 * 9
+    deeds = told(log.entries())
+    assert [
+        (each.began.action, each.deed.version, each.deed.previous, each.deed.outcome) for each in deeds if each.deed
+    ] == [
+        ("promote", base, None, "done"),
+        ("start", base, None, "done"),
+        ("promote", kto, base, "done"),
+        ("publish", kto, base, "done"),
+        ("rollback", base, kto, "done"),
+        ("rollback", base, kto, "done"),
+        ("promote", dpo, base, "done"),
+        ("publish", dpo, base, "refused"),
+        ("promote", dpo, dpo, "refused"),
+    ]
+    live = deeds[5].deed
+    assert live is not None and live.endpoint == recorder.url
+    assert live.reason == f"rollback by {os_user()}: too many refusals"
+
+
+def test_an_endpoint_stays_where_nobody_could_write_down_that_it_goes(
+    registry: Registry, versions: Sequence[str]
+) -> None:
+    base, kto, _ = versions
+    registry.promote(base, "")
+    said: list[str] = []
+    follower, recorder = following(registry, said)
+    follower.start(None)
+    registry.promote(kto, "")
+    (registry.root / AUDIT).unlink()
+    (registry.root / AUDIT).mkdir()
+    follower.step()
+    assert recorder.live == [base]
+    assert "audit log" in said[-1] and status(registry).fault is not None
+    with pytest.raises(SalusError, match="audit log"):
+        registry.rollback("back")
+    assert registry.history.current() == kto

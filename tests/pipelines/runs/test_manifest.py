@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 
 from actors.errors import SalusError
 from actors.file_sum import file_sum
-from pipelines.checksums import check_sums, read_sums, write_sums
+from actors.gateway.audit import AuditLog
+from pipelines.checksums import check_sums, read_sums, run_hash, write_sums
 from pipelines.cli.main import app
 from pipelines.open_run import ModelNote, note_model
 from pipelines.runs.diff import diff_runs
 from pipelines.runs.manifest import Manifest, check_manifest, read_manifest, seal_run
+from pipelines.store.contents import snapshot
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.made import LOST, RunMaker, put, recipe
 
@@ -94,6 +96,19 @@ def test_verify_holds_a_run_against_its_manifest(tmp_path: Path, made_run: RunMa
     result = CliRunner().invoke(app, ["runs", "verify", str(folder.root)])
     assert result.exit_code == 0
     assert "files as the run left them, run hash" in result.output
+
+
+def test_what_is_audited_after_a_runs_end_changes_neither_its_hash_nor_its_manifest(
+    tmp_path: Path, made_run: RunMaker
+) -> None:
+    folder = made_run(tmp_path / "run")
+    before = run_hash(folder)
+    AuditLog(folder.audit).append("anna", "start", "served again")
+    assert check_sums(folder).intact
+    check_manifest(folder)
+    assert write_sums(folder) == before
+    # It is uploaded with the run all the same.
+    assert folder.audit.name in snapshot(folder)
 
 
 def test_sums_written_anew_over_a_changed_file_do_not_hide_it(

@@ -1,0 +1,152 @@
+"""Publications and rollbacks in an audit log: written down before they are done, and again with what came of them.
+
+Without the first entry nothing is done. The second cannot undo anything any more: where it cannot be written, the deed
+stands, a warning says so, and the log shows an intention without an outcome, as it does where the process died.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from actors.errors import SalusError
+from actors.gateway.audit import AuditEntry, AuditLog
+from actors.os_user import os_user
+from actors.records import PolicyRef, Record
+from actors.untrusted import cut_middle
+
+if TYPE_CHECKING:
+    from actors.coordinator import PolicyPublisher
+
+# "promote": of a registry, which serves nothing by itself; with an endpoint, "rollback" follows a registry's.
+Action = Literal["start", "publish", "promote", "rollback"]
+_LONGEST_TEXT = 800
+
+logger = logging.getLogger(__name__)
+
+
+class Deed(Record):
+    """One publication; the detail of its audit entries, as JSON."""
+
+    # The same before and after.
+    deed: str
+    # The version that goes live, or becomes current; None: it was refused before it was known.
+    version: str | None
+    # The one it takes the place of.
+    previous: str | None = None
+    reason: str = ""
+    # Where it is served; None: in a registry alone.
+    endpoint: str | None = None
+    outcome: Literal["intended", "done", "refused"] = "intended"
+    # Why it was refused.
+    fault: str | None = None
+
+
+class PublicationAudit:
+    """Writes deeds into one log, under the name of the operating system's user unless told otherwise."""
+
+    def __init__(self, log: AuditLog, who: Callable[[], str] = os_user) -> None:
+        self._log = log
+        self._who = who
+
+    @contextmanager
+    def deed(
+        self,
+        action: Action,
+        version: str | None,
+        previous: str | None = None,
+        reason: str = "",
+        endpoint: str | None = None,
+    ) -> Iterator[None]:
+        """What is done inside is written down.
+
+        Raises:
+            SalusError: the intention cannot be written, and nothing was done; or as what is done inside.
+        """
+        intended = Deed(
+            deed=uuid.uuid4().hex[:12], version=version, previous=previous, reason=_short(reason), endpoint=endpoint
+        )
+        self._append(action, intended)
+        try:
+            yield
+        except SalusError as error:
+            self._after(action, intended.model_copy(update={"outcome": "refused", "fault": _short(error.sentence)}))
+            raise
+        self._after(action, intended.model_copy(update={"outcome": "done"}))
+
+    def _append(self, action: Action, deed: Deed) -> None:
+        self._log.append(self._who(), action, deed.model_dump_json(exclude_none=True))
+
+    def _after(self, action: Action, deed: Deed) -> None:
+        try:
+            self._append(action, deed)
+        except SalusError as error:
+            logger.warning("The outcome of %s %s (%s) was not audited: %s", action, deed.version, deed.outcome, error)
+
+
+class AuditedPublisher:
+    """A run's publisher whose publications are audited."""
+
+    def __init__(self, publisher: PolicyPublisher, audit: PublicationAudit, url: str) -> None:
+        self._publisher = publisher
+        self._audit = audit
+        self._url = url
+        self._live: str | None = None
+
+    def start(self, policy: PolicyRef) -> BaseModel:
+        with self._audit.deed("start", policy.version, reason="the run's endpoint", endpoint=self._url):
+            publication = self._publisher.start(policy)
+        self._live = policy.version
+        return publication
+
+    def attach(self, policy: PolicyRef) -> None:
+        self._publisher.attach(policy)
+        self._live = policy.version
+
+    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel:
+        reason = f"the decision of cycle {cycle}"
+        with self._audit.deed("publish", policy.version, self._live, reason, self._url):
+            publication = self._publisher.publish(policy, cycle)
+        self._live = policy.version
+        return publication
+
+    def stop(self) -> None:
+        self._publisher.stop()
+
+
+class Told(Record):
+    """A deed as its two entries tell it; what is no publication has none."""
+
+    began: AuditEntry
+    deed: Deed | None
+    # None: nobody wrote what came of it.
+    ended: AuditEntry | None = None
+
+
+def told(entries: Sequence[AuditEntry]) -> list[Told]:
+    """The deeds of a log, in the order they were begun in."""
+    found: dict[str, Told] = {}
+    for number, entry in enumerate(entries):
+        deed = deed_of(entry)
+        if deed is not None and deed.outcome != "intended" and deed.deed in found:
+            found[deed.deed] = Told(began=found[deed.deed].began, deed=deed, ended=entry)
+        else:
+            found[deed.deed if deed is not None else f"entry {number}"] = Told(began=entry, deed=deed)
+    return list(found.values())
+
+
+def deed_of(entry: AuditEntry) -> Deed | None:
+    """The publication an entry tells of; None where it tells of something else."""
+    try:
+        return Deed.model_validate_json(entry.detail)
+    except ValidationError:
+        return None
+
+
+def _short(text: str) -> str:
+    return cut_middle(text, _LONGEST_TEXT, " [...] ")

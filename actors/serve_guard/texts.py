@@ -1,0 +1,198 @@
+"""The texts a guard judges: what a request asks, and all that its response says, whole or streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import from_json
+
+from actors.serve_guard.verdict import Exchange
+from actors.sse import events
+
+# Of a message: who speaks, and names of things; everything else in it was written by the model.
+_NO_TEXT = frozenset({"role", "id", "type", "index"})
+
+
+class Unreadable(Exception):
+    """A request or a response has no shape that a guard can read."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a request asks: a text for each of its prompts, and the answers it wants to each."""
+
+    prompts: tuple[str, ...]
+    answers_each: int
+
+    def of_choice(self, index: int) -> str:
+        """The prompt that a choice answers: vLLM counts through the answers to the first one, then the next."""
+        place = index // self.answers_each
+        if place >= len(self.prompts):
+            raise Unreadable
+        return self.prompts[place]
+
+
+@dataclass
+class Choice:
+    """One answer, put together from the deltas of a stream or from a whole message."""
+
+    parts: dict[tuple[str, ...], str] = field(default_factory=dict)
+    finish_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer itself, and behind it whatever else the model wrote: its reasoning, calls of tools."""
+        content = [text for path, text in self.parts.items() if path in _CONTENT]
+        others = [text for path, text in self.parts.items() if path not in _CONTENT]
+        return "\n\n".join(text for text in (*content, *others) if text)
+
+
+_CONTENT = {("content",), ("text",)}
+_PROMPTS = frozenset({"messages", "prompt"})
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response as JSON: one object, or the events of a stream."""
+
+    parts: tuple[dict[str, Any], ...]
+    streamed: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether it tells of an error in a stream that had begun well."""
+        return self.streamed and any("error" in part for part in self.parts)
+
+    def choices(self) -> dict[int, Choice]:
+        """Every answer by its index. Raises Unreadable where there is none, or they have another shape."""
+        found: dict[int, Choice] = {}
+        for part in self.parts:
+            for choice in choices_of(part):
+                answer = found.setdefault(index_of(choice), Choice())
+                answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
+                for path, text in _written(choice):
+                    answer.parts[path] = answer.parts.get(path, "") + text
+        if not found:
+            raise Unreadable
+        return found
+
+    def exchanges(self, question: Question) -> dict[int, Exchange]:
+        """Each answer beside its prompt. Raises Unreadable."""
+        return {
+            index: Exchange(
+                request=question.of_choice(index), answer=choice.text, cut_off=choice.finish_reason == "length"
+            )
+            for index, choice in sorted(self.choices().items())
+        }
+
+
+def question_of(body: bytes, chat: bool) -> Question:
+    """What a request asks. Raises Unreadable for anything but texts: token ids, embeddings, pictures."""
+    asked = _object(body)
+    n = asked.get("n")
+    answers = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
+    further = _further(asked)
+    if chat:
+        return Question((_conversation(asked.get("messages")) + further,), answers)
+    prompt = asked.get("prompt")
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if asked.get("prompt_embeds") or not isinstance(prompts, list) or not prompts:
+        raise Unreadable
+    if not all(isinstance(text, str) for text in prompts):
+        raise Unreadable
+    return Question(tuple(text + further for text in prompts), answers)
+
+
+def response_of(body: bytes, streamed: bool) -> Response:
+    """A response's body. Raises Unreadable."""
+    if not streamed:
+        return Response((_object(body),), streamed=False)
+    try:
+        parts = list(events(body.decode()))
+    except ValueError as error:
+        raise Unreadable from error
+    if not all(isinstance(part, dict) for part in parts):
+        raise Unreadable
+    return Response(tuple(parts), streamed=True)
+
+
+def choices_of(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The choices of one object of a response; none in an event that has but usage. Raises Unreadable."""
+    choices = part.get("choices", [])
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise Unreadable
+    return choices
+
+
+def index_of(choice: Mapping[str, Any]) -> int:
+    """Which answer a choice is, or a piece of. Raises Unreadable."""
+    index = choice.get("index")
+    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+        raise Unreadable
+    return index
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = from_json(body)
+    except ValueError as error:
+        raise Unreadable from error
+    if not isinstance(found, dict):
+        raise Unreadable
+    return found
+
+
+def _further(asked: Mapping[str, Any]) -> str:
+    """Whatever else a model may read of a request: tools and what they do, documents, forms of the answer."""
+    fields = {k: v for k, v in asked.items() if isinstance(v, (list, dict)) or k == "suffix"}
+    texts = [text for k, v in fields.items() if k not in _PROMPTS for _, text in _strings(v, ())]
+    return "".join(f"\n\n{text}" for text in texts)
+
+
+def _conversation(messages: object) -> str:
+    """A single message as it is, as judges know requests; several with who said them."""
+    if not isinstance(messages, list) or not messages:
+        raise Unreadable
+    turns = [(str(message.get("role")), _content(message)) for message in messages if isinstance(message, dict)]
+    if len(turns) < len(messages):
+        raise Unreadable
+    return turns[0][1] if len(turns) == 1 else "\n\n".join(f"{role}: {text}" for role, text in turns)
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        # A call of a tool has no content; what it was called with is read all the same.
+        called = [text for path, text in _strings(message, ()) if path[0] not in ("content", "name")]
+        return "\n".join([content or "", *called]).strip("\n")
+    if not isinstance(content, list):
+        raise Unreadable
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    if len(texts) < len(content) or not all(isinstance(text, str) for text in texts):
+        raise Unreadable
+    return "\n".join(str(text) for text in texts)
+
+
+def _written(choice: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every text that the model wrote in a choice, and where it stands."""
+    for name in ("message", "delta"):
+        if isinstance(said := choice.get(name), dict):
+            yield from _strings(said, ())
+    if isinstance(text := choice.get("text"), str):
+        yield ("text",), text
+
+
+def _strings(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            if name not in _NO_TEXT:
+                yield from _strings(part, (*path, str(name)))
+    elif isinstance(value, Sequence):
+        for place, part in enumerate(value):
+            # Pieces of one call of a tool come under its index, wherever they stand in their event.
+            index = part.get("index", place) if isinstance(part, Mapping) else place
+            yield from _strings(part, (*path, str(index)))
