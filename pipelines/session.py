@@ -17,6 +17,7 @@ from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import ClusterConfig
 from pipelines.plan import Plan, available, check, make_plan
+from pipelines.ray_token import FormerToken, restore_token, take_fresh_token
 
 GIB = 2**30
 IDLE_WORKER_MS = 600_000
@@ -36,11 +37,12 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
     """
     plans = phases or (make_plan(recipe),)
     environment: dict[str, str] = {}
+    former: FormerToken = {}
     if recipe.cluster.address is None:
         _check_all(plans, recipe)
         cpus = max(plan.cpus for plan in plans)
         environment = proxy_environment(recipe.publish)
-        start_embedded(recipe.cluster, namespace, cpus, environment)
+        former = start_embedded(recipe.cluster, namespace, cpus, environment)
     else:
         join(recipe.cluster.address, namespace)
         _check_all(plans, recipe)
@@ -49,6 +51,7 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
         yield
     finally:
         ray.shutdown()
+        restore_token(former)
         remove_proxy_files(environment)
 
 
@@ -60,14 +63,21 @@ def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
 
 def start_embedded(
     cluster: ClusterConfig, namespace: str, cpus: float, environment: Mapping[str, str] | None = None
-) -> None:
+) -> FormerToken:
     """An embedded Ray with as many CPU slots as `cpus` says, unless `cluster.logical_cpus` says otherwise.
 
-    `environment`: what its processes find set, whatever was set before.
+    Nobody without its token may speak to it. Returns what `restore_token` takes when it has ended.
+
+    Args:
+        cluster: its settings.
+        namespace: of this process in it.
+        cpus: its slots.
+        environment: what its processes find set, whatever was set before.
     """
     slots = cluster.logical_cpus or math.ceil(cpus)
     settle_environment(slots)
     os.environ.update(environment or {})
+    former = take_fresh_token()
     ray.init(
         # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
         address="local",
@@ -80,6 +90,7 @@ def start_embedded(
         log_to_driver=False,
         _temp_dir=os.path.join(tempfile.gettempdir(), f"salus-ray-{os.getuid()}"),
     )
+    return former
 
 
 def settle_environment(slots: int) -> None:

@@ -10,6 +10,7 @@ import ray
 
 from actors.serve_proxy import proxy_environment, remove_proxy_files
 from pipelines.cluster import join
+from pipelines.ray_token import FormerToken, restore_token
 from pipelines.serving.settings import ServeSettings
 from pipelines.session import start_embedded
 
@@ -22,13 +23,15 @@ def serving_cluster(settings: ServeSettings, namespace: str, cpus: float) -> Ite
         SalusError: the cluster cannot be reached.
     """
     environment = proxy_environment(settings.publish) if settings.cluster.address is None else {}
+    former: FormerToken = {}
     try:
         if settings.cluster.address is None:
             # One slot more than the replicas take: the task that builds the application.
-            start_embedded(settings.cluster, namespace, math.ceil(cpus) + 1, environment)
+            former = start_embedded(settings.cluster, namespace, math.ceil(cpus) + 1, environment)
         else:
             join(settings.cluster.address, namespace)
         yield
     finally:
         ray.shutdown()
+        restore_token(former)
         remove_proxy_files(environment)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import ray
 
 from pipelines.config.sections import ClusterConfig
+from pipelines.ray_token import restore_token
 from pipelines.session import start_embedded
 
 
@@ -23,8 +24,9 @@ def study_cluster(cluster: ClusterConfig, namespace: str, cpus: float) -> Iterat
     if cluster.address is not None:
         yield cluster.address
         return
-    start_embedded(cluster, namespace, cpus)
+    former = start_embedded(cluster, namespace, cpus)
     try:
         yield str(ray.get_runtime_context().gcs_address)
     finally:
         ray.shutdown()
+        restore_token(former)

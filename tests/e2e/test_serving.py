@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import openai
+import psutil
 import pytest
 import ray
 
@@ -168,6 +169,21 @@ def swap(do: Callable[[], Any], version: str) -> Swap:
     began = time.monotonic()
     do()
     return Swap(version, began, time.monotonic())
+
+
+def test_what_haproxy_says_of_itself_is_for_this_machine_alone(serving: Serving) -> None:
+    config = os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]
+    proxies = [process for process in psutil.process_iter() if config in cmdline(process)]
+    assert proxies
+    found = {c.laddr.ip for process in proxies for c in process.net_connections("inet") if c.status == "LISTEN"}
+    assert found == {"127.0.0.1"}
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def test_publications_a_rollback_and_a_death_lose_and_mix_nothing(serving: Serving) -> None:
