@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from actors.errors import SalusError
 from actors.gateway.audit import AuditEntry, AuditLog
 from actors.os_user import os_user
+from actors.publication import Publication
 from actors.records import PolicyRef, Record
 from actors.untrusted import cut_middle
 
@@ -98,7 +99,7 @@ class AuditedPublisher:
         self._url = url
         self._live: str | None = None
 
-    def start(self, policy: PolicyRef) -> BaseModel:
+    def start(self, policy: PolicyRef) -> Publication:
         with self._audit.deed("start", policy.version, reason="the run's endpoint", endpoint=self._url):
             publication = self._publisher.start(policy)
         self._live = policy.version
@@ -108,7 +109,7 @@ class AuditedPublisher:
         self._publisher.attach(policy)
         self._live = policy.version
 
-    def publish(self, policy: PolicyRef, cycle: int) -> BaseModel:
+    def publish(self, policy: PolicyRef, cycle: int) -> Publication:
         reason = f"the decision of cycle {cycle}"
         with self._audit.deed("publish", policy.version, self._live, reason, self._url):
             publication = self._publisher.publish(policy, cycle)

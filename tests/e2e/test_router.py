@@ -30,9 +30,9 @@ from actors.router.publisher import RoutedPublisher
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
-from tests.e2e.conftest import free_port
 from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens
 from tests.e2e.test_serving import Traffic, check_order, swap
+from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -24,8 +24,8 @@ from actors.serve_guard.office import GUARD_ACTOR
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
-from tests.e2e.conftest import free_port
 from tests.e2e.deployed import COMPLY, build_guard, build_policy
+from tests.free_port import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -19,8 +19,8 @@ import yaml
 from actors.gateway.key_file import KeyFile
 from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
-from tests.e2e.conftest import free_port
-from tests.e2e.test_serve_command import SALUS, START_S
+from tests.e2e.serve_command import SALUS, START_S
+from tests.free_port import free_port
 from tests.pipelines.registry.published import publish_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]

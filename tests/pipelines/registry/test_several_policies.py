@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from actors.errors import SalusError
 from actors.records import PolicyRef
@@ -224,8 +225,9 @@ class Slow(NamedRecorder):
         self.url = "http://127.0.0.1:8000 (model slow)"
         self.go = threading.Event()
 
-    def publish(self, policy: PolicyRef, cycle: int) -> PolicyRef:
+    def publish(
+        self, policy: PolicyRef, cycle: int, *, trial: bool = True, wanted: Callable[[], bool] = lambda: True
+    ) -> BaseModel:
         if self.live:
             assert self.go.wait(10)
-        super().publish(policy, cycle)
-        return policy
+        return super().publish(policy, cycle, trial=trial, wanted=wanted)
