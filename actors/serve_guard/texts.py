@@ -13,6 +13,10 @@ from actors.sse import events
 
 # Of a message: who speaks, and names of things; everything else in it was written by the model.
 _NO_TEXT = frozenset({"role", "id", "type", "index"})
+# Where the answer itself stands in a message, or in a choice of a completion.
+_CONTENT = {("content",), ("text",)}
+# The fields of a request that are read apart from all others.
+_PROMPTS = frozenset({"messages", "prompt"})
 
 
 class Unreadable(Exception):
@@ -47,10 +51,6 @@ class Choice:
         content = [text for path, text in self.parts.items() if path in _CONTENT]
         others = [text for path, text in self.parts.items() if path not in _CONTENT]
         return "\n\n".join(text for text in (*content, *others) if text)
-
-
-_CONTENT = {("content",), ("text",)}
-_PROMPTS = frozenset({"messages", "prompt"})
 
 
 @dataclass(frozen=True)

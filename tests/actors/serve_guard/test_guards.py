@@ -97,7 +97,8 @@ class FixedEngine(TransformersEngine):
     """The tiny engine, sure that everything is safe."""
 
     def score_next(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
-        return np.log(np.tile([0.9, 0.05, 0.05][: len(token_ids)], (len(prompts), 1)))
+        row = np.log(np.array([0.9, 0.05, 0.05][: len(token_ids)], dtype=np.float64))
+        return np.tile(row, (len(prompts), 1))
 
 
 @pytest.fixture(scope="module")
