@@ -77,7 +77,7 @@ class Served:
         asked: dict[str, str] = {}
         for number, question in enumerate(questions):
             answer_id, text, policy = self.ask(question, stream=bool(number % 2), store=True, **more)
-            assert (text, policy) == (self.answers[self.live.version][question], self.live.version)
+            assert (whole(text), policy) == (self.answers[self.live.version][question], self.live.version)
             asked[answer_id] = question
         return asked
 
@@ -108,11 +108,16 @@ def wait_until(there: Callable[[], bool], what: Callable[[], object]) -> None:
         time.sleep(0.2)
 
 
+def whole(text: str) -> str:
+    """Without the character that an answer's end cut in two, which vLLM leaves out and transformers does not."""
+    return text.rstrip("\ufffd")
+
+
 def greedy(policy: PolicyRef) -> dict[str, str]:
     engine = TransformersEngine(policy)
     tokens = [chat_tokens(engine.tokenizer, question) for question in QUESTIONS]
     found = engine.generate(tokens, Sampling(k=1, temperature=0, max_tokens=TOKENS), [0] * len(tokens))
-    return {question: answer.text for question, (answer,) in zip(QUESTIONS, found, strict=True)}
+    return {question: whole(answer.text) for question, (answer,) in zip(QUESTIONS, found, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +162,9 @@ def test_live_answers_are_the_live_policys_and_records_hold_the_challengers(serv
     for answer_id, row in served.kept().items():
         question = asked[answer_id]
         assert row["prompt"] == redact(question) and "Anna" not in json.dumps(row, default=str)
-        assert (row["policy"], row["answer"]) == (served.live.version, redact(live[question]))
+        assert (row["policy"], whole(row["answer"])) == (served.live.version, redact(live[question]))
         assert row["challenger"] == served.challenger.version
-        assert row["challenger_answer"] == redact(challenger[question])
+        assert whole(row["challenger_answer"]) == redact(challenger[question])
     wait_until(lambda: served.outcomes().get("stored") == len(asked), served.outcomes)
 
 
