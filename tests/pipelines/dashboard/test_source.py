@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.publication import Publication, read_publications
+from actors.publication import Publication, RefusedPublication, note_refusal, read_publications
 from actors.run_folder import RunFolder
 from actors.tables import write_table, write_text
 from pipelines.config.load import load_recipe, save_recipe
@@ -44,6 +44,15 @@ def test_a_whole_run_is_shown_whole(run: RunFolder) -> None:
     calibration = data.calibration
     assert calibration is not None and [part.name for part in calibration.reliability] == ["as it is", "calibrated"]
     assert sum(bin.n for bin in calibration.reliability[0].bins) == calibration.reliability[0].ece.n
+
+
+def test_a_publication_that_was_refused_is_told(run: RunFolder) -> None:
+    why = "c2-dpo was refused (smoke): it loops."
+    refusal = RefusedPublication(version="c2-dpo", step="smoke", refused=why, refused_at="2026-11-22")
+    note_refusal(run.decision(2), refusal)
+    first, second = read_dashboard(run.root).decisions
+    assert (first.published, second.published) == (True, False)
+    assert second.publish_sentence.endswith(why)
 
 
 def test_figures_are_those_the_decisions_were_made_on(run: RunFolder) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from actors.publication import RefusedPublication, note_refusal
 from pipelines.checksums import run_hash
 from pipelines.cli.main import app
 from pipelines.runs.catalog import RunLine, UnreadableRun, read_line
@@ -94,6 +95,10 @@ def test_a_run_that_is_under_way_is_shown(tmp_path: Path, made_run: RunMaker) ->
     folder = made_run(tmp_path / "run")
     for path in (folder.summary, folder.sums, folder.judge_trust, folder.publications):
         path.unlink()
+    why = "Policy c1-kto was refused (smoke) and c0-base stays: [red]it loops."
+    refusal = RefusedPublication(version="c1-kto", step="smoke", refused=why, refused_at="2026-11-22")
+    note_refusal(folder.decision(1), refusal)
     shown = lines(CliRunner().invoke(app, ["runs", "show", str(folder.root)]).output)
     assert "not finished" in shown and "Cycle 1: kto replaces the champion" in shown
+    assert why in shown
     assert "Nothing is recorded of how far the judge may be trusted." in shown
