@@ -68,7 +68,10 @@ class ServeRouter:
         return self._replicas.everywhere(call, *arguments)
 
     def _book(self) -> Any:
-        return ray.get_actor(self._desk.actor, namespace=self._desk.namespace)
+        try:
+            return ray.get_actor(self._desk.actor, namespace=self._desk.namespace)
+        except ValueError as error:
+            raise SalusError("the desk of routes is gone; end the endpoint and start it anew") from error
 
 
 def start_router(config: PublisherConfig, namespace: str) -> None:

@@ -200,10 +200,12 @@ class RoutedPublisher:
             _check_pointed(self._router.everywhere("point", there), there)
             self._router.record(there)
         except (RayError, SalusError):
-            # The desk first, or a replica that starts now would go on holding.
-            self._router.record(here)
-            self._tell("point", here)
-            self._settle(here)
+            try:
+                # The desk first, or a replica that starts now would go on holding.
+                self._router.record(here)
+            finally:
+                self._tell("point", here)
+                self._settle(here)
             raise
         self._settle(there)
 

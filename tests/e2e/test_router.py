@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import urllib.error
@@ -25,8 +26,10 @@ from actors.gateway.key_file import KeyFile
 from actors.publisher import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.router.endpoint import start_router, stop_router
+from actors.router.engine_settings import EngineSettings, engine_config
 from actors.router.on_serve import routed_publisher
 from actors.router.publisher import RoutedPublisher
+from actors.router.traffic import RoutedTraffic
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import start_embedded
@@ -55,6 +58,8 @@ class Ward:
     policies: dict[str, PolicyRef]
     expected: dict[str, list[list[int]]]
     feedback: Path
+    # What some versions need that others do not.
+    engines: dict[str, EngineSettings]
 
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.config.url}/v1", api_key=self.key, timeout=60, max_retries=0)
@@ -79,6 +84,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
             policy(folder, "deep", 4, layers=3),
         )
     }
+    engines: dict[str, EngineSettings] = {}
     keys = folder / "keys.jsonl"
     key = KeyFile(keys).add("nurse", "client")
     config = PublisherConfig(
@@ -98,7 +104,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         named = config.model_copy(
             update={"model_id": name, "feedback": FeedbackConfig(folder=folder / "feedback" / name, capture="opt_in")}
         )
-        return routed_publisher(named, NAMESPACE)
+        return routed_publisher(
+            named, NAMESPACE, lambda policy: engine_config(named, engines.get(policy.version, EngineSettings()))
+        )
 
     clinic, ward = publisher("clinic"), publisher("ward")
     try:
@@ -106,7 +114,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         clinic.start(policies["a"])
         ward.start(policies["deep"])
         expected = {each.version: [greedy_tokens(each, q) for q in QUESTIONS] for each in policies.values()}
-        yield Ward(config, key, clinic, ward, policies, expected, folder / "feedback")
+        yield Ward(config, key, clinic, ward, policies, expected, folder / "feedback", engines)
     finally:
         clinic.stop()
         ward.stop()
@@ -142,6 +150,20 @@ def test_what_a_client_may_get_wrong(stack: Ward) -> None:
         with pytest.raises(urllib.error.HTTPError, match="401"):
             stack.get(path, None)
     assert stack.get("/ready", None) == {"ready": True}
+
+
+def test_the_traffic_of_all_models_is_counted_together(stack: Ward) -> None:
+    traffic = asyncio.run(RoutedTraffic(stack.config, NAMESPACE).traffic())
+    assert traffic is not None and traffic.requests >= 4 and traffic.errors == 0
+
+
+def test_without_room_for_both_nothing_is_started(stack: Ward) -> None:
+    applications = set(serve.status().applications)
+    stack.engines["b"] = EngineSettings(cpus_per_replica=64)
+    with pytest.raises(SalusError, match=r"b needs an application beside that of a until it answers: 64 logical CPUs"):
+        stack.clinic.publish(stack.policies["b"], 1)
+    del stack.engines["b"]
+    assert set(serve.status().applications) == applications
 
 
 def test_feedback_finds_the_model_that_answered(stack: Ward) -> None:

@@ -31,8 +31,12 @@ class SmallRouter:
         self.keepers = [RouteKeeper(self._ask, drain_timeout_s=0.05, hold_s=60) for _ in range(replicas)]
         self.said: list[str] = []
         self.broken: set[str] = set()
+        # The call after which the desk is gone.
+        self.deskless_after: str | None = None
 
     async def _ask(self) -> tuple[KnownRoute, ...]:
+        if self.deskless_after in self.said:
+            raise ValueError("no such actor")
         return self.book.routes()
 
     def move(self, model: str) -> None:
@@ -40,6 +44,8 @@ class SmallRouter:
         self.book.move(model)
 
     def record(self, route: Route) -> None:
+        if self.deskless_after in self.said:
+            raise SalusError("the desk is gone")
         self.said.append("record")
         self.book.record(route)
 

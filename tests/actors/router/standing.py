@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,7 +52,8 @@ class Application:
     keys: tuple[ApiKey, ...] = ()
     seen: list[Seen] = field(default_factory=list)
     ready: bool = True
-    running: int = 0
+    # When each chat request came and was answered.
+    spans: list[tuple[float, float]] = field(default_factory=list)
     # Lets what waits go on; set where an answer was left before its end.
     go: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,15 +84,13 @@ class Application:
         self.seen[-1].body = await request.body()
         asked = json.loads(self.seen[-1].body)
         do = asked.get("do")
-        self.running += 1
-        try:
-            if do in ("stream", "die"):
-                return StreamingResponse(self._parts(do), media_type="text/event-stream")
-            if do == "wait":
-                await self._until_told()
-            await asyncio.sleep(asked.get("seconds", 0))
-        finally:
-            self.running -= 1
+        came = time.monotonic()
+        if do in ("stream", "die"):
+            return StreamingResponse(self._parts(do), media_type="text/event-stream")
+        if do == "wait":
+            await self._until_told()
+        await asyncio.sleep(asked.get("seconds", 0))
+        self.spans.append((came, time.monotonic()))
         reply = JSONResponse({"by": self.version, "content": asked.get("content")})
         for cookie in ("a=1", "b=2"):
             reply.headers.append("set-cookie", cookie)

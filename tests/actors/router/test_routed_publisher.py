@@ -115,6 +115,13 @@ def test_no_router_alive_leaves_the_old_one(ward: Ward) -> None:
     assert ward.applications.up == [1]
 
 
+def test_a_desk_that_dies_in_the_middle_leaves_nothing_held(ward: Ward) -> None:
+    ward.router.deskless_after = "hold"
+    with pytest.raises(SalusError, match="a stays: the desk is gone"):
+        ward.publisher.publish(ward.policies["wide"], 1)
+    assert ward.applications.up == [1] and ward.router.leads_to == {1} and not ward.router.held
+
+
 def test_a_release_that_fails_does_not_undo_what_is_recorded(ward: Ward) -> None:
     ward.router.broken.add("release")
     assert ward.publisher.publish(ward.policies["wide"], 1).version == "wide"

@@ -124,3 +124,7 @@ def test_bad_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
     said = sentence(str(path))
     assert "bad.yaml" in said
     assert says in said
+
+
+def test_a_run_has_no_router() -> None:
+    assert "publish.router is for salus serve" in sentence("demo", "publish.router=true")
