@@ -31,7 +31,7 @@ from actors.shadow.config import ShadowLink
 from actors.smoke import SmokeConfig
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 PROBE = "salus-publisher"
 ReplicaCall = Literal[

@@ -11,7 +11,7 @@ from actors.gateway.traffic import ReplicaTraffic, together
 from actors.pages.dashboard_data import Traffic
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 
 class EndpointTraffic:

@@ -20,7 +20,7 @@ from actors.records import PolicyRef, Record
 if TYPE_CHECKING:
     from ray.serve import Application
 
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 # Where a replica finds its options in LLMConfig.experimental_configs.
 OPTIONS_KEY = "salus_replica"

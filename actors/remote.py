@@ -18,7 +18,8 @@ from actors.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater,
 from actors.judge import EngineScorer, Scorer
 from actors.policy_desk import DeskAddress, DurableDesk
 from actors.publication_audit import AuditedPublisher, PublicationAudit
-from actors.publisher import Publisher, PublisherConfig
+from actors.publisher import Publisher
+from actors.publisher_config import PublisherConfig
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 

@@ -11,7 +11,7 @@ from actors.errors import SalusError
 from actors.gateway.config import check_gateway
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 
 def serve_address() -> tuple[str, int] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}

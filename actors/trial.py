@@ -18,7 +18,7 @@ from actors.records import PolicyRef
 from actors.smoke import SmokeConfig, SmokeReply, check_replies
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from actors.policy_desk import DeskAddress, OwnDesk
 from actors.router.route import Route, application_prefix
 
 if TYPE_CHECKING:
-    from actors.publisher import Publisher, PublisherConfig
+    from actors.publisher import Publisher
+    from actors.publisher_config import PublisherConfig
 
 
 @dataclass(frozen=True)

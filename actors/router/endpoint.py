@@ -23,7 +23,7 @@ from actors.router.route import Route
 from actors.serve_address import check_address, serve_address
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 RouterCall = Literal["state", "hold", "point", "release", "settle"]
 _LOOK_S = 0.1

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.errors import SalusError
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 
 
 class EngineSettings(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from actors.policy_desk import DeskAddress
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.router.applications import Applications
 from actors.router.endpoint import ServeRouter
 from actors.router.publisher import Fit, RoutedPublisher

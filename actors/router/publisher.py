@@ -17,7 +17,7 @@ from actors.errors import SalusError
 from actors.faults import reason
 from actors.model_folder import check_model_folder, shape_difference
 from actors.publication import Publication
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.records import PolicyRef
 from actors.router.applications import Application
 from actors.router.endpoint import Router, RouterCall

@@ -11,7 +11,7 @@ from ray._private.state import state
 from actors.errors import SalusError
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 # Ray tells what became free some moments later.
 _SETTLE_S = 5.0
@@ -24,7 +24,7 @@ def check_room(config: PublisherConfig, version: str, beside: str) -> None:
     Raises:
         SalusError: too few CPUs or GPUs are free, also counting those an autoscaler may still add.
     """
-    from actors.publisher import publisher_cpus, publisher_gpus
+    from actors.publisher_config import publisher_cpus, publisher_gpus
 
     needs = {"CPU": publisher_cpus(config), "GPU": publisher_gpus(config)}
     deadline = time.monotonic() + _SETTLE_S

@@ -20,7 +20,7 @@ from actors.router.route import KnownRoute, Route
 if TYPE_CHECKING:
     from ray.serve import Application
 
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 DEPLOYMENT = "ModelRouter"
 # Each waits on an application's answer; those have limits of their own.

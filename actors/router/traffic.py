@@ -17,7 +17,7 @@ from actors.router.desk import ACTOR, ask_routes
 from actors.router.route import Route
 
 if TYPE_CHECKING:
-    from actors.publisher import PublisherConfig
+    from actors.publisher_config import PublisherConfig
 
 
 class RoutedTraffic:

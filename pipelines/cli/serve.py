@@ -55,7 +55,8 @@ def serve(
 
 def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namespace: str) -> None:
     from actors.policy_desk import DeskAddress, OwnDesk
-    from actors.publisher import Publisher, publisher_cpus
+    from actors.publisher import Publisher
+    from actors.publisher_config import publisher_cpus
     from actors.serve_address import check_address
     from actors.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from actors.harmfulness import HarmfulnessConfig
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.trainer import TrainConfig
 from pipelines.capability.config import CapabilityConfig
 from pipelines.clinic.config import ClinicConfig

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.router.engine_settings import EngineSettings, engine_config
 from pipelines.config.sections import Section
 

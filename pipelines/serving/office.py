@@ -11,7 +11,7 @@ from pydantic import Field
 from actors.endpoint_traffic import EndpointTraffic
 from actors.errors import SalusError
 from actors.policy_desk import DeskAddress
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from pipelines.config.sections import Section
 from pipelines.registry.store import Registry
 

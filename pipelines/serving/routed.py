@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors.errors import SalusError
-from actors.publisher import PublisherConfig, publisher_cpus
+from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.router.endpoint import start_router, stop_router
 from actors.router.engine_settings import engine_config, engine_part

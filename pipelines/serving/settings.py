@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from actors.gateway.config import GatewayConfig
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.router.engine_settings import engine_config
 from actors.shadow.config import ShadowConfig
 from pipelines.config.load import read_tree, settings_of

@@ -17,7 +17,7 @@ from actors.errors import SalusError
 from actors.faults import reason
 from actors.model_folder import check_model_folder
 from actors.policy_desk import DeskAddress
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.records import Algorithm, PolicyRef
 from actors.run_folder import RunFolder
 from actors.shadow.config import SHADOW_ACTOR, ShadowConfig, ShadowLink

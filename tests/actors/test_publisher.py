@@ -25,12 +25,8 @@ from actors.policy_app import engine_arguments, replica_bundles, replica_environ
 from actors.policy_desk import DeskAddress, DurableDesk, PublishedPolicy
 from actors.policy_keeper import PolicyKeeper, ReplicaState
 from actors.publication import Publication
-from actors.publisher import (
-    Publisher,
-    PublisherConfig,
-    publisher_cpus,
-    publisher_gpus,
-)
+from actors.publisher import Publisher
+from actors.publisher_config import PublisherConfig, publisher_cpus, publisher_gpus
 from actors.records import PolicyRef
 from actors.serve_address import check_address, check_port_free
 from actors.smoke import SmokeConfig, SmokeReply, ask_all

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.serve_proxy import proxy_environment, remove_proxy_files
 
 REST = """

@@ -17,7 +17,8 @@ from actors.errors import SalusError
 from actors.gateway.traffic import ReplicaTraffic
 from actors.policy_keeper import PolicyKeeper
 from actors.publication import PublicationRefusedError
-from actors.publisher import Publisher, PublisherConfig
+from actors.publisher import Publisher
+from actors.publisher_config import PublisherConfig
 from actors.records import PolicyRef
 from actors.smoke import SmokeConfig, SmokePrompt
 from tests.actors.test_publisher import SmallDesk, SmallEndpoint, SmallEngine, policies, started

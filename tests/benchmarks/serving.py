@@ -31,7 +31,8 @@ from rich.table import Table
 from actors.gateway.key_file import KeyFile
 from actors.policy_app import engine_arguments, replica_environment
 from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher, PublisherConfig, publisher_cpus
+from actors.publisher import Publisher
+from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.router.endpoint import start_router, stop_router
 from actors.router.on_serve import routed_publisher

@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.errors import SalusError
 from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher, PublisherConfig, publisher_cpus
+from actors.publisher import Publisher
+from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_proxy import proxy_environment
 from tests.e2e.processes import processes

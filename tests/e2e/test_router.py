@@ -23,7 +23,7 @@ from actors.feedback.journal import read
 from actors.feedback.records import FEEDBACK
 from actors.gateway.config import GatewayConfig
 from actors.gateway.key_file import KeyFile
-from actors.publisher import PublisherConfig, publisher_cpus
+from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.router.endpoint import start_router, stop_router
 from actors.router.engine_settings import EngineSettings, engine_config

@@ -18,7 +18,8 @@ import ray
 from actors.feedback.journal import read
 from actors.feedback.records import CAPTURES
 from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher, PublisherConfig, publisher_cpus
+from actors.publisher import Publisher
+from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_guard.office import GUARD_ACTOR
 from actors.serve_proxy import proxy_environment

@@ -25,7 +25,8 @@ import ray
 from actors.gateway.config import GatewayConfig
 from actors.gateway.key_file import KeyFile
 from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher, PublisherConfig, publisher_cpus
+from actors.publisher import Publisher
+from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig

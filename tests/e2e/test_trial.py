@@ -16,7 +16,8 @@ from actors.canary import CanaryConfig
 from actors.gateway.key_file import KeyFile
 from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publication import PublicationRefusedError
-from actors.publisher import Publisher, publisher_cpus
+from actors.publisher import Publisher
+from actors.publisher_config import publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_proxy import proxy_environment
 from actors.smoke import SmokeConfig, SmokePrompt

@@ -9,7 +9,7 @@ from pathlib import Path
 from ray.exceptions import RayError
 
 from actors.errors import SalusError
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.records import PolicyRef
 from actors.router.applications import Application
 from actors.router.desk import RouteBook

@@ -8,7 +8,7 @@ import pytest
 
 from actors.errors import SalusError
 from actors.publication import PublicationRefusedError
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.router.engine_settings import EngineSettings, engine_config, engine_part
 from actors.router.room import missing_of
 from actors.smoke import SmokeConfig, SmokePrompt

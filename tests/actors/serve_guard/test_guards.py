@@ -16,7 +16,7 @@ from actors.errors import SalusError
 from actors.judge import DetailedScorer, Verdicts
 from actors.judge_prompt import JudgePrompt
 from actors.policy_desk import DeskAddress
-from actors.publisher import PublisherConfig, publisher_cpus, publisher_gpus
+from actors.publisher_config import PublisherConfig, publisher_cpus, publisher_gpus
 from actors.records import PolicyRef
 from actors.serve_guard.config import GuardConfig, guard_cpus, guard_gpus
 from actors.serve_guard.model import REQUEST_PROMPT, ModelGuard, model_guard

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from actors.publisher import PublisherConfig
+from actors.publisher_config import PublisherConfig
 from actors.run_folder import RunFolder
 from actors.shadow.config import ShadowConfig
 from pipelines.registry.store import Registry
