@@ -78,9 +78,10 @@ class NamedPolicy:
         if self._fixed is None:
             self._follower.start(version)
         else:
-            entry = self._registry.find(self._fixed)
-            folder, _ = self._registry.intact(entry)
-            self._publisher.start(PolicyRef(version=entry.version, path=str(folder)))
+            with self._registry.audit.deed("start", self._fixed, reason="as told", endpoint=self._publisher.url):
+                entry = self._registry.find(self._fixed)
+                folder, _ = self._registry.intact(entry)
+                self._publisher.start(PolicyRef(version=entry.version, path=str(folder)))
         self._up = True
         return self._publisher.served_version()
 

@@ -11,8 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from actors.errors import SalusError
+from actors.gateway.audit import AuditLog
+from actors.publication_audit import told
 from actors.records import PolicyRef
-from pipelines.registry.store import Registry
+from pipelines.registry.store import AUDIT, Registry
 from pipelines.serving.choice import chosen_settings
 from pipelines.serving.named_policy import NamedPolicy
 from pipelines.serving.routed import check_registries, fit_of, routed_cpus
@@ -143,6 +145,8 @@ class TestNamedPolicy:
         registry.promote(kto, "")
         policy.step()
         assert recorder.live == [kto] and endpoints(registry.root) == []
+        deeds = [each.deed for each in told(AuditLog(registry.root / AUDIT).entries()) if each.deed is not None]
+        assert [(deed.version, deed.outcome, deed.endpoint) for deed in deeds[1:2]] == [(kto, "done", recorder.url)]
         policy.end()
         assert recorder.ended
 
