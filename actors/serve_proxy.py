@@ -18,8 +18,15 @@ PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 _FOLDER = "RAY_SERVE_HAPROXY_SERVER_STATE_BASE"
 # Ray's configuration binds the ports of metrics and statistics to every address of the node and has no setting for it,
 # but it lets one name the program that reads that configuration.
+# Each node has a configuration of its own below the folder; which one stands behind -f.
 _ON_LOOPBACK = """#!/bin/sh
-sed -i -E 's/^([[:space:]]*bind )[*]?:({metrics}|{stats})$/\\1127.0.0.1:\\2/' {config}
+before=
+for argument in "$@"; do
+  if [ "$before" = -f ]; then
+    sed -i -E 's/^([[:space:]]*bind )[*]?:({metrics}|{stats})$/\\1127.0.0.1:\\2/' "$argument"
+  fi
+  before=$argument
+done
 exec {binary} "$@"
 """
 
@@ -35,13 +42,12 @@ def proxy_environment(config: PublisherConfig) -> dict[str, str]:
     # Ray's defaults are one place and one port for all Rays of a machine.
     folder = Path(tempfile.mkdtemp(prefix="salus-haproxy-"))
     metrics, stats = _free_ports(2)
-    config_file = folder / "haproxy.cfg"
     return (
         PATIENT
-        | _on_loopback(folder, config_file, metrics, stats)
+        | _on_loopback(folder, metrics, stats)
         | {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(config_file),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
             _FOLDER: str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
@@ -67,14 +73,13 @@ def remove_proxy_files(environment: Mapping[str, str]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _on_loopback(folder: Path, config_file: Path, metrics: int, stats: int) -> dict[str, str]:
+def _on_loopback(folder: Path, metrics: int, stats: int) -> dict[str, str]:
     """The variable that has HAProxy show metrics and statistics to this machine alone; none where it is not found."""
     binary = _haproxy()
     if binary is None:
         return {}
     script = folder / "haproxy"
-    quoted = {"config": shlex.quote(str(config_file)), "binary": shlex.quote(binary)}
-    script.write_text(_ON_LOOPBACK.format(metrics=metrics, stats=stats, **quoted))
+    script.write_text(_ON_LOOPBACK.format(metrics=metrics, stats=stats, binary=shlex.quote(binary)))
     script.chmod(0o700)
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
 

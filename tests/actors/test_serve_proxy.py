@@ -37,7 +37,10 @@ def test_metrics_and_statistics_are_on_loopback_and_the_endpoint_is_where_it_was
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         public = int(probe.getsockname()[1])
-    config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
+    # Ray puts each node's into a folder of its own.
+    folder = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]).parent
+    config = folder / "node" / "haproxy.cfg"
+    config.parent.mkdir()
     config.write_text(REST + binds(environment, public))
     # As Ray calls it.
     command = [environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config), "-dR"]
@@ -58,4 +61,4 @@ def test_metrics_and_statistics_are_on_loopback_and_the_endpoint_is_where_it_was
         server.kill()
         server.wait()
         remove_proxy_files(environment)
-    assert not config.parent.exists()
+    assert not folder.exists()

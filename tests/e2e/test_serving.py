@@ -182,8 +182,8 @@ def swap(do: Callable[[], Any], version: str) -> Swap:
 
 
 def test_what_haproxy_says_of_itself_is_for_this_machine_alone(serving: Serving) -> None:
-    config = os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]
-    proxies = [process for process in psutil.process_iter() if config in cmdline(process)]
+    folder = os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"]
+    proxies = [process for process in psutil.process_iter() if any(folder in part for part in cmdline(process))]
     assert proxies
     found = {c.laddr.ip for process in proxies for c in process.net_connections("inet") if c.status == "LISTEN"}
     assert found == {"127.0.0.1"}
