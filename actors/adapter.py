@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+# What PEFT writes as a list and holds as a set.
+_MODULE_SETS = ("exclude_modules", "target_modules")
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl"})
 # What a policy needs beside its weights; copied byte for byte, so that a challenger talks like its champion.
 COMPANIONS = (
@@ -85,14 +87,15 @@ def _check_weights(folder: Path) -> None:
         raise SalusError(f"The adapter {folder} has no {ADAPTER_WEIGHTS}; save it as safetensors.")
 
 
-def name_base(folder: Path, name: str) -> None:
-    """Let an adapter's config call the model it belongs to by a name that is the same on every machine.
+def settle_config(folder: Path, base: str) -> None:
+    """Write an adapter's config as every process on every machine would; `base` names the model it belongs to.
 
-    PEFT writes the path that model was loaded from. Nothing here reads it: an adapter is merged into the model it is
-    given with.
+    PEFT writes the path that model was loaded from, which nothing here reads: an adapter is merged into the model it is
+    given with. And it keeps module names in sets, whose order is another one in every process.
     """
-    config = _adapter_config(folder) | {"base_model_name_or_path": name}
-    write_text(json.dumps(config, indent=2, sort_keys=True), folder / ADAPTER_CONFIG)
+    config = _adapter_config(folder) | {"base_model_name_or_path": base}
+    modules = {name: sorted(config[name]) for name in _MODULE_SETS if isinstance(config.get(name), list)}
+    write_text(json.dumps(config | modules, indent=2, sort_keys=True), folder / ADAPTER_CONFIG)
 
 
 def merge(base: Path, adapter: Path, out: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
 
-from actors.adapter import name_base
+from actors.adapter import settle_config
 from actors.checkpoints import Checkpoints
 from actors.errors import SalusError
 from actors.file_sum import file_sum
@@ -216,7 +216,7 @@ class TrainingRun:
             adapter=str(self.output / ("adapter" if training.has_adapter else "merged")),
         )
         if self.names is not None and training.has_adapter:
-            name_base(self.output / "adapter", self.names.policy(str(self.champion)))
+            settle_config(self.output / "adapter", self.names.policy(str(self.champion)))
         written = self.names.written(report) if self.names is not None else report
         write_finished(self.output / "report.json", self._made_from(), written)
         return report

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.adapter import check_adapter, copy_companions, merge
+from actors.adapter import check_adapter, copy_companions, merge, settle_config
 from actors.errors import SalusError
 from tests.tiny_model import make_tiny_model
 
@@ -63,6 +63,19 @@ def test_an_adapter_that_cannot_be_served_is_refused(adapter: Path, fault: str) 
 
 
 def test_a_good_adapter_passes(adapter: Path) -> None:
+    check_adapter(adapter)
+
+
+def test_a_config_is_the_same_wherever_it_was_written(adapter: Path) -> None:
+    modules = ["self_attn.q_proj", "mlp.up_proj", "mlp.down_proj"]
+    written = set()
+    for order in (modules, modules[::-1]):
+        edit_config(adapter, target_modules=order, base_model_name_or_path=f"/cache/of/{order[0]}")
+        settle_config(adapter, "model:policy")
+        written.add((adapter / "adapter_config.json").read_bytes())
+    (config,) = (json.loads(text) for text in written)
+    assert config["target_modules"] == sorted(modules)
+    assert config["base_model_name_or_path"] == "model:policy"
     check_adapter(adapter)
 
 
