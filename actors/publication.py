@@ -9,8 +9,9 @@ from typing import Literal, Self
 from pydantic import BaseModel
 
 from actors.errors import SalusError
+from actors.faults import reason
 from actors.record_files import find_record, read_lines
-from actors.records import Record
+from actors.records import PolicyRef, Record
 from actors.run_folder import RunFolder
 from actors.run_names import RunNames
 from actors.tables import write_text
@@ -58,6 +59,11 @@ class PublicationRefusedError(SalusError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[RefusedPublication]]:  # type: ignore[override]
         return (type(self), (self.refusal,))
+
+
+def not_published(policy: PolicyRef, served: PolicyRef, error: Exception) -> str:
+    """The sentence on a publication that failed, and left what was served."""
+    return f"Policy {policy.version} could not be published and {served.version} stays: {reason(error)}"
 
 
 class _Decided(BaseModel):

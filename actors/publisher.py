@@ -17,12 +17,12 @@ from actors.faults import reason
 from actors.model_folder import check_model_folder, check_same_shape
 from actors.policy_desk import DeskAddress, OwnDesk, PolicyDesk
 from actors.policy_keeper import ReplicaState
-from actors.publication import Publication, PublicationRefusedError, RefusedPublication
+from actors.publication import Publication, PublicationRefusedError, RefusedPublication, not_published
 from actors.publisher_config import PublisherConfig, publisher_cpus, publisher_gpus
 from actors.records import PolicyRef
 from actors.serve_address import check_address
 from actors.shadow.config import ShadowLink
-from actors.trial import Trial, UnfitError
+from actors.trial import SERVE_AGAIN, Trial, UnfitError
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ class Publisher:
             raise self._refused(policy, served.version, unfit) from unfit
         except (RayError, SalusError) as error:
             self._restore(served)
-            raise SalusError(_not_published(policy, served, error)) from error
+            raise SalusError(not_published(policy, served, error)) from error
 
     def _refused(self, policy: PolicyRef, stays: str, unfit: UnfitError) -> PublicationRefusedError:
         why = f"Policy {policy.version} was refused ({unfit.step}) and {stays} stays: {unfit.sentence}"
@@ -246,7 +246,7 @@ class Publisher:
             self._desk.record(policy)
         except (RayError, SalusError) as error:
             self._restore(served)
-            raise SalusError(_not_published(policy, served, error)) from error
+            raise SalusError(not_published(policy, served, error)) from error
         self._resume()
         return len(states)
 
@@ -259,15 +259,11 @@ class Publisher:
 
     def _resume(self) -> None:
         # Not fatal: the desk has spoken; a replica that cannot resume is restarted or heals after its hold.
-        for call in ("end_swap", "settle"):
+        for call in SERVE_AGAIN:
             try:
                 self._endpoint.everywhere(call)
             except RayError as error:
                 logger.warning("A replica did not %s: %s", call, reason(error))
-
-
-def _not_published(policy: PolicyRef, served: PolicyRef, error: Exception) -> str:
-    return f"Policy {policy.version} could not be published and {served.version} stays: {reason(error)}"
 
 
 def _ended(sentence: str) -> str:

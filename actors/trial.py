@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What lets a paused replica answer clients again.
 SERVE_AGAIN: tuple[Literal["end_swap", "settle"], ...] = ("end_swap", "settle")
 # Between two looks at a canary.
 LOOK_S = 1.0

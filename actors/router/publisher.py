@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from actors.errors import SalusError
 from actors.faults import reason
 from actors.model_folder import check_model_folder, shape_difference
-from actors.publication import Publication
+from actors.publication import Publication, not_published
 from actors.publisher_config import PublisherConfig
 from actors.records import PolicyRef
 from actors.router.applications import Application
@@ -163,7 +163,7 @@ class RoutedPublisher:
             try:
                 following.publisher.start(policy)
             except SalusError as error:
-                raise _stays(policy, served, error) from error
+                raise SalusError(not_published(policy, served, error)) from error
         tried_from = time.monotonic()
         try:
             tried = following.publisher.try_smoke(served.version) if trial else None
@@ -175,7 +175,7 @@ class RoutedPublisher:
             self._move(present.route, following.route)
         except (RayError, SalusError) as error:
             self._end(following)
-            raise _stays(policy, served, error) from error
+            raise SalusError(not_published(policy, served, error)) from error
         self._now = following
         swap_s = time.monotonic() - began
         self._end(present)
@@ -229,10 +229,6 @@ class RoutedPublisher:
 
     def _time(self) -> str:
         return self._clock().isoformat(timespec="milliseconds")
-
-
-def _stays(policy: PolicyRef, served: PolicyRef, error: Exception) -> SalusError:
-    return SalusError(f"Policy {policy.version} could not be published and {served.version} stays: {reason(error)}")
 
 
 def _check_held(states: list[RouterState], model: str) -> None:
