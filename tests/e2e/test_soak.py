@@ -72,7 +72,7 @@ class Soak:
                     started += driver.children(recursive=True)
                     self.kill_one(driver)
             # Those of a killed driver notice by themselves.
-            assert psutil.wait_procs(set(started), timeout=120)[1] == []
+            assert psutil.wait_procs(set(started), timeout=300)[1] == []
             if driver.returncode == 0:
                 return 0
             assert self.starts < 3 * CYCLES, self._log.read_text()[-4000:]
