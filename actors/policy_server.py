@@ -21,6 +21,7 @@ from ray.serve.llm.deployment import LLMServer
 
 from actors.canary import ReplicaWatch
 from actors.door import Door
+from actors.engine_death import EngineDeathWatch, end_process
 from actors.errors import SalusError
 from actors.front import Front
 from actors.gateway.traffic import ReplicaTraffic
@@ -77,6 +78,7 @@ class PolicyServer(LLMServer):
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
+        app.add_middleware(EngineDeathWatch, dead=self._engine_died)
         self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready, self._door)
         return self._front.put_before(app)
 
@@ -89,7 +91,14 @@ class PolicyServer(LLMServer):
         published = await ask_desk(self._options.desk, self._options.desk_timeout_s)
         return published or self._options.policy
 
+    def _engine_died(self) -> bool:
+        engine: Any = self.engine
+        return bool(engine._engine_client.errored)
+
     async def check_health(self) -> None:
+        if self._engine_died():
+            # Where nobody asks.
+            end_process()
         await super().check_health()
         await self._keeper.follow_desk()
 

@@ -1,10 +1,12 @@
-"""The endpoint against bare vLLM: the same model, settings, machine and load, one after the other in one run.
+"""The endpoint against bare vLLM: the same model, settings, machine and load, in turns of one run.
 
     python -m tests.benchmarks.serving
     python -m tests.benchmarks.serving --set proxy=serve --rounds 3
     python -m tests.benchmarks.serving --set router=true
 
-Prints requests per second and latencies at 8 and at 32 clients, each the median of some rounds, and their ratio.
+The settings are those of `salus serve`, with one replica. Each round starts either server in a program of its own, one
+after the other and in the next round the other way round: a machine is seldom as fast as it was a minute ago. Prints
+requests per second and latencies at 8 and at 32 clients, each the median of the rounds, and the ratio of each round.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from rich.console import Console
@@ -39,11 +42,15 @@ from actors.router.on_serve import routed_publisher
 from actors.router.publisher import RoutedPublisher
 from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
+from pipelines.serving.settings import ServeSettings
 from pipelines.session import start_embedded
 from tests.benchmarks.load import Load
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
 
+Server = Literal["vllm", "salus"]
+
+SERVERS: tuple[Server, Server] = ("vllm", "salus")
 CLIENTS = (8, 32)
 NAMESPACE = "salus-serving"
 LOAD = Path(__file__).parent / "load.py"
@@ -51,7 +58,7 @@ START_S = 180.0
 
 
 def loads(base: str, key: str, rounds: int, requests: int) -> dict[int, list[Load]]:
-    """Each number of clients in turn, `rounds` times; the first round of all only warms up."""
+    """Each number of clients in turn, `rounds` times; a first load of all only warms up."""
     measured: dict[int, list[Load]] = {clients: [] for clients in CLIENTS}
     _load(base, key, CLIENTS[-1], requests // 4)
     for _ in range(rounds):
@@ -132,34 +139,51 @@ def routed(config: PublisherConfig, up: ExitStack) -> RoutedPublisher:
     return routed_publisher(config, NAMESPACE)
 
 
-def show(ours: dict[int, list[Load]], theirs: dict[int, list[Load]]) -> None:
+def show(rounds: Sequence[dict[Server, list[Load]]]) -> None:
     table = Table(title="Endpoint against bare vLLM")
-    for column in ("clients", "server", "requests/s", "p50", "p99", "failed", "ratio"):
+    for column in ("clients", "server", "requests/s", "p50", "p99", "failed", "ratio", "ratio of each round"):
         table.add_column(column, justify="right")
-    for clients in CLIENTS:
-        speed = {name: median(x.requests_per_s for x in by[clients]) for name, by in _by(ours, theirs)}
-        for name, by in _by(ours, theirs):
-            rows = by[clients]
+    for number, clients in enumerate(CLIENTS):
+        by_server = {server: [each[server][number] for each in rounds] for server in SERVERS}
+        theirs = [load.requests_per_s for load in by_server["vllm"]]
+        for server, measured in by_server.items():
+            ours = [load.requests_per_s for load in measured]
             table.add_row(
                 str(clients),
-                name,
-                f"{speed[name]:.1f}",
-                f"{1000 * median(x.p50_s for x in rows):.0f} ms",
-                f"{1000 * median(x.p99_s for x in rows):.0f} ms",
-                str(sum(x.failed for x in rows)),
-                f"{speed[name] / speed['vLLM']:.2f}",
+                server,
+                f"{median(ours):.1f}",
+                f"{1000 * median(load.p50_s for load in measured):.0f} ms",
+                f"{1000 * median(load.p99_s for load in measured):.0f} ms",
+                str(sum(load.failed for load in measured)),
+                f"{median(ours) / median(theirs):.2f}",
+                " ".join(f"{our / their:.2f}" for our, their in zip(ours, theirs, strict=True)),
             )
     Console().print(table)
 
 
-def _by(ours: dict[int, list[Load]], theirs: dict[int, list[Load]]) -> tuple[tuple[str, dict[int, list[Load]]], ...]:
-    return (("vLLM", theirs), ("Salus", ours))
-
-
 def settings(changes: Sequence[str], keys: Path) -> PublisherConfig:
     given = {name: yaml.safe_load(value) for name, _, value in (change.partition("=") for change in changes)}
-    own = {"proxy": "haproxy", "port": free_port(), "gateway": {"keys_file": keys}}
-    return PublisherConfig.model_validate(own | given)
+    own = {"replicas": 1, "port": free_port(), "gateway": {"keys_file": keys}}
+    return PublisherConfig.model_validate(ServeSettings().publish.model_dump() | own | given)
+
+
+def measure(server: Server, changes: Sequence[str], requests: int) -> list[Load]:
+    """Start this server, load it, and stop it."""
+    with tempfile.TemporaryDirectory(prefix="salus-serving-") as folder:
+        keys = Path(folder) / "keys.jsonl"
+        key = KeyFile(keys).add("load", "client")
+        config = settings(changes, keys)
+        model = make_tiny_model(Path(folder) / "policy", hidden=256, layers=3)
+        with bare(config, model) if server == "vllm" else endpoint(config, model) as base:
+            return [load for (load,) in loads(base, key, 1, requests).values()]
+
+
+def measure_apart(server: Server, changes: Sequence[str], requests: int) -> list[Load]:
+    """The same in a program of its own: Serve reads its environment but once."""
+    command = [sys.executable, "-m", "tests.benchmarks.serving", "--only", server, "--requests", str(requests)]
+    command += [part for change in changes for part in ("--set", change)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return [Load(**each) for each in json.loads(done.stdout.splitlines()[-1])]
 
 
 def main() -> None:
@@ -167,26 +191,20 @@ def main() -> None:
     parser.add_argument(
         "--set", dest="changes", action="append", default=[], help="a setting of publish, as name=value"
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--requests", type=int, default=600, help="of each measurement")
-    parser.add_argument("--only", choices=("vllm", "salus"))
+    parser.add_argument("--only", choices=SERVERS, help="measure this one once, and print JSON")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="salus-serving-") as folder:
-        keys = Path(folder) / "keys.jsonl"
-        key = KeyFile(keys).add("load", "client")
-        config = settings(options.changes, keys)
-        model = make_tiny_model(Path(folder) / "policy", hidden=256, layers=3)
-        theirs = ours = {}
-        if options.only != "salus":
-            with bare(config, model) as base:
-                theirs = loads(base, key, options.rounds, options.requests)
-        if options.only != "vllm":
-            with endpoint(config, model) as base:
-                ours = loads(base, key, options.rounds, options.requests)
-    if theirs and ours:
-        show(ours, theirs)
-    else:
-        Console().print({clients: [x.requests_per_s for x in rows] for clients, rows in (theirs or ours).items()})
+    if options.only is not None:
+        print(json.dumps([asdict(load) for load in measure(options.only, options.changes, options.requests)]))
+        return
+    rounds = []
+    for number in range(options.rounds):
+        order = SERVERS if number % 2 == 0 else SERVERS[::-1]
+        rounds.append({server: measure_apart(server, options.changes, options.requests) for server in order})
+        speeds = {server: [load.requests_per_s for load in measured] for server, measured in rounds[-1].items()}
+        Console().print(f"round {number + 1}: {speeds}")
+    show(rounds)
 
 
 if __name__ == "__main__":

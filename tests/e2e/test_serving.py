@@ -112,7 +112,7 @@ def token_ids(text: str, *, stream: bool) -> list[int]:
         ids: list[int] = json.loads(text)["choices"][0]["token_ids"]
         return ids
     events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
-    parts = [json.loads(event)["choices"] for event in events if event != "[DONE]"]
+    parts = [json.loads(event).get("choices", []) for event in events if event != "[DONE]"]
     return [token for choices in parts for choice in choices for token in choice.get("token_ids") or []]
 
 
@@ -143,6 +143,8 @@ def config_of_two(keys: Path, **more: Any) -> PublisherConfig:
         cpus_per_replica=0.5,
         kv_cache_gib=0.0625,
         max_model_len=128,
+        # As salus serve has it.
+        engine_in_process=False,
         gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
         **more,
     )
@@ -203,15 +205,19 @@ def test_publications_a_rollback_and_a_death_lose_and_mix_nothing(serving: Servi
     swaps = [swap(lambda: publisher.publish(b, 1), "b")]
     time.sleep(3)
     killed = processes("PolicyServer")[0]
+    engines = killed.children(recursive=True)
+    assert engines
     os.kill(killed.pid, signal.SIGKILL)
     death = time.monotonic()
     wait_for_two(publisher, "b")
+    assert psutil.wait_procs(engines, timeout=10)[1] == []
     time.sleep(3)
     swaps.append(swap(lambda: publisher.publish(a, 2), "a"))
     time.sleep(3)
     swaps.append(swap(lambda: publisher.publish(b, 3), "b"))
     time.sleep(3)
     swaps.append(swap(lambda: publisher.rollback(), "a"))
+    time.sleep(3)
     while len(traffic.answers) < REQUESTS:
         time.sleep(1)
     answers = traffic.stop()
@@ -329,3 +335,22 @@ def test_without_a_key_there_is_health_and_nothing_else(serving: Serving) -> Non
     for path in ("/v1/models", "/metrics", "/openapi.json", "/load", "/server_info", "/review", "/dashboard"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(root + path, timeout=10)
+
+
+def test_an_engine_that_dies_takes_its_replica_with_it_and_another_comes(serving: Serving) -> None:
+    version = serving.publisher.served_version()
+    traffic = Traffic(serving.publisher.url, serving.key).start()
+    time.sleep(3)
+    processes("EngineCore")[0].kill()
+    death = time.monotonic()
+    while serving.publisher.replica_versions() == [version, version]:
+        assert time.monotonic() < death + RESTART_S, "the replica outlived its engine"
+        time.sleep(0.2)
+    wait_for_two(serving.publisher, version)
+    time.sleep(3)
+    answers = traffic.stop()
+    failed = [answer for answer in answers if answer.version is None]
+    print(f"{len(answers)} requests, {len(failed)} failed")
+    # The streams it had begun.
+    assert len(failed) <= CLIENTS and all(answer.sent <= death + 1 and answer.done >= death for answer in failed)
+    assert {answer.version for answer in answers} - {None} == {version}
