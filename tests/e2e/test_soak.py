@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from actors.records import PROMPT_SCHEMA
 from actors.run_folder import RunFolder
-from actors.tables import read_folder
+from actors.tables import read_folder, read_shard, shard_files, strings
 from pipelines.checksums import check_sums
 from pipelines.runs.audit import audit
 from tests.e2e.conftest import TINY
@@ -25,6 +26,8 @@ from tests.e2e.processes import running
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(7200)]
 
 CYCLES = 20
+# Shards of prompts in a cycle, and answers for each prompt, as tiny.yaml has them.
+SHARDS, K = 16, 4
 EVERY_S = 20.0
 SEED = 11
 # The driver, and by what Ray calls them the processes that work for a run; the last word of a title tells the method.
@@ -96,4 +99,22 @@ def test_every_cycle_is_complete_after_twenty_cycles_of_kills(settings: list[str
     assert len(decisions) == CYCLES
     assert [each.differences for each in decisions] == [[]] * CYCLES
     for cycle in range(1, CYCLES + 1):
-        assert read_folder(folder.judgments(cycle)).num_rows == read_folder(folder.rollouts(cycle)).num_rows == 160 * 4
+        check_complete(folder, cycle)
+
+
+def check_complete(folder: RunFolder, cycle: int) -> None:
+    """Every prompt of the cycle's shards has its k answers, in order, and each answer its judgment."""
+    shards = shard_files(folder.rollouts(cycle))
+    assert len(shards) == SHARDS
+    # A shard of answers is called as its shard of prompts; the last one of a split may be short.
+    prompts = [folder.prompts("train") / shard.name for shard in shards]
+    expected = [
+        (prompt, sample)
+        for shard in prompts
+        for prompt in strings(read_shard(shard, PROMPT_SCHEMA), "prompt_id")
+        for sample in range(K)
+    ]
+    rollouts, judgments = read_folder(folder.rollouts(cycle)), read_folder(folder.judgments(cycle))
+    answered = zip(strings(rollouts, "prompt_id"), rollouts["sample"].to_pylist(), strict=True)
+    assert list(answered) == expected
+    assert strings(judgments, "rollout_id") == strings(rollouts, "rollout_id")
