@@ -70,9 +70,11 @@ def view_of(objects: Objects, parent: Path) -> RunView | None:
                 _fill(view)
                 return view
             except SalusError:
-                # The run goes on meanwhile, and wrote over what this index names.
+                # The run may go on meanwhile: it wrote over what this index names, or is about to, and a reader
+                # that asks for an object's size first gets the beginning of the next one.
                 again = read_index(objects)
-                if not left or (again is not None and again.revision == index.revision):
+                goes_on = again is None or again.revision != index.revision or bool(again.coming)
+                if not left or not goes_on:
                     raise
                 shutil.rmtree(root)
     return None

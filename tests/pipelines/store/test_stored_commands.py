@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.checksums import run_hash
 from pipelines.cli.main import app
@@ -19,7 +21,9 @@ from pipelines.lease import hold_lease
 from pipelines.runs.find import bytes_of
 from pipelines.store.connect import connect
 from pipelines.store.contents import snapshot
+from pipelines.store.index import StoredFile, new_index, read_index, write_index
 from pipelines.store.leases import StoredLeases
+from pipelines.store.objects import Objects
 from pipelines.store.place import RemotePlace
 from pipelines.store.reading import readable
 from tests.pipelines.cli.refused import refused
@@ -170,6 +174,37 @@ def test_a_run_that_goes_on_can_be_looked_at(s3: RemotePlace, tmp_path: Path, mo
         finally:
             stop.set()
         writer.result()
+
+
+def test_what_is_read_half_while_it_is_written_over_is_read_again(
+    place: RemotePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = tmp_path / "run"
+    write(working, {"run.json": "{}"})
+    objects = connect(place)
+    mirror_of(objects, working).push(snapshot(RunFolder(working)))
+    index = read_index(objects)
+    assert index is not None
+    # The writer has said what comes, sent it, and not yet said that it is there.
+    coming = StoredFile(name="run.json", bytes=4, sha256=hashlib.sha256(b"long").hexdigest())
+    write_index(objects, new_index(index.files, (coming,)))
+    objects.write("run.json", b"long")
+    whole, torn = Objects.download, iter([b"lo"])
+
+    def download(self: Objects, name: str, target: Path) -> str:
+        if (part := next(torn, None)) is None:
+            return whole(self, name, target)
+        target.write_bytes(part)
+        return hashlib.sha256(part).hexdigest()
+
+    monkeypatch.setattr(Objects, "download", download)
+    with readable(str(place)) as (root, _):
+        assert (root / "run.json").read_text() == "long"
+    # Where nobody says that he writes, it is damage.
+    settled = coming.model_copy(update={"sha256": hashlib.sha256(b"{}").hexdigest()})
+    write_index(objects, new_index((settled,)))
+    with pytest.raises(SalusError, match=r"run\.json is not what the run left there"), readable(str(place)):
+        pass
 
 
 def test_a_timeline_is_drawn_here(
