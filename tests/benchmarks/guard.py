@@ -21,7 +21,7 @@ from rich.table import Table
 from actors.gateway.key_file import KeyFile
 from actors.serve_guard.config import GuardConfig
 from tests.benchmarks.load import Load
-from tests.benchmarks.serving import CLIENTS, endpoint, loads, settings
+from tests.benchmarks.serving import CLIENTS, endpoint, figures, loads, settings
 from tests.tiny_model import make_tiny_model
 
 OFF = "off"
@@ -52,14 +52,10 @@ def show(measured: dict[str, dict[int, list[Load]]]) -> None:
     for clients in CLIENTS:
         speed = {name: median(load.requests_per_s for load in by[clients]) for name, by in measured.items()}
         for name, by in measured.items():
-            rows = by[clients]
             table.add_row(
                 str(clients),
                 name,
-                f"{speed[name]:.1f}",
-                f"{1000 * median(load.p50_s for load in rows):.0f} ms",
-                f"{1000 * median(load.p99_s for load in rows):.0f} ms",
-                str(sum(load.failed for load in rows)),
+                *figures(by[clients]),
                 f"{speed[name] / speed[OFF]:.2f}" if OFF in speed else "",
             )
     Console().print(table)

@@ -139,6 +139,16 @@ def routed(config: PublisherConfig, up: ExitStack) -> RoutedPublisher:
     return routed_publisher(config, NAMESPACE)
 
 
+def figures(measured: Sequence[Load]) -> tuple[str, str, str, str]:
+    """Requests per second, p50 and p99, each the median of some loads, and how many requests failed in all."""
+    return (
+        f"{median(load.requests_per_s for load in measured):.1f}",
+        f"{1000 * median(load.p50_s for load in measured):.0f} ms",
+        f"{1000 * median(load.p99_s for load in measured):.0f} ms",
+        str(sum(load.failed for load in measured)),
+    )
+
+
 def show(rounds: Sequence[dict[Server, list[Load]]]) -> None:
     table = Table(title="Endpoint against bare vLLM")
     for column in ("clients", "server", "requests/s", "p50", "p99", "failed", "ratio", "ratio of each round"):
@@ -151,10 +161,7 @@ def show(rounds: Sequence[dict[Server, list[Load]]]) -> None:
             table.add_row(
                 str(clients),
                 server,
-                f"{median(ours):.1f}",
-                f"{1000 * median(load.p50_s for load in measured):.0f} ms",
-                f"{1000 * median(load.p99_s for load in measured):.0f} ms",
-                str(sum(load.failed for load in measured)),
+                *figures(measured),
                 f"{median(ours) / median(theirs):.2f}",
                 " ".join(f"{our / their:.2f}" for our, their in zip(ours, theirs, strict=True)),
             )
