@@ -30,6 +30,7 @@ from actors.publisher_config import PublisherConfig, publisher_cpus, publisher_g
 from actors.records import PolicyRef
 from actors.serve_address import check_address, check_port_free
 from actors.smoke import SmokeConfig, SmokeReply, ask_all
+from tests.free_port import free_port
 
 
 class SmallEngine:
@@ -183,18 +184,10 @@ def started(
 ) -> tuple[Publisher, SmallEndpoint, SmallDesk]:
     desk = SmallDesk()
     endpoint = SmallEndpoint(desk, replicas)
-    with free_port() as port:
-        config = PublisherConfig(port=port, replicas=replicas, **settings)
+    config = PublisherConfig(port=free_port(), replicas=replicas, **settings)
     publisher = StartedPublisher(config, desk, endpoint, lambda: datetime(2026, 1, 1, tzinfo=UTC))
     publisher.start(policies["a"])
     return publisher, endpoint, desk
-
-
-@contextmanager
-def free_port() -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        yield probe.getsockname()[1]
 
 
 @contextmanager
@@ -274,9 +267,7 @@ class TestBadInput:
         assert desk.holder.published_policy() is None
 
     def test_free_port_passes(self) -> None:
-        with free_port() as port:
-            pass
-        check_port_free("127.0.0.1", port)
+        check_port_free("127.0.0.1", free_port())
 
     def test_other_shape(self, policies: dict[str, PolicyRef]) -> None:
         wide = json.dumps({"hidden_size": 64, "vocab_size": 400})
