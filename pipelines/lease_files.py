@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime
 
+from actors.durable import create
 from actors.records import Record
 from actors.tables import write_text
 from pipelines.holder import Holder
@@ -80,19 +81,8 @@ class LeaseFiles:
     def add(self, record: LeaseRecord) -> bool:
         """Create a lease's file and remove those before it; False where another process was quicker."""
         path = self._path(record.number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = path.open("x", encoding="utf-8")
-        except FileExistsError:
+        if not create(path, record.model_dump_json(indent=2).encode()):
             return False
-        try:
-            with file:
-                file.write(record.model_dump_json(indent=2))
-        except OSError as error:
-            # A full disk: an empty lease would keep others out until it is old.
-            path.unlink(missing_ok=True)
-            error.filename = error.filename or str(path)
-            raise
         if max(self._numbers(), default=0) != record.number:
             path.unlink(missing_ok=True)
             return False

@@ -25,8 +25,8 @@ from pipelines.runs.gc_record import GcRecord, Removed, read_gc_record, removed_
 from pipelines.runs.shape import champions_of, names_below, recipe_of_run
 from pipelines.runs.waste import Waste
 
-# As `actors.tables` and `actors.trl_training` name what is not complete yet.
-_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+# As `actors.durable` and `actors.trl_training` name what is not complete yet; earlier versions took decimal digits.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")
 _WORK = ".work"
 # What goes only where it is asked for: the only copy of something.
 KEPT = frozenset({Waste.FULL_WEIGHTS})
