@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from actors.full_disk import disk_of
 # The mode of a new file whose readers are not given: its owner alone.
 PRIVATE = 0o600
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+# The name of a file that is not whole yet; earlier versions took decimal digits, which are hexadecimal ones too.
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
 _ANY = 0o666
 _BLOCK_BYTES = 64 * 1024

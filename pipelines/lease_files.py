@@ -18,14 +18,14 @@ from pathlib import Path
 
 from pydantic import AwareDatetime
 
-from actors.durable import create
+from actors.durable import TEMPORARY, create
 from actors.records import Record
 from actors.tables import write_text
 from pipelines.holder import Holder
 
 # Hidden: neither a run's sums nor what looks for a run's files sees it.
 FOLDER = ".lease"
-# Also the temporary names of `write_text`.
+# Also the temporary names of `actors.durable`.
 _NAME = re.compile(r"\.?(?P<number>\d+)\.json(?P<temporary>\..+)?")
 _READ_TRIES = 4
 _READ_WAIT_S = 0.1
@@ -115,8 +115,8 @@ class LeaseFiles:
 
 
 def is_empty(root: Path) -> bool:
-    """Whether there is nothing in a folder but its leases, or no such folder."""
-    return not root.is_dir() or all(path.name == FOLDER for path in root.iterdir())
+    """Whether there is nothing in a folder but its leases and what a crash left half-written, or no such folder."""
+    return not root.is_dir() or all(path.name == FOLDER or TEMPORARY.fullmatch(path.name) for path in root.iterdir())
 
 
 def clear(root: Path) -> None:
