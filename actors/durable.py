@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from actors.errors import SalusError
 from actors.full_disk import disk_of
 
 # The mode of a new file whose readers are not given: its owner alone.
@@ -29,6 +30,7 @@ _ANY = 0o666
 _BLOCK_BYTES = 64 * 1024
 # Some network file systems cannot sync a folder; they write names through.
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 @contextmanager
@@ -141,19 +143,23 @@ class Log:
 def appending(path: Path) -> Iterator[Log]:
     """The log at `path` for reading and appending, under its lock: one process at a time has it.
 
-    A new log is private to its owner, and to the group of a folder that this group shares. Raises as `replacing` does.
+    A new log is private to its owner, and to the group of a folder that this group shares.
+
+    Raises:
+        SalusError: the file system has no locks; or as `replacing` raises.
     """
     with _told(path):
         make_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with _told(path):
+            _lock(descriptor, path)
             if not os.fstat(descriptor).st_size:
                 _share(descriptor, path.parent)
                 sync_folder(path.parent)
-            yield Log(descriptor, path)
-        finally:
-            os.close(descriptor)
+        yield Log(descriptor, path)
+    finally:
+        os.close(descriptor)
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -180,10 +186,14 @@ def log_lines(content: bytes) -> list[bytes]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock beside `path`: of a file that gets replaced, a lock on itself would be one on the former file."""
+    """Hold the lock beside `path`: of a file that gets replaced, a lock on itself would be one on the former file.
+
+    Raises:
+        SalusError: the file system has no locks.
+    """
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, path)
         yield
     finally:
         os.close(descriptor)
@@ -234,6 +244,18 @@ def sync_folder(folder: Path) -> None:
 
 
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise SalusError(
+            f"The file system of {path} has no file locks ({os.strerror(error.errno)}); mount it with them (Lustre: the"
+            " option flock), or keep the folder on another one."
+        ) from error
 
 
 def _sync(path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -189,12 +191,13 @@ def test_keys_and_audit_entries_survive(root: Path, monkeypatch: pytest.MonkeyPa
     path, log = root / "keys.jsonl", root / "audit.jsonl"
     states = [["a"], ["a", "b"], ["b"]]
     with recorded(root, monkeypatch) as tape:
-        for act, names in zip(
-            (lambda: KeyFile(path).add("a", "admin"), lambda: KeyFile(path).add("b", "client"),
-             lambda: KeyFile(path).revoke("a")),
-            states,
-            strict=True,
-        ):  # fmt: skip
+        file = KeyFile(path)
+        acts: list[Callable[[], object]] = [
+            partial(file.add, "a", "admin"),
+            partial(file.add, "b", "client"),
+            partial(file.revoke, "a"),
+        ]
+        for act, names in zip(acts, states, strict=True):
             act()
             AuditLog(log).append("root", "keys", " ".join(names))
             tape.acknowledge(names)
@@ -264,11 +267,20 @@ def test_a_disk_that_fails_while_it_syncs_acknowledges_nothing(tmp_path: Path, m
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fsync", broken)
-    for write in (lambda: append_line(path, b"second"), lambda: write_atomically(path, b"second")):
+    for write in (append_line, write_atomically):
         with pytest.raises(OSError, match="Input/output error") as caught:
-            write()
+            write(path, b"second")
         assert caught.value.filename == str(path)
     assert path.read_bytes() == b"first\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_system_without_locks_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(SalusError, match=f"The file system of {tmp_path / 'log'} has no file locks"):
+        append_line(tmp_path / "log", b"line")
 
 
 def test_a_folder_that_cannot_be_synced_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
