@@ -92,7 +92,8 @@ def writing(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             called, of = node.func.attr, node.func.value
             # A string's has two arguments, a path's has one.
-            moves = called == "replace" and (len(node.args) == 1 or isinstance(of, ast.Name) and of.id == "os")
+            alone = len(node.args) == 1 and not isinstance(node.args[0], ast.Starred)
+            moves = called == "replace" and (alone or (isinstance(of, ast.Name) and of.id == "os"))
             if called in WRITING or moves:
                 yield f"{called}, line {node.lineno}"
 
