@@ -34,12 +34,13 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 @contextmanager
-def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, mode: int | None = None, sync: bool = True) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends; a block that fails leaves `path` as it was.
 
     Args:
         path: its folder is made where there is none.
         mode: permissions of the file; None: those the umask leaves.
+        sync: whether it is on disk at the end; False for what no one needs after a crash.
 
     Raises:
         FullDiskError: the disk or a quota is full.
@@ -54,18 +55,20 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
                 file.flush()
                 if mode is not None:
                     os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
 
 
-def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:
+def write_atomically(path: Path, content: bytes, mode: int | None = None, sync: bool = True) -> None:
     """Make `path` hold `content`, whole or not at all. Arguments and errors are those of `replacing`."""
-    with replacing(path, mode) as file:
+    with replacing(path, mode, sync) as file:
         file.write(content)
 
 
