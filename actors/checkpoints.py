@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from actors.durable import sync_tree
 from actors.file_sum import file_sum
 from actors.records import Record
 from actors.tables import write_text
@@ -47,6 +48,7 @@ class Checkpoints:
     def mark(self, step: int) -> None:
         """Every rank has written its part of this step's checkpoint: from now on it counts, and no other does."""
         done = self.folder / f"{_PREFIX}{step}"
+        sync_tree(done)
         write_text(Mark(job=self._job, files=_sums(done)).model_dump_json(), done / MARK)
         self._keep_only(done)
 

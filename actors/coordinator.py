@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from actors.coordinator_state import CoordinatorState, TrainingState
 from actors.decided import Decided, decision_inputs
+from actors.durable import append_line
 from actors.errors import SalusError
 from actors.full_disk import FullDiskError
 from actors.publication import (
@@ -366,9 +367,7 @@ class Coordinator:
         log = self._folder.publications
         publication = publication.model_copy(update={"path": self._names.policy(publication.path)})
         with self._lock:
-            known = log.read_text(encoding="utf-8") if log.is_file() else ""
-            # As a whole, so that a full disk leaves no half line.
-            write_text(known + publication.model_dump_json() + "\n", log)
+            append_line(log, publication.model_dump_json().encode())
 
     def _last_logged(self) -> str | None:
         log = read_publications(self._folder.publications) if self._publisher is not None else []

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
+from actors.durable import make_folder, move_into_place, remove
 from actors.errors import SalusError
 from actors.finished import write_finished
 from actors.judge_trainer import REPORT, JudgeAssignment, JudgeTrainer, JudgeTraining
@@ -64,8 +65,9 @@ class JudgeTrainingRun:
         judge_rows = JudgeRows(tokenizer, self.assignment.prompt, self.assignment.max_model_len)
         try:
             shutil.rmtree(self.job.work, ignore_errors=True)
-            (self.output / REPORT).unlink(missing_ok=True)
-            self.job.work.mkdir(parents=True)
+            # On disk before anything it tells of is changed.
+            remove(self.output / REPORT)
+            make_folder(self.job.work)
             return judge_rows.stage(Path(self.assignment.rows), self.job.work / "rows.arrow")
         except OSError as error:
             raise SalusError(f"The judge's folder {self.output} cannot be written ({error}); free it.") from error
@@ -100,9 +102,9 @@ class JudgeTrainingRun:
     def _put_in_place(self) -> None:
         """The adapter into its subfolder, the judge's own files into the output itself."""
         shutil.rmtree(self.output / "adapter", ignore_errors=True)
-        self.job.adapter.rename(self.output / "adapter")
+        move_into_place(self.job.adapter, self.output / "adapter")
         # Another try may have got this far with a model that is cut into other files.
         for stale in self.output.glob("model*.safetensors*"):
             stale.unlink()
         for file in self.job.merged.iterdir():
-            file.replace(self.output / file.name)
+            move_into_place(file, self.output / file.name)

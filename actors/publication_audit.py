@@ -48,6 +48,49 @@ class Deed(Record):
     fault: str | None = None
 
 
+class OpenDeed:
+    """A deed under way. Life: begin -> done | refused; the first outcome counts, and is written once."""
+
+    def __init__(self, log: AuditLog, who: str, action: Action, intended: Deed) -> None:
+        self._log = log
+        self._who = who
+        self._action = action
+        self._intended = intended
+        self._ended = False
+
+    def begin(self) -> None:
+        """Write down what is intended. Raises SalusError where that cannot be written."""
+        self._append(self._intended)
+
+    def done(self, version: str | None, previous: str | None) -> None:
+        """Write down what was done; under the lock of the change, where it has one, so that outcomes keep its order.
+
+        Args:
+            version: what went live, or became current.
+            previous: what it took the place of.
+        """
+        self._end({"outcome": "done", "version": version, "previous": previous})
+
+    def refused(self, fault: str) -> None:
+        """Write down that nothing was done, and why."""
+        self._end({"outcome": "refused", "fault": _short(fault)})
+
+    def _end(self, outcome: dict[str, str | None]) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        deed = self._intended.model_copy(update=outcome)
+        try:
+            self._append(deed)
+        except SalusError as error:
+            logger.warning(
+                "The outcome of %s %s (%s) was not audited: %s", self._action, deed.version, deed.outcome, error
+            )
+
+    def _append(self, deed: Deed) -> None:
+        self._log.append(self._who, self._action, deed.model_dump_json(exclude_none=True))
+
+
 class PublicationAudit:
     """Writes deeds into one log, under the name of the operating system's user unless told otherwise."""
 
@@ -63,8 +106,8 @@ class PublicationAudit:
         previous: str | None = None,
         reason: str = "",
         endpoint: str | None = None,
-    ) -> Iterator[None]:
-        """What is done inside is written down.
+    ) -> Iterator[OpenDeed]:
+        """What is done inside is written down; where `OpenDeed.done` was not called, as it was intended.
 
         Raises:
             SalusError: the intention cannot be written, and nothing was done; or as what is done inside.
@@ -72,22 +115,14 @@ class PublicationAudit:
         intended = Deed(
             deed=uuid.uuid4().hex[:12], version=version, previous=previous, reason=_short(reason), endpoint=endpoint
         )
-        self._append(action, intended)
+        deed = OpenDeed(self._log, self._who(), action, intended)
+        deed.begin()
         try:
-            yield
+            yield deed
         except SalusError as error:
-            self._after(action, intended.model_copy(update={"outcome": "refused", "fault": _short(error.sentence)}))
+            deed.refused(error.sentence)
             raise
-        self._after(action, intended.model_copy(update={"outcome": "done"}))
-
-    def _append(self, action: Action, deed: Deed) -> None:
-        self._log.append(self._who(), action, deed.model_dump_json(exclude_none=True))
-
-    def _after(self, action: Action, deed: Deed) -> None:
-        try:
-            self._append(action, deed)
-        except SalusError as error:
-            logger.warning("The outcome of %s %s (%s) was not audited: %s", action, deed.version, deed.outcome, error)
+        deed.done(version, previous)
 
 
 class AuditedPublisher:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from actors.durable import log_lines
 from actors.errors import SalusError
 
 Read = TypeVar("Read", bound=BaseModel)
@@ -33,21 +34,23 @@ def find_record(kind: type[Read], path: Path, what: str, cure: str = COPY) -> Re
 def read_lines(kind: type[Read], path: Path, what: str, cure: str = COPY) -> list[Read]:
     """Every line of a log, in order; none where there is no such file.
 
+    A half line that a crash left at the end is passed over.
+
     Raises:
         SalusError: the file cannot be read, or a line is no such record; names the line.
     """
     if not path.is_file():
         return []
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise SalusError(f"{path} cannot be read ({reason(error)}); {cure}.") from error
-    return parse_lines(kind, text, path, what, cure)
+    return parse_lines(kind, content, path, what, cure)
 
 
-def parse_lines(kind: type[Read], text: str, path: Path, what: str, cure: str = COPY) -> list[Read]:
+def parse_lines(kind: type[Read], content: bytes, path: Path, what: str, cure: str = COPY) -> list[Read]:
     """Every line of a log that was read from `path`. Raises as `read_lines` does."""
-    lines = enumerate(text.splitlines(), start=1)
+    lines = enumerate(log_lines(content), start=1)
     return [_line(kind, line, f"{path}, line {number}", what, cure) for number, line in lines]
 
 
@@ -59,7 +62,7 @@ def reason(error: OSError | UnicodeDecodeError | ValidationError) -> str:
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is not UTF-8"
 
 
-def _line(kind: type[Read], line: str, where: str, what: str, cure: str) -> Read:
+def _line(kind: type[Read], line: bytes, where: str, what: str, cure: str) -> Read:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from actors.durable import write_atomically
 from actors.records import Record
-from actors.tables import write_text
 
 PROGRESS_S = 0.5
 Tell = Callable[[int, int], None]
@@ -60,4 +60,5 @@ class ProgressFile:
         self._path.unlink(missing_ok=True)
 
     def _write(self, progress: Progress) -> None:
-        write_text(progress.model_dump_json(), self._path)
+        # A training step waits for it, and it ends with its process.
+        write_atomically(self._path, progress.model_dump_json().encode(), sync=False)

@@ -1,51 +1,32 @@
-"""Arrow tables on disk: Parquet written under a temporary name and renamed, so a reader never sees half a file."""
+"""Arrow tables on disk: Parquet files, each whole and durable under its name, so a reader never sees half a file."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.durable import replacing, write_atomically
 from actors.errors import SalusError
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write `table` as one Parquet file, atomically within the file system of `path`. OSError names `path`."""
-    with _whole(path) as temporary:
-        pq.write_table(table, temporary)
+    """Write `table` as one Parquet file. Durable, and raises, as `actors.durable.replacing`."""
+    with replacing(path) as file:
+        pq.write_table(table, file)
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write `text` as UTF-8, atomically. OSError names `path`."""
-    write_bytes(text.encode(), path)
+    """Write `text` as UTF-8. Durable, and raises, as `actors.durable.replacing`."""
+    write_atomically(path, text.encode())
 
 
 def write_bytes(content: bytes, path: Path) -> None:
-    """Write `content`, atomically. OSError names `path`."""
-    with _whole(path) as temporary:
-        temporary.write_bytes(content)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Another name beside `path` to write under; what is there in the end takes its place, or nothing is left."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        # A write that failed half-way names no file, which a reader of the sentence would miss.
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
+    """Write `content`. Durable, and raises, as `actors.durable.replacing`."""
+    write_atomically(path, content)
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:

@@ -21,6 +21,7 @@ from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
 
 from actors.adapter import settle_config
 from actors.checkpoints import Checkpoints
+from actors.durable import make_folder, move_into_place, remove
 from actors.errors import SalusError
 from actors.file_sum import file_sum
 from actors.finished import MadeFrom, read_finished, write_finished
@@ -134,8 +135,9 @@ class TrainingRun:
         try:
             with disk_of(self.output):
                 shutil.rmtree(self.job.work, ignore_errors=True)
-                (self.output / "report.json").unlink(missing_ok=True)
-                self.job.work.mkdir(parents=True)
+                # On disk before anything it tells of is changed.
+                remove(self.output / "report.json")
+                make_folder(self.job.work)
                 count = stage_rows(Path(self.assignment.rows), self.assignment.algorithm, self._rows)
                 job = self._job_key()
                 kept = self._kept(job)
@@ -207,7 +209,7 @@ class TrainingRun:
         for folder in (self.job.adapter, self.job.merged):
             shutil.rmtree(self.output / folder.name, ignore_errors=True)
             if folder.is_dir():
-                folder.rename(self.output / folder.name)
+                move_into_place(folder, self.output / folder.name)
         report = TrainReport(
             **training.figures(count.rows, change, time.monotonic() - started).model_dump(),
             algorithm=self.assignment.algorithm,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.errors import SalusError
-from actors.full_disk import full_disk
+from actors.full_disk import FullDiskError, full_disk
 from pipelines.holder import has_ended, this_process
 from pipelines.lease_files import LeaseFiles, LeaseRecord
 
@@ -83,7 +83,7 @@ class Lease:
         self._heart.join()
         if not self.lost:
             # If that fails: this process will soon have ended, which frees the lease too.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, FullDiskError):
                 self._write(given_back=True)
 
     def _beat_on(self) -> None:
@@ -91,7 +91,7 @@ class Lease:
             if self.lost:
                 return
             # The next beat may go through; if none does, the lease ages as it should.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, FullDiskError):
                 self._write(beat_at=datetime.now(UTC))
 
     def _is_last(self) -> bool:

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from pydantic import AwareDatetime
 
+from actors.durable import TEMPORARY, create
 from actors.records import Record
 from actors.tables import write_text
 from pipelines.holder import Holder
 
 # Hidden: neither a run's sums nor what looks for a run's files sees it.
 FOLDER = ".lease"
-# Also the temporary names of `write_text`.
+# Also the temporary names of `actors.durable`.
 _NAME = re.compile(r"\.?(?P<number>\d+)\.json(?P<temporary>\..+)?")
 _READ_TRIES = 4
 _READ_WAIT_S = 0.1
@@ -80,19 +81,8 @@ class LeaseFiles:
     def add(self, record: LeaseRecord) -> bool:
         """Create a lease's file and remove those before it; False where another process was quicker."""
         path = self._path(record.number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = path.open("x", encoding="utf-8")
-        except FileExistsError:
+        if not create(path, record.model_dump_json(indent=2).encode()):
             return False
-        try:
-            with file:
-                file.write(record.model_dump_json(indent=2))
-        except OSError as error:
-            # A full disk: an empty lease would keep others out until it is old.
-            path.unlink(missing_ok=True)
-            error.filename = error.filename or str(path)
-            raise
         if max(self._numbers(), default=0) != record.number:
             path.unlink(missing_ok=True)
             return False
@@ -125,8 +115,8 @@ class LeaseFiles:
 
 
 def is_empty(root: Path) -> bool:
-    """Whether there is nothing in a folder but its leases, or no such folder."""
-    return not root.is_dir() or all(path.name == FOLDER for path in root.iterdir())
+    """Whether there is nothing in a folder but its leases and what a crash left half-written, or no such folder."""
+    return not root.is_dir() or all(path.name == FOLDER or TEMPORARY.fullmatch(path.name) for path in root.iterdir())
 
 
 def clear(root: Path) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from actors.durable import append_line
 from actors.record_files import read_lines
 from actors.records import Record
 from actors.run_folder import RunFolder
-from actors.tables import write_text
 from pipelines.clock import StageClock, StageTime, Stopwatch, timed
 
 
@@ -34,9 +34,9 @@ class StageLog:
         return timed(name, lambda time: self.keep([LoggedStage(time=time)]))
 
     def keep(self, stages: Iterable[LoggedStage]) -> None:
-        """Add lines; the file is replaced as a whole, so that a killed run leaves no half line."""
-        known = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
-        write_text(known + "".join(stage.model_dump_json() + "\n" for stage in stages), self._path)
+        """Add lines."""
+        for stage in stages:
+            append_line(self._path, stage.model_dump_json().encode())
 
 
 @contextmanager

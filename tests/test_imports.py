@@ -79,3 +79,25 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
 def test_top_level_is_as_agreed() -> None:
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert found - ALLOWED_AT_THE_TOP - MADE == set()
+
+
+# Who writes otherwise than durably: the fetched copies of a store, held against their sums, and a proxy's script.
+WRITES_ITSELF = ("actors/durable.py", "actors/serve_proxy.py", "pipelines/store/")
+WRITING = {"fsync", "rename", "write_text", "write_bytes", "mkstemp", "NamedTemporaryFile"}
+
+
+def writing(file: Path) -> Iterator[str]:
+    """Calls of a file that put content or a name on the disk by themselves."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            called, of = node.func.attr, node.func.value
+            # A string's has two arguments, a path's has one.
+            alone = len(node.args) == 1 and not isinstance(node.args[0], ast.Starred)
+            moves = called == "replace" and (alone or (isinstance(of, ast.Name) and of.id == "os"))
+            if called in WRITING or moves:
+                yield f"{called}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("file", sources(*PACKAGES), ids=name)
+def test_files_are_written_and_named_by_the_durable_functions_alone(file: Path) -> None:
+    assert name(file).startswith(WRITES_ITSELF) or not list(writing(file))

@@ -24,11 +24,11 @@ from actors.feedback.journal import (
     list_files,
     read_file,
     stamp_of,
-    write_durably,
     writer_id,
 )
 from actors.feedback.records import JournalKind
 from actors.records import Record
+from actors.tables import write_table
 
 # A file with so many rows is left as it is.
 FULL_ROWS = 100_000
@@ -87,7 +87,7 @@ def _replace(group: list[Path], kept: pa.Table) -> None:
     if kept.num_rows:
         # Right behind the last of them, before whatever was written since.
         name = file_name(stamp_of(last), generation_of(last) + 1, writer_id())
-        write_durably(kept, folder / name)
+        write_table(kept, folder / name)
     for file in group:
         file.unlink(missing_ok=True)
     sync_folder(folder)
@@ -100,7 +100,7 @@ def _recent(table: pa.Table, keep_from: datetime | None) -> pa.Table:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for file in folder.glob(".*.parquet.tmp"):
+    for file in folder.glob(".*.tmp"):
         # That of a living writer has its own name meanwhile.
         with contextlib.suppress(FileNotFoundError):
             if time.time() - file.stat().st_mtime > _ABANDONED_S:

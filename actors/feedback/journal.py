@@ -1,7 +1,7 @@
 """An append-only journal: a folder of Parquet files, each durable under its final name before anybody hears of it.
 
-A file is written under a hidden name, synced, renamed, and the folder synced. Names begin with a time that only grows,
-so that name order is the order of writing, and end in the writer's own random id, so that no two writers clash.
+Names begin with a time that only grows, so that name order is the order of writing, and end in the writer's own random
+id, so that no two writers clash.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.durable import sync_folder
+from actors.durable import make_folder
 from actors.errors import SalusError
 from actors.feedback.records import JournalKind
 from actors.records import Record
+from actors.tables import write_table
 
 # Stamp in nanoseconds, generation (0: as appended, more: merged), writer.
 _NAME = re.compile(r"(?P<stamp>\d{20})-(?P<generation>\d{4})-[0-9a-f]{8}\.parquet")
@@ -39,8 +40,7 @@ class Journal:
         self.appended = 0
         self._writer = writer_id()
         with _as_sentence(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
+            make_folder(folder)
             # A clock that was set back must not put new items before old ones.
             self._stamp = max((stamp_of(file) for file in list_files(folder)), default=0)
 
@@ -55,7 +55,7 @@ class Journal:
         table = pa.Table.from_pylist([item.model_dump() for item in items], schema=self.kind.schema)
         self._stamp = max(self._stamp + 1, time.time_ns())
         with _as_sentence(self.folder):
-            write_durably(table, self.folder / file_name(self._stamp, 0, self._writer))
+            write_table(table, self.folder / file_name(self._stamp, 0, self._writer))
         self.appended += 1
 
 
@@ -122,20 +122,6 @@ def generation_of(path: Path) -> int:
 def writer_id() -> str:
     """A name for one writer of file names."""
     return uuid.uuid4().hex[:8]
-
-
-def write_durably(table: pa.Table, path: Path) -> None:
-    """Write a Parquet file that is there for good when this returns, whole or not at all. OSError passes through."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def _listing(folder: Path) -> set[str]:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from actors.durable import make_folder
 from actors.errors import SalusError
 from actors.feedback.capture import Clock
 from actors.feedback.compaction import compact
@@ -53,7 +54,7 @@ def only_writer(folder: Path, wait_s: float, what: str, setting: str) -> Any:
         SalusError: another process holds it, or the folder cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = (folder / LOCK).open("w")
     except OSError as error:
         raise SalusError(f"{setting} {folder} cannot be used ({error.strerror}); name another one.") from error

@@ -2,22 +2,21 @@
 
 Each entry holds the SHA-256 of the one before it. That shows a line that was changed, removed or put in, but not that
 the end was cut off, nor a log written anew from some line on: whoever keeps the hash of the last entry somewhere else
-(`append` and `verify` return it) can tell those too.
+(`append` and `verify` return it) can tell those too. A half line that a crash left at the end was acknowledged to
+no one: readers pass over it, and the next append cuts it off.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from actors.durable import PRIVATE, append_line, appending
+from actors.durable import Log, appending, log_lines
 from actors.errors import SalusError
 from actors.record_files import reason
 from actors.records import Record
@@ -25,13 +24,15 @@ from actors.records import Record
 # What the first line names as the one before it.
 BEGINNING = "0" * 64
 _LONGEST_DETAIL = 4000
-_GROUP = stat.S_IRGRP | stat.S_IWGRP
 # Longer than any entry and what crashes leave behind it: every character of a detail may be escaped.
 _TAIL_BYTES = 256 * 1024
 
 
 class AuditEntry(Record):
-    """One deed. `previous`: the SHA-256 of the entry before it and of what half lines follow that one."""
+    """One deed. `previous`: the SHA-256 of the entry before it and of the half lines that follow that one.
+
+    Earlier versions ended a half line that a crash had left, and went on behind it.
+    """
 
     time: AwareDatetime
     who: str = Field(min_length=1, max_length=200, description="The name of a key, or of an operating system's user.")
@@ -41,7 +42,7 @@ class AuditEntry(Record):
 
 
 class AuditState(NamedTuple):
-    """What a whole chain amounts to: its entries, the half lines that crashes left in it, the hash of its last line."""
+    """What a whole chain amounts to: its entries, the half lines between them, the hash of its last line."""
 
     entries: int
     torn: int
@@ -49,10 +50,7 @@ class AuditState(NamedTuple):
 
 
 class AuditLog:
-    """The log at `path`; several processes may append, one after the other.
-
-    Private to its owner, and to the group of its folder where that may write there.
-    """
+    """The log at `path`; several processes may append, one after the other."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._path = path
@@ -61,20 +59,16 @@ class AuditLog:
     def append(self, who: str, action: str, detail: str = "") -> str:
         """Write down a deed, on disk before this returns; the hash of its line.
 
-        Half a line that a crash left stays: the new entry vouches for it as for the one before.
-
         Raises:
             SalusError: it is no entry (too long, or an action with odd characters), or the log cannot be written.
         """
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with appending(self._path) as file:
-                _share(file, self._path.parent)
+            with appending(self._path) as log:
                 entry = AuditEntry(
-                    time=self._clock(), who=who, action=action, detail=detail, previous=_hash(_last_link(file))
+                    time=self._clock(), who=who, action=action, detail=detail, previous=_hash(_last_link(log))
                 )
                 line = entry.model_dump_json().encode()
-                append_line(file, line)
+                log.append(line)
         except ValidationError as error:
             raise SalusError(
                 f"The audit log does not take this entry ({reason(error)}); shorten or mend it."
@@ -124,7 +118,7 @@ class AuditLog:
         except OSError as error:
             raise SalusError(f"The audit log {self._path} cannot be read ({reason(error)}).") from error
         link: bytes | None = None
-        for number, line in enumerate(_lines(text), start=1):
+        for number, line in enumerate(log_lines(text), start=1):
             entry = _entry(line)
             if entry is not None and entry.previous != _hash(link):
                 raise SalusError(
@@ -135,18 +129,10 @@ class AuditLog:
             yield entry, link
 
 
-def _share(file: BinaryIO, folder: Path) -> None:
-    """Let the group that may write into the folder, and so replace the log, write into a new one too."""
-    if not file.seek(0, os.SEEK_END) and folder.stat().st_mode & stat.S_IWGRP:
-        os.fchmod(file.fileno(), PRIVATE | _GROUP)
-
-
-def _last_link(file: BinaryIO) -> bytes | None:
+def _last_link(log: Log) -> bytes | None:
     """What the next entry must hold the hash of; None where it is the first."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - _TAIL_BYTES))
     link: bytes | None = None
-    for line in _lines(file.read()):
+    for line in log_lines(log.read(max(0, log.size - _TAIL_BYTES))):
         link = _linked(link, line, _entry(line))
     return link
 
@@ -154,10 +140,6 @@ def _last_link(file: BinaryIO) -> bytes | None:
 def _linked(link: bytes | None, line: bytes, entry: AuditEntry | None) -> bytes:
     """An entry begins a new link; half a line is added to the one before."""
     return line if entry is not None or link is None else link + b"\n" + line
-
-
-def _lines(text: bytes) -> list[bytes]:
-    return text.removesuffix(b"\n").split(b"\n") if text else []
 
 
 def _hash(link: bytes | None) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
-from actors.durable import WRITABLE_BY_OTHERS, append_line, appending, locked, replace_text
+from actors.durable import PRIVATE, WRITABLE_BY_OTHERS, locked, make_folder, write_atomically
 from actors.errors import SalusError
 from actors.gateway.keys import ApiKey, Role, new_key, now, parse_keys, read_keys
 from actors.record_files import reason
@@ -52,12 +53,12 @@ class KeyFile:
         """
         token, key = new_key(name, role, self._clock)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             with locked(self._path):
-                if self._path.exists() and any(other.name == name for other in self.entries()):
+                known = self._path.exists()
+                if known and any(other.name == name for other in self.entries()):
                     raise SalusError(f"{self._path} has a key named {name} already; revoke it, or choose another name.")
-                with appending(self._path) as file:
-                    append_line(file, key.model_dump_json().encode())
+                self._write([*(self._lines() if known else []), key.model_dump_json()])
         except OSError as error:
             raise self._unwritable(error) from error
         return token
@@ -80,10 +81,16 @@ class KeyFile:
         found = [key for key in self.entries() if key.name == name]
         if not found:
             raise SalusError(f"{self._path} has no key named {name!r}; see salus key list.")
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        left = [line for line in lines if name not in (key.name for key in parse_keys(line, "").keys)]
-        replace_text(self._path, "".join(left))
+        self._write(line for line in self._lines() if name not in (key.name for key in parse_keys(line, "").keys))
         return found[0]
+
+    def _lines(self) -> list[str]:
+        return self._path.read_text(encoding="utf-8").splitlines()
+
+    def _write(self, lines: Iterable[str]) -> None:
+        """Replace the file; it keeps its mode, but others lose the right to write."""
+        mode = stat.S_IMODE(self._path.stat().st_mode) & ~WRITABLE_BY_OTHERS if self._path.exists() else PRIVATE
+        write_atomically(self._path, "".join(f"{line}\n" for line in lines).encode(), mode)
 
     def _unwritable(self, error: OSError) -> SalusError:
         return SalusError(f"The key file {self._path} cannot be written ({reason(error)}); give another with --keys.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.durable import make_folder
 from actors.errors import SalusError
 from actors.records import PROMPT_SCHEMA
 from actors.tables import write_table
@@ -22,7 +23,7 @@ def write_prompt_shards(batches: Iterable[pa.RecordBatch], folder: Path, rows_pe
     """
     if rows_per_shard < 1:
         raise SalusError(f"rows_per_shard is {rows_per_shard}: give at least 1.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written: list[Path] = []
     for table in _regrouped(batches, rows_per_shard):
         path = folder / f"part-{len(written):05d}.parquet"

@@ -14,6 +14,7 @@ from typing import Self
 from pydantic import model_validator
 
 from actors.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, PICKLE_SUFFIXES
+from actors.durable import make_folder, move_into_place
 from actors.errors import SalusError
 from actors.file_sum import file_sum
 from actors.records import Record
@@ -93,7 +94,7 @@ def copy_contents(source: Path, contents: Contents, target: Path) -> None:
         SalusError: a copy is not what was asked for.
         OSError: it cannot be written.
     """
-    target.mkdir(parents=True)
+    make_folder(target)
     for file in contents.files:
         shutil.copyfile(source / file.name, target / file.name)
     changed = differences(target, contents)
@@ -103,15 +104,16 @@ def copy_contents(source: Path, contents: Contents, target: Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Another name beside `target` to fill; it takes its place at the end, or nothing is left. OSError passes through.
+    """A folder beside `target` to fill; it takes its place at the end, on disk, or nothing is left.
 
-    An empty folder there is replaced; one that holds something is not.
+    An empty folder there is replaced; one that holds something is not. OSError passes through.
     """
     made = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(made, ignore_errors=True)
+        make_folder(made)
         yield made
-        made.rename(target)
+        move_into_place(made, target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 

@@ -5,22 +5,24 @@ The log is the only truth: replayed, a promotion goes one step on and a rollback
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from actors.durable import Log, appending
 from actors.errors import SalusError
 from actors.os_user import os_user
-from actors.record_files import parse_lines
+from actors.record_files import parse_lines, read_lines, reason
 from actors.records import Record
 from pipelines.registry.names import PolicyName
 
 Clock = Callable[[], datetime]
+_CHANGE = "a change of the current policy"
+_CURE = "mend or remove that line"
 
 
 class Change(Record):
@@ -39,8 +41,43 @@ class Change(Record):
     why: str
 
 
+class OpenHistory:
+    """A history under its lock, as it is when that was taken; made by `History.changing`, and good for one change."""
+
+    def __init__(self, log: Log, path: Path, versions: Sequence[str], clock: Clock) -> None:
+        self._log = log
+        self._path = path
+        self._clock = clock
+        # None before the first promotion.
+        self.current: str | None = versions[-1] if versions else None
+        # What a rollback goes back to; None where there is nothing.
+        self.former: str | None = versions[-2] if len(versions) > 1 else None
+
+    def append(self, action: Literal["promote", "rollback"], version: str, why: str) -> Change:
+        """Make `version` the current one; on disk when this returns.
+
+        Raises:
+            SalusError: the reason holds control characters, or the log cannot be written.
+        """
+        if not why.isprintable():
+            raise SalusError("The reason holds a line break or another control character; give one plain line.")
+        change = Change(
+            action=action,
+            time=self._clock().isoformat(timespec="seconds"),
+            previous=self.current,
+            version=version,
+            who=os_user(),
+            why=why,
+        )
+        try:
+            self._log.append(change.model_dump_json(by_alias=True).encode())
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        return change
+
+
 class History:
-    """The log at `path`; a change is made under a lock, so that two at once follow each other."""
+    """The log at `path`. What belongs to a change is done under the lock too, so that two at once follow each other."""
 
     def __init__(self, path: Path, clock: Clock = lambda: datetime.now(UTC)) -> None:
         self._path = path
@@ -52,49 +89,27 @@ class History:
         Raises:
             SalusError: a line is not one.
         """
-        return self._read(self._path.read_text(encoding="utf-8")) if self._path.is_file() else ()
+        return tuple(read_lines(Change, self._path, _CHANGE, _CURE))
 
     def current(self) -> str | None:
-        """The current version; None before the first promotion."""
-        versions = self.versions()
+        """The current version; None before the first promotion. Raises as `changes` does."""
+        versions = self._stack(self.changes())
         return versions[-1] if versions else None
 
-    def versions(self) -> tuple[str, ...]:
-        """Those a rollback goes back through, the current one last. Raises as `changes` does."""
-        return tuple(self._stack(self.changes()))
-
-    def append(
-        self, action: Literal["promote", "rollback"], choose: Callable[[Sequence[str]], str], why: str
-    ) -> Change:
-        """Write the change to the version `choose` names, given the replayed versions; it may refuse.
+    @contextmanager
+    def changing(self) -> Iterator[OpenHistory]:
+        """The history, held until the change and what is written of it are done.
 
         Raises:
-            SalusError: the reason holds control characters, the log is damaged, or as `choose` does.
+            SalusError: the log is damaged, or cannot be written.
         """
-        if not why.isprintable():
-            raise SalusError("The reason holds a line break or another control character; give one plain line.")
-        with self._opened() as log:
-            fcntl.flock(log, fcntl.LOCK_EX)
-            log.seek(0)
-            versions = self._stack(self._read(log.read()))
-            change = Change(
-                action=action,
-                time=self._clock().isoformat(timespec="seconds"),
-                previous=versions[-1] if versions else None,
-                version=choose(versions),
-                who=os_user(),
-                why=why,
-            )
-            _write(log, change.model_dump_json(by_alias=True))
-        return change
-
-    def _opened(self) -> IO[str]:
-        try:
-            return self._path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise SalusError(
-                f"{self._path} cannot be written ({error.strerror or error}); ask whoever owns the registry."
-            ) from error
+        with ExitStack() as held:
+            try:
+                log = held.enter_context(appending(self._path))
+            except OSError as error:
+                raise _unwritable(self._path, error) from error
+            changes = parse_lines(Change, log.read(), self._path, _CHANGE, _CURE)
+            yield OpenHistory(log, self._path, self._stack(changes), self._clock)
 
     def _stack(self, changes: Sequence[Change]) -> list[str]:
         """The versions a rollback goes back through, the current one last."""
@@ -112,12 +127,6 @@ class History:
                 )
         return versions
 
-    def _read(self, text: str) -> tuple[Change, ...]:
-        what = "a change of the current policy"
-        return tuple(parse_lines(Change, text, self._path, what, "mend or remove that line"))
 
-
-def _write(log: IO[str], line: str) -> None:
-    log.write(line + "\n")
-    log.flush()
-    os.fsync(log.fileno())
+def _unwritable(path: Path, error: OSError) -> SalusError:
+    return SalusError(f"{path} cannot be written ({reason(error)}); ask whoever owns the registry.")

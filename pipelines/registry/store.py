@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from actors.durable import make_folder
 from actors.errors import SalusError
 from actors.gateway.audit import AuditLog
 from actors.publication_audit import PublicationAudit
 from actors.tables import write_text
-from pipelines.registry.contents import Contents, copy_contents, differences
+from pipelines.registry.contents import Contents, copy_whole, differences, whole_folder
 from pipelines.registry.entry import PolicyEntry, Weights, read_entry
 from pipelines.registry.history import Change, Clock, History
 
@@ -51,7 +51,7 @@ class Registry:
             SalusError: it cannot be made or written to.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
         except OSError as error:
             raise self._unwritable(error) from error
         if not os.access(self.root, os.W_OK | os.X_OK):
@@ -114,7 +114,9 @@ class Registry:
         return folder, contents
 
     def put(self, entry: PolicyEntry, card: str, copy: bool) -> PolicyEntry:
-        """Write a policy's folder under another name and rename it into place; returns what was written.
+        """Write a policy's folder, whole or not at all, or renew the one there is; returns what was written.
+
+        Of a policy that is there, weights are taken before the record names them: it is whole at any moment.
 
         Args:
             entry: with its weights by reference.
@@ -125,22 +127,25 @@ class Registry:
             SalusError: the registry cannot be written, or weights changed while they were copied.
         """
         target = self.folder(entry)
-        made = target.with_name(f".{entry.version}.{os.getpid()}.tmp")
         written = _by_copy(entry) if copy else entry
         try:
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir(parents=True)
-            for kind, weights in ((MERGED, entry.merged), (ADAPTER, entry.adapter)):
-                if copy and weights is not None:
-                    copy_contents(*self.weights(entry, kind), made / kind)
-            write_text(written.model_dump_json(indent=2) + "\n", made / RECORD)
-            write_text(card, made / CARD)
-            _take_place(made, target)
+            if target.exists():
+                self._fill(target, entry, written, card)
+            else:
+                with whole_folder(target) as made:
+                    self._fill(made, entry, written, card)
         except OSError as error:
             raise self._unwritable(error) from error
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
         return written
+
+    def _fill(self, folder: Path, entry: PolicyEntry, written: PolicyEntry, card: str) -> None:
+        """Bring a policy's folder to what `written` says; `entry` tells where weights are copied from."""
+        for kind, kept in ((MERGED, written.merged), (ADAPTER, written.adapter)):
+            if kept is not None and kept.folder is None and differences(folder / kind, kept.contents):
+                shutil.rmtree(folder / kind, ignore_errors=True)
+                copy_whole(*self.weights(entry, kind), folder / kind)
+        write_text(card, folder / CARD)
+        write_text(written.model_dump_json(indent=2) + "\n", folder / RECORD)
 
     def promote(self, version: str, reason: str) -> Change:
         """Make a policy the current one, once its weights are found to be those that were registered.
@@ -150,14 +155,15 @@ class Registry:
         """
         entry = self.find(version)
         self.intact(entry)
-
-        def choose(versions: Sequence[str]) -> str:
-            if versions and versions[-1] == entry.version:
+        with (
+            self.history.changing() as history,
+            self.audit.deed("promote", entry.version, history.current, reason) as deed,
+        ):
+            if history.current == entry.version:
                 raise SalusError(f"{entry.version} is the current policy already.")
-            return entry.version
-
-        with self.audit.deed("promote", entry.version, self.history.current(), reason):
-            return self.history.append("promote", choose, reason)
+            change = history.append("promote", entry.version, reason)
+            deed.done(change.version, change.previous)
+        return change
 
     def rollback(self, reason: str) -> Change:
         """Go back to the policy that was current before the last promotion that still holds.
@@ -166,17 +172,16 @@ class Registry:
             SalusError: there is none before, or its weights are gone or changed.
         """
         self.entries()
-
-        def choose(versions: Sequence[str]) -> str:
-            if len(versions) < 2:
+        with (
+            self.history.changing() as history,
+            self.audit.deed("rollback", history.former, history.current, reason) as deed,
+        ):
+            if history.former is None:
                 raise SalusError(f"The registry {self.root} has no former policy to go back to; promote one instead.")
-            self.intact(self.find(versions[-2]))
-            return versions[-2]
-
-        versions = self.history.versions()
-        former, current = versions[-2] if len(versions) > 1 else None, versions[-1] if versions else None
-        with self.audit.deed("rollback", former, current, reason):
-            return self.history.append("rollback", choose, reason)
+            self.intact(self.find(history.former))
+            change = history.append("rollback", history.former, reason)
+            deed.done(change.version, change.previous)
+        return change
 
     def _unwritable(self, error: OSError) -> SalusError:
         return SalusError(f"The registry {self.root} cannot be written ({error.strerror or error}); free its place.")
@@ -186,17 +191,6 @@ def _by_copy(entry: PolicyEntry) -> PolicyEntry:
     merged = Weights(folder=None, contents=entry.merged.contents)
     adapter = Weights(folder=None, contents=entry.adapter.contents) if entry.adapter is not None else None
     return entry.model_copy(update={"merged": merged, "adapter": adapter})
-
-
-def _take_place(made: Path, target: Path) -> None:
-    """Rename a folder into place; one that is there already goes aside for the moment in between."""
-    if not target.exists():
-        made.rename(target)
-        return
-    aside = made.with_suffix(".old")
-    target.rename(aside)
-    made.rename(target)
-    shutil.rmtree(aside)
 
 
 def _hidden(path: Path) -> bool:

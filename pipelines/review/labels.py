@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
-from actors.durable import sync_folder
+from actors.durable import Log, appending, log_lines, reading
 from actors.errors import SalusError
 from actors.record_files import reason
 from actors.records import Label, Record
@@ -62,8 +61,7 @@ _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="acti
 class LabelLog:
     """The labels below `folder`, shared by the processes of one machine. Life: (`add` | `undo` | `standing`)*.
 
-    A line is whole on the disk when `add` returns. What a process that died left of a line was promised to nobody:
-    readers pass over it and the next writer removes it.
+    A line is whole on the disk when `add` returns. What a process that died left of a line was promised to no one.
     """
 
     def __init__(self, folder: Path, clock: Clock = lambda: datetime.now(UTC)) -> None:
@@ -80,11 +78,8 @@ class LabelLog:
         """
         with self._guard:
             if self.path.is_file():
-                file = self._open(os.O_RDONLY)
-                try:
-                    self._read(file)
-                finally:
-                    os.close(file)
+                with self._told(), reading(self.path) as log:
+                    self._read(log)
             else:
                 self._forget()
             return self._standing
@@ -125,46 +120,21 @@ class LabelLog:
 
     def _append(self, make: Callable[[Standing], Line | None]) -> Line | None:
         """Write the line that `make` gives for what stands by now, under a lock; returns it."""
-        with self._guard:
-            self._make_folder()
-            file = self._open(os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                self._read(file)
-                line = make(self._standing)
-                if line is not None:
-                    self._write(file, (line.model_dump_json() + "\n").encode())
-                    self._apply(line, self._lines + 1)
-                return line
-            finally:
-                os.close(file)
+        with self._guard, self._told(), appending(self.path) as log:
+            self._read(log)
+            line = make(self._standing)
+            if line is not None:
+                log.append(line.model_dump_json().encode())
+                self._apply(line, self._lines + 1)
+                self._offset = log.size
+            return line
 
-    def _make_folder(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _open(self, flags: int) -> int:
-        new = bool(flags & os.O_CREAT) and not self.path.exists()
-        try:
-            # What people wrote about is nobody's business but the service's.
-            file = os.open(self.path, flags | os.O_CLOEXEC, 0o600)
-            if new:
-                sync_folder(self.path.parent)
-        except OSError as error:
-            raise self._unusable(error) from error
-        return file
-
-    def _read(self, file: int) -> None:
-        """Replay the whole lines that are new since the last time."""
-        size = os.fstat(file).st_size
-        if size < self._offset:
+    def _read(self, log: Log) -> None:
+        """Replay the lines that are new since the last time."""
+        if log.size < self._offset:
             # Another file was put in its place.
             self._forget()
-        text = os.pread(file, size - self._offset, self._offset)
-        # Not splitlines: an answer may hold characters that it takes for ends of lines.
-        for raw in text[: text.rfind(b"\n") + 1].split(b"\n")[:-1]:
+        for raw in log_lines(log.read(self._offset)):
             try:
                 self._apply(_LINE.validate_json(raw), self._lines + 1)
             except ValidationError as error:
@@ -172,22 +142,6 @@ class LabelLog:
                     f"{self.path}, line {self._lines + 1} is no label ({reason(error)}); mend or remove that line."
                 ) from error
             self._offset += len(raw) + 1
-
-    def _write(self, file: int, line: bytes) -> None:
-        """Put a line after the last whole one, onto the disk; on failure nothing of it stays."""
-        try:
-            os.ftruncate(file, self._offset)
-            try:
-                written = 0
-                while written < len(line):
-                    written += os.pwrite(file, line[written:], self._offset + written)
-                os.fsync(file)
-            except OSError:
-                os.ftruncate(file, self._offset)
-                raise
-        except OSError as error:
-            raise self._unusable(error) from error
-        self._offset += len(line)
 
     def _apply(self, line: Line, number: int) -> None:
         if isinstance(line, HumanLabel):
@@ -206,8 +160,12 @@ class LabelLog:
     def _now(self) -> str:
         return self._clock().isoformat(timespec="seconds")
 
-    def _unusable(self, error: OSError) -> SalusError:
-        return SalusError(f"The labels {self.path} cannot be used ({error.strerror or error}); free that place.")
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SalusError(f"The labels {self.path} cannot be used ({reason(error)}); free that place.") from error
 
 
 def read_labels(folder: Path) -> Standing:

@@ -5,13 +5,13 @@ found --gc_plan--> planned --[asked]--> recorded in gc.json --> removed
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from actors.durable import TEMPORARY
 from actors.errors import SalusError
 from actors.publication import read_publications
 from actors.records import ALGORITHMS
@@ -25,8 +25,7 @@ from pipelines.runs.gc_record import GcRecord, Removed, read_gc_record, removed_
 from pipelines.runs.shape import champions_of, names_below, recipe_of_run
 from pipelines.runs.waste import Waste
 
-# As `actors.tables` and `actors.trl_training` name what is not complete yet.
-_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+# As `actors.trl_training` names what is not complete yet.
 _WORK = ".work"
 # What goes only where it is asked for: the only copy of something.
 KEPT = frozenset({Waste.FULL_WEIGHTS})
@@ -166,7 +165,7 @@ def _partial(folder: RunFolder) -> Iterator[Item]:
         in_work = _WORK in path.relative_to(folder.root).parts[:-1]
         if path.is_symlink() or inside_ray_train or in_work:
             continue
-        if _TEMPORARY.fullmatch(path.name) or (path.is_dir() and path.name == _WORK):
+        if TEMPORARY.fullmatch(path.name) or (path.is_dir() and path.name == _WORK):
             yield Item(Waste.PARTIAL, path, bytes_of(path))
 
 

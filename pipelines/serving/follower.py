@@ -71,9 +71,11 @@ class Follower:
                 f"No policy of the registry {self._registry.root} is current; choose one: salus policy promote VERSION."
             )
         reason = "as told" if version is not None else _reason(changes[-1])
-        with self._registry.audit.deed("start", wanted, reason=reason, endpoint=self._publisher.url):
+        with self._registry.audit.deed("start", wanted, reason=reason, endpoint=self._publisher.url) as deed:
             policy = self._policy(wanted)
             self._publisher.start(policy)
+            # As it is registered; asked for may have been how it begins.
+            deed.done(policy.version, None)
         self._now_at(policy.version, len(changes))
         current = changes[-1].version if changes else None
         if version is None and current is not None and (fault := self._refused.why(current)):

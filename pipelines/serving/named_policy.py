@@ -78,10 +78,11 @@ class NamedPolicy:
         if self._fixed is None:
             self._follower.start(version)
         else:
-            with self._registry.audit.deed("start", self._fixed, reason="as told", endpoint=self._publisher.url):
+            with self._registry.audit.deed("start", self._fixed, None, "as told", self._publisher.url) as deed:
                 entry = self._registry.find(self._fixed)
                 folder, _ = self._registry.intact(entry)
                 self._publisher.start(PolicyRef(version=entry.version, path=str(folder)))
+                deed.done(entry.version, None)
         self._up = True
         return self._publisher.served_version()
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import ray
 from ray.exceptions import RayError
 
+from actors.durable import make_folder
 from actors.engine import EngineConfig
 from actors.errors import SalusError
 from actors.faults import reason
@@ -68,7 +69,7 @@ class ShadowOffice:
         if config is None or challenger is None:
             return None
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
         except OSError as error:
             raise SalusError(
                 f"shadow.folder {self._folder} cannot be made ({error.strerror}); name another."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from actors.durable import make_folder
 from actors.errors import SalusError
 from actors.records import PolicyRef, Record
 from actors.seeds import derive_seed
@@ -47,7 +48,7 @@ def report_shadow(
     """
     records = read_records(folder)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     except OSError as error:
         raise SalusError(f"{out} cannot be made ({error.strerror}); name another folder with --out.") from error
     judgments = judge_records(recipe, records, out, weights, judge_shards)

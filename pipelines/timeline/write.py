@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.durable import make_folder
 from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from actors.tables import write_text
@@ -40,7 +41,7 @@ def write_timeline(folder: RunFolder, out: Path | None = None) -> DrawnTimeline:
 
     drawn = DrawnTimeline(timeline, out / "timeline.png", out / "timeline.trace.json")
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         draw_timeline(timeline, drawn.picture)
         write_text(json.dumps(trace(timeline)), drawn.trace)
     except OSError as error:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from actors.durable import make_folder, move_into_place
 from actors.full_disk import disk_of
 
 # Bumped when a change outside the hashed sources alters what is built.
@@ -44,10 +45,10 @@ def cached(folder: Path, key: str, build: Callable[[Path], None]) -> Path:
     partial = folder / f".{key}.{uuid.uuid4().hex[:8]}"
     try:
         with disk_of(folder):
-            partial.mkdir(parents=True)
+            make_folder(partial)
             build(partial)
         try:
-            partial.rename(target)
+            move_into_place(partial, target)
         except OSError:
             # Another process finished first; its copy is the same content.
             if not target.is_dir():

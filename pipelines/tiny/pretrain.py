@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from actors.durable import make_folder, move_into_place
 from actors.errors import SalusError
 from pipelines.tiny.config import PretrainConfig
 
@@ -87,13 +88,13 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     """Write a Hugging Face folder (safetensors, tokenizer, template, generation config) in one rename."""
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(partial)
     logging.disable_progress_bar()
     model.save_pretrained(partial, safe_serialization=True)
     tokenizer.save_pretrained(partial)
     if folder.exists():
         shutil.rmtree(folder)
-    partial.rename(folder)
+    move_into_place(partial, folder)
     return folder
 
 

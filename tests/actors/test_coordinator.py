@@ -272,7 +272,8 @@ def test_what_is_written_holds_wherever_the_run_lies(tmp_path: Path) -> None:
     base, dpo = read_publications(RunFolder(root).publications)
     assert (base.path, dpo.path) == ("model:policy", RunFolder(root).challenger(1, "dpo").path)
     # As earlier versions wrote it.
-    RunFolder(root).publications.write_text(gone_live(PolicyRef(version="c1-dpo", path="/a/run"), 1).model_dump_json())
+    earlier = gone_live(PolicyRef(version="c1-dpo", path="/a/run"), 1).model_dump_json() + "\n"
+    RunFolder(root).publications.write_text(earlier)
     assert read_publications(RunFolder(root).publications)[0].path == "/a/run"
 
 
@@ -310,8 +311,8 @@ def test_a_full_disk_leaves_no_half_line_in_the_log(tmp_path: Path) -> None:
         of = coordinator(root, Rule(), Endpoint())
         of.start_publisher()
         fill(root / "ballast")
-        with pytest.raises(OSError, match="No space left"):
-            of.publish(PolicyRef(version="c1-kto", path="x" * 5000), 1)
+        with pytest.raises(FullDiskError, match="No space left"):
+            of.publish(PolicyRef(version="c1-kto" + "x" * 5000, path="/x"), 1)
         assert [p.version for p in read_publications(RunFolder(root).publications)] == ["c0-base"]
 
 

@@ -49,9 +49,21 @@ def test_a_folder_in_its_place_and_a_missing_file_are_told(tmp_path: Path) -> No
 
 def test_a_damaged_line_is_named_by_its_number(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    path.write_text(f"{POLICY.model_dump_json()}\nhalf a li")
-    with pytest.raises(SalusError, match=r"log\.jsonl, line 2 is not a policy"):
+    for damaged in (b"half a li", b"\xff", b"", POLICY.model_dump_json().encode() + b" {}"):
+        path.write_bytes(POLICY.model_dump_json().encode() + b"\n" + damaged + b"\n")
+        with pytest.raises(SalusError, match=r"log\.jsonl, line 2 is not a policy"):
+            read_lines(PolicyRef, path, "a policy")
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(SalusError, match=r"log\.jsonl cannot be read \("):
         read_lines(PolicyRef, path, "a policy")
-    path.write_bytes(b"\xff\n")
-    with pytest.raises(SalusError, match=r"log\.jsonl cannot be read \(it is not UTF-8\)"):
-        read_lines(PolicyRef, path, "a policy")
+
+
+def test_a_half_line_at_the_end_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    line = POLICY.model_copy(update={"path": "/a\u2028b\x85c"}).model_dump_json().encode() + b"\n"
+    for half in (b"", b'{"ver', b"\xff\x00", line.rstrip()):
+        path.write_bytes(line + half)
+        assert [policy.path for policy in read_lines(PolicyRef, path, "a policy")] == ["/a\u2028b\x85c"]
+    path.write_bytes(b'{"ver')
+    assert read_lines(PolicyRef, path, "a policy") == []

@@ -28,6 +28,7 @@ from pipelines.pools import Pools
 from pipelines.progress import QuietReporter
 from pipelines.run import Run
 from tests.pipelines.finished import BASE
+from tests.power_cut import recorded
 from tests.small_disk import fill, small_disk
 
 ROOT = Path(__file__).parents[2]
@@ -335,3 +336,22 @@ def test_no_stage_begins_once_the_lease_is_lost(tmp_path: Path) -> None:
         with pytest.raises(SalusError, match="taken over"), leased_stage(run, clock, "decide"):
             begun.append("decide")
     assert begun == [stage.stage for stage in clock.times().stages] == ["rollout"]
+
+
+def test_a_lease_that_a_power_cut_tore_keeps_no_one_out_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    first = LeaseRecord(number=1, holder=this_process(), taken_at=now, beat_at=now)
+    with recorded(tmp_path, monkeypatch) as tape:
+        assert LeaseFiles(tmp_path).add(first)
+        tape.acknowledge(first)
+        LeaseFiles(tmp_path).write(first.model_copy(update={"given_back": True}))
+        tape.acknowledge(first)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for done in tape.crashes():
+        last = LeaseFiles(tmp_path).last()
+        assert last is None or last.holder in (None, first.holder)
+        assert last is None or last.holder is not None or not done
+        assert (last is not None) >= bool(done) and (len(done) < 2 or (last is not None and last.given_back))
+        assert LeaseFiles(tmp_path).add(first.model_copy(update={"number": 2}))

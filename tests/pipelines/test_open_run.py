@@ -11,8 +11,9 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.lease import hold
 from pipelines.lease_files import FOLDER
-from pipelines.open_run import add_cost, hold_run, open_run, run_root
+from pipelines.open_run import ModelNote, add_cost, hold_run, note_model, noted_model, open_run, run_root
 from pipelines.progress import QuietReporter
+from tests.power_cut import recorded
 
 
 def demo(*changes: str) -> Recipe:
@@ -97,3 +98,20 @@ def test_costs_add_up_over_sessions(tmp_path: Path) -> None:
     add_cost(folder, 10.0, 3.0)
     cost = add_cost(folder, 5.0, 2.0)
     assert (cost.wall_s, cost.peak_memory_gib) == (15.0, 3.0)
+
+
+def test_a_run_can_be_taken_up_whenever_the_power_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, root = demo(), tmp_path / "disk"
+    root.mkdir()
+    with recorded(root, monkeypatch) as tape:
+        folder = open_run(recipe, root / "run", fresh=False)
+        tape.acknowledge("opened")
+        note_model(folder, "policy", ModelNote("/models/base", "ab"))
+        tape.acknowledge("noted")
+        add_cost(folder, 2.0, 1.0)
+        tape.acknowledge("paid")
+    for done in tape.crashes():
+        folder = open_run(recipe, root / "run", fresh=False)
+        note = noted_model(folder, "policy")
+        assert note == ModelNote("/models/base", "ab") or (note is None and "noted" not in done)
+        assert add_cost(folder, 1.0, 1.0).wall_s in ((3.0,) if "paid" in done else (1.0, 3.0))

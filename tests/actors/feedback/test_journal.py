@@ -180,7 +180,9 @@ def test_a_fault_reaches_everybody_who_waits_and_the_next_ones_are_kept(tmp_path
     async def give() -> list[object]:
         writer = JournalWriter(Journal(folder, CAPTURES), gather_s=0.0)
         folder.rename(tmp_path / "away")
+        folder.touch()
         lost = await asyncio.gather(*(writer.append(captured(f"{i}")) for i in range(3)), return_exceptions=True)
+        folder.unlink()
         (tmp_path / "away").rename(folder)
         await writer.append(captured("kept"))
         return list(lost)

@@ -6,12 +6,18 @@ import json
 import os
 import pwd
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from actors.errors import SalusError
+from actors.gateway.audit import AuditLog
+from actors.publication_audit import told
 from actors.run_folder import RunFolder
-from pipelines.registry.store import RECORD, Registry
+from pipelines.cli.main import main
+from pipelines.registry.register import register_run
+from pipelines.registry.store import AUDIT, RECORD, Registry
+from tests.small_disk import fill, small_disk
 
 
 def test_rollback_takes_promotions_back_one_by_one(registry: Registry, versions: Sequence[str]) -> None:
@@ -76,9 +82,43 @@ def test_a_log_changed_by_hand_is_refused(registry: Registry, versions: Sequence
     log.write_text(lines[0] + lines[2])
     with pytest.raises(SalusError, match="line 2 does not follow from the lines before it"):
         registry.history.current()
-    log.write_text(lines[0] + '{"action": ')
+    log.write_text(lines[0] + '{"action": \n')
     with pytest.raises(SalusError, match="line 2 is not a change"):
         registry.promote(versions[2], "")
+    with pytest.raises(SalusError, match="line 2 is not a change"):
+        registry.rollback("")
+
+
+def test_half_a_line_that_a_crash_left_stops_no_rollback(registry: Registry, versions: Sequence[str]) -> None:
+    for version in versions:
+        registry.promote(version, "")
+    with (registry.root / "history.jsonl").open("a") as log:
+        log.write('{"action": "promote", "ti')
+    assert registry.history.current() == versions[2]
+    assert registry.rollback("").version == versions[1]
+    assert [change.version for change in registry.history.changes()] == [*versions, versions[1]]
+
+
+def test_a_full_disk_changes_nothing_and_is_a_sentence(
+    tmp_path: Path, run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_disk(tmp_path / "disk", kib=256) as disk:
+        registry = Registry(disk / "registry")
+        first, second, _ = (each.version or "" for each in register_run(run.root, registry))
+        registry.promote(first, "")
+        kept = (registry.root / "history.jsonl").read_bytes()
+        fill(disk / "ballast")
+        # The page of the audit log has room for its two entries; the line of the history needs another page.
+        with pytest.raises(SystemExit) as end:
+            main(["policy", "promote", second, "--reason", "x" * 5000, "--registry", str(registry.root)])
+        assert end.value.code == 2
+        assert f"The disk of {registry.root} is full (No space left on device); free" in capsys.readouterr().err
+        assert (registry.root / "history.jsonl").read_bytes() == kept
+        last = told(AuditLog(registry.root / AUDIT).entries())[-1].deed
+        assert last is not None and last.outcome == "refused" and "is full" in (last.fault or "")
+        (disk / "ballast").unlink()
+        registry.promote(second, "")
+        assert registry.rollback("").version == first
 
 
 def test_records_that_are_damaged_or_misplaced_are_named(registry: Registry, versions: Sequence[str]) -> None:

@@ -138,7 +138,7 @@ def test_a_run_of_align_says_what_is_new(run: RunFolder, registry: Registry) -> 
 def test_publications_that_do_not_fit_are_refused(
     changed: str, sentence: str, run: RunFolder, registry: Registry
 ) -> None:
-    line = run.publications.read_text().splitlines()[1].replace('"c1-kto"', f'"{changed}"')
+    line = run.publications.read_text().splitlines(keepends=True)[1].replace('"c1-kto"', f'"{changed}"')
     write_text("" if changed == "nothing" else changed if changed.startswith("{") else line, run.publications)
     if changed in ("c1-dpo", "c3-dpo"):
         shutil.copytree(run.training(1, "kto"), run.training(int(changed[1]), "dpo"))

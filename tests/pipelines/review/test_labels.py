@@ -13,6 +13,7 @@ from actors.errors import SalusError
 from actors.records import Label
 from pipelines.review.labels import LOG, LabelLog, answer_key, read_labels
 from pipelines.review.standing import settle
+from tests.power_cut import recorded
 
 ROOT = Path(__file__).parents[3]
 KEY = answer_key("request", "answer")
@@ -134,3 +135,18 @@ def test_labels_need_a_folder_and_a_reviewer(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SalusError, match="cannot be used"):
         add(tmp_path / "file", "Accept")
+
+
+def test_labels_survive_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recorded(tmp_path, monkeypatch) as tape:
+        for answer in ("a", "b"):
+            add(tmp_path / "labels", "Refuse", answer=answer)
+            tape.acknowledge(answer)
+        LabelLog(tmp_path / "labels").undo("alice")
+        tape.acknowledge("undone")
+    stages: list[set[str]] = [set(), {"a"}, {"a", "b"}, {"a"}]
+    for done in tape.crashes():
+        known = LabelLog(tmp_path / "labels").standing().keys()
+        assert known in (
+            {answer_key("request", answer) for answer in stage} for stage in stages[len(done) : len(done) + 2]
+        )
