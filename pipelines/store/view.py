@@ -70,9 +70,10 @@ def view_of(objects: Objects, parent: Path) -> RunView | None:
                 _fill(view)
                 return view
             except SalusError:
-                # The run may go on meanwhile, and remove what this index names and the next one does not.
+                # The run may go on meanwhile, and remove what this index names and the next one does not; an earlier
+                # version writes over it.
                 again = read_index(objects)
-                goes_on = again is None or again.revision != index.revision
+                goes_on = again is None or again.revision != index.revision or bool(again.coming)
                 if not left or not goes_on:
                     raise
                 shutil.rmtree(root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.store.connect import connect
 from pipelines.store.contents import KnownFiles, snapshot
-from pipelines.store.index import NO_INDEX, StoreIndex, read_index
+from pipelines.store.index import EARLIER_INDEX, NO_INDEX, StoredFile, StoreIndex, read_index
 from pipelines.store.mirror import Mirror
 from pipelines.store.objects import Objects, Version
 from pipelines.store.place import RemotePlace
@@ -68,6 +70,20 @@ def put_run(folder: RunFolder, place: RemotePlace) -> None:
 def index_of(place: RemotePlace) -> StoreIndex:
     index = read_index(connect(place))
     assert index is not None
+    return index
+
+
+def put_as_earlier(place: RemotePlace, root: Path, coming: tuple[StoredFile, ...] = ()) -> StoreIndex:
+    """Store a folder as earlier versions did: objects have the names of the files, and one object is the index."""
+    objects, known = connect(place), KnownFiles(root)
+    files = tuple(known.stored(snapshot(RunFolder(root))))
+    index = StoreIndex(version=1, revision=uuid.uuid4().hex, files=files, coming=coming)
+    for file in files:
+        objects.put(file.name, (root / file.name).read_bytes())
+    written = index.model_dump(exclude={"number"})
+    for file in (*written["files"], *written["coming"]):
+        del file["key"]
+    objects.put(EARLIER_INDEX, json.dumps(written).encode())
     return index
 
 
