@@ -17,7 +17,7 @@ from pipelines.store.place import RemotePlace, s3_endpoint
 if TYPE_CHECKING:
     # Not importable at run time.
     from obstore.auth.boto3 import Boto3CredentialProvider
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
 
 _CONNECT = timedelta(seconds=10)
 _SILENCE = timedelta(seconds=60)
@@ -58,9 +58,12 @@ def _store(place: RemotePlace) -> ObjectStore:
     provider = _aws_credentials()
     # As AWS's tools take it; obstore reads variables alone, and botocore one of these two.
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or provider.config.get("region")
+    config: S3Config = {"region": region or _REGION_OF_SERVERS_WITHOUT}
+    if url is not None:
+        config["endpoint"] = _checked(url)
     return S3Store(
         place.bucket,
-        config={"region": region or _REGION_OF_SERVERS_WITHOUT} | ({"endpoint": _checked(url)} if url else {}),
+        config=config,
         credential_provider=provider,
         client_options=_client(url),
         retry_config=_RETRY,

@@ -70,10 +70,10 @@ class StoredLeases:
         """Write a lease anew, for its holder alone: it is not written where it was removed or is another's."""
         name = self._numbered.name(record.number)
         version = self._objects.put_if_match(name, _content(record), self._version)
-        if version is None and (there := self._objects.get(name)) is not None:
-            # Its own beat, where the answer to that was lost.
-            if _record(NumberedObject(name, record.number, there)).holder == record.holder:
-                version = self._objects.put_if_match(name, _content(record), there.version)
+        there = self._objects.get(name) if version is None else None
+        # Its own beat, where the answer to that was lost.
+        if there is not None and _record(NumberedObject(name, record.number, there)).holder == record.holder:
+            version = self._objects.put_if_match(name, _content(record), there.version)
         if version is None:
             self._mine, self._seen_at = None, float("-inf")
         else:

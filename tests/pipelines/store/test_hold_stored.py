@@ -29,7 +29,7 @@ from pipelines.store.place import RemotePlace, working_folder
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.made import RunMaker, recipe
 from tests.pipelines.store.conftest import Move, reach
-from tests.pipelines.store.killed_upload import FILES, written
+from tests.pipelines.store.killed_upload import written
 from tests.pipelines.store.server import answering
 from tests.pipelines.store.stored import contents, demo, index_of, put_run, write
 

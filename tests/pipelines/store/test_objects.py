@@ -101,9 +101,7 @@ def test_files_of_several_chunks_come_back_as_they_went(place: RemotePlace, tmp_
 
 
 @pytest.mark.parametrize("size", [5, 2 * CHUNK_BYTES + 17])
-def test_a_file_that_changed_while_it_was_sent_becomes_no_object(
-    place: RemotePlace, tmp_path: Path, size: int
-) -> None:
+def test_a_file_that_changed_while_it_was_sent_becomes_no_object(place: RemotePlace, tmp_path: Path, size: int) -> None:
     objects, there = connect(place), tmp_path / "there"
     there.write_bytes(os.urandom(size))
     with pytest.raises(OSError, match="changed while it was sent"):
@@ -167,9 +165,7 @@ def test_what_a_folder_refuses_is_told_in_a_line(tmp_path: Path) -> None:
     assert "\n" not in caught.value.sentence and "Debug" not in caught.value.sentence
 
 
-def test_credentials_are_taken_from_the_profile_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_credentials_are_taken_from_the_profile_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = list[str]()
 
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, bytes]:
@@ -190,7 +186,7 @@ def test_credentials_are_taken_from_the_profile_that_is_named(
             connect(place)
         assert "Credential=AKIATEAM/" in seen[0] and "/eu-west-3/s3/" in seen[0]
         monkeypatch.setenv("AWS_PROFILE", "nowhere")
-        with pytest.raises(SalusError, match=r"config profile \(nowhere\) could not be found\); credentials are missing"):
+        with pytest.raises(SalusError, match=r"profile \(nowhere\) could not be found\); credentials are missing"):
             connect(place)
         monkeypatch.delenv("AWS_PROFILE")
         with pytest.raises(SalusError, match=r"Cannot reach s3://bucket/run \(no credentials\); credentials are"):

@@ -22,6 +22,7 @@ from pipelines.store.connect import connect
 from pipelines.store.contents import KnownFiles, snapshot
 from pipelines.store.fetch import make_equal
 from pipelines.store.hold import hold_stored
+from pipelines.store.leases import FRESH_S
 from pipelines.store.place import RemotePlace
 from tests.pipelines.store import stalled
 from tests.pipelines.store.conftest import Move
@@ -29,7 +30,8 @@ from tests.pipelines.store.stored import contents, demo, index_of, mirror_of, wr
 
 ROOT = Path(__file__).parents[3]
 DECISION = "cycles/01/decision.json"
-LEASE_S = 1.0
+# Longer than what was seen of a lease is believed.
+LEASE_S = FRESH_S + 0.5
 
 
 @contextmanager

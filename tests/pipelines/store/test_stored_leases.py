@@ -144,7 +144,8 @@ def test_a_beat_whose_answer_was_lost_is_no_loss_of_the_lease(place: RemotePlace
     holder, first = leases(place), lease_of(age_s=2, holder=this_process())
     assert holder.add(first)
     # The same from a store that took a beat and did not say so.
-    connect(place).put(".lease/3.json", first.model_copy(update={"beat_at": datetime.now(UTC)}).model_dump_json().encode())
+    unheard = first.model_copy(update={"beat_at": datetime.now(UTC)})
+    connect(place).put(".lease/3.json", unheard.model_dump_json().encode())
     newest = first.model_copy(update={"beat_at": datetime.now(UTC)})
     holder.write(newest)
     assert last(place) == newest and holder.last() == newest
