@@ -11,7 +11,7 @@ from obstore.store import GCSStore, LocalStore, S3Store
 
 from actors.errors import SalusError
 from pipelines.store.faults import told
-from pipelines.store.objects import Objects
+from pipelines.store.objects import Objects, store_faults
 from pipelines.store.place import RemotePlace, s3_endpoint
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def connect(place: RemotePlace) -> Objects:
         SalusError: no such bucket, no credentials, an endpoint that is wrong or out of reach.
     """
     with told(place, "reach"):
-        objects = Objects(place, _store(place))
+        with store_faults():
+            objects = Objects(place, _store(place))
         try:
             # Some stores show a bucket to an account that may not list it.
             objects.folders()

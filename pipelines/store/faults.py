@@ -11,7 +11,7 @@ from pipelines.store.place import RemotePlace
 
 # Words of obstore, of S3 and Google's storage, and of botocore.
 _REFUSED = ("403 Forbidden", "401 Unauthorized", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
-            "ExpiredToken", "credential", "Credential", "config profile")  # fmt: skip
+            "ExpiredToken", "credential", "Credential", "config profile", "service account")  # fmt: skip
 _UNREACHABLE = ("HTTP error", "timed out", "Timeout", "503 Service Unavailable", "502 Bad Gateway")
 _ELSEWHERE = ("301 Moved", "PermanentRedirect", "AuthorizationHeaderMalformed", "configured region")
 _LONGEST = 300

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
+from actors.durable import sync_folder
 from pipelines.store.place import BUCKETS, RemotePlace
 
 if TYPE_CHECKING:
@@ -77,20 +78,20 @@ class Objects:
     def list(self, folder: str = "") -> dict[str, ObjectInfo]:
         """Every object below a folder, by name; none where there is no such folder."""
         skip = len(self._prefix) + 1 if self._prefix else 0
-        with _faults():
+        with store_faults():
             found = [meta for batch in obstore.list(self.store, prefix=self._path(folder)) for meta in batch]
         return {meta["path"][skip:]: ObjectInfo(meta["size"], meta["last_modified"]) for meta in found}
 
     def folders(self) -> tuple[str, ...]:
         """Names of the folders right below the place, in order."""
-        with _faults():
+        with store_faults():
             found = obstore.list_with_delimiter(self.store, prefix=self._prefix)["common_prefixes"]
         return tuple(sorted(path.rpartition("/")[2] for path in found))
 
     def get(self, name: str) -> StoredObject | None:
         """An object; None where there is none of this name."""
         try:
-            with _faults():
+            with store_faults():
                 found = obstore.get(self.store, self._path(name))
                 content, meta = bytes(found.bytes()), found.meta
         except FileNotFoundError:
@@ -99,7 +100,7 @@ class Objects:
 
     def put(self, name: str, content: bytes) -> Version:
         """Write an object, whatever lies under its name."""
-        with _faults():
+        with store_faults():
             if self.place.scheme in BUCKETS:
                 return _put_version(obstore.put(self.store, self._path(name), content))
             return self._rename_in(name, content, overwrite=True)
@@ -110,7 +111,7 @@ class Objects:
         Returns its version; None where there was one. It may be this call's own, where a first answer was lost: who
         must know reads it.
         """
-        with _faults(), contextlib.suppress(AlreadyExistsError):
+        with store_faults(), contextlib.suppress(AlreadyExistsError):
             if self.place.scheme in BUCKETS:
                 return _put_version(obstore.put(self.store, self._path(name), content, mode="create"))
             return self._rename_in(name, content, overwrite=False)
@@ -123,7 +124,7 @@ class Objects:
         """
         if self.place.scheme in BUCKETS:
             try:
-                with _faults(), contextlib.suppress(PreconditionError):
+                with store_faults(), contextlib.suppress(PreconditionError):
                     return _put_version(obstore.put(self.store, self._path(name), content, mode=version))
             except FileNotFoundError:
                 pass
@@ -143,7 +144,7 @@ class Objects:
             self.put(name, b"".join(_checked(source, sha256)))
         elif self.place.scheme in BUCKETS:
             part = max(CHUNK_BYTES, -(-size // _MOST_PARTS))
-            with _faults():
+            with store_faults():
                 obstore.put(
                     self.store,
                     self._path(name),
@@ -152,7 +153,7 @@ class Objects:
                     max_concurrency=_CHUNKS_AT_ONCE,
                 )
         else:
-            with _faults():
+            with store_faults():
                 self._rename_in(name, _checked(source, sha256), overwrite=True)
 
     def download(self, name: str, target: Path) -> str:
@@ -174,11 +175,11 @@ class Objects:
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there are no fault."""
         for name in names:
-            with contextlib.suppress(FileNotFoundError), _faults():
+            with contextlib.suppress(FileNotFoundError), store_faults():
                 obstore.delete(self.store, self._path(name))
 
     def _chunks(self, name: str) -> Iterator[bytes]:
-        with _faults():
+        with store_faults():
             for chunk in obstore.get(self.store, self._path(name)).stream(CHUNK_BYTES):
                 yield bytes(chunk)
 
@@ -189,7 +190,8 @@ class Objects:
         temporary = f"{folder}/.{base}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             version = _put_version(obstore.put(self.store, temporary, content, chunk_size=CHUNK_BYTES))
-            _sync(Path("/", temporary))
+            with Path("/", temporary).open("rb") as file:
+                os.fsync(file.fileno())
             # Without overwriting this is a hard link: it is made where there is no such name, or not at all.
             obstore.rename(self.store, temporary, path, overwrite=overwrite)
         finally:
@@ -197,7 +199,7 @@ class Objects:
                 obstore.delete(self.store, temporary)
         root = Path(self.place.path)
         for parent in Path("/", path).parents:
-            _sync(parent)
+            sync_folder(parent)
             if parent == root.parent:
                 break
         return version
@@ -217,14 +219,6 @@ def _checked(source: Path, sha256: str) -> Iterator[bytes]:
         raise OSError(f"{source} changed while it was sent")
 
 
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
 def _put_version(result: PutResult) -> Version:
     return _version(result["e_tag"], result["version"])
 
@@ -240,7 +234,7 @@ def _version(e_tag: str | None, version: str | None) -> Version:
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def store_faults() -> Iterator[None]:
     """Let faults of obstore be OSError, in a line; the refusal of a condition is none."""
     try:
         yield
