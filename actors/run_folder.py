@@ -27,8 +27,8 @@ class RunFolder:
     audit.jsonl
     ```
 
-    Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is. Of a run at an address (`pipelines.store`)
-    `.index/N.json` names the same files there, `ray_train` excepted, with their objects.
+    Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is. At an address (`pipelines.store`) a
+    run's `.index/N.json` names the same files, `ray_train` excepted, and their objects.
     """
 
     def __init__(self, root: Path) -> None:

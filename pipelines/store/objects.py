@@ -102,7 +102,7 @@ class Objects:
         """Write an object, whatever lies under its name."""
         with store_faults():
             if self.place.scheme in BUCKETS:
-                return _put_version(obstore.put(self.store, self._path(name), content))
+                return self._send(self._path(name), content)
             return self._rename_in(name, content, overwrite=True)
 
     def put_if_absent(self, name: str, content: bytes) -> Version | None:
@@ -142,19 +142,13 @@ class Objects:
         if size <= CHUNK_BYTES:
             # One request; an upload in parts takes three.
             self.put(name, b"".join(_checked(source, sha256)))
-        elif self.place.scheme in BUCKETS:
-            part = max(CHUNK_BYTES, -(-size // _MOST_PARTS))
-            with store_faults():
-                obstore.put(
-                    self.store,
-                    self._path(name),
-                    _checked(source, sha256),
-                    chunk_size=part,
-                    max_concurrency=_CHUNKS_AT_ONCE,
-                )
-        else:
-            with store_faults():
-                self._rename_in(name, _checked(source, sha256), overwrite=True)
+            return
+        chunks = _checked(source, sha256)
+        with store_faults():
+            if self.place.scheme in BUCKETS:
+                self._send(self._path(name), chunks, max(CHUNK_BYTES, -(-size // _MOST_PARTS)))
+            else:
+                self._rename_in(name, chunks, overwrite=True)
 
     def download(self, name: str, target: Path) -> str:
         """Copy an object into a file; returns the SHA-256 of what came. FileNotFoundError where there is none."""
@@ -183,13 +177,18 @@ class Objects:
             for chunk in obstore.get(self.store, self._path(name)).stream(CHUNK_BYTES):
                 yield bytes(chunk)
 
+    def _send(self, path: str, content: bytes | Iterator[bytes], part_bytes: int = CHUNK_BYTES) -> Version:
+        return _put_version(
+            obstore.put(self.store, path, content, chunk_size=part_bytes, max_concurrency=_CHUNKS_AT_ONCE)
+        )
+
     def _rename_in(self, name: str, content: bytes | Iterator[bytes], overwrite: bool) -> Version:
         """Write an object of a folder durably; AlreadyExistsError where it must be new and is not."""
         path = self._path(name)
         folder, _, base = path.rpartition("/")
         temporary = f"{folder}/.{base}.{uuid.uuid4().hex[:8]}.tmp"
         try:
-            version = _put_version(obstore.put(self.store, temporary, content, chunk_size=CHUNK_BYTES))
+            version = self._send(temporary, content)
             with Path("/", temporary).open("rb") as file:
                 os.fsync(file.fileno())
             # Without overwriting this is a hard link: it is made where there is no such name, or not at all.

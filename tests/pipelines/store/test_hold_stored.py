@@ -31,7 +31,7 @@ from tests.pipelines.runs.made import RunMaker, recipe
 from tests.pipelines.store.conftest import Move, reach
 from tests.pipelines.store.killed_upload import written
 from tests.pipelines.store.server import answering
-from tests.pipelines.store.stored import contents, demo, index_of, put_run, write
+from tests.pipelines.store.stored import contents, demo, index_of, put_as_earlier, put_run, write
 
 ROOT = Path(__file__).parents[3]
 ROLLOUTS = "cycles/01/rollouts/part-00000.parquet"
@@ -75,6 +75,24 @@ def test_a_run_goes_on_at_a_machine_that_never_saw_it(place: RemotePlace, move_t
     # The first machine's copy is behind now, and has a file of its own that the run went on without.
     move_to("a")
     write(working_folder(place), {"cycles/01/judgments/part-00000.parquet": "left behind"})
+    with held(place) as (folder, _):
+        assert contents(folder.root) == first | {DECISION: "{}"}
+
+
+def test_a_run_of_an_earlier_version_goes_on_at_another_machine(
+    place: RemotePlace, move_to: Move, tmp_path: Path
+) -> None:
+    with held(RemotePlace("file", f"{tmp_path}/first")) as (folder, _):
+        write(folder.root, {ROLLOUTS: "answers"})
+    first = contents(folder.root)
+    put_as_earlier(place, folder.root)
+    move_to("b")
+    with held(place) as (folder, _):
+        assert contents(folder.root) == first
+        # Nothing that an earlier version reads is left: it says that this is no run of its own.
+        assert ".store.json" not in connect(place).list()
+        write(folder.root, {DECISION: "{}"})
+    move_to("c")
     with held(place) as (folder, _):
         assert contents(folder.root) == first | {DECISION: "{}"}
 
