@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http.server import HTTPServer
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
@@ -38,13 +39,20 @@ def s3_server() -> Iterator[str]:
     from werkzeug.serving import make_server
 
     application = OneWriteAtATime(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
+    with running(make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)) as url:
+        yield url
+
+
+@contextmanager
+def running(server: HTTPServer) -> Iterator[str]:
+    """A server, in a thread of the tests; its URL."""
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
+        server.server_close()
         thread.join()
 
 
