@@ -27,8 +27,8 @@ class RunFolder:
     audit.jsonl
     ```
 
-    Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is. A run at an address (`pipelines.store`)
-    has the same names there, `ray_train` excepted, and an index of them, `.store.json`.
+    Beside them `.lease/N.json` of `pipelines.lease` says whose the folder is. At an address (`pipelines.store`) a
+    run's `.index/N.json` names the same files, `ray_train` excepted, and their objects.
     """
 
     def __init__(self, root: Path) -> None:

@@ -56,6 +56,11 @@ class Lease:
         self._heart = threading.Thread(target=self._beat_on, name="lease", daemon=True)
 
     @property
+    def number(self) -> int:
+        """Of the lease; no other lease of the folder has it."""
+        return self._record.number
+
+    @property
     def lost(self) -> bool:
         """Whether the folder has, or may have, another holder by now; looks at the disk."""
         with self._lock:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http.server import HTTPServer
 from importlib.util import find_spec
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 import pytest
-from pyarrow import fs
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class OneWriteAtATime:
+    """Lets writes of objects in one by one: moto looks for a condition and writes in two steps, S3 in one."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "PUT":
+            return self._application(environ, start_response)
+        with self._lock:
+            return list(self._application(environ, start_response))
 
 
 @contextmanager
@@ -16,28 +35,31 @@ def s3_server() -> Iterator[str]:
     """Its URL; the test is skipped where moto is not installed."""
     if find_spec("moto") is None or find_spec("flask") is None:
         pytest.skip("moto's server is not installed (pip install --no-deps -r requirements-dev.lock)")
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
+    application = OneWriteAtATime(DomainDispatcherApplication(create_backend_app))
+    with running(make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)) as url:
+        yield url
+
+
+@contextmanager
+def running(server: HTTPServer) -> Iterator[str]:
+    """A server, in a thread of the tests; its URL."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        server.stop()
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def make_bucket(url: str, name: str) -> None:
     """Make a bucket at a server."""
-    client = fs.S3FileSystem(
-        access_key="test",
-        secret_key="test",
-        region="us-east-1",
-        scheme="http",
-        endpoint_override=urlsplit(url).netloc,
-        allow_bucket_creation=True,
-    )
-    client.create_dir(name)
+    with urlopen(Request(f"{url}/{name}", method="PUT")):
+        pass
 
 
 def reaching(url: str) -> dict[str, str]:

@@ -31,4 +31,5 @@ def changing(view: RunView, lease_s: float, say: Callable[[str], None]) -> Itera
             raise SalusError(f"{place} has changed since it was looked at; run the same command again.")
         yield
         with told(place, "change"):
-            Mirror(view.objects, index, view.root, view.known, lease.check).push(snapshot(RunFolder(view.root)))
+            mirror = Mirror(view.objects, index, view.root, view.known, lease.check, lease.number)
+            mirror.push(snapshot(RunFolder(view.root)))

@@ -1,23 +1,31 @@
-"""The file system behind an address, asked before anything costly whether it is there and lets this account in."""
+"""The store behind an address, asked before anything costly whether it is there and lets this account in."""
 
 from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pyarrow import fs
+from obstore.store import GCSStore, LocalStore, S3Store
 
 from actors.errors import SalusError
 from pipelines.store.faults import told
-from pipelines.store.objects import Objects
+from pipelines.store.objects import Objects, store_faults
 from pipelines.store.place import RemotePlace, s3_endpoint
 
-_CONNECT_S = 10.0
-_REQUEST_S = 60.0
-# Google's client would go on for a quarter of an hour.
-_RETRY = timedelta(seconds=60)
+if TYPE_CHECKING:
+    # Not importable at run time.
+    from obstore.auth.boto3 import Boto3CredentialProvider
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
+
+_CONNECT = timedelta(seconds=10)
+_SILENCE = timedelta(seconds=60)
+# Of one request with all that comes of it, such as the weights of a model; silence is noticed before.
+_REQUEST = timedelta(hours=1)
+_RETRY: RetryConfig = {"max_retries": 5, "retry_timeout": _SILENCE}
+# botocore hands out credentials that are good for ten minutes at least.
+_CREDENTIALS = timedelta(minutes=10)
 _REGION_OF_SERVERS_WITHOUT = "us-east-1"
 
 
@@ -28,43 +36,64 @@ def connect(place: RemotePlace) -> Objects:
         SalusError: no such bucket, no credentials, an endpoint that is wrong or out of reach.
     """
     with told(place, "reach"):
-        files = _file_system(place)
-        bucket = place.bucket
-        there = bucket is None or files.get_file_info(bucket).type != fs.FileType.NotFound
-        # Some stores show a bucket to an account that may not list it.
-        objects = Objects(place, files)
-        if there:
+        with store_faults():
+            objects = Objects(place, _store(place))
+        try:
+            # Some stores show a bucket to an account that may not list it.
             objects.folders()
-    if not there:
-        raise SalusError(f"There is no bucket {bucket} for {place}; make it, or give another address with --run.")
+        except OSError as error:
+            if place.bucket is None or "NoSuchBucket" not in str(error):
+                raise
+            raise SalusError(
+                f"There is no bucket {place.bucket} for {place}; make it, or give another address with --run."
+            ) from error
     return objects
 
 
-def _file_system(place: RemotePlace) -> fs.FileSystem:
-    if place.scheme == "s3":
-        return _s3()
+def _store(place: RemotePlace) -> ObjectStore:
+    if place.bucket is None:
+        return LocalStore()
     if place.scheme == "gs":
-        return fs.GcsFileSystem(retry_time_limit=_RETRY)
-    return fs.LocalFileSystem()
-
-
-def _s3() -> fs.FileSystem:
-    # pyarrow reads these variables only where it is given a URI, and then takes options from the URI too.
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return GCSStore(place.bucket, client_options=_client(None), retry_config=_RETRY)
     url = s3_endpoint()
-    # The stubs are of an older pyarrow, which does not know the first option: a small object in one request.
-    return fs.S3FileSystem(  # type: ignore[call-arg]
-        allow_delayed_open=True,
-        region=region or (_REGION_OF_SERVERS_WITHOUT if url is not None else None),
-        scheme=_scheme(url) if url is not None else "https",
-        endpoint_override=urlsplit(url).netloc if url is not None else None,
-        connect_timeout=_CONNECT_S,
-        request_timeout=_REQUEST_S,
+    provider = _aws_credentials()
+    # As AWS's tools take it; obstore reads variables alone, and botocore one of these two.
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or provider.config.get("region")
+    config: S3Config = {"region": region or _REGION_OF_SERVERS_WITHOUT}
+    if url is not None:
+        config["endpoint"] = _checked(url)
+    return S3Store(
+        place.bucket,
+        config=config,
+        credential_provider=provider,
+        client_options=_client(url),
+        retry_config=_RETRY,
     )
 
 
-def _scheme(url: str) -> Literal["http", "https"]:
+def _aws_credentials() -> Boto3CredentialProvider:
+    """Credentials from wherever AWS's tools take them: variables, profiles, roles; OSError where there are none."""
+    from botocore.exceptions import BotoCoreError
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    try:
+        return Boto3CredentialProvider(ttl=_CREDENTIALS)
+    except (BotoCoreError, ValueError) as error:
+        words = "no credentials" if isinstance(error, ValueError) else str(error)
+        raise OSError(words) from error
+
+
+def _client(url: str | None) -> ClientConfig:
+    return {
+        "allow_http": url is not None and url.startswith("http://"),
+        "connect_timeout": _CONNECT,
+        "read_timeout": _SILENCE,
+        "timeout": _REQUEST,
+    }
+
+
+def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.path.strip("/"):
         raise SalusError("AWS_ENDPOINT_URL is not the URL of a server; set it as in http://HOST:PORT.")
-    return "https" if parts.scheme == "https" else "http"
+    return f"{parts.scheme}://{parts.netloc}"

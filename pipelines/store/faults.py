@@ -6,17 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
-
 from actors.errors import SalusError
 from pipelines.store.place import RemotePlace
 
-# What a file system of pyarrow raises: of its C++ side most faults are OSError.
-STORE_ERRORS = (OSError, pa.ArrowException)
-_REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "INVALID_CLIENT_TOKEN", "SIGNATURE", "EXPIRED_TOKEN", "status 403",
-            "status 401", "UNAUTHENTICATED", "PERMISSION_DENIED", "credentials")  # fmt: skip
-_UNREACHABLE = ("NETWORK_CONNECTION", "curlCode", "REQUEST_TIMEOUT", "Timeout", "UNAVAILABLE", "resolve host")
-_ELSEWHERE = ("status 301", "PermanentRedirect", "AuthorizationHeaderMalformed")
+# Words of obstore, of S3 and Google's storage, and of botocore.
+_REFUSED = ("403 Forbidden", "401 Unauthorized", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
+            "ExpiredToken", "credential", "Credential", "config profile", "service account")  # fmt: skip
+_UNREACHABLE = ("HTTP error", "timed out", "Timeout", "503 Service Unavailable", "502 Bad Gateway")
+_ELSEWHERE = ("301 Moved", "PermanentRedirect", "AuthorizationHeaderMalformed", "configured region")
 _LONGEST = 300
 
 
@@ -29,7 +26,7 @@ def told(place: RemotePlace, doing: str, cure: str | None = None) -> Iterator[No
     """
     try:
         yield
-    except STORE_ERRORS as error:
+    except OSError as error:
         words = " ".join(str(error).split())[:_LONGEST]
         raise SalusError(f"Cannot {doing} {place} ({words}); {cure or cure_of(words, place)}.") from error
 

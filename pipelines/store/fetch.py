@@ -22,9 +22,12 @@ def fetch(objects: Objects, index: StoreIndex, names: Iterable[str], root: Path)
     Raises:
         SalusError: an object is missing, or is not what the index names.
     """
-    sums = index.sums()
+    sums, files = index.sums(), index.by_name()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch") as threads:
-        coming = {name: threads.submit(_fetch_one, objects, name, sums[name], root / name) for name in names}
+        coming = {
+            name: threads.submit(_fetch_one, objects, files[name].object_name, sums[name], root / name)
+            for name in names
+        }
         try:
             return {name: each.result() for name, each in coming.items()}
         finally:

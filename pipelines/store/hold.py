@@ -15,7 +15,7 @@ from pipelines.store.connect import connect
 from pipelines.store.contents import KnownFiles
 from pipelines.store.faults import told
 from pipelines.store.fetch import make_equal
-from pipelines.store.index import new_index, read_index, write_index
+from pipelines.store.index import NO_INDEX, StoreIndex, add_index, read_index
 from pipelines.store.leases import StoredLeases
 from pipelines.store.mark import Mark
 from pipelines.store.mirror import Mirror
@@ -57,31 +57,47 @@ def hold_stored(place: RemotePlace, lease_s: float, say: Callable[[str], None], 
             near.check()
 
         with told(place, "take up the run in"):
-            mirror = _take_up(objects, working, say, check, fresh)
+            mirror = _take_up(objects, working, say, check, fresh, far.number)
         with Uploads(place, RunFolder(working), mirror, say).open() as uploads:
             yield HeldRun(working, uploads, check)
 
 
 def _check_run(objects: Objects) -> None:
     # What is hidden is a lease, or an index that was never finished.
-    if read_index(objects) is None and any(not name.startswith(".") for name in objects.listed()):
+    if read_index(objects) is None and any(not name.startswith(".") for name in objects.list()):
         raise SalusError(f"{objects.place} is not empty and is not a run of Salus; give another folder with --run.")
 
 
 def _take_up(
-    objects: Objects, working: Path, say: Callable[[str], None], check: Callable[[], None], fresh: bool
+    objects: Objects, working: Path, say: Callable[[str], None], check: Callable[[], None], fresh: bool, lease: int
 ) -> Mirror:
     """The working folder, ahead of the store or equal to it, and the way back."""
-    index, known = read_index(objects), KnownFiles(working)
-    if fresh or index is None:
+    known, mark = KnownFiles(working), Mark.read(working)
+    while True:
+        before = read_index(objects)
+        has_run = RunFolder(working).recipe.is_file()
+        ahead = fresh or before is None or (before.revision in mark.revisions and has_run)
+        last = before or NO_INDEX
+        # The same files once more: from here on the place is known for a run's, and the one before, if it only stood
+        # still, can write no index any more.
+        index = last.followed_by(last.files, last.coming)
+        if ahead:
+            mark = mark.add(working, index.revision)
+        if add_index(objects, index):
+            break
+        check()
+    _sweep(objects, index)
+    if fresh or before is None:
         # A run that is no more in its store is begun anew.
         clear(working)
-    elif index.revision not in Mark.read(working).revisions or not RunFolder(working).recipe.is_file():
+    elif not ahead:
         came = make_equal(objects, index, working, known)
         say(f"{objects.place}: {came} of {len(index.files)} files fetched into {working}")
-    if index is None:
-        index = new_index()
-        Mark.read(working).add(working, index.revision)
-        # From here on the place is known for a run's.
-        write_index(objects, index)
-    return Mirror(objects, index, working, known, check)
+        mark.add(working, index.revision)
+    return Mirror(objects, index, working, known, check, lease)
+
+
+def _sweep(objects: Objects, index: StoreIndex) -> None:
+    """Remove what was left by uploads that were cut short, under the numbers of earlier leases."""
+    names = (name for name in objects.list() if name.partition("/")[0].isdecimal())
+    objects.delete(sorted(set(names) - index.object_names()))

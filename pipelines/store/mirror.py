@@ -1,40 +1,54 @@
 """One way from a working folder to its store: what changed is uploaded, and the index that names it is written last.
 
-index says which -> objects that are no more, removed -> changed ones, new ones -> index
+changed files, to objects of their own -> index -> objects that it names no more, removed
 
-An end at any point leaves a run that can be read: what an index names was uploaded before it, and of an object that
-is written over, the index before names both contents.
+No object that an index names is ever written over: an object has the number of the lease under which it was written
+and the beginning of its sum in its name. So an end at any point leaves the run as the last index names it, and a
+process that stood still and lost its lease reaches nothing of its successor's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from actors.errors import SalusError
 from pipelines.store.contents import KnownFiles, Snapshot
-from pipelines.store.index import StoredFile, StoreIndex, new_index, write_index
+from pipelines.store.index import StoredFile, StoreIndex, add_index, read_index
 from pipelines.store.mark import Mark
 from pipelines.store.objects import Objects
 
 AT_ONCE = 8
+# Of a sum, in the name of an object.
+_DIGITS = 16
 
 
 class Mirror:
     """A working folder's way to the store; for the holder of the run's lease, one thread at a time.
 
-    `check` raises SalusError once the lease is lost; asked before anything that others would read is written.
+    `check` raises SalusError once the lease is lost; asked before an index is written. `lease` is the lease's number.
     """
 
     def __init__(
-        self, objects: Objects, index: StoreIndex, working: Path, known: KnownFiles, check: Callable[[], None]
+        self,
+        objects: Objects,
+        index: StoreIndex,
+        working: Path,
+        known: KnownFiles,
+        check: Callable[[], None],
+        lease: int,
     ) -> None:
         self._objects = objects
         self._index = index
         self._working = working
         self._known = known
         self._check = check
+        self._lease = lease
         self._mark = Mark.read(working)
+        # Objects of this lease that are in the store whole, and revisions it may have written.
+        self._sent: set[str] = set()
+        self._tried: set[str] = set()
 
     def push(self, there: Snapshot) -> None:
         """Bring the store to a snapshot of the folder. OSError passes through, and the same call mends it.
@@ -45,44 +59,60 @@ class Mirror:
             SalusError: the lease is lost.
         """
         now = {file.name: file for file in self._known.stored(there)}
+        # Of an earlier version's, cut off while they were written over: which content their objects hold is not known.
+        unsure = [file for file in self._index.coming if file.name in there and file.name not in now]
+        doubtful = {file.name for file in self._index.coming}
         kept = {file.name: file for file in self._index.files}
-        unsure = [file for file in self._index.coming if file.name in there]
-        new = [file for name, file in now.items() if name not in kept]
-        changed = [file for file in now.values() if file.name in kept and self._differs(file, kept)]
-        gone = kept.keys() - there.keys()
-        if not (new or changed or gone):
+        staying = {name: file for name, file in kept.items() if name in there}
+        changed = [
+            file
+            for name, file in now.items()
+            if name in doubtful or name not in kept or not kept[name].holds_what(file)
+        ]
+        if not changed and len(staying) == len(kept):
             return
-        staying = {name: file for name, file in kept.items() if name not in gone}
-        if changed or gone:
-            self._write(staying.values(), [*unsure, *changed])
-        if gone:
-            self._objects.remove(sorted(gone))
-        self._upload([*changed, *new])
-        self._write((staying | now).values(), [file for file in unsure if file.name not in now])
+        sent = {file.name: file for file in self._upload(changed)}
+        before = self._index.object_names() | self._sent
+        self._write((staying | sent).values(), unsure)
+        self._objects.delete(sorted(before - self._index.object_names()))
+        self._sent &= self._index.object_names()
 
-    def _differs(self, file: StoredFile, kept: Mapping[str, StoredFile]) -> bool:
-        """Whether the store may hold another content of a file than this one."""
-        return file != kept[file.name] or any(coming.name == file.name for coming in self._index.coming)
-
-    def _upload(self, files: list[StoredFile]) -> None:
+    def _upload(self, files: list[StoredFile]) -> list[StoredFile]:
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload") as threads:
             sent = [threads.submit(self._send, file) for file in files]
             try:
-                for each in sent:
-                    each.result()
+                return [each.result() for each in sent]
             finally:
-                # Those that have begun come to their end: what is cut off may be taken for an object by the store.
+                # Those that have begun come to their end.
                 for each in sent:
                     each.cancel()
 
-    def _send(self, file: StoredFile) -> None:
-        if self._objects.upload(self._working / file.name, file.name) != file.sha256:
-            # The next snapshot has it as it is then.
-            raise OSError(f"{self._working / file.name} changed while it was sent")
+    def _send(self, file: StoredFile) -> StoredFile:
+        path = PurePosixPath(file.name)
+        named = path.with_name(f"{path.stem}.{file.sha256[:_DIGITS]}{path.suffix}")
+        key = f"{self._lease}/{named}"
+        if key not in self._sent:
+            self._objects.upload(self._working / file.name, key, file.sha256)
+            self._sent.add(key)
+        return file.model_copy(update={"key": key})
 
     def _write(self, files: Iterable[StoredFile], coming: Iterable[StoredFile]) -> None:
-        index = new_index(tuple(sorted(files, key=lambda file: file.name)), tuple(coming))
         self._check()
-        self._mark = self._mark.add(self._working, index.revision)
-        write_index(self._objects, index)
+        index = self._index.followed_by(tuple(sorted(files, key=lambda file: file.name)), tuple(coming))
+        if not self._add(index):
+            last = read_index(self._objects)
+            # Its own, where the answer to a try was lost: this one follows it.
+            own = last is not None and last.revision in self._tried
+            if last is None or not own or not self._add(index := last.followed_by(index.files, index.coming)):
+                # Mostly another process has the lease too, and its words tell more.
+                self._check()
+                raise SalusError(
+                    f"{self._objects.place} was written by another process since this one wrote there last, so this"
+                    " one stops and changes nothing there; salus status tells what that one does."
+                )
         self._index = index
+
+    def _add(self, index: StoreIndex) -> bool:
+        self._mark = self._mark.add(self._working, index.revision)
+        self._tried.add(index.revision)
+        return add_index(self._objects, index)

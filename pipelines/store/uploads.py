@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from actors.errors import SalusError
 from actors.run_folder import RunFolder
 from pipelines.store.contents import Snapshot, snapshot
-from pipelines.store.faults import STORE_ERRORS, told
+from pipelines.store.faults import told
 from pipelines.store.mirror import Mirror
 from pipelines.store.place import RemotePlace
 
@@ -74,7 +74,7 @@ class Uploads:
             try:
                 self._mirror.push(there)
                 return
-            except STORE_ERRORS as error:
+            except OSError as error:
                 words = " ".join(str(error).split())
                 self._say(f"{self._place} did not take the run's files ({words}); trying again in {wait_s:g} s")
                 if self._ended.wait(wait_s):
@@ -89,6 +89,6 @@ class Uploads:
         except SalusError:
             # A lost lease, which the run finds out by itself.
             return
-        except STORE_ERRORS as error:
+        except OSError as error:
             words = " ".join(str(error).split())
             self._say(f"{self._place} did not take the run's files ({words}); the run goes on, and they are kept here")

@@ -21,7 +21,8 @@ def check_stored(view: RunView, may_miss: Set[str] = frozenset()) -> Checked:
     folder = RunFolder(view.root)
     # Where there are none, nothing is read.
     read_sums(folder)
-    names = list(file_names(folder))
+    names, files = list(file_names(folder)), view.index.by_name()
     with told(view.objects.place, "read"), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as threads:
-        sums = dict(zip(names, threads.map(view.objects.sum, names), strict=True))
+        found = threads.map(view.objects.sum, [files[name].object_name for name in names])
+        sums = dict(zip(names, found, strict=True))
     return check_sums(folder, may_miss, sums.__getitem__)

@@ -70,8 +70,8 @@ def view_of(objects: Objects, parent: Path) -> RunView | None:
                 _fill(view)
                 return view
             except SalusError:
-                # The run may go on meanwhile: it wrote over what this index names, or is about to, and a reader
-                # that asks for an object's size first gets the beginning of the next one.
+                # The run may go on meanwhile, and remove what this index names and the next one does not; an earlier
+                # version writes over it.
                 again = read_index(objects)
                 goes_on = again is None or again.revision != index.revision or bool(again.coming)
                 if not left or not goes_on:
@@ -82,14 +82,15 @@ def view_of(objects: Objects, parent: Path) -> RunView | None:
 
 def _fill(view: RunView) -> None:
     """Bring into the view's folder what it shows."""
-    objects, listed = view.objects, view.objects.listed()
-    there = [file for file in view.index.files if file.name in listed]
-    small = {file.name for file in there if _is_small(file.name, listed[file.name].bytes)}
+    objects, listed = view.objects, view.objects.list()
+    sizes = {file.name: listed[file.object_name].bytes for file in view.index.files if file.object_name in listed}
+    there = [file for file in view.index.files if file.name in sizes]
+    small = {file.name for file in there if _is_small(file.name, sizes[file.name])}
     for name, sha256 in fetch(objects, view.index, sorted(small), view.root).items():
         view.known.know(name, sha256)
     for file in there:
         if file.name not in small:
-            _stand_in(view.root / file.name, listed[file.name].bytes)
+            _stand_in(view.root / file.name, sizes[file.name])
             view.known.know(file.name, file.sha256)
     if (lease := StoredLeases(objects).last()) is not None:
         # Whoever asks whether somebody is at work there looks at the folder.

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
-
-from pyarrow import fs
+from typing import TYPE_CHECKING
 
 from actors.run_folder import RunFolder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.store.connect import connect
 from pipelines.store.contents import KnownFiles, snapshot
-from pipelines.store.index import StoreIndex, new_index, read_index
+from pipelines.store.index import EARLIER_INDEX, NO_INDEX, StoredFile, StoreIndex, read_index
 from pipelines.store.mirror import Mirror
-from pipelines.store.objects import Objects
+from pipelines.store.objects import Objects, Version
 from pipelines.store.place import RemotePlace
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
 
 
 class CutOff(Objects):
     """Objects of a store that answers so many writes and removals, and then no more."""
 
-    def __init__(self, place: RemotePlace, files: fs.FileSystem, answers: int) -> None:
-        super().__init__(place, files)
+    def __init__(self, place: RemotePlace, store: ObjectStore, answers: int) -> None:
+        super().__init__(place, store)
         self.left = answers
 
-    def write(self, name: str, content: bytes) -> None:
+    def put_if_absent(self, name: str, content: bytes) -> Version | None:
         self._count()
-        super().write(name, content)
+        return super().put_if_absent(name, content)
 
-    def upload(self, source: Path, name: str) -> str:
+    def upload(self, source: Path, name: str, sha256: str) -> None:
         self._count()
-        return super().upload(source, name)
+        super().upload(source, name, sha256)
 
-    def remove(self, names: Iterable[str]) -> None:
-        self._count()
-        super().remove(names)
+    def delete(self, names: Iterable[str]) -> None:
+        # What removes nothing asks nothing.
+        if there := list(names):
+            self._count()
+            super().delete(there)
 
     def _count(self) -> None:
         self.left -= 1
@@ -52,8 +58,8 @@ def free() -> None:
 
 
 def mirror_of(objects: Objects, working: Path) -> Mirror:
-    """The way of a folder to a place, as it stands."""
-    return Mirror(objects, read_index(objects) or new_index(), working, KnownFiles(working), free)
+    """The way of a folder to a place, as it stands, under its first lease."""
+    return Mirror(objects, read_index(objects) or NO_INDEX, working, KnownFiles(working), free, lease=1)
 
 
 def put_run(folder: RunFolder, place: RemotePlace) -> None:
@@ -65,6 +71,25 @@ def index_of(place: RemotePlace) -> StoreIndex:
     index = read_index(connect(place))
     assert index is not None
     return index
+
+
+def put_as_earlier(place: RemotePlace, root: Path, coming: tuple[StoredFile, ...] = ()) -> StoreIndex:
+    """Store a folder as earlier versions did: objects have the names of the files, and one object is the index."""
+    objects, known = connect(place), KnownFiles(root)
+    files = tuple(known.stored(snapshot(RunFolder(root))))
+    index = StoreIndex(version=1, revision=uuid.uuid4().hex, files=files, coming=coming)
+    for file in files:
+        objects.put(file.name, (root / file.name).read_bytes())
+    written = index.model_dump(exclude={"number"})
+    for file in (*written["files"], *written["coming"]):
+        del file["key"]
+    objects.put(EARLIER_INDEX, json.dumps(written).encode())
+    return index
+
+
+def object_of(place: RemotePlace, name: str) -> str:
+    """The name of the object that a file of the run lies under."""
+    return index_of(place).by_name()[name].object_name
 
 
 def write(root: Path, files: dict[str, str]) -> None:

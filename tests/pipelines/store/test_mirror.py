@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from actors.run_folder import RunFolder
 from pipelines.store.connect import connect
 from pipelines.store.contents import KnownFiles, snapshot
 from pipelines.store.fetch import make_equal
-from pipelines.store.index import INDEX, read_index
+from pipelines.store.index import INDICES, StoredFile, StoreIndex, add_index, read_index
 from pipelines.store.mirror import Mirror
-from pipelines.store.objects import Objects
+from pipelines.store.objects import Objects, Version
 from pipelines.store.place import RemotePlace
 from pipelines.store.uploads import Uploads
-from tests.pipelines.store.stored import CutOff, contents, index_of, mirror_of, write
+from tests.pipelines.store.stored import CutOff, contents, index_of, mirror_of, object_of, put_as_earlier, write
 
 FIRST = {"recipe.yaml": "name: demo", "run.json": "{}", "cycles/01/rollouts/part-00000.parquet": "answers"}
 # One file stays, one is written over, one is gone, one is new.
@@ -44,12 +45,11 @@ def fetched(place: RemotePlace, root: Path) -> dict[str, str]:
 def test_a_run_is_stored_under_its_own_names_and_read_back(place: RemotePlace, tmp_path: Path) -> None:
     write(tmp_path / "run", FIRST | APART)
     push(connect(place), tmp_path / "run")
-    assert sorted(connect(place).listed()) == sorted([*FIRST, INDEX])
+    assert set(connect(place).list()) == {*index_of(place).object_names(), f"{INDICES}/1.json"}
     assert fetched(place, tmp_path / "back") == FIRST
     second(tmp_path / "run")
     push(connect(place), tmp_path / "run")
-    assert sorted(connect(place).listed()) == sorted([*SECOND, INDEX])
-    assert not index_of(place).coming
+    assert set(connect(place).list()) == {*index_of(place).object_names(), f"{INDICES}/2.json"}
     # What the folder has beside it is not the run's.
     assert fetched(place, tmp_path / "back") == SECOND
 
@@ -59,56 +59,102 @@ def test_what_did_not_change_is_not_sent_again(place: RemotePlace, tmp_path: Pat
     objects = connect(place)
     mirror = mirror_of(objects, tmp_path / "run")
     mirror.push(snapshot(RunFolder(tmp_path / "run")))
-    before = objects.listed()
+    before = objects.list()
     mirror.push(snapshot(RunFolder(tmp_path / "run")))
-    assert objects.listed() == before
+    assert objects.list() == before
 
 
-@pytest.mark.parametrize("answers", range(7))
+@pytest.mark.parametrize("answers", range(5))
 def test_an_end_at_any_point_leaves_a_run_and_the_next_push_mends_it(tmp_path: Path, answers: int) -> None:
     place = RemotePlace("file", f"{tmp_path}/share/run")
     write(tmp_path / "run", FIRST)
     push(connect(place), tmp_path / "run")
     second(tmp_path / "run")
     objects = connect(place)
-    cut = CutOff(place, objects.files, answers)
-    # Two indices, one removal, two uploads.
-    if answers < 5:
-        with pytest.raises(OSError, match="the line is cut"):
-            push(cut, tmp_path / "run")
-    else:
+    cut = CutOff(place, objects.store, answers)
+    # Two uploads, the index, one removal of the index before and one of what it named.
+    with pytest.raises(OSError, match="the line is cut"):
         push(cut, tmp_path / "run")
-    found = fetched(place, tmp_path / "elsewhere")
-    assert found["recipe.yaml"] == FIRST["recipe.yaml"]
-    assert found["run.json"] in (FIRST["run.json"], SECOND["run.json"])
-    assert found.get("cycles/01/decision.json") == (None if answers < 5 else "{}")
+    assert fetched(place, tmp_path / "elsewhere") == (FIRST if answers < 3 else SECOND)
     push(connect(place), tmp_path / "run")
     assert fetched(place, tmp_path / "elsewhere") == SECOND
-    assert not index_of(place).coming
+
+
+def test_the_same_push_again_sends_what_did_not_come_through_alone(tmp_path: Path) -> None:
+    place = RemotePlace("file", f"{tmp_path}/share/run")
+    write(tmp_path / "run", FIRST)
+    cut = CutOff(place, connect(place).store, 2)
+    mirror = mirror_of(cut, tmp_path / "run")
+    with pytest.raises(OSError, match="the line is cut"):
+        mirror.push(snapshot(RunFolder(tmp_path / "run")))
+    # One of them is no part of the run any more.
+    second(tmp_path / "run")
+    cut.left = 99
+    mirror.push(snapshot(RunFolder(tmp_path / "run")))
+    assert fetched(place, tmp_path / "elsewhere") == SECOND
+    assert set(connect(place).list()) == {*index_of(place).object_names(), f"{INDICES}/1.json"}
 
 
 def test_an_end_before_the_first_index_leaves_no_run(place: RemotePlace, tmp_path: Path) -> None:
     write(tmp_path / "run", FIRST)
     with pytest.raises(OSError, match="the line is cut"):
-        push(CutOff(place, connect(place).files, 3), tmp_path / "run")
-    assert sorted(connect(place).listed()) == sorted(FIRST)
+        push(CutOff(place, connect(place).store, 3), tmp_path / "run")
+    assert len(connect(place).list()) == len(FIRST)
     assert read_index(connect(place)) is None
 
 
-def test_a_file_that_was_cut_off_twice_may_be_any_of_its_three(tmp_path: Path) -> None:
-    place = RemotePlace("file", f"{tmp_path}/share/run")
-    texts = ["one", "two", "three"]
-    for text, answers in zip(texts, (99, 2, 1), strict=True):
-        write(tmp_path / "run", {"run.json": text})
-        cut = CutOff(place, connect(place).files, answers)
-        try:
-            push(cut, tmp_path / "run")
-        except OSError:
-            assert text != "one"
-    # The index before the third upload is there, and the second upload.
-    assert connect(place).read("run.json") == b"two"
-    assert len(index_of(place).sums()["run.json"]) == 3
-    assert fetched(place, tmp_path / "elsewhere") == {"run.json": "two"}
+class AnswersLost(Objects):
+    """Objects of a store whose next answer to a condition is lost on the way."""
+
+    lost = False
+
+    def put_if_absent(self, name: str, content: bytes) -> Version | None:
+        created = super().put_if_absent(name, content)
+        if self.lost:
+            self.lost = False
+            raise OSError("the line is cut")
+        return created
+
+
+def test_an_index_whose_answer_was_lost_is_followed_by_the_next_one(place: RemotePlace, tmp_path: Path) -> None:
+    objects = AnswersLost(place, connect(place).store)
+    write(tmp_path / "run", FIRST)
+    mirror = mirror_of(objects, tmp_path / "run")
+    mirror.push(snapshot(RunFolder(tmp_path / "run")))
+    objects.lost = True
+    write(tmp_path / "run", {"run.json": "between"})
+    with pytest.raises(OSError, match="the line is cut"):
+        mirror.push(snapshot(RunFolder(tmp_path / "run")))
+    assert fetched(place, tmp_path / "elsewhere") == FIRST | {"run.json": "between"}
+    second(tmp_path / "run")
+    mirror.push(snapshot(RunFolder(tmp_path / "run")))
+    assert fetched(place, tmp_path / "elsewhere") == SECOND
+    assert set(connect(place).list()) == {*index_of(place).object_names(), f"{INDICES}/3.json"}
+
+
+def test_a_run_of_an_earlier_version_is_read_and_goes_on(place: RemotePlace, tmp_path: Path) -> None:
+    write(tmp_path / "run", FIRST)
+    earlier = put_as_earlier(place, tmp_path / "run")
+    assert index_of(place) == earlier
+    assert fetched(place, tmp_path / "elsewhere") == FIRST
+    second(tmp_path / "run")
+    push(connect(place), tmp_path / "run")
+    assert fetched(place, tmp_path / "elsewhere") == SECOND
+    # What did not change lies where it lay.
+    assert set(connect(place).list()) == {*index_of(place).object_names(), f"{INDICES}/1.json"}
+    assert index_of(place).by_name()["recipe.yaml"].object_name == "recipe.yaml"
+
+
+def test_what_an_earlier_version_was_writing_when_it_ended_is_sent_again(place: RemotePlace, tmp_path: Path) -> None:
+    write(tmp_path / "run", FIRST)
+    coming = StoredFile(name="run.json", bytes=4, sha256=hashlib.sha256(b"long").hexdigest())
+    put_as_earlier(place, tmp_path / "run", (coming,))
+    for number, text in enumerate(("{}", "long")):
+        connect(place).put("run.json", text.encode())
+        assert fetched(place, tmp_path / f"elsewhere {number}") == FIRST | {"run.json": text}
+    push(connect(place), tmp_path / "run")
+    assert fetched(place, tmp_path / "elsewhere") == FIRST
+    assert index_of(place).by_name()["run.json"].key is not None and not index_of(place).coming
 
 
 def test_another_holder_stops_it_before_it_writes(place: RemotePlace, tmp_path: Path) -> None:
@@ -118,7 +164,7 @@ def test_another_holder_stops_it_before_it_writes(place: RemotePlace, tmp_path: 
     write(tmp_path / "run", FIRST)
     push(connect(place), tmp_path / "run")
     second(tmp_path / "run")
-    mirror = Mirror(connect(place), index_of(place), tmp_path / "run", KnownFiles(tmp_path / "run"), lost)
+    mirror = Mirror(connect(place), index_of(place), tmp_path / "run", KnownFiles(tmp_path / "run"), lost, 2)
     with pytest.raises(SalusError, match="taken over"):
         mirror.push(snapshot(RunFolder(tmp_path / "run")))
     assert fetched(place, tmp_path / "elsewhere") == FIRST
@@ -136,19 +182,20 @@ def test_a_file_written_after_the_snapshot_keeps_its_content_in_the_store(place:
 def test_a_changed_or_missing_object_is_named(place: RemotePlace, tmp_path: Path) -> None:
     write(tmp_path / "run", FIRST)
     push(connect(place), tmp_path / "run")
-    connect(place).write("run.json", b"{} ")
-    with pytest.raises(SalusError, match=f"{place}/run.json is not what the run left there"):
+    name = object_of(place, "run.json")
+    connect(place).put(name, b"{} ")
+    with pytest.raises(SalusError, match=f"{place}/{name} is not what the run left there"):
         fetched(place, tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere" / "run.json").exists()
-    connect(place).remove(["run.json"])
-    with pytest.raises(SalusError, match=f"{place}/run.json is gone"):
+    connect(place).delete([name])
+    with pytest.raises(SalusError, match=f"{place}/{name} is gone"):
         fetched(place, tmp_path / "elsewhere")
 
 
 def test_uploads_wait_for_a_store_that_comes_back(tmp_path: Path) -> None:
     place, told = RemotePlace("file", f"{tmp_path}/share/run"), list[str]()
     write(tmp_path / "run", FIRST)
-    cut = CutOff(place, connect(place).files, 1)
+    cut = CutOff(place, connect(place).store, 1)
     folder = RunFolder(tmp_path / "run")
     uploads = Uploads(place, folder, mirror_of(cut, folder.root), told.append, waits_s=(0.2, 30.0))
     threading.Timer(0.05, lambda: setattr(cut, "left", 99)).start()
@@ -162,7 +209,7 @@ def test_a_store_that_stays_away_ends_the_run_with_one_sentence(tmp_path: Path) 
     place = RemotePlace("file", f"{tmp_path}/share/run")
     write(tmp_path / "run", FIRST)
     folder = RunFolder(tmp_path / "run")
-    mirror = mirror_of(CutOff(place, connect(place).files, 0), folder.root)
+    mirror = mirror_of(CutOff(place, connect(place).store, 0), folder.root)
     uploads = Uploads(place, folder, mirror, lambda _: None, waits_s=(0.01,))
     with (
         pytest.raises(SalusError, match=r"\(the line is cut\); the files lie in .*: the same command goes on"),
@@ -182,3 +229,18 @@ def test_notes_go_up_in_the_background_and_work_that_failed_is_not_kept(place: R
     # Cancelled, or of the moment of the note.
     index = read_index(connect(place))
     assert index is None or {file.name for file in index.files} <= FIRST.keys()
+
+
+def test_an_index_is_read_as_written_and_leads_nowhere_else(place: RemotePlace) -> None:
+    objects = connect(place)
+    assert read_index(objects) is None
+    file = StoredFile(name="cycles/01/decision.json", bytes=2, sha256="0" * 64, key="1/cycles/01/decision.0.json")
+    index = StoreIndex(number=1, revision="a", files=(file,))
+    assert add_index(objects, index) and read_index(objects) == index
+    assert index.sums() == {file.name: {"0" * 64}}
+    for taken in (file.name, file.key):
+        assert taken is not None
+        for name in ("../../etc/passwd", "/etc/passwd", "a//b", ".lease/1.json", "a/./b", ""):
+            objects.put(f"{INDICES}/1.json", index.model_dump_json().replace(taken, name).encode())
+            with pytest.raises(SalusError, match=r"/\.index/1\.json is not an index of version 1 or 2"):
+                read_index(objects)

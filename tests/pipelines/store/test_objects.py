@@ -1,42 +1,102 @@
-"""Objects on a file system and on an S3 server: the same contract."""
+"""Objects in a folder and on an S3 server: the same contract."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import pyarrow as pa
+import obstore
 import pytest
-from pyarrow import fs
+from obstore.store import LocalStore
 
 from actors.errors import SalusError
 from pipelines.store.connect import connect
-from pipelines.store.index import INDEX, StoredFile, new_index, read_index, write_index
+from pipelines.store.faults import told
 from pipelines.store.objects import CHUNK_BYTES, Objects
 from pipelines.store.place import RemotePlace
+from tests.pipelines.store.conftest import reach
+from tests.pipelines.store.server import answering
+
+RACING = 16
 
 
-def test_what_is_written_is_read_listed_and_removed(place: RemotePlace) -> None:
+def test_what_is_put_is_read_listed_and_deleted(place: RemotePlace) -> None:
     objects = connect(place)
-    assert objects.listed() == {} and objects.read("a/b.json") is None
-    objects.write("a/b.json", b"{}")
-    objects.write("a/b.json", b"[1]")
-    objects.write("c.json.gz", b"not gzip")
-    assert objects.read("a/b.json") == b"[1]" and objects.read("c.json.gz") == b"not gzip"
-    assert {name: info.bytes for name, info in objects.listed().items()} == {"a/b.json": 3, "c.json.gz": 8}
-    assert list(objects.listed("a")) == ["a/b.json"]
-    assert objects.at("a").read("b.json") == b"[1]"
-    assert connect(RemotePlace(place.scheme, place.path.rsplit("/", 1)[0])).folders() == ["demo-s7"]
-    objects.remove(["a/b.json", "never/there"])
-    assert list(objects.listed()) == ["c.json.gz"]
+    assert objects.list() == {} and objects.get("a/b.json") is None
+    objects.put("a/b.json", b"{}")
+    objects.put("a/b.json", b"[1]")
+    objects.put("c.json.gz", b"not gzip")
+    assert content(objects, "a/b.json") == b"[1]" and content(objects, "c.json.gz") == b"not gzip"
+    assert {name: info.bytes for name, info in objects.list().items()} == {"a/b.json": 3, "c.json.gz": 8}
+    assert list(objects.list("a")) == ["a/b.json"]
+    assert content(objects.at("a"), "b.json") == b"[1]"
+    assert connect(RemotePlace(place.scheme, place.path.rsplit("/", 1)[0])).folders() == ("demo-s7",)
+    objects.delete(["a/b.json", "never/there"])
+    assert list(objects.list()) == ["c.json.gz"]
+
+
+def test_an_object_is_created_where_there_is_none(place: RemotePlace) -> None:
+    objects = connect(place)
+    version = objects.put_if_absent("a.json", b"first")
+    assert version is not None
+    assert objects.put_if_absent("a.json", b"second") is None
+    found = objects.get("a.json")
+    assert found is not None and (found.content, found.version) == (b"first", version)
+    objects.delete(["a.json"])
+    assert objects.put_if_absent("a.json", b"second") is not None
+    assert list(objects.list()) == ["a.json"]
+
+
+def test_an_object_is_replaced_while_it_is_the_one_that_was_read(place: RemotePlace) -> None:
+    objects = connect(place)
+    first = objects.put("a.json", b"first")
+    second = objects.put_if_match("a.json", b"second", first)
+    assert second is not None and second != first
+    assert objects.put_if_match("a.json", b"third", first) is None
+    assert content(objects, "a.json") == b"second"
+    objects.delete(["a.json"])
+    assert objects.put_if_match("a.json", b"third", second) is None
+    assert objects.list() == {}
+
+
+def raced(write: Callable[[Objects, bytes], object], place: RemotePlace) -> list[bytes]:
+    """What those wrote who were let."""
+
+    def come(number: int) -> bytes | None:
+        objects, mine = connect(place), f"writer {number}".encode()
+        barrier.wait()
+        return mine if write(objects, mine) is not None else None
+
+    barrier = threading.Barrier(RACING)
+    with ThreadPoolExecutor(RACING) as threads:
+        return [mine for mine in threads.map(come, range(RACING)) if mine is not None]
+
+
+def test_of_sixteen_that_create_an_object_one_does(place: RemotePlace) -> None:
+    winners = raced(lambda objects, mine: objects.put_if_absent("a.json", mine), place)
+    assert winners == [content(connect(place), "a.json")]
+    assert list(connect(place).list()) == ["a.json"]
+
+
+def test_of_sixteen_that_replace_an_object_one_does(s3: RemotePlace) -> None:
+    version = connect(s3).put("a.json", b"first")
+    winners = raced(lambda objects, mine: objects.put_if_match("a.json", mine, version), s3)
+    assert winners == [content(connect(s3), "a.json")]
 
 
 def test_files_of_several_chunks_come_back_as_they_went(place: RemotePlace, tmp_path: Path) -> None:
     objects, there, back = connect(place), tmp_path / "there", tmp_path / "back"
     there.write_bytes(os.urandom(2 * CHUNK_BYTES + 17))
     expected = hashlib.sha256(there.read_bytes()).hexdigest()
-    assert objects.upload(there, "weights.safetensors") == expected
+    objects.upload(there, "weights.safetensors", expected)
     assert objects.sum("weights.safetensors") == expected
     assert objects.download("weights.safetensors", back) == expected
     assert back.read_bytes() == there.read_bytes()
@@ -44,49 +104,118 @@ def test_files_of_several_chunks_come_back_as_they_went(place: RemotePlace, tmp_
         objects.download("nothing", back)
 
 
-def test_an_index_is_read_as_written_and_leads_nowhere_else(place: RemotePlace) -> None:
-    objects = connect(place)
-    assert read_index(objects) is None
-    file = StoredFile(name="cycles/01/decision.json", bytes=2, sha256="0" * 64)
-    index = new_index((file,), (file.model_copy(update={"sha256": "1" * 64}),))
-    write_index(objects, index)
-    assert read_index(objects) == index
-    assert index.sums() == {file.name: {"0" * 64, "1" * 64}}
-    for name in ("../../etc/passwd", "/etc/passwd", "a//b", ".lease/1.json", "a/./b", ""):
-        objects.write(INDEX, index.model_dump_json().replace(file.name, name).encode())
-        with pytest.raises(SalusError, match=r"is not an index of version 1"):
-            read_index(objects)
+@pytest.mark.parametrize("size", [5, 2 * CHUNK_BYTES + 17])
+def test_a_file_that_changed_while_it_was_sent_becomes_no_object(place: RemotePlace, tmp_path: Path, size: int) -> None:
+    objects, there = connect(place), tmp_path / "there"
+    there.write_bytes(os.urandom(size))
+    with pytest.raises(OSError, match="changed while it was sent"):
+        objects.upload(there, "weights.safetensors", "0" * 64)
+    assert objects.list() == {}
 
 
-def test_on_a_file_system_an_object_is_renamed_into_its_place(tmp_path: Path) -> None:
-    objects = connect(RemotePlace("file", str(tmp_path)))
+def test_a_large_file_is_never_whole_in_memory(place: RemotePlace, tmp_path: Path) -> None:
+    """In a process of its own: what Rust holds is no memory that Python knows of."""
+    large, root = tmp_path / "large", Path(__file__).parents[3]
+    with large.open("wb") as file:
+        file.truncate(20 * CHUNK_BYTES)
+    program = (
+        "import re, sys; from pathlib import Path; from actors.file_sum import file_sum\n"
+        "from pipelines.store.connect import connect; from pipelines.store.place import place_of\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
+        "objects, large = connect(place_of(sys.argv[1])), Path(sys.argv[2])\n"
+        "sha256 = file_sum(large); before = peak(); objects.upload(large, 'large', sha256)\n"
+        "assert objects.download('large', Path(sys.argv[3])) == sha256; print(peak() - before)\n"
+    )
+    arguments = [sys.executable, "-c", program, str(place), str(large), str(tmp_path / "back")]
+    done = subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < 12 * CHUNK_BYTES
+
+
+def test_in_a_folder_an_object_is_renamed_into_its_place(tmp_path: Path) -> None:
+    objects = connect(RemotePlace("file", str(tmp_path / "share")))
     with pytest.raises(IsADirectoryError):
-        objects.upload(tmp_path, "a")
-    objects.write("a", b"whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        objects.upload(tmp_path, "a", "0" * 64)
+    objects.put("a", b"whole")
+    assert objects.put_if_absent("a", b"other") is None
+    assert [path.name for path in (tmp_path / "share").iterdir()] == ["a"]
 
 
-class BreaksOff(fs.LocalFileSystem):
-    """Breaks off its first answers, as a server may that is asked for an object while it is written over."""
+def test_in_a_folder_an_object_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, rename, fsync = list[str](), obstore.rename, os.fsync
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults = 0
+    def renamed(store: LocalStore, from_: str, to: str, *, overwrite: bool = True) -> None:
+        rename(store, from_, to, overwrite=overwrite)
+        done.append(f"rename to {Path('/', to).relative_to(tmp_path)}")
 
-    def open_input_file(self, path: str) -> pa.NativeFile:
-        if self.faults > 0:
-            self.faults -= 1
-            raise OSError("Failed to flush response stream")
-        return super().open_input_file(path)
+    def synced(number: int) -> None:
+        fsync(number)
+        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        done.append(f"sync {'file' if path.suffix == '.tmp' else path.relative_to(tmp_path)}")
+
+    monkeypatch.setattr("obstore.rename", renamed)
+    monkeypatch.setattr("os.fsync", synced)
+    objects = connect(RemotePlace("file", str(tmp_path / "share")))
+    assert objects.put_if_absent("a/b.json", b"{}") is not None
+    assert done == ["sync file", "rename to share/a/b.json", "sync share/a", "sync share", "sync ."]
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
-    files = BreaksOff()
-    objects = Objects(RemotePlace("file", str(tmp_path)), files)
-    objects.write("a.json", b"[1]")
-    files.faults = 2
-    assert objects.read("a.json") == b"[1]" and files.faults == 0
-    files.faults = 100
-    with pytest.raises(OSError, match="Failed to flush"):
-        objects.read("a.json")
-    assert files.faults > 0
+def test_a_folder_is_listed_while_others_write_in_it(tmp_path: Path) -> None:
+    objects = connect(RemotePlace("file", str(tmp_path)))
+    end = time.monotonic() + 2
+
+    def write(number: int) -> None:
+        while time.monotonic() < end:
+            objects.put(f"{number}/a.json", b"{}")
+            objects.delete([f"{number}/a.json"])
+
+    with ThreadPoolExecutor(2) as threads:
+        writers = [threads.submit(write, number) for number in range(2)]
+        while time.monotonic() < end:
+            whole = {name for name in objects.list() if not name.endswith(".tmp")}
+            assert whole <= {"0/a.json", "1/a.json"}
+        for writer in writers:
+            writer.result()
+
+
+def test_what_a_folder_refuses_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "share").write_text("a file")
+    place = RemotePlace("file", f"{tmp_path}/share/run")
+    with pytest.raises(SalusError, match=r"Cannot write to file://.*; mend that") as caught, told(place, "write to"):
+        Objects(place, connect(RemotePlace("file", str(tmp_path))).store).put("a", b"")
+    assert "\n" not in caught.value.sentence and "Debug" not in caught.value.sentence
+
+
+def test_credentials_are_taken_from_the_profile_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = list[str]()
+
+    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        seen.append(handler.headers["Authorization"])
+        return 403, b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>No.</Message></Error>"
+
+    (tmp_path / "credentials").write_text("[team]\naws_access_key_id = AKIATEAM\naws_secret_access_key = secret\n")
+    (tmp_path / "config").write_text("[profile team]\nregion = eu-west-3\n")
+    with answering(answer) as url:
+        reach(monkeypatch, url)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        monkeypatch.setenv("AWS_PROFILE", "team")
+        place = RemotePlace("s3", "bucket/run")
+        with pytest.raises(SalusError, match=r"403 Forbidden: AccessDenied No\.\); credentials are missing or may not"):
+            connect(place)
+        assert "Credential=AKIATEAM/" in seen[0] and "/eu-west-3/s3/" in seen[0]
+        monkeypatch.setenv("AWS_PROFILE", "nowhere")
+        with pytest.raises(SalusError, match=r"profile \(nowhere\) could not be found\); credentials are missing"):
+            connect(place)
+        monkeypatch.delenv("AWS_PROFILE")
+        with pytest.raises(SalusError, match=r"Cannot reach s3://bucket/run \(no credentials\); credentials are"):
+            connect(place)
+
+
+def content(objects: Objects, name: str) -> bytes:
+    found = objects.get(name)
+    assert found is not None
+    return found.content

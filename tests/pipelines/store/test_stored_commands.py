@@ -20,8 +20,9 @@ from pipelines.cli.publish import champion_of
 from pipelines.lease import hold_lease
 from pipelines.runs.find import bytes_of
 from pipelines.store.connect import connect
-from pipelines.store.contents import snapshot
-from pipelines.store.index import StoredFile, new_index, read_index, write_index
+from pipelines.store.contents import KnownFiles, snapshot
+from pipelines.store.fetch import make_equal
+from pipelines.store.index import StoredFile
 from pipelines.store.leases import StoredLeases
 from pipelines.store.objects import Objects
 from pipelines.store.place import RemotePlace
@@ -29,7 +30,7 @@ from pipelines.store.reading import readable
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.made import LOST, WON, RunMaker, lines, recipe
 from tests.pipelines.store.conftest import Move
-from tests.pipelines.store.stored import index_of, mirror_of, put_run, write
+from tests.pipelines.store.stored import index_of, mirror_of, object_of, put_as_earlier, put_run, write
 from tests.pipelines.timeline.timed import timed_run
 
 
@@ -52,7 +53,7 @@ def parent(place: RemotePlace) -> str:
 
 
 def test_runs_below_an_address_are_listed(place: RemotePlace, stored: RunFolder, tmp_path: Path) -> None:
-    connect(RemotePlace(place.scheme, place.path.rpartition("/")[0])).write("notes/x.txt", b"")
+    connect(RemotePlace(place.scheme, place.path.rpartition("/")[0])).put("notes/x.txt", b"")
     line = lines(said("runs", "list", parent(place)))
     assert "demo-s7 demo, 7 1/1 c1-kto 0.500 ->" in line
     hash_of = run_hash(stored)
@@ -99,12 +100,13 @@ def test_an_intact_run_verifies_and_a_changed_object_is_found(
 ) -> None:
     assert f"run hash {run_hash(stored)}" in lines(said("runs", "verify", str(place)))
     weights = f"{WON}/model.safetensors"
-    connect(place).write(weights, b"weights of another kto")
+    connect(place).put(object_of(place, weights), b"weights of another kto")
     assert f"{place} is not what its run left (changed: {weights})" in refused(capsys, "runs", "verify", str(place))
-    connect(place).remove([weights])
+    connect(place).delete([object_of(place, weights)])
     assert f"missing: {weights}" in refused(capsys, "runs", "verify", str(place))
-    connect(place).write("summary.json", b"{}")
-    assert f"{place}/summary.json is not what the run left there" in refused(capsys, "runs", "verify", str(place))
+    summary = object_of(place, "summary.json")
+    connect(place).put(summary, b"{}")
+    assert f"{place}/{summary} is not what the run left there" in refused(capsys, "runs", "verify", str(place))
 
 
 def test_two_runs_are_compared_wherever_they_lie(place: RemotePlace, stored: RunFolder, tmp_path: Path) -> None:
@@ -122,11 +124,13 @@ def test_garbage_is_collected_in_the_store(
 ) -> None:
     asked = CliRunner().invoke(app, ["runs", "gc", parent(place)], input="n\n")
     assert asked.exit_code == 1 and LOST in asked.output
-    assert f"{LOST}/model.safetensors" in connect(place).listed()
+    lost = object_of(place, f"{LOST}/model.safetensors")
+    assert lost in connect(place).list()
     said("runs", "gc", parent(place), "--yes")
-    names = connect(place).listed()
-    assert f"{LOST}/model.safetensors" not in names and f"{WON}/model.safetensors" in names and "gc.json" in names
-    assert set(index_of(place).sums()) == {name for name in names if not name.startswith(".")}
+    there, names = connect(place).list(), index_of(place).sums()
+    assert lost not in there and f"{LOST}/model.safetensors" not in names
+    assert f"{WON}/model.safetensors" in names and "gc.json" in names
+    assert index_of(place).object_names() == {name for name in there if not name.startswith(".")}
     assert "2 of them removed since by salus runs gc" in lines(said("runs", "verify", str(place)))
     assert "Nothing to remove." in said("runs", "gc", str(place), "--yes")
 
@@ -134,13 +138,14 @@ def test_garbage_is_collected_in_the_store(
 def test_one_damaged_run_hides_no_other(place: RemotePlace, stored: RunFolder) -> None:
     other = RemotePlace(place.scheme, f"{place.path.rpartition('/')[0]}/other")
     put_run(stored, other)
-    connect(other).write("summary.json", b"{}")
+    connect(other).put(object_of(other, "summary.json"), b"{}")
+    lost = f"{LOST}/model.safetensors"
     listed = lines(said("runs", "list", parent(place)))
     assert "demo-s7 demo, 7 1/1 c1-kto" in listed and "other unreadable" in listed
-    assert "summary.json is not what the run left there" in listed
-    assert "summary.json is not what the run left there" in lines(said("runs", "gc", parent(place), "--yes"))
-    assert f"{LOST}/model.safetensors" not in connect(place).listed()
-    assert f"{LOST}/model.safetensors" in connect(other).listed()
+    assert ".json is not what the run left there" in listed
+    assert ".json is not what the run left there" in lines(said("runs", "gc", parent(place), "--yes"))
+    assert lost not in index_of(place).sums()
+    assert object_of(other, lost) in connect(other).list()
 
 
 def test_a_run_somebody_holds_is_left_alone(
@@ -176,19 +181,15 @@ def test_a_run_that_goes_on_can_be_looked_at(s3: RemotePlace, tmp_path: Path, mo
         writer.result()
 
 
-def test_what_is_read_half_while_it_is_written_over_is_read_again(
+def test_what_an_earlier_version_writes_over_meanwhile_is_read_again(
     place: RemotePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     working = tmp_path / "run"
     write(working, {"run.json": "{}"})
-    objects = connect(place)
-    mirror_of(objects, working).push(snapshot(RunFolder(working)))
-    index = read_index(objects)
-    assert index is not None
     # The writer has said what comes, sent it, and not yet said that it is there.
     coming = StoredFile(name="run.json", bytes=4, sha256=hashlib.sha256(b"long").hexdigest())
-    write_index(objects, new_index(index.files, (coming,)))
-    objects.write("run.json", b"long")
+    put_as_earlier(place, working, (coming,))
+    connect(place).put("run.json", b"long")
     whole, torn = Objects.download, iter([b"lo"])
 
     def download(self: Objects, name: str, target: Path) -> str:
@@ -201,10 +202,35 @@ def test_what_is_read_half_while_it_is_written_over_is_read_again(
     with readable(str(place)) as (root, _):
         assert (root / "run.json").read_text() == "long"
     # Where nobody says that he writes, it is damage.
-    settled = coming.model_copy(update={"sha256": hashlib.sha256(b"{}").hexdigest()})
-    write_index(objects, new_index((settled,)))
+    put_as_earlier(place, working)
+    connect(place).put("run.json", b"long")
     with pytest.raises(SalusError, match=r"run\.json is not what the run left there"), readable(str(place)):
         pass
+
+
+def test_what_is_removed_while_it_is_read_is_read_again(
+    place: RemotePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = tmp_path / "run"
+    write(working, {"run.json": "{}"})
+    mirror = mirror_of(connect(place), working)
+    mirror.push(snapshot(RunFolder(working)))
+    whole, later = Objects.download, iter(["later"])
+
+    def download(self: Objects, name: str, target: Path) -> str:
+        # The run goes on once, between its index and its file.
+        if (text := next(later, None)) is not None:
+            write(working, {"run.json": text})
+            mirror.push(snapshot(RunFolder(working)))
+        return whole(self, name, target)
+
+    monkeypatch.setattr(Objects, "download", download)
+    with readable(str(place)) as (root, _):
+        assert (root / "run.json").read_text() == "later"
+    # Where no other index says so, it is damage.
+    connect(place).delete([object_of(place, "run.json")])
+    with pytest.raises(SalusError, match=r"run\..*\.json is gone"):
+        make_equal(connect(place), index_of(place), tmp_path / "back", KnownFiles(tmp_path / "back"))
 
 
 def test_a_timeline_is_drawn_here(
