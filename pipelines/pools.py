@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from actors.engine import EngineConfig
+from actors.engine_config import EngineConfig
 from actors.ensemble import How
 from actors.errors import SalusError
 from actors.harmfulness import SCORE_WORDS, HarmfulnessRater
