@@ -13,7 +13,7 @@ from actors.errors import SalusError
 from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.router.endpoint import start_router, stop_router
-from actors.router.engine_settings import engine_config, engine_part
+from actors.router.engine_settings import engine_config, with_engines_of
 from actors.router.on_serve import routed_publisher
 from actors.router.publisher import Fit, RoutedPublisher
 from actors.router.traffic import RoutedTraffic
@@ -109,7 +109,7 @@ def fit_of(settings: ServeSettings, read_again: Callable[[], ServeSettings], nam
         now = read_again()
         policies = now.policies if name in now.policies else settings.policies
         # Where it listens, who may come in and so on stays as it began.
-        publish = engine_config(settings.publish, engine_part(now.publish))
+        publish = with_engines_of(settings.publish, now.publish)
         return settings.model_copy(update={"publish": publish, "policies": policies, "engines": now.engines}).fit(
             name, policy.version
         )
