@@ -65,8 +65,8 @@ def longest_sequence(folder: Path) -> int | None:
         SalusError: config.json cannot be read.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise SalusError(f"{folder / 'config.json'} cannot be read ({error}); save the model again.") from error
     # Multimodal configs keep the language model's under this key.
     text: dict[str, Any] = config.get("text_config") or config
@@ -75,7 +75,7 @@ def longest_sequence(folder: Path) -> int | None:
         return None
     length, factor = text.get("model_max_length") or min(named), 1.0
     # Gemma 3 names the stretched length whatever its way.
-    for rope in () if "gemma3" in text.get("model_type", "") else _ropes(text):
+    for rope in () if "gemma3" in (text.get("model_type") or "") else _ropes(text):
         kind = rope.get("rope_type") or rope.get("type") or "default"
         if kind not in _STRETCHED:
             factor = rope.get("factor") or factor

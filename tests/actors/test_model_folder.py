@@ -97,9 +97,10 @@ def test_it_is_where_the_architecture_says_it(config: dict[str, object], length:
 
 
 def test_a_config_that_is_none_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(SalusError, match=r"config\.json cannot be read .* save the model again"):
-        longest_sequence(tmp_path)
+    for text in ("{", "[1]", "null"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(SalusError, match=r"config\.json cannot be read .* save the model again"):
+            longest_sequence(tmp_path)
 
 
 def test_a_policy_that_holds_less_does_not_take_a_longer_ones_place(tmp_path: Path) -> None:
