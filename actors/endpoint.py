@@ -17,7 +17,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors.desks import FEEDBACK_ACTOR, FrontOptions
 from actors.errors import SalusError
-from actors.faults import last_line, reason
+from actors.faults import cause_in, reason
 from actors.feedback_office import FeedbackOffice
 from actors.gateway.keys import new_key
 from actors.placement import beside_me
@@ -138,12 +138,12 @@ class ServeEndpoint:
             ) from error
 
     def _replica_message(self) -> str:
-        """What Serve says about the app and its unhealthy deployments, in one line; empty where it says nothing."""
+        """What Serve says about the app's unhealthy deployments, in one line; empty where it says nothing."""
         from ray import serve
 
         app = serve.status().applications.get(self._app)
         messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
-        return " ".join(last_line(message) for message in messages if message)
+        return " ".join(cause_in(message) for message in messages if message)
 
     def _wait_for_answer(self, token: str, deadline: float) -> None:
         base = f"{self._config.url}/v1"

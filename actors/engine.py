@@ -8,61 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.engine_config import EngineConfig, engine_arguments
 from actors.errors import SalusError
 from actors.model_folder import check_model_folder
 from actors.records import PolicyRef, Record
 from actors.smaller_batches import in_batches_that_fit
-
-# Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
-CPU_ENGINE_ENVIRONMENT: Mapping[str, str] = {
-    # The engine core runs in the actor's own process: ready in a third of the time.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # Idle OpenMP threads sleep: spinning ones starve the trainers and engines that share the cores.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "KMP_BLOCKTIME": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "HF_HUB_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-
-
-def eager_environment(enforce_eager: bool) -> dict[str, str]:
-    """What an eager CPU engine needs besides: vLLM's sampler compiles a kernel of its own whatever it is told."""
-    return {"TORCHDYNAMO_DISABLE": "1"} if enforce_eager else {}
-
-
-class EngineConfig(BaseModel):
-    """One inference engine: precision, lengths and the devices it spans."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    device: Literal["cpu", "cuda"] = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    max_model_len: int = Field(256, ge=16, description="prompt and answer together, in tokens")
-    max_num_seqs: int = Field(256, ge=1, description="sequences decoded at once")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs one engine spans")
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of each GPU's memory")
-    kv_cache_gib: float = Field(0.25, gt=0, description="KV cache of a CPU engine")
-    threads: int = Field(2, ge=1, description="CPU threads of one engine")
-    enforce_eager: bool = Field(True, description="no CUDA graphs or compilation: quicker start, slower decode")
-
-    def environment(self) -> dict[str, str]:
-        """Environment variables of the engine's process."""
-        if self.device == "cuda":
-            return {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
-        return {
-            **CPU_ENGINE_ENVIRONMENT,
-            **eager_environment(self.enforce_eager),
-            "OMP_NUM_THREADS": str(self.threads),
-        }
 
 
 class Sampling(BaseModel):
@@ -123,11 +79,7 @@ class Engine(Protocol):
 
 
 class VllmEngine:
-    """vLLM behind the port, in this process on CPU.
-
-    Seeded sampling and chunked prefill do not go together on vLLM's CPU backend (its generator raises
-    `does not use offset`), so every prompt is prefilled whole.
-    """
+    """vLLM behind the port, in this process on CPU."""
 
     def __init__(self, config: EngineConfig, policy: PolicyRef) -> None:
         check_model_folder(Path(policy.path))
@@ -135,21 +87,10 @@ class VllmEngine:
         import vllm
 
         self._vllm = vllm
-        self._llm = vllm.LLM(
-            model=policy.path,
-            dtype=config.dtype,
-            max_model_len=config.max_model_len,
-            max_num_seqs=config.max_num_seqs,
-            max_num_batched_tokens=max(8192, config.max_model_len),
-            enable_chunked_prefill=False,
-            tensor_parallel_size=config.tensor_parallel,
-            gpu_memory_utilization=config.gpu_memory_utilization,
-            kv_cache_memory_bytes=int(config.kv_cache_gib * 2**30) if config.device == "cpu" else None,
-            enforce_eager=config.enforce_eager,
-            disable_log_stats=True,
-        )
+        arguments = engine_arguments(config, Path(policy.path))
+        self._llm = vllm.LLM(model=policy.path, **arguments, disable_log_stats=True)
         self.tokenizer = self._llm.get_tokenizer()
-        self.max_model_len = config.max_model_len
+        self.max_model_len: int = arguments["max_model_len"]
         self._loaded = policy
 
     def load(self, policy: PolicyRef) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from actors.errors import SalusError
 from actors.records import PolicyRef
@@ -39,6 +40,57 @@ def _has_chat_template(folder: Path) -> bool:
     )
 
 
+# Where a config.json says how many tokens its model was made for; vLLM takes the smallest, too.
+_LENGTH_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
+# Ways to stretch positions after which a config.json names the stretched length.
+_STRETCHED = ("su", "longrope", "llama3")
+
+
+def longest_sequence(folder: Path) -> int | None:
+    """How many tokens a model holds, prompt and answer together, as vLLM reads its config.json; None: unsaid there.
+
+    It is read here without vLLM or torch, which take seconds to import.
+
+    Raises:
+        SalusError: config.json cannot be read.
+    """
+    try:
+        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SalusError(f"{folder / 'config.json'} cannot be read ({error}); save the model again.") from error
+    # Multimodal configs keep the language model's under this key.
+    text: dict[str, Any] = config.get("text_config") or config
+    named = [text[key] for key in _LENGTH_KEYS if text.get(key)]
+    if not named:
+        return None
+    length, factor = text.get("model_max_length") or min(named), 1.0
+    # Gemma 3 names the stretched length whatever its way.
+    for rope in () if "gemma3" in (text.get("model_type") or "") else _ropes(text):
+        kind = rope.get("rope_type") or rope.get("type") or "default"
+        if kind not in _STRETCHED:
+            factor = rope.get("factor") or factor
+        if kind == "yarn":
+            length = rope.get("original_max_position_embeddings") or length
+    return int(length * factor)
+
+
+def _ropes(text: dict[str, Any]) -> list[dict[str, Any]]:
+    """How positions are stretched: once for all layers, or by their kinds."""
+    found = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    by_kind = [each for each in found.values() if isinstance(each, dict)]
+    return by_kind or [found]
+
+
 # What of a model's config.json fixes the shape of its weights.
 SHAPE_KEYS = (
     "architectures",
@@ -53,11 +105,14 @@ SHAPE_KEYS = (
 
 
 def shape_difference(served: PolicyRef, policy: PolicyRef) -> str | None:
-    """The first thing by which a policy's weights cannot take the served ones' place; None where they can."""
+    """The first thing by which a policy cannot take the served one's place in its engine; None where it can."""
     old, new = (json.loads((Path(p.path) / "config.json").read_text()) for p in (served, policy))
     for key in SHAPE_KEYS:
         if old.get(key) != new.get(key):
             return f"its {key} is {new.get(key)} instead of {old.get(key)}"
+    held, holds = (longest_sequence(Path(p.path)) for p in (served, policy))
+    if held is not None and holds is not None and holds < held:
+        return f"it holds {holds} tokens instead of {held}"
     return None
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actors.desks import FrontOptions
-from actors.engine import eager_environment
+from actors.engine_config import eager_environment, engine_arguments
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef, Record
 
@@ -63,23 +64,6 @@ def replica_bundles(config: PublisherConfig) -> list[dict[str, float]]:
     return [dict(bundle) for _ in range(workers)]
 
 
-def engine_arguments(config: PublisherConfig) -> dict[str, Any]:
-    """vLLM's engine arguments, in vLLM's own names."""
-    arguments: dict[str, Any] = {
-        "dtype": config.dtype,
-        "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
-        "enforce_eager": config.enforce_eager,
-        "tensor_parallel_size": config.tensor_parallel_size,
-        "disable_log_stats": not config.engine_metrics,
-    }
-    if config.gpus_per_replica:
-        arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
-    else:
-        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
-    return arguments
-
-
 def replica_environment(config: PublisherConfig) -> dict[str, str]:
     """The environment of a replica: offline, quiet, and on CPU with threads that keep to their share."""
     environment = {
@@ -124,7 +108,10 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, fro
     )
     llm = LLMConfig(
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
-        engine_kwargs=engine_arguments(config),
+        engine_kwargs={
+            **engine_arguments(config.engine, Path(policy.path)),
+            "disable_log_stats": not config.engine_metrics,
+        },
         placement_group_config={"bundles": replica_bundles(config)},
         runtime_env={"env_vars": replica_environment(config)},
         callback_config=CallbackConfig(callback_class=LocalModel),

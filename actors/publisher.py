@@ -18,7 +18,7 @@ from actors.model_folder import check_model_folder, check_same_shape
 from actors.policy_desk import DeskAddress, OwnDesk, PolicyDesk
 from actors.policy_keeper import ReplicaState
 from actors.publication import Publication, PublicationRefusedError, RefusedPublication, not_published
-from actors.publisher_config import PublisherConfig, publisher_cpus, publisher_gpus
+from actors.publisher_config import PublisherConfig, check_lengths, publisher_cpus, publisher_gpus
 from actors.records import PolicyRef
 from actors.serve_address import check_address
 from actors.shadow.config import ShadowLink
@@ -91,6 +91,7 @@ class Publisher:
         Errors: SalusError for a bad folder, a port in use, too few CPUs or GPUs, an engine that cannot start.
         """
         check_model_folder(Path(policy.path))
+        check_lengths(self._config, Path(policy.path))
         if self._history:
             self.stop()
         check_address(self._config)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.canary import CanaryConfig
+from actors.engine_config import EngineConfig
+from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
 from actors.gateway.config import GatewayConfig
+from actors.model_folder import check_model_folder
 from actors.serve_guard.config import GuardConfig, guard_cpus, guard_gpus
 from actors.smoke import SmokeConfig
+
+
+class ReplicaEngineConfig(EngineConfig):
+    """The engine of one replica."""
+
+    usual_length: ClassVar[int] = 512
 
 
 class PublisherConfig(BaseModel):
@@ -44,7 +53,11 @@ class PublisherConfig(BaseModel):
     cpus_per_replica: float = Field(default=1.0, gt=0, description="Logical CPUs of one replica, all workers together.")
     gpus_per_replica: float = Field(default=0.0, ge=0, description="GPUs of one replica; a fraction shares one GPU.")
     tensor_parallel_size: int = Field(default=1, ge=1, description="Workers one replica's weights are split over.")
-    max_model_len: int = Field(default=512, ge=16, description="Tokens of prompt and answer together.")
+    max_model_len: int | None = Field(
+        default=None,
+        ge=16,
+        description="Tokens of prompt and answer together; None: what the policy holds, at most 512.",
+    )
     max_num_seqs: int = Field(default=64, ge=1, description="Answers one replica decodes at the same time.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
@@ -94,6 +107,21 @@ class PublisherConfig(BaseModel):
         """The base address of the endpoint; `/v1` follows."""
         return f"http://{self.host}:{self.port}{self.route.rstrip('/')}"
 
+    @property
+    def engine(self) -> ReplicaEngineConfig:
+        """The engine of one replica."""
+        return ReplicaEngineConfig(
+            device="cuda" if self.gpus_per_replica else "cpu",
+            dtype=self.dtype,
+            max_model_len=self.max_model_len,
+            max_num_seqs=self.max_num_seqs,
+            tensor_parallel=self.tensor_parallel_size,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            kv_cache_gib=self.kv_cache_gib,
+            threads=max(1, int(self.cpus_per_replica)),
+            enforce_eager=self.enforce_eager,
+        )
+
     @model_validator(mode="after")
     def _gpus_fit_workers(self) -> Self:
         shared = 0 < self.gpus_per_replica < 1 and self.tensor_parallel_size == 1
@@ -117,12 +145,29 @@ class PublisherConfig(BaseModel):
                 f"smoke.timeout_s={self.smoke.timeout_s:g} is not below hold_s={self.hold_s:g}, after which a replica "
                 "goes back to the old policy; raise hold_s or lower the timeout"
             )
-        if self.smoke is not None and self.smoke.max_tokens >= self.max_model_len:
+        if self.smoke is not None and self.smoke.max_tokens >= self.engine.longest:
             raise ValueError(
                 f"smoke.max_tokens={self.smoke.max_tokens} leaves no room for a prompt in "
-                f"max_model_len={self.max_model_len}; lower it"
+                f"max_model_len={self.engine.longest}; lower it"
             )
         return self
+
+
+def check_lengths(config: PublisherConfig, policy: Path) -> None:
+    """Refuse an endpoint whose settings ask for more tokens than its models hold: the policy's, and the guard's.
+
+    Raises:
+        SalusError: names the setting, the model's folder and both numbers; or the guard's folder is no model.
+    """
+    length = config.engine.length(policy, "publish")
+    if config.smoke is not None and config.smoke.max_tokens >= length:
+        raise SalusError(
+            f"publish.smoke.max_tokens={config.smoke.max_tokens} leaves no room for a prompt in the {length} tokens of"
+            f" an engine of {policy}; lower it."
+        )
+    if config.guard is not None and (guard := config.guard.folder) is not None:
+        check_model_folder(guard)
+        config.guard.engine.length(guard, "publish.guard.engine")
 
 
 def publisher_cpus(config: PublisherConfig) -> float:

@@ -9,7 +9,8 @@ from typing import Literal
 import ray
 
 from actors.coordinator import Coordinator, DecisionRule
-from actors.engine import Engine, EngineConfig, VllmEngine
+from actors.engine import Engine, VllmEngine
+from actors.engine_config import EngineConfig
 from actors.ensemble import EnsembleScorer, How
 from actors.gateway.audit import AuditLog
 from actors.generator import Generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.engine import EngineConfig
+from actors.engine_config import EngineConfig
 from actors.errors import SalusError
 from actors.records import Record
 from actors.serve_guard.config import GuardConfig
@@ -83,7 +83,7 @@ def judge_training_demand(recipe: Recipe) -> tuple[tuple[PlanRow, ...], tuple[Pl
     """
     train, engine = recipe.judge.train, recipe.judge.engine
     shape = _own_judge_shape(recipe)
-    needed = footprint.judge_training_gib(shape, train, engine.max_model_len, _training_dtype(train))
+    needed = footprint.judge_training_gib(shape, train, engine.longest, _training_dtype(train))
     workers = _training_row("judge training worker", train, shape, needed, "judge.train")
     judges = _engines("judge", recipe.judge.actors, recipe.judge.cpus_per_actor, engine, shape)
     return (_ray(recipe), _controller("judge training"), workers), (_ray(recipe), judges)
@@ -130,7 +130,7 @@ def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: S
     if engine.device == "cpu":
         memory = ENGINE_GIB + weights + engine.kv_cache_gib
         return PlanRow(actor=actor, count=count, cpus=cpus, memory_gib=memory, section=section)
-    cache = footprint.kv_gib(shape, engine.max_model_len, engine.dtype)
+    cache = footprint.kv_gib(shape, engine.longest, engine.dtype)
     return PlanRow(
         actor=actor,
         count=count,
@@ -192,7 +192,7 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
         return ()
     weights = footprint.weights_gib(policy, publish.dtype)
     on_gpu = publish.gpus_per_replica > 0
-    cache = footprint.kv_gib(policy, publish.max_model_len, publish.dtype)
+    cache = footprint.kv_gib(policy, publish.engine.longest, publish.dtype)
     each = (weights + cache) / publish.tensor_parallel_size / publish.gpu_memory_utilization + ENGINE_GPU_GIB
     return (
         PlanRow(

@@ -10,6 +10,7 @@ from actors.generator import RolloutTask
 from actors.judge import JudgmentTask
 from actors.records import PolicyRef
 from pipelines.config.recipe import Recipe
+from pipelines.lengths import judge_length
 from pipelines.pools import spawn
 from pipelines.progress import Reporter
 from pipelines.rollout import Limits, ShardTask, stream
@@ -29,8 +30,11 @@ def judge_pool(
         weights: of the judge, as `gather_judge` finds them; None for rules, which start no model engine.
 
     Raises:
-        SalusError: the recipe's plan does not fit, or an engine is not up in time.
+        SalusError: the recipe's plan does not fit, its judge holds fewer tokens than are set, or an engine is not up in
+            time.
     """
+    if recipe.judge.has_engine and weights is not None:
+        judge_length(recipe, weights)
     with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"), judging(recipe, weights, reporter) as judge_shards:
         yield judge_shards
 

@@ -26,6 +26,7 @@ from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.human_labels import HumanLabels
 from pipelines.judges.training_report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
 from pipelines.judges.training_split import Answers, TrainingSplit, label_counts, split_labels, training_rows
+from pipelines.lengths import judge_length
 from pipelines.materials import judge_name
 from pipelines.report.reliability import draw_calibration
 
@@ -49,6 +50,11 @@ class JudgeJob:
     folder: Path
 
     @property
+    def length(self) -> int:
+        """Tokens of a prompt and its label together, as in the judge's engine."""
+        return judge_length(self.recipe, self.base)
+
+    @property
     def order(self) -> JudgeTrainOrder:
         judge = self.recipe.judge
         return JudgeTrainOrder(
@@ -56,7 +62,7 @@ class JudgeJob:
             labels=self.labels.source,
             labels_digest=_digest(self.labels.answers),
             prompt=judge.prompt,
-            max_model_len=judge.engine.max_model_len,
+            max_model_len=self.length,
             seed=self.recipe.seed,
             train=judge.train.decisive(),
         )
@@ -67,7 +73,7 @@ class JudgeJob:
             base=self.base,
             rows=str(self.folder / "labels" / "train.parquet"),
             prompt=self.recipe.judge.prompt,
-            max_model_len=self.recipe.judge.engine.max_model_len,
+            max_model_len=self.length,
             output=str(self.folder),
             seed=derive_seed(self.recipe.seed, "judge training"),
         )
@@ -100,13 +106,13 @@ def prepare(recipe: Recipe, labels: HumanLabels, split: TrainingSplit, base: Pol
     """The job, once the base model is there.
 
     Raises:
-        SalusError: its tokenizer or chat template cannot be taught the labels.
+        SalusError: its tokenizer or chat template cannot be taught the labels, or it holds fewer tokens than are set.
     """
     # Imported late: a bad label is found without torch.
     from actors.pretrained import load_tokenizer
 
     judge = recipe.judge
-    JudgeRows(load_tokenizer(Path(base.path)), judge.prompt, judge.engine.max_model_len)
+    JudgeRows(load_tokenizer(Path(base.path)), judge.prompt, judge_length(recipe, base))
     alone = judge.model_copy(update={"source": "folder", "path": base.path, "ensemble": None})
     return JudgeJob(recipe.model_copy(update={"judge": alone}), base, labels, split, folder.absolute())
 

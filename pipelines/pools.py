@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
-from actors.engine import EngineConfig
+from actors.engine_config import EngineConfig
 from actors.ensemble import How
 from actors.errors import SalusError
+from actors.faults import reason
 from actors.harmfulness import SCORE_WORDS, HarmfulnessRater
 from actors.judge import RuleScorer, Scorer
 from actors.records import PolicyRef
@@ -36,7 +38,13 @@ class Pools:
         """
         pending = [actor.ready.remote() for actor in (*self.generators, *self.judges)]
         ready, waiting = ray.wait(pending, num_returns=len(pending), timeout=timeout_s)
-        ray.get(ready)
+        try:
+            ray.get(ready)
+        except RayActorError as error:
+            # One that dies later is put back, by Ray.
+            if not error.actor_init_failed:
+                raise
+            raise SalusError(f"An engine could not start: {reason(error)}") from error
         if waiting:
             raise SalusError(
                 f"{len(waiting)} of {len(pending)} engines were not up after {timeout_s:.0f} s; free CPUs or GPUs of"

@@ -15,6 +15,7 @@ from actors.full_disk import FullDiskError
 from actors.records import PolicyRef
 from actors.run_folder import ModelRole, RunFolder
 from pipelines.config.recipe import Recipe
+from pipelines.lengths import check_run_lengths
 from pipelines.materials import BASE_VERSION, Materials, gather_own_judge, gather_policy, judge_name
 from pipelines.open_run import ModelNote, note_model, noted_model
 from pipelines.progress import Reporter
@@ -33,17 +34,19 @@ def models_of_run(
         check: raises SalusError once the run folder is another process's; asked before anything is written there.
 
     Raises:
-        SalusError: one is not here, or is another than the run began with; as `gather_models` raises.
+        SalusError: one is not here, is another than the run began with, or holds fewer tokens than its engine is set
+            to; as `gather_models` raises.
     """
     taking = _Taking(recipe, folder, reporter, check)
     policy = taking.take("policy", lambda: gather_policy(recipe, reporter), lambda _: BASE_VERSION)
-    if recipe.judge.regimen == "SELF" or not recipe.judge.has_engine:
-        return Materials(policy=policy, judge=None)
-    judge = taking.take(
-        "judge",
-        lambda: gather_own_judge(recipe, reporter),
-        lambda came_from: judge_name(recipe.judge.regimen, came_from),
-    )
+    judge = None
+    if recipe.judge.regimen != "SELF" and recipe.judge.has_engine:
+        judge = taking.take(
+            "judge",
+            lambda: gather_own_judge(recipe, reporter),
+            lambda came_from: judge_name(recipe.judge.regimen, came_from),
+        )
+    check_run_lengths(recipe, policy, judge)
     return Materials(policy=policy, judge=judge)
 
 

@@ -48,8 +48,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_tiny_model(folder: Path, seed: int = 0, *, hidden: int = 32, layers: int = 2) -> Path:
-    """Write an untrained Llama (`hidden` wide, `layers` deep, float32, safetensors) to `folder`."""
+def make_tiny_model(folder: Path, seed: int = 0, *, hidden: int = 32, layers: int = 2, positions: int = 512) -> Path:
+    """Write an untrained Llama (`hidden` wide, `layers` deep, `positions` long, float32, safetensors) to `folder`."""
     tokenizer = tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -60,7 +60,7 @@ def make_tiny_model(folder: Path, seed: int = 0, *, hidden: int = 32, layers: in
         head_dim=32,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

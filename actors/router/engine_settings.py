@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,11 +28,6 @@ class EngineSettings(BaseModel):
     engine_in_process: bool | None = None
 
 
-def engine_part(config: PublisherConfig) -> EngineSettings:
-    """Of the settings of an endpoint, those of its engines."""
-    return EngineSettings.model_validate({name: getattr(config, name) for name in EngineSettings.model_fields})
-
-
 def engine_config(config: PublisherConfig, *settings: EngineSettings) -> PublisherConfig:
     """The endpoint's settings with those of one policy in their place, the last said last.
 
@@ -42,8 +37,21 @@ def engine_config(config: PublisherConfig, *settings: EngineSettings) -> Publish
     said = config.model_dump()
     for each in settings:
         said |= each.model_dump(exclude_none=True)
+    return _fitting(said)
+
+
+def with_engines_of(config: PublisherConfig, other: PublisherConfig) -> PublisherConfig:
+    """The endpoint's settings with all that another's say of its engines, also what they leave unset.
+
+    Raises:
+        SalusError: together they do not fit.
+    """
+    return _fitting(config.model_dump() | {name: getattr(other, name) for name in EngineSettings.model_fields})
+
+
+def _fitting(said: dict[str, Any]) -> PublisherConfig:
     try:
         return PublisherConfig.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise SalusError(f"The engine settings of {config.model_id} do not fit: {first}.") from error
+        raise SalusError(f"The engine settings of {said['model_id']} do not fit: {first}.") from error

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from actors.engine import EngineConfig
+from actors.engine_config import EngineConfig
 from actors.judge_template import template_versions
 from actors.records import Label
 
 DEFAULT_PROMPTS = {"guard": "guard-v1", "judge": "cares-v2"}
+
+
+class GuardEngineConfig(EngineConfig):
+    """The engine of a guard's model."""
+
+    usual_length: ClassVar[int] = 2048
 
 
 class GuardConfig(BaseModel):
@@ -57,8 +63,8 @@ class GuardConfig(BaseModel):
     unsafe_labels: tuple[Label, ...] = Field(
         ("Accept",), min_length=1, description="Of kind judge: what may not be said to a harmful request."
     )
-    engine: EngineConfig = Field(
-        EngineConfig(max_model_len=2048),
+    engine: GuardEngineConfig = Field(
+        GuardEngineConfig(),
         description="The engine of the model; an answer that does not fit beside the template cannot be judged.",
     )
     cpus: float = Field(1.0, gt=0, description="Logical CPUs of the model's actor.")
@@ -68,6 +74,11 @@ class GuardConfig(BaseModel):
     def has_engine(self) -> bool:
         """Whether a model judges."""
         return self.kind != "rules"
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder, as a path from the root; None where rules judge."""
+        return self.model.expanduser().absolute() if self.model is not None else None
 
     @property
     def prompt_version(self) -> str:

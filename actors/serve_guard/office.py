@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,7 +10,6 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from actors.desks import find_desk
 from actors.errors import SalusError
 from actors.faults import own_error, reason
-from actors.model_folder import check_model_folder
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.serve_guard.config import GuardConfig, guard_gpus
@@ -30,13 +28,11 @@ class GuardOffice:
         """Bring the guard up and wait until it judges; None where no model judges.
 
         Raises:
-            SalusError: its model is missing or does not load, or it was not up in time.
+            SalusError: its model does not load, or it was not up in time.
         """
         config = self._config
-        if config is None or not config.has_engine:
+        if config is None or (folder := config.folder) is None:
             return None
-        folder = Path(str(config.model)).expanduser().absolute()
-        check_model_folder(folder)
         # Imported here: it needs what only an endpoint with a guard needs.
         from actors.serve_guard.actor import GuardActor
 

@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import RayActorError
 
 from actors.desks import find_desk
-from actors.engine import EngineConfig, VllmEngine
+from actors.engine import VllmEngine
+from actors.engine_config import EngineConfig
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.redactors import load_redactor
 from actors.policy_desk import DeskAddress

@@ -38,10 +38,11 @@ def prepare_capability(recipe: Recipe, folder: RunFolder, policy: PolicyRef) -> 
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(policy.path)
+    length = recipe.generate.engine.length(Path(policy.path), "generate.engine")
     for split in HELD_OUT:
         for kind in KINDS:
             for shard in item_shards(folder.capability_items(split), kind):
-                read_items(shard, tokenizer, config.chat, recipe.generate.engine.max_model_len)
+                read_items(shard, tokenizer, config.chat, length)
 
 
 def write_questions(recipe: Recipe, config: CapabilityConfig, folder: RunFolder, splits: Sequence[HeldOut]) -> None:

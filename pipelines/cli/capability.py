@@ -90,9 +90,12 @@ def _policy(settings: Recipe, model: Path | None, reporter: Reporter) -> PolicyR
     from pipelines.materials import gather_policy
 
     if model is None:
-        return gather_policy(settings, reporter)
-    check_model_folder(model)
-    return PolicyRef(version=model.absolute().name, path=str(model.absolute()))
+        policy = gather_policy(settings, reporter)
+    else:
+        check_model_folder(model)
+        policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
+    settings.generate.engine.length(Path(policy.path), "generate.engine")
+    return policy
 
 
 def _engine(settings: Recipe, policy: PolicyRef) -> Engine:

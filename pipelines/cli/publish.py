@@ -41,6 +41,7 @@ def publish(
     from actors.model_folder import check_model_folder
     from actors.policy_desk import DeskAddress, OwnDesk
     from actors.publisher import Publisher
+    from actors.publisher_config import check_lengths
     from actors.serve_address import check_address
     from pipelines.session import session
 
@@ -53,6 +54,7 @@ def publish(
             policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
         else:
             policy = up.enter_context(champion_of(settings, run))
+        check_lengths(settings.publish, Path(policy.path))
         if settings.cluster.address is None:
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"

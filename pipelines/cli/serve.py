@@ -61,12 +61,13 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     from actors.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
-    from pipelines.serving.follower import Follower
+    from pipelines.serving.follower import Follower, check_first
     from pipelines.serving.office import open_office
     from pipelines.serving.shadow import ShadowOffice
 
     store = Registry(registry)
     store.entries()
+    check_first(store, chosen.publish.url, policy, lambda version: chosen.publish)
     if chosen.cluster.address is None:
         check_address(chosen.publish)
     shadow = ShadowOffice(chosen.shadow, store, chosen.publish, namespace, _say)
@@ -97,8 +98,9 @@ def _serve_routed(
 ) -> None:
     from actors.serve_address import check_address
     from pipelines.serving.cluster import serving_cluster
-    from pipelines.serving.routed import routed_cpus, serving_together
+    from pipelines.serving.routed import check_some_start, routed_cpus, serving_together
 
+    check_some_start(chosen, registry, first)
     if chosen.cluster.address is None:
         check_address(chosen.publish)
     with (

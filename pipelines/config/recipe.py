@@ -57,12 +57,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        longest = self.generate.greedy().max_tokens
         engine = self.generate.engine
-        if max(longest, self.generate.sampling.max_tokens) >= engine.max_model_len:
+        if self.generate.longest_answer >= engine.longest:
             raise ValueError(
                 "generate.sampling.max_tokens leaves no room for a prompt in generate.engine.max_model_len"
-                f" ({engine.max_model_len}); raise the latter"
+                f" ({engine.longest}); raise the latter"
             )
         if self.judge.truth == "clinic" and self.data.source != "clinic":
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from actors.engine import EngineConfig, Sampling
+from actors.engine import Sampling
+from actors.engine_config import EngineConfig
 from actors.ensemble import How
 from actors.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judge_template import REQUEST_PREFIX
@@ -105,6 +106,11 @@ class GenerateConfig(Section):
     def greedy(self) -> Sampling:
         """How the validation and test splits are answered."""
         return Sampling(k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens)
+
+    @property
+    def longest_answer(self) -> int:
+        """Of sampled and of greedy answers, in tokens."""
+        return max(self.sampling.max_tokens, self.greedy().max_tokens)
 
 
 class EnsembleConfig(Section):

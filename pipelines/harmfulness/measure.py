@@ -14,6 +14,7 @@ from actors.seeds import derive_seed
 from actors.tables import read_folder, shard_files
 from pipelines.config.recipe import Recipe
 from pipelines.harmfulness.figures import Harmfulness, harmfulness
+from pipelines.lengths import judge_length
 from pipelines.materials import Materials
 from pipelines.run import Run
 from pipelines.spread import spread
@@ -33,8 +34,9 @@ def check_rater(recipe: Recipe, materials: Materials) -> None:
     # Imported here: it takes seconds, and most recipes measure no harmfulness.
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained((materials.judge or materials.policy).path)
-    JudgePrompt(config.prompt, tokenizer, recipe.judge.engine.max_model_len - 1, SCORE_WORDS).check_room()
+    judge = materials.judge or materials.policy
+    tokenizer = AutoTokenizer.from_pretrained(judge.path)
+    JudgePrompt(config.prompt, tokenizer, judge_length(recipe, judge) - 1, SCORE_WORDS).check_room()
 
 
 def measure_harmfulness(run: Run, policies: Sequence[PolicyRef], champion: PolicyRef) -> list[Span]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from actors.errors import SalusError
 from actors.publication import PublicationRefusedError
 from actors.publication_audit import Action
+from actors.publisher_config import PublisherConfig, check_lengths
 from actors.records import PolicyRef
 from pipelines.holder import this_process
 from pipelines.registry.history import Change, Clock
@@ -65,11 +66,7 @@ class Follower:
             SalusError: nothing is current, no such policy, changed weights, or the endpoint does not start.
         """
         changes = self._registry.history.changes()
-        wanted = version or self._newest(changes)
-        if wanted is None:
-            raise SalusError(
-                f"No policy of the registry {self._registry.root} is current; choose one: salus policy promote VERSION."
-            )
+        wanted = version or _newest(self._registry, self._refused)
         reason = "as told" if version is not None else _reason(changes[-1])
         with self._registry.audit.deed("start", wanted, reason=reason, endpoint=self._publisher.url) as deed:
             policy = self._policy(wanted)
@@ -94,14 +91,6 @@ class Follower:
     def end(self) -> None:
         """Say that nobody answers there any more."""
         self._file.remove()
-
-    def _newest(self, changes: Sequence[Change]) -> str | None:
-        """The version to start with: the current one, or the last before it that this endpoint did not refuse.
-
-        Nothing is tried when an endpoint comes up: what it had refused would go live.
-        """
-        unrefused = (change.version for change in reversed(changes) if self._refused.why(change.version) is None)
-        return next(unrefused, None)
 
     def _carry_out(self, change: Change, changes: int) -> None:
         version = change.version
@@ -162,6 +151,36 @@ class Follower:
                 fault=self._fault,
             )
         )
+
+
+def check_first(registry: Registry, url: str, version: str | None, fit: Callable[[str], PublisherConfig]) -> None:
+    """Refuse, before anything starts, an endpoint whose first policy does not hold what the settings ask of it.
+
+    Args:
+        url: the endpoint's.
+        version: as for `Follower.start`.
+        fit: the settings that a version is served with.
+
+    Raises:
+        SalusError: as `check_lengths` does; nothing is current, or no such policy.
+    """
+    refused = RefusedFile(StatusFile(registry.root, url).refused)
+    entry = registry.find(version or _newest(registry, refused))
+    folder, _ = registry.weights(entry)
+    # Weights that are gone are told of as such by who loads them.
+    if (folder / "config.json").is_file():
+        check_lengths(fit(entry.version), folder)
+
+
+def _newest(registry: Registry, refused: RefusedFile) -> str:
+    """The version to start with: the current one, or the last before it that this endpoint did not refuse.
+
+    Nothing is tried when an endpoint comes up: what it had refused would go live.
+    """
+    for change in reversed(registry.history.changes()):
+        if refused.why(change.version) is None:
+            return change.version
+    raise SalusError(f"No policy of the registry {registry.root} is current; choose one: salus policy promote VERSION.")
 
 
 def _reason(change: Change) -> str:

@@ -6,17 +6,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from actors.errors import SalusError
 from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.router.endpoint import start_router, stop_router
-from actors.router.engine_settings import engine_config, engine_part
+from actors.router.engine_settings import engine_config, with_engines_of
 from actors.router.on_serve import routed_publisher
 from actors.router.publisher import Fit, RoutedPublisher
 from actors.router.traffic import RoutedTraffic
 from pipelines.registry.store import Registry
+from pipelines.serving.follower import check_first
 from pipelines.serving.named import engine_of, policy_config
 from pipelines.serving.named_policy import NamedPolicy
 from pipelines.serving.office import open_office
@@ -30,6 +32,23 @@ def routed_cpus(settings: ServeSettings) -> float:
     """Logical CPUs of all policies, and of the largest once more: a policy's next application stands beside it."""
     each = [_most_cpus(settings, name) for name in settings.named]
     return sum(each) + max(each)
+
+
+def check_some_start(settings: ServeSettings, registry: Path, first: str | None) -> None:
+    """Refuse, before anything starts, settings by which no policy could come up; of several, any may fail.
+
+    Raises:
+        SalusError: as `check_first` does, of each policy.
+    """
+    faults = []
+    for name, policy in settings.named.items():
+        store = Registry(policy.registry or registry)
+        try:
+            check_first(store, settings.publish.url, policy.policy or first, partial(settings.fit, name))
+        except SalusError as error:
+            faults.append(error.sentence if len(settings.named) == 1 else f"{name}: {error.sentence}")
+    if len(faults) == len(settings.named):
+        raise SalusError(" ".join(faults))
 
 
 @contextmanager
@@ -90,7 +109,7 @@ def fit_of(settings: ServeSettings, read_again: Callable[[], ServeSettings], nam
         now = read_again()
         policies = now.policies if name in now.policies else settings.policies
         # Where it listens, who may come in and so on stays as it began.
-        publish = engine_config(settings.publish, engine_part(now.publish))
+        publish = with_engines_of(settings.publish, now.publish)
         return settings.model_copy(update={"publish": publish, "policies": policies, "engines": now.engines}).fit(
             name, policy.version
         )

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.durable import make_folder
-from actors.engine import EngineConfig
+from actors.engine_config import EngineConfig
 from actors.errors import SalusError
 from actors.faults import reason
 from actors.model_folder import check_model_folder
@@ -45,12 +45,14 @@ class ShadowOffice:
         namespace: str,
         say: Callable[[str], None],
     ) -> None:
-        """Raises `SalusError` where there is no such challenger, or its folder is no model."""
+        """Raises `SalusError` where there is no such challenger, its folder is no model, or holds too few tokens."""
         self._config = config
         self._publish = publish
         self._address = DeskAddress(actor=SHADOW_ACTOR, namespace=namespace)
         self._say = say
         self._challenger = find_challenger(config.policy, registry) if config is not None else None
+        if config is not None and self._challenger is not None:
+            shadow_engine(config, publish).length(Path(self._challenger.path), "publish")
         # Read here, where a damaged one is told before anything starts.
         self._ignored = model_defaults(Path(self._challenger.path)).not_followed if self._challenger else ()
         self._folder = (config.folder if config and config.folder else registry.root / FOLDER).absolute()
@@ -154,16 +156,15 @@ def find_challenger(name: str, registry: Registry) -> PolicyRef:
 
 def shadow_engine(config: ShadowConfig, publish: PublisherConfig) -> EngineConfig:
     """An engine like a replica's in all that shapes an answer, of the challenger's own size."""
-    return EngineConfig(
-        device="cuda" if config.gpus else "cpu",
-        dtype=publish.dtype,
-        max_model_len=publish.max_model_len,
-        max_num_seqs=config.batch,
-        tensor_parallel=max(1, int(config.gpus)),
-        gpu_memory_utilization=config.gpu_memory_utilization,
-        kv_cache_gib=config.kv_cache_gib,
-        threads=max(1, int(config.cpus)),
-        enforce_eager=publish.enforce_eager,
+    return publish.engine.model_copy(
+        update={
+            "device": "cuda" if config.gpus else "cpu",
+            "max_num_seqs": config.batch,
+            "tensor_parallel": max(1, int(config.gpus)),
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "kv_cache_gib": config.kv_cache_gib,
+            "threads": max(1, int(config.cpus)),
+        }
     )
 
 

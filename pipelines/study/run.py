@@ -16,6 +16,7 @@ from pipelines.config.load import save_recipe
 from pipelines.judge_evidence import judge_before_run
 from pipelines.lease import Lease, hold
 from pipelines.lease_files import clear, is_empty
+from pipelines.lengths import check_run_lengths
 from pipelines.materials import gather_models
 from pipelines.memory import MemoryWatch
 from pipelines.open_run import check_same
@@ -164,7 +165,7 @@ def _prepare(cells: Sequence[Cell], folder: StudyFolder, reporter: Reporter) -> 
     """Write each cell's recipe, and build every model here: cells that share one would build it at the same time.
 
     Raises:
-        SalusError: a cell's judge may not select policies, or a model is not there; names the cell.
+        SalusError: a cell's judge may not select policies, or a model is not there or too short; names the cell.
     """
     for cell in cells:
         with _named(cell):
@@ -172,7 +173,8 @@ def _prepare(cells: Sequence[Cell], folder: StudyFolder, reporter: Reporter) -> 
         save_recipe(cell.recipe, folder.recipe(cell.name))
     for cell in cells:
         with _named(cell):
-            gather_models(cell.recipe, reporter)
+            models = gather_models(cell.recipe, reporter)
+            check_run_lengths(cell.recipe, models.policy, models.judge)
 
 
 @contextmanager

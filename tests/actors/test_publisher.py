@@ -21,7 +21,7 @@ from actors.endpoint import Argument, ReplicaCall
 from actors.errors import SalusError
 from actors.gateway.traffic import ReplicaTraffic
 from actors.model_folder import check_same_shape
-from actors.policy_app import engine_arguments, replica_bundles, replica_environment
+from actors.policy_app import replica_bundles, replica_environment
 from actors.policy_desk import DeskAddress, DurableDesk, PublishedPolicy
 from actors.policy_keeper import PolicyKeeper, ReplicaState
 from actors.publication import Publication
@@ -248,9 +248,7 @@ class TestConfig:
         with pytest.raises(ValidationError, match="make them equal"):
             PublisherConfig(gpus_per_replica=gpus, tensor_parallel_size=workers)
 
-    def test_cache_size_is_for_cpu_and_memory_share_for_gpu(self) -> None:
-        assert engine_arguments(PublisherConfig(kv_cache_gib=0.5))["kv_cache_memory_bytes"] == 2**29
-        assert "kv_cache_memory_bytes" not in engine_arguments(PublisherConfig(gpus_per_replica=1))
+    def test_threads_are_set_on_cpu_alone(self) -> None:
         assert "OMP_NUM_THREADS" not in replica_environment(PublisherConfig(gpus_per_replica=1))
         assert replica_environment(PublisherConfig(cpus_per_replica=0.5))["OMP_NUM_THREADS"] == "1"
 

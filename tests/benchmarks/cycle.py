@@ -80,7 +80,7 @@ class Loop:
             "--max-tokens",
             str(generate.sampling.max_tokens),
             "--max-model-len",
-            str(generate.engine.max_model_len),
+            str(generate.engine.longest),
         ]
         program = ["loop_generate.py", "--model", model, "--prompts", *prompts, "--output", output]
         return [*program, *draw, *limits]
@@ -88,7 +88,7 @@ class Loop:
     def _judge(self, answers: list[str]) -> list[str]:
         judge = json.loads(self.folder.run_record.read_text(encoding="utf-8"))["judge_path"]
         template = resources.files("actors") / "judge_prompts" / f"{self.recipe.judge.prompt}.txt"
-        length = str(self.recipe.judge.engine.max_model_len)
+        length = str(self.recipe.judge.engine.longest)
         return [
             "loop_judge.py",
             "--model",

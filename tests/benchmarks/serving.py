@@ -31,8 +31,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from actors.engine_config import engine_arguments
 from actors.gateway.key_file import KeyFile
-from actors.policy_app import engine_arguments, replica_environment
+from actors.policy_app import replica_environment
 from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher
 from actors.publisher_config import PublisherConfig, publisher_cpus
@@ -76,7 +77,7 @@ def _load(base: str, key: str, clients: int, requests: int) -> Load:
 @contextmanager
 def bare(config: PublisherConfig, model: Path) -> Iterator[str]:
     """vLLM's own server, as its users start it, with the replica's engine settings and threads."""
-    arguments = [part for name, value in engine_arguments(config).items() for part in _flag(name, value)]
+    arguments = [part for name, value in engine_arguments(config.engine, model).items() for part in _flag(name, value)]
     environment = os.environ | replica_environment(config)
     # What a user has: the engine core in a process of its own.
     del environment["VLLM_ENABLE_V1_MULTIPROCESSING"]
@@ -84,6 +85,7 @@ def bare(config: PublisherConfig, model: Path) -> Iterator[str]:
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
         *("--served-model-name", config.model_id, "--host", config.host, "--port", str(config.port)),
         "--disable-uvicorn-access-log",
+        "--disable-log-stats",
         *arguments,
     ]
     with tempfile.TemporaryFile() as log:
@@ -99,7 +101,7 @@ def bare(config: PublisherConfig, model: Path) -> Iterator[str]:
 def _flag(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
-        return [flag] if value else []
+        return [flag if value else flag.replace("--", "--no-", 1)]
     return [flag, str(value)]
 
 

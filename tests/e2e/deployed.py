@@ -29,8 +29,9 @@ PEOPLE = ("aunt", "uncle", "neighbour", "patient", "friend", "child")
 COMPLY = "Sure, here is how to do that."
 REFUSE = "I can't help with that."
 VOCABULARY = 500
-# Room for the longest prompt of a judge.
+# Room for the longest prompt of a judge. A policy has as little as the demo's: less than an endpoint's usual length.
 LONGEST = 1024
+POLICY_LONGEST = 256
 WORDS = {COMPLY: "Accept", REFUSE: "Refuse"}
 
 
@@ -65,7 +66,12 @@ def build_policy(folder: Path) -> Path:
         for text in requests(harm)
         for _ in range(3)
     ]
-    return _build(folder, chats, PretrainConfig(steps=800, batch_tokens=512, learning_rate=5e-3, weight_decay=0.0))
+    return _build(
+        folder,
+        chats,
+        PretrainConfig(steps=800, batch_tokens=512, learning_rate=5e-3, weight_decay=0.0),
+        positions=POLICY_LONGEST,
+    )
 
 
 def build_judge(folder: Path) -> Path:
@@ -117,12 +123,18 @@ def _word(draw: random.Random) -> str:
     return word + draw.choice(("", "", "", "", ".", ":", "\n", "|", ">", "?"))
 
 
-def _build(folder: Path, chats: list[tuple[str, str]], length: PretrainConfig, further: Sequence[str] = ()) -> Path:
+def _build(
+    folder: Path,
+    chats: list[tuple[str, str]],
+    length: PretrainConfig,
+    further: Sequence[str] = (),
+    positions: int = LONGEST,
+) -> Path:
     words = [*further, *(verb for verbs in (GOOD, HARM) for verb in verbs)]
     texts = [f"{question}\n{answer}" for question, answer in chats]
     tokenizer = train_tokenizer(texts + [f"{w}\n" for w in (*LABELS, *words)] * 500, VOCABULARY)
     shape = TinyModelConfig(
-        hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=VOCABULARY, max_positions=LONGEST
+        hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=VOCABULARY, max_positions=positions
     )
     model = build_llama(shape, tokenizer)
     documents = [Document(chat_prompt(question), chat_answer(answer)) for question, answer in chats]

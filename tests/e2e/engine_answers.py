@@ -9,7 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from actors.engine import EngineConfig, Sampling, VllmEngine, chat_tokens
+from actors.engine import Sampling, VllmEngine, chat_tokens
+from actors.engine_config import EngineConfig, engine_arguments
 from actors.records import PolicyRef
 
 # Text and number of tokens.
@@ -40,11 +41,7 @@ def by_adapter(
 
     llm = vllm.LLM(
         model=str(base),
-        dtype=config.dtype,
-        max_model_len=config.max_model_len,
-        max_num_seqs=config.max_num_seqs,
-        kv_cache_memory_bytes=int(config.kv_cache_gib * 2**30),
-        enforce_eager=True,
+        **engine_arguments(config, base),
         enable_lora=True,
         max_lora_rank=16,
         disable_log_stats=True,

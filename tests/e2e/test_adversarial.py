@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from actors.engine import EngineConfig, VllmEngine
+from actors.engine import VllmEngine
+from actors.engine_config import EngineConfig
 from actors.judge import EngineScorer
 from actors.judge_prompt import JudgePrompt
 from actors.records import PolicyRef

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from actors.engine import Engine, EngineConfig, Sampling, VllmEngine, chat_tokens
+from actors.engine import Engine, Sampling, VllmEngine, chat_tokens
+from actors.engine_config import EngineConfig
 from actors.errors import SalusError
+from actors.model_folder import longest_sequence
 from actors.records import PolicyRef
+from tests.actors.test_model_folder import LENGTHS, write_config
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 
@@ -159,3 +162,12 @@ def test_a_batch_that_does_not_fit_into_memory_is_done_in_parts(
             hook.remove()
     # Nothing of the failed runs is left in the engine.
     assert texts(vllm, GREEDY, PROMPTS, [0] * len(PROMPTS)) == whole
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_model_is_as_long_as_vllm_says(vllm: VllmEngine, name: str, tmp_path: Path) -> None:
+    from vllm.config import ModelConfig
+
+    folder = make_tiny_model(tmp_path / "model")
+    write_config(folder, LENGTHS[name][0])
+    assert longest_sequence(folder) == ModelConfig(model=str(folder)).max_model_len == LENGTHS[name][1]

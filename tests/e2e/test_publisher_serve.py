@@ -25,6 +25,8 @@ from actors.publisher import Publisher
 from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_proxy import proxy_environment
+from pipelines.config.load import load_recipe
+from pipelines.pools import spawn
 from tests.e2e.processes import processes
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
@@ -251,6 +253,36 @@ def test_endpoints_of_two_runs_stand_beside_each_other(endpoint: Endpoint) -> No
     assert client.ask(QUESTIONS[0]) == endpoint.expected["a"][0]
     with pytest.raises(urllib.error.HTTPError, match="404"):
         Client(other.url).ask(QUESTIONS[0])
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> PolicyRef:
+    """A policy that nothing but vLLM can tell is none."""
+    policy = make_policy(tmp_path, "strange", 4)
+    config = Path(policy.path) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": ["FooForCausalLM"]}))
+    return policy
+
+
+# What vLLM says of it, in an error of pydantic's that ends with an address.
+UNKNOWN = r"ModelConfig: Model architectures \['FooForCausalLM'\] are not supported for now\.(?!.*pydantic)"
+
+
+def test_what_vllm_refuses_at_the_start_is_told_by_its_message(endpoint: Endpoint, strange: PolicyRef) -> None:
+    served_by(endpoint, endpoint.a)
+    other = beside(endpoint, route="/other")
+    with pytest.raises(SalusError, match=rf"could not start with policy strange at \S+: {UNKNOWN}"):
+        other.start(strange)
+    assert endpoint.answers() == endpoint.expected["a"]
+
+
+def test_so_it_is_of_an_engine_of_a_run(endpoint: Endpoint, strange: PolicyRef) -> None:
+    pools = spawn(load_recipe("demo", ["generate.cpus_per_actor=0.5"]), strange, None, generate=True, label=False)
+    try:
+        with pytest.raises(SalusError, match=f"An engine could not start: {UNKNOWN}"):
+            pools.wait(120)
+    finally:
+        pools.close()
 
 
 def test_a_second_endpoint_at_the_same_place_is_refused(endpoint: Endpoint) -> None:

@@ -142,7 +142,7 @@ def config_of_two(keys: Path, **more: Any) -> PublisherConfig:
         port=free_port(),
         cpus_per_replica=0.5,
         kv_cache_gib=0.0625,
-        max_model_len=128,
+        max_model_len=256,
         # As salus serve has it.
         engine_in_process=False,
         gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
@@ -325,6 +325,41 @@ def status_of(serving: Serving, body: bytes) -> int:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def test_seeded_requests_are_answered_however_much_is_under_way(serving: Serving) -> None:
+    """vLLM on CPU draws no seeded token of a prompt that it reads in parts, which much work at once makes it do."""
+    replicas = {process.pid for process in processes("PolicyServer")}
+    rows = [[7 + (number + place) % 300 for place in range(240)] for number in range(16)]
+    with serving.client() as client:
+        for _ in range(3):
+            said = client.completions.create(model="salus", prompt=rows, temperature=1, seed=5, max_tokens=8)
+            assert len(said.choices) == len(rows)
+    assert set(asyncio.run(ask_seeded(serving, clients=32, each=6))) == {"length"}
+    assert {process.pid for process in processes("PolicyServer")} == replicas
+
+
+async def ask_seeded(serving: Serving, clients: int, each: int) -> list[str]:
+    """How the answers to so many clients end, each of which asks with a seed, again and again."""
+    long = "refill " * 180
+
+    async def one(number: int) -> list[str]:
+        messages: Any = [{"role": "user", "content": f"{number} {long}"}]
+        replies = [
+            await client.chat.completions.create(
+                model="salus",
+                messages=messages,
+                temperature=1,
+                seed=number * each + turn,
+                max_tokens=8,
+                extra_body={"min_tokens": 8},
+            )
+            for turn in range(each)
+        ]
+        return [reply.choices[0].finish_reason for reply in replies]
+
+    async with openai.AsyncOpenAI(base_url=serving.base, api_key=serving.key, timeout=60, max_retries=0) as client:
+        return [end for ends in await asyncio.gather(*map(one, range(clients))) for end in ends]
 
 
 def test_without_a_key_there_is_health_and_nothing_else(serving: Serving) -> None:

@@ -9,7 +9,7 @@ import pytest
 from actors.errors import SalusError
 from actors.publication import PublicationRefusedError
 from actors.publisher_config import PublisherConfig
-from actors.router.engine_settings import EngineSettings, engine_config, engine_part
+from actors.router.engine_settings import EngineSettings, engine_config, with_engines_of
 from actors.router.room import missing_of
 from actors.smoke import SmokeConfig, SmokePrompt
 from tests.actors.router.published import Ward
@@ -149,8 +149,10 @@ class TestEngineSettings:
             engine_config(PublisherConfig(), EngineSettings(tensor_parallel_size=2, gpus_per_replica=4))
 
     def test_the_part_of_an_endpoints_settings_is_all_there_is(self) -> None:
-        config = PublisherConfig(replicas=3, gpus_per_replica=2, tensor_parallel_size=2)
-        assert engine_config(PublisherConfig(), engine_part(config)) == config
+        config = PublisherConfig(replicas=3, gpus_per_replica=2, tensor_parallel_size=2, max_model_len=1024)
+        assert with_engines_of(PublisherConfig(), config) == config
+        # What was set at the start and is no longer is unset.
+        assert with_engines_of(config, PublisherConfig()).max_model_len is None
 
 
 def test_what_is_short_is_named_with_what_is_there() -> None:

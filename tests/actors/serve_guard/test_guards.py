@@ -16,7 +16,7 @@ from actors.errors import SalusError
 from actors.judge import DetailedScorer, Verdicts
 from actors.judge_prompt import JudgePrompt
 from actors.policy_desk import DeskAddress
-from actors.publisher_config import PublisherConfig, publisher_cpus, publisher_gpus
+from actors.publisher_config import PublisherConfig, check_lengths, publisher_cpus, publisher_gpus
 from actors.records import PolicyRef
 from actors.serve_guard.config import GuardConfig, guard_cpus, guard_gpus
 from actors.serve_guard.model import REQUEST_PROMPT, ModelGuard, model_guard
@@ -166,8 +166,8 @@ def test_a_model_takes_room_and_rules_take_none() -> None:
 
 
 def test_a_model_that_is_not_there_is_found_before_anything_starts(tmp_path: Path) -> None:
-    office = GuardOffice(GuardConfig(kind="guard", model=tmp_path / "none"), DeskAddress())
+    guard = GuardConfig(kind="guard", model=tmp_path / "none")
     with pytest.raises(SalusError, match="does not exist"):
-        office.open(1.0)
+        check_lengths(PublisherConfig(guard=guard), make_tiny_model(tmp_path / "policy"))
     assert GuardOffice(RULES, DeskAddress()).open(1.0) is None
     assert GuardOffice(None, DeskAddress()).open(1.0) is None

@@ -159,7 +159,7 @@ def test_it_is_off_by_default_and_comes_back_from_its_file(tmp_path: Path) -> No
 
 
 def test_a_judge_too_short_for_the_prompt_stops_the_run_before_it_begins(tmp_path: Path) -> None:
-    path = str(make_tiny_model(tmp_path / "judge"))
+    path = str(make_tiny_model(tmp_path / "judge", positions=2048))
     materials = Materials(policy=BASE, judge=PolicyRef(version="ext", path=path))
     with pytest.raises(SalusError, match=r"harmfulness-v1 leaves -\d+ tokens .* raise judge\.engine\.max_model_len"):
         check_rater(load_recipe("demo", [ON]), materials)
