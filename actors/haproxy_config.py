@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 import os
 import re
 import resource
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else possible_connections(hard)
     limits = ProxyLimits(tuple(options.private_port), tuple(options.trusted), connections)
-    for flag, value in zip(handed, handed[1:], strict=False):
+    for flag, value in itertools.pairwise(handed):
         if flag == "-f":
             config = Path(value)
             config.write_text(hardened(config.read_text(), limits))

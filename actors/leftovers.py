@@ -18,7 +18,7 @@ from pathlib import Path
 
 MARKER = "SALUS_SESSION"
 # Long enough for Ray's workers to find that their Ray is gone.
-GRACE_S = 5.0
+GRACE_S = 3.0
 _POLL_S = 0.05
 
 
@@ -28,7 +28,8 @@ def processes_of(folder: Path) -> list[int]:
         names = os.listdir("/proc")
     except OSError:
         return []
-    return [int(name) for name in names if name.isdigit() and int(name) != os.getpid() and _marked(int(name), folder)]
+    others = [int(name) for name in names if name.isdigit() and int(name) != os.getpid()]
+    return [process for process in others if session_of(process) == folder]
 
 
 def end_processes(folder: Path, grace_s: float = GRACE_S) -> list[int]:
@@ -49,17 +50,19 @@ def end_session(folder: Path, grace_s: float = GRACE_S) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _marked(process: int, folder: Path) -> bool:
+def session_of(process: int) -> Path | None:
+    """The folder of the session that a process belongs to; None for others, and those of other users."""
+    mark = f"{MARKER}=".encode()
     try:
         with open(f"/proc/{process}/environ", "rb") as file:
             variables = file.read().split(b"\0")
         with open(f"/proc/{process}/stat", "rb") as file:
             state = file.read().rpartition(b")")[2].split()[0]
     except OSError:
-        # Gone, or of another user.
-        return False
+        return None
     # What was killed and not waited for yet keeps its entry.
-    return state != b"Z" and f"{MARKER}={folder}".encode() in variables
+    marks = [each.removeprefix(mark) for each in variables if each.startswith(mark)] if state != b"Z" else []
+    return Path(os.fsdecode(marks[0])) if marks else None
 
 
 def _kill(process: int, folder: Path) -> None:
@@ -69,7 +72,7 @@ def _kill(process: int, folder: Path) -> None:
         return
     try:
         # Again, now that the number cannot become another process'.
-        if _marked(process, folder):
+        if session_of(process) == folder:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
         pass

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from actors.errors import SalusError
 from actors.gateway.audit import AuditLog
+from actors.private_files import share
 from actors.publication_audit import PublicationAudit
 from actors.tables import write_text
 from pipelines.registry.contents import Contents, copy_contents, differences
@@ -135,6 +136,8 @@ class Registry:
                     copy_contents(*self.weights(entry, kind), made / kind)
             write_text(written.model_dump_json(indent=2) + "\n", made / RECORD)
             write_text(card, made / CARD)
+            share(made, self.root)
+            share(target.parent, self.root)
             _take_place(made, target)
         except OSError as error:
             raise self._unwritable(error) from error

@@ -86,7 +86,7 @@ def proxy(folder: Path) -> Iterator[Proxy]:
     environment = proxy_environment(PublisherConfig(proxy="haproxy"), folder)
     port, behind = free_port(), free_port()
     config = folder / "node" / "haproxy.cfg"
-    ports = [int(environment[f"RAY_SERVE_HAPROXY_{name}_PORT"]) for name in ("METRICS", "STATS")]
+    metrics, stats = (int(environment[f"RAY_SERVE_HAPROXY_{name}_PORT"]) for name in ("METRICS", "STATS"))
     api = HAProxyApi(
         cfg=HAProxyConfig(
             http_options=HTTPOptions(host="127.0.0.1", port=port),
@@ -96,8 +96,8 @@ def proxy(folder: Path) -> Iterator[Proxy]:
             metrics_socket_path=str(config.with_name("m")),
             server_state_base=str(config.parent),
             server_state_file=str(config.with_name("state")),
-            metrics_port=ports[0],
-            stats_port=ports[1],
+            metrics_port=metrics,
+            stats_port=stats,
         ),
         config_file_path=str(config),
         backend_configs={
@@ -116,7 +116,7 @@ def proxy(folder: Path) -> Iterator[Proxy]:
     # As Ray calls it.
     command = [environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config), "-dR"]
     running = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    made = Proxy(port, config, *ports, running)
+    made = Proxy(port, config, metrics, stats, running)
     try:
         deadline = time.monotonic() + 20
         while not up(made):

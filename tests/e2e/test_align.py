@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import psutil
@@ -64,6 +65,14 @@ def test_the_endpoint_answers_as_the_winner_does_token_by_token(aligned: Aligned
     assert aligned.served.answers == expected
     # A replica in place of a killed one serves what is published, not what was deployed first.
     assert aligned.served.after_a_kill == expected
+
+
+def test_what_a_run_writes_is_private_and_nothing_temporary_is_left(aligned: Aligned) -> None:
+    assert len(list(aligned.folder.root.rglob("*"))) > 50
+    assert [path for path in aligned.folder.root.rglob("*") if path.lstat().st_mode & 0o077] == []
+    # Ray opens its own folders to everybody, but they are below one that is closed.
+    assert aligned.readable == []
+    assert [path.name for path in aligned.left] == [f"salus-{os.geteuid()}", "lock"]
 
 
 def test_publications_are_logged_in_order(aligned: Aligned) -> None:

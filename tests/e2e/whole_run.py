@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ class Aligned:
     folder: RunFolder
     summary: Summary
     served: Served
+    # In the temporary folder: what others than its user could have read while the run served, and all that it left.
+    readable: list[Path]
+    left: list[Path]
 
 
 def answers(recipe: Recipe, prompts: list[str]) -> list[str]:
@@ -69,6 +73,7 @@ def whole_run(recipe: Recipe, root: Path) -> Aligned:
     """Align in `root`; the endpoint's replica is killed once it has answered, and the next one asked the same."""
     folder = RunFolder(root)
     served = Served()
+    readable: list[Path] = []
 
     def client(url: str) -> None:
         prompts = strings(read_folder(folder.prompts("test")), "prompt")[:ASKED]
@@ -78,6 +83,26 @@ def whole_run(recipe: Recipe, root: Path) -> Aligned:
         for process in processes("PolicyServer"):
             process.kill()
         served.after_a_kill = answers_once_back(recipe, prompts)
+        readable.extend(open_to_others(Path(tempfile.gettempdir())))
 
-    summary = align(recipe, root, QuietReporter(), while_served=client)
-    return Aligned(recipe, folder, summary, served)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as place:
+        former, tempfile.tempdir = tempfile.tempdir, place
+        try:
+            summary = align(recipe, root, QuietReporter(), while_served=client)
+        finally:
+            tempfile.tempdir = former
+        left = sorted(Path(place).rglob("*"))
+    return Aligned(recipe, folder, summary, served, readable, left)
+
+
+def open_to_others(root: Path) -> list[Path]:
+    """What others than its user may read, write or enter below a folder; not what a closed folder holds."""
+    found: list[Path] = []
+    for path in root.iterdir():
+        if path.is_symlink():
+            continue
+        if path.stat().st_mode & 0o077:
+            found.append(path)
+        elif path.is_dir() and path.name != "ray":
+            found += open_to_others(path)
+    return found
