@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# From a connection's first byte, or from its start, until the whole header of a request is there.
+# From the start of a connection, or a request's first byte, until its header and the first 16 KiB of its body are there.
 HEADER_TIMEOUT_S = 10
-# Of a body, or an answer, of which not one byte could be moved. An answer that the policy still works on is not counted.
+# Of a body, or an answer, of which no byte could be moved. It does not run while the policy works on an answer.
 CLIENT_TIMEOUT_S = 30
 # Each holds at most two buffers of 16 KiB.
 MAX_CONNECTIONS = 16_384
@@ -77,7 +77,14 @@ _MARK = "# Edited by Salus."
 
 
 def _time_limits() -> str:
-    return rf"\1timeout client {CLIENT_TIMEOUT_S}s" + "\n" + rf"\1timeout http-request {HEADER_TIMEOUT_S}s"
+    return "\n".join(
+        (
+            rf"\1timeout client {CLIENT_TIMEOUT_S}s",
+            rf"\1timeout http-request {HEADER_TIMEOUT_S}s",
+            # A replica hears of a request when its body is there, or 16 KiB of it.
+            r"\1option http-buffer-request",
+        )
+    )
 
 
 def _source_limit(trusted: Sequence[str]) -> str:

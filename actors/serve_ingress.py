@@ -46,6 +46,8 @@ class HiddenRoutes:
 class HeaderTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's HTTP protocol, which waits for a request's header for ever otherwise."""
 
+    timeout_header_s: float = HEADER_TIMEOUT_S
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._deadline: TimerHandle | None = None
@@ -71,7 +73,7 @@ class HeaderTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(HEADER_TIMEOUT_S, self.transport.abort)
+            self._deadline = self.loop.call_later(self.timeout_header_s, self.transport.abort)
 
     def _stop(self) -> None:
         if self._deadline is not None:

@@ -75,6 +75,13 @@ def test_what_a_run_writes_is_private_and_nothing_temporary_is_left(aligned: Ali
     assert [path.name for path in aligned.left] == [f"salus-{os.geteuid()}", "lock"]
 
 
+def test_serves_own_proxy_is_open_to_this_machine_alone_and_is_not_held_by_half_requests(aligned: Aligned) -> None:
+    assert {address.removeprefix("::ffff:") for address in aligned.served.listening} == {"127.0.0.1"}
+    assert aligned.served.routes_status == 404
+    print(f"beside 4,300 half-open connections: {aligned.served.beside_half_open_s:.2f} s")
+    assert aligned.served.beside_half_open_s < 2.0
+
+
 def test_publications_are_logged_in_order(aligned: Aligned) -> None:
     lines = [json.loads(line) for line in aligned.folder.publications.read_text().splitlines()]
     versions = ["c0-base", winner(aligned, 1).version]

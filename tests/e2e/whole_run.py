@@ -7,7 +7,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import openai
+import psutil
 
 from actors.run_folder import RunFolder
 from actors.tables import read_folder, strings
@@ -16,6 +18,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.progress import QuietReporter
 from pipelines.report.summary import Summary
 from tests.e2e.processes import processes
+from tests.half_open import HALF_HEADER, half_open
 
 ASKED = 6
 
@@ -27,6 +30,12 @@ class Served:
     models: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     after_a_kill: list[str] = field(default_factory=list)
+    # Seconds of one answer beside thousands of connections that say half a header.
+    beside_half_open_s: float = float("inf")
+    # The status of the page that would tell the names of applications.
+    routes_status: int = 0
+    # Addresses at which a process of the run listens.
+    listening: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,14 @@ def whole_run(recipe: Recipe, root: Path) -> Aligned:
         with openai.OpenAI(base_url=url, api_key="none") as models:
             served.models = [model.id for model in models.models.list().data]
         served.answers = answers(recipe, prompts)
+        with half_open(recipe.publish.port, 4300, HALF_HEADER):
+            began = time.monotonic()
+            answers(recipe, prompts[:1])
+            served.beside_half_open_s = time.monotonic() - began
+        served.routes_status = httpx.get(url.removesuffix("/v1") + "/-/routes").status_code
+        started = psutil.Process().children(recursive=True)
+        sockets = [each for process in started for each in process.net_connections("inet")]
+        served.listening = {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN}
         for process in processes("PolicyServer"):
             process.kill()
         served.after_a_kill = answers_once_back(recipe, prompts)
