@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# From the start of a connection, or a request's first byte, until its header and the first 16 KiB of its body are there.
+# From the start of a connection, or of a request, until its header and the first 16 KiB of its body are there.
 HEADER_TIMEOUT_S = 10
 # Of a body, or an answer, of which no byte could be moved. It does not run while the policy works on an answer.
 CLIENT_TIMEOUT_S = 30

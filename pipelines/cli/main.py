@@ -12,7 +12,7 @@ import typer
 from actors.errors import SalusError
 from actors.faults import own_error
 from actors.full_disk import full_disk
-from actors.private_files import make_files_private
+from actors.private_files import private_files
 from pipelines.cli import (
     align,
     audit,
@@ -73,9 +73,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     What it and its processes write is private to the user.
     """
-    make_files_private()
     try:
-        app(arguments, standalone_mode=True)
+        with private_files():
+            app(arguments, standalone_mode=True)
     except SalusError as error:
         _refuse(plain(error))
     except SystemExit as end:
