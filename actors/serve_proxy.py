@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
-_GUARDED = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.serve_ingress.protect"}
+# Also wanted on the nodes of a cluster that is joined: limits of time, and no page that tells applications.
+PROTECTED = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.serve_ingress.protect"}
 # Each node has a configuration of its own below the folder; which one is behind -f.
 _PROGRAM = """#!/bin/sh
 exec {python} -I -S {edit} {options} -- "$@"
@@ -34,11 +35,11 @@ def proxy_environment(config: PublisherConfig, folder: Path) -> dict[str, str]:
     """
     if config.proxy == "serve":
         # Said too: an endpoint before this one, of the same process, may have wanted the other.
-        return PATIENT | _GUARDED | {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
+        return PATIENT | PROTECTED | {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
     metrics, stats = _free_ports(2)
     return (
         PATIENT
-        | _GUARDED
+        | PROTECTED
         | _program(config, folder, metrics, stats)
         | {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
