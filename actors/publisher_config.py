@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
 from actors.canary import CanaryConfig
 from actors.engine_config import EngineConfig
@@ -43,6 +44,11 @@ class PublisherConfig(BaseModel):
     replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
     proxy: Literal["serve", "haproxy"] = Field(
         default="serve", description="What listens: Serve's own proxy, or HAProxy, which costs a request far less."
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
+        description="Networks of proxies before this endpoint, as 10.0.0.0/24; of any other address HAProxy takes at"
+        " most 1,024 connections at a time.",
     )
     router: bool = Field(
         default=False,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import ray
 
 from actors.errors import SalusError
 from actors.gateway.config import check_gateway
+from actors.leftovers import session_of
+from actors.session_folder import end_left_sessions
 
 if TYPE_CHECKING:
     from actors.publisher_config import PublisherConfig
@@ -66,14 +70,48 @@ def _client() -> Any:
 
 
 def check_port_free(host: str, port: int) -> None:
-    """Refuse an address on which something listens already, or which this machine does not have."""
+    """Refuse an address on which something listens already, or which this machine does not have.
+
+    What a Salus of this user that was killed left behind is ended, and does not count.
+
+    Raises:
+        SalusError: names the process that listens there, where this user may see it.
+    """
+    taken = _why_taken(host, port)
+    if taken is not None and taken.errno == errno.EADDRINUSE and end_left_sessions():
+        taken = _why_taken(host, port)
+    if taken is not None:
+        raise SalusError(
+            f"Cannot serve on {host}:{port}: {taken.strerror or taken}{_holder(port)}; free the port or set another "
+            "one with publish.port."
+        ) from taken
+
+
+def _why_taken(host: str, port: int) -> OSError | None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # Without it a connection of an endpoint just stopped would count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SalusError(
-                f"Cannot serve on {host}:{port}: {error.strerror or error}; free the port or set another one "
-                "with publish.port."
-            ) from error
+            return error
+    return None
+
+
+def _holder(port: int) -> str:
+    """Which process listens there; empty where nobody does or this user may not see it."""
+    try:
+        listening = {
+            each.pid
+            for each in psutil.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN and each.pid is not None and tuple(each.laddr)[1:] == (port,)
+        }
+        named = [f"process {pid} ({psutil.Process(pid).name()}{_salus(pid)})" for pid in sorted(listening)]
+    except psutil.Error:
+        return ""
+    return f" by {', '.join(named)}" if named else ""
+
+
+def _salus(pid: int) -> str:
+    """Whether a process is of a Salus that still runs; one that does not was ended before."""
+    return ", of a Salus endpoint that still runs" if session_of(pid) is not None else ""

@@ -5,51 +5,50 @@ from __future__ import annotations
 import shlex
 import shutil
 import socket
-import tempfile
-from collections.abc import Mapping
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from actors import haproxy_config
 
 if TYPE_CHECKING:
     from actors.publisher_config import PublisherConfig
 
 # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
-_FOLDER = "RAY_SERVE_HAPROXY_SERVER_STATE_BASE"
-# Ray's configuration binds the ports of metrics and statistics to every address of the node and has no setting for it,
-# but it lets one name the program that reads that configuration.
-# Each node has a configuration of its own below the folder; which one stands behind -f.
-_ON_LOOPBACK = """#!/bin/sh
-before=
-for argument in "$@"; do
-  if [ "$before" = -f ]; then
-    sed -i -E 's/^([[:space:]]*bind )[*]?:({metrics}|{stats})$/\\1127.0.0.1:\\2/' "$argument"
-  fi
-  before=$argument
-done
-exec {binary} "$@"
+# Also wanted on the nodes of a cluster that is joined: limits of time, and no page that tells applications.
+PROTECTED = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.serve_ingress.protect"}
+# Each node has a configuration of its own below the folder; which one is behind -f.
+_PROGRAM = """#!/bin/sh
+exec {python} -I -S {edit} {options} -- "$@"
 """
 
 
-def proxy_environment(config: PublisherConfig) -> dict[str, str]:
+def proxy_environment(config: PublisherConfig, folder: Path) -> dict[str, str]:
     """The variables that the proxy `config` asks for wants to find; Serve reads them when its modules are imported.
 
     Where Salus starts Ray they are set before; the nodes of a cluster that is joined must have them already.
+
+    Args:
+        config: the endpoint.
+        folder: where a proxy writes; short, private, and there until the proxy has ended.
     """
     if config.proxy == "serve":
         # Said too: an endpoint before this one, of the same process, may have wanted the other.
-        return PATIENT | {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
-    # Ray's defaults are one place and one port for all Rays of a machine.
-    folder = Path(tempfile.mkdtemp(prefix="salus-haproxy-"))
+        return PATIENT | PROTECTED | {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
     metrics, stats = _free_ports(2)
     return (
         PATIENT
-        | _on_loopback(folder, metrics, stats)
+        | PROTECTED
+        | _program(config, folder, metrics, stats)
         | {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            # Ray's defaults are one place and one port for all Rays of a machine. The names of sockets are short, for
+            # Ray puts each node's into a folder with a name of 56 letters.
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-            _FOLDER: str(folder),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
@@ -67,19 +66,21 @@ def proxy_environment(config: PublisherConfig) -> dict[str, str]:
     )
 
 
-def remove_proxy_files(environment: Mapping[str, str]) -> None:
-    """Remove what a proxy that was started in this environment wrote; it must have ended."""
-    if (folder := environment.get(_FOLDER)) is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _on_loopback(folder: Path, metrics: int, stats: int) -> dict[str, str]:
-    """The variable that has HAProxy show metrics and statistics to this machine alone; none where it is not found."""
+def _program(config: PublisherConfig, folder: Path, metrics: int, stats: int) -> dict[str, str]:
+    """The variable that names what Ray starts as HAProxy; none where there is no HAProxy."""
     binary = _haproxy()
     if binary is None:
         return {}
+    options = [f"--binary={binary}", f"--private-port={metrics}", f"--private-port={stats}"]
+    options += [f"--trusted={network}" for network in config.trusted_proxies]
     script = folder / "haproxy"
-    script.write_text(_ON_LOOPBACK.format(metrics=metrics, stats=stats, binary=shlex.quote(binary)))
+    script.write_text(
+        _PROGRAM.format(
+            python=shlex.quote(sys.executable),
+            edit=shlex.quote(str(haproxy_config.__file__)),
+            options=shlex.join(options),
+        )
+    )
     script.chmod(0o700)
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from actors.private_files import private_files
 from actors.records import PolicyRef
 from actors.run_folder import RunFolder
 from actors.serve_address import check_address
@@ -45,6 +46,7 @@ from pipelines.training import TrainingRuns
 CLOSE_S = 30.0
 
 
+@private_files()
 def align(
     recipe: Recipe,
     root: Place,

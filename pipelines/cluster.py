@@ -27,7 +27,14 @@ def join(address: str, namespace: str | None = None) -> None:
     """
     try:
         _knock(address)
-        ray.init(address=address, namespace=namespace, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(
+            address=address,
+            namespace=namespace,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            # What workers write is private to the cluster's user, however its nodes were started.
+            runtime_env={"worker_process_setup_hook": "actors.private_files.make_files_private"},
+        )
     except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
         if _lacks_token(error):
             raise SalusError(

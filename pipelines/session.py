@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import ray
 from ray.data import DataContext
 
-from actors.serve_proxy import proxy_environment, remove_proxy_files
+from actors.leftovers import MARKER
+from actors.private_files import private_files
+from actors.publisher_config import PublisherConfig
+from actors.serve_proxy import proxy_environment
+from actors.session_folder import SessionFolder, session_folder
 from pipelines.cluster import join
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import ClusterConfig
 from pipelines.plan import Plan, available, check, make_plan
-from pipelines.ray_token import FormerToken, restore_token, take_fresh_token
+from pipelines.ray_loopback import on_loopback
+from pipelines.ray_token import restore_token, take_fresh_token
 
 GIB = 2**30
 IDLE_WORKER_MS = 600_000
@@ -36,23 +40,17 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
         SalusError: the plan does not fit, or the cluster cannot be reached.
     """
     plans = phases or (make_plan(recipe),)
-    environment: dict[str, str] = {}
-    former: FormerToken = {}
     if recipe.cluster.address is None:
         _check_all(plans, recipe)
         cpus = max(plan.cpus for plan in plans)
-        environment = proxy_environment(recipe.publish)
-        former = start_embedded(recipe.cluster, namespace, cpus, environment)
+        with embedded_ray(recipe.cluster, namespace, cpus, recipe.publish):
+            settle_ray_data()
+            yield
     else:
-        join(recipe.cluster.address, namespace)
-        _check_all(plans, recipe)
-    settle_ray_data()
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        restore_token(former)
-        remove_proxy_files(environment)
+        with joined_ray(recipe.cluster.address, namespace):
+            _check_all(plans, recipe)
+            settle_ray_data()
+            yield
 
 
 def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
@@ -61,36 +59,82 @@ def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
         check(plan, there)
 
 
-def start_embedded(
-    cluster: ClusterConfig, namespace: str, cpus: float, environment: Mapping[str, str] | None = None
-) -> FormerToken:
-    """An embedded Ray with as many CPU slots as `cpus` says, unless `cluster.logical_cpus` says otherwise.
+@contextmanager
+def joined_ray(address: str, namespace: str) -> Iterator[None]:
+    """This process is a driver of the cluster at `address` inside; the files it writes are private.
 
-    Nobody without its token may speak to it. Returns what `restore_token` takes when it has ended.
+    Raises:
+        SalusError: the cluster cannot be reached.
+    """
+    with private_files():
+        join(address, namespace)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def embedded_ray(
+    cluster: ClusterConfig, namespace: str, cpus: float, publish: PublisherConfig | None = None
+) -> Iterator[None]:
+    """A Ray of its own inside, which listens on loopback alone, takes no client without its token, and writes below
+    a private folder. None of its processes and files is left at the end.
 
     Args:
         cluster: its settings.
         namespace: of this process in it.
-        cpus: its slots.
-        environment: what its processes find set, whatever was set before.
+        cpus: its slots, unless `cluster.logical_cpus` says otherwise.
+        publish: the endpoint whose proxy it is ready for; None: none.
+
+    Raises:
+        SalusError: there is no private folder for it.
     """
+    with private_files(), session_folder() as folder:
+        former = take_fresh_token()
+        try:
+            _start(cluster, namespace, cpus, publish, folder)
+            yield
+        finally:
+            ray.shutdown()
+            restore_token(former)
+
+
+def _start(
+    cluster: ClusterConfig, namespace: str, cpus: float, publish: PublisherConfig | None, folder: SessionFolder
+) -> None:
     slots = cluster.logical_cpus or math.ceil(cpus)
     settle_environment(slots)
-    os.environ.update(environment or {})
-    former = take_fresh_token()
-    ray.init(
-        # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
-        address="local",
-        num_cpus=slots,
-        num_gpus=cluster.gpus,
-        namespace=namespace,
-        object_store_memory=int(cluster.object_store_gib * GIB),
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        _temp_dir=os.path.join(tempfile.gettempdir(), f"salus-ray-{os.getuid()}"),
-    )
-    return former
+    os.environ.update(proxy_environment(publish, folder.haproxy) if publish is not None else {})
+    # Ray's processes alone: what this process starts beside them is not the session's.
+    with _environment({MARKER: str(folder.root), "TMPDIR": str(folder.temporary)}), on_loopback():
+        ray.init(
+            # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
+            address="local",
+            num_cpus=slots,
+            num_gpus=cluster.gpus,
+            namespace=namespace,
+            object_store_memory=int(cluster.object_store_gib * GIB),
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _temp_dir=str(folder.ray),
+        )
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables have these values inside."""
+    former = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def settle_environment(slots: int) -> None:

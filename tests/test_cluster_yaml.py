@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from actors.serve_proxy import PROTECTED
 from pipelines.config.load import load_recipe
 from pipelines.plan import make_plan
 
@@ -51,6 +52,13 @@ def test_token_authentication_is_on_everywhere(cluster: dict[str, Any]) -> None:
         starts = [command for command in cluster[key] if "ray start" in command]
         assert len(starts) == 1
         assert "RAY_AUTH_MODE=token ray start" in starts[0]
+
+
+def test_what_nodes_write_is_private_and_their_http_servers_are_protected(cluster: dict[str, Any]) -> None:
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        assert any("umask 077; ulimit -n 65536; RAY_AUTH_MODE=token ray start" in each for each in cluster[key])
+    for name, value in PROTECTED.items():
+        assert any(f"export {name}={value}'" in command for command in cluster["setup_commands"])
 
 
 def test_dashboard_and_client_port_stay_on_loopback(cluster: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import typer
 from actors.errors import SalusError
 from actors.faults import own_error
 from actors.full_disk import full_disk
+from actors.private_files import private_files
 from pipelines.cli import (
     align,
     audit,
@@ -68,9 +69,13 @@ for command in (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command (None: of the command line); bad input gets one sentence and exit code 2, Ctrl-C 130."""
+    """Run a command (None: of the command line); bad input gets one sentence and exit code 2, Ctrl-C 130.
+
+    What it and its processes write is private to the user.
+    """
     try:
-        app(arguments, standalone_mode=True)
+        with private_files():
+            app(arguments, standalone_mode=True)
     except SalusError as error:
         _refuse(plain(error))
     except SystemExit as end:

@@ -9,6 +9,7 @@ from typing import Literal
 from actors.adapter import ADAPTER_CONFIG
 from actors.errors import SalusError
 from actors.file_sum import file_sum
+from actors.private_files import private_files
 from actors.records import Record
 from pipelines.checksums import run_hash
 from pipelines.progress import Reporter
@@ -47,6 +48,7 @@ class Registration(Record):
     note: str | None = None
 
 
+@private_files()
 def register_run(run: Path, registry: Registry, choice: Choice | None = None) -> tuple[Registration, ...]:
     """Register the policies a run has published, oldest first.
 

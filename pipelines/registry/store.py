@@ -16,6 +16,7 @@ from pathlib import Path
 from actors.durable import make_folder
 from actors.errors import SalusError
 from actors.gateway.audit import AuditLog
+from actors.private_files import share
 from actors.publication_audit import PublicationAudit
 from actors.tables import write_text
 from pipelines.registry.contents import Contents, copy_whole, differences, whole_folder
@@ -134,6 +135,7 @@ class Registry:
             else:
                 with whole_folder(target) as made:
                     self._fill(made, entry, written, card)
+            share(target.parent, self.root)
         except OSError as error:
             raise self._unwritable(error) from error
         return written
@@ -146,6 +148,7 @@ class Registry:
                 copy_whole(*self.weights(entry, kind), folder / kind)
         write_text(card, folder / CARD)
         write_text(written.model_dump_json(indent=2) + "\n", folder / RECORD)
+        share(folder, self.root)
 
     def promote(self, version: str, reason: str) -> Change:
         """Make a policy the current one, once its weights are found to be those that were registered.

@@ -6,13 +6,8 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import ray
-
-from actors.serve_proxy import proxy_environment, remove_proxy_files
-from pipelines.cluster import join
-from pipelines.ray_token import FormerToken, restore_token
 from pipelines.serving.settings import ServeSettings
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray, joined_ray
 
 
 @contextmanager
@@ -20,18 +15,13 @@ def serving_cluster(settings: ServeSettings, namespace: str, cpus: float) -> Ite
     """Ray is up inside.
 
     Raises:
-        SalusError: the cluster cannot be reached.
+        SalusError: the cluster cannot be reached, or there is no private folder for an embedded one.
     """
-    environment = proxy_environment(settings.publish) if settings.cluster.address is None else {}
-    former: FormerToken = {}
-    try:
-        if settings.cluster.address is None:
-            # One slot more than the replicas take: the task that builds the application.
-            former = start_embedded(settings.cluster, namespace, math.ceil(cpus) + 1, environment)
-        else:
-            join(settings.cluster.address, namespace)
-        yield
-    finally:
-        ray.shutdown()
-        restore_token(former)
-        remove_proxy_files(environment)
+    address = settings.cluster.address
+    if address is not None:
+        with joined_ray(address, namespace):
+            yield
+    else:
+        # One slot more than the replicas take: the task that builds the application.
+        with embedded_ray(settings.cluster, namespace, math.ceil(cpus) + 1, settings.publish):
+            yield

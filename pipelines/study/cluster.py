@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import ray
 
 from pipelines.config.sections import ClusterConfig
-from pipelines.ray_token import restore_token
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray
 
 
 @contextmanager
@@ -24,9 +23,5 @@ def study_cluster(cluster: ClusterConfig, namespace: str, cpus: float) -> Iterat
     if cluster.address is not None:
         yield cluster.address
         return
-    former = start_embedded(cluster, namespace, cpus)
-    try:
+    with embedded_ray(cluster, namespace, cpus):
         yield str(ray.get_runtime_context().gcs_address)
-    finally:
-        ray.shutdown()
-        restore_token(former)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors.errors import SalusError
+from actors.private_files import private_files
 from actors.record_files import find_record
 from actors.tables import write_text
 from pipelines.config.load import save_recipe
@@ -40,6 +41,7 @@ def study_root(study: StudyConfig, run: Path | None) -> Path:
     return run or Path("runs") / f"{study.name}-s{study.seed}"
 
 
+@private_files()
 def run_study(study: StudyConfig, root: Path, reporter: Reporter, fresh: bool = False) -> StudyReport:
     """Run all cells of a study, or what is left of them; returns the report written to its folder.
 

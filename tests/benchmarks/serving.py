@@ -41,10 +41,9 @@ from actors.records import PolicyRef
 from actors.router.endpoint import start_router, stop_router
 from actors.router.on_serve import routed_publisher
 from actors.router.publisher import RoutedPublisher
-from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
 from pipelines.serving.settings import ServeSettings
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray
 from tests.benchmarks.load import Load
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
@@ -119,19 +118,13 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def endpoint(config: PublisherConfig, model: Path) -> Iterator[str]:
     """Ours, in an embedded Ray."""
-    import ray
-
-    start_embedded(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, proxy_environment(config))
-    try:
-        with ExitStack() as up:
-            publisher = (
-                routed(config, up) if config.router else Publisher(config, OwnDesk(DeskAddress(namespace=NAMESPACE)))
-            )
-            up.callback(publisher.stop)
-            publisher.start(PolicyRef(version="bench", path=str(model)))
-            yield f"{config.url}/v1"
-    finally:
-        ray.shutdown()
+    with embedded_ray(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, config), ExitStack() as up:
+        publisher = (
+            routed(config, up) if config.router else Publisher(config, OwnDesk(DeskAddress(namespace=NAMESPACE)))
+        )
+        up.callback(publisher.stop)
+        publisher.start(PolicyRef(version="bench", path=str(model)))
+        yield f"{config.url}/v1"
 
 
 def routed(config: PublisherConfig, up: ExitStack) -> RoutedPublisher:

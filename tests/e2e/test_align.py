@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import psutil
@@ -64,6 +65,21 @@ def test_the_endpoint_answers_as_the_winner_does_token_by_token(aligned: Aligned
     assert aligned.served.answers == expected
     # A replica in place of a killed one serves what is published, not what was deployed first.
     assert aligned.served.after_a_kill == expected
+
+
+def test_what_a_run_writes_is_private_and_nothing_temporary_is_left(aligned: Aligned) -> None:
+    assert len(list(aligned.folder.root.rglob("*"))) > 50
+    assert [path for path in aligned.folder.root.rglob("*") if path.lstat().st_mode & 0o077] == []
+    # Ray opens its own folders to everybody, but they are below one that is closed.
+    assert aligned.readable == []
+    assert [path.name for path in aligned.left] == [f"salus-{os.geteuid()}", "lock"]
+
+
+def test_serves_own_proxy_is_open_to_this_machine_alone_and_is_not_held_by_half_requests(aligned: Aligned) -> None:
+    assert {address.removeprefix("::ffff:") for address in aligned.served.listening} == {"127.0.0.1"}
+    assert aligned.served.routes_status == 404
+    print(f"beside 4,300 half-open connections: {aligned.served.beside_half_open_s:.2f} s")
+    assert aligned.served.beside_half_open_s < 2.0
 
 
 def test_publications_are_logged_in_order(aligned: Aligned) -> None:

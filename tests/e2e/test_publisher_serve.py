@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher
 from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
-from actors.serve_proxy import proxy_environment
 from pipelines.config.load import load_recipe
+from pipelines.config.sections import ClusterConfig
 from pipelines.pools import spawn
+from pipelines.session import embedded_ray
 from tests.e2e.processes import processes
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
@@ -130,8 +132,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     folder = tmp_path_factory.mktemp("policies")
     a, b = make_policy(folder, "a", 1), make_policy(folder, "b", 2)
     config = CONFIG.model_copy(update={"port": free_port()})
-    os.environ.update(proxy_environment(config))
-    ray.init(address="local", num_cpus=2, include_dashboard=False, namespace="publisher-test", log_to_driver=False)
+    up = ExitStack()
+    up.enter_context(embedded_ray(ClusterConfig(logical_cpus=2), "publisher-test", 2, config))
     publisher = Publisher(config)
     try:
         before = free_cpus()
@@ -140,7 +142,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield Endpoint(publisher, a, b)
     finally:
         publisher.stop()
-        ray.shutdown()
+        up.close()
 
 
 def served_by(endpoint: Endpoint, policy: PolicyRef) -> Client:

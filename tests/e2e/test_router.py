@@ -8,13 +8,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-import ray
 from ray import serve
 
 from actors.errors import SalusError
@@ -30,9 +30,8 @@ from actors.router.engine_settings import EngineSettings, engine_config
 from actors.router.on_serve import routed_publisher
 from actors.router.publisher import RoutedPublisher
 from actors.router.traffic import RoutedTraffic
-from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray
 from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens
 from tests.e2e.test_serving import Traffic, check_order, swap
 from tests.free_port import free_port
@@ -98,7 +97,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
     )
     # Two models, the next application of one of them, and the task that builds it.
-    start_embedded(ClusterConfig(), NAMESPACE, 3 * publisher_cpus(config) + 1, proxy_environment(config))
+    up = ExitStack()
+    up.enter_context(embedded_ray(ClusterConfig(), NAMESPACE, 3 * publisher_cpus(config) + 1, config))
 
     def publisher(name: str) -> RoutedPublisher:
         named = config.model_copy(
@@ -119,7 +119,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         clinic.stop()
         ward.stop()
         stop_router(NAMESPACE)
-        ray.shutdown()
+        up.close()
 
 
 def test_each_model_answers_openais_client_whole_and_streamed(stack: Ward) -> None:

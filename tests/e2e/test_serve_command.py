@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,7 +23,10 @@ from schemathesis.core.result import Ok
 from actors.feedback.journal import read
 from actors.feedback.records import CAPTURES, FEEDBACK
 from actors.gateway.key_file import KeyFile
+from actors.leftovers import session_of
+from actors.serve_address import check_port_free
 from tests.e2e.serve_command import SALUS, registered, serve_command
+from tests.half_open import HALF_BODY, HALF_HEADER, NOTHING, half_open
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -39,6 +43,10 @@ class Team:
     reviewer: str
     base: str
     tuned: str
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def get(self, path: str, key: str | None) -> Any:
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
@@ -166,9 +174,34 @@ def test_a_fuzzer_finds_no_server_error(team: Team) -> None:
     assert {200, 400} <= statuses
 
 
-def test_it_ends_when_told_and_leaves_nothing(team: Team) -> None:
+def test_without_a_key_nothing_but_health_is_told(team: Team) -> None:
+    assert team.get("/-/healthz", None) == "success"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        team.get("/-/routes", team.client)
+
+
+@pytest.mark.parametrize("sent", [NOTHING, HALF_HEADER, HALF_BODY])
+def test_a_client_is_answered_beside_thousands_of_half_open_connections(team: Team, sent: bytes) -> None:
+    with half_open(team.port, 4300, sent) as opened:
+        took = []
+        for _ in range(10):
+            began = time.monotonic()
+            team.ask()
+            took.append(time.monotonic() - began)
+        print(f"slowest of 10 beside {opened.count} connections: {max(took):.2f} s")
+        assert max(took) < 2.0
+
+
+def test_it_ends_when_told_and_leaves_nothing_whatever_its_clients_do(team: Team) -> None:
     started = [team.server, *team.server.children(recursive=True)]
-    team.server.send_signal(signal.SIGTERM)
-    assert team.server.wait(timeout=120) == 0
+    (session,) = {session_of(process.pid) for process in started} - {None}
+    assert session is not None and any("haproxy" in process.name() for process in started)
+    with half_open(team.port, 4300, HALF_BODY):
+        team.server.send_signal(signal.SIGTERM)
+        assert team.server.wait(timeout=120) == 0
     assert psutil.wait_procs(started, timeout=60)[1] == []
     assert list((team.registry / "serving").glob("*.json")) == []
+    assert not session.exists()
+    check_port_free("127.0.0.1", team.port)
+    assert [path for path in team.feedback.rglob("*") if path.stat().st_mode & 0o077] == []
+    assert [path for path in team.registry.rglob("*") if path.stat().st_mode & 0o077] == []

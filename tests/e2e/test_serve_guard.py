@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from actors.publisher import Publisher
 from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
 from actors.serve_guard.office import GUARD_ACTOR
-from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray
 from tests.e2e.deployed import COMPLY, build_guard, build_policy
 from tests.free_port import free_port
 
@@ -90,7 +90,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
             },
         }
     )
-    start_embedded(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, proxy_environment(config))
+    up = ExitStack()
+    up.enter_context(embedded_ray(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, config))
     publisher = Publisher(config, OwnDesk(DeskAddress(namespace=NAMESPACE)))
     try:
         publisher.start(PolicyRef(version="c0-base", path=str(place / "policy")))
@@ -100,7 +101,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         assert GUARD_ACTOR not in names
     finally:
         publisher.stop()
-        ray.shutdown()
+        up.close()
 
 
 def test_a_harmful_request_gets_the_template_and_a_harmless_one_its_answer(guarded: Guarded) -> None:

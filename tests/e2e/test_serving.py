@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ import numpy as np
 import openai
 import psutil
 import pytest
-import ray
 
 from actors.gateway.config import GatewayConfig
 from actors.gateway.key_file import KeyFile
@@ -28,9 +28,8 @@ from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher
 from actors.publisher_config import PublisherConfig, publisher_cpus
 from actors.records import PolicyRef
-from actors.serve_proxy import proxy_environment
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray
 from tests.e2e.processes import processes
 from tests.e2e.test_publisher_serve import QUESTIONS, TOKENS, greedy_tokens, make_policy
 from tests.free_port import free_port
@@ -157,7 +156,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     keys = folder / "keys.jsonl"
     key = KeyFile(keys).add("clinic", "client")
     config = config_of_two(keys)
-    start_embedded(ClusterConfig(), "serving-test", publisher_cpus(config) + 1, proxy_environment(config))
+    up = ExitStack()
+    up.enter_context(embedded_ray(ClusterConfig(), "serving-test", publisher_cpus(config) + 1, config))
     publisher = Publisher(config, OwnDesk(DeskAddress(namespace="serving-test")))
     try:
         publisher.start(a)
@@ -165,7 +165,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield Serving(publisher, key, a, b, expected)
     finally:
         publisher.stop()
-        ray.shutdown()
+        up.close()
 
 
 @dataclass(frozen=True)

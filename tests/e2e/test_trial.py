@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ray
 from safetensors.torch import load_file, save_file
 
 from actors.canary import CanaryConfig
@@ -19,10 +19,9 @@ from actors.publication import PublicationRefusedError
 from actors.publisher import Publisher
 from actors.publisher_config import publisher_cpus
 from actors.records import PolicyRef
-from actors.serve_proxy import proxy_environment
 from actors.smoke import SmokeConfig, SmokePrompt
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray
 from tests.e2e.deployed import COMPLY, build_policy, requests
 from tests.e2e.test_serving import Answered, Traffic, config_of_two
 
@@ -66,7 +65,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         # Two replicas, their clients and Ray share two cores: only what is plain counts as slow.
         canary=CanaryConfig(share=0.5, seconds=CANARY_S, max_slowdown=10.0),
     )
-    start_embedded(ClusterConfig(), "trial-test", publisher_cpus(config) + 1, proxy_environment(config))
+    up = ExitStack()
+    up.enter_context(embedded_ray(ClusterConfig(), "trial-test", publisher_cpus(config) + 1, config))
     publisher = Publisher(config, OwnDesk(DeskAddress(namespace="trial-test")))
     try:
         a_ref, b_ref, spoilt = (PolicyRef(version=v, path=str(folder / v)) for v in ("a", "b", "spoilt"))
@@ -74,7 +74,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield Endpoint(publisher, key, a_ref, b_ref, spoilt)
     finally:
         publisher.stop()
-        ray.shutdown()
+        up.close()
 
 
 def tokens(answers: list[Answered]) -> dict[int, set[tuple[int, ...]]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import openai
+import psutil
 
 from actors.run_folder import RunFolder
 from actors.tables import read_folder, strings
@@ -15,6 +18,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.progress import QuietReporter
 from pipelines.report.summary import Summary
 from tests.e2e.processes import processes
+from tests.half_open import HALF_HEADER, half_open
 
 ASKED = 6
 
@@ -26,6 +30,12 @@ class Served:
     models: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     after_a_kill: list[str] = field(default_factory=list)
+    # Seconds of one answer beside thousands of connections that say half a header.
+    beside_half_open_s: float = float("inf")
+    # The status of the page that would tell the names of applications.
+    routes_status: int = 0
+    # Addresses at which a process of the run listens.
+    listening: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,9 @@ class Aligned:
     folder: RunFolder
     summary: Summary
     served: Served
+    # In the temporary folder: what others than its user could have read while the run served, and all that it left.
+    readable: list[Path]
+    left: list[Path]
 
 
 def answers(recipe: Recipe, prompts: list[str]) -> list[str]:
@@ -69,15 +82,44 @@ def whole_run(recipe: Recipe, root: Path) -> Aligned:
     """Align in `root`; the endpoint's replica is killed once it has answered, and the next one asked the same."""
     folder = RunFolder(root)
     served = Served()
+    readable: list[Path] = []
 
     def client(url: str) -> None:
         prompts = strings(read_folder(folder.prompts("test")), "prompt")[:ASKED]
         with openai.OpenAI(base_url=url, api_key="none") as models:
             served.models = [model.id for model in models.models.list().data]
         served.answers = answers(recipe, prompts)
+        with half_open(recipe.publish.port, 4300, HALF_HEADER):
+            began = time.monotonic()
+            answers(recipe, prompts[:1])
+            served.beside_half_open_s = time.monotonic() - began
+        served.routes_status = httpx.get(url.removesuffix("/v1") + "/-/routes").status_code
+        started = psutil.Process().children(recursive=True)
+        sockets = [each for process in started for each in process.net_connections("inet")]
+        served.listening = {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN}
         for process in processes("PolicyServer"):
             process.kill()
         served.after_a_kill = answers_once_back(recipe, prompts)
+        readable.extend(open_to_others(Path(tempfile.gettempdir())))
 
-    summary = align(recipe, root, QuietReporter(), while_served=client)
-    return Aligned(recipe, folder, summary, served)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as place:
+        former, tempfile.tempdir = tempfile.tempdir, place
+        try:
+            summary = align(recipe, root, QuietReporter(), while_served=client)
+        finally:
+            tempfile.tempdir = former
+        left = sorted(Path(place).rglob("*"))
+    return Aligned(recipe, folder, summary, served, readable, left)
+
+
+def open_to_others(root: Path) -> list[Path]:
+    """What others than its user may read, write or enter below a folder; not what a closed folder holds."""
+    found: list[Path] = []
+    for path in root.iterdir():
+        if path.is_symlink():
+            continue
+        if path.stat().st_mode & 0o077:
+            found.append(path)
+        elif path.is_dir() and path.name != "ray":
+            found += open_to_others(path)
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import ray
 
 from actors.errors import SalusError
+from pipelines.cluster import join
 from pipelines.config.load import load_recipe
 from pipelines.plan import available, check, make_plan
 from tests.ray_cluster import ray_cluster
@@ -55,3 +57,18 @@ def test_a_cluster_that_can_grow_is_believed(address: str) -> None:
 def test_no_cluster_at_the_address_is_one_sentence() -> None:
     with pytest.raises(SalusError, match=r"No Ray cluster answers at '127\.0\.0\.1:1'"):
         available(load_recipe("demo", ["cluster.address=127.0.0.1:1"]))
+
+
+def test_what_the_workers_of_a_joined_cluster_write_is_private(address: str) -> None:
+    def mask() -> int:
+        now = os.umask(0)
+        os.umask(now)
+        return now
+
+    join(address, "modes")
+    try:
+        task = ray.remote(num_cpus=0)(mask)
+        with_variables = task.options(runtime_env={"env_vars": {"A": "1"}})
+        assert ray.get([task.remote(), with_variables.remote()]) == [0o077, 0o077]
+    finally:
+        ray.shutdown()

@@ -15,7 +15,7 @@ import ray
 
 from pipelines.config.sections import ClusterConfig
 from pipelines.ray_token import MODE, TOKEN, restore_token, take_fresh_token
-from pipelines.session import start_embedded
+from pipelines.session import embedded_ray
 
 JOIN = "import sys; from pipelines.cluster import join; join(sys.argv[1]); print('joined')"
 
@@ -46,8 +46,7 @@ def test_each_token_is_new_and_the_users_own_comes_back(former: None) -> None:
 def test_a_client_without_the_token_is_refused(tmp_path: Path, former: None) -> None:
     ray.shutdown()
     home = os.environ | {"HOME": str(tmp_path)}
-    before = start_embedded(ClusterConfig(logical_cpus=1), "token-test", 1)
-    try:
+    with embedded_ray(ClusterConfig(logical_cpus=1), "token-test", 1):
         address, token = ray.get_runtime_context().gcs_address, os.environ[TOKEN]
         nothing = {name: value for name, value in home.items() if name not in (MODE, TOKEN)}
         assert joins(address, {**home, MODE: "token", TOKEN: token}).endswith("joined\n")
@@ -60,9 +59,6 @@ def test_a_client_without_the_token_is_refused(tmp_path: Path, former: None) -> 
         node: Any = ray._private.worker._global_node
         logs = [path for path in Path(node.get_session_dir_path()).rglob("*") if path.is_file()]
         assert logs and not [log for log in logs if token.encode() in log.read_bytes()]
-    finally:
-        ray.shutdown()
-        restore_token(before)
     assert os.environ.get(TOKEN) != token
 
 
