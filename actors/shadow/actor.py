@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from actors.desks import find_desk
 from actors.engine import EngineConfig, VllmEngine
 from actors.feedback.config import FeedbackConfig
-from actors.feedback.redactors import load_redactor
+from actors.feedback.redaction_process import RedactionProcess
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.shadow.config import ShadowConfig
@@ -32,7 +32,8 @@ class VllmShadow(Shadow):
     def __init__(
         self, engine: EngineConfig, challenger: PolicyRef, folder: Path, config: ShadowConfig, feedback: FeedbackConfig
     ) -> None:
-        redactor = load_redactor(feedback)
+        redaction = RedactionProcess(feedback)
+        redaction.check()
         if engine.device == "cpu":
             os.nice(_NICE)
         super().__init__(
@@ -41,7 +42,7 @@ class VllmShadow(Shadow):
             folder,
             config,
             feedback,
-            redactor,
+            redaction,
             give_up=lambda: os._exit(1),
         )
 

@@ -15,12 +15,12 @@ from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.journal import list_files, read
 from actors.feedback.records import Turn, turns_of
-from actors.feedback.redaction import RuleRedactor
+from actors.feedback.redaction import NotRedacted, Redaction
 from actors.records import PolicyRef
 from actors.shadow.config import ShadowConfig
 from actors.shadow.records import SHADOW, ShadowCounts, Taken
 from actors.shadow.shadow import Shadow
-from tests.actors.feedback.given import NOON
+from tests.actors.feedback.given import NOON, DirectRedaction
 from tests.actors.shadow.given import SpokenEngine, live
 from tests.transformers_engine import TransformersEngine
 
@@ -41,6 +41,7 @@ def shadow(
     give_up: Callable[[], None] = lambda: None,
     days_later: int = 0,
     policy: PolicyRef | None = None,
+    redaction: Redaction | None = None,
 ) -> Shadow:
     return Shadow(
         engine,
@@ -48,7 +49,7 @@ def shadow(
         folder,
         config,
         feedback or FeedbackConfig(),
-        RuleRedactor(),
+        redaction or DirectRedaction(),
         give_up,
         lambda: NOON + timedelta(days=days_later),
         lock_wait_s=0.0,
