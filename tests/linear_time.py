@@ -1,4 +1,4 @@
-"""Long texts that make a pattern slow, made from the pattern's own words and signs, and a bound on the time they take."""
+"""Long texts that could make a pattern slow, made of its own words and signs, and a bound on the time they take."""
 
 from __future__ import annotations
 

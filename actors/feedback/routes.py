@@ -182,7 +182,9 @@ class _Reception:
         except NotRedacted as error:
             _log.error("Feedback was not kept: %s", error.sentence)
             named = " and ".join(field for field, text in zip(fields, texts, strict=True) if text is not None)
-            raise _Refused(400, f"{named} could not be redacted in time, so nothing was kept; send less text.") from error
+            raise _Refused(
+                400, f"{named} could not be redacted in time, so nothing was kept; send less text."
+            ) from error
         except RedactionBusy as error:
             raise _Refused(429, "Too much feedback waits to be redacted; send it again later.") from error
         return [next(redacted) if text is not None else None for text in texts]

@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+from actors.feedback.redaction import RuleRedactor
+
 
 def starred(text: str) -> str:
     return text.replace("Anna", "*")
@@ -18,6 +20,11 @@ def hangs(text: str) -> str:
     if "hang" in text:
         re.fullmatch(r"(a|a)*b", "a" * 60)
     return text
+
+
+def rules_or_hangs(text: str) -> str:
+    """As the rules, but for texts that hang."""
+    return RuleRedactor().redact(hangs(text))
 
 
 def tells_and_hangs(text: str) -> str:

@@ -156,7 +156,9 @@ def test_what_cannot_be_redacted_in_time_is_counted_and_not_kept(caplog: pytest.
     endpoint = Endpoint(fault=NotRedacted("A text was not redacted within 5 s, and is not kept."))
     assert endpoint.ask(store=True).json()["id"] == "chatcmpl-1"
     assert endpoint.sink.answers == [] and endpoint.outcomes == {"not_redacted": 1}
-    assert endpoint.counted == ["not_redacted"] and "not redacted within 5 s" in caplog.text and "Anna" not in caplog.text
+    assert (
+        endpoint.counted == ["not_redacted"] and "not redacted within 5 s" in caplog.text and "Anna" not in caplog.text
+    )
 
 
 def test_a_slow_sink_holds_nobody_longer_than_agreed() -> None:

@@ -134,7 +134,9 @@ def test_a_text_that_never_settles_is_not_kept() -> None:
         until_settled(lambda text: f"{text}.", "secret")
 
 
-@pytest.mark.parametrize("gap", ["", " ", ": ", " : ", "     :   ", " #", "." + " " * 40, "\t#\t", " no. ", " NUMBER:# "])
+@pytest.mark.parametrize(
+    "gap", ["", " ", ": ", " : ", "     :   ", " #", "." + " " * 40, "\t#\t", " no. ", " NUMBER:# "]
+)
 def test_a_number_behind_its_word_is_found_however_far_away(gap: str) -> None:
     assert RULES.redact(f"chart{gap or ' '}A-47110 x") == "[ID] x"
 

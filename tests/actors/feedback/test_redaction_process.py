@@ -80,7 +80,7 @@ def test_a_text_that_ends_the_process_is_not_kept(hook: str) -> None:
 
 
 def test_who_waits_too_long_behind_others_is_told_so() -> None:
-    async def use() -> list[Any]:
+    async def use() -> tuple[object, object]:
         redaction = process("hangs", timeout_s=0.2)
         return await asyncio.gather(redaction.redact(["hang"]), redaction.redact(["x"]), return_exceptions=True)
 

@@ -140,7 +140,11 @@ def test_what_could_not_be_kept_is_not_acknowledged() -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "message"),
     [
-        (NotRedacted("too slow"), 400, "correction could not be redacted in time, so nothing was kept; send less text."),
+        (
+            NotRedacted("too slow"),
+            400,
+            "correction could not be redacted in time, so nothing was kept; send less text.",
+        ),
         (RedactionBusy("others"), 429, "Too much feedback waits to be redacted; send it again later."),
         (FULL, 503, "The feedback was not kept; send it again later."),
     ],
