@@ -96,7 +96,7 @@ class Front:
             return
         sink = RemoteSink(find_desk(self._options.feedback_desk), config.timeout_s)
         redaction = RedactionProcess(config)
-        redaction.check()
+        redaction.start()
         outcomes = Counter(
             "salus_capture", "Chat requests by what became of keeping them.", ["outcome"],
             registry=self._counted.registry,

@@ -21,7 +21,8 @@ from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.exchange import Exchange, Said, answered, asked, is_chat, pass_on
 from actors.feedback.records import CapturedAnswer, Turn, conversation_json
-from actors.feedback.redaction import NotRedacted, Redaction, redacted_exchange
+from actors.feedback.redaction import NotRedacted, Redaction
+from actors.feedback.redaction_process import redacted_exchange
 from actors.feedback.sink import FeedbackSink
 
 Clock = Callable[[], datetime]

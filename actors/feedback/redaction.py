@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from actors.errors import SalusError
-from actors.feedback.records import Turn
 
 # What stands in place of something taken out.
 MARK = re.compile(r"\[[A-Z][A-Z_]*\]")
@@ -117,15 +116,6 @@ def until_settled(once: Callable[[str], str], text: str) -> str:
             return text
         text = taken
     raise NotRedacted(f"A text still changes after {_MOST_PASSES} passes of its redactor, and is not kept.")
-
-
-async def redacted_exchange(
-    redaction: Redaction, turns: Sequence[Turn], *answers: str
-) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
-    """A conversation and the answers to it, each text redacted. Raises what `Redaction.redact` raises."""
-    texts = await redaction.redact([*(turn.content for turn in turns), *answers])
-    conversation = tuple(Turn(role=turn.role, content=text) for turn, text in zip(turns, texts, strict=False))
-    return conversation, texts[len(turns) :]
 
 
 def _once(text: str) -> str:

@@ -33,7 +33,7 @@ class VllmShadow(Shadow):
         self, engine: EngineConfig, challenger: PolicyRef, folder: Path, config: ShadowConfig, feedback: FeedbackConfig
     ) -> None:
         redaction = RedactionProcess(feedback)
-        redaction.check()
+        redaction.start()
         if engine.device == "cpu":
             os.nice(_NICE)
         super().__init__(

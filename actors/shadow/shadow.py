@@ -19,7 +19,8 @@ from actors.feedback.capture import Clock, utc_now
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.journal import Journal
 from actors.feedback.records import conversation_json
-from actors.feedback.redaction import NotRedacted, Redaction, redacted_exchange
+from actors.feedback.redaction import NotRedacted, Redaction
+from actors.feedback.redaction_process import redacted_exchange
 from actors.feedback.upkeep import Upkeep, only_writer
 from actors.records import PolicyRef
 from actors.seeds import derive_seed

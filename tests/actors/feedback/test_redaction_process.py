@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ import psutil
 import pytest
 
 from actors.errors import SalusError
-from actors.feedback import redaction_process
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.redaction import NotRedacted, Redaction, RuleRedactor
 from actors.feedback.redaction_process import RedactionBusy, RedactionProcess
@@ -28,9 +28,23 @@ LIMIT_S = 1.0
 TEXTS = ["My name is Anna.", "", "seen on 2024-03-05"]
 
 
-def process(hook: str | None = None, **more: Any) -> RedactionProcess:
+@contextmanager
+def process(hook: str | None = None, **more: Any) -> Iterator[RedactionProcess]:
     redactor = "rules" if hook is None else f"{hooks.__name__}:{hook}"
-    return RedactionProcess(FeedbackConfig(redactor=redactor, redaction_timeout_s=LIMIT_S, **more))
+    made = RedactionProcess(FeedbackConfig(redactor=redactor, redaction_timeout_s=LIMIT_S, **more))
+    try:
+        yield made
+    finally:
+        made.close()
+        assert workers() == []
+
+
+def workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "redaction_worker" in " ".join(child.cmdline())]
+
+
+def redact(redaction: Redaction, *texts: str) -> tuple[str, ...]:
+    return asyncio.run(redaction.redact(texts))
 
 
 async def watched(work: Coroutine[Any, Any, Result]) -> tuple[Result | BaseException, float]:
@@ -44,19 +58,21 @@ async def watched(work: Coroutine[Any, Any, Result]) -> tuple[Result | BaseExcep
     return result, longest
 
 
-@pytest.mark.parametrize("redaction", [DirectRedaction(), process()], ids=["direct", "process"])
-def test_texts_come_back_redacted_in_their_order(redaction: Redaction) -> None:
-    assert asyncio.run(redaction.redact(TEXTS)) == tuple(map(RuleRedactor().redact, TEXTS))
+def test_texts_come_back_redacted_in_their_order_as_without_a_process() -> None:
+    with process() as redaction:
+        for each in (DirectRedaction(), redaction):
+            assert redact(each, *TEXTS) == tuple(map(RuleRedactor().redact, TEXTS))
+            assert redact(each) == ()
 
 
-def test_a_teams_own_function_is_found_there_and_leaves_no_process() -> None:
-    assert asyncio.run(process("starred").redact(["Anna"])) == ("*",)
-    assert not [child for child in psutil.Process().children() if "anyio" in " ".join(child.cmdline())]
+def test_a_teams_own_function_is_found_and_what_it_prints_disturbs_nothing() -> None:
+    with process("starred") as redaction:
+        redaction.start()
+        assert [redact(redaction, "Anna", text) for text in "ab"] == [("*", "a"), ("*", "b")]
 
 
 def test_a_redactor_that_hangs_is_ended_and_the_next_text_gets_another() -> None:
-    async def use() -> None:
-        redaction = process("hangs")
+    async def use(redaction: RedactionProcess) -> None:
         assert await redaction.redact(["warm"]) == ("warm",)
         begun = time.perf_counter()
         result, longest = await watched(redaction.redact(["hang, Anna"]))
@@ -64,44 +80,42 @@ def test_a_redactor_that_hangs_is_ended_and_the_next_text_gets_another() -> None
         assert time.perf_counter() - begun < LIMIT_S + 4 and longest < 0.5
         assert await redaction.redact(["next"]) == ("next",)
 
-    asyncio.run(use())
+    with process("hangs") as redaction:
+        asyncio.run(use(redaction))
 
 
-def test_a_redactor_that_hears_no_alarm_is_ended_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction_process, "_LOADING_S", 5.0)
-    with pytest.raises(NotRedacted):
-        asyncio.run(process("deaf").redact(["x"]))
-
-
-@pytest.mark.parametrize("hook", ["dies", "hangs"])
-def test_a_text_that_ends_the_process_is_not_kept(hook: str) -> None:
-    with pytest.raises(NotRedacted):
-        asyncio.run(process(hook).redact(["hang"]))
+@pytest.mark.parametrize("hook", ["dies", "deaf"])
+def test_a_text_whose_process_dies_or_hears_no_alarm_is_not_kept(hook: str) -> None:
+    with process(hook) as redaction, pytest.raises(NotRedacted):
+        redact(redaction, "x")
 
 
 def test_who_waits_too_long_behind_others_is_told_so() -> None:
-    async def use() -> tuple[object, object]:
-        redaction = process("hangs", timeout_s=0.2)
+    async def use(redaction: RedactionProcess) -> tuple[object, object]:
         return await asyncio.gather(redaction.redact(["hang"]), redaction.redact(["x"]), return_exceptions=True)
 
-    first, second = asyncio.run(use())
+    with process("hangs", timeout_s=0.2) as redaction:
+        first, second = asyncio.run(use(redaction))
     assert isinstance(first, NotRedacted) and isinstance(second, RedactionBusy)
 
 
 def test_a_redactors_error_comes_without_the_text_it_quotes() -> None:
-    with pytest.raises(SalusError, match=r"hooks:quotes failed \(ValueError\)") as caught:
-        asyncio.run(process("quotes").redact(["patient 12345678"]))
-    assert "12345678" not in str(caught.value) and caught.value.__context__ is None
+    with (
+        process("quotes") as redaction,
+        pytest.raises(SalusError, match=r"hooks:quotes failed \(ValueError\)") as caught,
+    ):
+        redact(redaction, "patient 12345678")
+    assert "12345678" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("hook", "sentence"), [("no_such", "is not found"), ("quotes", "failed")])
-def test_a_redactor_that_cannot_be_used_is_refused_before_anything_is_served(hook: str, sentence: str) -> None:
-    async def beside_a_loop() -> None:
-        process(hook).check()
+def test_a_redactor_that_cannot_be_loaded_is_refused_before_anything_is_served() -> None:
+    async def beside_a_loop(redaction: RedactionProcess) -> None:
+        redaction.start()
 
-    with pytest.raises(SalusError, match=sentence):
-        asyncio.run(beside_a_loop())
-    process("starred").check()
+    with process("no_such") as redaction:
+        for _ in range(2):
+            with pytest.raises(SalusError, match="hooks:no_such is not found"):
+                asyncio.run(beside_a_loop(redaction))
 
 
 def test_its_process_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
