@@ -38,6 +38,21 @@ CHAT_MARKUP = re.compile(
 _PASSES = 8
 
 
+def visible(text: str) -> str:
+    """`text` with everything that could steer a terminal or hide in it written as an escape, as `\\x1b` or `\\u202e`.
+
+    These are control characters (C0, C1 and DEL), format characters (bidirectional controls, zero width), line and
+    paragraph separators, and what has no character at all. Line breaks and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_plain(letter) else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _is_plain(letter: str) -> bool:
+    return letter.isprintable() or letter in "\n\t" or unicodedata.category(letter) in ("Zs", "Co", "Cn")
+
+
 def strip_invisible(text: str) -> str:
     """`text` without Unicode format characters (category Cf).
 

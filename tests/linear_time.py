@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 LONG = 200_000
 MOST_S = 1.0
 # The same for the texts of which there are many.
-SHORT = 10_000
-MOST_SHORT_S = 0.25
+SHORT = 5_000
+MOST_SHORT_S = 0.15
 # One of each kind that classes of characters are about.
 _KINDS = (" ", "\t", "\n", "1", "a", "A", "_", "-", ".", "\u00e9", "\u3000")
 # What a match may have read before it meets a long run.

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from actors.untrusted import visible
 from pipelines.cli.console import Overrides, console
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def tables(title: str, found: Inspection) -> list[Table]:
 
 
 def shown(text: str) -> Text:
-    """Untrusted text for a terminal: no markup, and nothing that steers it (escape sequences, direction marks)."""
-    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+    """Untrusted text for a cell: no markup, and as wide as it is printed."""
+    return Text(visible(text))
 
 
 def _table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
