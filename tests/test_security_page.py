@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ NAMED = sorted(set(re.findall(r"`((?:publish|judge|cluster|data)(?:\.[a-z_]+)+)`
 @pytest.mark.parametrize("setting", NAMED)
 def test_every_setting_it_names_is_one(setting: str) -> None:
     *sections, last = setting.split(".")
-    model = Recipe
+    model: Any = Recipe
     for section in sections:
         annotation = model.model_fields[section].annotation
         options = getattr(annotation, "__args__", (annotation,))

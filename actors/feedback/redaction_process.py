@@ -127,18 +127,22 @@ class RedactionProcess:
 
 
 class _Worker:
-    """One process of `actors.feedback.redaction_worker`. Life: begun -> load -> ask* -> end."""
+    """One process of `actors.feedback.redaction_worker`. Life: begun -> load -> ask* -> end.
+
+    Raises:
+        SalusError: it cannot be started.
+    """
 
     def __init__(self, config: FeedbackConfig) -> None:
         self._config = config
         self._is_loaded = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, config.model_dump_json(include=_TOLD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # A team's own function is found wherever this process would find it.
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
+        # A team's own function is found wherever this process would find it.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        command = [sys.executable, "-m", _WORKER, config.model_dump_json(include=_TOLD)]
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        except OSError as error:
+            raise SalusError(f"The process that redacts cannot be started ({error.strerror or error}).") from error
         self.end = weakref.finalize(self, _end, self._process)
 
     def load(self) -> None:

@@ -74,6 +74,7 @@ async def told(folder: Path, given: dict[str, str]) -> int:
                 response = await client.post("/v1/feedback", json={"answer_id": asked.json()["id"], **said})
                 kept += response.status_code == 200
     await desk.close()
+    redaction.close()
     return kept
 
 

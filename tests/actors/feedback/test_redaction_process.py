@@ -118,6 +118,12 @@ def test_a_redactor_that_cannot_be_loaded_is_refused_before_anything_is_served()
                 asyncio.run(beside_a_loop(redaction))
 
 
+def test_a_process_that_cannot_be_started_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with process() as redaction, pytest.raises(SalusError, match="cannot be started"):
+        redact(redaction, "x")
+
+
 def test_its_process_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     parent = subprocess.Popen(
