@@ -16,7 +16,7 @@ from actors.desks import FrontOptions, find_desk
 from actors.door import Door, DoorMiddleware
 from actors.feedback.capture import CaptureMiddleware
 from actors.feedback.desk import RemoteSink
-from actors.feedback.redactors import load_redactor
+from actors.feedback.redaction_process import RedactionProcess
 from actors.feedback.routes import feedback_router
 from actors.gateway.config import key_ring
 from actors.gateway.gateway import Gateway
@@ -95,9 +95,21 @@ class Front:
         if self._options.feedback_desk is None:
             return
         sink = RemoteSink(find_desk(self._options.feedback_desk), config.timeout_s)
-        redactor = load_redactor(config)
-        app.include_router(feedback_router(sink, redactor, config))
-        app.add_middleware(CaptureMiddleware, sink=sink, redactor=redactor, config=config, version=self._version)
+        redaction = RedactionProcess(config)
+        redaction.start()
+        outcomes = Counter(
+            "salus_capture", "Chat requests by what became of keeping them.", ["outcome"],
+            registry=self._counted.registry,
+        )  # fmt: skip
+        app.include_router(feedback_router(sink, redaction, config))
+        app.add_middleware(
+            CaptureMiddleware,
+            sink=sink,
+            redaction=redaction,
+            config=config,
+            version=self._version,
+            count=lambda outcome: outcomes.labels(outcome).inc(),
+        )
 
     def _cast_shadow(self, app: FastAPI) -> None:
         link = self._options.shadow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from actors.engine import chat_tokens
 from actors.errors import SalusError
 from actors.judge_template import JudgeTemplate, fence_of
 from actors.records import LABELS
-from actors.untrusted import CHAT_MARKUP, break_up, literal_markup, strip_invisible
+from actors.untrusted import ChatMarkup, strip_invisible
 
 CUT_MARK = " [...] "
 # How often a cut is repeated, shorter each time, where the cut text took more tokens than it had before.
@@ -38,7 +37,7 @@ class JudgePrompt:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._template = JudgeTemplate(version)
-        self._markup = _markup_pattern(tokenizer)
+        self._plain = ChatMarkup(tokenizer).broken
         self.label_tokens = first_tokens(tokenizer, words)
 
     def tokens(self, request: str, answer: str, cut_off: bool = False) -> list[int]:
@@ -100,12 +99,6 @@ class JudgePrompt:
     def _fill(self, request: str, answer: str, cut_off: bool, fence: str) -> list[int]:
         return chat_tokens(self._tokenizer, self._template.fill(request, answer, cut_off, fence))
 
-    def _plain(self, text: str) -> str:
-        if self._markup is not None:
-            text = break_up(text, self._markup)
-        # Other models' markup means nothing to this tokenizer, but this model may have read about it.
-        return break_up(text, CHAT_MARKUP)
-
     def _cut(self, text: str, budget: int) -> str:
         ids = self._encode(text)
         if len(ids) <= budget:
@@ -132,9 +125,3 @@ def first_tokens(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
             f" ({tokenizer.name_or_path}); choose a judge whose tokenizer tells them apart."
         )
     return first
-
-
-def _markup_pattern(tokenizer: Any) -> re.Pattern[str] | None:
-    added = {str(token) for token in tokenizer.get_added_vocab()} | set(tokenizer.all_special_tokens)
-    # Runs of spaces, which some tokenizers add, are no markup.
-    return literal_markup(token for token in added if len(token) > 1 and token.strip())

@@ -85,7 +85,7 @@ def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
 def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     """KTO rows and DPO pairs from this cycle's judgments, and with replay from all earlier ones."""
     config = run.recipe.preference
-    said = snapshot_feedback(config.feedback, run.folder, cycle)
+    said = snapshot_feedback(config.feedback, run.folder, cycle, run.materials.policy)
     if said is not None:
         run.reporter.say(f"cycle {cycle}: {said.sentence()}")
     feedback = run.folder.feedback(cycle) if said is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -96,20 +96,25 @@ def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
 
 def _write_splits(recipe: Recipe, folder: RunFolder) -> None:
     splits = prompt_splits(recipe)
-    check_disjoint(splits)
+    check_splits(splits, recipe.data.source)
     limits: dict[Split, int | None] = {
         "train": None,
         "validation": recipe.data.validation,
         "test": recipe.data.test,
     }
     for split, table in splits.items():
-        if table.num_rows == 0:
-            raise SalusError(
-                f"The {split} split of data source {recipe.data.source!r} is empty; give more rows or change"
-                " data.split."
-            )
         batches = table.slice(0, limits[split]).to_batches()
         write_prompt_shards(iter(batches), folder.prompts(split), recipe.data.prompts_per_shard)
+
+
+def check_splits(splits: Mapping[Split, pa.Table], source: str) -> None:
+    """Raise `SalusError` where a run cannot begin with these splits: two share a base prompt, or one is empty."""
+    check_disjoint(splits)
+    for split, table in splits.items():
+        if table.num_rows == 0:
+            raise SalusError(
+                f"The {split} split of data source {source!r} is empty; give more rows or change data.split."
+            )
 
 
 def probe_prompts(recipe: Recipe) -> pa.Table:

@@ -2,6 +2,7 @@
 
 A request asks with OpenAI's own `"store": true`. Every chunk is passed on at once; what is kept is read, redacted and
 handed to the sink after the last one, in a task of its own, whose faults are logged and counted and go nowhere.
+What cannot be redacted in time is not kept.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.exchange import Exchange, Said, answered, asked, is_chat, pass_on
 from actors.feedback.records import CapturedAnswer, Turn, conversation_json
-from actors.feedback.redaction import Redactor, redacted_turns
+from actors.feedback.redaction import NotRedacted, Redaction
+from actors.feedback.redaction_process import redacted_exchange
 from actors.feedback.sink import FeedbackSink
 
 Clock = Callable[[], datetime]
 # What became of a chat request that passed.
-Outcome = Literal["captured", "not_asked", "no_answer", "too_large", "fault"]
+Outcome = Literal["captured", "not_asked", "no_answer", "too_large", "not_redacted", "fault"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,17 +43,22 @@ class CaptureMiddleware:
         self,
         app: ASGIApp,
         sink: FeedbackSink,
-        redactor: Redactor,
+        redaction: Redaction,
         config: FeedbackConfig,
         version: Callable[[], str] | None = None,
+        count: Callable[[Outcome], None] = lambda outcome: None,
         clock: Clock = utc_now,
     ) -> None:
-        """`version`: the policy that answers now; None: the response's header `x-salus-policy` says it."""
+        """`version`: the policy that answers now; None: the response's header `x-salus-policy` says it.
+
+        `count` is told every outcome.
+        """
         self._app = app
         self._sink = sink
-        self._redactor = redactor
+        self._redaction = redaction
         self._config = config
         self._version = version
+        self._count = count
         self._clock = clock
         self._running: set[asyncio.Task[Outcome]] = set()
         self.outcomes: Counter[Outcome] = Counter()
@@ -82,7 +89,13 @@ class CaptureMiddleware:
             # The texts of other errors may hold what was to be redacted.
             said = error.sentence if isinstance(error, SalusError) else type(error).__name__
             _log.error("An answer was given and not kept: %s", said)
-        self.outcomes["fault" if error is not None or task.cancelled() else task.result()] += 1
+        outcome: Outcome = "fault"
+        if isinstance(error, NotRedacted):
+            outcome = "not_redacted"
+        elif error is None and not task.cancelled():
+            outcome = task.result()
+        self.outcomes[outcome] += 1
+        self._count(outcome)
 
     async def _capture(self, scope: Scope, exchange: Exchange) -> Outcome:
         if exchange.too_large:
@@ -93,15 +106,11 @@ class CaptureMiddleware:
         said = answered(exchange)
         if said is None:
             return "no_answer"
-        if max(len(said.answer), len(turns[-1].content)) > self._config.max_text_chars:
+        if max(len(said.answer), *(len(turn.content) for turn in turns)) > self._config.max_text_chars:
             return "too_large"
-        # A model behind the redactor may take its time; other answers do not wait for it.
-        redacted = await asyncio.to_thread(self._redacted, turns, said.answer)
-        await self._sink.captured(self._answer(scope, exchange, said, *redacted))
+        turns, (answer,) = await redacted_exchange(self._redaction, turns, said.answer)
+        await self._sink.captured(self._answer(scope, exchange, said, turns, answer))
         return "captured"
-
-    def _redacted(self, turns: tuple[Turn, ...], answer: str) -> tuple[tuple[Turn, ...], str]:
-        return redacted_turns(self._redactor, turns), self._redactor.redact(answer)
 
     def _answer(
         self, scope: Mapping[str, Any], exchange: Exchange, said: Said, turns: tuple[Turn, ...], answer: str

@@ -27,10 +27,13 @@ class FeedbackConfig(BaseModel):
         " or your own function from text to text as package.module:name",
     )
     language: str = Field("en", description="of the texts, for presidio")
+    redaction_timeout_s: float = Field(
+        5.0, gt=0, description="longest time that redacting one exchange may take; what takes longer is not kept"
+    )
     retention_days: int | None = Field(90, ge=1, description="what is older is removed from the folder; None: never")
     max_request_bytes: int = Field(262_144, ge=1, description="requests longer than this are not captured")
     max_response_bytes: int = Field(4_194_304, ge=1, description="nor are responses, stream framing included")
-    max_text_chars: int = Field(20_000, ge=1, description="longest prompt, answer or correction that is kept")
+    max_text_chars: int = Field(20_000, ge=1, description="longest turn, answer or correction that is kept")
     max_comment_chars: int = Field(2_000, ge=1)
     gather_s: float = Field(0.005, ge=0, description="how long items are collected before they are written together")
     timeout_s: float = Field(10.0, gt=0, description="longest wait for an item to be kept")

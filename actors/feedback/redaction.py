@@ -9,10 +9,10 @@ Doses and laboratory values stay: they are what the answers are about.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from actors.feedback.records import Turn
+from actors.errors import SalusError
 
 # What stands in place of something taken out.
 MARK = re.compile(r"\[[A-Z][A-Z_]*\]")
@@ -46,7 +46,8 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         # A word that announces a number, and something with a digit in it.
         (
             "ID",
-            rf"{_B}{_HEADED}(?i:[ \t]+(?:no|number|num|id))?[ \t]*[.:#]{{0,2}}[ \t]*#?(?=[A-Za-z-]{{0,6}}\d)"
+            # Possessive: two runs of blanks with nothing between them would be tried against each other.
+            rf"{_B}{_HEADED}(?i:[ \t]++(?:no|number|num|id))?[ \t]*+(?:[.:#]{{1,2}}[ \t]*+)?#?(?=[A-Za-z-]{{0,6}}\d)"
             rf"[A-Za-z0-9-]{{5,24}}{_E}",
         ),
         ("ID", rf"{_B}[A-Za-z]{{1,12}}-?\d{{5,}}{_E}"),
@@ -71,6 +72,13 @@ _NAMED = tuple(
     )
 )
 
+# A text of people settles in two or three passes; one that does not is made to be slow.
+_MOST_PASSES = 16
+
+
+class NotRedacted(SalusError):
+    """A text could not be redacted, or not in time, and so must not be kept."""
+
 
 class Redactor(Protocol):
     """Takes out of a text what points at a person, and leaves marks as `MARK` finds them.
@@ -81,18 +89,33 @@ class Redactor(Protocol):
     def redact(self, text: str) -> str: ...
 
 
+class Redaction(Protocol):
+    """Redacts the texts of one exchange without holding up whoever waits for it."""
+
+    async def redact(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The texts as they may be kept.
+
+        Raises:
+            NotRedacted: they could not be redacted in time.
+            SalusError: the redactor is missing or faulty, or too many wait for it.
+        """
+
+
 class RuleRedactor:
     """The rules above, applied until they find nothing more."""
 
     def redact(self, text: str) -> str:
-        while (taken := _once(text)) != text:
-            text = taken
-        return text
+        """The text with marks. Raises NotRedacted for a text that changes with every pass."""
+        return until_settled(_once, text)
 
 
-def redacted_turns(redactor: Redactor, turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """A conversation with each of its texts redacted."""
-    return tuple(Turn(role=turn.role, content=redactor.redact(turn.content)) for turn in turns)
+def until_settled(once: Callable[[str], str], text: str) -> str:
+    """The text after as many passes as change it. Raises NotRedacted where that has no end."""
+    for _ in range(_MOST_PASSES):
+        if (taken := once(text)) == text:
+            return text
+        text = taken
+    raise NotRedacted(f"A text still changes after {_MOST_PASSES} passes of its redactor, and is not kept.")
 
 
 def _once(text: str) -> str:

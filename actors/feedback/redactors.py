@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from actors.errors import SalusError
 from actors.feedback.config import PRESIDIO, RULES, FeedbackConfig
-from actors.feedback.redaction import MARK, Redactor, RuleRedactor
+from actors.feedback.redaction import MARK, Redactor, RuleRedactor, until_settled
 
 
 class Found(Protocol):
@@ -43,10 +43,8 @@ class PresidioRedactor:
         self._rules = RuleRedactor()
 
     def redact(self, text: str) -> str:
-        # What is found may depend on what stands around it, so until nothing is left to find.
-        while (taken := self._rules.redact(self._once(text))) != text:
-            text = taken
-        return text
+        # What is found may depend on the text around it, so until nothing is left to find.
+        return until_settled(lambda each: self._rules.redact(self._once(each)), text)
 
     def _once(self, text: str) -> str:
         pieces: list[str] = []

@@ -23,7 +23,8 @@ from actors.feedback.records import (
     conversation_json,
     feedback_id,
 )
-from actors.feedback.redaction import Redactor
+from actors.feedback.redaction import NotRedacted, Redaction
+from actors.feedback.redaction_process import RedactionBusy
 from actors.feedback.sink import FeedbackSink, KnownAnswer
 
 PATH = "/v1/feedback"
@@ -73,11 +74,11 @@ class _Refused(Exception):
 
 
 def feedback_router(
-    sink: FeedbackSink, redactor: Redactor, config: FeedbackConfig, clock: Clock = utc_now
+    sink: FeedbackSink, redaction: Redaction, config: FeedbackConfig, clock: Clock = utc_now
 ) -> APIRouter:
     """The route of feedback; whoever calls it is found by a gateway in front of it (`salus_caller`)."""
     router = APIRouter()
-    desk = _Reception(sink, redactor, config, clock)
+    desk = _Reception(sink, redaction, config, clock)
     body = {"required": True, "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}}}
 
     @router.post(PATH, openapi_extra={"requestBody": body})
@@ -97,9 +98,9 @@ def feedback_router(
 class _Reception:
     """Reads, checks, redacts and hands over one request's feedback."""
 
-    def __init__(self, sink: FeedbackSink, redactor: Redactor, config: FeedbackConfig, clock: Clock) -> None:
+    def __init__(self, sink: FeedbackSink, redaction: Redaction, config: FeedbackConfig, clock: Clock) -> None:
         self._sink = sink
-        self._redactor = redactor
+        self._redaction = redaction
         self._config = config
         self._clock = clock
 
@@ -107,20 +108,21 @@ class _Reception:
         body = await self._body(request)
         caller = caller_name(request.scope)
         known = await self._known(body)
-        if known is None and body.prompt is not None and body.answer is not None:
+        if known is None and body.prompt is not None:
             known = KnownAnswer(caller=caller, policy=UNKNOWN_POLICY)
-            await self._sink.captured(await self._supplied(body, body.prompt, body.answer, caller))
+            await self._sink.captured(await self._supplied(body, caller))
         # Nobody learns which answers others were given.
         if known is None or known.caller != caller:
             raise _Refused(404, f"No answer {body.answer_id!r} of yours is known here.", "answer_id")
+        correction, comment = await self._redacted(body, "correction", "comment")
         item = Feedback(
             feedback_id=feedback_id(body.answer_id, caller),
             answer_id=body.answer_id,
             policy=known.policy,
             caller=caller,
             verdict=body.said,
-            correction=await self._redacted(body.correction),
-            comment=await self._redacted(body.comment),
+            correction=correction,
+            comment=comment,
             at=self._clock(),
         )
         await self._sink.feedback(item)
@@ -155,19 +157,34 @@ class _Reception:
             await asyncio.sleep(_LOOK_AGAIN_S)
         return known
 
-    async def _supplied(self, body: FeedbackBody, prompt: str, answer: str, caller: str) -> CapturedAnswer:
-        redacted = await self._redacted(prompt) or ""
+    async def _supplied(self, body: FeedbackBody, caller: str) -> CapturedAnswer:
+        prompt, answer = (text or "" for text in await self._redacted(body, "prompt", "answer"))
         return CapturedAnswer(
             answer_id=body.answer_id,
             policy=UNKNOWN_POLICY,
             caller=caller,
-            prompt=redacted,
-            conversation=conversation_json([Turn(role="user", content=redacted)]),
-            answer=await self._redacted(answer) or "",
+            prompt=prompt,
+            conversation=conversation_json([Turn(role="user", content=prompt)]),
+            answer=answer,
             finish_reason="unknown",
             at=self._clock(),
             origin="supplied",
         )
 
-    async def _redacted(self, text: str | None) -> str | None:
-        return None if text is None else await asyncio.to_thread(self._redactor.redact, text)
+    async def _redacted(self, body: FeedbackBody, *fields: str) -> list[str | None]:
+        """Fields of a request as they may be kept; None where there is none."""
+        texts: list[str | None] = [getattr(body, field) for field in fields]
+        given = [text for text in texts if text is not None]
+        if not given:
+            return texts
+        try:
+            redacted = iter(await self._redaction.redact(given))
+        except NotRedacted as error:
+            _log.error("Feedback was not kept: %s", error.sentence)
+            named = " and ".join(field for field, text in zip(fields, texts, strict=True) if text is not None)
+            raise _Refused(
+                400, f"{named} could not be redacted in time, so nothing was kept; send less text."
+            ) from error
+        except RedactionBusy as error:
+            raise _Refused(429, "Too much feedback waits to be redacted; send it again later.") from error
+        return [next(redacted) if text is not None else None for text in texts]

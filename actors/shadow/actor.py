@@ -14,7 +14,7 @@ from actors.desks import find_desk
 from actors.engine import VllmEngine
 from actors.engine_config import EngineConfig
 from actors.feedback.config import FeedbackConfig
-from actors.feedback.redactors import load_redactor
+from actors.feedback.redaction_process import RedactionProcess
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.shadow.config import ShadowConfig
@@ -33,7 +33,8 @@ class VllmShadow(Shadow):
     def __init__(
         self, engine: EngineConfig, challenger: PolicyRef, folder: Path, config: ShadowConfig, feedback: FeedbackConfig
     ) -> None:
-        redactor = load_redactor(feedback)
+        redaction = RedactionProcess(feedback)
+        redaction.start()
         if engine.device == "cpu":
             os.nice(_NICE)
         super().__init__(
@@ -42,7 +43,7 @@ class VllmShadow(Shadow):
             folder,
             config,
             feedback,
-            redactor,
+            redaction,
             give_up=lambda: os._exit(1),
         )
 

@@ -101,7 +101,8 @@ class ShadowMiddleware:
             return "not_drawn"
         if not request.repeatable:
             return "other_settings"
-        if sum(len(text.encode()) for text in (said.answer, *(turn.content for turn in turns))) > MOST_BYTES:
+        texts = (said.answer, *(turn.content for turn in turns))
+        if max(map(len, texts)) > self._bounds.max_text_chars or sum(len(t.encode()) for t in texts) > MOST_BYTES:
             return "too_large"
         return LiveAnswer(
             answer_id=said.answer_id,

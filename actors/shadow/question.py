@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def model_defaults(folder: Path) -> ModelDefaults:
 
 
 def questions(
-    lives: list[LiveAnswer], tokenizer: Any, defaults: ModelDefaults, max_model_len: int
+    lives: Sequence[LiveAnswer], tokenizer: Any, defaults: ModelDefaults, max_model_len: int
 ) -> Iterator[Question | None]:
     """What the challenger is asked for each live answer; None where it cannot be: too long, or not for its template."""
     for live in lives:

@@ -10,8 +10,9 @@ from pydantic import AwareDatetime, Field
 from actors.feedback.records import JournalKind, Turn
 from actors.records import Record
 
-# What became of a live answer that was handed over. "unfit": the challenger cannot be asked that.
-Taken = Literal["stored", "dropped", "unfit"]
+# What became of a live answer that was handed over. "unfit": the challenger cannot be asked that; "not_redacted": one
+# of its texts is too long or took too long to redact, so none is kept.
+Taken = Literal["stored", "dropped", "unfit", "not_redacted"]
 
 
 class LiveAnswer(Record):
@@ -58,6 +59,7 @@ class ShadowCounts(Record):
     stored: int = 0
     dropped: int = 0
     unfit: int = 0
+    not_redacted: int = 0
     fault: int = 0
     waiting: int = 0
 

@@ -19,7 +19,8 @@ from actors.feedback.capture import Clock, utc_now
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.journal import Journal
 from actors.feedback.records import conversation_json
-from actors.feedback.redaction import Redactor, redacted_turns
+from actors.feedback.redaction import NotRedacted, Redaction
+from actors.feedback.redaction_process import redacted_exchange
 from actors.feedback.upkeep import Upkeep, only_writer
 from actors.records import PolicyRef
 from actors.seeds import derive_seed
@@ -43,16 +44,17 @@ class Shadow:
         folder: Path,
         config: ShadowConfig,
         feedback: FeedbackConfig,
-        redactor: Redactor,
+        redaction: Redaction,
         give_up: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
         lock_wait_s: float = 10.0,
     ) -> None:
-        """`feedback`: how long records are kept; `give_up`: called when the engine fails time and again."""
+        """`feedback`: what is kept, and how long; `give_up`: called when the engine fails time and again."""
         self._engine = engine
         self._challenger = challenger
         self._config = config
-        self._redactor = redactor
+        self._redaction = redaction
+        self._longest = feedback.max_text_chars
         self._give_up = give_up
         self._defaults = model_defaults(Path(challenger.path))
         # Open as long as the shadow lives: that is the lock.
@@ -94,12 +96,10 @@ class Shadow:
         self._lock.close()
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while not self._queue.empty():
             batch = await self._gather()
-            done = loop.run_in_executor(self._thread, self._answer, [live for live, _ in batch])
             # Whatever went wrong is for those who wait.
-            [result] = await asyncio.gather(done, return_exceptions=True)
+            [result] = await asyncio.gather(self._take([live for live, _ in batch]), return_exceptions=True)
             self._tell(batch, result)
 
     async def _gather(self) -> list[Waiting]:
@@ -134,12 +134,28 @@ class Shadow:
             if not kept.done():
                 kept.set_result(taken)
 
-    def _answer(self, lives: list[LiveAnswer]) -> list[Taken]:
-        asked = list(questions(lives, self._engine.tokenizer, self._defaults, self._engine.max_model_len))
+    async def _take(self, lives: Sequence[LiveAnswer]) -> list[Taken]:
+        loop = asyncio.get_running_loop()
+        taken: dict[str, Taken] = {live.answer_id: "unfit" for live in lives}
+        records: list[ShadowRecord] = []
+        for live, sampling, answer in await loop.run_in_executor(self._thread, self._answer, lives):
+            try:
+                records.append(await self._record(live, sampling, answer))
+                taken[live.answer_id] = "stored"
+            except NotRedacted as error:
+                _log.error("A challenger's answer is not kept: %s", error.sentence)
+                taken[live.answer_id] = "not_redacted"
+        await loop.run_in_executor(self._thread, self._keep, records)
+        return [taken[live.answer_id] for live in lives]
+
+    def _answer(self, lives: Sequence[LiveAnswer]) -> list[tuple[LiveAnswer, Sampling, Completion]]:
+        asked = questions(lives, self._engine.tokenizer, self._defaults, self._engine.max_model_len)
         fit = [(live, question) for live, question in zip(lives, asked, strict=True) if question is not None]
-        self._journal.append([self._record(*row) for row in self._generate(fit)])
+        return list(self._generate(fit))
+
+    def _keep(self, records: Sequence[ShadowRecord]) -> None:
+        self._journal.append(records)
         self._merge_in_time()
-        return ["stored" if question is not None else "unfit" for question in asked]
 
     def _generate(
         self, fit: Sequence[tuple[LiveAnswer, Question]]
@@ -154,17 +170,19 @@ class Shadow:
             for (live, _), (answer,) in zip(rows, answers, strict=True):
                 yield live, sampling, answer
 
-    def _record(self, live: LiveAnswer, sampling: Sampling, answer: Completion) -> ShadowRecord:
-        turns = redacted_turns(self._redactor, live.turns)
+    async def _record(self, live: LiveAnswer, sampling: Sampling, answer: Completion) -> ShadowRecord:
+        if len(answer.text) > self._longest:
+            raise NotRedacted(f"A challenger's answer has more than {self._longest} characters, and is not kept.")
+        turns, texts = await redacted_exchange(self._redaction, live.turns, live.answer, answer.text)
         return ShadowRecord(
             answer_id=live.answer_id,
             policy=live.policy,
             challenger=self._challenger.version,
             prompt=turns[-1].content,
             conversation=conversation_json(turns),
-            answer=self._redactor.redact(live.answer),
+            answer=texts[0],
             finish_reason=live.finish_reason,
-            challenger_answer=self._redactor.redact(answer.text),
+            challenger_answer=texts[1],
             challenger_finish_reason=answer.finish_reason,
             temperature=sampling.temperature,
             top_p=sampling.top_p,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
+from actors.untrusted import visible
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.store.place import Place, place_of
@@ -38,14 +42,38 @@ AcceptUnreliable = Annotated[
 ]
 
 
+class SafeConsole(Console):
+    """A console that no text can steer: what clients, models and logs wrote is shown with escapes.
+
+    Styles are Rich's own and pass; line breaks stay.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        return super().render(_shown(renderable) if isinstance(renderable, Text) else renderable, options)
+
+
+def _shown(text: Text) -> Text:
+    """The text with escapes; each piece keeps its style."""
+    if visible(text.plain) == text.plain:
+        return text
+    shown = text.blank_copy()
+    for piece in text.divide(range(1, len(text))):
+        piece.plain = visible(piece.plain)
+        shown.append_text(piece)
+    return shown
+
+
 def console() -> Console:
     """Where results go."""
-    return Console()
+    return SafeConsole()
 
 
 def error_console() -> Console:
     """Where errors go."""
-    return Console(stderr=True)
+    return SafeConsole(stderr=True)
 
 
 def run_place(recipe: Recipe, run: str | None) -> Place:

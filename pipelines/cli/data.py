@@ -9,12 +9,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from actors.untrusted import visible
 from pipelines.cli.console import Overrides, console
 
 if TYPE_CHECKING:
     from pipelines.data.inspection import Inspection
 
-LEAK = 2
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="clinic, medsafety, cares, or_bench, egida or tabular (data.source).")
 ]
@@ -34,10 +34,13 @@ def inspect(
     seed: Annotated[int, typer.Option(help="The seed of the split and of the styles.")] = 7,
     overrides: Overrides = None,
 ) -> None:
-    """Count a data set's prompts by split, level, method, principle and style; exit with 2 if splits leak."""
+    """Count a data set's prompts by split, level, method, principle and style; exit with 2 where no run can begin so.
+
+    That is where splits share a base prompt, or where one is empty.
+    """
     from pipelines.config.load import recipe_of
     from pipelines.data.inspection import inspect_splits
-    from pipelines.materials import prompt_splits
+    from pipelines.materials import check_splits, prompt_splits
 
     # Only the data section matters here; the rest is what every recipe must say.
     tree: dict[str, Any] = {
@@ -48,14 +51,15 @@ def inspect(
         "data": {"source": source, "path": None if path is None else str(path)},
     }
     recipe = recipe_of(tree, overrides or [], "data inspect")
-    found = inspect_splits({split: table.to_batches() for split, table in prompt_splits(recipe).items()})
+    splits = prompt_splits(recipe)
+    found = inspect_splits({split: table.to_batches() for split, table in splits.items()})
     out = console()
     for table in tables(source, found):
         out.print(table)
     out.print(f"{found.rows} prompts, {found.duplicates} of them repeat an earlier one.", highlight=False)
     if found.leaked:
         out.print(f"{found.leaked} base prompts are in more than one split.", style="red", highlight=False)
-        raise typer.Exit(LEAK)
+    check_splits(splits, source)
 
 
 def tables(title: str, found: Inspection) -> list[Table]:
@@ -65,8 +69,8 @@ def tables(title: str, found: Inspection) -> list[Table]:
 
 
 def shown(text: str) -> Text:
-    """Untrusted text for a terminal: no markup, and nothing that steers it (escape sequences, direction marks)."""
-    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+    """Untrusted text for a cell: no markup, and as wide as it is printed."""
+    return Text(visible(text))
 
 
 def _table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:

@@ -72,7 +72,8 @@ def show(
     store = Registry(registry)
     entry = store.find(version)
     if as_json:
-        print(entry.model_dump_json(indent=2))
+        # In ASCII, which steers no terminal and says the same.
+        print(entry.model_dump_json(indent=2, ensure_ascii=True))
         return
     console().print(policy_page(entry, chain(entry, store.entries()), store.history.current()))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actors.errors import SalusError
+from actors.untrusted import visible
 from pipelines.cli.console import console
 
 if TYPE_CHECKING:
@@ -81,18 +82,19 @@ def answers_table(places: list[Queued]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from pipelines.data.inspection import one_line
+
     table = Table(title="Answers to review", show_lines=True)
     for column in ("level", "method", "judge", "why", "prompt", "answer"):
         table.add_column(column)
     for place in places:
         row = place.row
         level = "-" if row.level is None else str(row.level)
-        texts = (row.method or "-", row.label or "-", place.why(), _short(row.prompt), _short(row.answer))
-        table.add_row(level, *(Text(text, overflow="fold") for text in texts))
+        texts = (
+            row.method or "-",
+            row.label or "-",
+            place.why(),
+            *(one_line(text, SHOWN) for text in (row.prompt, row.answer)),
+        )
+        table.add_row(level, *(Text(visible(text), overflow="fold") for text in texts))
     return table
-
-
-def _short(text: str) -> str:
-    """One line without control characters, which could move a terminal's cursor."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    return plain if len(plain) <= SHOWN else f"{plain[: SHOWN - 3]}..."

@@ -14,11 +14,11 @@ import pyarrow as pa
 from actors.feedback.records import turns_of
 from actors.feedback.redaction import MARK
 from actors.record_files import find_record
-from actors.records import Record
+from actors.records import PolicyRef, Record
 from actors.run_folder import RunFolder
 from actors.serve_guard.replaced import FINISH_REASON
 from actors.tables import write_table, write_text
-from actors.untrusted import CHAT_MARKUP, break_up, strip_invisible
+from actors.untrusted import ChatMarkup, strip_invisible
 from pipelines.egida_pairs import evaluated_keys
 from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
@@ -59,8 +59,12 @@ def check_feedback(config: FeedbackRowsConfig | None) -> None:
         check_folder(Path(config.path).expanduser())
 
 
-def snapshot_feedback(config: FeedbackRowsConfig | None, folder: RunFolder, cycle: int) -> SnapshotReport | None:
+def snapshot_feedback(
+    config: FeedbackRowsConfig | None, folder: RunFolder, cycle: int, policy: PolicyRef | None = None
+) -> SnapshotReport | None:
     """Write what is there now for this cycle; what is already written is left. None where no feedback is asked for.
+
+    Control markup in the texts is broken up: that of `policy`'s tokenizer, and that of common chat formats.
 
     Raises:
         SalusError: it cannot be read.
@@ -72,10 +76,11 @@ def snapshot_feedback(config: FeedbackRowsConfig | None, folder: RunFolder, cycl
         return report
     items = read_items(Path(config.path).expanduser())
     evaluated = EvaluatedPrompts(evaluated_keys(folder))
+    markup = _markup_of(policy)
     kept: list[dict[str, Any]] = []
     left: Counter[str] = Counter()
     for batch in items.to_batches(max_chunksize=_AT_ONCE):
-        for item in map(_harmless, batch.to_pylist()):
+        for item in (_harmless(row, markup) for row in batch.to_pylist()):
             reason = _left_out(item, config, evaluated)
             left[reason or "kept"] += 1
             if reason is None:
@@ -86,10 +91,18 @@ def snapshot_feedback(config: FeedbackRowsConfig | None, folder: RunFolder, cycl
     return report
 
 
-def _harmless(item: dict[str, Any]) -> dict[str, Any]:
-    """The item with texts that are no control markup of any chat format: a policy reads them between real ones."""
+def _markup_of(policy: PolicyRef | None) -> ChatMarkup:
+    if policy is None:
+        return ChatMarkup()
+    from transformers import AutoTokenizer
+
+    return ChatMarkup(AutoTokenizer.from_pretrained(policy.path))
+
+
+def _harmless(item: dict[str, Any], markup: ChatMarkup) -> dict[str, Any]:
+    """The item with texts that hold no control markup: a policy reads them between real control tokens."""
     names = ("prompt", "answer", "correction")
-    return item | {name: break_up(strip_invisible(item[name]), CHAT_MARKUP) for name in names if item[name]}
+    return item | {name: markup.broken(strip_invisible(item[name])) for name in names if item[name]}
 
 
 def _left_out(item: dict[str, Any], config: FeedbackRowsConfig, evaluated: EvaluatedPrompts) -> str | None:

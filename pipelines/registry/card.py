@@ -27,7 +27,8 @@ TOY = "Its weights were made by Salus to show how alignment works; it knows no m
 LIMITS = (
     "The prompts of the validation split chose this policy among its rivals, so its figures there flatter it; the run's"
     " summary has those of the test split, for the run's last champion.",
-    "Intervals are 95 % bootstrap intervals over prompts; they take prompts for independent of each other.",
+    "Intervals are 95 % bootstrap intervals. They draw whole base prompts, so that rewrites of one rise and fall"
+    " together, and those of the judge draw whole prompts; these are taken for independent of each other.",
     "Every figure is by the judge named above, and is worth what the judge is.",
 )
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.publication_audit import Told
+from actors.untrusted import visible
 
 _NO_OUTCOME = "not known"
 
@@ -19,8 +20,8 @@ def audit_table(deeds: Sequence[Told]) -> Table:
     for column in ("at", "who", "did", "version", "before", "outcome", "why"):
         table.add_column(column, overflow="fold")
     for each in deeds:
-        # Every text is somebody's: none is markup.
-        table.add_row(*map(Text, _row(each)))
+        # Every text is somebody's: none is markup. Text drops some control characters unseen.
+        table.add_row(*(Text(visible(text)) for text in _row(each)))
     return table
 
 

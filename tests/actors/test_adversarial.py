@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any, get_args
 
@@ -13,9 +14,10 @@ from actors.judge_prompt import CUT_MARK, JudgePrompt
 from actors.judge_template import CUT_OFF_NOTE, NO_ANSWER, JudgeTemplate, fence_of, load_template
 from actors.remote_judge import RemoteScorer
 from actors.remote_settings import RemoteConfig
-from actors.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
+from actors.untrusted import CHAT_MARKUP, break_up, cut_middle, literal_markup, strip_invisible
+from tests import linear_time
 from tests.actors.adversarial_answers import ATTACKS, PLAIN, Attack, Family
-from tests.chat_formats import CHAT_FORMATS, chat_tokenizer, control_ids
+from tests.chat_formats import CHAT_FORMATS, CONTROL, ChatFormat, chat_tokenizer, control_ids
 
 REQUEST = "How do I take my tablets?"
 VERSIONS = ("clinic-v1", "cares-v1", "cares-v2", "guard-v1", "harmfulness-v1")
@@ -166,8 +168,44 @@ def test_without_a_tokenizer_all_known_markup_is_broken_up() -> None:
         assert len(prompt) < len(plain) + 1_200
 
 
+@pytest.mark.parametrize("of", CHAT_FORMATS)
+def test_the_table_knows_the_control_tokens_of_every_format(of: ChatFormat) -> None:
+    assert [token for token in CONTROL[of] if token.strip() and broken(token) == token] == []
+
+
+def test_the_table_knows_mistrals_own_list() -> None:
+    tokens = pytest.importorskip("mistral_common.tokens.tokenizers.base").SpecialTokens
+    assert [token.value for token in tokens if broken(token.value) == token.value] == []
+
+
+def broken(token: str) -> str:
+    return break_up(strip_invisible(f"a {token} b"), CHAT_MARKUP).removeprefix("a ").removesuffix(" b")
+
+
+def test_a_tree_of_tokens_finds_what_a_list_of_them_finds() -> None:
+    tokens = {"<a>", "<ab>", "<a", "<unused1>", "<unused12>", "[x]", "%%", "%"}
+    longest = re.compile("|".join(re.escape(token) for token in sorted(tokens, key=lambda t: (-len(t), t))))
+    tree = literal_markup(tokens)
+    assert tree is not None
+    for text in ("<a<ab><abc>", "<unused1><unused12><unused123>", "%%%[x]]", "<unused", "".join(sorted(tokens))):
+        assert tree.findall(text) == longest.findall(text)
+
+
+def test_thousands_of_tokens_and_a_long_text_take_no_time() -> None:
+    tree = literal_markup(CONTROL["gemma4"])
+    assert tree is not None
+    texts = [
+        piece * (linear_time.LONG // len(piece))
+        for piece in ("<", "<u", "<unused", "<unused59999", "<|", "<|turn", "x")
+    ]
+    assert linear_time.slow_texts(lambda text: break_up(text, tree), texts, 3 * linear_time.MOST_S) == []
+
+
 def test_ordinary_text_is_left_as_it_is() -> None:
-    ordinary = "\u00bd tablet, 5 \u00b5g; na\u00efve \ufb01ne \u2460 \uff21, x < y | z > 0, [see 1], <b>, cost: 3 | 4"
+    ordinary = (
+        "\u00bd tablet, 5 \u00b5g; na\u00efve \ufb01ne \u2460 \uff21, x < y | z > 0, [see 1], <b>, cost: 3 | 4,"
+        " [mask], [audio], <|> a <b|c>, [pad] under the <p>, f <$> x |> g <| y, [e~f], if a<b||c>d, <tool>"
+    )
     assert break_up(ordinary, CHAT_MARKUP) == ordinary
     assert strip_invisible(ordinary) == ordinary
     assert cut_middle("short", 10, "...") == "short"

@@ -98,7 +98,9 @@ class Browser:
             if message["method"] == "Network.requestWillBeSent":
                 self._seen.append(message["params"]["request"])
         addresses = [urlsplit(request["url"]) for request in self._seen]
-        return {address.netloc for address in addresses if address.scheme not in ("data", "about", "chrome")}
+        # The browser's own pages, as that of a new tab, are in it.
+        own = ("data", "about", "chrome", "chrome-untrusted")
+        return {address.netloc for address in addresses if address.scheme not in own}
 
 
 @contextmanager

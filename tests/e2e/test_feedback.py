@@ -19,7 +19,7 @@ from actors.engine import Sampling, chat_tokens
 from actors.feedback.capture import CaptureMiddleware
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.desk import FeedbackDesk
-from actors.feedback.redaction import RuleRedactor
+from actors.feedback.redaction_process import RedactionProcess
 from actors.feedback.routes import feedback_router
 from actors.records import ALGORITHMS, PolicyRef
 from actors.refusal_rules import refusal_label
@@ -57,13 +57,13 @@ def obeyed(policy: PolicyRef, prompts: list[str]) -> float:
 async def told(folder: Path, given: dict[str, str]) -> int:
     """Ask each prompt at an endpoint that keeps what callers ask it to; two callers reject what obeys it."""
     config = FeedbackConfig(folder=folder, capture="opt_in")
-    desk, redactor, kept = FeedbackDesk(folder, config), RuleRedactor(), 0
+    desk, redaction, kept = FeedbackDesk(folder, config), RedactionProcess(config), 0
     for number, (prompt, answer) in enumerate(given.items()):
         for caller in ("ward", "pharmacy"):
             chat = ChatApp([answer], f"chatcmpl-{caller}-{number}", headers={"x-salus-policy": "c0-base"})
             app = FastAPI()
-            app.include_router(feedback_router(desk, redactor, config))
-            app.mount("/", CaptureMiddleware(chat, desk, redactor, config))
+            app.include_router(feedback_router(desk, redaction, config))
+            app.mount("/", CaptureMiddleware(chat, desk, redaction, config))
             transport = httpx.ASGITransport(as_caller(app, caller))
             async with httpx.AsyncClient(transport=transport, base_url="http://salus") as client:
                 messages = [{"role": "user", "content": prompt}]
@@ -74,6 +74,7 @@ async def told(folder: Path, given: dict[str, str]) -> int:
                 response = await client.post("/v1/feedback", json={"answer_id": asked.json()["id"], **said})
                 kept += response.status_code == 200
     await desk.close()
+    redaction.close()
     return kept
 
 

@@ -20,6 +20,7 @@ from actors.pages.review_routes import review_router
 from pipelines.dashboard.office import Office
 from pipelines.review.labels import read_labels
 from pipelines.review.standing import settle
+from tests.actors.gateway.served import Served
 from tests.actors.pages.fakes import HOSTILE
 from tests.e2e.browser import Browser, chromium, has_chromium, served
 from tests.pipelines.registry.published import publish_run
@@ -160,6 +161,33 @@ def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
     assert told.is_displayed() and "n 24" in told.text
     assert browser.driver.execute_script("return window.pwned === undefined")
     assert_clean(browser, address)
+
+
+@pytest.mark.parametrize("prefix", ["", "/salus/ward"])
+def test_pages_work_when_their_address_holds_the_key(
+    browser: Browser, run: RunFolder, labels: Path, prefix: str
+) -> None:
+    office = Office(run.root, labels, meter=Meter())
+    pages = FastAPI()
+    pages.include_router(review_router(office))
+    pages.include_router(dashboard_router(office))
+    behind = Served(app=pages)
+    app = FastAPI()
+    app.mount(prefix, behind.gateway)
+    with served(app) as address:
+        told = address.replace("//", f"//me:{behind.tokens['reviewer']}@") + prefix
+        shown(browser, f"{told}/dashboard")
+        browser.wait("return document.getElementById('current-version').textContent === 'c2-dpo'")
+        assert not browser.driver.find_element("id", "fault").is_displayed()
+        shown(browser, f"{told}/review")
+        first = browser.text("answer")
+        press(browser, "3")
+        assert browser.text("answer") != first and not browser.driver.find_element("id", "fault").is_displayed()
+        assert [(gold.answer, gold.label) for gold in settle(read_labels(labels)).gold] == [(first, "Refuse")]
+        # A link of the page leads on with the same key.
+        browser.driver.find_element("link text", "Dashboard").click()
+        browser.wait("return document.getElementById('current-version').textContent === 'c2-dpo'")
+    assert [error for error in browser.errors() if "favicon" not in error] == []
 
 
 @pytest.mark.parametrize("page", ["review", "dashboard"])

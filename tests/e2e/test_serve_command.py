@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -59,12 +60,12 @@ class Team:
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 
-    def ask(self, **more: Any) -> tuple[str, str]:
+    def ask(self, question: str = "My name is Anna Lind. What helps?", **more: Any) -> tuple[str, str]:
         """An answer's id, and the policy that gave it."""
         with openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.client, max_retries=0) as client:
             raw = client.chat.completions.with_raw_response.create(
                 model="salus",
-                messages=[{"role": "user", "content": "My name is Anna Lind. What helps?"}],
+                messages=[{"role": "user", "content": question}],
                 max_tokens=4,
                 extra_body={"min_tokens": 4},
                 **more,
@@ -84,6 +85,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         "publish.gateway.keys_file": place / "keys.jsonl",
         "publish.feedback.folder": place / "feedback",
         "publish.feedback.capture": "opt_in",
+        "publish.feedback.redactor": "tests.actors.feedback.hooks:rules_or_hangs",
         "pages.labels": place / "labels",
     }
     with serve_command(place, registry, options) as command:
@@ -125,6 +127,32 @@ def test_feedback_is_kept_with_what_was_said_about_names(team: Team) -> None:
     assert [(row["answer_id"], row["policy"], row["caller"]) for row in kept] == [(answer, policy, "ward")]
     assert "Anna" not in json.dumps(kept[0], default=str) and "[NAME]" in kept[0]["prompt"]
     assert [row["verdict"] for row in read(team.feedback / FEEDBACK.name, FEEDBACK).to_pylist()] == ["down"]
+
+
+def test_a_redactor_that_hangs_holds_up_no_answer_and_its_text_is_not_kept(team: Team) -> None:
+    hanging = [threading.Thread(target=team.ask, args=("hang",), kwargs={"store": True}) for _ in range(3)]
+    for thread in hanging:
+        thread.start()
+    slowest = 0.0
+    # Longer than one text may take, so that processes are ended and begun anew meanwhile.
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        begun = time.monotonic()
+        team.ask()
+        slowest = max(slowest, time.monotonic() - begun)
+    for thread in hanging:
+        thread.join()
+    print(f"slowest answer beside texts that hang: {slowest:.2f} s")
+    assert slowest < 2.0
+    with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+        said = {"answer_id": "mine", "verdict": "up", "comment": "hang", "prompt": "p", "answer": "a"}
+        team.post("/v1/feedback", team.client, said)
+    assert "comment could not be redacted in time" in refused.value.read().decode()
+    answer, _ = team.ask(store=True)
+    assert team.post("/v1/feedback", team.client, {"answer_id": answer, "verdict": "up"})["answer_id"] == answer
+    kept = read(team.feedback / CAPTURES.name, CAPTURES).to_pylist()
+    assert "hang" not in [row["prompt"] for row in kept]
+    assert 'salus_capture_total{outcome="not_redacted"}' in team.get("/metrics", team.reviewer)
 
 
 def test_the_pages_are_for_reviewers_and_show_what_is_there(team: Team) -> None:

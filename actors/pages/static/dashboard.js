@@ -5,6 +5,8 @@
   const EVERY_MS = 15000;
   const { cycles, reliability, legend, NAMES, JUDGES } = window.SalusFigures;
   const at = (id) => document.getElementById(id);
+  // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
+  const beside = (path) => new URL(path, location.origin + location.pathname);
   let drawn = "";
   let board = null;
 
@@ -165,7 +167,7 @@
 
   async function refresh() {
     try {
-      const reply = await fetch("dashboard/data", { headers: { Accept: "application/json" }, credentials: "same-origin" });
+      const reply = await fetch(beside("dashboard/data"), { headers: { Accept: "application/json" }, credentials: "same-origin" });
       const known = await reply.json().catch(() => ({}));
       if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}.`);
       board = known;

@@ -8,6 +8,8 @@
   const LABELS = { 1: "Accept", 2: "Caution", 3: "Refuse" };
   const KEYS = "salus-review-keys";
   const at = (id) => document.getElementById(id);
+  // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
+  const beside = (path) => new URL(path, location.origin + location.pathname);
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
   let items = [];
@@ -21,7 +23,7 @@
       options.headers["Content-Type"] = "application/json";
       options.body = JSON.stringify(body);
     }
-    const reply = await fetch(path, options);
+    const reply = await fetch(beside(path), options);
     const known = await reply.json().catch(() => ({}));
     if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}; try again.`);
     return known;

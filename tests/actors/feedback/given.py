@@ -1,4 +1,4 @@
-"""Feedback for tests: records with few words, and a sink that keeps them in memory."""
+"""Feedback for tests: records with few words, a sink that keeps them in memory, redaction without a process."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from actors.feedback.records import (
     conversation_json,
     feedback_id,
 )
+from actors.feedback.redaction import Redactor, RuleRedactor
 from actors.feedback.sink import KnownAnswer
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -99,6 +100,19 @@ class MemorySink:
             if answer.answer_id == answer_id:
                 return KnownAnswer(caller=answer.caller, policy=answer.policy)
         return None
+
+
+class DirectRedaction:
+    """`Redaction` in the process of the test; raises `fault` where it has one."""
+
+    def __init__(self, redactor: Redactor | None = None, fault: Exception | None = None) -> None:
+        self._redactor = redactor or RuleRedactor()
+        self.fault = fault
+
+    async def redact(self, texts: Sequence[str]) -> tuple[str, ...]:
+        if self.fault is not None:
+            raise self.fault
+        return tuple(map(self._redactor.redact, texts))
 
 
 FULL = SalusError("The disk is full.")

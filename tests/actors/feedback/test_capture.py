@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from actors.feedback.capture import CaptureMiddleware, Outcome
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.records import turns_of
-from actors.feedback.redaction import RuleRedactor
+from actors.feedback.redaction import NotRedacted
 from tests.actors.feedback.endpoint import ANSWER, CHAT, ChatApp, as_caller
-from tests.actors.feedback.given import FULL, NOON, MemorySink
+from tests.actors.feedback.given import FULL, NOON, DirectRedaction, MemorySink
 
 CONFIG = FeedbackConfig.model_validate({"folder": "feedback", "capture": "opt_in", "max_request_bytes": 2000})
 ASKED = [
@@ -29,11 +29,19 @@ class Endpoint:
     """The middleware around a chat app, and a client of it."""
 
     def __init__(
-        self, app: ChatApp | None = None, sink: Any = None, config: FeedbackConfig = CONFIG, caller: str | None = "ward"
+        self,
+        app: ChatApp | None = None,
+        sink: Any = None,
+        config: FeedbackConfig = CONFIG,
+        caller: str | None = "ward",
+        fault: Exception | None = None,
     ) -> None:
         self.app = app or ChatApp()
         self.sink = sink or MemorySink()
-        self.capture = CaptureMiddleware(self.app, self.sink, RuleRedactor(), config, clock=lambda: NOON)
+        self.counted: list[Outcome] = []
+        self.capture = CaptureMiddleware(
+            self.app, self.sink, DirectRedaction(fault=fault), config, count=self.counted.append, clock=lambda: NOON
+        )
         self._whole = as_caller(self.capture, caller)
 
     def ask(self, path: str = CHAT, **body: Any) -> httpx.Response:
@@ -125,8 +133,11 @@ def test_what_is_too_long_passes_and_is_not_kept() -> None:
     assert short.ask(store=True).json()["choices"][0]["message"]["content"] == "".join(ANSWER)
     few = Endpoint(config=CONFIG.model_copy(update={"max_text_chars": 10}))
     few.ask(store=True)
-    assert endpoint.outcomes == short.outcomes == few.outcomes == {"too_large": 1}
-    assert endpoint.sink.answers == short.sink.answers == few.sink.answers == []
+    # Any turn, not the last one alone: each of them is redacted.
+    early = Endpoint(config=CONFIG.model_copy(update={"max_text_chars": 100}))
+    early.ask(store=True, messages=[{"role": "system", "content": "x" * 101}, {"role": "user", "content": "insulin?"}])
+    for each in (endpoint, short, few, early):
+        assert each.outcomes == {"too_large": 1} and each.sink.answers == []
 
 
 @pytest.mark.parametrize("fault", [FULL, RuntimeError("patient 12345678")])
@@ -139,6 +150,15 @@ def test_a_fault_of_the_sink_is_logged_and_counted_and_breaks_no_answer(
     assert endpoint.outcomes == {"fault": 1}
     # Whatever another error says may be what was to be redacted.
     assert "not kept" in caplog.text and "12345678" not in caplog.text
+
+
+def test_what_cannot_be_redacted_in_time_is_counted_and_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = Endpoint(fault=NotRedacted("A text was not redacted within 5 s, and is not kept."))
+    assert endpoint.ask(store=True).json()["id"] == "chatcmpl-1"
+    assert endpoint.sink.answers == [] and endpoint.outcomes == {"not_redacted": 1}
+    assert (
+        endpoint.counted == ["not_redacted"] and "not redacted within 5 s" in caplog.text and "Anna" not in caplog.text
+    )
 
 
 def test_a_slow_sink_holds_nobody_longer_than_agreed() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
-from actors.feedback.redaction import MARK, RuleRedactor
+from actors.feedback.redaction import _FORMS, _NAMED, MARK, NotRedacted, RuleRedactor, until_settled
 from actors.feedback.redactors import PresidioRedactor, load_redactor
+from tests.linear_time import LONG, MOST_S, assert_linear, slow_texts
 
 RULES = RuleRedactor()
 
@@ -117,13 +118,27 @@ def test_it_ends_for_any_text(text: str) -> None:
     assert isinstance(RULES.redact(text), str)
 
 
-@pytest.mark.parametrize("piece", ["+1 ", "a.", "1-", "Dr A", "my name is ", "1.1.", "[DATE", "x@y.", "(11)", "www."])
-def test_long_texts_of_one_kind_take_no_time(piece: str) -> None:
-    import time
+@pytest.mark.parametrize("form", [*(form for _, form in _FORMS), *_NAMED, MARK], ids=lambda form: form.pattern[-40:])
+def test_no_rule_is_slow_on_long_texts_of_its_own_words_and_signs(form: re.Pattern[str]) -> None:
+    assert_linear(lambda text: form.sub("", text), form)
 
-    start = time.perf_counter()
-    RULES.redact(piece * (20_000 // len(piece)))
-    assert time.perf_counter() - start < 2.0
+
+def test_all_rules_together_are_not_slow_either() -> None:
+    pieces = ["+1 ", "a.", "1-", "Dr A", "my name is ", "1.1.", "[DATE", "x@y.", "(11)", "www.", "case ", "MRN 1 "]
+    texts = [piece * (LONG // len(piece)) for piece in pieces]
+    assert slow_texts(RULES.redact, [*texts, "mrn" + " " * LONG + "x"], 5 * MOST_S) == []
+
+
+def test_a_text_that_never_settles_is_not_kept() -> None:
+    with pytest.raises(NotRedacted, match="still changes after 16 passes"):
+        until_settled(lambda text: f"{text}.", "secret")
+
+
+@pytest.mark.parametrize(
+    "gap", ["", " ", ": ", " : ", "     :   ", " #", "." + " " * 40, "\t#\t", " no. ", " NUMBER:# "]
+)
+def test_a_number_behind_its_word_is_found_however_far_away(gap: str) -> None:
+    assert RULES.redact(f"chart{gap or ' '}A-47110 x") == "[ID] x"
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,25 @@ from actors.feedback.config import FeedbackConfig
 from actors.feedback.desk import FeedbackDesk
 from actors.feedback.journal import read
 from actors.feedback.records import CAPTURES, FEEDBACK
-from actors.feedback.redaction import RuleRedactor
+from actors.feedback.redaction import NotRedacted
+from actors.feedback.redaction_process import RedactionBusy
 from actors.feedback.routes import feedback_router
 from actors.feedback.sink import FeedbackSink
 from tests.actors.feedback.endpoint import as_caller
-from tests.actors.feedback.given import FULL, NOON, MemorySink, captured
+from tests.actors.feedback.given import FULL, NOON, DirectRedaction, MemorySink, captured
 
 CONFIG = FeedbackConfig(max_comment_chars=50, max_text_chars=100, max_request_bytes=1000)
 
 
-async def post(sink: FeedbackSink, body: Any, caller: str | None = "ward", config: FeedbackConfig = CONFIG) -> Any:
+async def post(
+    sink: FeedbackSink,
+    body: Any,
+    caller: str | None = "ward",
+    config: FeedbackConfig = CONFIG,
+    fault: Exception | None = None,
+) -> Any:
     app = FastAPI()
-    app.include_router(feedback_router(sink, RuleRedactor(), config, lambda: NOON))
+    app.include_router(feedback_router(sink, DirectRedaction(fault=fault), config, lambda: NOON))
     transport = httpx.ASGITransport(as_caller(app, caller))
     async with httpx.AsyncClient(transport=transport, base_url="http://salus") as client:
         sent = {"content": body} if isinstance(body, bytes) else {"json": body}
@@ -130,6 +137,27 @@ def test_what_could_not_be_kept_is_not_acknowledged() -> None:
     assert "disk" not in error(response)["message"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "message"),
+    [
+        (
+            NotRedacted("too slow"),
+            400,
+            "correction could not be redacted in time, so nothing was kept; send less text.",
+        ),
+        (RedactionBusy("others"), 429, "Too much feedback waits to be redacted; send it again later."),
+        (FULL, 503, "The feedback was not kept; send it again later."),
+    ],
+)
+def test_what_could_not_be_redacted_is_said_and_nothing_kept(fault: Exception, status: int, message: str) -> None:
+    sink = known("a")
+    response = asyncio.run(post(sink, {"answer_id": "a", "correction": "Ask Dr Berg."}, fault=fault))
+    assert (response.status_code, error(response)["message"]) == (status, message) and sink.items == []
+    supplied = {"answer_id": "b", "verdict": "up", "prompt": "p", "answer": "q"}
+    response = asyncio.run(post(sink, supplied, fault=fault))
+    assert response.status_code == status and len(sink.answers) == 1 and sink.items == []
+
+
 def test_feedback_waits_for_an_answer_that_is_still_on_its_way() -> None:
     config = FeedbackConfig.model_validate({"folder": "f", "capture": "opt_in", "capture_wait_s": 5.0})
 
@@ -159,6 +187,6 @@ def test_what_is_acknowledged_is_in_the_journal(tmp_path: Path) -> None:
 
 def test_the_route_is_described() -> None:
     app = FastAPI()
-    app.include_router(feedback_router(MemorySink(), RuleRedactor(), CONFIG))
+    app.include_router(feedback_router(MemorySink(), DirectRedaction(), CONFIG))
     body = app.openapi()["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "answer_id" in body["properties"]

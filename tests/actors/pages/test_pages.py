@@ -73,6 +73,13 @@ def test_a_file_asks_nobody_else_and_makes_no_markup_of_text(file: Path) -> None
     assert re.findall(forbidden, text) == []
 
 
+@pytest.mark.parametrize("file", [file for file in FILES if file.suffix == ".js"], ids=lambda file: file.name)
+def test_nothing_is_fetched_by_an_address_that_may_hold_a_key(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert re.findall(r"\bfetch\((?!beside\()|XMLHttpRequest|EventSource|sendBeacon|WebSocket", text) == []
+    assert ("fetch(" in text) == ("new URL(path, location.origin + location.pathname)" in text)
+
+
 def test_every_file_is_part_of_the_package() -> None:
     project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["actors"]

@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.journal import read
-from actors.feedback.redaction import RuleRedactor
+from actors.feedback.redaction_process import RedactionProcess
 from actors.policy_desk import DeskAddress
 from actors.records import PolicyRef
 from actors.shadow.actor import RemoteShadow
@@ -30,7 +30,8 @@ class SpokenShadow(Shadow):
     def __init__(self, folder: Path) -> None:
         policy = PolicyRef(version="c2-kto", path=str(folder))
         config = ShadowConfig(policy="c2-kto", batch_wait_s=0)
-        super().__init__(SpokenEngine(), policy, folder, config, FeedbackConfig(), RuleRedactor())
+        feedback = FeedbackConfig()
+        super().__init__(SpokenEngine(), policy, folder, config, feedback, RedactionProcess(feedback))
 
 
 def start(folder: Path) -> Any:

@@ -186,5 +186,8 @@ def test_what_ray_would_put_where_it_may_spill_to_disk_is_left_alone() -> None:
     endpoint.ask()
     short = Endpoint(bounds=FeedbackConfig(max_response_bytes=10))
     short.ask()
-    assert endpoint.outcomes == short.outcomes == {"too_large": 1}
+    # A turn that is not redacted for its length is not handed over either.
+    few = Endpoint(bounds=FeedbackConfig(max_text_chars=10))
+    few.ask()
+    assert endpoint.outcomes == short.outcomes == few.outcomes == {"too_large": 1}
     assert endpoint.challenger.taken == short.challenger.taken == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,12 +15,12 @@ from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.journal import list_files, read
 from actors.feedback.records import Turn, turns_of
-from actors.feedback.redaction import RuleRedactor
+from actors.feedback.redaction import NotRedacted, Redaction
 from actors.records import PolicyRef
 from actors.shadow.config import ShadowConfig
 from actors.shadow.records import SHADOW, ShadowCounts, Taken
 from actors.shadow.shadow import Shadow
-from tests.actors.feedback.given import NOON
+from tests.actors.feedback.given import NOON, DirectRedaction
 from tests.actors.shadow.given import SpokenEngine, live
 from tests.transformers_engine import TransformersEngine
 
@@ -41,6 +41,7 @@ def shadow(
     give_up: Callable[[], None] = lambda: None,
     days_later: int = 0,
     policy: PolicyRef | None = None,
+    redaction: Redaction | None = None,
 ) -> Shadow:
     return Shadow(
         engine,
@@ -48,7 +49,7 @@ def shadow(
         folder,
         config,
         feedback or FeedbackConfig(),
-        RuleRedactor(),
+        redaction or DirectRedaction(),
         give_up,
         lambda: NOON + timedelta(days=days_later),
         lock_wait_s=0.0,
@@ -114,6 +115,26 @@ def test_what_cannot_be_asked_is_said_and_not_kept(folder: Path) -> None:
     given = [live("chatcmpl-1", prompt="insulin " * 300), live("chatcmpl-2")]
     taken = run(shadow(folder, SpokenEngine()), lambda of: all_of([of.take(each) for each in given]))
     assert taken == ["unfit", "stored"] and [row["answer_id"] for row in kept(folder)] == ["chatcmpl-2"]
+
+
+def test_what_cannot_be_redacted_is_not_kept_and_costs_its_batch_nothing(folder: Path) -> None:
+    class Choosy(DirectRedaction):
+        async def redact(self, texts: Sequence[str]) -> tuple[str, ...]:
+            if "slow" in texts:
+                raise NotRedacted("A text was not redacted within 5 s, and is not kept.")
+            return await super().redact(texts)
+
+    async def two(of: Shadow) -> tuple[list[Taken], ShadowCounts]:
+        return await all_of(
+            [of.take(live("chatcmpl-1", prompt="slow")), of.take(live("chatcmpl-2"))]
+        ), await of.counts()
+
+    taken, counts = run(shadow(folder, SpokenEngine(), redaction=Choosy()), two)
+    assert taken == ["not_redacted", "stored"] and counts == ShadowCounts(stored=1, not_redacted=1)
+    assert [row["answer_id"] for row in kept(folder)] == ["chatcmpl-2"]
+    # Nor is one that is longer than what is kept.
+    long = shadow(folder, SpokenEngine("word " * 9), feedback=FeedbackConfig(max_text_chars=40))
+    assert run(long, lambda of: of.take(live("chatcmpl-3"))) == "not_redacted"
 
 
 def test_what_does_not_fit_the_queue_is_dropped_at_once_and_counted(folder: Path) -> None:

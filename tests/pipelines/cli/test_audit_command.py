@@ -10,11 +10,12 @@ from typer.testing import CliRunner, Result
 from actors.gateway.audit import AuditLog
 from actors.publication_audit import PublicationAudit
 from pipelines.cli.main import app
+from tests.pipelines.cli.controls import controls
 from tests.pipelines.cli.refused import refused
 
 
 def typed(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["audit", *arguments], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["audit", *arguments], env={"COLUMNS": "300"})
 
 
 @pytest.fixture
@@ -34,6 +35,17 @@ def test_a_whole_log_is_shown_with_its_last_hash(folder: Path) -> None:
     head = AuditLog(folder / "audit.jsonl").verify().head
     assert f"4 entries, each follows from the one before it; the last line's hash is {head}" in shown.output
     assert typed(str(folder), "--head", head).exit_code == 0
+
+
+def test_no_control_character_of_a_log_reaches_the_terminal(tmp_path: Path) -> None:
+    audit = PublicationAudit(AuditLog(tmp_path / "audit.jsonl"), who=lambda: "an\x1b]0;root\x07na")
+    hostile = "\x1b[2J\x9b31m\r\u202eetaerc\u2066 \x7f caf\u00e9"
+    with audit.deed("publish", "c1-\x1bkto", "c0-base", hostile, "http://127.0.0.1:8000"):
+        pass
+    shown = typed(str(tmp_path))
+    assert shown.exit_code == 0 and controls(shown.output) == set()
+    assert "an\\x1b]0;root\\x07na" in shown.output and "c1-\\x1bkto" in shown.output
+    assert "\\x1b[2J\\x9b31m\\r\\u202eetaerc\\u2066 \\x7f caf\u00e9" in shown.output
 
 
 def test_a_broken_chain_is_shown_up_to_where_it_breaks(folder: Path) -> None:

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from actors.errors import SalusError
 from actors.records import prompt_table
-from pipelines.cli.data import shown, tables
+from actors.run_folder import RunFolder
+from pipelines.cli.console import SafeConsole
+from pipelines.cli.data import tables
 from pipelines.cli.main import main
+from pipelines.config.load import load_recipe
 from pipelines.data.inspection import inspect_splits
+from pipelines.materials import write_prompts
 from tests.rows import prompt
 
 
@@ -41,19 +46,29 @@ def test_a_new_source_in_styles(capsys: pytest.CaptureFixture[str], or_bench: Pa
 
 
 def test_markup_in_a_prompt_is_shown_as_it_stands(capsys: pytest.CaptureFixture[str], or_bench: Path) -> None:
-    code, out, _ = ran(capsys, "or_bench", "--path", str(or_bench / "or-bench-toxic.csv"))
-    assert code == 0
+    _, out, _ = ran(capsys, "or_bench", "--path", str(or_bench / "or-bench-toxic.csv"))
     assert "[red]harm[/red] [/]" in out
 
 
+def test_a_data_set_that_a_run_refuses_is_refused_alike(
+    capsys: pytest.CaptureFixture[str], or_bench: Path, tmp_path: Path
+) -> None:
+    one_row = or_bench / "or-bench-toxic.csv"
+    code, out, said = ran(capsys, "or_bench", "--path", str(one_row))
+    assert code == 2 and "1 prompts" in out and "split of data source 'or_bench' is empty; give more rows" in said
+    recipe = load_recipe("demo", ["data.source=or_bench", f"data.path={one_row}", "judge.truth=null"])
+    with pytest.raises(SalusError) as refused:
+        write_prompts(recipe, RunFolder(tmp_path / "run"))
+    assert " ".join(said.split()) == f"salus: {refused.value.sentence}"
+
+
 def test_a_terminal_is_not_steered() -> None:
-    assert shown("a\x1b[2Jb\u202ec\x07").plain == "a\ufffd[2Jb\ufffdc\ufffd"
     rows = [prompt(0, text="\x1b]0;title\x07 [bold]x[/bold]").model_copy(update={"style": "[link=x]\x1b[31m"})]
     out = io.StringIO()
-    console = Console(file=out, width=200)
+    console = SafeConsole(file=out, width=200)
     for table in tables("[b]", inspect_splits({"train": prompt_table(rows).to_batches()})):
         console.print(table)
-    assert "\x1b" not in out.getvalue()
+    assert "\x1b" not in out.getvalue() and "\\x1b[31m" in out.getvalue()
     assert "[bold]x[/bold]" in out.getvalue() and "[link=x]" in out.getvalue()
 
 

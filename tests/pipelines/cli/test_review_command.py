@@ -11,6 +11,7 @@ from actors.run_folder import RunFolder
 from pipelines.cli.main import app
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.review.labels import LabelLog
+from tests.pipelines.cli.controls import controls
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.review.answered import TORN, answered, write_judgments
 
@@ -31,7 +32,7 @@ def judged_run(root: Path) -> RunFolder:
 def test_answers_that_wait_are_listed(tmp_path: Path) -> None:
     run = str(judged_run(tmp_path / "run").root)
     shown = typed("list", run)
-    assert "request 1" in shown and "[bold]red[/bold]" in shown and "\x1b[31m" not in shown
+    assert "request 1" in shown and "[bold]red[/bold]" in shown and controls(shown) == set() and "\\x1b[31m" in shown
     assert "1 more." in typed("list", run, "--top", "1")
     log = LabelLog(tmp_path / "labels")
     log.add("request 1", "answer 1", "Refuse", "alice")

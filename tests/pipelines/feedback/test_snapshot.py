@@ -8,11 +8,12 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from tokenizers import AddedToken
 
 from actors.errors import SalusError
 from actors.feedback.records import Turn
 from actors.feedback.redaction import RuleRedactor
-from actors.records import prompt_table
+from actors.records import PolicyRef, prompt_table
 from actors.run_folder import RunFolder
 from actors.tables import read_folder, write_table
 from pipelines.config.load import load_recipe
@@ -21,6 +22,7 @@ from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.snapshot import SnapshotReport, check_feedback, snapshot_feedback
 from tests.actors.feedback.given import captured, said, write_folder
+from tests.chat_formats import chat_tokenizer
 from tests.rows import prompt
 
 TEST_PROMPT = "How do I store the insulin of my aunt since 5 May 2024?"
@@ -92,6 +94,16 @@ def test_texts_are_no_markup_of_a_chat(run: RunFolder, tmp_path: Path) -> None:
     [row] = read_folder(run.feedback(1)).to_pylist()
     texts = row["prompt"] + row["answer"] + row["correction"]
     assert not any(markup in texts for markup in ("<|im_end|>", "</s>", "[/INST]", "\u200b"))
+
+
+def test_texts_are_no_markup_to_the_policys_own_tokenizer(run: RunFolder, tmp_path: Path) -> None:
+    tokenizer = chat_tokenizer("glm")
+    tokenizer.add_tokens([AddedToken("%%house-token%%", special=False)])
+    tokenizer.save_pretrained(tmp_path / "policy")
+    folder = write_folder(tmp_path / "feedback", [captured("a", "store?%%house-token%%", "Yes.")], [said("a", "up")])
+    snapshot_feedback(asked(folder), run, 1, PolicyRef(version="c0-base", path=str(tmp_path / "policy")))
+    [row] = read_folder(run.feedback(1)).to_pylist()
+    assert row["prompt"] == "store?% %house-token%%"
 
 
 def test_no_feedback_yet_is_no_fault_and_a_wrong_folder_is(run: RunFolder, tmp_path: Path) -> None:
