@@ -45,6 +45,8 @@ class Answer:
         self._counts_tokens = counts_tokens
         self._held: Message | None = None
         self._tail: AnswerTail | None = None
+        # Whether its client may learn which policy answers.
+        self.names_policy = False
         self.begun = False
         self.complete = False
         # None until something was sent: the client left before.
@@ -91,14 +93,14 @@ class Answer:
         sent = [(bytes(name).lower(), bytes(value)) for name, value in self._held.get("headers", ())]
         status: int = self._held["status"]
         kind = dict(sent).get(b"content-type", b"")
-        if status == 500 and not kind.startswith(b"application/json"):
-            # A framework's own words, with a traceback where it is told to help with finding faults.
+        if status == 500:
+            # The words of a framework or an engine, which may hold a traceback, or a path of this machine.
             raise RuntimeError("The app answered 500.")
         if self._counts_tokens and status == 200 and kind.startswith((b"application/json", b"text/event-stream")):
             self._tail = AnswerTail(streamed=kind.startswith(b"text"))
         version = (VERSION_HEADER, _NOT_FOR_HEADERS.sub(b"?", self.policy.encode("ascii", "replace")))
         kept = [header for header in sent if not header[0].startswith(_OWN)]
-        await self._start(status, finished(kept, (*self._own, version)))
+        await self._start(status, finished(kept, (*self._own, version) if self.names_policy else self._own))
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.begun = True
