@@ -78,6 +78,9 @@ class PolicyServer(LLMServer):
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
+        for path in app.state.openai_serving_models.registry.base_model_paths:
+            # Told to whoever lists the models: a folder of this machine, and that of the first policy for ever.
+            path.model_path = path.name
         app.add_middleware(EngineDeathWatch, dead=self._engine_died)
         self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready, self._door)
         return self._front.put_before(app)

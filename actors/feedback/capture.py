@@ -1,7 +1,9 @@
 """ASGI middleware that keeps a conversation where its caller asked for that, and is never in the way of an answer.
 
-A request asks with OpenAI's own `"store": true`. Every chunk is passed on at once; what is kept is read, redacted and
-handed to the sink after the last one, in a task of its own, whose faults are logged and counted and go nowhere.
+A request asks with OpenAI's own `"store": true`. An answer that its request steered (`ChatRequest.unsteered`) is not
+kept: nobody may train on words that a client put into the policy's mouth. Every chunk is passed on at once; what is
+kept is read, redacted and handed to the sink after the last one, in a task of its own, whose faults are logged and
+counted and go nowhere.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.caller import answered_by, caller_name
 from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
-from actors.feedback.exchange import Exchange, Said, answered, asked, is_chat, pass_on
+from actors.feedback.exchange import Exchange, Said, answered, is_chat, pass_on, read_request
 from actors.feedback.records import CapturedAnswer, Turn, conversation_json
 from actors.feedback.redaction import Redactor, redacted_turns
-from actors.feedback.sink import FeedbackSink
+from actors.feedback.sink import FeedbackSink, OverQuota
 
 Clock = Callable[[], datetime]
 # What became of a chat request that passed.
-Outcome = Literal["captured", "not_asked", "no_answer", "too_large", "fault"]
+Outcome = Literal["captured", "not_asked", "steered", "no_answer", "too_large", "over_quota", "fault"]
 
 _log = logging.getLogger(__name__)
 
@@ -87,9 +89,12 @@ class CaptureMiddleware:
     async def _capture(self, scope: Scope, exchange: Exchange) -> Outcome:
         if exchange.too_large:
             return "too_large"
-        turns = asked(exchange)
-        if turns is None:
+        request = read_request(exchange, opted_in=True)
+        turns = request.turns() if request is not None else None
+        if request is None or turns is None:
             return "not_asked"
+        if not request.unsteered:
+            return "steered"
         said = answered(exchange)
         if said is None:
             return "no_answer"
@@ -97,7 +102,10 @@ class CaptureMiddleware:
             return "too_large"
         # A model behind the redactor may take its time; other answers do not wait for it.
         redacted = await asyncio.to_thread(self._redacted, turns, said.answer)
-        await self._sink.captured(self._answer(scope, exchange, said, *redacted))
+        try:
+            await self._sink.captured(self._answer(scope, exchange, said, *redacted))
+        except OverQuota:
+            return "over_quota"
         return "captured"
 
     def _redacted(self, turns: tuple[Turn, ...], answer: str) -> tuple[tuple[Turn, ...], str]:
