@@ -44,9 +44,9 @@ class DailyQuota:
         midnight = datetime.combine(self._day, datetime.min.time(), tzinfo=self._clock().tzinfo)
         today = table.filter(pc.greater_equal(table["at"], pa.scalar(midnight, type=table["at"].type)))
         texts = [name for name in today.column_names if pa.types.is_string(today.schema.field(name).type)]
-        for caller in pc.unique(today["caller"]).to_pylist():
-            rows = today.filter(pc.equal(today["caller"], caller))
-            self._used[caller] += sum(pc.sum(pc.binary_length(rows[name])).as_py() or 0 for name in texts)
+        sizes = [pc.fill_null(pc.binary_length(today[name]), 0).to_pylist() for name in texts]
+        for caller, *lengths in zip(today["caller"].to_pylist(), *sizes, strict=True):
+            self._used[str(caller)] += sum(lengths)
 
     def _turn(self) -> None:
         if (day := self._clock().date()) != self._day:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from pydantic_core import from_json
+
 from actors.gateway.refusal import Header, Refused
 from actors.gateway.token_count import NOT_SAID, AnswerTail, TokenCount
 
@@ -27,6 +29,9 @@ _SAFE: tuple[Header, ...] = (
 )
 # The app may not say these: vLLM's own CORS lets every origin in, and the id is the gateway's.
 _OWN = (b"access-control-", b"x-request-id", VERSION_HEADER)
+# How a stream begins to say that it has failed; vLLM sends that in a part of its own.
+_STREAM_ERROR = b'data: {"error"'
+_SERVER_ERROR = 500
 
 
 class Answer:
@@ -62,6 +67,8 @@ class Answer:
             await self._begin()
         if self._tail is not None:
             self._tail.see(message.get("body", b""))
+            if message.get("body", b"").startswith(_STREAM_ERROR):
+                message = {**message, "body": told_apart(message["body"])}
         await self._send(message)
         self.complete = not message.get("more_body", False)
 
@@ -106,6 +113,19 @@ class Answer:
         self.begun = True
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def told_apart(part: bytes) -> bytes:
+    """The part of a stream that tells of an error, in the gateway's words where the error is the server's."""
+    said, newline, rest = part.partition(b"\n")
+    try:
+        code = from_json(said.removeprefix(b"data: "))["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        code = _SERVER_ERROR
+    if isinstance(code, int) and code < _SERVER_ERROR:
+        return part
+    refused = Refused(_SERVER_ERROR, "The server failed; its log says more.", "internal_error")
+    return b"data: " + refused.body() + newline + rest
 
 
 def finished(headers: Iterable[Header], own: Iterable[Header]) -> list[Header]:

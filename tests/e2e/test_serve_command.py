@@ -57,8 +57,7 @@ class Team:
             raw = client.chat.completions.with_raw_response.create(
                 model="salus",
                 messages=[{"role": "user", "content": "My name is Anna Lind. What helps?"}],
-                max_tokens=4,
-                extra_body={"min_tokens": 4},
+                max_tokens=16,
                 **more,
             )
         return raw.parse().id, raw.headers["x-salus-policy"]

@@ -66,7 +66,7 @@ def test_only_a_conversation_of_texts_that_ends_with_its_users_word_is_one(messa
 
 
 def test_what_openais_client_adds_to_an_answer_that_is_sent_back_is_nothing() -> None:
-    said = {**BEGUN, "refusal": None, "tool_calls": None, "annotations": []}
+    said: dict[str, Any] = {**BEGUN, "refusal": None, "tool_calls": None, "annotations": []}
     turns = ChatRequest.model_validate({"messages": [*MESSAGES, said, *MESSAGES]}).turns()
     assert turns is not None and [turn.role for turn in turns] == ["user", "assistant", "user"]
 

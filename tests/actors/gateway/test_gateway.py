@@ -201,6 +201,23 @@ def test_an_apps_500_is_told_in_the_gateways_words(said: bytes, form: dict[str, 
     assert error_of(response)["code"] == ("internal_error" if form is None else "invalid_constraint")
 
 
+@pytest.mark.parametrize(("code", "kept"), [(400, True), (500, False), ("x", False), (None, False)])
+def test_a_stream_that_fails_says_so_in_the_gateways_words(code: object, kept: bool) -> None:
+    said = b'data: {"error": ' + json.dumps({"message": "/srv/models/c1", "code": code}).encode() + b"}\n\n"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(body(b'data: {"choices": []}\n\n', True))
+        await send(body(said, True))
+        await send(body(b"data: [DONE]\n\n", False))
+
+    served = Served(app=app)
+    sent = asyncio.run(converse(served.gateway, streaming(served), part(b"{}")))
+    assert (sent[2]["body"] == said) is kept and (b"srv" in sent[2]["body"]) is kept
+    assert json.loads(sent[2]["body"].removeprefix(b"data: "))["error"] and sent[2]["body"].endswith(b"\n\n")
+    assert sent[3] == body(b"data: [DONE]\n\n", False)
+
+
 def test_a_failing_app_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
     served = Served()
     with caplog.at_level(logging.ERROR):
