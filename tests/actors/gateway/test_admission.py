@@ -174,6 +174,14 @@ def test_without_keys_no_other_site_asks_through_a_browser(
     assert response.status_code == status
 
 
+def test_a_key_has_a_pace_unless_the_settings_lift_it() -> None:
+    config = GatewayConfig()
+    served, free = Served(), Served(config=GatewayConfig(requests_per_minute=None))
+    codes = [asked(served, "GET", "/v1/models", "client").status_code for _ in range(config.burst + 1)]
+    assert codes == [200] * config.burst + [429]
+    assert {asked(free, "GET", "/v1/models", "client").status_code for _ in range(config.burst + 1)} == {200}
+
+
 def test_a_key_may_ask_so_often() -> None:
     served = Served(config=GatewayConfig(requests_per_minute=6, burst=2))
     assert [asked(served, "GET", "/v1/models", "client").status_code for _ in range(3)] == [200, 200, 429]
