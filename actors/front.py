@@ -113,7 +113,7 @@ class Front:
             bounds=self._options.feedback,
             version=self._version,
             count=lambda outcome: outcomes.labels(outcome).inc(),
-            longest=self._options.gateway.max_tokens_per_request,
+            limit=self._options.gateway.max_tokens_per_request,
         )
 
     def _meter(self) -> Meter:

@@ -73,9 +73,6 @@ def engine_arguments(config: PublisherConfig) -> dict[str, Any]:
         "tensor_parallel_size": config.tensor_parallel_size,
         "disable_log_stats": not config.engine_metrics,
     }
-    if (longest := config.gateway.max_tokens_per_request) is not None:
-        # Of an answer whose request names no length: what is left of the model's context, and no more than this.
-        arguments["override_generation_config"] = {"max_new_tokens": longest}
     if config.gpus_per_replica:
         arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
     else:

@@ -54,11 +54,11 @@ class ShadowMiddleware:
         version: Callable[[], str] | None = None,
         count: Callable[[str], None] = lambda outcome: None,
         clock: Clock = utc_now,
-        longest: int | None = None,
+        limit: int | None = None,
     ) -> None:
         """`bounds`: of what is read; `version`: the policy that answers now; `count` is told every outcome.
 
-        `longest`: an answer's length in tokens where its request names none; None: the model's limit.
+        `limit`: the most tokens of an answer at this endpoint; None: the model's own limit.
         """
         self._app = app
         self._challenger = challenger
@@ -67,7 +67,7 @@ class ShadowMiddleware:
         self._version = version
         self._count = count
         self._clock = clock
-        self._longest = longest
+        self._limit = limit
         self._waiting = 0
         self._running: set[asyncio.Task[Outcome]] = set()
         self._well = True
@@ -121,9 +121,10 @@ class ShadowMiddleware:
             answer=said.answer,
             finish_reason=said.finish_reason,
             at=self._clock(),
-            max_tokens=request.longest if request.longest is not None else self._longest,
+            max_tokens=request.longest,
             temperature=request.temperature,
             top_p=request.top_p,
+            limit=self._limit,
         )
 
     def _ended(self, task: asyncio.Task[Outcome]) -> None:

@@ -19,7 +19,6 @@ from actors.canary import ReplicaWatch
 from actors.door import Door
 from actors.endpoint import Argument, ReplicaCall
 from actors.errors import SalusError
-from actors.gateway.config import GatewayConfig
 from actors.gateway.traffic import ReplicaTraffic
 from actors.model_folder import check_same_shape
 from actors.policy_app import engine_arguments, replica_bundles, replica_environment
@@ -248,13 +247,6 @@ class TestConfig:
     def test_gpus_must_fit_the_workers(self, gpus: float, workers: int) -> None:
         with pytest.raises(ValidationError, match="make them equal"):
             PublisherConfig(gpus_per_replica=gpus, tensor_parallel_size=workers)
-
-    def test_an_answer_whose_request_names_no_length_is_bounded_by_the_gateways_limit(self) -> None:
-        # vLLM takes the least of this, what a request names and what is left of the model's length.
-        bounded = engine_arguments(PublisherConfig(gateway=GatewayConfig(max_tokens_per_request=99)))
-        assert bounded["override_generation_config"] == {"max_new_tokens": 99}
-        free = engine_arguments(PublisherConfig(gateway=GatewayConfig(max_tokens_per_request=None)))
-        assert "override_generation_config" not in free
 
     def test_cache_size_is_for_cpu_and_memory_share_for_gpu(self) -> None:
         assert engine_arguments(PublisherConfig(kv_cache_gib=0.5))["kv_cache_memory_bytes"] == 2**29

@@ -100,7 +100,7 @@ def _flag(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return [flag] if value else []
-    return [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
+    return [flag, str(value)]
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:

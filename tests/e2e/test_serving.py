@@ -379,7 +379,7 @@ def test_an_answer_ends_where_its_request_names_no_end(serving: Serving) -> None
     # As near to the model's length as a prompt can come: what is left is less than that, and no fault.
     long = {"model": "salus", "prompt": [5] * 120, "max_tokens": 8}
     assert said_to(serving, json.dumps(long).encode(), "completions")[0] == 200
-    near = {**HELLO, "messages": [{"role": "user", "content": "My aunt needs a refill. " * 9}]}
+    near = {**HELLO, "messages": [{"role": "user", "content": "My aunt needs a refill. " * 15}]}
     status, said = said_to(serving, json.dumps(near).encode())
     assert status == 200 and 128 - LONGEST < said["usage"]["prompt_tokens"] < 128
 

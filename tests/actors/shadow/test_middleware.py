@@ -48,7 +48,7 @@ class Endpoint:
             version=lambda: "c1-dpo",
             count=self.counted.append,
             clock=lambda: NOON,
-            longest=50,
+            limit=50,
         )
 
     def ask(self, times: int = 1, path: str = CHAT, **body: Any) -> list[httpx.Response]:
@@ -160,12 +160,11 @@ def test_a_fault_is_counted_each_time_and_logged_once(fault: Exception, caplog: 
     assert caplog.text.count("serving goes on") == 1 and "12345678" not in caplog.text
 
 
-def test_a_challenger_has_the_room_that_the_live_policy_had() -> None:
+def test_a_challenger_is_told_how_long_a_live_answer_may_be() -> None:
     endpoint = Endpoint()
     endpoint.ask(max_tokens=7)
     endpoint.ask()
-    # The endpoint's own limit, where the request named none.
-    assert [taken.max_tokens for taken in endpoint.challenger.taken] == [7, 50]
+    assert [(taken.max_tokens, taken.limit) for taken in endpoint.challenger.taken] == [(7, 50), (None, 50)]
 
 
 def test_requests_that_cannot_be_asked_again_are_left_alone() -> None:
