@@ -366,6 +366,74 @@ def test_what_is_not_a_clients_to_ask_for_is_a_400_that_names_it(serving: Servin
     assert status == 200 and said["choices"][0]["message"]["content"] in ("Yes.", "No.")
 
 
+TOOLS = [{"type": "function", "function": {"name": "dose", "parameters": {"type": "object"}}}]
+CALL = {"id": "1", "type": "function", "function": {"name": "dose", "arguments": "no JSON"}}
+# What a client may well send, in order or not.
+ODD: list[dict[str, Any]] = [
+    {"tools": TOOLS, "tool_choice": "auto"},
+    {"tools": TOOLS, "tool_choice": "required"},
+    {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "dose"}}},
+    {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "another"}}},
+    {"tools": [], "tool_choice": "required"},
+    {"tool_choice": "required"},
+    {"stop": [""]},
+    {"stop": ["a"] * 1000},
+    {"stop": 5},
+    {"logit_bias": {"a": 1}},
+    {"logit_bias": {"99999": 1}},
+    {"n": 0},
+    {"n": 16, "temperature": 0},
+    {"logprobs": True, "top_logprobs": 20},
+    {"logprobs": "x", "top_logprobs": "x"},
+    {"max_tokens": 0},
+    {"max_tokens": -1},
+    {"min_tokens": 10**9},
+    {"response_format": {"type": "json_schema"}},
+    {"response_format": {"type": "json_object"}},
+    {"messages": []},
+    {"messages": [{"role": "assistant", "content": None}]},
+    {"messages": [{"role": "tool", "content": "x"}]},
+    {"messages": [{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "content": "x", "tool_call_id": "1"}]},
+    {"messages": [{"role": "developer", "content": [{"type": "refusal", "refusal": "No."}]}]},
+    {"use_beam_search": True, "n": 2},
+    {"use_beam_search": True, "n": 2, "stream": True},
+    {"use_beam_search": True, "n": 0, "length_penalty": 10},
+    {"use_beam_search": True, "n": 2, "temperature": 0, "length_penalty": -10},
+    {"structured_outputs": {"choice": [""]}},
+    {"structured_outputs": {"regex": ""}},
+    {"structured_outputs": {"json_object": True}},
+    {"structured_outputs": {"json": {}, "regex": "a"}},
+    {"structured_outputs": {}},
+    {"reasoning_effort": "x"},
+    {"modalities": ["audio"]},
+    {"metadata": 5},
+    {"service_tier": 5},
+    {"seed": "x"},
+    {"seed": -(2**63)},
+    {"stream": "yes"},
+    {"stream_options": {"include_usage": True}},
+    {"model": None},
+    {"top_p": 0},
+    {"temperature": 2, "presence_penalty": 2, "frequency_penalty": -2},
+    {"functions": [5], "function_call": {}},
+    {"user": {"a": 1}},
+]
+
+
+def test_nothing_that_a_client_sends_is_a_failure_of_the_server(serving: Serving) -> None:
+    failed = []
+    for fields in ODD:
+        body = json.dumps({**HELLO, "max_tokens": 8, **fields}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {serving.key}"}
+        request = urllib.request.Request(f"{serving.base}/chat/completions", data=body, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                assert response.read()
+        except urllib.error.HTTPError as error:
+            failed += [(fields, error.code, error.read())] if error.code >= 500 else []
+    assert failed == []
+
+
 def test_ids_of_answers_are_the_gateways(serving: Serving) -> None:
     said = [said_to(serving, json.dumps({**HELLO, "max_tokens": 1}).encode(), **{"X-Request-Id": "mine"}) for _ in "ab"]
     ids = {answer["id"] for status, answer in said if status == 200}

@@ -85,6 +85,7 @@ def test_a_live_answer_is_handed_over_whole_and_unredacted(stream: bool) -> None
             at=NOON,
             max_tokens=9,
             temperature=0.5,
+            limit=50,
         )
     ]
     assert endpoint.outcomes == {"stored": 1} and endpoint.counted == ["stored"]
