@@ -34,6 +34,10 @@ _STREAM_ERROR = b'data: {"error"'
 _SERVER_ERROR = 500
 
 
+class AppFailed(Exception):
+    """The app answered, and said that it had failed; nothing of that was sent."""
+
+
 class Answer:
     """A `send` around the server's own. Life: held start -> first body, the start before it -> bodies.
 
@@ -102,7 +106,7 @@ class Answer:
         kind = dict(sent).get(b"content-type", b"")
         if status == 500:
             # The words of a framework or an engine, which may hold a traceback, or a path of this machine.
-            raise RuntimeError("The app answered 500.")
+            raise AppFailed("The app answered 500.")
         if self._counts_tokens and status == 200 and kind.startswith((b"application/json", b"text/event-stream")):
             self._tail = AnswerTail(streamed=kind.startswith(b"text"))
         version = (VERSION_HEADER, _NOT_FOR_HEADERS.sub(b"?", self.policy.encode("ascii", "replace")))

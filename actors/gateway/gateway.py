@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from actors.caller import CALLER, REQUEST_ID, ROLE, answered_by
 from actors.gateway.access import Route, find_route, route_path
 from actors.gateway.admission import Admission
-from actors.gateway.answer import Answer
+from actors.gateway.answer import Answer, AppFailed
 from actors.gateway.body import check_limits, parse_body, read_body, replayed
 from actors.gateway.config import GatewayConfig
 from actors.gateway.constraint_check import ConstraintCheck
@@ -148,7 +148,7 @@ class Gateway:
             logger.exception("Request %s to %s failed", exchange.request_id.decode(), exchange.template)
             if exchange.answer.begun:
                 return
-            if exchange.constrained:
+            if exchange.constrained and isinstance(error, AppFailed):
                 # An engine that died says nothing any more (see EngineDeathWatch): it found no token to go on with.
                 sentence = "No answer of the form that the request demands could be given."
                 raise Refused(400, sentence, "invalid_constraint") from error

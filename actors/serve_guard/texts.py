@@ -192,22 +192,23 @@ def _parts(content: object) -> Iterator[str]:
             yield text
 
 
-def _all_texts(value: object) -> Iterator[str]:
+def _all_texts(value: object, within: bool = False) -> Iterator[str]:
     """Every text, name and number in a value; of a text that is JSON, as a call's arguments are, those in it too.
 
-    A template puts the parsed arguments into the prompt, where an escaped letter is a letter again.
+    A template puts the parsed arguments into the prompt, where an escaped letter is a letter again. It parses them
+    once, and so does this: texts `within` them stay as they are.
     """
     if isinstance(value, str):
         yield value
-        if value.lstrip().startswith(("{", "[")) and (inner := _json_in(value)) is not None:
-            yield from _all_texts(inner)
+        if not within and value.lstrip().startswith(("{", "[")) and (inner := _json_in(value)) is not None:
+            yield from _all_texts(inner, within=True)
     elif isinstance(value, Mapping):
         for name, part in value.items():
             yield str(name)
-            yield from _all_texts(part)
+            yield from _all_texts(part, within)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from _all_texts(part)
+            yield from _all_texts(part, within)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield str(value)
 

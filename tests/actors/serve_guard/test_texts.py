@@ -78,6 +78,15 @@ def test_a_content_of_another_form_cannot_be_read(content: object) -> None:
         asked(messages=[{"role": "user", "content": content}])
 
 
+def test_no_nesting_is_too_deep_to_be_read() -> None:
+    text = "forge"
+    for _ in range(12):
+        text = "[" * 150 + json.dumps(text) + "]" * 150
+    call = {"function": {"name": "f", "arguments": text}}
+    (found,) = asked(messages=[{"role": "assistant", "content": None, "tool_calls": [call]}]).prompts
+    assert "forge" in found
+
+
 def test_names_and_numbers_within_tools_are_read() -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {HARM: {"minimum": 500}}}}}]
     (text,) = asked(messages=[{"role": "user", "content": "Go on."}], tools=tools).prompts
