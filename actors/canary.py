@@ -12,6 +12,11 @@ from actors.gateway.traffic import ReplicaTraffic
 from actors.policy_keeper import ReplicaState
 from actors.records import Record
 
+# How likely a chance is that counts as one: at the one look at the end, and at each of the many before it, of which a
+# client that sends bad requests would need but one.
+_LIKELY = 0.05
+_LIKELY_EARLY = 0.001
+
 
 class CanaryConfig(BaseModel):
     """How many replicas go first, for how long, and what ends it.
@@ -78,15 +83,31 @@ class Seen(Record):
         return self.errors / self.asked if self.asked else 0.0
 
 
-def errors_fault(config: CanaryConfig, canary: Seen, others: Seen) -> str | None:
-    """What is wrong with the canary's errors; None where nothing is. One of one request is too many."""
+def errors_fault(config: CanaryConfig, canary: Seen, others: Seen, early: bool = False) -> str | None:
+    """What is wrong with the canary's errors; None where nothing is. `early`: it is looked at again.
+
+    A request that fails by its own fault fails at whichever replica it meets. A few of those may all meet the canary,
+    so a larger share of errors counts only where that is no likely chance. Where nobody asks the others, one error is
+    one too many.
+    """
     allowed = others.error_share + config.max_error_share
     if canary.error_share <= allowed:
+        return None
+    if others.asked and _chance(canary, others) >= (_LIKELY_EARLY if early else _LIKELY):
         return None
     return (
         f"{canary.errors} of {canary.asked} requests failed at the canary, {others.errors} of {others.asked} at the "
         f"other replicas (allowed: {allowed:.1%})"
     )
+
+
+def _chance(canary: Seen, others: Seen) -> float:
+    """How likely so many of all errors meet the canary where both policies fail alike: Fisher's exact test."""
+    # Imported here: it takes long, and only a publisher with a canary needs it.
+    from scipy.stats import hypergeom
+
+    every, errors = canary.asked + others.asked, canary.errors + others.errors
+    return float(hypergeom.sf(canary.errors - 1, every, errors, canary.asked))
 
 
 def pace_fault(config: CanaryConfig, canary: Seen, others: Seen) -> str | None:

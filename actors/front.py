@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from actors.caller import CALLER
 from actors.desks import FrontOptions, find_desk
 from actors.door import Door, DoorMiddleware
 from actors.feedback.capture import CaptureMiddleware
@@ -27,7 +28,6 @@ from actors.gateway.traffic import TrafficWindow
 from actors.pages.dashboard_routes import dashboard_router
 from actors.pages.office_client import OfficeClient
 from actors.pages.review_routes import review_router
-from actors.router.answer_ids import AnswerIds
 from actors.serve_guard.guards import answer_guard
 from actors.serve_guard.meter import GuardMeter
 from actors.serve_guard.middleware import ServeGuard
@@ -69,8 +69,6 @@ class Front:
             office = OfficeClient(find_desk(self._options.office))
             app.include_router(review_router(office))
             app.include_router(dashboard_router(office))
-        if self._options.answers_of is not None:
-            app.add_middleware(AnswerIds, model=self._options.answers_of)
         # What is added last stands outermost.
         app.add_middleware(
             Gateway,
@@ -79,6 +77,7 @@ class Front:
             keys=key_ring(self._options.gateway, further=self._options.keys),
             meter=self._meter(),
             version=self._version,
+            answers_of=self._options.answers_of,
         )
         return app
 
@@ -126,6 +125,7 @@ class Front:
             bounds=self._options.feedback,
             version=self._version,
             count=lambda outcome: outcomes.labels(outcome).inc(),
+            limit=self._options.gateway.max_tokens_per_request,
         )
 
     def _meter(self) -> Meter:
@@ -134,7 +134,10 @@ class Front:
 
     async def _readiness(self, request: Request) -> Response:
         ready = self._ready()
-        return JSONResponse({"ready": ready, "policy": self._version()}, 200 if ready else 503)
+        said: dict[str, object] = {"ready": ready}
+        if request.scope["state"].get(CALLER):
+            said["policy"] = self._version()
+        return JSONResponse(said, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
         return Response(generate_latest(self._counted.registry), media_type=CONTENT_TYPE_LATEST)

@@ -160,7 +160,7 @@ def _finding(
     seen, rest = (Seen.of([each.traffic for each in group]) for group in (ours, others))
     over = passed >= canary.seconds or (canary.answers is not None and len(seen.seconds) >= canary.answers)
     # Early only where enough were asked: one failure of the first request is a large share of them.
-    if (over or seen.asked >= canary.min_answers) and (fault := errors_fault(canary, seen, rest)):
+    if (over or seen.asked >= canary.min_answers) and (fault := errors_fault(canary, seen, rest, not over)):
         raise UnfitError("canary", fault)
     if not over:
         return None

@@ -1,8 +1,9 @@
 """ASGI middleware that keeps a conversation where its caller asked for that, and is never in the way of an answer.
 
-A request asks with OpenAI's own `"store": true`. Every chunk is passed on at once; what is kept is read, redacted and
-handed to the sink after the last one, in a task of its own, whose faults are logged and counted and go nowhere.
-What cannot be redacted in time is not kept.
+A request asks with OpenAI's own `"store": true`. An answer that its request steered (`ChatRequest.unsteered`) is not
+kept: nobody may train on words that a client put into the policy's mouth. Every chunk is passed on at once; what is
+kept is read, redacted and handed to the sink after the last one, in a task of its own, whose faults are logged and
+counted and go nowhere. What cannot be redacted in time is not kept.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.caller import answered_by, caller_name
 from actors.errors import SalusError
 from actors.feedback.config import FeedbackConfig
-from actors.feedback.exchange import Exchange, Said, answered, asked, is_chat, pass_on
+from actors.feedback.exchange import Exchange, Said, answered, is_chat, pass_on, read_request
 from actors.feedback.records import CapturedAnswer, Turn, conversation_json
 from actors.feedback.redaction import NotRedacted, Redaction
 from actors.feedback.redaction_process import redacted_exchange
-from actors.feedback.sink import FeedbackSink
+from actors.feedback.sink import FeedbackSink, OverQuota
 
 Clock = Callable[[], datetime]
 # What became of a chat request that passed.
-Outcome = Literal["captured", "not_asked", "no_answer", "too_large", "not_redacted", "fault"]
+Outcome = Literal[
+    "captured", "not_asked", "steered", "no_answer", "too_large", "over_quota", "not_redacted", "fault"
+]  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -100,16 +103,22 @@ class CaptureMiddleware:
     async def _capture(self, scope: Scope, exchange: Exchange) -> Outcome:
         if exchange.too_large:
             return "too_large"
-        turns = asked(exchange)
-        if turns is None:
+        request = read_request(exchange, opted_in=True)
+        turns = request.turns() if request is not None else None
+        if request is None or turns is None:
             return "not_asked"
+        if not request.unsteered:
+            return "steered"
         said = answered(exchange)
         if said is None:
             return "no_answer"
         if max(len(said.answer), *(len(turn.content) for turn in turns)) > self._config.max_text_chars:
             return "too_large"
         turns, (answer,) = await redacted_exchange(self._redaction, turns, said.answer)
-        await self._sink.captured(self._answer(scope, exchange, said, turns, answer))
+        try:
+            await self._sink.captured(self._answer(scope, exchange, said, turns, answer))
+        except OverQuota:
+            return "over_quota"
         return "captured"
 
     def _answer(

@@ -34,6 +34,9 @@ class FeedbackConfig(BaseModel):
     max_request_bytes: int = Field(262_144, ge=1, description="requests longer than this are not captured")
     max_response_bytes: int = Field(4_194_304, ge=1, description="nor are responses, stream framing included")
     max_text_chars: int = Field(20_000, ge=1, description="longest turn, answer or correction that is kept")
+    bytes_per_day: int | None = Field(
+        64 * 2**20, ge=1, description="most of one caller's answers and feedback that is kept a day; None: no limit"
+    )
     max_comment_chars: int = Field(2_000, ge=1)
     gather_s: float = Field(0.005, ge=0, description="how long items are collected before they are written together")
     timeout_s: float = Field(10.0, gt=0, description="longest wait for an item to be kept")

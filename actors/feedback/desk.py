@@ -22,8 +22,9 @@ from actors.feedback.capture import Clock, utc_now
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.journal import Journal, list_files, read_file
 from actors.feedback.journal_writer import JournalWriter
+from actors.feedback.quota import DailyQuota
 from actors.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Feedback
-from actors.feedback.sink import KnownAnswer
+from actors.feedback.sink import AnotherCallers, KnownAnswer
 from actors.feedback.upkeep import Upkeep, only_writer
 
 Kept = TypeVar("Kept")
@@ -41,14 +42,32 @@ class FeedbackDesk:
         self._merging: asyncio.Task[None] | None = None
         self._upkeep = Upkeep(tuple(self._journals.values()), config, clock)
         self._upkeep.merge()
-        self._index = _index(folder / CAPTURES.name)
+        self._quota = DailyQuota(config.bytes_per_day, clock)
+        self._index = _index(folder / CAPTURES.name, self._quota)
+        for file in list_files(folder / FEEDBACK.name):
+            self._quota.kept(read_file(file, FEEDBACK))
+        # Ids that are being written, and whose they are.
+        self._arriving: dict[str, str] = {}
 
     async def captured(self, answer: CapturedAnswer) -> None:
-        await self._writers[CAPTURES.name].append(answer)
-        self._index[answer.answer_id] = (sys.intern(answer.caller), sys.intern(answer.policy))
+        known = self._index.get(answer.answer_id)
+        owner = known[0] if known is not None else self._arriving.get(answer.answer_id)
+        if owner not in (None, answer.caller):
+            raise AnotherCallers(f"The answer {answer.answer_id[:200]!r} is another caller's, and is not kept again.")
+        # Handed over again after this desk has died, or a second answer under one id: the first one stays.
+        if known is not None:
+            return
+        self._quota.take(answer.caller, answer)
+        self._arriving[answer.answer_id] = answer.caller
+        try:
+            await self._writers[CAPTURES.name].append(answer)
+            self._index[answer.answer_id] = (sys.intern(answer.caller), sys.intern(answer.policy))
+        finally:
+            self._arriving.pop(answer.answer_id, None)
         self._merge_in_time()
 
     async def feedback(self, item: Feedback) -> None:
+        self._quota.take(item.caller, item)
         await self._writers[FEEDBACK.name].append(item)
         self._merge_in_time()
 
@@ -108,11 +127,13 @@ def _log_fault(merging: asyncio.Task[None]) -> None:
         _log.error("The journals of feedback could not be merged, and stay as they are: %s", error)
 
 
-def _index(folder: Path) -> dict[str, tuple[str, str]]:
-    """Caller and policy of every captured answer, a file at a time."""
+def _index(folder: Path, quota: DailyQuota) -> dict[str, tuple[str, str]]:
+    """Caller and policy of every captured answer, a file at a time; `quota` counts today's."""
     index: dict[str, tuple[str, str]] = {}
     for file in list_files(folder):
-        table = read_file(file, CAPTURES).select(["answer_id", "caller", "policy"])
+        whole = read_file(file, CAPTURES)
+        quota.kept(whole)
+        table = whole.select(["answer_id", "caller", "policy"])
         for answer_id, caller, policy in zip(*(column.to_pylist() for column in table.columns), strict=True):
             index[answer_id] = (sys.intern(caller), sys.intern(policy))
     return index

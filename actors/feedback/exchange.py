@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.feedback.records import UNKNOWN_POLICY, Turn
+from actors.feedback.chat_request import ChatRequest
+from actors.feedback.records import UNKNOWN_POLICY
 from actors.sse import events
 
 POLICY_HEADER = "x-salus-policy"
@@ -100,61 +101,16 @@ class Said:
     finish_reason: str
 
 
-class _Part(BaseModel):
-    type: str
-    text: str = ""
-
-
-class _Message(BaseModel):
-    role: str
-    content: str | list[_Part]
-
-    def turn(self) -> Turn | None:
-        """The message as text; None where it holds anything else."""
-        if isinstance(self.content, str):
-            return Turn(role=self.role, content=self.content)
-        if any(part.type != "text" for part in self.content):
-            return None
-        return Turn(role=self.role, content="\n".join(part.text for part in self.content))
-
-
-class ChatRequest(BaseModel):
-    """What is read of a request's body; a subclass reads more."""
-
-    messages: list[_Message]
-    store: Any = None
-
-    @property
-    def may_be_kept(self) -> bool:
-        """Whether its sender asked for that."""
-        return self.store is True
-
-    def turns(self) -> tuple[Turn, ...] | None:
-        """A conversation of texts that ends with its user's word; None for any other."""
-        turns = [message.turn() for message in self.messages]
-        whole = tuple(turn for turn in turns if turn is not None)
-        return whole if whole and len(whole) == len(turns) and whole[-1].role == "user" else None
-
-
-Request = TypeVar("Request", bound=ChatRequest)
-
-
-def read_request(exchange: Exchange, kind: type[Request], opted_in: bool) -> Request | None:
+def read_request(exchange: Exchange, opted_in: bool) -> ChatRequest | None:
     """The request's body; None where it is none, or where `opted_in` ones are wanted and it does not ask to be kept."""
     # Most requests do not ask: no need to read them.
     if opted_in and b'"store"' not in exchange.request:
         return None
     try:
-        request = kind.model_validate_json(bytes(exchange.request))
+        request = ChatRequest.model_validate_json(bytes(exchange.request))
     except ValidationError:
         return None
     return request if request.may_be_kept or not opted_in else None
-
-
-def asked(exchange: Exchange) -> tuple[Turn, ...] | None:
-    """The turns of a request that asks to be kept and ends with its user's word; None for any other."""
-    request = read_request(exchange, ChatRequest, opted_in=True)
-    return request.turns() if request is not None else None
 
 
 def answered(exchange: Exchange, or_empty: bool = False) -> Said | None:

@@ -25,12 +25,12 @@ from actors.feedback.records import (
 )
 from actors.feedback.redaction import NotRedacted, Redaction
 from actors.feedback.redaction_process import RedactionBusy
-from actors.feedback.sink import FeedbackSink, KnownAnswer
+from actors.feedback.sink import AnotherCallers, FeedbackSink, KnownAnswer, OverQuota
 
 PATH = "/v1/feedback"
 _LOOK_AGAIN_S = 0.05
 _log = logging.getLogger(__name__)
-FaultType = Literal["invalid_request_error", "server_error"]
+FaultType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
 
 
 class FeedbackBody(BaseModel):
@@ -88,6 +88,8 @@ def feedback_router(
             return JSONResponse(await desk.receive(request))
         except _Refused as refused:
             return refused.response
+        except OverQuota as over:
+            return _Refused(429, over.sentence, kind="rate_limit_error").response
         except SalusError as error:
             _log.error("Feedback was not kept: %s", error.sentence)
             return _Refused(503, "The feedback was not kept; send it again later.", kind="server_error").response
@@ -110,7 +112,10 @@ class _Reception:
         known = await self._known(body)
         if known is None and body.prompt is not None:
             known = KnownAnswer(caller=caller, policy=UNKNOWN_POLICY)
-            await self._sink.captured(await self._supplied(body, caller))
+            try:
+                await self._sink.captured(await self._supplied(body, caller))
+            except AnotherCallers:
+                known = None
         # Nobody learns which answers others were given.
         if known is None or known.caller != caller:
             raise _Refused(404, f"No answer {body.answer_id!r} of yours is known here.", "answer_id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from actors.errors import SalusError
 from actors.feedback.records import CapturedAnswer, Feedback
 from actors.records import Record
 
@@ -15,12 +16,27 @@ class KnownAnswer(Record):
     policy: str
 
 
+class OverQuota(SalusError):
+    """A caller has had as much kept today as it may."""
+
+
+class AnotherCallers(SalusError):
+    """An answer's id is known under another caller."""
+
+
 class FeedbackSink(Protocol):
     """Keeps what it is handed. Each call returns when that is durable, and raises SalusError where it is not."""
 
-    async def captured(self, answer: CapturedAnswer) -> None: ...
+    async def captured(self, answer: CapturedAnswer) -> None:
+        """Keep an answer. The first one of an id stays: its caller's further ones change nothing.
 
-    async def feedback(self, item: Feedback) -> None: ...
+        Raises:
+            AnotherCallers: the id is another caller's.
+            OverQuota: its caller has had enough kept today.
+        """
+
+    async def feedback(self, item: Feedback) -> None:
+        """Keep an item of feedback; raises `OverQuota`."""
 
     async def known(self, answer_id: str) -> KnownAnswer | None:
         """What is known of an answer; None where it was not captured."""

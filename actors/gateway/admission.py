@@ -37,7 +37,7 @@ class Admission:
         self._pace = Pace(config.requests_per_minute, config.burst, clock)
 
     def admit(self, method: str, route: Route | None, headers: Headers) -> Caller | None:
-        """Who asks; None on a route that nobody needs a key for.
+        """Who asks; None on a route that needs no key, where none, or no good one, was sent.
 
         Without a good key the answer is the same for every route but those, whether it is there or not.
 
@@ -45,7 +45,7 @@ class Admission:
             Refused: 401, 404, 405, 403, 415, 400 or 429.
         """
         if route is not None and route.role is None and method in route.methods:
-            return None
+            return self._known(method, route, headers)
         caller, basic = self._identify(method, route, headers)
         found = _reachable(method, route)
         if not may_use(caller.role, found):
@@ -70,6 +70,12 @@ class Admission:
             sentence = "Send a valid API key as Authorization: Bearer KEY." if shown is None else "Invalid API key."
             raise Refused(401, sentence, "invalid_api_key", headers=[challenge])
         return caller, shown.basic
+
+    def _known(self, method: str, route: Route, headers: Headers) -> Caller | None:
+        try:
+            return self._identify(method, route, headers)[0]
+        except Refused:
+            return None
 
     def _check_change(self, headers: Headers, basic: bool) -> None:
         if basic:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from pydantic_core import from_json
+
 from actors.gateway.refusal import Header, Refused
 from actors.gateway.token_count import NOT_SAID, AnswerTail, TokenCount
 
@@ -27,6 +29,13 @@ _SAFE: tuple[Header, ...] = (
 )
 # The app may not say these: vLLM's own CORS lets every origin in, and the id is the gateway's.
 _OWN = (b"access-control-", b"x-request-id", VERSION_HEADER)
+# How a stream begins to say that it has failed; vLLM sends that in a part of its own.
+_STREAM_ERROR = b'data: {"error"'
+_SERVER_ERROR = 500
+
+
+class AppFailed(Exception):
+    """The app answered, and said that it had failed; nothing of that was sent."""
 
 
 class Answer:
@@ -45,6 +54,8 @@ class Answer:
         self._counts_tokens = counts_tokens
         self._held: Message | None = None
         self._tail: AnswerTail | None = None
+        # Whether its client may learn which policy answers.
+        self.names_policy = False
         self.begun = False
         self.complete = False
         # None until something was sent: the client left before.
@@ -60,6 +71,8 @@ class Answer:
             await self._begin()
         if self._tail is not None:
             self._tail.see(message.get("body", b""))
+            if message.get("body", b"").startswith(_STREAM_ERROR):
+                message = {**message, "body": told_apart(message["body"])}
         await self._send(message)
         self.complete = not message.get("more_body", False)
 
@@ -91,19 +104,32 @@ class Answer:
         sent = [(bytes(name).lower(), bytes(value)) for name, value in self._held.get("headers", ())]
         status: int = self._held["status"]
         kind = dict(sent).get(b"content-type", b"")
-        if status == 500 and not kind.startswith(b"application/json"):
-            # A framework's own words, with a traceback where it is told to help with finding faults.
-            raise RuntimeError("The app answered 500.")
+        if status == 500:
+            # The words of a framework or an engine, which may hold a traceback, or a path of this machine.
+            raise AppFailed("The app answered 500.")
         if self._counts_tokens and status == 200 and kind.startswith((b"application/json", b"text/event-stream")):
             self._tail = AnswerTail(streamed=kind.startswith(b"text"))
         version = (VERSION_HEADER, _NOT_FOR_HEADERS.sub(b"?", self.policy.encode("ascii", "replace")))
         kept = [header for header in sent if not header[0].startswith(_OWN)]
-        await self._start(status, finished(kept, (*self._own, version)))
+        await self._start(status, finished(kept, (*self._own, version) if self.names_policy else self._own))
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.begun = True
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def told_apart(part: bytes) -> bytes:
+    """The part of a stream that tells of an error, in the gateway's words where the error is the server's."""
+    said, newline, rest = part.partition(b"\n")
+    try:
+        code = from_json(said.removeprefix(b"data: "))["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        code = _SERVER_ERROR
+    if isinstance(code, int) and code < _SERVER_ERROR:
+        return part
+    refused = Refused(_SERVER_ERROR, "The server failed; its log says more.", "internal_error")
+    return b"data: " + refused.body() + newline + rest
 
 
 def finished(headers: Iterable[Header], own: Iterable[Header]) -> list[Header]:

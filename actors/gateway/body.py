@@ -53,14 +53,14 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def check_body(body: bytes, config: GatewayConfig, generates: bool) -> None:
-    """Refuse a body that is no JSON object, or asks for more than it may.
+def parse_body(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object.
 
     Parsed by a parser that has limits of its own: no lone surrogates, no NaN, no more than 200 levels. Whatever it
-    lets through, the app's own parser can read too.
+    lets through, the app's own parser can read too, and of a field that comes twice both take the last.
 
     Raises:
-        Refused: (400) says which field.
+        Refused: (400) it is none.
     """
     try:
         asked = from_json(body, allow_inf_nan=False)
@@ -68,9 +68,26 @@ def check_body(body: bytes, config: GatewayConfig, generates: bool) -> None:
         raise Refused(400, f"The body is not JSON: {error}.", "invalid_json") from error
     if not isinstance(asked, dict):
         raise Refused(400, "The body must be a JSON object.", "invalid_json")
+    return asked
+
+
+def check_limits(asked: Mapping[str, Any], config: GatewayConfig, generates: bool) -> None:
+    """Refuse a request that asks for more than it may.
+
+    Raises:
+        Refused: (400) says which field.
+    """
     characters = count_characters(asked)
-    if generates:
-        _check_limits(asked, characters, config)
+    if not generates:
+        return
+    for name in ("max_tokens", "max_completion_tokens"):
+        _at_most(config.max_tokens_per_request, _whole(asked, name, 0), name)
+    answers = max(_whole(asked, "n", 1), _whole(asked, "best_of", 1))
+    prompts = max(_prompts(asked.get("prompt")), _prompts(asked.get("prompt_embeds")))
+    _at_most(config.max_answers_per_request, answers * prompts, "n")
+    if config.max_prompt_chars is not None and characters > config.max_prompt_chars:
+        limit = f"{characters} characters of text; at most {config.max_prompt_chars} are taken"
+        raise Refused(400, f"The request holds {limit}.", "context_length_exceeded", "messages")
 
 
 def count_characters(value: object) -> int:
@@ -109,17 +126,6 @@ async def _collect(receive: Receive, config: GatewayConfig) -> bytes:
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
-
-
-def _check_limits(asked: Mapping[str, Any], characters: int, config: GatewayConfig) -> None:
-    for name in ("max_tokens", "max_completion_tokens"):
-        _at_most(config.max_tokens_per_request, _whole(asked, name, 0), name)
-    answers = max(_whole(asked, "n", 1), _whole(asked, "best_of", 1))
-    prompts = max(_prompts(asked.get("prompt")), _prompts(asked.get("prompt_embeds")))
-    _at_most(config.max_answers_per_request, answers * prompts, "n")
-    if config.max_prompt_chars is not None and characters > config.max_prompt_chars:
-        limit = f"{characters} characters of text; at most {config.max_prompt_chars} are taken"
-        raise Refused(400, f"The request holds {limit}.", "context_length_exceeded", "messages")
 
 
 def _whole(asked: Mapping[str, Any], name: str, default: int) -> int:

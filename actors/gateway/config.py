@@ -12,10 +12,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
+from actors.gateway.fields import SAMPLING_FIELDS
 from actors.gateway.key_file import strict_keys
-from actors.gateway.keys import ApiKey, KeyRing, parse_keys
+from actors.gateway.keys import ROLES, ApiKey, KeyRing, Role, parse_keys
 
 Origin = Annotated[str, Field(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")]
+FieldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class GatewayConfig(BaseModel):
@@ -35,7 +37,10 @@ class GatewayConfig(BaseModel):
     max_body_bytes: int = Field(2**20, ge=1, description="The longest request body.")
     body_timeout_s: float = Field(30.0, gt=0, description="How long a client may take to send its body.")
     max_tokens_per_request: int | None = Field(
-        4096, ge=1, description="The most max_tokens or max_completion_tokens may ask for; None: the model's limit."
+        4096,
+        ge=1,
+        description="The most max_tokens or max_completion_tokens may ask for, and the longest answer where a request"
+        " names neither; None: the model's limit.",
     )
     max_answers_per_request: int | None = Field(
         16, ge=1, description="The most answers one request may ask for: n times its prompts; None: any number."
@@ -43,8 +48,21 @@ class GatewayConfig(BaseModel):
     max_prompt_chars: int | None = Field(
         200_000, ge=1, description="Characters of all texts of a request together; None: what fits max_body_bytes."
     )
-    requests_per_minute: float | None = Field(None, gt=0, description="Of one key, on one replica; None: no limit.")
-    burst: int = Field(60, ge=1, description="Requests of one key that may come at once before that limit holds.")
+    requests_per_minute: float | None = Field(600, gt=0, description="Of one key, on one replica; None: no limit.")
+    burst: int = Field(120, ge=1, description="Requests of one key that may come at once before that limit holds.")
+    extra_fields: dict[Role, tuple[FieldName, ...]] = Field(
+        {"admin": SAMPLING_FIELDS},
+        description="Fields of a request that a role may use beyond those of OpenAI's API; a higher role may use them"
+        " too. Some let a client read or disturb what is not its own: prompt_logprobs, chat_template, cache_salt.",
+    )
+    max_constraint_bytes: int = Field(
+        32_768, ge=1, description="The longest schema, grammar, regex, list of choices, or list of tools of a request."
+    )
+    max_constraint_depth: int = Field(32, ge=1, description="The most levels of a schema, or of tools.")
+    max_choices: int = Field(512, ge=1, description="The most choices, or values of one enum, that a request names.")
+    constraint_timeout_s: float = Field(
+        2.0, gt=0, description="How long the compiling of a request's schema, grammar or regex may take."
+    )
     allowed_origins: tuple[Origin, ...] = Field(
         (), description="Origins whose pages may call the API from a browser (CORS), as https://ward.example."
     )
@@ -54,6 +72,11 @@ class GatewayConfig(BaseModel):
     request_id_header: bool = Field(
         True, description="Answer with x-request-id; off behind a server that does, as Ray Serve."
     )
+
+    def fields_of(self, role: Role) -> frozenset[str]:
+        """The further fields that a role may use: its own, and those of every role below it."""
+        below = ROLES[: ROLES.index(role) + 1]
+        return frozenset(name for each in below for name in self.extra_fields.get(each, ()))
 
 
 def is_loopback(host: str) -> bool:

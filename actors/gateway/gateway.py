@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 from actors.caller import CALLER, REQUEST_ID, ROLE, answered_by
 from actors.gateway.access import Route, find_route, route_path
 from actors.gateway.admission import Admission
-from actors.gateway.answer import Answer
-from actors.gateway.body import check_body, read_body, replayed
+from actors.gateway.answer import Answer, AppFailed
+from actors.gateway.body import check_limits, parse_body, read_body, replayed
 from actors.gateway.config import GatewayConfig
+from actors.gateway.constraint_check import ConstraintCheck
+from actors.gateway.constraints import constraints_of
 from actors.gateway.cors import cors_headers, is_preflight, preflight_headers
 from actors.gateway.credentials import Headers
+from actors.gateway.fields import check_fields
 from actors.gateway.keys import Caller, KeyRing
 from actors.gateway.meter import CLIENT_GONE, NOBODY, FinishedRequest, Meter
 from actors.gateway.refusal import ClientGone, Header, Refused
@@ -30,9 +33,14 @@ logger = logging.getLogger(__name__)
 OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-# The app has no use for keys. Of x-request-id vLLM makes the id of an answer, and two that run at once may not share
-# one: a client could stop another's answer, or have feedback put down to it.
-_KEPT_BACK = frozenset({b"authorization", b"x-api-key", b"x-request-id"})
+# All that the app is told of a client's headers. vLLM reads others, that change what is not the client's: the ids of
+# answers, their priority, the worker that answers.
+_HANDED_ON = frozenset(
+    {b"host", b"content-type", b"content-length", b"accept", b"accept-encoding", b"accept-language", b"user-agent"}
+)
+# vLLM makes the id of an answer of it. Two answers may not share one: a client could stop another's answer, or have
+# feedback put down to it.
+_ANSWER_ID = b"x-request-id"
 _POLICY_VIOLATION = 1008
 
 
@@ -52,14 +60,20 @@ class Gateway:
         meter: Meter,
         version: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
+        answers_of: str | None = None,
     ) -> None:
-        """`version`: the policy that answers now, asked for when an answer begins. `clock`: seconds, never set back."""
+        """`version`: the policy that answers now, asked for when an answer begins. `clock`: seconds, never set back.
+
+        `answers_of`: the model that ids of answers name, so that feedback finds its way back through a router.
+        """
         self._app = app
         self._config = config
         self._admission = Admission(config, keys, clock)
         self._meter = meter
         self._version = version
         self._clock = clock
+        self._answers_of = answers_of
+        self._constraints = ConstraintCheck(config.constraint_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -105,15 +119,28 @@ class Gateway:
             await exchange.answer.empty(preflight_headers(route, headers, self._config))
             return
         exchange.caller = self._admission.admit(exchange.method, route, headers)
+        exchange.answer.names_policy = exchange.caller is not None
         if exchange.method != "GET":
             body = await read_body(receive, headers, self._config)
-            check_body(body, self._config, route is not None and route.generates)
+            await self._check(exchange, parse_body(body))
             receive = replayed(body, receive)
         await self._forward(exchange, receive)
 
+    async def _check(self, exchange: _Exchange, asked: dict[str, Any]) -> None:
+        """Refuse a body whose sender may not ask for that."""
+        route = exchange.route
+        generates = route is not None and route.generates
+        check_limits(asked, self._config, generates)
+        if route is None or exchange.caller is None or not generates:
+            return
+        check_fields(asked, "chat" in route.template, self._config.fields_of(exchange.caller.role))
+        for constraint in constraints_of(asked, self._config):
+            exchange.constrained = True
+            await self._constraints.check(constraint)
+
     async def _forward(self, exchange: _Exchange, receive: Receive) -> None:
         try:
-            await self._app(exchange.inner_scope(), receive, exchange.answer)
+            await self._app(exchange.inner_scope(self._answer_id()), receive, exchange.answer)
             await exchange.answer.finish()
         except Exception as error:  # Whatever the app lets out has no type in common.
             if exchange.answer.begun and not exchange.answer.complete:
@@ -121,8 +148,16 @@ class Gateway:
             logger.exception("Request %s to %s failed", exchange.request_id.decode(), exchange.template)
             if exchange.answer.begun:
                 return
+            if exchange.constrained and isinstance(error, AppFailed):
+                # An engine that died says nothing any more (see EngineDeathWatch): it found no token to go on with.
+                sentence = "No answer of the form that the request demands could be given."
+                raise Refused(400, sentence, "invalid_constraint") from error
             sentence = f"The server failed; its log says more of request {exchange.request_id.decode()}."
             raise Refused(500, sentence, "internal_error") from error
+
+    def _answer_id(self) -> bytes:
+        model = "" if self._answers_of is None else f"{self._answers_of}-"
+        return f"{model}{uuid.uuid4().hex}".encode()
 
     def _own(self, headers: Headers, request_id: bytes) -> list[Header]:
         own = cors_headers(headers, self._config)
@@ -142,6 +177,8 @@ class _Exchange:
     # What is said to the app, and what it may say in return.
     state: dict[str, Any]
     caller: Caller | None = None
+    # Whether its answer must have a form.
+    constrained: bool = False
 
     @property
     def method(self) -> str:
@@ -151,12 +188,12 @@ class _Exchange:
     def template(self) -> str:
         return self.route.template if self.route is not None else OTHER
 
-    def inner_scope(self) -> dict[str, Any]:
-        """The scope as the app sees it: without keys, and with who asks."""
+    def inner_scope(self, answer_id: bytes) -> dict[str, Any]:
+        """The scope as the app sees it: without keys, with who asks, and with the id that its answer is to have."""
         name, role = self.caller if self.caller is not None else ("", "")
         self.state |= {CALLER: name, ROLE: role, REQUEST_ID: self.request_id.decode()}
-        headers = [header for header in self.scope["headers"] if header[0] not in _KEPT_BACK]
-        return {**self.scope, "headers": headers, "state": self.state}
+        headers = [header for header in self.scope["headers"] if header[0] in _HANDED_ON]
+        return {**self.scope, "headers": [*headers, (_ANSWER_ID, answer_id)], "state": self.state}
 
 
 def _finished(exchange: _Exchange, seconds: float) -> FinishedRequest:

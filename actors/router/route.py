@@ -34,6 +34,6 @@ def application_prefix(route: str, model: str, generation: int) -> str:
 
 
 def model_of_answer(answer_id: str) -> str | None:
-    """The model that gave an answer, by the answer's id; None where it is no id of a routed model (see `AnswerIds`)."""
+    """The model that gave an answer, by the answer's id; None where it is no id of a routed model (see `Gateway`)."""
     found = _ANSWER_ID.fullmatch(answer_id)
     return found["model"] if found is not None else None

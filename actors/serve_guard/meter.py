@@ -7,7 +7,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 # What becomes of a response.
-Outcome = Literal["passed", "replaced", "blocked", "unavailable"]
+Outcome = Literal["passed", "replaced", "blocked", "unavailable", "unreadable"]
 # From a look at some words to an engine that is busy.
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

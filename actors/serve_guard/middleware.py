@@ -27,15 +27,16 @@ logger = logging.getLogger(__name__)
 GUARD_HEADER = b"x-salus-guard"
 _JSON = b"application/json"
 _STREAM = b"text/event-stream"
+_UNREADABLE = "The endpoint's guard reads texts alone: send messages or prompts as text, not as tokens or pictures."
 
 
 class ServeGuard:
     """ASGI middleware between whoever keeps answers and the app that gives them.
 
-    A request for answers: the app answers, into memory -> anything but 200 goes on as it is -> the answers are judged
-    -> all safe: the response as it came, part by part -> one is unsafe: the template in its place, or an error ->
-    no verdict (the guard fails, is slow or unsure, or cannot read the response): an error, unless the settings say
-    that it may pass. Nothing of a good response is sent before.
+    A request for answers: one that the guard cannot read is refused -> the app answers, into memory -> anything but
+    200 goes on as it is -> the answers are judged -> all safe: the response as it came, part by part -> one is unsafe:
+    the template in its place, or an error -> no verdict (the guard fails, is slow or unsure, or cannot read the
+    response): an error, unless the settings say that it may pass. Nothing of a good response is sent before.
     """
 
     def __init__(
@@ -63,6 +64,13 @@ class ServeGuard:
         body = await _body(receive)
         if body is None:
             return
+        began_s = self._clock()
+        try:
+            question = question_of(body, "chat" in route.template)
+        except Unreadable:
+            # Whatever the settings say of a guard that is down: this one is well, and the request is not for it.
+            await self._refuse("unreadable", send, Refused(400, _UNREADABLE, "guard_unreadable"), began_s)
+            return
         state: dict[str, Any] = scope.setdefault("state", {})
 
         def begins() -> None:
@@ -71,9 +79,9 @@ class ServeGuard:
         held = HeldResponse(send, self._config.max_answer_bytes, begins)
         await self._app(scope, replayed(body, receive), held)
         if held.begun:
-            await self._decide(body, "chat" in route.template, held, send)
+            await self._decide(question, held, send)
 
-    async def _decide(self, body: bytes, chat: bool, held: HeldResponse, send: Send) -> None:
+    async def _decide(self, question: Question, held: HeldResponse, send: Send) -> None:
         began_s = self._clock()
         try:
             response = _response(held)
@@ -81,7 +89,7 @@ class ServeGuard:
                 # What there is of an answer ends here: it is not whole, and nobody has judged it.
                 await _send(send, held, errors_of(response), [])
                 return
-            verdicts = await self._verdicts(question_of(body, chat), response)
+            verdicts = await self._verdicts(question, response)
             unsafe = [index for index, verdict in verdicts.items() if verdict == "unsafe"]
             known = "unknown" not in verdicts.values() or (bool(unsafe) and self._config.when_unavailable == "pass")
         except (Unreadable, GuardUnavailable, TimeoutError) as error:

@@ -11,8 +11,12 @@ from pydantic_core import from_json
 from actors.serve_guard.verdict import Exchange
 from actors.sse import events
 
-# Of a message: who speaks, and names of things; everything else in it was written by the model.
+# Of an answer: who speaks, and names of things; everything else in it was written by the model.
 _NO_TEXT = frozenset({"role", "id", "type", "index"})
+# Of a part of a message's content: what kinds hold text, and where.
+_PART_TEXTS = {"text": "text", "refusal": "refusal"}
+# Of a message: what is no text, or is read apart.
+_READ_APART = frozenset({"role", "content", "type", "index"})
 # Where the answer itself stands in a message, or in a choice of a completion.
 _CONTENT = {("content",), ("text",)}
 # The fields of a request that are read apart from all others.
@@ -49,7 +53,12 @@ class Choice:
     def text(self) -> str:
         """The answer itself, and behind it whatever else the model wrote: its reasoning, calls of tools."""
         content = [text for path, text in self.parts.items() if path in _CONTENT]
-        others = [text for path, text in self.parts.items() if path not in _CONTENT]
+        others = [
+            each
+            for path, text in self.parts.items()
+            if path not in _CONTENT
+            for each in dict.fromkeys(_all_texts(text))
+        ]
         return "\n\n".join(text for text in (*content, *others) if text)
 
 
@@ -147,7 +156,7 @@ def _object(body: bytes) -> dict[str, Any]:
 def _further(asked: Mapping[str, Any]) -> str:
     """Whatever else a model may read of a request: tools and what they do, documents, forms of the answer."""
     fields = {k: v for k, v in asked.items() if isinstance(v, (list, dict)) or k == "suffix"}
-    texts = [text for k, v in fields.items() if k not in _PROMPTS for _, text in _strings(v, ())]
+    texts = [text for k, v in fields.items() if k not in _PROMPTS for text in _all_texts(v)]
     return "".join(f"\n\n{text}" for text in texts)
 
 
@@ -162,17 +171,53 @@ def _conversation(messages: object) -> str:
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if content is None or isinstance(content, str):
-        # A call of a tool has no content; what it was called with is read all the same.
-        called = [text for path, text in _strings(message, ()) if path[0] not in ("content", "name")]
-        return "\n".join([content or "", *called]).strip("\n")
-    if not isinstance(content, list):
-        raise Unreadable
-    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-    if len(texts) < len(content) or not all(isinstance(text, str) for text in texts):
-        raise Unreadable
-    return "\n".join(str(text) for text in texts)
+    """All that a template may put into the prompt of a message: its content first, then calls, names and reasoning."""
+    others = [text for name, value in message.items() if name not in _READ_APART for text in _all_texts(value)]
+    return "\n".join([*_parts(message.get("content")), *others]).strip("\n")
+
+
+def _parts(content: object) -> Iterator[str]:
+    """The texts of a content, in their order. Raises Unreadable where it holds anything else."""
+    if isinstance(content, str):
+        yield content
+    elif content is not None:
+        if not isinstance(content, list):
+            raise Unreadable
+        for part in content:
+            kind = part.get("type") if isinstance(part, dict) else None
+            text = part.get(_PART_TEXTS.get(kind, "")) if isinstance(kind, str) else None
+            # Another field of a part may reach the prompt by the template.
+            if not isinstance(text, str) or len(part) > 2:
+                raise Unreadable
+            yield text
+
+
+def _all_texts(value: object, within: bool = False) -> Iterator[str]:
+    """Every text, name and number in a value; of a text that is JSON, as a call's arguments are, those in it too.
+
+    A template puts the parsed arguments into the prompt, where an escaped letter is a letter again. It parses them
+    once, and so does this: texts `within` them stay as they are.
+    """
+    if isinstance(value, str):
+        yield value
+        if not within and value.lstrip().startswith(("{", "[")) and (inner := _json_in(value)) is not None:
+            yield from _all_texts(inner, within=True)
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield str(name)
+            yield from _all_texts(part, within)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _all_texts(part, within)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _json_in(text: str) -> object:
+    try:
+        return from_json(text)
+    except ValueError:
+        return None
 
 
 def _written(choice: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

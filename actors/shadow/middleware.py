@@ -19,14 +19,20 @@ from actors.faults import own_error
 from actors.feedback.capture import Clock, utc_now
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.exchange import Exchange, answered, is_chat, pass_on, read_request
+from actors.seeds import derive_seed
 from actors.shadow.config import MOST_BYTES, ShadowConfig
 from actors.shadow.records import LiveAnswer, Taken
-from actors.shadow.request import ShadowedRequest, drawn
 
 # Why a chat request was not handed over.
 Passed = Literal["not_asked", "not_drawn", "no_answer", "too_large", "other_settings"]
 Outcome = Taken | Passed | Literal["fault"]
+_DRAWS = 2**31
 _log = logging.getLogger(__name__)
+
+
+def drawn(answer_id: str, share: float, seed: int) -> bool:
+    """Whether an answer is among the `share`; the same on every replica and every day."""
+    return derive_seed(seed, "shadow", answer_id) < share * _DRAWS
 
 
 class Challenger(Protocol):
@@ -48,8 +54,12 @@ class ShadowMiddleware:
         version: Callable[[], str] | None = None,
         count: Callable[[str], None] = lambda outcome: None,
         clock: Clock = utc_now,
+        limit: int | None = None,
     ) -> None:
-        """`bounds`: of what is read; `version`: the policy that answers now; `count` is told every outcome."""
+        """`bounds`: of what is read; `version`: the policy that answers now; `count` is told every outcome.
+
+        `limit`: the most tokens of an answer at this endpoint; None: the model's own limit.
+        """
         self._app = app
         self._challenger = challenger
         self._config = config
@@ -57,6 +67,7 @@ class ShadowMiddleware:
         self._version = version
         self._count = count
         self._clock = clock
+        self._limit = limit
         self._waiting = 0
         self._running: set[asyncio.Task[Outcome]] = set()
         self._well = True
@@ -90,7 +101,7 @@ class ShadowMiddleware:
     def _live(self, exchange: Exchange) -> LiveAnswer | Passed:
         if exchange.too_large:
             return "too_large"
-        request = read_request(exchange, ShadowedRequest, opted_in=self._config.consent == "opt_in")
+        request = read_request(exchange, opted_in=self._config.consent == "opt_in")
         turns = request.turns() if request is not None else None
         if request is None or turns is None:
             return "not_asked"
@@ -99,7 +110,7 @@ class ShadowMiddleware:
             return "no_answer"
         if not drawn(said.answer_id, self._config.share, self._config.seed):
             return "not_drawn"
-        if not request.repeatable:
+        if not request.unsteered:
             return "other_settings"
         texts = (said.answer, *(turn.content for turn in turns))
         if max(map(len, texts)) > self._bounds.max_text_chars or sum(len(t.encode()) for t in texts) > MOST_BYTES:
@@ -114,6 +125,7 @@ class ShadowMiddleware:
             max_tokens=request.longest,
             temperature=request.temperature,
             top_p=request.top_p,
+            limit=self._limit,
         )
 
     def _ended(self, task: asyncio.Task[Outcome]) -> None:

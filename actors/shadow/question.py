@@ -73,7 +73,7 @@ def questions(
             continue
         asked = live.max_tokens if live.max_tokens is not None else defaults.max_new_tokens
         room = max_model_len - len(tokens)
-        longest = room if asked is None else min(asked, room)
+        longest = min(most for most in (asked, live.limit, room) if most is not None)
         yield Question(tokens, _sampling(live, defaults, longest)) if longest > 0 else None
 
 

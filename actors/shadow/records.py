@@ -29,6 +29,8 @@ class LiveAnswer(Record):
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    # The endpoint's own limit on an answer's tokens; None: the model's.
+    limit: int | None = None
 
 
 class ShadowRecord(Record):

@@ -16,9 +16,11 @@ class FeedbackRowsConfig(BaseModel):
     policies: tuple[str, ...] | None = Field(
         None, description="answers of these policy versions alone; None: whichever policy gave them"
     )
-    trusted_only: tuple[str, ...] | None = Field(None, description="feedback of these callers alone; None: of all")
+    trusted_only: tuple[str, ...] | None = Field(
+        (), description="feedback of these callers alone, by the names of their keys; null: of everybody"
+    )
     supplied: bool = Field(
-        True, description="also answers that the caller sent along with the feedback, which nobody else vouches for"
+        False, description="also answers that the caller sent along with the feedback, which nobody else vouches for"
     )
     other_turns: Literal["leave_out", "ignore"] = Field(
         "leave_out",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.errors import SalusError
 from actors.feedback.records import turns_of
 from actors.feedback.redaction import MARK
 from actors.record_files import find_record
@@ -54,9 +55,16 @@ class SnapshotReport(Record):
 
 
 def check_feedback(config: FeedbackRowsConfig | None) -> None:
-    """Raise `SalusError`, before anything costly, where there is no such folder of feedback."""
-    if config is not None:
-        check_folder(Path(config.path).expanduser())
+    """Raise `SalusError`, before anything costly, where there is no such folder of feedback, or nobody is trusted."""
+    if config is None:
+        return
+    if config.trusted_only == ():
+        raise SalusError(
+            "preference.feedback trains on the feedback of trusted callers alone, and names none; set"
+            " preference.feedback.trusted_only to the names of their keys (salus feedback show FOLDER says who gave"
+            " some), or to null to trust everybody."
+        )
+    check_folder(Path(config.path).expanduser())
 
 
 def snapshot_feedback(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from actors.canary import CanaryConfig, Seen, errors_fault, pace_fault, verdict
@@ -27,9 +29,38 @@ def test_errors_count_beyond_those_of_the_others() -> None:
     assert errors_fault(CONFIG, seen(90, errors=10), seen(90, errors=10)) is None
 
 
-def test_one_failure_of_one_request_is_too_many() -> None:
+def test_where_nobody_asks_the_others_one_failure_is_too_many() -> None:
     assert errors_fault(CONFIG, seen(0, errors=1), seen(0)) is not None
     assert errors_fault(CONFIG, seen(0), seen(0)) is None
+
+
+def test_a_request_that_fails_by_its_own_fault_does_not_end_a_canary() -> None:
+    # Of ten replicas one is the canary: whichever a request meets, it fails there.
+    assert errors_fault(CONFIG, seen(9, errors=1), seen(90)) is None
+    assert errors_fault(CONFIG, seen(10, errors=2), seen(90, errors=3)) is None
+    assert errors_fault(CONFIG, seen(10, errors=5), seen(90, errors=40)) is None
+    draw = random.Random(0)
+    ended = 0
+    for _ in range(100):
+        # Half of all requests are bad, and are looked at after each; their sender needs the worst moment but once.
+        counts = {(first, bad): 0 for first in (True, False) for bad in (True, False)}
+        for number in range(200):
+            counts[draw.random() < 0.1, number % 2 == 0] += 1
+            canary = seen(counts[True, False], errors=counts[True, True])
+            others = seen(counts[False, False], errors=counts[False, True])
+            if canary.asked >= 20 and errors_fault(CONFIG, canary, others, early=True):
+                ended += 1
+                break
+    assert ended <= 1
+
+
+def test_a_policy_that_fails_more_often_than_chance_does_is_found() -> None:
+    assert errors_fault(CONFIG, seen(15, errors=5), seen(20)) is not None
+    assert errors_fault(CONFIG, seen(10, errors=10), seen(90, errors=10)) is not None
+    # While it goes on, as soon as there is no doubt.
+    assert errors_fault(CONFIG, seen(15, errors=5), seen(20), early=True) is None
+    assert errors_fault(CONFIG, seen(17, errors=3), seen(180), early=True) is not None
+    assert errors_fault(CONFIG, seen(0, errors=4), seen(40), early=True) is not None
 
 
 def test_answers_that_take_too_long() -> None:

@@ -1,7 +1,7 @@
 """What the guard of an endpoint costs: the same model, machine and load with no guard, with rules, and with a model.
 
     python -m tests.benchmarks.guard
-    python -m tests.benchmarks.guard --rounds 3 --set proxy=serve --set "gateway={open: true}"
+    python -m tests.benchmarks.guard --rounds 3 --set proxy=serve --set "gateway={open: true, burst: 1000000}"
 
 Prints requests per second and latencies at 8 and at 32 clients, each the median of some rounds, and the ratio to the
 endpoint without a guard. The guard's model is as tiny as the policy: of a real one the model itself will be the cost.

@@ -165,7 +165,8 @@ def show(rounds: Sequence[dict[Server, list[Load]]]) -> None:
 
 def settings(changes: Sequence[str], keys: Path) -> PublisherConfig:
     given = {name: yaml.safe_load(value) for name, _, value in (change.partition("=") for change in changes)}
-    own = {"replicas": 1, "port": free_port(), "gateway": {"keys_file": keys}}
+    gateway = {"keys_file": keys, "requests_per_minute": None, "extra_fields": {"client": ("min_tokens",)}}
+    own = {"replicas": 1, "port": free_port(), "gateway": gateway}
     return PublisherConfig.model_validate(ServeSettings().publish.model_dump() | own | given)
 
 

@@ -112,7 +112,7 @@ def test_what_people_reject_is_done_less_often_after_the_next_cycle(
 ) -> None:
     base = PolicyRef(version="c0-base", path=str(deployed / "policy"))
     plain = challengers(one_cycle(settings, harmless), tmp_path / "plain")
-    asked = f"preference.feedback={{path: {feedback}, max_share: 0.5, policies: [c0-base]}}"
+    asked = f"preference.feedback={{path: {feedback}, max_share: 0.5, policies: [c0-base], trusted_only: null}}"
     told_of = challengers(one_cycle(settings, harmless, asked), tmp_path / "told")
 
     folder = RunFolder(tmp_path / "told")

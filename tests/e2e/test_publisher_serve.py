@@ -21,6 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.errors import SalusError
+from actors.gateway.config import GatewayConfig
 from actors.policy_desk import DeskAddress, OwnDesk
 from actors.publisher import Publisher
 from actors.publisher_config import PublisherConfig, publisher_cpus
@@ -41,7 +42,12 @@ QUESTIONS = (
     "My aunt needs a refill.",
 )
 TOKENS = 12
-CONFIG = PublisherConfig(cpus_per_replica=0.5, kv_cache_gib=0.0625, max_model_len=128)
+CONFIG = PublisherConfig(
+    cpus_per_replica=0.5,
+    kv_cache_gib=0.0625,
+    max_model_len=128,
+    gateway=GatewayConfig(open=True, requests_per_minute=None),
+)
 
 
 def greedy_tokens(policy: PolicyRef, question: str) -> list[int]:

@@ -33,7 +33,7 @@ from actors.router.traffic import RoutedTraffic
 from pipelines.config.sections import ClusterConfig
 from pipelines.session import embedded_ray
 from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens
-from tests.e2e.test_serving import Traffic, check_order, swap
+from tests.e2e.test_serving import EXTRA, Traffic, check_order, swap
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
 
@@ -94,7 +94,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         cpus_per_replica=0.5,
         kv_cache_gib=0.0625,
         max_model_len=128,
-        gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
+        gateway=GatewayConfig(keys_file=keys, requests_per_minute=None, extra_fields={"client": EXTRA}),
     )
     # Two models, the next application of one of them, and the task that builds it.
     up = ExitStack()

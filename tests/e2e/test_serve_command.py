@@ -23,6 +23,7 @@ from schemathesis.core.result import Ok
 
 from actors.feedback.journal import read
 from actors.feedback.records import CAPTURES, FEEDBACK
+from actors.gateway.fields import ChatFields, CompletionFields
 from actors.gateway.key_file import KeyFile
 from actors.leftovers import session_of
 from actors.serve_address import check_port_free
@@ -66,8 +67,7 @@ class Team:
             raw = client.chat.completions.with_raw_response.create(
                 model="salus",
                 messages=[{"role": "user", "content": question}],
-                max_tokens=4,
-                extra_body={"min_tokens": 4},
+                max_tokens=16,
                 **more,
             )
         return raw.parse().id, raw.headers["x-salus-policy"]
@@ -83,6 +83,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     client, reviewer = keys.add("ward", "client"), keys.add("anna", "reviewer")
     options = {
         "publish.gateway.keys_file": place / "keys.jsonl",
+        "publish.gateway.requests_per_minute": "null",
         "publish.feedback.folder": place / "feedback",
         "publish.feedback.capture": "opt_in",
         "publish.feedback.redactor": "tests.actors.feedback.hooks:rules_or_hangs",
@@ -177,6 +178,11 @@ def test_a_fuzzer_finds_no_server_error(team: Team) -> None:
     document = team.get("/openapi.json", team.client)
     ours = {"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/feedback", "/health", "/ready"}
     document["paths"] = {path: item for path, item in document["paths"].items() if path in ours}
+    # Others are refused before vLLM sees them; what the fuzzer makes is to get there.
+    for name, taken in (("ChatCompletionRequest", ChatFields), ("CompletionRequest", CompletionFields)):
+        shape = document["components"]["schemas"][name]
+        shape["properties"] = {name: field for name, field in shape["properties"].items() if name in taken.model_fields}
+        shape["additionalProperties"] = False
     schema = schemathesis.openapi.from_dict(document)
     schema.config.base_url = team.url
     statuses: set[int] = set()

@@ -142,6 +142,26 @@ def test_what_is_kept_is_what_the_client_got(guarded: Guarded) -> None:
     assert (row["answer"], row["finish_reason"]) == (TEMPLATE, "content_filter")
 
 
+def test_an_answer_that_its_request_steered_is_not_kept(guarded: Guarded) -> None:
+    with guarded.client() as client:
+        for steered in ({"logit_bias": {"5": 1}}, {"response_format": {"type": "json_object"}}):
+            answer = client.chat.completions.create(**asked(HARMLESS), store=True, **steered)
+            with pytest.raises(openai.NotFoundError, match="of yours is known here"):
+                client.post("/feedback", cast_to=object, body={"answer_id": answer.id, "verdict": "up"})
+
+
+def test_the_guard_reads_parts_and_refuses_what_it_cannot_read(guarded: Guarded) -> None:
+    with guarded.client() as client:
+        parts: Any = [{"role": "user", "content": [{"type": "text", "text": HARMFUL}]}]
+        raw = client.chat.completions.with_raw_response.create(**{**asked(""), "messages": parts})
+        assert raw.headers["x-salus-guard"] == "replaced"
+        with pytest.raises(openai.BadRequestError, match="reads texts alone") as refused:
+            client.completions.create(model="salus", prompt=[5, 6, 7], max_tokens=1)
+        assert refused.value.code == "guard_unreadable"
+        with pytest.raises(openai.BadRequestError, match="role"):
+            client.chat.completions.create(**{**asked(""), "messages": [{"role": "function", "content": HARMFUL}]})
+
+
 def test_no_answer_goes_out_while_the_guard_is_down_and_it_comes_back(guarded: Guarded) -> None:
     ray.kill(ray.get_actor(GUARD_ACTOR, namespace=NAMESPACE), no_restart=False)
     with pytest.raises(openai.InternalServerError, match="could not be judged") as refused:

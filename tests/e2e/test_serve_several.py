@@ -53,7 +53,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     settings = {
         "publish": {
             **{"port": port, "replicas": 1, "cpus_per_replica": 0.5, "kv_cache_gib": 0.0625, "max_model_len": 128},
-            "gateway": {"keys_file": str(place / "keys.jsonl")},
+            "gateway": {"keys_file": str(place / "keys.jsonl"), "requests_per_minute": None},
         },
         "policies": {"clinic": {}, "ward": {"policy": wide[0], "publish": {"max_model_len": 64}}},
     }

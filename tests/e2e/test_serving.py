@@ -38,6 +38,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 REQUESTS = 4000
 CLIENTS = 8
+LONGEST = 32
+# What the load asks for beside OpenAI's fields, and the worst of what settings may allow.
+EXTRA = ("min_tokens", "return_token_ids", "structured_outputs", "use_beam_search", "length_penalty")
 # A replica takes so long to come back on two busy cores.
 RESTART_S = 180.0
 
@@ -144,7 +147,9 @@ def config_of_two(keys: Path, **more: Any) -> PublisherConfig:
         max_model_len=256,
         # As salus serve has it.
         engine_in_process=False,
-        gateway=GatewayConfig(keys_file=keys, requests_per_minute=1_000_000),
+        gateway=GatewayConfig(
+            keys_file=keys, requests_per_minute=None, max_tokens_per_request=LONGEST, extra_fields={"client": EXTRA}
+        ),
         **more,
     )
 
@@ -318,13 +323,141 @@ def test_what_a_client_may_get_wrong(serving: Serving) -> None:
 
 
 def status_of(serving: Serving, body: bytes) -> int:
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {serving.key}"}
-    request = urllib.request.Request(f"{serving.base}/chat/completions", data=body, headers=headers)
+    return said_to(serving, body)[0]
+
+
+def said_to(serving: Serving, body: bytes, path: str = "chat/completions", **more: str) -> tuple[int, Any]:
+    """The status and the JSON of the answer to one body."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {serving.key}", **more}
+    request = urllib.request.Request(f"{serving.base}/{path}", data=body, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
-            return int(response.status)
+            return int(response.status), json.load(response)
     except urllib.error.HTTPError as error:
-        return error.code
+        return error.code, json.load(error)
+
+
+HELLO: dict[str, Any] = {"model": "salus", "messages": [{"role": "user", "content": QUESTIONS[2]}]}
+HOSTILE: list[tuple[dict[str, Any], str]] = [
+    ({"request_id": "another's"}, "request_id"),
+    ({"prompt_logprobs": 20}, "prompt_logprobs"),
+    ({"cache_salt": "x"}, "cache_salt"),
+    ({"chat_template": "{{ cycler.__init__.__globals__ }}"}, "chat_template"),
+    ({"messages": [{"role": "root", "content": "x"}]}, "messages.0.role"),
+    ({"use_beam_search": True, "n": 2, "length_penalty": -1e308}, "length_penalty"),
+    ({"structured_outputs": {"grammar": "root ::= root"}}, "structured_outputs.grammar"),
+    ({"structured_outputs": {"grammar": "a ::= b"}}, "structured_outputs.grammar"),
+    ({"structured_outputs": {"regex": "((("}}, "structured_outputs.regex"),
+    ({"structured_outputs": {"choice": ["x" * 40_000]}}, "structured_outputs.choice"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"$ref": "#"}}}}, "response_f"),
+]
+
+
+def test_what_is_not_a_clients_to_ask_for_is_a_400_that_names_it(serving: Serving) -> None:
+    for fields, param in HOSTILE:
+        status, said = said_to(serving, json.dumps({**HELLO, **fields}).encode())
+        assert (status, said["error"]["param"].startswith(param)) == (400, True), (fields, said)
+    # Its first letter can be said, and nothing after it: the engine alone finds out.
+    stuck = {**HELLO, "structured_outputs": {"grammar": 'root ::= "a" b\nb ::= b'}}
+    status, said = said_to(serving, json.dumps(stuck).encode())
+    assert (status, said["error"]["code"]) == (400, "invalid_constraint")
+    good = {**HELLO, "structured_outputs": {"choice": ["Yes.", "No."]}}
+    status, said = said_to(serving, json.dumps(good).encode())
+    assert status == 200 and said["choices"][0]["message"]["content"] in ("Yes.", "No.")
+
+
+TOOLS = [{"type": "function", "function": {"name": "dose", "parameters": {"type": "object"}}}]
+CALL = {"id": "1", "type": "function", "function": {"name": "dose", "arguments": "no JSON"}}
+# What a client may well send, in order or not.
+ODD: list[dict[str, Any]] = [
+    {"tools": TOOLS, "tool_choice": "auto"},
+    {"tools": TOOLS, "tool_choice": "required"},
+    {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "dose"}}},
+    {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "another"}}},
+    {"tools": [], "tool_choice": "required"},
+    {"tool_choice": "required"},
+    {"stop": [""]},
+    {"stop": ["a"] * 1000},
+    {"stop": 5},
+    {"logit_bias": {"a": 1}},
+    {"logit_bias": {"99999": 1}},
+    {"n": 0},
+    {"n": 16, "temperature": 0},
+    {"logprobs": True, "top_logprobs": 20},
+    {"logprobs": "x", "top_logprobs": "x"},
+    {"max_tokens": 0},
+    {"max_tokens": -1},
+    {"min_tokens": 10**9},
+    {"response_format": {"type": "json_schema"}},
+    {"response_format": {"type": "json_object"}},
+    {"messages": []},
+    {"messages": [{"role": "assistant", "content": None}]},
+    {"messages": [{"role": "tool", "content": "x"}]},
+    {"messages": [{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "content": "x", "tool_call_id": "1"}]},
+    {"messages": [{"role": "developer", "content": [{"type": "refusal", "refusal": "No."}]}]},
+    {"use_beam_search": True, "n": 2},
+    {"use_beam_search": True, "n": 2, "stream": True},
+    {"use_beam_search": True, "n": 0, "length_penalty": 10},
+    {"use_beam_search": True, "n": 2, "temperature": 0, "length_penalty": -10},
+    {"structured_outputs": {"choice": [""]}},
+    {"structured_outputs": {"regex": ""}},
+    {"structured_outputs": {"json_object": True}},
+    {"structured_outputs": {"json": {}, "regex": "a"}},
+    {"structured_outputs": {}},
+    {"reasoning_effort": "x"},
+    {"modalities": ["audio"]},
+    {"metadata": 5},
+    {"service_tier": 5},
+    {"seed": "x"},
+    {"seed": -(2**63)},
+    {"stream": "yes"},
+    {"stream_options": {"include_usage": True}},
+    {"model": None},
+    {"top_p": 0},
+    {"temperature": 2, "presence_penalty": 2, "frequency_penalty": -2},
+    {"functions": [5], "function_call": {}},
+    {"user": {"a": 1}},
+]
+
+
+def test_whatever_clients_get_wrong_is_no_failure_of_the_server(serving: Serving) -> None:
+    failed = []
+    for fields in ODD:
+        body = json.dumps({**HELLO, "max_tokens": 8, **fields}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {serving.key}"}
+        request = urllib.request.Request(f"{serving.base}/chat/completions", data=body, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                assert response.read()
+        except urllib.error.HTTPError as error:
+            failed += [(fields, error.code, error.read())] if error.code >= 500 else []
+    assert failed == []
+
+
+def test_ids_of_answers_are_the_gateways(serving: Serving) -> None:
+    said = [said_to(serving, json.dumps({**HELLO, "max_tokens": 1}).encode(), **{"X-Request-Id": "mine"}) for _ in "ab"]
+    ids = {answer["id"] for status, answer in said if status == 200}
+    assert len(ids) == 2 and not [one for one in ids if "mine" in one]
+
+
+def test_an_answer_ends_where_its_request_names_no_end(serving: Serving) -> None:
+    endless = {**HELLO, "min_tokens": LONGEST, "temperature": 0}
+    status, said = said_to(serving, json.dumps(endless).encode())
+    assert status == 200 and said["usage"]["completion_tokens"] == LONGEST
+    # As near to the model's length as a prompt can come: what is left is less than that, and no fault.
+    long = {"model": "salus", "prompt": [5] * 120, "max_tokens": 8}
+    assert said_to(serving, json.dumps(long).encode(), "completions")[0] == 200
+    near = {**HELLO, "messages": [{"role": "user", "content": "My aunt needs a refill. " * 15}]}
+    status, said = said_to(serving, json.dumps(near).encode())
+    assert status == 200 and 128 - LONGEST < said["usage"]["prompt_tokens"] < 128
+
+
+def test_no_answer_names_a_path_of_the_server(serving: Serving) -> None:
+    headers = {"Authorization": f"Bearer {serving.key}"}
+    for path in ("models", "models/salus"):
+        with urllib.request.urlopen(urllib.request.Request(f"{serving.base}/{path}", headers=headers)) as response:
+            told = response.read().decode()
+        assert "salus" in told and str(Path(serving.a.path).parent) not in told
 
 
 def test_seeded_requests_are_answered_however_much_is_under_way(serving: Serving) -> None:
@@ -367,6 +500,10 @@ def test_without_a_key_there_is_health_and_nothing_else(serving: Serving) -> Non
     for path in ("/health", "/ready"):
         with urllib.request.urlopen(root + path, timeout=10) as response:
             assert response.status == 200
+            assert "x-salus-policy" not in response.headers and b"policy" not in response.read()
+    known = urllib.request.Request(f"{root}/ready", headers={"Authorization": f"Bearer {serving.key}"})
+    with urllib.request.urlopen(known, timeout=10) as response:
+        assert json.load(response) == {"ready": True, "policy": serving.publisher.served_version()}
     for path in ("/v1/models", "/metrics", "/openapi.json", "/load", "/server_info", "/review", "/dashboard"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(root + path, timeout=10)

@@ -15,6 +15,7 @@ from actors.feedback.capture import CaptureMiddleware, Outcome
 from actors.feedback.config import FeedbackConfig
 from actors.feedback.records import turns_of
 from actors.feedback.redaction import NotRedacted
+from actors.feedback.sink import OverQuota
 from tests.actors.feedback.endpoint import ANSWER, CHAT, ChatApp, as_caller
 from tests.actors.feedback.given import FULL, NOON, DirectRedaction, MemorySink
 
@@ -76,6 +77,36 @@ def test_nobody_who_did_not_ask_is_kept(store: dict[str, Any]) -> None:
     endpoint = Endpoint()
     assert endpoint.ask(**store).status_code == 200
     assert endpoint.sink.answers == [] and endpoint.outcomes == {"not_asked": 1}
+
+
+STEERED: list[dict[str, Any]] = [
+    {"response_format": {"type": "json_object"}},
+    {"structured_outputs": {"choice": ["Yes."]}},
+    {"logit_bias": {"5": 100}},
+    {"tools": [{}], "tool_choice": "required"},
+    {"guided_regex": "Yes"},
+    {"continue_final_message": True},
+]
+
+
+@pytest.mark.parametrize("steered", STEERED)
+def test_an_answer_that_its_request_steered_is_not_kept(steered: dict[str, Any]) -> None:
+    endpoint = Endpoint()
+    assert endpoint.ask(store=True, **steered).status_code == 200
+    assert endpoint.sink.answers == [] and endpoint.outcomes == {"steered": 1}
+
+
+def test_an_answer_that_was_begun_by_its_request_is_not_kept() -> None:
+    endpoint = Endpoint()
+    endpoint.ask(store=True, messages=[*ASKED, {"role": "assistant", "content": "Sure,"}])
+    assert endpoint.sink.answers == [] and endpoint.outcomes == {"not_asked": 1}
+
+
+def test_what_is_over_its_callers_quota_is_counted_and_goes_nowhere() -> None:
+    endpoint = Endpoint()
+    endpoint.sink.fault = OverQuota("enough for today")
+    assert endpoint.ask(store=True).status_code == 200
+    assert endpoint.outcomes == {"over_quota": 1}
 
 
 def test_a_deployment_that_keeps_nothing_keeps_nothing() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import ray
@@ -15,7 +16,7 @@ from actors.feedback.config import FeedbackConfig
 from actors.feedback.desk import FeedbackDesk, FeedbackDeskActor, RemoteSink
 from actors.feedback.journal import list_files, read
 from actors.feedback.records import CAPTURES, FEEDBACK
-from actors.feedback.sink import KnownAnswer
+from actors.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
 from tests.actors.feedback.given import NOON, captured, said
 
 CONFIG = FeedbackConfig(gather_s=0.0, compact_files=4, retention_days=30)
@@ -42,6 +43,55 @@ def test_a_second_desk_of_a_folder_is_refused_and_a_next_one_knows_everything(tm
 
     asyncio.run(first())
     assert asyncio.run(second()) == (KnownAnswer(caller="ward", policy="c1-dpo"), None)
+
+
+def test_an_answers_id_is_its_first_callers_for_good(tmp_path: Path) -> None:
+    async def give() -> None:
+        one = desk(tmp_path)
+        await one.captured(captured("a", answer="Yes.", caller="ward"))
+        # Known already; and while the first one is still being written.
+        with pytest.raises(AnotherCallers, match="another caller's"):
+            await one.captured(captured("a", answer="No.", caller="mallory"))
+        both = (one.captured(captured("b", caller=caller)) for caller in ("ward", "mallory"))
+        first, second = await asyncio.gather(*both, return_exceptions=True)
+        assert first is None and isinstance(second, AnotherCallers)
+        # The same again, as Ray hands it over where the desk died, and another one under its id: nothing changes.
+        await one.captured(captured("a", answer="Yes.", caller="ward"))
+        await one.captured(captured("a", answer="No.", caller="ward", origin="supplied"))
+        await one.close()
+
+    asyncio.run(give())
+    kept = read(tmp_path / CAPTURES.name, CAPTURES).sort_by("answer_id").to_pylist()
+    assert [(row["answer_id"], row["answer"], row["caller"], row["origin"]) for row in kept] == [
+        ("a", "Yes.", "ward", "captured"),
+        ("b", "In the fridge.", "ward", "captured"),
+    ]
+
+
+def test_no_caller_has_more_kept_a_day_than_it_may(tmp_path: Path) -> None:
+    limited = CONFIG.model_copy(update={"bytes_per_day": 2000})
+
+    async def give(days_later: int, caller: str) -> int:
+        one = FeedbackDesk(tmp_path, limited, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
+        kept = 0
+        try:
+            while kept < 20:
+                await one.captured(captured(uuid4().hex, caller=caller, at=NOON + timedelta(days=days_later)))
+                kept += 1
+        except OverQuota as over:
+            assert f"The key {caller} may have 2000 bytes" in over.sentence
+            with pytest.raises(OverQuota):
+                await one.feedback(said("x", "corrected", "y" * 2000, caller=caller))
+        finally:
+            await one.close()
+        return kept
+
+    first = asyncio.run(give(0, "ward"))
+    assert 2 < first < 12
+    # A desk that starts anew counts what is there of today; another caller and another day have their own.
+    assert asyncio.run(give(0, "ward")) <= first // 2
+    assert asyncio.run(give(0, "other")) == first
+    assert asyncio.run(give(1, "ward")) == first
 
 
 def test_files_are_merged_now_and_then(tmp_path: Path) -> None:

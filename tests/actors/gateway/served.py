@@ -70,10 +70,12 @@ def keys_of(*roles: Role) -> tuple[dict[str, str], list[ApiKey]]:
 
 async def _chat(request: Request) -> Response:
     asked = await request.json()
-    if asked.get("fail") == "before":
+    # A field that means nothing to the gateway.
+    fails = asked.get("user")
+    if fails == "before":
         raise RuntimeError("a secret of the engine")
     if asked.get("stream"):
-        return StreamingResponse(_events(asked.get("fail") == "midway"), media_type="text/event-stream")
+        return StreamingResponse(_events(fails == "midway"), media_type="text/event-stream")
     headers = {"x-salus-policy": "forged", "access-control-allow-origin": "*", "x-request-id": "forged"}
     return JSONResponse({"seen": asked, "usage": USAGE}, headers=headers)
 

@@ -94,7 +94,13 @@ def test_a_client_that_leaves_is_not_answered() -> None:
     assert served.last.status == 499 and served.meter.running == []
 
 
-LIMITS = GatewayConfig(max_tokens_per_request=100, max_answers_per_request=4, max_prompt_chars=50)
+LIMITS = GatewayConfig(
+    max_tokens_per_request=100,
+    max_answers_per_request=4,
+    max_prompt_chars=50,
+    # Of chat alone, or vLLM's own; limits hold for them too.
+    extra_fields={"client": ("max_completion_tokens", "prompt_embeds", "messages", "tools")},
+)
 ASKED: list[tuple[dict[str, Any], str | None]] = [
     ({}, None),
     ({"max_tokens": 100, "n": 4}, None),
@@ -134,7 +140,8 @@ def test_a_request_asks_for_no_more_than_it_may(fields: dict[str, Any], param: s
 
 def test_limits_can_be_lifted_and_hold_for_the_model_alone() -> None:
     free = GatewayConfig(max_tokens_per_request=None, max_answers_per_request=None, max_prompt_chars=None)
-    assert Served(config=free).chat(max_tokens=10**6, n=500, messages=["x" * 10**5]).status_code == 200
+    long = [{"role": "user", "content": "x" * 10**5}]
+    assert Served(config=free).chat(max_tokens=10**6, n=500, messages=long).status_code == 200
     response = Served(config=LIMITS).ask("POST", "/v1/feedback", "client", json_body={"comment": "x" * 60})
     assert response.status_code == 200
 

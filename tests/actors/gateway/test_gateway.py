@@ -15,11 +15,13 @@ from actors.gateway.gateway import Gateway
 from actors.gateway.keys import KeyRing
 from actors.gateway.meter import FinishedRequest
 from actors.gateway.token_count import TokenCount
+from actors.router.route import model_of_answer
 from tests.actors.gateway.served import (
     CHAT,
     PAGE_POLICY,
     Clock,
     Served,
+    Tally,
     converse,
     error_of,
     json_headers,
@@ -143,10 +145,83 @@ def test_requests_have_ids() -> None:
     assert "x-request-id" not in behind_serve.chat().headers
 
 
+def test_an_answers_id_is_the_gateways_whatever_a_client_sends() -> None:
+    seen: list[dict[bytes, bytes]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(dict(scope["headers"]))
+
+    served = Served(app=app)
+    odd = [(b"x-request-id", b"mine"), (b"x-data-parallel-rank", b"7"), (b"x-session-id", b"yours"), (b"x-odd", b"1")]
+    asking = scope_of(headers=[*json_headers(served.tokens["client"]), *odd])
+    for _ in range(2):
+        asyncio.run(converse(served.gateway, asking, part(b"{}")))
+    first, second = (headers.pop(b"x-request-id") for headers in seen)
+    assert first != second and b"mine" not in (first, second)
+    # What vLLM reads of headers may be another's business: nothing of it gets there.
+    assert all(set(headers) == {b"content-type"} for headers in seen)
+
+
+def test_an_answers_id_leads_back_to_its_model() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(dict(scope["headers"])[b"x-request-id"].decode())
+
+    gateway = Gateway(app, GatewayConfig(open=True), KeyRing(), Tally(), lambda: "c1", answers_of="ward-2")
+    asyncio.run(converse(gateway, scope_of(headers=[(b"content-type", b"application/json")]), part(b"{}")))
+    # As vLLM makes an answer's id of it.
+    assert model_of_answer(f"chatcmpl-{seen[0]}") == "ward-2"
+
+
+def test_without_a_key_nothing_says_which_policy_answers() -> None:
+    served = Served()
+    for path in ("/health", "/ready"):
+        unnamed = served.ask("GET", path)
+        assert unnamed.status_code == 200 and unnamed.json()["salus_caller"] == ""
+        assert "x-salus-policy" not in unnamed.headers
+        wrong = served.ask("GET", path, headers=[("authorization", "Bearer salus_wrong")])
+        assert wrong.status_code == 200 and "x-salus-policy" not in wrong.headers
+        assert served.ask("GET", path, "client").headers["x-salus-policy"] == "c1-dpo"
+
+
+@pytest.mark.parametrize(
+    "said", [b"/srv/models/c1 is broken", b'{"error": {"message": "/srv/models/c1", "code": 500}}']
+)
+@pytest.mark.parametrize("form", [None, {"type": "json_object"}])
+def test_an_apps_500_is_told_in_the_gateways_words(said: bytes, form: dict[str, str] | None) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": [(b"content-type", b"application/json")]})
+        await send(body(said, False))
+
+    response = Served(app=app).chat(response_format=form)
+    # An engine that lives and has no next token to give: the form is at fault, and so its sender.
+    assert response.status_code == (500 if form is None else 400)
+    assert "srv" not in response.text
+    assert error_of(response)["code"] == ("internal_error" if form is None else "invalid_constraint")
+
+
+@pytest.mark.parametrize(("code", "kept"), [(400, True), (500, False), ("x", False), (None, False)])
+def test_a_stream_that_fails_says_so_in_the_gateways_words(code: object, kept: bool) -> None:
+    said = b'data: {"error": ' + json.dumps({"message": "/srv/models/c1", "code": code}).encode() + b"}\n\n"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(body(b'data: {"choices": []}\n\n', True))
+        await send(body(said, True))
+        await send(body(b"data: [DONE]\n\n", False))
+
+    served = Served(app=app)
+    sent = asyncio.run(converse(served.gateway, streaming(served), part(b"{}")))
+    assert (sent[2]["body"] == said) is kept and (b"srv" in sent[2]["body"]) is kept
+    assert json.loads(sent[2]["body"].removeprefix(b"data: "))["error"] and sent[2]["body"].endswith(b"\n\n")
+    assert sent[3] == body(b"data: [DONE]\n\n", False)
+
+
 def test_a_failing_app_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
     served = Served()
     with caplog.at_level(logging.ERROR):
-        response = served.chat(fail="before")
+        response = served.chat(user="before")
     assert response.status_code == 500
     assert error_of(response)["type"] == "server_error"
     assert "secret" not in response.text and "Traceback" not in response.text
@@ -167,21 +242,21 @@ def test_as_a_middleware_of_the_app_itself_it_does_the_same() -> None:
     )
     outside.gateway = app
     assert outside.chat().headers["x-salus-policy"] == "c9"
-    response = outside.chat(fail="before")
+    response = outside.chat(user="before")
     assert response.status_code == 500 and error_of(response)["code"] == "internal_error"
     assert outside.ask("POST", "/tokenize", json_body={}).status_code == 404
 
 
 def test_an_app_that_fails_after_its_answer_is_logged_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 500, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"content-type", b"application/json")]})
         await send(body(b"{}", False))
         raise RuntimeError("after the answer")
 
     served = Served(app=app)
     with caplog.at_level(logging.ERROR):
         sent = asyncio.run(converse(served.gateway, streaming(served), part(b"{}")))
-    assert sent[0]["status"] == 500 and sent[1:] == [body(b"{}", False)]
+    assert sent[0]["status"] == 503 and sent[1:] == [body(b"{}", False)]
     assert "after the answer" in caplog.text
 
 
@@ -192,7 +267,7 @@ def test_an_answer_that_breaks_off_does_not_look_whole() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    waiting = [part(json.dumps({**CHAT, "stream": True, "fail": "midway"}).encode())]
+    waiting = [part(json.dumps({**CHAT, "stream": True, "user": "midway"}).encode())]
 
     async def receive() -> Message:
         if waiting:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.gateway.body import check_body
+from actors.gateway.body import check_limits, parse_body
 from actors.gateway.config import GatewayConfig
 from actors.gateway.refusal import Refused
 from tests.actors.gateway.served import Served, converse, part, scope_of
@@ -42,9 +42,14 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
     max_leaves=8,
 )
+# fmt: off
 FIELDS = st.sampled_from(
-    ["model", "max_tokens", "max_completion_tokens", "n", "best_of", "prompt", "messages", "extra"]
+    [
+        "model", "max_tokens", "max_completion_tokens", "n", "best_of", "prompt", "messages", "extra", "tools",
+        "tool_choice", "response_format", "logit_bias", "temperature", "stream_options",
+    ]
 )
+# fmt: on
 BODIES = st.one_of(
     st.binary(max_size=60), st.dictionaries(FIELDS, JSON, max_size=5).map(lambda asked: json.dumps(asked).encode())
 )
@@ -81,7 +86,7 @@ def test_any_body_of_a_known_caller_gets_an_answer(body: bytes) -> None:
 @given(BODIES)
 def test_whatever_is_let_through_another_parser_reads_and_writes(body: bytes) -> None:
     try:
-        check_body(body, GatewayConfig(), generates=True)
+        check_limits(parse_body(body), GatewayConfig(), generates=True)
     except Refused as refused:
         assert refused.status == 400
         json.loads(refused.body())

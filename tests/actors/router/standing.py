@@ -21,13 +21,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.gateway.config import GatewayConfig
 from actors.gateway.gateway import Gateway
-from actors.gateway.keys import ApiKey, KeyRing
+from actors.gateway.keys import ApiKey, KeyRing, Role
 from actors.gateway.meter import Meters
 from actors.router.app import ModelRouter
 from actors.router.keeper import RouteKeeper
 from actors.router.route import KnownRoute, Route
 
-OPEN = GatewayConfig(open=True, max_body_bytes=2000)
+# What the applications here do is said in fields of their own.
+PLAYED: dict[Role, tuple[str, ...]] = {"client": ("do", "seconds", "content")}
+OPEN = GatewayConfig(open=True, max_body_bytes=2000, requests_per_minute=None, extra_fields=PLAYED)
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Application:
                 Path("/metrics", self._metrics),
             ]
         )
-        config = OPEN if not self.keys else GatewayConfig()
+        config = OPEN if not self.keys else GatewayConfig(extra_fields=PLAYED)
         gateway = Gateway(inner, config, KeyRing(None, self.keys), Meters(()), lambda: self.version)
 
         async def noted(scope: Scope, receive: Receive, send: Send) -> None:

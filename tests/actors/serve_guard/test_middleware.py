@@ -217,13 +217,15 @@ def test_a_response_that_cannot_be_read_is_held_back(app: Any) -> None:
 )
 def test_a_prompt_that_is_no_text_is_not_judged_by_its_answer_alone(asked: dict[str, Any]) -> None:
     app = Answering([b'{"choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]}'])
-    assert Guarded(app, guard=SaidGuard("safe")).send(asked, "/v1/completions")[0]["status"] == 503
+    for when in ("block", "pass"):
+        guarded = Guarded(app, changed(when_unavailable=when), SaidGuard("safe"))
+        assert guarded.send(asked, "/v1/completions")[0]["status"] == 400
 
 
 def test_a_picture_cannot_be_judged() -> None:
     content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:"}}]
     asked = [{"role": "user", "content": content}]
-    assert Guarded(whole("a"), guard=SaidGuard("safe")).chat(messages=asked).status_code == 503
+    assert Guarded(whole("a"), guard=SaidGuard("safe")).chat(messages=asked).status_code == 400
 
 
 def test_the_errors_of_the_app_go_on_as_they_are() -> None:
@@ -233,9 +235,11 @@ def test_the_errors_of_the_app_go_on_as_they_are() -> None:
 
 
 def test_of_a_stream_that_fails_the_error_alone_goes_out() -> None:
-    failing = streamed(UNSAFE, end=[event({"error": {"message": "the engine died", "code": 500}}), END])
+    # One of the client's own: of the server's, the gateway outside tells in its own words.
+    failure = event({"error": {"message": "the image is too large", "code": 400}})
+    failing = streamed(UNSAFE, end=[failure, END])
     sent = body_of(Guarded(failing).send({"messages": HARMLESS, "stream": True}))
-    assert sent == event({"error": {"message": "the engine died", "code": 500}}) + END
+    assert sent == failure + END
 
 
 def test_an_app_that_fails_half_way_has_said_nothing() -> None:

@@ -48,6 +48,7 @@ class Endpoint:
             version=lambda: "c1-dpo",
             count=self.counted.append,
             clock=lambda: NOON,
+            limit=50,
         )
 
     def ask(self, times: int = 1, path: str = CHAT, **body: Any) -> list[httpx.Response]:
@@ -84,6 +85,7 @@ def test_a_live_answer_is_handed_over_whole_and_unredacted(stream: bool) -> None
             at=NOON,
             max_tokens=9,
             temperature=0.5,
+            limit=50,
         )
     ]
     assert endpoint.outcomes == {"stored": 1} and endpoint.counted == ["stored"]
@@ -157,6 +159,13 @@ def test_a_fault_is_counted_each_time_and_logged_once(fault: Exception, caplog: 
         assert [reply.json()["id"] for reply in endpoint.ask(times=3)] == ["chatcmpl-1"] * 3
     assert endpoint.counted == ["fault"] * 3
     assert caplog.text.count("serving goes on") == 1 and "12345678" not in caplog.text
+
+
+def test_a_challenger_is_told_how_long_a_live_answer_may_be() -> None:
+    endpoint = Endpoint()
+    endpoint.ask(max_tokens=7)
+    endpoint.ask()
+    assert [(taken.max_tokens, taken.limit) for taken in endpoint.challenger.taken] == [(7, 50), (None, 50)]
 
 
 def test_requests_that_cannot_be_asked_again_are_left_alone() -> None:

@@ -42,6 +42,9 @@ def test_an_answer_has_the_room_that_the_prompt_leaves() -> None:
     assert question is not None and question.sampling.max_tokens == 128 - len(question.tokens)
     shorter = ask(live(max_tokens=100), room=len(question.tokens) + 3)
     assert shorter is not None and shorter.sampling.max_tokens == 3
+    # As long as the live answer could have been, where its request named no length.
+    bounded = ask(live(max_tokens=None, limit=9), ModelDefaults(max_new_tokens=20))
+    assert bounded is not None and bounded.sampling.max_tokens == 9
 
 
 def test_what_does_not_fit_the_challenger_is_not_asked() -> None:

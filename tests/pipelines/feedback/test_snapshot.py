@@ -36,7 +36,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def asked(folder: Path, **changes: object) -> FeedbackRowsConfig:
-    return FeedbackRowsConfig.model_validate({"path": str(folder)} | changes)
+    return FeedbackRowsConfig.model_validate({"path": str(folder), "trusted_only": None, "supplied": True} | changes)
 
 
 def test_every_item_is_kept_or_counted_with_the_reason(run: RunFolder, tmp_path: Path) -> None:
@@ -85,6 +85,21 @@ def test_a_cycle_keeps_the_feedback_it_began_with(run: RunFolder, tmp_path: Path
     shutil.rmtree(folder)
     assert snapshot_feedback(asked(folder), run, 1) == first
     assert {f: f.read_bytes() for f in run.feedback(1).iterdir()} == before
+
+
+def test_nobodys_feedback_is_trained_on_unless_the_recipe_trusts_somebody(run: RunFolder, tmp_path: Path) -> None:
+    answers = [captured("a"), captured("b", origin="supplied"), captured("c", caller="stranger")]
+    items = [said("a", "up"), said("b", "up"), said("c", "up", caller="stranger")]
+    folder = write_folder(tmp_path / "feedback", answers, items)
+    unnamed = FeedbackRowsConfig(path=str(folder))
+    with pytest.raises(SalusError, match=r"set preference\.feedback\.trusted_only to the names of their keys"):
+        check_feedback(unnamed)
+    report = snapshot_feedback(unnamed, run, 1)
+    assert report is not None and (report.kept, report.untrusted_caller) == (0, 3)
+    named = FeedbackRowsConfig(path=str(folder), trusted_only=("ward",))
+    check_feedback(named)
+    # What a caller says it was told counts only where the recipe asks for it.
+    assert snapshot_feedback(named, run, 2) == SnapshotReport(kept=1, supplied=1, untrusted_caller=1)
 
 
 def test_texts_are_no_markup_of_a_chat(run: RunFolder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which answers are drawn, and which requests a challenger can be asked the same way."""
+"""Which answers are drawn, and what shadow mode's settings may say."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from actors.shadow.config import ShadowConfig, shadow_cpus
-from actors.shadow.request import ShadowedRequest, drawn
+from actors.shadow.middleware import drawn
 
 IDS = [f"chatcmpl-{number:x}" for number in range(20_000)]
-MESSAGES = [{"role": "user", "content": "How do I store insulin?"}]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9])
@@ -37,33 +36,6 @@ def test_the_draw_is_the_same_everywhere_and_a_larger_share_holds_a_smaller_one(
 
 
 FIRST = [False, True, True, False, False, False, True, False]
-
-
-@pytest.mark.parametrize(
-    ("body", "repeatable"),
-    [
-        ({}, True),
-        ({"model": "salus", "stream": True, "stream_options": {"include_usage": True}, "user": "x", "n": 2}, True),
-        ({"tools": None, "stop": [], "frequency_penalty": 0.0, "min_tokens": 0, "top_k": -1}, True),
-        ({"tools": [{"type": "function"}]}, False),
-        ({"response_format": {"type": "json_object"}}, False),
-        ({"stop": ["\n"]}, False),
-        ({"frequency_penalty": 0.5}, False),
-        ({"min_tokens": 4}, False),
-        ({"something_new": True}, False),
-    ],
-)
-def test_what_shapes_an_answer_and_is_not_known_here_makes_it_incomparable(
-    body: dict[str, Any], repeatable: bool
-) -> None:
-    assert ShadowedRequest.model_validate({"messages": MESSAGES} | body).repeatable is repeatable
-
-
-def test_the_newer_name_of_the_longest_answer_counts() -> None:
-    both = {"messages": MESSAGES, "max_tokens": 5, "max_completion_tokens": 9}
-    assert ShadowedRequest.model_validate(both).longest == 9
-    assert ShadowedRequest.model_validate({"messages": MESSAGES, "max_tokens": 5}).longest == 5
-    assert ShadowedRequest.model_validate({"messages": MESSAGES}).longest is None
 
 
 @pytest.mark.parametrize("wrong", [{"share": 0}, {"share": 1.1}, {"queue": 0}, {"gpus": 1.5}, {"policy": ""}, {"x": 1}])
