@@ -321,6 +321,16 @@ def test_every_step_stands_in_the_registrys_audit_log(registry: Registry, versio
     assert live.reason == f"rollback by {os_user()}: too many refusals"
 
 
+def test_a_start_by_how_a_version_begins_names_the_version_that_went_live(
+    registry: Registry, versions: Sequence[str]
+) -> None:
+    follower, recorder = following(registry, [])
+    follower.start("demo-s7-c1")
+    assert recorder.live == [versions[1]]
+    (start,) = told(AuditLog(registry.root / AUDIT).entries())
+    assert start.deed is not None and (start.deed.outcome, start.deed.version) == ("done", versions[1])
+
+
 def test_an_endpoint_stays_where_nobody_could_write_down_that_it_goes(
     registry: Registry, versions: Sequence[str]
 ) -> None:

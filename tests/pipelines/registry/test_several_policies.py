@@ -140,7 +140,7 @@ class TestNamedPolicy:
         base, kto, _ = versions
         registry.promote(base, "")
         recorder = NamedRecorder()
-        policy = NamedPolicy("clinic", registry, recorder, print, fixed=kto)
+        policy = NamedPolicy("clinic", registry, recorder, print, fixed="demo-s7-c1")
         assert policy.start() == kto
         registry.promote(kto, "")
         policy.step()
