@@ -14,8 +14,10 @@ from typing import IO, Literal
 
 from pydantic import ConfigDict, Field
 
+from actors.durable import PRIVATE
 from actors.errors import SalusError
 from actors.os_user import os_user
+from actors.private_files import share
 from actors.record_files import parse_lines
 from actors.records import Record
 from pipelines.registry.names import PolicyName
@@ -74,6 +76,7 @@ class History:
         if not why.isprintable():
             raise SalusError("The reason holds a line break or another control character; give one plain line.")
         with self._opened() as log:
+            share(self._path, self._path.parent)
             fcntl.flock(log, fcntl.LOCK_EX)
             log.seek(0)
             versions = self._stack(self._read(log.read()))
@@ -90,7 +93,7 @@ class History:
 
     def _opened(self) -> IO[str]:
         try:
-            return self._path.open("a+", encoding="utf-8")
+            return open(self._path, "a+", encoding="utf-8", opener=_private)
         except OSError as error:
             raise SalusError(
                 f"{self._path} cannot be written ({error.strerror or error}); ask whoever owns the registry."
@@ -115,6 +118,10 @@ class History:
     def _read(self, text: str) -> tuple[Change, ...]:
         what = "a change of the current policy"
         return tuple(parse_lines(Change, text, self._path, what, "mend or remove that line"))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE)
 
 
 def _write(log: IO[str], line: str) -> None:

@@ -136,7 +136,6 @@ class Registry:
                     copy_contents(*self.weights(entry, kind), made / kind)
             write_text(written.model_dump_json(indent=2) + "\n", made / RECORD)
             write_text(card, made / CARD)
-            share(made, self.root)
             share(target.parent, self.root)
             _take_place(made, target)
         except OSError as error:
