@@ -196,6 +196,9 @@ def locked(path: Path) -> Iterator[None]:
     """
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     try:
+        # The lock of another member of the group is not this process's to share.
+        with suppress(PermissionError):
+            _share(descriptor, path.parent)
         _lock(descriptor, path)
         yield
     finally:

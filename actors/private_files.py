@@ -31,13 +31,14 @@ def make_files_private() -> None:
 
 
 def share(path: Path, folder: Path) -> None:
-    """Give the group that may write to `folder` the same rights to a new file or folder below it.
+    """Give the group that may write to `folder` the same rights to a file, or to a folder and all in it.
 
-    Does nothing where the folder is not the group's. OSError passes through.
+    Does nothing where `folder` is not the group's, nor to what belongs to another user. OSError passes through.
     """
     if not folder.stat().st_mode & stat.S_IWGRP:
         return
     for each in (path, *(path.rglob("*") if path.is_dir() else ())):
-        if not each.is_symlink():
-            mode = stat.S_IMODE(each.stat().st_mode)
+        there = each.lstat()
+        if there.st_uid == os.geteuid() and not stat.S_ISLNK(there.st_mode):
+            mode = stat.S_IMODE(there.st_mode)
             each.chmod(mode | _GROUP_FILE | (stat.S_IXGRP | mode & stat.S_ISGID if each.is_dir() else 0))

@@ -148,7 +148,6 @@ class Registry:
                 copy_whole(*self.weights(entry, kind), folder / kind)
         write_text(card, folder / CARD)
         write_text(written.model_dump_json(indent=2) + "\n", folder / RECORD)
-        share(folder, self.root)
 
     def promote(self, version: str, reason: str) -> Change:
         """Make a policy the current one, once its weights are found to be those that were registered.

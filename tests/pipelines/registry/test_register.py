@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pipelines.registry.names import check_name
 from pipelines.registry.register import Choice, register_published, register_run
 from pipelines.registry.store import Registry
 from tests.pipelines.finished import PROMPTS
-from tests.pipelines.registry.published import VERSIONS
+from tests.pipelines.registry.published import VERSIONS, publish_run
 
 
 def test_every_published_policy_is_registered_once(run: RunFolder, registry: Registry) -> None:
@@ -169,3 +170,17 @@ def test_a_recipe_names_its_registry(tmp_path: Path) -> None:
     save_recipe(recipe, tmp_path / "recipe.yaml")
     assert load_recipe(str(tmp_path / "recipe.yaml")) == recipe
     assert load_recipe("demo").publish.registry is None
+
+
+@pytest.mark.parametrize(("shared", "file"), [(0o700, 0o600), (0o2770, 0o660)])
+def test_a_registry_is_private_unless_its_folder_is_the_groups(tmp_path: Path, shared: int, file: int) -> None:
+    registry = Registry(tmp_path / "registry")
+    registry.prepare()
+    registry.root.chmod(shared)
+    run = publish_run(tmp_path / "demo-s7", tmp_path / "base")
+    version = register_run(run.root, registry)[0].version
+    registry.promote(str(version), "first")
+    written = [path for path in registry.root.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    assert len(written) > 3 and {stat.S_IMODE(path.stat().st_mode) for path in written} == {file}
+    folders = {stat.S_IMODE(path.stat().st_mode) for path in registry.root.rglob("*") if path.is_dir()}
+    assert folders == {shared}
