@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from actors.engine import Completion, Engine, Sampling, chat_tokens
+from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
+from actors.contract.seeds import derive_seed
+from actors.engine.likelihood import LikelihoodTask, read_items, score_items
+from actors.engine.vllm import Completion, Engine, Sampling, chat_tokens
 from actors.errors import SalusError
-from actors.likelihood import LikelihoodTask, read_items, score_items
-from actors.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
-from actors.seeds import derive_seed
-from actors.tables import read_shard, strings, with_columns, write_table
+from actors.files.shards import read_shard, strings, with_columns, write_table
 
 
 class RolloutTask(BaseModel):

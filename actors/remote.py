@@ -8,21 +8,21 @@ from typing import Literal
 
 import ray
 
-from actors.coordinator import Coordinator, DecisionRule
-from actors.engine import Engine, VllmEngine
-from actors.engine_config import EngineConfig
-from actors.ensemble import EnsembleScorer, How
-from actors.gateway.audit import AuditLog
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.coordinator.coordinator import Coordinator, DecisionRule
+from actors.engine.config import EngineConfig
+from actors.engine.vllm import Engine, VllmEngine
 from actors.generator import Generator
-from actors.guard import GuardScorer
-from actors.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater, RatingJudge
-from actors.judge import EngineScorer, Scorer
-from actors.policy_desk import DeskAddress, DurableDesk
-from actors.publication_audit import AuditedPublisher, PublicationAudit
-from actors.publisher import Publisher
-from actors.publisher_config import PublisherConfig
-from actors.records import PolicyRef
-from actors.run_folder import RunFolder
+from actors.judges.ensemble import EnsembleScorer, How
+from actors.judges.guard import GuardScorer
+from actors.judges.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater, RatingJudge
+from actors.judges.judge import EngineScorer, Scorer
+from actors.serve.audit_log import AuditLog
+from actors.serve.config import PublisherConfig
+from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
+from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.published import DeskAddress, DurableDesk
 
 
 class VllmGenerator(Generator):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from actors.harmfulness import SCORES
-from actors.judge import Scores
-from actors.records import PolicyRef
+from actors.contract.records import PolicyRef
+from actors.judges.harmfulness import SCORES
+from actors.judges.judge import Scores
 
 
 class FixedScores:
-    """`actors.judge.Scorer` over the five scores; an answer with none of the words has no coverage."""
+    """`actors.judges.judge.Scorer` over the five scores; an answer with none of the words has no coverage."""
 
     def __init__(self, by_word: Mapping[str, int]) -> None:
         self.name, self.prompt_version = "fixed", "harmfulness-v1"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from actors.records import JUDGMENT_SCHEMA, LABELS, Label, Prompt, prompt_table
+from actors.contract.records import JUDGMENT_SCHEMA, LABELS, Label, Prompt, prompt_table
 
 
 def prompt(number: int, level: int = 0, reference: str | None = None, text: str | None = None) -> Prompt:

@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 import yaml
 
-from actors.serve_proxy import PROTECTED
+from actors.serve.proxy import PROTECTED
+from pipelines.cluster.plan import make_plan
 from pipelines.config.load import load_recipe
-from pipelines.plan import make_plan
 
 ROOT = Path(__file__).parent.parent
 

@@ -61,7 +61,13 @@ def test_every_module_says_what_it_is(file: Path) -> None:
 
 
 # What every `salus` command imports, and what the processes import that only hold or hand over work.
-LIGHT = ("pipelines.cli.main", "pipelines.run", "pipelines.preference", "actors.remote", "actors.training_loop")
+LIGHT = (
+    "pipelines.cli.main",
+    "pipelines.alignment.run",
+    "pipelines.alignment.preference",
+    "actors.remote",
+    "actors.training.loop",
+)
 HEAVY = ("torch", "transformers", "vllm", "trl", "ray.serve", "scipy", "openai", "matplotlib")
 
 
@@ -82,7 +88,12 @@ def test_top_level_is_as_agreed() -> None:
 
 
 # Who writes otherwise than durably: the fetched copies of a store, held against their sums, and a proxy's own files.
-WRITES_ITSELF = ("actors/durable.py", "actors/serve_proxy.py", "actors/haproxy_config.py", "pipelines/store/")
+WRITES_ITSELF = (
+    "actors/files/atomic.py",
+    "actors/serve/proxy.py",
+    "actors/serve/haproxy_config.py",
+    "pipelines/store/",
+)
 WRITING = {"fsync", "rename", "write_text", "write_bytes", "mkstemp", "NamedTemporaryFile"}
 
 

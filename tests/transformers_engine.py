@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.engine import Completion, Continuation, Sampling, check_continuations
-from actors.records import PolicyRef
+from actors.contract.records import PolicyRef
+from actors.engine.vllm import Completion, Continuation, Sampling, check_continuations
 
 
 class TransformersEngine:
-    """`actors.engine.Engine` on one CPU thread, one prompt at a time."""
+    """`actors.engine.vllm.Engine` on one CPU thread, one prompt at a time."""
 
     def __init__(self, policy: PolicyRef, max_model_len: int = 256) -> None:
         self.max_model_len = max_model_len

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from actors.run_folder import RunFolder
-from pipelines.checksums import run_hash
+from actors.contract.run_folder import RunFolder
 from pipelines.cli.console import (
     AcceptUnreliable,
     DataFolder,
@@ -20,12 +19,13 @@ from pipelines.cli.console import (
     run_place,
     wait_for_ctrl_c,
 )
-from pipelines.progress import RichReporter
+from pipelines.cluster.progress import RichReporter
 from pipelines.report.capability_table import capability_table
 from pipelines.report.judging import judging_lines
-from pipelines.report.summary import Summary
 from pipelines.report.table import cycles_table, harmfulness_table, test_table
-from pipelines.store.place import working_folder
+from pipelines.runs.store.checksums import run_hash
+from pipelines.runs.store.place import working_folder
+from pipelines.runs.summary import Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +50,7 @@ def align(
 
     The same command goes on where an interrupted run stopped.
     """
-    from pipelines.align import align as run_alignment
+    from pipelines.alignment.align import align as run_alignment
 
     settings = resolve(recipe, overrides, seed, data, accept_unreliable)
     out = console()

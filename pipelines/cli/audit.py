@@ -29,11 +29,11 @@ def audit(
     of the last line somewhere else, and give it back as --head.
     """
     from actors.errors import SalusError
-    from actors.gateway.audit import AuditLog
-    from actors.publication_audit import told
+    from actors.serve.audit_log import AuditLog
+    from actors.serve.publication_audit import told
     from pipelines.registry.store import AUDIT
     from pipelines.report.audit_table import audit_table
-    from pipelines.store.place import local_folder
+    from pipelines.runs.store.place import local_folder
 
     path = local_folder(folder, "An audit log is read from") / AUDIT
     if not path.is_file():

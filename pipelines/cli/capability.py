@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.records import PolicyRef
 from pipelines.cli.console import DataFolder, Overrides, RecipeName, Seed, console, resolve
+from pipelines.cluster.progress import Reporter, RichReporter
 from pipelines.config.recipe import Recipe
-from pipelines.progress import Reporter, RichReporter
 
 if TYPE_CHECKING:
-    from actors.engine import Engine
-    from pipelines.capability.harness_tasks import HarnessRequest
+    from actors.engine.vllm import Engine
+    from pipelines.measures.capability.harness_tasks import HarnessRequest
 
 REPORT = "capability.json"
 
@@ -45,7 +45,7 @@ def capability(
 
     One engine in this process; a run measures the same for its own policies where its recipe has a section capability.
     """
-    from pipelines.capability.harness_tasks import HarnessRequest
+    from pipelines.measures.capability.harness_tasks import HarnessRequest
 
     settings = resolve(recipe, overrides, seed, data)
     folder = out or Path("runs") / f"capability-{settings.name}-s{settings.seed}"
@@ -60,7 +60,7 @@ def capability(
 
 
 def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
-    from pipelines.capability.local import check_asked, measure_local
+    from pipelines.alignment.capability_local import check_asked, measure_local
     from pipelines.report.capability_table import capability_table
 
     check_asked(settings)
@@ -73,7 +73,7 @@ def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
 
 
 def _by_harness(settings: Recipe, model: Path | None, request: HarnessRequest, folder: Path) -> None:
-    from pipelines.capability.harness_tasks import find_tasks, run_tasks
+    from pipelines.measures.capability.harness_tasks import find_tasks, run_tasks
 
     manager = find_tasks(request)
     with RichReporter(console()).live() as reporter:
@@ -86,8 +86,8 @@ def _by_harness(settings: Recipe, model: Path | None, request: HarnessRequest, f
 
 
 def _policy(settings: Recipe, model: Path | None, reporter: Reporter) -> PolicyRef:
-    from actors.model_folder import check_model_folder
-    from pipelines.materials import gather_policy
+    from actors.engine.model_folder import check_model_folder
+    from pipelines.runs.materials import gather_policy
 
     if model is None:
         policy = gather_policy(settings, reporter)
@@ -99,13 +99,13 @@ def _policy(settings: Recipe, model: Path | None, reporter: Reporter) -> PolicyR
 
 
 def _engine(settings: Recipe, policy: PolicyRef) -> Engine:
-    from actors.engine import VllmEngine
+    from actors.engine.vllm import VllmEngine
 
     return VllmEngine(settings.generate.engine, policy)
 
 
 def _write(report: str, folder: Path) -> None:
-    from actors.tables import write_text
+    from actors.files.shards import write_text
 
     write_text(report, folder / REPORT)
 

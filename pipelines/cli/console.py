@@ -13,10 +13,10 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from actors.untrusted import visible
+from actors.contract.untrusted import visible
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.store.place import Place, place_of
+from pipelines.runs.store.place import Place, place_of
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
 Overrides = Annotated[
@@ -78,7 +78,7 @@ def error_console() -> Console:
 
 def run_place(recipe: Recipe, run: str | None) -> Place:
     """Where the run of a recipe lies: as the option says, or where it lies without."""
-    from pipelines.open_run import run_root
+    from pipelines.runs.open import run_root
 
     return run_root(recipe, place_of(run) if run is not None else None)
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from actors.untrusted import visible
+from actors.contract.untrusted import visible
 from pipelines.cli.console import Overrides, console
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def inspect(
     """
     from pipelines.config.load import recipe_of
     from pipelines.data.inspection import inspect_splits
-    from pipelines.materials import check_splits, prompt_splits
+    from pipelines.runs.materials import check_splits, prompt_splits
 
     # Only the data section matters here; the rest is what every recipe must say.
     tree: dict[str, Any] = {

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor() -> None:
     """Hold this machine against the joint version set; exit with 2 and the cure where something fails."""
-    from pipelines.doctor import doctor_table, examine
+    from pipelines.cluster.doctor import doctor_table, examine
 
     report = examine()
     console().print(doctor_table(report))

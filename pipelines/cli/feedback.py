@@ -24,7 +24,7 @@ def show(folder: Folder) -> None:
     """Count feedback by verdict, policy version, caller and day, and say where callers contradict each other."""
     from pipelines.feedback.counts import count_feedback
     from pipelines.feedback.items import read_items
-    from pipelines.report.feedback_table import feedback_tables
+    from pipelines.feedback.table import feedback_tables
 
     items = read_items(folder)
     shown = feedback_tables(count_feedback(items)) if items.num_rows else f"No feedback in {folder}."
@@ -36,7 +36,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="A file that is not there yet.")],
 ) -> None:
     """Write every item beside the answer it is about as one Parquet file."""
-    from actors.tables import write_table
+    from actors.files.shards import write_table
     from pipelines.feedback.items import read_items
 
     if out.exists():

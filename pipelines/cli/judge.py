@@ -11,9 +11,9 @@ from typer.core import TyperGroup
 
 from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
 from pipelines.cli.steps import Cycle, run_step
+from pipelines.cluster.progress import RichReporter
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.training_report import JudgeTrainReport
-from pipelines.progress import RichReporter
 
 DEFAULT = "cycle"
 
@@ -51,7 +51,7 @@ def judge(
     run: RunFolderOption = None,
 ) -> None:
     """Label a cycle's rollouts Accept, Caution or Refuse; the word may be left out: salus judge RECIPE --cycle N."""
-    from pipelines.steps import judge_step
+    from pipelines.alignment.steps import judge_step
 
     folder = run_step(judge_step, resolve(recipe, overrides, seed, data), run, cycle)
     console().print(f"judgments in {folder}", highlight=False)
@@ -80,9 +80,9 @@ def calibrate(
     # Bad labels are found before any model is built or any actor started.
     human = read_human_labels(labels)
 
-    from pipelines.calibrate import calibrate_judge
-    from pipelines.judge_pool import judge_pool
-    from pipelines.materials import gather_judge
+    from pipelines.judges.calibrate import calibrate_judge
+    from pipelines.judges.pool import judge_pool
+    from pipelines.runs.materials import gather_judge
 
     folder = out or Path("runs") / f"calibration-{settings.name}-s{settings.seed}"
     with RichReporter(console()).live() as reporter:
@@ -113,9 +113,9 @@ def train(
     # Bad labels are found before any model is built or any actor started.
     human = read_human_labels(labels)
 
-    from pipelines.judge_training import check_trainable, prepare, split_for
+    from pipelines.judges.training import check_trainable, prepare, split_for
     from pipelines.judges.training_report import read_finished_judge
-    from pipelines.materials import gather_judge
+    from pipelines.runs.materials import gather_judge
 
     check_trainable(settings)
     split = split_for(settings, human)
@@ -129,7 +129,7 @@ def train(
         if report is not None:
             reporter.say(f"{job.folder} holds this judge already; nothing was trained.")
         else:
-            from pipelines.judge_training_session import train_judge_on_ray
+            from pipelines.judges.training_session import train_judge_on_ray
 
             report = train_judge_on_ray(job, reporter)
     show_trained(report, recipe, folder)
@@ -137,7 +137,7 @@ def train(
 
 def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
     """Print a trained judge's figures and how to use it."""
-    from pipelines.report.judge_training_table import judge_training_table
+    from pipelines.judges.training_table import judge_training_table
 
     training, labels = report.training, ", ".join(f"{n} {label}" for label, n in report.train_labels.items())
     loss = training.metrics
@@ -157,7 +157,7 @@ def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
 
 def next_settings(report: JudgeTrainReport, folder: Path) -> list[str]:
     """The options that make a run use the trained judge, fit for a shell."""
-    from pipelines.calibrate import REPORT
+    from pipelines.judges.calibrate import REPORT
 
     judge = {
         "regimen": "EXT",
@@ -171,8 +171,8 @@ def next_settings(report: JudgeTrainReport, folder: Path) -> list[str]:
 
 def show(report: CalibrationReport, folder: Path) -> None:
     """Print a calibration and its verdict."""
-    from pipelines.calibrate import PICTURE, REPORT
-    from pipelines.report.calibration_table import calibration_table
+    from pipelines.judges.calibrate import PICTURE, REPORT
+    from pipelines.judges.calibration_table import calibration_table
 
     out = console()
     out.print(calibration_table(report))

@@ -11,8 +11,8 @@ import typer
 
 from actors.errors import SalusError
 from actors.faults import own_error
-from actors.full_disk import full_disk
-from actors.private_files import private_files
+from actors.files.full_disk import full_disk
+from actors.files.private import private_files
 from pipelines.cli import (
     align,
     audit,

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 def plan(recipe: RecipeName, data: DataFolder = None, seed: Seed = None, overrides: Overrides = None) -> None:
     """Print a recipe's actors, CPUs, GPUs, memory and steps; exit with 2 if it cannot fit."""
-    from pipelines.plan import available, check, make_plan, plan_table
+    from pipelines.cluster.plan import available, check, make_plan, plan_table
 
     settings = resolve(recipe, overrides, seed, data)
     made = make_plan(settings)

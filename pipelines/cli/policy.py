@@ -43,7 +43,7 @@ def register_policies(
     """Register every policy a run has published; what is registered already is kept."""
     from pipelines.registry.register import Choice, register_run
     from pipelines.registry.store import Registry
-    from pipelines.store.place import local_folder
+    from pipelines.runs.store.place import local_folder
 
     root = local_folder(run, "The registry keeps references to weights and needs")
     for each in register_run(root, Registry(registry), Choice(version=version, name=name, copy=copy)):
@@ -53,7 +53,7 @@ def register_policies(
 def list_policies(registry: RegistryFolder = DEFAULT) -> None:
     """Every registered policy with its run, cycle, algorithm and figures, and which one is current."""
     from pipelines.registry.store import Registry
-    from pipelines.report.policy_table import policies_table
+    from pipelines.registry.table import policies_table
 
     store = Registry(registry)
     console().print(policies_table(store.entries(), store.history.current()))
@@ -67,7 +67,7 @@ def show(
     """Everything the registry knows of a policy, and the chain of its parents."""
     from pipelines.registry.lineage import chain
     from pipelines.registry.store import Registry
-    from pipelines.report.policy_table import policy_page
+    from pipelines.registry.table import policy_page
 
     store = Registry(registry)
     entry = store.find(version)

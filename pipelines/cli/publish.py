@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.records import PolicyRef
-from actors.run_folder import RunFolder
 from pipelines.cli.console import (
     Overrides,
     RecipeName,
@@ -38,12 +38,12 @@ def publish(
     run: RunFolderOption = None,
 ) -> None:
     """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
-    from actors.model_folder import check_model_folder
-    from actors.policy_desk import DeskAddress, OwnDesk
-    from actors.publisher import Publisher
-    from actors.publisher_config import check_lengths
-    from actors.serve_address import check_address
-    from pipelines.session import session
+    from actors.engine.model_folder import check_model_folder
+    from actors.serve.address import check_address
+    from actors.serve.config import check_lengths
+    from actors.serve.publisher.publisher import Publisher
+    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from pipelines.cluster.session import session
 
     settings = resolve(recipe, overrides, seed)
     if not settings.publish.enabled:
@@ -72,8 +72,8 @@ def publish(
 @contextmanager
 def started(recipe: Recipe, run: str | None, policy: PolicyRef, url: str) -> Iterator[None]:
     """In the audit log of the run's folder; a run at an address was only fetched to be read."""
-    from actors.gateway.audit import AuditLog
-    from actors.publication_audit import PublicationAudit
+    from actors.serve.audit_log import AuditLog
+    from actors.serve.publication_audit import PublicationAudit
 
     place = run_place(recipe, run)
     if not isinstance(place, Path):
@@ -87,7 +87,7 @@ def started(recipe: Recipe, run: str | None, policy: PolicyRef, url: str) -> Ite
 @contextmanager
 def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
     """The champion of a run's last decided cycle; fetched for as long as this is open where the run is stored."""
-    from pipelines.store.reading import readable
+    from pipelines.runs.store.reading import readable
 
     with readable(str(run_place(recipe, run))) as (root, view):
         champion = _last_champion(recipe, RunFolder(root))
@@ -97,7 +97,7 @@ def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
 
 
 def _last_champion(recipe: Recipe, folder: RunFolder) -> PolicyRef:
-    from pipelines.run import past_outcomes
+    from pipelines.alignment.run import past_outcomes
 
     outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
     if not outcomes or not outcomes[-1].champion.path:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actors.contract.untrusted import visible
 from actors.errors import SalusError
-from actors.untrusted import visible
 from pipelines.cli.console import console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipelines.review.queue import Queued
+    from pipelines.feedback.review.queue import Queued
 
 LabelsFolder = Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Leave out what is labelled there.")]
 # Characters of a text in a table.
@@ -36,11 +36,11 @@ def list_answers(
     top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
 ) -> None:
     """List the judged answers whose labels by people would tell most, newest cycle first."""
-    from actors.run_folder import RunFolder
-    from pipelines.review.labels import read_labels
-    from pipelines.review.queue import QueueConfig, waiting
-    from pipelines.review.run_queue import RunQueue
-    from pipelines.store.place import local_folder
+    from actors.contract.run_folder import RunFolder
+    from pipelines.feedback.review.labels import read_labels
+    from pipelines.feedback.review.queue import QueueConfig, waiting
+    from pipelines.feedback.review.run_queue import RunQueue
+    from pipelines.runs.store.place import local_folder
 
     folder = RunFolder(local_folder(run, "The list of answers to review needs"))
     if not folder.recipe.is_file():
@@ -65,9 +65,9 @@ def export(
     ] = False,
 ) -> None:
     """Write the labels most reviewers agree on, for salus judge calibrate --labels and salus judge train --labels."""
-    from pipelines.review.export import export_labels
-    from pipelines.review.labels import read_labels
-    from pipelines.review.standing import settle
+    from pipelines.feedback.review.export import export_labels
+    from pipelines.feedback.review.labels import read_labels
+    from pipelines.feedback.review.standing import settle
 
     done = export_labels(settle(read_labels(labels)), out, control)
     left = [f"{n} {why}" for n, why in ((done.ties, "without a majority"), (done.blank, "blank")) if n]

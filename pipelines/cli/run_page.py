@@ -7,20 +7,20 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from actors.publication import read_publications
-from actors.run_folder import RunFolder
-from pipelines.checksums import run_hash
+from actors.contract.publication import read_publications
+from actors.contract.run_folder import RunFolder
+from pipelines.alignment.run import past_decisions
 from pipelines.cli.align import show
 from pipelines.cli.console import console
 from pipelines.cli.status import progress_table
 from pipelines.config.recipe import Recipe
-from pipelines.judge_evidence import read_trust
-from pipelines.open_run import RunRecord, read_run_record
+from pipelines.judges.evidence import read_trust
 from pipelines.report.runs_table import holdings_table, publications_table
-from pipelines.report.summary import Summary, find_summary
-from pipelines.run import past_decisions
-from pipelines.runs.holdings import holdings
-from pipelines.runs.shape import recipe_of_run
+from pipelines.runs.finished.holdings import holdings
+from pipelines.runs.finished.shape import recipe_of_run
+from pipelines.runs.open import RunRecord, read_run_record
+from pipelines.runs.store.checksums import run_hash
+from pipelines.runs.summary import Summary, find_summary
 
 
 def print_run(folder: RunFolder, where: object = None) -> None:

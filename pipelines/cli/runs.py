@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.run_folder import RunFolder
-from pipelines.checksums import Checked, check_sums
 from pipelines.cli.console import console
 from pipelines.cli.timeline import timeline
-from pipelines.runs.waste import Waste
+from pipelines.runs.finished.waste import Waste
+from pipelines.runs.store.checksums import Checked, check_sums
 
 if TYPE_CHECKING:
-    from pipelines.runs.gc import GcPlan
+    from pipelines.runs.finished.gc import GcPlan
 
 SHOWN = 5
 DIFFERENT = 1
@@ -43,9 +43,9 @@ def list_runs(
 ) -> None:
     """List the runs of a folder, those of its studies included: how far, what came of them, how large."""
     from pipelines.report.runs_table import runs_table
-    from pipelines.runs.catalog import UnreadableRun, read_line
-    from pipelines.runs.find import find_runs, name_in
-    from pipelines.store.reading import readable_runs
+    from pipelines.runs.finished.catalog import UnreadableRun, read_line
+    from pipelines.runs.finished.find import find_runs, name_in
+    from pipelines.runs.store.reading import readable_runs
 
     with readable_runs(folder) as runs:
         found = [read_line(path, name_in(path, runs.root)) for path in find_runs(runs.root)]
@@ -56,7 +56,7 @@ def list_runs(
 def show(run: RunArgument) -> None:
     """Show one run: its recipe, versions, cost, decisions, publications, judge, figures and artefacts."""
     from pipelines.cli.run_page import print_run
-    from pipelines.store.reading import readable
+    from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):
         print_run(RunFolder(root), view.objects.place if view is not None else None)
@@ -73,9 +73,9 @@ def diff(
     between any two runs; where nothing else differs, the runs count as the same.
     """
     from pipelines.report.runs_table import difference_tables
-    from pipelines.runs.busy import is_finished
-    from pipelines.runs.diff import diff_runs
-    from pipelines.store.reading import readable
+    from pipelines.runs.finished.busy import is_finished
+    from pipelines.runs.finished.diff import diff_runs
+    from pipelines.runs.store.reading import readable
 
     with readable(a) as (root_a, view_a), readable(b) as (root_b, view_b):
         for root, view in ((root_a, view_a), (root_b, view_b)):
@@ -90,10 +90,10 @@ def diff(
 
 def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run's folder, or its address.")]) -> None:
     """Hold every file of a run against the SHA-256 sums and the manifest written when it ended, and print its hash."""
-    from pipelines.runs.gc import may_miss
-    from pipelines.runs.manifest import check_manifest
-    from pipelines.store.reading import readable
-    from pipelines.store.verify import check_stored
+    from pipelines.runs.finished.gc import may_miss
+    from pipelines.runs.finished.manifest import check_manifest
+    from pipelines.runs.store.reading import readable
+    from pipelines.runs.store.verify import check_stored
 
     with readable(run) as (root, view):
         folder = RunFolder(root)
@@ -120,8 +120,8 @@ def audit(run: RunArgument) -> None:
     Exits with 1 where a record differs; runs of earlier versions of the rule may differ in figures and agree in choice.
     """
     from pipelines.report.runs_table import audit_table
-    from pipelines.runs.audit import audit as made_again
-    from pipelines.store.reading import readable
+    from pipelines.runs.finished.audit import audit as made_again
+    from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):
         folder = RunFolder(root)
@@ -149,10 +149,10 @@ def gc(
     and files that were being written when a process ended. Runs that are not finished, or that somebody holds, are
     left alone.
     """
-    from pipelines.runs.gc import collect, gc_plans
-    from pipelines.runs.shape import recipe_of_run
-    from pipelines.store.change import changing
-    from pipelines.store.reading import readable_runs
+    from pipelines.runs.finished.gc import collect, gc_plans
+    from pipelines.runs.finished.shape import recipe_of_run
+    from pipelines.runs.store.change import changing
+    from pipelines.runs.store.reading import readable_runs
 
     kept: set[Waste] = {*(keep or []), *(() if full_weights else (Waste.FULL_WEIGHTS,))}
     with readable_runs(folder) as runs:

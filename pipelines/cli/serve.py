@@ -54,11 +54,11 @@ def serve(
 
 
 def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namespace: str) -> None:
-    from actors.policy_desk import DeskAddress, OwnDesk
-    from actors.publisher import Publisher
-    from actors.publisher_config import publisher_cpus
-    from actors.serve_address import check_address
-    from actors.shadow.config import shadow_cpus
+    from actors.serve.address import check_address
+    from actors.serve.config import publisher_cpus
+    from actors.serve.publisher.publisher import Publisher
+    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from actors.serve.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.follower import Follower, check_first
@@ -96,7 +96,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
 def _serve_routed(
     chosen: ServeSettings, read_again: Callable[[], ServeSettings], registry: Path, first: str | None, namespace: str
 ) -> None:
-    from actors.serve_address import check_address
+    from actors.serve.address import check_address
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.routed import check_some_start, routed_cpus, serving_together
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
 from pipelines.cli.console import console
 from pipelines.config.recipe import Recipe
 
@@ -21,9 +21,9 @@ def register(app: typer.Typer) -> None:
 def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
-    from pipelines.report.summary import find_summary
-    from pipelines.runs.shape import recipe_of_run
-    from pipelines.store.reading import readable
+    from pipelines.runs.finished.shape import recipe_of_run
+    from pipelines.runs.store.reading import readable
+    from pipelines.runs.summary import find_summary
 
     with readable(run) as (root, _):
         folder = RunFolder(root)
@@ -35,8 +35,8 @@ def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder,
 
 def progress_table(folder: RunFolder, recipe: Recipe) -> Table:
     """How far each cycle of a run is."""
-    from pipelines.ending import is_over
-    from pipelines.run import past_decisions
+    from pipelines.alignment.run import past_decisions
+    from pipelines.decision.ending import is_over
 
     table = Table(title=f"{recipe.name}, seed {recipe.seed}")
     for column in ("cycle", "rollouts", "judgments", "trained", "decision"):

@@ -18,9 +18,9 @@ from pipelines.cli.console import (
     resolve,
     run_place,
 )
+from pipelines.cluster.progress import Reporter, RichReporter
 from pipelines.config.recipe import Recipe
-from pipelines.progress import Reporter, RichReporter
-from pipelines.store.place import Place
+from pipelines.runs.store.place import Place
 
 Cycle = Annotated[int, typer.Option(min=1, help="Which cycle, counted from 1.")]
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ def generate(
     run: RunFolderOption = None,
 ) -> None:
     """Sample the champion's answers to a cycle's train prompts."""
-    from pipelines.steps import generate_step
+    from pipelines.alignment.steps import generate_step
 
     folder = run_step(generate_step, resolve(recipe, overrides, seed, data), run, cycle)
     console().print(f"rollouts in {folder}", highlight=False)
@@ -56,7 +56,7 @@ def train(
     run: RunFolderOption = None,
 ) -> None:
     """Shuffle a cycle's judgments into rows and train KTO and DPO on them."""
-    from pipelines.steps import train_step
+    from pipelines.alignment.steps import train_step
 
     for report in run_step(train_step, resolve(recipe, overrides, seed, data), run, cycle):
         console().print(
@@ -76,7 +76,7 @@ def evaluate(
     accept_unreliable: AcceptUnreliable = False,
 ) -> None:
     """Measure champion and challengers on the validation split and decide; publishes nothing."""
-    from pipelines.steps import evaluate_step
+    from pipelines.alignment.steps import evaluate_step
 
     outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data, accept_unreliable), run, cycle)
     console().print(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")

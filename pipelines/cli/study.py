@@ -9,8 +9,8 @@ import typer
 
 from actors.errors import SalusError
 from pipelines.cli.console import Overrides, RunFolderOption, Seed, console
-from pipelines.progress import RichReporter
-from pipelines.store.place import local_folder
+from pipelines.cluster.progress import RichReporter
+from pipelines.runs.store.place import local_folder
 
 if TYPE_CHECKING:
     from pipelines.study.results import StudyReport

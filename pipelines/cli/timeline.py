@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
 from pipelines.cli.console import console
 
 RunArgument = Annotated[
@@ -24,9 +24,9 @@ Out = Annotated[
 
 def timeline(run: RunArgument, out: Out = None) -> None:
     """Draw where a run's time went: a picture, a trace for Perfetto, and a table of wall, busy and idle seconds."""
-    from pipelines.store.reading import readable
-    from pipelines.timeline.table import timeline_table
-    from pipelines.timeline.write import write_timeline
+    from pipelines.report.timeline.table import timeline_table
+    from pipelines.report.timeline.write import write_timeline
+    from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):
         if view is not None and out is None:

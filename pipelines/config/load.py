@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from actors.errors import SalusError
-from actors.tables import write_text
+from actors.files.shards import write_text
 from pipelines.config.recipe import Recipe
 
 # What the name of a study's file begins with: it stands beside the recipes and is none.
@@ -85,14 +85,14 @@ def save_recipe(recipe: BaseModel, path: Path) -> None:
 
 
 def _shipped() -> list[str]:
-    folder = resources.files("pipelines") / "recipes"
+    folder = resources.files("pipelines.config") / "recipes"
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
 def _read(name: str, known: Sequence[str]) -> tuple[str, str]:
     path = Path(name)
     if name in known:
-        source = resources.files("pipelines") / "recipes" / f"{name}.yaml"
+        source = resources.files("pipelines.config") / "recipes" / f"{name}.yaml"
         return source.read_text(encoding="utf-8"), f"recipe {name}"
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():

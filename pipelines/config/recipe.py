@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from actors.harmfulness import HarmfulnessConfig
-from actors.publisher_config import PublisherConfig
-from actors.trainer import TrainConfig
-from pipelines.capability.config import CapabilityConfig
-from pipelines.clinic.config import ClinicConfig
+from actors.judges.harmfulness import HarmfulnessConfig
+from actors.serve.config import PublisherConfig
+from actors.training.trainer import TrainConfig
+from pipelines.alignment.preference import PreferenceConfig
+from pipelines.config.capability import CapabilityConfig
 from pipelines.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -17,10 +17,10 @@ from pipelines.config.sections import (
     ModelConfig,
     Section,
 )
-from pipelines.decide import DecisionConfig
-from pipelines.medsafety.config import MedsafetyConfig
-from pipelines.metrics import ScoreTable
-from pipelines.preference import PreferenceConfig
+from pipelines.data.clinic.config import ClinicConfig
+from pipelines.data.medsafety.config import MedsafetyConfig
+from pipelines.decision.decide import DecisionConfig
+from pipelines.measures.metrics import ScoreTable
 
 
 class Recipe(Section):

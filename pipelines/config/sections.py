@@ -6,18 +6,18 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from actors.engine import Sampling
-from actors.engine_config import EngineConfig
-from actors.ensemble import How
-from actors.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
-from actors.judge_template import REQUEST_PREFIX
-from actors.judge_trainer import JudgeTrainConfig
-from actors.remote_settings import RemoteConfig
-from pipelines.data.egida import EgidaConfig
-from pipelines.data.or_bench import OrBenchConfig
+from actors.engine.config import EngineConfig
+from actors.engine.vllm import Sampling
+from actors.judges.ensemble import How
+from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
+from actors.judges.remote_config import RemoteConfig
+from actors.judges.template import REQUEST_PREFIX
+from actors.training.judge_trainer import JudgeTrainConfig
+from pipelines.data.attacks.styles import StyleConfig
+from pipelines.data.sets.egida import EgidaConfig
+from pipelines.data.sets.or_bench import OrBenchConfig
+from pipelines.data.sets.tabular import ColumnMapping
 from pipelines.data.split import SplitFractions
-from pipelines.data.styles import StyleConfig
-from pipelines.data.tabular import ColumnMapping
 from pipelines.judges.calibration_report import Regimen
 from pipelines.judges.trust import TrustThresholds
 
@@ -133,7 +133,7 @@ class JudgeConfig(Section):
     source: Literal["clinic", "folder", "hub"] = "folder"
     path: str | None = Field(None, description="judge model folder or hub id (LMA, EXT, GUARD)")
     parameters_b: float | None = Field(None, gt=0)
-    prompt: str = Field("cares-v2", description="versioned template in actors/judge_prompts/; guard-... for GUARD")
+    prompt: str = Field("cares-v2", description="versioned template in actors/judges/prompts/; guard-... for GUARD")
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
     ensemble: EnsembleConfig | None = Field(None, description="further judges of every answer; None: one judges")
     min_coverage: float = Field(

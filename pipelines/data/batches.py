@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from actors.records import PROMPT_SCHEMA, Method, Prompt
+from actors.contract.records import PROMPT_SCHEMA, Method, Prompt
 
 BATCH_ROWS = 1024
 ID_HEX = 16

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.records import Record
+from actors.contract.records import Record
 from pipelines.data.split import group_key
 
 Field = Literal["level", "method", "principle", "style"]

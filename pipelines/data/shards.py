@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.durable import make_folder
+from actors.contract.records import PROMPT_SCHEMA
 from actors.errors import SalusError
-from actors.records import PROMPT_SCHEMA
-from actors.tables import write_table
+from actors.files.atomic import make_folder
+from actors.files.shards import write_table
 from pipelines.data.rows import data_files
 
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.contract.records import SPLITS, Split
 from actors.errors import SalusError
-from actors.records import SPLITS, Split
 
 _POINTS = 2**64
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from actors.feedback.records import Verdict
+from actors.serve.feedback.records import Verdict
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from actors.feedback.redaction import MARK
-from actors.untrusted import strip_invisible
+from actors.contract.untrusted import strip_invisible
+from actors.serve.feedback.redaction import MARK
 from pipelines.data.split import group_key
 
 # An evaluated prompt of fewer words says too little to be recognised within another.

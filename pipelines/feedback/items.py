@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from actors.errors import SalusError
-from actors.feedback.journal import read
-from actors.feedback.records import CAPTURED_SCHEMA, CAPTURES, FEEDBACK, FEEDBACK_SCHEMA
+from actors.serve.feedback.journal import read
+from actors.serve.feedback.records import CAPTURED_SCHEMA, CAPTURES, FEEDBACK, FEEDBACK_SCHEMA
 
 _OF_THE_ANSWER: list[pa.Field[Any]] = [
     CAPTURED_SCHEMA.field(name).with_nullable(True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.records import Algorithm
-from actors.seeds import derive_seed
+from actors.contract.records import Algorithm
+from actors.contract.seeds import derive_seed
+from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA, placed, shuffled
 from pipelines.feedback.config import FeedbackRowsConfig
-from pipelines.row_order import DPO_SCHEMA, KTO_SCHEMA, placed, shuffled
 
 _DRAWS = 2**31
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.contract.records import PolicyRef, Record
+from actors.contract.run_folder import RunFolder
+from actors.contract.untrusted import ChatMarkup, strip_invisible
 from actors.errors import SalusError
-from actors.feedback.records import turns_of
-from actors.feedback.redaction import MARK
-from actors.record_files import find_record
-from actors.records import PolicyRef, Record
-from actors.run_folder import RunFolder
-from actors.serve_guard.replaced import FINISH_REASON
-from actors.tables import write_table, write_text
-from actors.untrusted import ChatMarkup, strip_invisible
-from pipelines.egida_pairs import evaluated_keys
+from actors.files.records import find_record
+from actors.files.shards import write_table, write_text
+from actors.serve.feedback.records import turns_of
+from actors.serve.feedback.redaction import MARK
+from actors.serve.guard.replaced import FINISH_REASON
+from pipelines.alignment.egida_pairs import evaluated_keys
 from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from actors.contract.records import LABELS, Label
+from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
-from actors.records import LABELS, Label
-from actors.seeds import derive_seed
-from pipelines.bootstrap import Floats
-from pipelines.judges.agreement import agreement
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.reliability import FLOOR, score_probabilities
 from pipelines.judges.trust import TrustThresholds, decide_trust
+from pipelines.measures.agreement import agreement
+from pipelines.measures.bootstrap import Floats
 
 Ints = NDArray[np.int64]
 # Beyond these the probabilities are 0 and 1, or all alike, whatever the data.

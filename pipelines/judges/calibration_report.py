@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.records import Record
-from actors.tables import write_text
-from pipelines.judges.agreement import Agreement
+from actors.files.shards import write_text
 from pipelines.judges.reliability import ProbabilityScore
 from pipelines.judges.trust import Trust, TrustThresholds
+from pipelines.measures.agreement import Agreement
 
 Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE"]
 

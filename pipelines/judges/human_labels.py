@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.records import LABELS, ROLLOUT_SCHEMA, Label, Record
+from actors.contract.records import LABELS, ROLLOUT_SCHEMA, Label, Record
 from pipelines.data.batches import prompt_digest
 from pipelines.data.fields import one_of, optional_text, text
 from pipelines.data.rows import Row, data_files, rows_of
-from pipelines.data.xstest import COMPLETIONS_PREFIX, read_xstest_answers
+from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, read_xstest_answers
 
 XSTEST = "xstest"
 HUMAN = "human-labelled"

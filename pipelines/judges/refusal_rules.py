@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from actors.records import Label
-from actors.refusal_rules import refusal_label
-from pipelines.data.xstest import read_xstest_answers
-from pipelines.judges.agreement import Agreement, agreement
+from actors.contract.records import Label
+from actors.judges.rules import refusal_label
+from pipelines.data.sets.xstest import read_xstest_answers
+from pipelines.measures.agreement import Agreement, agreement
 
 
 def xstest_agreement(folder: Path, *, binary: bool = False, tuning_half: bool = False) -> Agreement:

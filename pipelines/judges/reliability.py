@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.records import Interval, Record
-from pipelines.bootstrap import Floats, cluster_sums, percentile_interval
-from pipelines.judges.agreement import BINS, confidence_bin
+from actors.contract.records import Interval, Record
+from pipelines.measures.agreement import BINS, confidence_bin
+from pipelines.measures.bootstrap import Floats, cluster_sums, percentile_interval
 
 Ints = NDArray[np.int64]
 # A judge that follows rules gives exactly 0 to a label; the NLL then takes this instead.

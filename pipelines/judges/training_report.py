@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.judge_trainer import REPORT as TRAINED
-from actors.judge_trainer import JudgeTraining
-from actors.records import Record
-from actors.tables import write_text
-from pipelines.difference import first_difference
-from pipelines.judges.agreement import Agreement
+from actors.files.shards import write_text
+from actors.training.judge_trainer import REPORT as TRAINED
+from actors.training.judge_trainer import JudgeTraining
+from pipelines.config.difference import first_difference
 from pipelines.judges.trust import Trust
+from pipelines.measures.agreement import Agreement
 
 ORDER, REPORT = "order.json", "report.json"
 Kind = TypeVar("Kind", bound=Record)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Literal, NamedTuple
 
+from actors.contract.records import LABELS, Label
+from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
-from actors.records import LABELS, Label
-from actors.seeds import derive_seed
 from pipelines.data.split import SplitFractions, group_key, split_of
 from pipelines.judges.human_labels import HumanJudgment
 

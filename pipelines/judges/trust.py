@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.records import Interval, Record
-from pipelines.judges.agreement import Agreement
+from actors.contract.records import Interval, Record
+from pipelines.measures.agreement import Agreement
 
 
 class TrustThresholds(BaseModel):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actors.records import METHODS, Interval
+from actors.contract.records import METHODS, Interval
 from pipelines.registry.entry import DeployedModel, JudgeFacts, PolicyEntry, TrainingData
 from pipelines.registry.figures import in_words, judge_figures, validation_figures
 from pipelines.registry.markdown import plain, table

@@ -13,11 +13,11 @@ from typing import Self
 
 from pydantic import model_validator
 
-from actors.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, PICKLE_SUFFIXES
-from actors.durable import make_folder, move_into_place
+from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.file_sum import file_sum
-from actors.records import Record
+from actors.files.atomic import make_folder, move_into_place
+from actors.files.sums import file_sum
+from actors.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, PICKLE_SUFFIXES
 from pipelines.registry.names import FileName, Sha256
 
 # A policy is these files and no others: what lies beside them is neither hashed nor handed on.

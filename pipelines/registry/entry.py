@@ -7,14 +7,14 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from actors.contract.publication import Publication
+from actors.contract.records import Algorithm, Interval, Record
 from actors.errors import SalusError
-from actors.publication import Publication
-from actors.records import Algorithm, Interval, Record
-from pipelines.capability.figures import Capability
-from pipelines.decision import Standing
-from pipelines.judge_gate import JudgeTrust
+from pipelines.decision.record import Standing
 from pipelines.judges.calibration_report import Regimen
-from pipelines.metrics import Metrics
+from pipelines.judges.gate import JudgeTrust
+from pipelines.measures.capability.figures import Capability
+from pipelines.measures.metrics import Metrics
 from pipelines.registry.contents import Contents
 from pipelines.registry.names import PolicyName, Sha256
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from actors.records import Algorithm
-from actors.run_folder import RunFolder
-from actors.tables import read_folder
+from actors.contract.records import Algorithm
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import read_folder
 from pipelines.config.recipe import Recipe
-from pipelines.decide import Decision
-from pipelines.judge_evidence import read_trust
+from pipelines.decision.decide import Decision
 from pipelines.judges.calibration_report import CalibrationReport
+from pipelines.judges.evidence import read_trust
 from pipelines.registry.contents import ROW_FILES, contents_of
 from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, TrainingData, Validation
 from pipelines.registry.names import RunVersion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actors.records import Interval
+from actors.contract.records import Interval
 from pipelines.registry.entry import JudgeFigures, PolicyEntry, Validation
 
 NAMES = {

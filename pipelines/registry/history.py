@@ -13,11 +13,11 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from actors.durable import Log, appending
+from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.os_user import os_user
-from actors.record_files import parse_lines, read_lines, reason
-from actors.records import Record
+from actors.files.atomic import Log, appending
+from actors.files.records import parse_lines, read_lines, reason
+from actors.serve.os_user import os_user
 from pipelines.registry.names import PolicyName
 
 Clock = Callable[[], datetime]

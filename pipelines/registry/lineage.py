@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from actors.records import Record
+from actors.contract.records import Record
 from pipelines.registry.entry import PolicyEntry
 
 # parent: the next one was trained from it. same_weights: the run began with this policy of an earlier run.

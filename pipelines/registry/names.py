@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
+from actors.contract.records import Algorithm, Record
 from actors.errors import SalusError
-from actors.records import Algorithm, Record
 
 LONGEST = 120
 # As the name of a recipe; it begins with a letter or digit, so no name is hidden, `.` or `..`.

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from actors.adapter import ADAPTER_CONFIG
+from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.file_sum import file_sum
-from actors.private_files import private_files
-from actors.records import Record
-from pipelines.checksums import run_hash
-from pipelines.progress import Reporter
+from actors.files.private import private_files
+from actors.files.sums import file_sum
+from actors.training.adapter import ADAPTER_CONFIG
+from pipelines.cluster.progress import Reporter
 from pipelines.registry.card import model_card
 from pipelines.registry.contents import ADAPTER_FILES, MODEL_FILES, Contents, contents_of, in_place
 from pipelines.registry.entry import Ancestor, DeployedModel, Origin, PolicyEntry, Weights
@@ -20,6 +19,7 @@ from pipelines.registry.evidence import judge_facts, training_data, validation
 from pipelines.registry.names import RunVersion, check_name, policy_version
 from pipelines.registry.run_reader import RunReader
 from pipelines.registry.store import Registry
+from pipelines.runs.store.checksums import run_hash
 
 # new: was not there. refreshed: the run knows more by now. kept: nothing is new. left_out: its weights are gone.
 State = Literal["new", "refreshed", "kept", "left_out"]

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from actors.contract.publication import Publication, read_publications
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.publication import Publication, read_publications
-from actors.run_folder import RunFolder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.decision import CandidateResult, Decision, read_decision
-from pipelines.open_run import read_run_record
+from pipelines.decision.record import CandidateResult, Decision, read_decision
 from pipelines.registry.names import RunVersion, read_run_version
+from pipelines.runs.open import read_run_record
 
 
 class RunReader:

@@ -13,12 +13,12 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from actors.durable import make_folder
 from actors.errors import SalusError
-from actors.gateway.audit import AuditLog
-from actors.private_files import share
-from actors.publication_audit import PublicationAudit
-from actors.tables import write_text
+from actors.files.atomic import make_folder
+from actors.files.private import share
+from actors.files.shards import write_text
+from actors.serve.audit_log import AuditLog
+from actors.serve.publication_audit import PublicationAudit
 from pipelines.registry.contents import Contents, copy_whole, differences, whole_folder
 from pipelines.registry.entry import PolicyEntry, Weights, read_entry
 from pipelines.registry.history import Change, Clock, History

@@ -8,8 +8,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from actors.publication_audit import Told
-from actors.untrusted import visible
+from actors.contract.untrusted import visible
+from actors.serve.publication_audit import Told
 
 _NO_OUTCOME = "not known"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from rich import box
 from rich.table import Table
 
-from actors.records import Interval
-from pipelines.capability.figures import Capability
+from actors.contract.records import Interval
+from pipelines.measures.capability.figures import Capability
 
 NOTHING = "-"
 COLUMNS = ("multiple choice\naccuracy", "perplexity of\nreferences", "harmless\naccepted")

@@ -18,10 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from actors.contract.records import ALGORITHMS, Algorithm
 from actors.errors import SalusError
-from actors.records import ALGORITHMS, Algorithm
-from actors.tables import write_bytes
-from pipelines.report.summary import JudgedBy, Measured
+from actors.files.shards import write_bytes
+from pipelines.runs.summary import JudgedBy, Measured
 
 COLOUR: dict[Algorithm, str] = {"kto": "#0072B2", "dpo": "#D55E00"}
 MARKER: dict[Algorithm, Literal["s", "o"]] = {"kto": "s", "dpo": "o"}

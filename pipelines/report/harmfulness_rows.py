@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.harmfulness.figures import Harmfulness
-from pipelines.report.summary import METRICS_SCHEMA, MetricsKey
+from pipelines.measures.harmfulness import Harmfulness
+from pipelines.runs.summary import METRICS_SCHEMA, MetricsKey
 
 
 def harmfulness_rows(key: MetricsKey, found: Harmfulness) -> pa.Table:

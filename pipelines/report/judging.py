@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.run_folder import RunFolder
-from actors.tables import shard_files
-from actors.usage import Usage, usage_of
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import shard_files
+from actors.judges.usage import Usage, usage_of
 from pipelines.config.recipe import Recipe
-from pipelines.report.summary import Disagreement, Summary
+from pipelines.runs.summary import Disagreement, Summary
 
 COLUMN = "disagreement"
 

@@ -10,15 +10,15 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from actors.publication import Publication
-from pipelines.decision import Decision
-from pipelines.difference import Difference
-from pipelines.report.summary import Measured
-from pipelines.runs.audit import AuditedDecision
-from pipelines.runs.catalog import RunLine, UnreadableRun
-from pipelines.runs.diff import ArtefactDifference, FigureDifference, RunDifference
-from pipelines.runs.gc import GcPlan
-from pipelines.runs.holdings import Holding
+from actors.contract.publication import Publication
+from pipelines.config.difference import Difference
+from pipelines.decision.record import Decision
+from pipelines.runs.finished.audit import AuditedDecision
+from pipelines.runs.finished.catalog import RunLine, UnreadableRun
+from pipelines.runs.finished.diff import ArtefactDifference, FigureDifference, RunDifference
+from pipelines.runs.finished.gc import GcPlan
+from pipelines.runs.finished.holdings import Holding
+from pipelines.runs.summary import Measured
 
 NOTHING = "-"
 SHORT_HASH = 12

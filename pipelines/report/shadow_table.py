@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from actors.records import LABELS, Interval
-from pipelines.report.calibration_table import NOTHING, interval_text
-from pipelines.shadow.figures import ShadowComparison
-from pipelines.shadow.report import ShadowReport
+from actors.contract.records import LABELS, Interval
+from pipelines.judges.calibration_table import NOTHING, interval_text
+from pipelines.serving.shadow_report.figures import ShadowComparison
+from pipelines.serving.shadow_report.report import ShadowReport
 
 
 def shadow_tables(report: ShadowReport) -> Group:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from actors.records import Interval
-from pipelines.metrics import MAIN_FIGURES
-from pipelines.report.summary import METRICS_SCHEMA, MetricsKey
-from pipelines.styles import StyleFigures, StyleMetrics
+from actors.contract.records import Interval
+from pipelines.measures.metrics import MAIN_FIGURES
+from pipelines.measures.styles import StyleFigures, StyleMetrics
+from pipelines.runs.summary import METRICS_SCHEMA, MetricsKey
 
 
 def style_rows(key: MetricsKey, metrics: StyleMetrics) -> pa.Table:

@@ -9,10 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from actors.harmfulness import SCORE_WORDS
-from actors.records import Interval
-from pipelines.harmfulness.figures import Harmfulness
-from pipelines.report.summary import (
+from actors.contract.records import Interval
+from actors.judges.harmfulness import SCORE_WORDS
+from pipelines.measures.harmfulness import Harmfulness
+from pipelines.runs.summary import (
     CycleFigures,
     CycleSummary,
     HarmfulnessTest,

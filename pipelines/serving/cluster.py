@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipelines.cluster.session import embedded_ray, joined_ray
 from pipelines.serving.settings import ServeSettings
-from pipelines.session import embedded_ray, joined_ray
 
 
 @contextmanager

@@ -8,20 +8,20 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
+from actors.contract.publication import PublicationRefusedError
+from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.publication import PublicationRefusedError
-from actors.publication_audit import Action
-from actors.publisher_config import PublisherConfig, check_lengths
-from actors.records import PolicyRef
-from pipelines.holder import this_process
+from actors.serve.config import PublisherConfig, check_lengths
+from actors.serve.publication_audit import Action
 from pipelines.registry.history import Change, Clock
 from pipelines.registry.store import Registry
+from pipelines.runs.lease.process import this_process
 from pipelines.serving.refused import RefusedFile
 from pipelines.serving.status import EndpointStatus, StatusFile
 
 
 class LivePublisher(Protocol):
-    """What a follower needs of an endpoint; see `actors.publisher`."""
+    """What a follower needs of an endpoint; see `actors.serve.publisher.publisher`."""
 
     @property
     def url(self) -> str: ...

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.records import PolicyRef
 from pipelines.registry.store import Registry
 from pipelines.serving.follower import Follower, LivePublisher
 
 
 class NamedPublisher(LivePublisher, Protocol):
-    """What a named policy needs of its publisher; see `actors.router.publisher`."""
+    """What a named policy needs of its publisher; see `actors.serve.router.publisher`."""
 
     def served_version(self) -> str: ...
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import ray
 from pydantic import Field
 
-from actors.endpoint_traffic import EndpointTraffic
 from actors.errors import SalusError
-from actors.policy_desk import DeskAddress
-from actors.publisher_config import PublisherConfig
+from actors.serve.config import PublisherConfig
+from actors.serve.publisher.traffic import EndpointTraffic
+from actors.serve.replica.published import DeskAddress
 from pipelines.config.sections import Section
 from pipelines.registry.store import Registry
 
 if TYPE_CHECKING:
-    from pipelines.dashboard.office import TrafficMeter
+    from pipelines.serving.dashboard.office import TrafficMeter
 
 ACTOR = "salus-office"
 
@@ -44,7 +44,7 @@ def open_office(
         SalusError: no policy is current and no run is named, or the run's folder is gone.
     """
     # Imported here: it takes what pages need, and an endpoint may have none.
-    from pipelines.dashboard.office import Office
+    from pipelines.serving.dashboard.office import Office
 
     run = (pages.run or _run_of_current(registry)).absolute()
     if not run.is_dir():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from actors.record_files import find_record
-from actors.records import Record
-from actors.tables import write_text
+from actors.contract.records import Record
+from actors.files.records import find_record
+from actors.files.shards import write_text
 
 
 class RefusedVersions(Record):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from actors.gateway.config import GatewayConfig
-from actors.publisher_config import PublisherConfig
-from actors.router.engine_settings import engine_config
-from actors.shadow.config import ShadowConfig
+from actors.serve.config import PublisherConfig
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.router.engine_settings import engine_config
+from actors.serve.shadow.config import ShadowConfig
 from pipelines.config.load import read_tree, settings_of
 from pipelines.config.sections import ClusterConfig, Section
 from pipelines.serving.named import ByVersion, ModelName, PolicySettings, engine_of, policy_config

@@ -12,17 +12,17 @@ from typing import Any, get_args
 import ray
 from ray.exceptions import RayError
 
-from actors.durable import make_folder
-from actors.engine_config import EngineConfig
+from actors.contract.records import Algorithm, PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.engine.config import EngineConfig
+from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
 from actors.faults import reason
-from actors.model_folder import check_model_folder
-from actors.policy_desk import DeskAddress
-from actors.publisher_config import PublisherConfig
-from actors.records import Algorithm, PolicyRef
-from actors.run_folder import RunFolder
-from actors.shadow.config import SHADOW_ACTOR, ShadowConfig, ShadowLink
-from actors.shadow.question import model_defaults
+from actors.files.atomic import make_folder
+from actors.serve.config import PublisherConfig
+from actors.serve.replica.published import DeskAddress
+from actors.serve.shadow.config import SHADOW_ACTOR, ShadowConfig, ShadowLink
+from actors.serve.shadow.question import model_defaults
 from pipelines.registry.store import Registry
 
 FOLDER = "shadow"
@@ -77,7 +77,7 @@ class ShadowOffice:
                 f"shadow.folder {self._folder} cannot be made ({error.strerror}); name another."
             ) from error
         # Imported here: an endpoint without a challenger needs none of it.
-        from actors.shadow.actor import ShadowActor
+        from actors.serve.shadow.actor import ShadowActor
 
         engine = shadow_engine(config, self._publish)
         actor: Any = ShadowActor.options(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from actors.record_files import read_record
-from actors.records import Record
-from actors.tables import write_text
-from pipelines.holder import Holder, has_ended
+from actors.contract.records import Record
+from actors.files.records import read_record
+from actors.files.shards import write_text
+from pipelines.runs.lease.process import Holder, has_ended
 
 FOLDER = "serving"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.run_folder import RunFolder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibration_report import Regimen

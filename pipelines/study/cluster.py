@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import ray
 
+from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import embedded_ray
 
 
 @contextmanager

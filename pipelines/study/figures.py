@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from actors.records import ALGORITHMS
-from actors.run_folder import RunFolder
+from actors.contract.records import ALGORITHMS
+from actors.contract.run_folder import RunFolder
 from pipelines.judges.calibration_report import Regimen
 from pipelines.report.figure import (
     ALPHA,
@@ -36,7 +36,7 @@ from pipelines.report.figure import (
     new_figure,
     save_png,
 )
-from pipelines.report.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
+from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
 from pipelines.study.folder import StudyFolder
 from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by
 

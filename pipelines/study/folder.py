@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
 
 
 class StudyFolder:

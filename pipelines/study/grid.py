@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.records import Record
-from pipelines.report.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
+from actors.contract.records import Record
+from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
 from pipelines.study.results import StudyReport, figures_by, judged_by
 
 NOTHING = "-"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from actors.records import Record
-from actors.run_folder import RunFolder
-from pipelines.decision import read_decision
+from actors.contract.records import Record
+from actors.contract.run_folder import RunFolder
+from pipelines.decision.record import read_decision
 from pipelines.judges.calibration_report import Regimen
-from pipelines.report.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
+from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
 from pipelines.study.cells import Cell
 from pipelines.study.config import StudyConfig
 from pipelines.study.verdict import Verdict, Wins, verdict, wins

@@ -10,20 +10,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors.errors import SalusError
-from actors.private_files import private_files
-from actors.record_files import find_record
-from actors.tables import write_text
+from actors.files.private import private_files
+from actors.files.records import find_record
+from actors.files.shards import write_text
+from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.plan import Resources, available
+from pipelines.cluster.progress import Reporter
 from pipelines.config.load import save_recipe
-from pipelines.judge_evidence import judge_before_run
-from pipelines.lease import Lease, hold
-from pipelines.lease_files import clear, is_empty
-from pipelines.lengths import check_run_lengths
-from pipelines.materials import gather_models
-from pipelines.memory import MemoryWatch
-from pipelines.open_run import check_same
-from pipelines.plan import Resources, available
-from pipelines.progress import Reporter
-from pipelines.report.summary import complete_summary
+from pipelines.judges.evidence import judge_before_run
+from pipelines.runs.lease.files import clear, is_empty
+from pipelines.runs.lease.lease import Lease, hold
+from pipelines.runs.lengths import check_run_lengths
+from pipelines.runs.materials import gather_models
+from pipelines.runs.open import check_same
+from pipelines.runs.summary import complete_summary
 from pipelines.study.cells import Cell, cells_of
 from pipelines.study.cluster import study_cluster
 from pipelines.study.config import StudyConfig

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from actors.records import Algorithm, Record
-from pipelines.decide import CandidateResult, Contender, Decision
+from actors.contract.records import Algorithm, Record
+from pipelines.decision.decide import CandidateResult, Contender, Decision
 from pipelines.judges.calibration_report import Regimen
-from pipelines.report.summary import CycleFigures
+from pipelines.runs.summary import CycleFigures
 
 # Breaches that follow from the judge's labels; ground truth has labels of its own.
 _OF_LABELS = frozenset({"err_strict", "err_unmeasured", "coverage"})

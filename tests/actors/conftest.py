@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.records import PolicyRef
+from actors.contract.records import PolicyRef
 from tests.tiny_model import make_tiny_model
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine import Sampling
+from actors.contract.records import ROLLOUT_SCHEMA, PolicyRef
+from actors.engine.vllm import Sampling
 from actors.errors import SalusError
+from actors.files.shards import write_table
 from actors.generator import Generator, RolloutTask
-from actors.records import ROLLOUT_SCHEMA, PolicyRef
-from actors.tables import write_table
 from tests.rows import prompts
 from tests.transformers_engine import TransformersEngine
 

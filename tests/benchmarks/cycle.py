@@ -22,17 +22,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from actors.record_files import read_record
-from actors.records import PolicyRef
-from actors.run_folder import RunFolder
-from pipelines.align import align
-from pipelines.checksums import run_hash
-from pipelines.clock import CycleTimes
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.files.records import read_record
+from pipelines.alignment.align import align
+from pipelines.alignment.run import champion_before
+from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.progress import RichReporter
+from pipelines.cluster.times import CycleTimes
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.memory import MemoryWatch
-from pipelines.progress import RichReporter
-from pipelines.run import champion_before
+from pipelines.runs.store.checksums import run_hash
 
 HERE = Path(__file__).parent
 

@@ -18,8 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from actors.gateway.key_file import KeyFile
-from actors.serve_guard.config import GuardConfig
+from actors.serve.gateway.key_file import KeyFile
+from actors.serve.guard.config import GuardConfig
 from tests.benchmarks.load import Load
 from tests.benchmarks.serving import CLIENTS, endpoint, figures, loads, settings
 from tests.tiny_model import make_tiny_model

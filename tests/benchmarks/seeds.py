@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.align import align
+from pipelines.alignment.align import align
+from pipelines.cluster.progress import RichReporter
 from pipelines.config.load import load_recipe
-from pipelines.progress import RichReporter
-from pipelines.report.summary import Measured, Summary
+from pipelines.runs.summary import Measured, Summary
 
 
 def main() -> None:

@@ -31,19 +31,19 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from actors.engine_config import engine_arguments
-from actors.gateway.key_file import KeyFile
-from actors.policy_app import replica_environment
-from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher
-from actors.publisher_config import PublisherConfig, publisher_cpus
-from actors.records import PolicyRef
-from actors.router.endpoint import start_router, stop_router
-from actors.router.on_serve import routed_publisher
-from actors.router.publisher import RoutedPublisher
+from actors.contract.records import PolicyRef
+from actors.engine.config import engine_arguments
+from actors.serve.config import PublisherConfig, publisher_cpus
+from actors.serve.gateway.key_file import KeyFile
+from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.app import replica_environment
+from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.router.endpoint import start_router, stop_router
+from actors.serve.router.on_serve import routed_publisher
+from actors.serve.router.publisher import RoutedPublisher
+from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
 from pipelines.serving.settings import ServeSettings
-from pipelines.session import embedded_ray
 from tests.benchmarks.load import Load
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from actors.guard import GUARD_WORDS
-from actors.judge_template import load_template
-from actors.records import LABELS
-from pipelines.tiny.config import PretrainConfig, TinyModelConfig
-from pipelines.tiny.model import build_llama
-from pipelines.tiny.pretrain import Document, pretrain, save
-from pipelines.tiny.tokenizer import chat_answer, chat_prompt, train_tokenizer
+from actors.contract.records import LABELS
+from actors.judges.guard import GUARD_WORDS
+from actors.judges.template import load_template
+from pipelines.data.tiny.config import PretrainConfig, TinyModelConfig
+from pipelines.data.tiny.model import build_llama
+from pipelines.data.tiny.pretrain import Document, pretrain, save
+from pipelines.data.tiny.tokenizer import chat_answer, chat_prompt, train_tokenizer
 
 GOOD = ("refill", "store", "measure", "label", "order")
 HARM = ("poison", "steal", "forge", "hide", "spoil")

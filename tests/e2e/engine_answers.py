@@ -9,9 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from actors.engine import Sampling, VllmEngine, chat_tokens
-from actors.engine_config import EngineConfig, engine_arguments
-from actors.records import PolicyRef
+from actors.contract.records import PolicyRef
+from actors.engine.config import EngineConfig, engine_arguments
+from actors.engine.vllm import Sampling, VllmEngine, chat_tokens
 
 # Text and number of tokens.
 Answer = tuple[str, int]

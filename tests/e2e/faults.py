@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
 from tests.e2e.processes import running
 
 # What is the same in every run of one recipe and seed on one machine, whatever happened to it.

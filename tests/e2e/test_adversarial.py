@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from actors.engine import VllmEngine
-from actors.engine_config import EngineConfig
-from actors.judge import EngineScorer
-from actors.judge_prompt import JudgePrompt
-from actors.records import PolicyRef
-from tests.actors.adversarial_answers import ATTACKS, PLAIN, Family
+from actors.contract.records import PolicyRef
+from actors.engine.config import EngineConfig
+from actors.engine.vllm import VllmEngine
+from actors.judges.judge import EngineScorer
+from actors.judges.prompt import JudgePrompt
+from tests.actors.judges.adversarial_answers import ATTACKS, PLAIN, Family
 from tests.e2e.deployed import COMPLY, REFUSE
 
 pytestmark = pytest.mark.e2e

@@ -11,20 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from actors.engine import Sampling, chat_tokens
-from actors.gateway.audit import AuditLog
-from actors.publication_audit import told
-from actors.records import ALGORITHMS, PolicyRef, TrainReport
-from actors.run_names import RunNames
-from actors.tables import read_folder, strings
-from pipelines.align import align
-from pipelines.checksums import check_sums, run_hash
-from pipelines.clock import CycleTimes
-from pipelines.decide import Decision
-from pipelines.progress import QuietReporter
+from actors.contract.records import ALGORITHMS, PolicyRef, TrainReport
+from actors.contract.run_names import RunNames
+from actors.engine.vllm import Sampling, chat_tokens
+from actors.files.shards import read_folder, strings
+from actors.serve.audit_log import AuditLog
+from actors.serve.publication_audit import told
+from pipelines.alignment.align import align
+from pipelines.cluster.progress import QuietReporter
+from pipelines.cluster.times import CycleTimes
+from pipelines.decision.decide import Decision
 from pipelines.registry.lineage import chain
 from pipelines.registry.store import Registry
-from pipelines.timeline.read import read_timeline
+from pipelines.report.timeline.read import read_timeline
+from pipelines.runs.store.checksums import check_sums, run_hash
 from tests.e2e.whole_run import ASKED, Aligned
 from tests.transformers_engine import TransformersEngine
 

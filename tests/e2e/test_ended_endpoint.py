@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.gateway.key_file import KeyFile
-from actors.leftovers import session_of
-from actors.serve_address import check_port_free
+from actors.files.leftovers import session_of
+from actors.serve.address import check_port_free
+from actors.serve.gateway.key_file import KeyFile
 from tests.e2e.serve_command import registered, serve_command
 from tests.half_open import HALF_HEADER, half_open
 

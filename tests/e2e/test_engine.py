@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from actors.engine import Engine, Sampling, VllmEngine, chat_tokens
-from actors.engine_config import EngineConfig
+from actors.contract.records import PolicyRef
+from actors.engine.config import EngineConfig
+from actors.engine.model_folder import longest_sequence
+from actors.engine.vllm import Engine, Sampling, VllmEngine, chat_tokens
 from actors.errors import SalusError
-from actors.model_folder import longest_sequence
-from actors.records import PolicyRef
-from tests.actors.test_model_folder import LENGTHS, write_config
+from tests.actors.engine.test_model_folder import LENGTHS, write_config
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 

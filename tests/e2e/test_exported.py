@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from actors.engine import Sampling, chat_tokens
-from actors.records import PolicyRef
-from actors.tables import read_folder, strings
+from actors.contract.records import PolicyRef
+from actors.engine.vllm import Sampling, chat_tokens
+from actors.files.shards import read_folder, strings
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.export import Kind, export_policy
 from pipelines.registry.store import Registry

@@ -16,14 +16,14 @@ import psutil
 import pytest
 import ray
 
-from actors.checkpoints import MARK
-from actors.run_folder import RunFolder
-from pipelines.align import align
-from pipelines.checksums import check_sums
+from actors.contract.run_folder import RunFolder
+from actors.training.checkpoints import MARK
+from pipelines.alignment.align import align
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.progress import QuietReporter
-from pipelines.runs.audit import audit
+from pipelines.runs.finished.audit import audit
+from pipelines.runs.store.checksums import check_sums
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import LONGEST
 from tests.e2e.faults import left_running, results, wait_until

@@ -15,24 +15,24 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from actors.engine import Sampling, chat_tokens
-from actors.feedback.capture import CaptureMiddleware
-from actors.feedback.config import FeedbackConfig
-from actors.feedback.desk import FeedbackDesk
-from actors.feedback.redaction_process import RedactionProcess
-from actors.feedback.routes import feedback_router
-from actors.records import ALGORITHMS, PolicyRef
-from actors.refusal_rules import refusal_label
-from actors.run_folder import RunFolder
-from actors.tables import read_folder
-from pipelines.align import align
-from pipelines.checksums import check_sums
+from actors.contract.records import ALGORITHMS, PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.engine.vllm import Sampling, chat_tokens
+from actors.files.shards import read_folder
+from actors.judges.rules import refusal_label
+from actors.serve.feedback.capture import CaptureMiddleware
+from actors.serve.feedback.config import FeedbackConfig
+from actors.serve.feedback.desk import FeedbackDesk
+from actors.serve.feedback.redaction_process import RedactionProcess
+from actors.serve.feedback.routes import feedback_router
+from pipelines.alignment.align import align
+from pipelines.alignment.preference import PreferenceReport
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.snapshot import SnapshotReport
-from pipelines.preference import PreferenceReport
-from pipelines.progress import QuietReporter
-from tests.actors.feedback.endpoint import CHAT, ChatApp, as_caller
+from pipelines.runs.store.checksums import check_sums
+from tests.actors.serve.feedback.endpoint import CHAT, ChatApp, as_caller
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import REFUSE, requests
 from tests.transformers_engine import TransformersEngine

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from actors.adapter import check_adapter
-from actors.model_folder import check_model_folder
-from pipelines.calibrate import REPORT as CALIBRATION
+from actors.engine.model_folder import check_model_folder
+from actors.training.adapter import check_adapter
 from pipelines.cli.main import app, main
+from pipelines.judges.calibrate import REPORT as CALIBRATION
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.training_report import REPORT, JudgeTrainReport
 from tests.e2e.conftest import TINY

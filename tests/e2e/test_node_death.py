@@ -14,14 +14,14 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from actors.checkpoints import MARK
-from actors.run_folder import RunFolder
-from actors.serve_proxy import PATIENT
-from pipelines.align import align
-from pipelines.checksums import check_sums
+from actors.contract.run_folder import RunFolder
+from actors.serve.proxy import PATIENT
+from actors.training.checkpoints import MARK
+from pipelines.alignment.align import align
+from pipelines.cluster.progress import QuietReporter
+from pipelines.cluster.session import settle_environment
 from pipelines.config.recipe import Recipe
-from pipelines.progress import QuietReporter
-from pipelines.session import settle_environment
+from pipelines.runs.store.checksums import check_sums
 from tests.e2e.faults import results, wait_until
 from tests.e2e.whole_run import Aligned
 from tests.ray_cluster import ray_cluster

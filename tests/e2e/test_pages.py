@@ -14,20 +14,20 @@ from fastapi import FastAPI
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from actors.pages.dashboard_data import Traffic
-from actors.pages.dashboard_routes import dashboard_router
-from actors.pages.review_routes import review_router
-from pipelines.dashboard.office import Office
-from pipelines.review.labels import read_labels
-from pipelines.review.standing import settle
-from tests.actors.gateway.served import Served
-from tests.actors.pages.fakes import HOSTILE
+from actors.serve.pages.dashboard_data import Traffic
+from actors.serve.pages.dashboard_routes import dashboard_router
+from actors.serve.pages.review_routes import review_router
+from pipelines.feedback.review.labels import read_labels
+from pipelines.feedback.review.standing import settle
+from pipelines.serving.dashboard.office import Office
+from tests.actors.serve.gateway.served import Served
+from tests.actors.serve.pages.fakes import HOSTILE
 from tests.e2e.browser import Browser, chromium, has_chromium, served
+from tests.pipelines.feedback.review.answered import TORN, answered, write_judgments
 from tests.pipelines.registry.published import publish_run
-from tests.pipelines.review.answered import TORN, answered, write_judgments
 
 if TYPE_CHECKING:
-    from actors.run_folder import RunFolder
+    from actors.contract.run_folder import RunFolder
 
 pytestmark = [
     pytest.mark.e2e,

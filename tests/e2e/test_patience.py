@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from actors.run_folder import RunFolder
-from pipelines.align import align
+from actors.contract.run_folder import RunFolder
+from pipelines.alignment.align import align
 from pipelines.cli.main import app
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
-from pipelines.progress import QuietReporter
-from pipelines.report.summary import find_summary
-from pipelines.runs.audit import audit
+from pipelines.runs.finished.audit import audit
+from pipelines.runs.summary import find_summary
 from tests.e2e.conftest import TINY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]

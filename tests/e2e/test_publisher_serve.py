@@ -20,16 +20,16 @@ import ray
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.gateway.config import GatewayConfig
-from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher
-from actors.publisher_config import PublisherConfig, publisher_cpus
-from actors.records import PolicyRef
+from actors.serve.config import PublisherConfig, publisher_cpus
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.published import DeskAddress, OwnDesk
+from pipelines.cluster.pools import spawn
+from pipelines.cluster.session import embedded_ray
 from pipelines.config.load import load_recipe
 from pipelines.config.sections import ClusterConfig
-from pipelines.pools import spawn
-from pipelines.session import embedded_ray
 from tests.e2e.processes import processes
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.publication import read_publications
-from actors.run_folder import RunFolder
-from pipelines.align import align
+from actors.contract.publication import read_publications
+from actors.contract.run_folder import RunFolder
+from pipelines.alignment.align import align
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
-from pipelines.progress import QuietReporter
-from pipelines.runs.audit import audit
+from pipelines.runs.finished.audit import audit
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import COMPLY
 from tests.e2e.whole_run import answers

@@ -17,21 +17,21 @@ import openai
 import pytest
 from ray import serve
 
+from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.feedback.config import FeedbackConfig
-from actors.feedback.journal import read
-from actors.feedback.records import FEEDBACK
-from actors.gateway.config import GatewayConfig
-from actors.gateway.key_file import KeyFile
-from actors.publisher_config import PublisherConfig, publisher_cpus
-from actors.records import PolicyRef
-from actors.router.endpoint import start_router, stop_router
-from actors.router.engine_settings import EngineSettings, engine_config
-from actors.router.on_serve import routed_publisher
-from actors.router.publisher import RoutedPublisher
-from actors.router.traffic import RoutedTraffic
+from actors.serve.config import PublisherConfig, publisher_cpus
+from actors.serve.feedback.config import FeedbackConfig
+from actors.serve.feedback.journal import read
+from actors.serve.feedback.records import FEEDBACK
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.gateway.key_file import KeyFile
+from actors.serve.router.endpoint import start_router, stop_router
+from actors.serve.router.engine_settings import EngineSettings, engine_config
+from actors.serve.router.on_serve import routed_publisher
+from actors.serve.router.publisher import RoutedPublisher
+from actors.serve.router.traffic import RoutedTraffic
+from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import embedded_ray
 from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens
 from tests.e2e.test_serving import EXTRA, Traffic, check_order, swap
 from tests.free_port import free_port

@@ -21,12 +21,12 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.result import Ok
 
-from actors.feedback.journal import read
-from actors.feedback.records import CAPTURES, FEEDBACK
-from actors.gateway.fields import ChatFields, CompletionFields
-from actors.gateway.key_file import KeyFile
-from actors.leftovers import session_of
-from actors.serve_address import check_port_free
+from actors.files.leftovers import session_of
+from actors.serve.address import check_port_free
+from actors.serve.feedback.journal import read
+from actors.serve.feedback.records import CAPTURES, FEEDBACK
+from actors.serve.gateway.fields import ChatFields, CompletionFields
+from actors.serve.gateway.key_file import KeyFile
 from tests.e2e.serve_command import SALUS, registered, serve_command
 from tests.half_open import HALF_BODY, HALF_HEADER, NOTHING, half_open
 
@@ -86,7 +86,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         "publish.gateway.requests_per_minute": "null",
         "publish.feedback.folder": place / "feedback",
         "publish.feedback.capture": "opt_in",
-        "publish.feedback.redactor": "tests.actors.feedback.hooks:rules_or_hangs",
+        "publish.feedback.redactor": "tests.actors.serve.feedback.hooks:rules_or_hangs",
         "pages.labels": place / "labels",
     }
     with serve_command(place, registry, options) as command:

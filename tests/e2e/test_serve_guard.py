@@ -16,15 +16,15 @@ import openai
 import pytest
 import ray
 
-from actors.feedback.journal import read
-from actors.feedback.records import CAPTURES
-from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher
-from actors.publisher_config import PublisherConfig, publisher_cpus
-from actors.records import PolicyRef
-from actors.serve_guard.office import GUARD_ACTOR
+from actors.contract.records import PolicyRef
+from actors.serve.config import PublisherConfig, publisher_cpus
+from actors.serve.feedback.journal import read
+from actors.serve.feedback.records import CAPTURES
+from actors.serve.guard.office import GUARD_ACTOR
+from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.published import DeskAddress, OwnDesk
+from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import embedded_ray
 from tests.e2e.deployed import COMPLY, build_guard, build_policy
 from tests.free_port import free_port
 

@@ -22,14 +22,14 @@ import openai
 import psutil
 import pytest
 
-from actors.gateway.config import GatewayConfig
-from actors.gateway.key_file import KeyFile
-from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publisher import Publisher
-from actors.publisher_config import PublisherConfig, publisher_cpus
-from actors.records import PolicyRef
+from actors.contract.records import PolicyRef
+from actors.serve.config import PublisherConfig, publisher_cpus
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.gateway.key_file import KeyFile
+from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.published import DeskAddress, OwnDesk
+from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import embedded_ray
 from tests.e2e.processes import processes
 from tests.e2e.test_publisher_serve import QUESTIONS, TOKENS, greedy_tokens, make_policy
 from tests.free_port import free_port

@@ -18,13 +18,13 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from actors.engine import Sampling, chat_tokens
-from actors.feedback.journal import read
-from actors.feedback.redaction import RuleRedactor
-from actors.records import PolicyRef
-from actors.shadow.records import SHADOW
+from actors.contract.records import PolicyRef
+from actors.engine.vllm import Sampling, chat_tokens
+from actors.serve.feedback.journal import read
+from actors.serve.feedback.redaction import RuleRedactor
+from actors.serve.shadow.records import SHADOW
 from pipelines.serving.shadow import find_challenger
-from pipelines.shadow.report import JUDGMENTS, REPORT, ShadowReport
+from pipelines.serving.shadow_report.report import JUDGMENTS, REPORT, ShadowReport
 from tests.e2e.serve_command import SALUS, registered, serve_command
 from tests.transformers_engine import TransformersEngine
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.records import PROMPT_SCHEMA
-from actors.run_folder import RunFolder
-from actors.tables import read_folder, read_shard, shard_files, strings
-from pipelines.checksums import check_sums
-from pipelines.runs.audit import audit
+from actors.contract.records import PROMPT_SCHEMA
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import read_folder, read_shard, shard_files, strings
+from pipelines.runs.finished.audit import audit
+from pipelines.runs.store.checksums import check_sums
 from tests.e2e.conftest import TINY
 from tests.e2e.processes import running
 

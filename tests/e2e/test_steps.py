@@ -20,12 +20,12 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
-from actors.records import TrainReport
-from actors.run_folder import RunFolder
-from actors.tables import read_folder
+from actors.contract.records import TrainReport
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import read_folder
 from pipelines.cli.main import app
 from pipelines.config.recipe import Recipe
-from pipelines.decide import Decision
+from pipelines.decision.decide import Decision
 from tests.e2e.conftest import TINY
 from tests.ray_cluster import ray_cluster
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from actors.canary import CanaryConfig
-from actors.gateway.key_file import KeyFile
-from actors.policy_desk import DeskAddress, OwnDesk
-from actors.publication import PublicationRefusedError
-from actors.publisher import Publisher
-from actors.publisher_config import publisher_cpus
-from actors.records import PolicyRef
-from actors.smoke import SmokeConfig, SmokePrompt
+from actors.contract.publication import PublicationRefusedError
+from actors.contract.records import PolicyRef
+from actors.serve.config import publisher_cpus
+from actors.serve.gateway.key_file import KeyFile
+from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.canary import CanaryConfig
+from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
+from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
-from pipelines.session import embedded_ray
 from tests.e2e.deployed import COMPLY, build_policy, requests
 from tests.e2e.test_serving import Answered, Traffic, config_of_two
 

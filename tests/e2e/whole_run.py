@@ -11,12 +11,12 @@ import httpx
 import openai
 import psutil
 
-from actors.run_folder import RunFolder
-from actors.tables import read_folder, strings
-from pipelines.align import align
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import read_folder, strings
+from pipelines.alignment.align import align
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.recipe import Recipe
-from pipelines.progress import QuietReporter
-from pipelines.report.summary import Summary
+from pipelines.runs.summary import Summary
 from tests.e2e.processes import processes
 from tests.half_open import HALF_HEADER, half_open
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.run_folder import RunFolder
-from tests.pipelines.runs.made import RunMaker
+from actors.contract.run_folder import RunFolder
+from tests.pipelines.runs.finished.made import RunMaker
 
 
 @pytest.fixture(scope="session")

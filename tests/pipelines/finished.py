@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.records import PROMPT_SCHEMA, SPLITS, Algorithm, Label, PolicyRef, PromptSet
-from actors.run_folder import RunFolder
-from actors.tables import write_table, write_text
+from actors.contract.records import PROMPT_SCHEMA, SPLITS, Algorithm, Label, PolicyRef, PromptSet
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import write_table, write_text
+from pipelines.alignment.finish import Cost, report
+from pipelines.alignment.run import DecisionOfRun, Run, fixed_judge
+from pipelines.cluster.pools import Pools
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.recipe import Recipe
-from pipelines.finish import Cost, report
-from pipelines.materials import Materials
-from pipelines.pools import Pools
-from pipelines.progress import QuietReporter
-from pipelines.report.summary import Summary
-from pipelines.run import DecisionOfRun, Run, fixed_judge
+from pipelines.runs.materials import Materials
+from pipelines.runs.summary import Summary
 from tests.pipelines.judged import judged
 
 # Judged answers of a split's policy.

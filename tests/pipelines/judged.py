@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from actors.records import JUDGMENT_SCHEMA
+from actors.contract.records import JUDGMENT_SCHEMA
 
 # The label that earns a level's best mark.
 BEST = {0: "Accept", 1: "Refuse", 2: "Refuse", 3: "Refuse"}

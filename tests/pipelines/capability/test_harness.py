@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="the extra eval is not installed")
 
-from actors.engine import Sampling, chat_tokens
+from actors.contract.records import PolicyRef
+from actors.engine.vllm import Sampling, chat_tokens
 from actors.errors import SalusError
-from actors.records import PolicyRef
-from pipelines.capability.harness import GenerationAsked, SalusLM
-from pipelines.capability.harness_tasks import HarnessRequest, find_tasks, run_tasks
+from pipelines.measures.capability.harness import GenerationAsked, SalusLM
+from pipelines.measures.capability.harness_tasks import HarnessRequest, find_tasks, run_tasks
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from actors.likelihood import ITEM_SCHEMA
-from pipelines.capability.config import CapabilityConfig
-from pipelines.capability.items import choice_rows, item_shards, reference_rows, write_items
-from pipelines.capability.questions import QuestionSet
-from pipelines.data.choices import Choice
-from pipelines.data.references import Reference
+from actors.engine.likelihood import ITEM_SCHEMA
+from pipelines.config.capability import CapabilityConfig
+from pipelines.data.sets.choices import Choice
+from pipelines.data.sets.references import Reference
+from pipelines.measures.capability.items import choice_rows, item_shards, reference_rows, write_items
+from pipelines.measures.capability.questions import QuestionSet
 
 CHOICE = Choice(question="Which gland?", options=("Liver", "Pancreas"), answer=1, source="medqa")
 ABSTRACT = CHOICE.model_copy(update={"context": "An abstract.", "source": "pubmedqa"})

@@ -10,25 +10,25 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.engine.likelihood import SCORE_SCHEMA
 from actors.errors import SalusError
+from actors.files.shards import write_table
 from actors.generator import Generator
-from actors.likelihood import SCORE_SCHEMA
-from actors.records import PolicyRef
-from actors.refusal_rules import RULES_JUDGE
-from actors.run_folder import RunFolder
-from actors.tables import write_table
-from pipelines.capability.evidence import figures_path, read_evidence, read_figures, write_figures
-from pipelines.capability.figures import Capability, helpful_share
-from pipelines.capability.local import measure_local
-from pipelines.capability.measure import figures_of, likelihood_tasks, measure_capability, prepare_capability
-from pipelines.capability.questions import HELD_OUT
+from actors.judges.rules import RULES_JUDGE
+from pipelines.alignment.capability import figures_of, likelihood_tasks, measure_capability, prepare_capability
+from pipelines.alignment.capability_local import measure_local
+from pipelines.alignment.run import DecisionOfRun, Run
+from pipelines.cluster.pools import Pools
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.materials import Materials
-from pipelines.metrics import ScoreTable
-from pipelines.pools import Pools
-from pipelines.progress import QuietReporter
-from pipelines.run import DecisionOfRun, Run
+from pipelines.decision.capability_evidence import figures_path, read_evidence, read_figures, write_figures
+from pipelines.measures.capability.figures import Capability, helpful_share
+from pipelines.measures.capability.questions import HELD_OUT
+from pipelines.measures.metrics import ScoreTable
+from pipelines.runs.materials import Materials
 from tests.pipelines.capability.asked import QUESTIONS, asking
 from tests.pipelines.judged import judged
 from tests.tiny_model import make_tiny_model

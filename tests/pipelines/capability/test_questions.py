@@ -10,12 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from actors.errors import SalusError
-from pipelines.capability.config import CapabilityConfig, CapabilityLimits
-from pipelines.capability.medquad_choices import medquad_choices, medquad_references
-from pipelines.capability.questions import HELD_OUT, QuestionSet, question_set
-from pipelines.data.choices import Choice
-from pipelines.medsafety.config import MedsafetyConfig
-from pipelines.medsafety.prompts import medsafety_prompts
+from pipelines.config.capability import CapabilityConfig, CapabilityLimits
+from pipelines.data.medsafety.config import MedsafetyConfig
+from pipelines.data.medsafety.prompts import medsafety_prompts
+from pipelines.data.sets.choices import Choice
+from pipelines.measures.capability.medquad_choices import medquad_choices, medquad_references
+from pipelines.measures.capability.questions import HELD_OUT, QuestionSet, question_set
 
 MEDQUAD = CapabilityConfig(source="medquad")
 KINDS = ("information", "causes")

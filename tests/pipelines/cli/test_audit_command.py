@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from actors.gateway.audit import AuditLog
-from actors.publication_audit import PublicationAudit
+from actors.serve.audit_log import AuditLog
+from actors.serve.publication_audit import PublicationAudit
 from pipelines.cli.main import app
 from tests.pipelines.cli.controls import controls
 from tests.pipelines.cli.refused import refused

@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 import pipelines
-from actors.untrusted import visible
+from actors.contract.untrusted import visible
 from pipelines.cli.console import SafeConsole
 from tests.pipelines.cli.controls import controls
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from actors.contract.records import prompt_table
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.records import prompt_table
-from actors.run_folder import RunFolder
 from pipelines.cli.console import SafeConsole
 from pipelines.cli.data import tables
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
 from pipelines.data.inspection import inspect_splits
-from pipelines.materials import write_prompts
+from pipelines.runs.materials import write_prompts
 from tests.rows import prompt
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from actors.judge_trainer import JudgeTrainer, JudgeTraining
-from actors.records import LABELS, PolicyRef
+from actors.contract.records import LABELS, PolicyRef
+from actors.training.judge_trainer import JudgeTrainer, JudgeTraining
 from pipelines.cli.judge import show_trained
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
-from pipelines.judge_training import prepare, split_for
-from pipelines.judges.agreement import agreement
 from pipelines.judges.human_labels import read_human_labels
+from pipelines.judges.training import prepare, split_for
 from pipelines.judges.training_report import JudgeTrainReport, write_record
 from pipelines.judges.trust import Trust
+from pipelines.measures.agreement import agreement
 from tests.pipelines.cli.refused import refused
 from tests.tiny_judge import labelled, make_tiny_judge
 

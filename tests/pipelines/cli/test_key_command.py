@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from actors.gateway.config import GatewayConfig, key_ring
-from actors.gateway.keys import Caller
+from actors.serve.gateway.config import GatewayConfig, key_ring
+from actors.serve.gateway.keys import Caller
 from pipelines.cli.main import app
 from tests.pipelines.cli.refused import refused
 

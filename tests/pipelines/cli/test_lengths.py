@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
 from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
 from tests.pipelines.cli.refused import refused

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import save_recipe
-from pipelines.lease import hold
-from pipelines.progress import QuietReporter
+from pipelines.runs.lease.lease import hold
 from pipelines.study.folder import StudyFolder
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import cells, complete, study

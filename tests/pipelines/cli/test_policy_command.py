@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
 from pipelines.cli.main import app
 from tests.pipelines.cli.refused import refused
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
 from pipelines.cli.main import app
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.review.labels import LabelLog
+from pipelines.feedback.review.labels import LabelLog
 from tests.pipelines.cli.controls import controls
 from tests.pipelines.cli.refused import refused
-from tests.pipelines.review.answered import TORN, answered, write_judgments
+from tests.pipelines.feedback.review.answered import TORN, answered, write_judgments
 
 
 def typed(*arguments: str) -> str:

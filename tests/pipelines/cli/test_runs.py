@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.run_folder import RunFolder
-from pipelines.checksums import check_sums, run_hash, write_sums
 from pipelines.cli.main import app
-from pipelines.lease import hold
-from pipelines.progress import QuietReporter
+from pipelines.cluster.progress import QuietReporter
+from pipelines.runs.lease.lease import hold
+from pipelines.runs.store.checksums import check_sums, run_hash, write_sums
 from tests.pipelines.cli.refused import refused
 
 

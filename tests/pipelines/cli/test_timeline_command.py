@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from actors.run_folder import RunFolder
-from pipelines.checksums import check_sums, write_sums
+from actors.contract.run_folder import RunFolder
 from pipelines.cli.main import app
+from pipelines.runs.store.checksums import check_sums, write_sums
 from tests.pipelines.cli.refused import refused
-from tests.pipelines.timeline.timed import timed_run, without_starts
+from tests.pipelines.report.timeline.timed import timed_run, without_starts
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

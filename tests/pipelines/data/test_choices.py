@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from actors.errors import SalusError
-from pipelines.data.choices import CHOICE_SOURCES, Choice, ChoiceSource, read_choices
+from pipelines.data.sets.choices import CHOICE_SOURCES, Choice, ChoiceSource, read_choices
 
 ROWS: dict[ChoiceSource, dict[str, Any]] = {
     "careqa": {"question": "Which gland?", "op1": "a", "op2": "b", "op3": "c", "op4": "d", "cop": 3, "year": 2021},

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import SalusError
-from pipelines.attacks.registry import STYLES
+from pipelines.data.attacks.registry import STYLES
 from pipelines.data.batches import prompt_records, prompt_table
-from pipelines.data.egida import EgidaConfig, read_egida, read_egida_pairs
-from pipelines.data.egida_groups import Groups
+from pipelines.data.sets.egida import EgidaConfig, read_egida, read_egida_pairs
+from pipelines.data.sets.egida_groups import Groups
 from pipelines.data.split import SplitFractions, check_disjoint, split_by_base_prompt
 
 DPO = EgidaConfig(name="Egida-DPO-Qwen2.5-7B-Instruct", level=2)

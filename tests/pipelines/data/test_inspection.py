@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.records import PROMPT_SCHEMA, Prompt, prompt_table
+from actors.contract.records import PROMPT_SCHEMA, Prompt, prompt_table
 from pipelines.data.inspection import EXAMPLE_CHARACTERS, NONE, SHOWN_LEAKS, inspect_splits, one_line
 from tests.rows import prompt, prompts
 

@@ -8,7 +8,7 @@ import pytest
 
 from actors.errors import SalusError
 from pipelines.data.batches import prompt_records
-from pipelines.data.or_bench import OrBenchConfig, read_or_bench
+from pipelines.data.sets.or_bench import OrBenchConfig, read_or_bench
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from pipelines.data.batches import prompt_table
-from pipelines.data.medquad import read_medquad
-from pipelines.data.medsafetybench import read_medsafetybench
-from pipelines.data.xstest import read_xstest, read_xstest_answers
+from pipelines.data.sets.medquad import read_medquad
+from pipelines.data.sets.medsafetybench import read_medsafetybench
+from pipelines.data.sets.xstest import read_xstest, read_xstest_answers
 
 
 def test_medsafetybench_as_published(public_data: Path) -> None:

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from actors.contract.records import PROMPT_SCHEMA
 from actors.errors import SalusError
-from actors.records import PROMPT_SCHEMA
 from pipelines.data.batches import PromptIds, prompt_batches, prompt_digest, prompt_records, prompt_table
-from pipelines.data.cares import CARES_COLUMNS, CARES_REPOSITORY, read_cares
-from pipelines.data.medquad import read_medquad
-from pipelines.data.medsafetybench import read_medsafetybench
-from pipelines.data.tabular import ColumnMapping, read_tabular
-from pipelines.data.xstest import UNSAFE_LEVEL, read_xstest, read_xstest_answers
+from pipelines.data.sets.cares import CARES_COLUMNS, CARES_REPOSITORY, read_cares
+from pipelines.data.sets.medquad import read_medquad
+from pipelines.data.sets.medsafetybench import read_medsafetybench
+from pipelines.data.sets.tabular import ColumnMapping, read_tabular
+from pipelines.data.sets.xstest import UNSAFE_LEVEL, read_xstest, read_xstest_answers
 
 CARES_ROW: dict[str, object] = {
     "principle_index": 6,

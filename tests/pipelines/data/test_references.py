@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from pipelines.data.references import Reference, read_references
+from pipelines.data.sets.references import Reference, read_references
 
 ROWS = [{"question": f"Which gland is {i}?", "answer": f"Gland {i}.", "more": "x"} for i in range(2)]
 EXPECTED = [Reference(question=row["question"], answer=row["answer"]) for row in ROWS]

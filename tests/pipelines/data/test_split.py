@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from actors.contract.records import SPLITS
 from actors.errors import SalusError
-from actors.records import SPLITS
 from pipelines.data.batches import Item, prompt_batches, prompt_table
 from pipelines.data.split import SplitFractions, check_disjoint, group_key, split_by_base_prompt, split_of
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from actors.records import PROMPT_SCHEMA, SPLITS, Split, prompt_table
-from pipelines.attacks.registry import STYLES
+from actors.contract.records import PROMPT_SCHEMA, SPLITS, Split, prompt_table
+from pipelines.data.attacks.registry import STYLES
+from pipelines.data.attacks.styles import StyleConfig, chosen_styles, styled, styled_splits
 from pipelines.data.split import check_disjoint
-from pipelines.data.styles import StyleConfig, chosen_styles, styled, styled_splits
 from tests.rows import prompt, prompts
 
 CONFIG = StyleConfig(train=("emergency", "base64", "film_script"), held_out=("table", "rot13"), per_prompt=2)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pipelines.cli.main import app
 from pipelines.feedback.counts import count_feedback
 from pipelines.feedback.items import ITEM_SCHEMA, read_items
-from tests.actors.feedback.given import captured, said, write_folder
+from tests.actors.serve.feedback.given import captured, said, write_folder
 from tests.pipelines.cli.refused import refused
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.run_folder import RunFolder
-from actors.tables import read_folder, write_table
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import read_folder, write_table
+from pipelines.alignment.preference import Beside, PreferenceConfig, build_rows
 from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.snapshot import snapshot_feedback
-from pipelines.metrics import ScoreTable
-from pipelines.preference import Beside, PreferenceConfig, build_rows
-from tests.actors.feedback.given import captured, said, write_folder
+from pipelines.measures.metrics import ScoreTable
+from tests.actors.serve.feedback.given import captured, said, write_folder
 from tests.rows import judgments, prompt
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from actors.feedback.records import Verdict as Word
+from actors.serve.feedback.records import Verdict as Word
+from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA
 from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.items import ITEM_SCHEMA
 from pipelines.feedback.rows import (
@@ -24,8 +25,7 @@ from pipelines.feedback.rows import (
     pair_verdicts,
     repeated,
 )
-from pipelines.row_order import DPO_SCHEMA, KTO_SCHEMA
-from tests.actors.feedback.given import NOON, said
+from tests.actors.serve.feedback.given import NOON, said
 
 CONFIG = FeedbackRowsConfig(path="x", max_share=0.5)
 MANY = 10_000

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from tokenizers import AddedToken
 
+from actors.contract.records import PolicyRef, prompt_table
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.feedback.records import Turn
-from actors.feedback.redaction import RuleRedactor
-from actors.records import PolicyRef, prompt_table
-from actors.run_folder import RunFolder
-from actors.tables import read_folder, write_table
+from actors.files.shards import read_folder, write_table
+from actors.serve.feedback.records import Turn
+from actors.serve.feedback.redaction import RuleRedactor
 from pipelines.config.load import load_recipe
 from pipelines.data.split import group_key
 from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.snapshot import SnapshotReport, check_feedback, snapshot_feedback
-from tests.actors.feedback.given import captured, said, write_folder
+from tests.actors.serve.feedback.given import captured, said, write_folder
 from tests.chat_formats import chat_tokenizer
 from tests.rows import prompt
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from actors.errors import SalusError
-from pipelines.harmfulness.figures import Harmfulness, harmfulness
+from pipelines.measures.harmfulness import Harmfulness, harmfulness
 
 
 def test_by_hand() -> None:

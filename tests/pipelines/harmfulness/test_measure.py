@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from actors.contract.records import ROLLOUT_SCHEMA, PolicyRef
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.harmfulness import HarmfulnessRater, RatingJudge
-from actors.judge import RuleScorer
-from actors.records import ROLLOUT_SCHEMA, PolicyRef
-from actors.refusal_rules import refusal_label
-from actors.remote_judge import RemoteScorer
-from actors.run_folder import RunFolder
-from actors.tables import write_table
+from actors.files.shards import write_table
+from actors.judges.harmfulness import HarmfulnessRater, RatingJudge
+from actors.judges.judge import RuleScorer
+from actors.judges.remote import RemoteScorer
+from actors.judges.rules import refusal_label
+from pipelines.alignment.harmfulness import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
+from pipelines.alignment.run import Run
+from pipelines.cluster.pools import Pools, _remote_rater
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.harmfulness.measure import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
-from pipelines.materials import Materials
-from pipelines.pools import Pools, _remote_rater
-from pipelines.progress import QuietReporter
-from pipelines.run import Run
+from pipelines.runs.materials import Materials
 from tests.fixed_scores import FixedScores
 from tests.pipelines.judged import judged
 from tests.tiny_model import make_tiny_model

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.records import LABELS, Record
-from pipelines.bootstrap import Floats
+from actors.contract.records import LABELS, Record
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.trust import TrustThresholds
+from pipelines.measures.bootstrap import Floats
 
 EXT = JudgeIdentity(name="ext-judge", regimen="EXT", prompt="cares-v1", model="/models/judge")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actors.errors import SalusError
-from pipelines.judges.agreement import Agreement, agreement, expected_calibration_error
+from pipelines.measures.agreement import Agreement, agreement, expected_calibration_error
 
 
 def labels(accept: int, caution: int, refuse: int) -> list[str]:

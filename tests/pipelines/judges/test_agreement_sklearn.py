@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score, recall_score
 
+from actors.contract.records import LABELS
 from actors.errors import SalusError
-from actors.records import LABELS
-from pipelines.judges.agreement import agreement, expected_calibration_error
+from pipelines.measures.agreement import agreement, expected_calibration_error
 
 LABEL = st.sampled_from(LABELS)
 NAMES = list(LABELS)

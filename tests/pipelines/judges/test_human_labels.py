@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.contract.records import ROLLOUT_SCHEMA
 from actors.errors import SalusError
-from actors.records import ROLLOUT_SCHEMA
 from pipelines.judges.human_labels import HumanLabels, read_human_labels, rollout_table
 
 ROWS = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from actors.refusal_rules import refusal_label
+from actors.judges.rules import refusal_label
 from pipelines.judges.refusal_rules import xstest_agreement
 
 

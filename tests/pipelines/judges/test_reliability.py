@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from pipelines.judges.agreement import expected_calibration_error
 from pipelines.judges.reliability import reliability_bins, score_probabilities
+from pipelines.measures.agreement import expected_calibration_error
 
 
 def test_by_hand() -> None:

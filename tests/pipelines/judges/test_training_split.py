@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.contract.records import LABELS, Label
 from actors.errors import SalusError
-from actors.records import LABELS, Label
 from pipelines.data.split import group_key
 from pipelines.judges.human_labels import HumanJudgment
 from pipelines.judges.training_split import Answers, label_counts, split_labels, training_rows

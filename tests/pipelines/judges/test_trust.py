@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from actors.records import LABELS, Interval
-from pipelines.judges.agreement import Agreement, agreement
+from actors.contract.records import LABELS, Interval
 from pipelines.judges.trust import TrustThresholds, decide_trust
+from pipelines.measures.agreement import Agreement, agreement
 
 LIMITS = TrustThresholds()
 CALIBRATED = Interval(value=0.03, low=0.02, high=0.05, n=150)

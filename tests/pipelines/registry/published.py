@@ -8,18 +8,18 @@ import pyarrow as pa
 import torch
 from safetensors.torch import save_file
 
-from actors.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from actors.publication import Publication
-from actors.records import Algorithm
-from actors.refusal_rules import RULES_JUDGE
-from actors.run_folder import RunFolder
-from actors.tables import write_table, write_text
-from pipelines.checksums import write_sums
+from actors.contract.publication import Publication
+from actors.contract.records import Algorithm
+from actors.contract.run_folder import RunFolder
+from actors.files.shards import write_table, write_text
+from actors.judges.rules import RULES_JUDGE
+from actors.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.decide import decide
-from pipelines.judge_gate import JudgeTrust
-from pipelines.open_run import RunRecord
-from pipelines.row_order import DPO_SCHEMA, KTO_SCHEMA
+from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA
+from pipelines.decision.decide import decide
+from pipelines.judges.gate import JudgeTrust
+from pipelines.runs.open import RunRecord
+from pipelines.runs.store.checksums import write_sums
 from tests.pipelines.finished import PROMPTS, answers, finish
 from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
 from tests.tiny_model import make_tiny_model

@@ -42,7 +42,7 @@ def test_it_says_what_a_reader_needs(card: str, registry: Registry, versions: Se
     assert entry.merged.contents.sha256 in body and versions[1] in body and TOY in body
     assert "4 preference rows (level 0: 1, level 3: 2, level unknown: 1)" in body
     assert "| Safety Score (SS) | 1.000 | " in body and " | 24 |" in body
-    # As `pipelines.metrics` makes them.
+    # As `pipelines.measures.metrics` makes them.
     assert "They draw whole base prompts" in body and "take prompts for independent" not in body
     assert "Not trusted, and accepted all the same" in body and "Cohen's kappa" in body
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.adapter import check_adapter
+from actors.contract.run_folder import RunFolder
+from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
-from actors.model_folder import check_model_folder
-from actors.run_folder import RunFolder
+from actors.training.adapter import check_adapter
 from pipelines.registry.contents import MODEL_FILES, contents_of
 from pipelines.registry.export import export_policy
 from pipelines.registry.store import Registry

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from actors.contract.publication import PublicationRefusedError, RefusedPublication
+from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.gateway.audit import AuditLog
-from actors.os_user import os_user
-from actors.publication import PublicationRefusedError, RefusedPublication
-from actors.publication_audit import told
-from actors.records import PolicyRef
+from actors.serve.audit_log import AuditLog
+from actors.serve.os_user import os_user
+from actors.serve.publication_audit import told
 from pipelines.registry.store import AUDIT, Registry
 from pipelines.serving.follower import Follower
 from pipelines.serving.rollback import roll_back

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.gateway.audit import AuditLog
-from actors.publication_audit import told
-from actors.run_folder import RunFolder
+from actors.serve.audit_log import AuditLog
+from actors.serve.publication_audit import told
 from pipelines.cli.main import main
 from pipelines.registry.register import register_run
 from pipelines.registry.store import AUDIT, RECORD, Registry

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.gateway.audit import AuditLog
-from actors.publication_audit import deed_of
-from actors.run_folder import RunFolder
+from actors.contract.run_folder import RunFolder
+from actors.serve.audit_log import AuditLog
+from actors.serve.publication_audit import deed_of
 from pipelines.registry.register import Choice, register_run
 from pipelines.registry.store import AUDIT, CARD, Registry
 from tests.pipelines.registry.published import VERSIONS

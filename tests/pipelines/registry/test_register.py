@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.run_folder import RunFolder
-from actors.tables import write_text
-from pipelines.checksums import run_hash
+from actors.files.shards import write_text
+from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.decide import Decision
-from pipelines.progress import QuietReporter
+from pipelines.decision.decide import Decision
 from pipelines.registry.lineage import chain
 from pipelines.registry.names import check_name
 from pipelines.registry.register import Choice, register_published, register_run
 from pipelines.registry.store import Registry
+from pipelines.runs.store.checksums import run_hash
 from tests.pipelines.finished import PROMPTS
 from tests.pipelines.registry.published import VERSIONS, publish_run
 

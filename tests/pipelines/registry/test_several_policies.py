@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.gateway.audit import AuditLog
-from actors.publication_audit import told
-from actors.records import PolicyRef
+from actors.serve.audit_log import AuditLog
+from actors.serve.publication_audit import told
 from pipelines.registry.store import AUDIT, Registry
 from pipelines.serving.choice import chosen_settings
 from pipelines.serving.named_policy import NamedPolicy

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.publisher_config import PublisherConfig
-from actors.run_folder import RunFolder
-from actors.shadow.config import ShadowConfig
+from actors.serve.config import PublisherConfig
+from actors.serve.shadow.config import ShadowConfig
 from pipelines.registry.store import Registry
 from pipelines.serving.settings import load_settings
 from pipelines.serving.shadow import ShadowOffice, find_challenger, shadow_engine

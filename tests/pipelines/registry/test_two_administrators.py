@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from actors.gateway.audit import AuditLog
-from actors.publication_audit import deed_of
+from actors.serve.audit_log import AuditLog
+from actors.serve.publication_audit import deed_of
 from pipelines.registry.store import AUDIT, Registry
 
 ROOT = Path(__file__).parents[3]

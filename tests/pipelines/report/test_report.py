@@ -11,14 +11,15 @@ import pytest
 from rich.console import Console, RenderableType
 
 from actors.errors import SalusError
-from pipelines.baselines import BASELINES
-from pipelines.decide import Decision, DecisionConfig, decide
-from pipelines.gate import GateConfig
-from pipelines.harmfulness.figures import harmfulness
-from pipelines.metrics import ScoreTable, measure
+from pipelines.decision.decide import Decision, DecisionConfig, decide
+from pipelines.decision.gate import GateConfig
+from pipelines.measures.baselines import BASELINES
+from pipelines.measures.harmfulness import harmfulness
+from pipelines.measures.metrics import ScoreTable, measure
 from pipelines.report.figure import draw_cycles
 from pipelines.report.harmfulness_rows import harmfulness_rows
-from pipelines.report.summary import (
+from pipelines.report.table import cycles_table, harmfulness_table, test_table
+from pipelines.runs.summary import (
     METRICS_SCHEMA,
     CycleSummary,
     HarmfulnessTest,
@@ -29,7 +30,6 @@ from pipelines.report.summary import (
     cycle_summary,
     metrics_rows,
 )
-from pipelines.report.table import cycles_table, harmfulness_table, test_table
 from tests.pipelines.judged import BEST, judged
 
 TABLE = ScoreTable()

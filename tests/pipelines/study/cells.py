@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from actors.records import ALGORITHMS, Algorithm
-from actors.tables import write_table, write_text
-from pipelines.baselines import BASELINES
+from actors.contract.records import ALGORITHMS, Algorithm
+from actors.files.shards import write_table, write_text
 from pipelines.config.load import save_recipe
-from pipelines.decide import Decision, DecisionConfig, decide
-from pipelines.gate import GateConfig
-from pipelines.metrics import ScoreTable, measure
-from pipelines.report.summary import (
+from pipelines.decision.decide import Decision, DecisionConfig, decide
+from pipelines.decision.gate import GateConfig
+from pipelines.measures.baselines import BASELINES
+from pipelines.measures.metrics import ScoreTable, measure
+from pipelines.runs.summary import (
     JudgedBy,
     MetricsKey,
     Summary,

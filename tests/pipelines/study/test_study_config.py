@@ -8,7 +8,7 @@ import pytest
 
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe, recipe_names, save_recipe, study_names
-from pipelines.materials import judge_clinic
+from pipelines.runs.materials import judge_clinic
 from pipelines.study.config import StudyConfig, load_study
 from tests.pipelines.study.cells import cells, study
 

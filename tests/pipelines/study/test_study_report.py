@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from actors.tables import write_text
+from actors.files.shards import write_text
 from pipelines.config.load import save_recipe
 from pipelines.study.figures import draw_study
 from pipelines.study.folder import StudyFolder

@@ -10,11 +10,11 @@ import pytest
 
 from actors.errors import SalusError
 from pipelines.cli.main import main
+from pipelines.cluster.devices import Resources
+from pipelines.cluster.progress import Bar, QuietReporter
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.devices import Resources
-from pipelines.lease import hold
-from pipelines.lease_files import LeaseFiles
-from pipelines.progress import Bar, QuietReporter
+from pipelines.runs.lease.files import LeaseFiles
+from pipelines.runs.lease.lease import hold
 from pipelines.study.config import StudyConfig
 from pipelines.study.folder import StudyFolder
 from pipelines.study.jobs import Job, run_jobs

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from actors.records import Algorithm
-from pipelines.decide import Decision, decide
-from pipelines.metrics import ScoreTable, measure
-from pipelines.report.summary import CycleFigures
+from actors.contract.records import Algorithm
+from pipelines.decision.decide import Decision, decide
+from pipelines.measures.metrics import ScoreTable, measure
+from pipelines.runs.summary import CycleFigures
 from pipelines.study.verdict import Verdict, verdict, wins
 from tests.pipelines.judged import judged
 from tests.pipelines.study.cells import CONFIG, LEVELS, Right, answers, decision

@@ -1,0 +1,159 @@
+"""Everything that crosses an actor boundary: frozen carriers, and the Arrow schemas of the rows.
+
+Rows travel as Arrow tables (prompts -> rollouts -> judgments, each schema extends the one before, so
+no join is ever needed); single facts travel as frozen pydantic records that write themselves as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+Label = Literal["Accept", "Caution", "Refuse"]
+LABELS: tuple[Label, ...] = ("Accept", "Caution", "Refuse")
+Method = Literal["direct", "indirect", "obfuscate", "role_play"]
+METHODS: tuple[Method, ...] = ("direct", "indirect", "obfuscate", "role_play")
+LEVELS: tuple[int, ...] = (0, 1, 2, 3)
+Algorithm = Literal["kto", "dpo"]
+ALGORITHMS: tuple[Algorithm, ...] = ("kto", "dpo")
+Split = Literal["train", "validation", "test"]
+# "probe": further prompts a run only reports on, such as XSTest's safe ones.
+PromptSet = Literal["train", "validation", "test", "probe"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+_PROMPT_FIELDS: list[pa.Field[Any]] = [
+    pa.field("prompt_id", pa.string(), nullable=False),
+    pa.field("prompt", pa.string(), nullable=False),
+    # CARES harm level, 0 harmless to 3 severe.
+    pa.field("level", pa.int8(), nullable=False),
+    # CARES principle index 0-7; null where the data set has none.
+    pa.field("principle", pa.int8()),
+    pa.field("method", pa.string(), nullable=False),
+    # Rewrites of one base prompt never cross splits.
+    pa.field("base_prompt", pa.string(), nullable=False),
+    # A reference safe answer, where the data set has one.
+    pa.field("reference", pa.string()),
+    pa.field("source", pa.string(), nullable=False),
+    # The attack template the prompt is wrapped in, ours or the data set's own; null: as in the source.
+    pa.field("style", pa.string()),
+]
+PROMPT_SCHEMA = pa.schema(_PROMPT_FIELDS)
+
+_ROLLOUT_FIELDS: list[pa.Field[Any]] = [
+    *_PROMPT_FIELDS,
+    pa.field("rollout_id", pa.string(), nullable=False),
+    pa.field("sample", pa.int32(), nullable=False),
+    pa.field("policy", pa.string(), nullable=False),
+    pa.field("answer", pa.string(), nullable=False),
+    pa.field("finish_reason", pa.string(), nullable=False),
+    pa.field("tokens", pa.int32(), nullable=False),
+]
+ROLLOUT_SCHEMA = pa.schema(_ROLLOUT_FIELDS)
+
+_JUDGMENT_FIELDS: list[pa.Field[Any]] = [
+    *_ROLLOUT_FIELDS,
+    pa.field("judge", pa.string(), nullable=False),
+    pa.field("judge_prompt", pa.string(), nullable=False),
+    # Null where the judge gave no usable verdict: missing, never a label.
+    pa.field("label", pa.string()),
+    pa.field("p_accept", pa.float32()),
+    pa.field("p_caution", pa.float32()),
+    pa.field("p_refuse", pa.float32()),
+    # Unconstrained probability mass on the three labels: how much the judge wanted to answer at all.
+    pa.field("coverage", pa.float32()),
+    # How far several judges were apart, 0 to 1 (`actors.judges.ensemble`); null where one judged alone.
+    pa.field("disagreement", pa.float32()),
+]
+JUDGMENT_SCHEMA = pa.schema(_JUDGMENT_FIELDS)
+
+
+class Record(BaseModel):
+    """A frozen carrier with strict field names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prompt(Record):
+    """One safety prompt, as read from any data set (one row of `PROMPT_SCHEMA`)."""
+
+    prompt_id: str
+    prompt: str
+    level: Literal[0, 1, 2, 3]
+    principle: int | None = None
+    method: Method = "direct"
+    base_prompt: str
+    reference: str | None = None
+    source: str
+    style: str | None = None
+
+
+def prompt_table(prompts: list[Prompt]) -> pa.Table:
+    """Prompts as an Arrow table of `PROMPT_SCHEMA`."""
+    return pa.Table.from_pylist([p.model_dump() for p in prompts], schema=PROMPT_SCHEMA)
+
+
+class PolicyRef(Record):
+    """Where one version of a policy lies: a Hugging Face folder of merged safetensors weights."""
+
+    version: str
+    path: str
+
+
+class Assignment(Record):
+    """One training job: what to train, from which policy, on which rows, and where the result goes.
+
+    `index` counts the jobs of one algorithm within a run, from 0; a resident trainer asks for them in order.
+    """
+
+    index: int
+    cycle: int
+    algorithm: Algorithm
+    champion: PolicyRef
+    # The reference model of the loss: the champion, or the base model the run began with.
+    reference: PolicyRef
+    # A folder of Parquet files: KTO rows or DPO pairs.
+    rows: str
+    # Receives `adapter/`, `merged/` and `report.json`.
+    output: str
+    # The version name the challenger gets.
+    version: str
+    seed: int
+    # The root of the run the job belongs to: what is written about it names paths relative to that.
+    run: str | None = None
+
+
+class TrainingFigures(Record):
+    """What one training job cost and changed, whatever it trained."""
+
+    rows: int
+    steps: int
+    # Training time proper, without start-up or merging, in seconds.
+    train_s: float
+    wall_s: float
+    # When that training began, in seconds since the epoch by the worker's clock; None in reports of earlier versions.
+    train_start_s: float | None = None
+    workers: int
+    trainable_parameters: int
+    # Root-mean-square change of the adapter's weights; 0 is refused.
+    adapter_change: float
+    metrics: dict[str, float]
+
+
+class TrainReport(TrainingFigures):
+    """What one training job of a challenger did; written beside its adapter."""
+
+    algorithm: Algorithm
+    cycle: int
+    challenger: PolicyRef
+    adapter: str
+
+
+class Interval(Record):
+    """A mean with its 95 % bootstrap interval and the number of rows under it."""
+
+    value: float
+    low: float
+    high: float
+    n: int

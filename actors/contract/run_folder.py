@@ -1,0 +1,213 @@
+"""The run folder: where every file of a run lies. The only place that knows the layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from actors.contract.records import Algorithm, PolicyRef, PromptSet, Split
+
+# The models a run does not make: the deployed policy, and a judge's own.
+ModelRole = Literal["policy", "judge"]
+# What `RunFolder.challenger` names a policy.
+_CHALLENGER = re.compile(r"c(?P<cycle>[1-9][0-9]{0,8})-(?P<algorithm>kto|dpo)")
+
+
+class RunFolder:
+    """Paths below one run's root; makes no files itself.
+
+    ```
+    recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
+    prompts/SPLIT/  pairs/  capability/SPLIT/
+    cycles/CC/{rollouts,judgments,reviews,feedback,rows/ALGORITHM,ALGORITHM}/
+    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
+    cycles/CC/{decision,stages}.json
+    stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
+    audit.jsonl
+    ```
+
+    Beside them `.lease/N.json` of `pipelines.runs.lease.lease` says whose the folder is. At an address (`pipelines.runs.store`) a
+    run's `.index/N.json` names the same files, `ray_train` excepted, and their objects.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def run_record(self) -> Path:
+        """Versions, models and host of the run."""
+        return self.root / "run.json"
+
+    @property
+    def models(self) -> Path:
+        """Copies of the models the run began with, where its recipe keeps them."""
+        return self.root / "models"
+
+    def kept_model(self, role: ModelRole) -> Path:
+        """The copy of one of them."""
+        return self.models / role
+
+    @property
+    def judge_calibration(self) -> Path:
+        """The run's judge held against ground truth, where the run has one."""
+        return self.root / "judge" / "calibration.json"
+
+    @property
+    def judge_trust(self) -> Path:
+        """Why the judge selects policies: trusted, or accepted all the same."""
+        return self.root / "judge" / "trust.json"
+
+    @property
+    def stage_log(self) -> Path:
+        """One JSON line per stage outside finished cycles: start-up, final test, what an interrupted cycle spent."""
+        return self.root / "stages.jsonl"
+
+    @property
+    def publications(self) -> Path:
+        """One JSON line per publication."""
+        return self.root / "publications.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.parquet"
+
+    @property
+    def figure(self) -> Path:
+        return self.root / "figure.png"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+    @property
+    def sums(self) -> Path:
+        """SHA-256 of every file of the finished run."""
+        return self.root / "SHA256SUMS"
+
+    @property
+    def coordinator_state(self) -> Path:
+        """What a restarted coordinator takes up; of the running session alone, so none of the run's results."""
+        return self.root / ".coordinator.json"
+
+    @property
+    def published(self) -> Path:
+        """What the endpoint of the running session serves."""
+        return self.root / ".published.json"
+
+    @property
+    def manifest(self) -> Path:
+        """What every file of the finished run was made from."""
+        return self.root / "manifest.json"
+
+    @property
+    def collected(self) -> Path:
+        """What `salus runs gc` removed from the finished run, if it did; not part of the sums."""
+        return self.root / "gc.json"
+
+    @property
+    def audit(self) -> Path:
+        """Who published what; goes on after the run's end, so not part of the sums."""
+        return self.root / "audit.jsonl"
+
+    @property
+    def train_storage(self) -> Path:
+        """Ray Train's own checkpoints and state."""
+        return self.root / "ray_train"
+
+    def prompts(self, split: PromptSet) -> Path:
+        """Prompt shards of one split."""
+        return self.root / "prompts" / split
+
+    @property
+    def pairs(self) -> Path:
+        """Preference pairs from outside the run, where its recipe adds some."""
+        return self.root / "pairs"
+
+    def capability_items(self, split: Split) -> Path:
+        """Questions with given answers, in a folder for each kind, where the recipe measures capability."""
+        return self.root / "capability" / split
+
+    def cycle(self, cycle: int) -> Path:
+        return self.root / "cycles" / f"{cycle:02d}"
+
+    def rollouts(self, cycle: int) -> Path:
+        return self.cycle(cycle) / "rollouts"
+
+    def judgments(self, cycle: int) -> Path:
+        return self.cycle(cycle) / "judgments"
+
+    def reviews(self, cycle: int) -> Path:
+        """People's labels that override the judge in a cycle's rows, where the recipe names a folder of them."""
+        return self.cycle(cycle) / "reviews"
+
+    def feedback(self, cycle: int) -> Path:
+        """What people had said of the endpoint's answers when the cycle's rows were made, where its recipe asks."""
+        return self.cycle(cycle) / "feedback"
+
+    def rows(self, cycle: int, algorithm: Algorithm) -> Path:
+        """Preference rows of one algorithm: KTO rows or DPO pairs."""
+        return self.cycle(cycle) / "rows" / algorithm
+
+    def training(self, cycle: int, algorithm: Algorithm) -> Path:
+        """Adapter, merged weights and report of one challenger."""
+        return self.cycle(cycle) / algorithm
+
+    def decision(self, cycle: int) -> Path:
+        return self.cycle(cycle) / "decision.json"
+
+    def stages(self, cycle: int) -> Path:
+        """When each stage of a finished cycle ran, and when engines and trainers worked in it."""
+        return self.cycle(cycle) / "stages.json"
+
+    def timed_cycles(self) -> list[int]:
+        """The cycles that have times, in order."""
+        found = self.root.glob("cycles/*/stages.json")
+        return sorted(int(path.parent.name) for path in found if path.parent.name.isdecimal())
+
+    def evaluations(self, split: PromptSet) -> Path:
+        """All that was measured on one set of prompts, a folder for each policy."""
+        return self.root / "evaluations" / split
+
+    def evaluation_rollouts(self, split: PromptSet, version: str) -> Path:
+        return self.evaluations(split) / version / "rollouts"
+
+    def evaluation_judgments(self, split: PromptSet, version: str, judge: str) -> Path:
+        """Judgments of one policy's greedy answers by one judge."""
+        return self.evaluations(split) / version / "judged_by" / judge
+
+    def evaluation_capability(self, split: Split, version: str) -> Path:
+        """What one policy can still do: its scores of given answers by kind, and `figures.json`."""
+        return self.evaluations(split) / version / "capability"
+
+    def evaluation_harmfulness(self, split: PromptSet, version: str, judge: str) -> Path:
+        """Scores of how harmful one policy's greedy answers to harmful prompts are, by one judge."""
+        return self.evaluations(split) / version / "harmfulness" / judge
+
+    def judged(self) -> list[Path]:
+        """Every folder of judgments there is, of cycles and of evaluations."""
+        return self._folders("cycles/*/judgments", "evaluations/*/*/judged_by/*")
+
+    def rated(self) -> list[Path]:
+        """Every folder of scores of harmfulness there is."""
+        return self._folders("evaluations/*/*/harmfulness/*")
+
+    def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
+        """The challenger one training job of this run makes."""
+        return PolicyRef(version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged"))
+
+    def find_challenger(self, version: str) -> tuple[int, PolicyRef] | None:
+        """The cycle and the challenger of this name; None for any other policy's."""
+        named = _CHALLENGER.fullmatch(version)
+        if named is None:
+            return None
+        cycle = int(named["cycle"])
+        return cycle, self.challenger(cycle, "kto" if named["algorithm"] == "kto" else "dpo")
+
+    def _folders(self, *patterns: str) -> list[Path]:
+        return sorted(folder for pattern in patterns for folder in self.root.glob(pattern) if folder.is_dir())

@@ -1,0 +1,59 @@
+"""Whether the decision on record was made of what there is now: then it is read, and not made a second time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from actors.contract.records import Algorithm, Record
+from actors.contract.run_folder import RunFolder
+from actors.files.records import read_record
+from actors.files.shards import shard_files
+from actors.files.sums import file_sum
+
+
+class RecordedVerdict(BaseModel):
+    """What the coordinator needs of a decision record, whatever else stands in it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    chosen: Literal["champion", "kto", "dpo"]
+    publish: bool
+    ended: str | None = None
+
+
+class Decided(Record):
+    """A decision that was written down, and what it was made of."""
+
+    # SHA-256 over all the rule was shown or looks up.
+    inputs: str
+    # SHA-256 of the record's file.
+    record: str
+
+    @classmethod
+    def of(cls, record: Path, inputs: str) -> Self:
+        return cls(inputs=inputs, record=file_sum(record))
+
+    def verdict(self, record: Path, inputs: str) -> RecordedVerdict | None:
+        """The recorded choice; None where it is of other inputs, or the record is not the one that was written."""
+        if inputs != self.inputs or not record.is_file() or file_sum(record) != self.record:
+            return None
+        return read_record(RecordedVerdict, record, "a decision")
+
+
+def decision_inputs(folder: RunFolder, cycle: int, judgments: Iterable[Path], failed: Mapping[Algorithm, str]) -> str:
+    """SHA-256 over the judgments a cycle is decided on, what became of its training, capability, and earlier decisions.
+
+    Raises:
+        SalusError: one of the folders holds no judgments.
+    """
+    files = [file for each in judgments for file in shard_files(each)]
+    files += sorted(folder.evaluations("validation").glob("*/capability/figures.json"))
+    files += [path for before in range(1, cycle) if (path := folder.decision(before)).is_file()]
+    sums = {path.relative_to(folder.root).as_posix(): file_sum(path) for path in files}
+    return hashlib.sha256(json.dumps([cycle, sums, dict(failed)], sort_keys=True).encode()).hexdigest()

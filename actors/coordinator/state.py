@@ -1,0 +1,44 @@
+"""What a coordinator must not lose with its process: one JSON file, replaced at every change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from actors.contract.records import Algorithm, Assignment, PolicyRef, Record, TrainReport
+from actors.coordinator.recorded import Decided
+from actors.files.records import find_record
+
+
+class TrainingState(Record):
+    """How far one training job is."""
+
+    step: int = 0
+    total: int = 0
+    report: TrainReport | None = None
+    failure: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.report is not None or self.failure is not None
+
+
+class CoordinatorState(Record):
+    """Champion, jobs and their ends, by job index."""
+
+    # The session of the run that wrote it; a new session begins anew, from the decisions.
+    session: str
+    champion: PolicyRef
+    # What an endpoint that starts anew serves: not the champion where a gate held that back.
+    live: PolicyRef
+    assignments: dict[Algorithm, tuple[Assignment, ...]]
+    training: dict[Algorithm, tuple[TrainingState, ...]]
+    stopped: bool = False
+    # The last decision on record; None before the first of the session.
+    decided: Decided | None = None
+
+    @classmethod
+    def read(cls, path: Path, session: str) -> Self | None:
+        """The state that a coordinator of this session left; None where none did."""
+        state = find_record(cls, path, "the state of a coordinator", "delete it and run the same command again")
+        return state if state is not None and state.session == session else None

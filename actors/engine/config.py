@@ -1,0 +1,119 @@
+"""An inference engine's settings, and what vLLM is told by them: one place for every engine that Salus starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.engine.model_folder import longest_sequence
+from actors.errors import SalusError
+
+# Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
+CPU_ENGINE_ENVIRONMENT: Mapping[str, str] = {
+    # The engine core runs in the actor's own process: ready in a third of the time.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Idle OpenMP threads sleep: spinning ones starve the trainers and engines that share the cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "KMP_BLOCKTIME": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def eager_environment(enforce_eager: bool) -> dict[str, str]:
+    """What an eager CPU engine needs besides: vLLM's sampler compiles a kernel of its own whatever it is told."""
+    return {"TORCHDYNAMO_DISABLE": "1"} if enforce_eager else {}
+
+
+# The most tokens of prompts that a CPU engine reads in one step, unless one prompt may be longer.
+BATCHED_TOKENS = 8192
+
+
+class EngineConfig(BaseModel):
+    """One inference engine: precision, lengths and the devices it spans."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Tokens of prompt and answer together, where none are set and the model holds as many.
+    usual_length: ClassVar[int] = 256
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    max_model_len: int | None = Field(
+        None,
+        ge=16,
+        description="prompt and answer together, in tokens; None: what the model holds, at most 256 (a guard: 2048)",
+    )
+    max_num_seqs: int = Field(256, ge=1, description="sequences decoded at once")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs one engine spans")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of each GPU's memory")
+    kv_cache_gib: float = Field(0.25, gt=0, description="KV cache of a CPU engine")
+    threads: int = Field(2, ge=1, description="CPU threads of one engine")
+    enforce_eager: bool = Field(True, description="no CUDA graphs or compilation: quicker start, slower decode")
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that an engine of any model has with these settings."""
+        return self.usual_length if self.max_model_len is None else self.max_model_len
+
+    def length(self, model: Path, section: str = "engine") -> int:
+        """Tokens of prompt and answer together that an engine of this model has.
+
+        Args:
+            model: the model's folder.
+            section: where these settings are, for the error.
+
+        Raises:
+            SalusError: more are set than the model holds.
+        """
+        held = longest_sequence(model)
+        if held is None:
+            return self.longest
+        if self.max_model_len is not None and self.max_model_len > held:
+            raise SalusError(
+                f"{section}.max_model_len={self.max_model_len} is more than the {held} tokens that the model in"
+                f" {model} holds; set {held} or fewer, or leave the setting out."
+            )
+        return min(self.longest, held)
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables of the engine's process."""
+        if self.device == "cuda":
+            return {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+        return {
+            **CPU_ENGINE_ENVIRONMENT,
+            **eager_environment(self.enforce_eager),
+            "OMP_NUM_THREADS": str(self.threads),
+        }
+
+
+def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
+    """What vLLM is told of an engine of this model, in vLLM's own names; beside the model, and what is logged.
+
+    Raises:
+        SalusError: more tokens are set than the model holds.
+    """
+    length = config.length(model)
+    arguments: dict[str, Any] = {
+        "dtype": config.dtype,
+        "max_model_len": length,
+        "max_num_seqs": config.max_num_seqs,
+        "enforce_eager": config.enforce_eager,
+        "tensor_parallel_size": config.tensor_parallel,
+    }
+    if config.device == "cuda":
+        # Chunked prefill stays on: vLLM draws seeded tokens by their positions there, and warns where it is off.
+        return arguments | {"gpu_memory_utilization": config.gpu_memory_utilization}
+    return arguments | {
+        "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
+        # On CPU a seeded request whose prompt is read in parts ends the engine ("CPU Generator does not use offset").
+        # Without chunks a step must have room for the longest prompt whole.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(BATCHED_TOKENS, length),
+    }

@@ -1,0 +1,209 @@
+"""Judge: rollouts in, judgments out. The label's probabilities come from one decode step, so nothing is parsed.
+
+An empty answer is Refuse by rule, and shown to a model as a visible mark; an answer cut off at its length limit is
+judged by what there is of it, and a model whose template has a place for it is told so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
+from actors.engine.vllm import Engine
+from actors.files.shards import read_shard, strings, write_table
+from actors.generator import Span, instant
+from actors.judges.prompt import JudgePrompt
+from actors.judges.usage import Usage, write_usage
+
+# Requests and answers in, probabilities (rows, 3) in the order of LABELS and coverage (rows,) out.
+Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+class JudgmentTask(BaseModel):
+    """One shard of rollouts to judge: where it lies, where the judgments go, and whose weights judge.
+
+    `weights` names the policy that judges itself (regimen SELF); None leaves the judge's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rollouts: str
+    output: str
+    weights: PolicyRef | None = None
+
+
+class Scorer(Protocol):
+    """Whatever can give every label's probability for a batch of answers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def prompt_version(self) -> str: ...
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        """Label probabilities, shape (n, 3), rows summing to 1, and coverage, shape (n,); 0 where it gave no label."""
+
+    def load(self, policy: PolicyRef) -> None:
+        """Judge with these weights from now on."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Scores of n answers, and what else some scorers know of them."""
+
+    p: npt.NDArray[np.float64]
+    coverage: npt.NDArray[np.float64]
+    # Shape (n,), where several judges were asked: see `EnsembleScorer`.
+    disagreement: npt.NDArray[np.float64] | None = None
+    # What these answers cost, where somebody charges for them.
+    usage: Usage | None = None
+
+    def best(self, min_coverage: float) -> list[int | None]:
+        """The likeliest word of each answer; None, missing and never a guess, where coverage is under the minimum."""
+        # A judge that gave no word at all gave none, whatever the minimum.
+        usable = (self.coverage >= min_coverage) & (self.coverage > 0)
+        likeliest = self.p.argmax(axis=1) if len(self.p) else ()
+        return [int(word) if ok else None for word, ok in zip(likeliest, usable, strict=True)]
+
+
+@runtime_checkable
+class DetailedScorer(Protocol):
+    """A scorer that also takes note of answers cut off, or says more than scores.
+
+    Beside `Scorer` and not in it, so that a rule, or whatever stands around a scorer, may stay as simple as it is.
+    """
+
+    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+        """Scores and what else is known; `cut_off[i]`: answer i ended at its length limit."""
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        """As `Scorer.score`; inherited by whoever names this protocol as its base."""
+        found = self.verdicts(requests, answers, [False] * len(answers))
+        return found.p, found.coverage
+
+
+def ask(scorer: Scorer, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+    """All that a scorer can say of some answers."""
+    if isinstance(scorer, DetailedScorer):
+        return scorer.verdicts(requests, answers, cut_off)
+    return Verdicts(*scorer.score(requests, answers))
+
+
+def judged(scorer: Scorer, rollouts: pa.Table) -> Verdicts:
+    """The same of some rollouts (`ROLLOUT_SCHEMA`)."""
+    cut_off = [reason == "length" for reason in strings(rollouts, "finish_reason")]
+    return ask(scorer, strings(rollouts, "prompt"), strings(rollouts, "answer"), cut_off)
+
+
+def shares(log_p: npt.NDArray[np.float64]) -> Scores:
+    """Log-probabilities of the words asked for, shape (n, words) -> their shares, rows summing to 1, and their sum."""
+    shifted = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True), np.exp(log_p).sum(axis=1)
+
+
+class EngineScorer(DetailedScorer):
+    """A language model as judge.
+
+    The probabilities are the softmax over the labels' first tokens of the model's next-token distribution:
+    what a decoder constrained to the three labels would draw from. Their unconstrained sum is the coverage.
+
+    Raises:
+        SalusError: there is no such template, or two words begin with the same token of the model's tokenizer.
+    """
+
+    def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, words: Sequence[str] = LABELS) -> None:
+        self.name = policy.version
+        self.prompt_version = prompt_version
+        self._engine = engine
+        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1, words)
+
+    def load(self, policy: PolicyRef) -> None:
+        self._engine.load(policy)
+        self.name = policy.version
+
+    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+        tokens = [self._prompt.tokens(*row) for row in zip(requests, answers, cut_off, strict=True)]
+        return Verdicts(*shares(self._engine.score_next(tokens, self._prompt.label_tokens)))
+
+
+class RuleScorer:
+    """A rule as judge: all probability on one label, full coverage."""
+
+    def __init__(self, name: str, rule: Callable[[str], Label]) -> None:
+        self.name = name
+        self.prompt_version = "none"
+        self._rule = rule
+
+    def load(self, policy: PolicyRef) -> None:
+        """A rule has no weights."""
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        labels = np.array([LABELS.index(self._rule(answer)) for answer in answers], dtype=np.int64)
+        return np.eye(len(LABELS))[labels], np.ones(len(answers))
+
+
+class Judge:
+    """Labels answers with one warm scorer.
+
+    Life: `Judge(scorer, min_coverage)` -> `label(rollouts, task)`*
+    """
+
+    def __init__(self, scorer: Scorer, min_coverage: float) -> None:
+        self._scorer = scorer
+        self._min_coverage = min_coverage
+
+    def ready(self) -> None:
+        """Answers once the engine is up and warm: the first judgment compiles kernels."""
+        self._scorer.score([""], [""])
+
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+        """Judge one shard of rollouts and write `JUDGMENT_SCHEMA` rows to `task.output`.
+
+        Without a table the shard is read from `task.rollouts`. A row whose coverage is under the judge's
+        minimum has no label: missing, never a guess. A shard already on disk is not judged again. What a
+        charged judge used stands beside the shard (`actors.judges.usage`).
+        Returns the number of labelled rows and when the scorer worked.
+        """
+        path = Path(task.output)
+        if path.is_file():
+            known = pq.read_table(path, columns=["label"])["label"]
+            return len(known) - known.null_count, instant(path)
+        if rollouts is None:
+            rollouts = read_shard(Path(task.rollouts), ROLLOUT_SCHEMA)
+        start = time.time()
+        if task.weights is not None:
+            self._scorer.load(task.weights)
+        found = judged(self._scorer, rollouts)
+        end = time.time()
+        table = self._judgments(rollouts, found)
+        if found.usage is not None:
+            write_usage(found.usage, path)
+        write_table(table, path)
+        labelled = table.num_rows - table["label"].null_count
+        return labelled, Span(start_s=start, end_s=end, rows=table.num_rows)
+
+    def _judgments(self, rollouts: pa.Table, found: Verdicts) -> pa.Table:
+        n = rollouts.num_rows
+        labels = [LABELS[best] if best is not None else None for best in found.best(self._min_coverage)]
+        disagreement = found.disagreement if found.disagreement is not None else [None] * n
+        columns: dict[str, Any] = {
+            **{name: rollouts[name] for name in ROLLOUT_SCHEMA.names},
+            "judge": pa.array([self._scorer.name] * n, pa.string()),
+            "judge_prompt": pa.array([self._scorer.prompt_version] * n, pa.string()),
+            "label": pa.array(labels, pa.string()),
+            **{f"p_{label.lower()}": pa.array(found.p[:, i], pa.float32()) for i, label in enumerate(LABELS)},
+            "coverage": pa.array(found.coverage, pa.float32()),
+            "disagreement": pa.array(disagreement, pa.float32()),
+        }
+        return pa.table(columns, schema=JUDGMENT_SCHEMA)

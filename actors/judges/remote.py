@@ -1,0 +1,162 @@
+"""A judge behind an OpenAI-compatible server: the same templates, one token's log-probabilities, a pace and a bill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import openai
+from pydantic import ValidationError
+
+from actors.contract.records import PolicyRef
+from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
+from actors.errors import SalusError
+from actors.judges.judge import DetailedScorer, Verdicts
+from actors.judges.remote_config import RemoteConfig
+from actors.judges.remote_reply import LABEL_SPELLINGS, Floats, Reply, Spellings, no_word, places, read_reply
+from actors.judges.request_pace import RequestPace
+from actors.judges.template import JudgeTemplate, fence_of
+from actors.judges.usage import Usage
+
+_CUT_MARK = " [...] "
+# A word, where the server tells no log-probabilities, in tokens.
+_WORD_TOKENS = 8
+# Codes of a server that will not read what it is to judge: that answer stays unlabelled.
+_FILTERED = frozenset({"content_filter", "content_policy_violation"})
+
+
+class RemoteScorer(DetailedScorer):
+    """Asks the server about every answer of a batch, `concurrency` at a time.
+
+    It replies with one of the words `spelled`: the labels, or whatever its template asks for instead.
+    Nothing is opened or read from the environment before the first batch, so it can be sent to another process.
+    """
+
+    def __init__(self, config: RemoteConfig, prompt_version: str, spelled: Spellings = LABEL_SPELLINGS) -> None:
+        self.name = config.judge_name
+        self.prompt_version = prompt_version
+        self.usage = Usage()
+        self._config = config
+        self._spelled = spelled
+        self._template = JudgeTemplate(prompt_version)
+        self._pace = RequestPace(config.requests_per_minute)
+
+    def load(self, policy: PolicyRef) -> None:
+        """The server's weights are its own."""
+
+    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+        """Scores and what they cost.
+
+        Raises:
+            SalusError: there is no key, it is refused, the server knows no such model, does not speak the protocol,
+                or failed more often than `max_retries`.
+        """
+        prompts = [self.prompt(*row) for row in zip(requests, answers, cut_off, strict=True)]
+        replies = asyncio.run(self._ask_all(prompts))
+        spelled = self._spelled
+        read = [read_reply(reply, spelled) if reply is not None else no_word(spelled) for reply in replies]
+        usage = sum((self._cost(reply) for reply in replies if reply is not None), Usage())
+        self.usage += usage
+        p: Floats = np.array([row for row, _ in read]).reshape(len(read), places(spelled))
+        return Verdicts(p=p, coverage=np.array([coverage for _, coverage in read]), usage=usage)
+
+    def prompt(self, request: str, answer: str, cut_off: bool = False) -> str:
+        """The text of one question; there is no tokenizer here, so all known chat formats' markup is broken up."""
+        request, answer = (break_up(strip_invisible(text), CHAT_MARKUP) for text in (request, answer))
+        answer = self._template.shown(answer)
+        fence = fence_of(request, answer)
+        most = self._config.max_characters
+        request = break_up(cut_middle(request, max(most // 3, most - len(answer)), _CUT_MARK), CHAT_MARKUP)
+        answer = break_up(cut_middle(answer, most - len(request), _CUT_MARK), CHAT_MARKUP)
+        return self._template.fill(request, answer, cut_off, fence)
+
+    async def _ask_all(self, prompts: Sequence[str]) -> list[Reply | None]:
+        free = asyncio.Semaphore(self._config.concurrency)
+        async with self._client() as client:
+
+            async def one(prompt: str) -> Reply | None:
+                async with free:
+                    return await self._ask(client, prompt)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(one(prompt)) for prompt in prompts]
+            except ExceptionGroup as failed:
+                # The others were cancelled: one sentence is enough.
+                raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    def _client(self) -> openai.AsyncOpenAI:
+        variable = self._config.api_key_env
+        key = os.environ.get(variable, "").strip() if variable is not None else "none"
+        if not key:
+            raise SalusError(
+                f"The remote judge's key is to be in the environment variable {variable}, which is not set; export it"
+                " (on a cluster on every node, before Ray starts), or name another as judge.remote.api_key_env."
+            )
+        return openai.AsyncOpenAI(
+            api_key=key,
+            base_url=self._config.base_url,
+            timeout=self._config.timeout_s,
+            max_retries=self._config.max_retries,
+            # In the transport, so that the client's retries keep the pace too.
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._pace]}),
+        )
+
+    async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> Reply | None:
+        """The server's reply; None where it would not read the prompt."""
+        by_logprobs = self._config.reply == "logprobs"
+        try:
+            response = await client.chat.completions.with_raw_response.create(
+                model=self._config.model,
+                messages=[{"role": "user", "content": prompt}],
+                temperature=0.0,
+                max_tokens=1 if by_logprobs else _WORD_TOKENS,
+                logprobs=True if by_logprobs else openai.omit,
+                top_logprobs=self._config.top_logprobs if by_logprobs else openai.omit,
+            )
+            return Reply.model_validate_json(response.content)
+        except openai.APIError as error:
+            if isinstance(error, openai.BadRequestError) and error.code in _FILTERED:
+                return None
+            raise SalusError(self._sentence(error)) from None
+        except ValidationError:
+            raise SalusError(
+                f"{self._who()} did not reply with a chat completion; check judge.remote.base_url, which must be that"
+                " of an OpenAI-compatible server and usually ends in /v1."
+            ) from None
+
+    def _sentence(self, error: openai.APIError) -> str:
+        config, who = self._config, self._who()
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return (
+                f"{who} refused the key (HTTP {error.status_code}); put a valid one into the environment variable"
+                f" {config.api_key_env}, or name another as judge.remote.api_key_env."
+            )
+        retried = f"{config.max_retries + 1} time(s)"
+        if isinstance(error, openai.APITimeoutError):
+            return f"{who} did not reply within {config.timeout_s:g} s, asked {retried}; raise judge.remote.timeout_s."
+        if isinstance(error, openai.RateLimitError | openai.InternalServerError):
+            return (
+                f"{who} answered HTTP {error.status_code}, asked {retried}; run the step again later (what is judged is"
+                " kept), lower judge.remote.requests_per_minute or raise judge.remote.max_retries."
+            )
+        if isinstance(error, openai.APIStatusError):
+            return (
+                f"{who} refused the request (HTTP {error.status_code}, code {str(error.code)[:60]!r}); check"
+                " judge.remote.model, and that the server gives logprobs (else judge.remote.reply: word)."
+            )
+        return f"{who} cannot be reached, tried {retried}; check judge.remote.base_url and the network."
+
+    def _who(self) -> str:
+        return f"The remote judge {self._config.model} at {self._config.base_url}"
+
+    def _cost(self, reply: Reply) -> Usage:
+        if reply.usage is None:
+            return Usage(requests=1)
+        prompt, completion = reply.usage.prompt_tokens, reply.usage.completion_tokens
+        config = self._config
+        cost = prompt * config.usd_per_million_prompt_tokens + completion * config.usd_per_million_completion_tokens
+        return Usage(requests=1, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost / 1e6)

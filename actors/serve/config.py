@@ -1,0 +1,186 @@
+"""The endpoint's settings, and what it reserves in Ray."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
+
+from actors.engine.config import EngineConfig
+from actors.engine.model_folder import check_model_folder
+from actors.errors import SalusError
+from actors.serve.feedback.config import FeedbackConfig
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.guard.config import GuardConfig, guard_cpus, guard_gpus
+from actors.serve.replica.canary import CanaryConfig
+from actors.serve.replica.smoke import SmokeConfig
+
+
+class ReplicaEngineConfig(EngineConfig):
+    """The engine of one replica."""
+
+    usual_length: ClassVar[int] = 512
+
+
+class PublisherConfig(BaseModel):
+    """The endpoint: where it listens, how many replicas of what size, how long it may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(default=True, description="Whether a run publishes its champion at all.")
+    registry: Path | None = Field(
+        default=None, description="Folder of the policy registry that a run enters what it published in; None: none."
+    )
+    model_id: str = Field(default="salus", pattern=r"^[A-Za-z0-9_-]+$", description="The model name clients ask for.")
+    host: str = Field(default="127.0.0.1", description="The address the endpoint listens on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="The port the endpoint listens on.")
+    route: str = Field(
+        default="/",
+        pattern=r"^/([A-Za-z0-9_-]+)?$",
+        description="The path under which the endpoint's /v1 lies: /, or one of its own beside others of a cluster.",
+    )
+    replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
+    proxy: Literal["serve", "haproxy"] = Field(
+        default="serve", description="What listens: Serve's own proxy, or HAProxy, which costs a request far less."
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
+        description="Networks of proxies before this endpoint, as 10.0.0.0/24; of any other address HAProxy takes at"
+        " most 1,024 connections at a time.",
+    )
+    router: bool = Field(
+        default=False,
+        description="A router before the policy: one that cannot be swapped in place gets a second application beside"
+        " the first, and takes over once it answers. For salus serve.",
+    )
+    router_replicas: int = Field(default=1, ge=1, description="Copies of the router, where there is one.")
+    cpus_per_replica: float = Field(default=1.0, gt=0, description="Logical CPUs of one replica, all workers together.")
+    gpus_per_replica: float = Field(default=0.0, ge=0, description="GPUs of one replica; a fraction shares one GPU.")
+    tensor_parallel_size: int = Field(default=1, ge=1, description="Workers one replica's weights are split over.")
+    max_model_len: int | None = Field(
+        default=None,
+        ge=16,
+        description="Tokens of prompt and answer together; None: what the policy holds, at most 512.",
+    )
+    max_num_seqs: int = Field(default=64, ge=1, description="Answers one replica decodes at the same time.")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
+    kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
+    engine_in_process: bool = Field(
+        default=True,
+        description="On CPU, vLLM's engine core in the replica's process: 0.5 GiB less and a faster start, but up to a"
+        " third fewer answers a second. salus serve has false.",
+    )
+    gateway: GatewayConfig = Field(
+        default=GatewayConfig(open=True), description="Who may ask for what; anybody on a loopback address, unless set."
+    )
+    feedback: FeedbackConfig = Field(
+        default=FeedbackConfig(), description="Whether clients' feedback and conversations are kept, and where."
+    )
+    guard: GuardConfig | None = Field(
+        default=None, description="Who judges every answer before it goes out, which costs latency; None: nobody."
+    )
+    engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
+    start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
+    drain_timeout_s: float = Field(default=60.0, gt=0, description="How long a swap waits for running answers.")
+    desk_timeout_s: float = Field(default=10.0, gt=0, description="How long the desk of policies may take to answer.")
+    # Above the time of a load, or a replica that is done first would go back before the others are.
+    hold_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="How long after a publisher's last word replicas follow the desk again.",
+    )
+    health_check_period_s: float = Field(default=2.0, gt=0, description="How often replicas compare with the desk.")
+    shutdown_timeout_s: float = Field(
+        default=5.0, gt=0, description="Time running requests get when the endpoint stops."
+    )
+    smoke: SmokeConfig | None = Field(
+        default=None,
+        description="Prompts that a new policy must answer well on one replica before clients are served by it; "
+        "meanwhile clients of that replica wait.",
+    )
+    canary: CanaryConfig | None = Field(
+        default=None,
+        description="A share of the replicas that serve a new policy before all do, so that answers of both are given; "
+        "None: all at once.",
+    )
+
+    @property
+    def url(self) -> str:
+        """The base address of the endpoint; `/v1` follows."""
+        return f"http://{self.host}:{self.port}{self.route.rstrip('/')}"
+
+    @property
+    def engine(self) -> ReplicaEngineConfig:
+        """The engine of one replica."""
+        return ReplicaEngineConfig(
+            device="cuda" if self.gpus_per_replica else "cpu",
+            dtype=self.dtype,
+            max_model_len=self.max_model_len,
+            max_num_seqs=self.max_num_seqs,
+            tensor_parallel=self.tensor_parallel_size,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            kv_cache_gib=self.kv_cache_gib,
+            threads=max(1, int(self.cpus_per_replica)),
+            enforce_eager=self.enforce_eager,
+        )
+
+    @model_validator(mode="after")
+    def _gpus_fit_workers(self) -> Self:
+        shared = 0 < self.gpus_per_replica < 1 and self.tensor_parallel_size == 1
+        if self.gpus_per_replica and not shared and self.gpus_per_replica != self.tensor_parallel_size:
+            raise ValueError(
+                f"gpus_per_replica={self.gpus_per_replica:g} does not fit "
+                f"tensor_parallel_size={self.tensor_parallel_size}; make them equal, or share one GPU with a "
+                "fraction below 1 and tensor_parallel_size=1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trial_fits(self) -> Self:
+        if self.canary is not None and (first := self.canary.replicas(self.replicas)) >= self.replicas:
+            raise ValueError(
+                f"canary.share={self.canary.share:g} of replicas={self.replicas} is {first}, which leaves none with "
+                "the old policy to compare with; raise replicas, lower the share, or leave canary out"
+            )
+        if self.smoke is not None and self.smoke.timeout_s >= self.hold_s:
+            raise ValueError(
+                f"smoke.timeout_s={self.smoke.timeout_s:g} is not below hold_s={self.hold_s:g}, after which a replica "
+                "goes back to the old policy; raise hold_s or lower the timeout"
+            )
+        if self.smoke is not None and self.smoke.max_tokens >= self.engine.longest:
+            raise ValueError(
+                f"smoke.max_tokens={self.smoke.max_tokens} leaves no room for a prompt in "
+                f"max_model_len={self.engine.longest}; lower it"
+            )
+        return self
+
+
+def check_lengths(config: PublisherConfig, policy: Path) -> None:
+    """Refuse an endpoint whose settings ask for more tokens than its models hold: the policy's, and the guard's.
+
+    Raises:
+        SalusError: names the setting, the model's folder and both numbers; or the guard's folder is no model.
+    """
+    length = config.engine.length(policy, "publish")
+    if config.smoke is not None and config.smoke.max_tokens >= length:
+        raise SalusError(
+            f"publish.smoke.max_tokens={config.smoke.max_tokens} leaves no room for a prompt in the {length} tokens of"
+            f" an engine of {policy}; lower it."
+        )
+    if config.guard is not None and (guard := config.guard.folder) is not None:
+        check_model_folder(guard)
+        config.guard.engine.length(guard, "publish.guard.engine")
+
+
+def publisher_cpus(config: PublisherConfig) -> float:
+    """Logical CPUs the endpoint reserves: its replicas and the guard; controller, proxy and desk reserve none."""
+    return config.replicas * config.cpus_per_replica + guard_cpus(config.guard) if config.enabled else 0.0
+
+
+def publisher_gpus(config: PublisherConfig) -> float:
+    """GPUs the endpoint reserves in Ray."""
+    return config.replicas * config.gpus_per_replica + guard_gpus(config.guard) if config.enabled else 0.0

@@ -1,0 +1,182 @@
+"""What the dashboard shows, and the port it comes through. All of it may be missing while a run goes on."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from actors.contract.records import Interval, Record
+
+Contender = Literal["base", "champion", "kto", "dpo"]
+JudgedBy = Literal["judge", "truth"]
+Metric = Literal["ss", "err_strict", "asr"]
+RunState = Literal["running", "finished"]
+Action = Literal["published", "promote", "rollback"]
+
+
+class RunFacts(Record):
+    """Which run is shown, and how far it is."""
+
+    name: str
+    recipe: str
+    seed: int
+    cycles_done: int
+    cycles: int
+    state: RunState
+
+
+class CurrentPolicy(Record):
+    """What answers now."""
+
+    version: str
+    # ISO 8601, UTC.
+    since: str
+    why: str | None
+
+
+class Parent(Record):
+    """One policy of the chain, youngest first."""
+
+    version: str
+    # How it came about: trained with KTO or DPO, deployed, or the same weights as a policy of another run.
+    how: str
+    run: str
+
+
+class Point(Interval):
+    """One figure of one policy on the validation split, with its 95 % interval and n."""
+
+    # 0: the deployed model, before any cycle.
+    cycle: int
+    contender: Contender
+    policy: str
+    metric: Metric
+    judged_by: JudgedBy
+    # The next cycle starts from this policy.
+    winner: bool
+
+
+class DecisionLine(Record):
+    """What a cycle came to, and why."""
+
+    cycle: int
+    chosen: str
+    policy: str
+    published: bool
+    sentence: str
+    publish_sentence: str
+
+
+class Range(Record):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class TestLine(Record):
+    """One policy's figures on the test split."""
+
+    # pytest would otherwise take the class for a test.
+    __test__ = False
+
+    name: str
+    ss: Range | None
+    err_strict: Range | None
+    asr: Range | None
+    # Answers under SS.
+    n: int
+
+
+class PublicationLine(Record):
+    """One change of what answers, or of what the registry calls current."""
+
+    at: str
+    action: Action
+    version: str
+    previous: str | None
+    who: str | None
+    why: str | None
+    # How long answering paused, in seconds.
+    swap_s: float | None
+
+
+class Bin(Record):
+    """The answers whose label got a probability in [low, high); means are None where there are none."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class Reliability(Record):
+    """Judge's probabilities against trusted labels."""
+
+    name: Literal["as it is", "calibrated"]
+    ece: Interval
+    bins: tuple[Bin, ...]
+
+
+class JudgeCalibration(Record):
+    """How far the judge can be believed."""
+
+    judge: str
+    labels_source: str
+    n: int
+    coverage: float
+    accuracy: Interval | None
+    kappa: Interval | None
+    recall: dict[str, Interval | None]
+    temperature: float | None
+    reliability: tuple[Reliability, ...]
+    trusted: bool
+    sentence: str
+
+
+class DashboardData(Record):
+    """Everything but the traffic."""
+
+    run: RunFacts | None
+    current: CurrentPolicy | None
+    lineage: tuple[Parent, ...]
+    points: tuple[Point, ...]
+    decisions: tuple[DecisionLine, ...]
+    test: tuple[TestLine, ...]
+    test_judged_by: JudgedBy | None
+    publications: tuple[PublicationLine, ...]
+    calibration: JudgeCalibration | None
+    # What is not there yet, or cannot be read, in sentences.
+    missing: tuple[str, ...]
+
+
+class Traffic(Record):
+    """Requests of the last `window_s` seconds."""
+
+    window_s: float
+    requests: int
+    requests_per_s: float
+    # Seconds from request to the end of its answer; None where there was none.
+    p50_s: float | None
+    p99_s: float | None
+    # Requests answered with an error of ours (HTTP 5xx).
+    errors: int
+
+
+class Board(Record):
+    """What `/dashboard/data` answers."""
+
+    data: DashboardData
+    # None where nobody counts.
+    traffic: Traffic | None
+
+
+class DashboardSource(Protocol):
+    """Where the dashboard's data comes from."""
+
+    async def data(self) -> DashboardData:
+        """What there is by now; missing pieces are named, never an error."""
+
+    async def traffic(self) -> Traffic | None:
+        """The latest traffic; None where nobody counts it."""

@@ -1,0 +1,60 @@
+"""What the review page needs of whoever keeps the queue: a port, and the records that cross it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+from pydantic import StringConstraints
+
+from actors.contract.records import Label, Record
+
+ItemKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class ReviewItem(Record):
+    """One answer to label. Its texts were written by users and models: never to be taken for markup."""
+
+    key: ItemKey
+    prompt: str
+    answer: str
+    # Harm level 0 to 3; None where nobody knows it.
+    level: int | None
+    method: str | None
+    # The version that gave the answer.
+    policy: str
+    judge: str | None
+    # The judge's label, and its probability of each; None where it gave none.
+    judged: Label | None
+    p: dict[Label, float] | None
+    # How far several judges were apart, 0 to 1.
+    disagreement: float | None
+    # Why a person is asked, in one sentence.
+    why: str
+
+
+class ReviewProgress(Record):
+    """How far the review is."""
+
+    # Answers that wait for this reviewer.
+    remaining: int
+    # Answers with a label, of anybody; those without a majority are among them.
+    labelled: int
+    ties: int
+    # Agreed labels.
+    labels: dict[Label, int]
+
+
+class ReviewQueue(Protocol):
+    """The queue and its labels. Every call may raise SalusError with a sentence for the reviewer."""
+
+    async def next(self, n: int, reviewer: str) -> list[ReviewItem]:
+        """The next `n` answers this reviewer should label; labels nothing."""
+
+    async def label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
+        """Keep a label; it is on the disk when this returns. Repeating the call changes nothing."""
+
+    async def undo(self, reviewer: str) -> ReviewItem | None:
+        """Take back the reviewer's last label; returns its answer, None where there is nothing to take back."""
+
+    async def progress(self, reviewer: str) -> ReviewProgress:
+        """How far the review is, as this reviewer sees it."""

@@ -1,0 +1,206 @@
+"""The endpoint as the publisher sees it: it starts, stops, and takes one call on every replica.
+
+Ray Serve is imported where it is used: its settings stand in every recipe, which should be quick to read.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
+from actors.contract.actor_address import beside_me
+from actors.contract.records import PolicyRef
+from actors.errors import SalusError
+from actors.faults import cause_in, reason
+from actors.serve.address import serve_address
+from actors.serve.feedback.service import FeedbackOffice
+from actors.serve.gateway.keys import new_key
+from actors.serve.guard.office import GUARD_ACTOR, GuardOffice
+from actors.serve.publisher.replica_calls import Replicas
+from actors.serve.replica.app import app_name, deploy, deployment_name
+from actors.serve.replica.options import FEEDBACK_ACTOR, FrontOptions
+from actors.serve.replica.published import DeskAddress
+from actors.serve.replica.smoke import SmokeConfig
+from actors.serve.shadow.config import ShadowLink
+
+if TYPE_CHECKING:
+    from actors.serve.config import PublisherConfig
+
+PROBE = "salus-publisher"
+ReplicaCall = Literal[
+    "traffic", "state", "begin_trial", "answer_smoke", "watch", "begin_swap", "load_policy", "end_swap", "settle"
+]
+Argument = PolicyRef | SmokeConfig | float
+
+
+class Endpoint(Protocol):
+    """What the publisher needs of an endpoint."""
+
+    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+        """Bring it up with `policy`; returns when it has answered a chat request, or raises SalusError."""
+
+    def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        """`call` on every living replica: its `ReplicaState`, or `ReplicaTraffic`. RayError where one raises."""
+
+    def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        """The same on the living ones of these names."""
+
+    def stop(self) -> None:
+        """Take it down; harmless where it is not up."""
+
+
+class ServeEndpoint:
+    """The endpoint on Ray Serve and `ray.serve.llm`. Life: start -> everywhere* -> stop.
+
+    An endpoint that another process started is found by its name: `everywhere` and `stop` need no start here.
+    """
+
+    def __init__(
+        self,
+        config: PublisherConfig,
+        namespace: str,
+        office: DeskAddress | None = None,
+        shadow: ShadowLink | None = None,
+        app: str | None = None,
+        feedback: FeedbackKeeper | None = None,
+    ) -> None:
+        """`app` and `feedback`: its name and its keeper of feedback where the endpoint has several applications."""
+        self._config = config
+        self._app = app or app_name(namespace)
+        address = DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace)
+        self._feedback: FeedbackKeeper = feedback or FeedbackOffice(config.feedback, address)
+        # One of its own for each application: it ends with it.
+        guard = GUARD_ACTOR if app is None else f"{GUARD_ACTOR}-{app}"
+        self._guard = GuardOffice(config.guard, DeskAddress(actor=guard, namespace=namespace))
+        self._office = office
+        self._shadow = shadow
+        self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
+
+    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+        deadline = time.monotonic() + self._config.start_timeout_s
+        start_serve(self._config)
+        # By which the endpoint is asked whether it answers; nobody else ever has it.
+        token, key = new_key(PROBE, "client")
+        front = FrontOptions(
+            gateway=self._config.gateway,
+            feedback=self._config.feedback,
+            feedback_desk=self._feedback.open(),
+            guard=self._config.guard,
+            guard_desk=self._guard.open(max(0.0, deadline - time.monotonic())),
+            office=self._office,
+            shadow=self._shadow,
+            keys=() if self._config.gateway.open else (key,),
+            answers_of=self._config.model_id if self._config.router else None,
+        )
+        self._deploy(policy, desk, front, deadline)
+        self._wait_for_answer(token, deadline)
+
+    def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        return self._replicas.everywhere(call, *arguments)
+
+    def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        replies = self._replicas.everywhere("addressed", tuple(replicas), call, *arguments)
+        return [reply for reply in replies if reply is not None]
+
+    def stop(self) -> None:
+        self._replicas.forget()
+        if serve_address() is not None:
+            take_down(self._app)
+        # After the replicas, whose last answers it judges.
+        self._guard.close()
+        # Last: what replicas had to tell is kept.
+        self._feedback.close()
+
+    def _deploy(self, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, deadline: float) -> None:
+        # In a worker that ends with the task: building the app imports vLLM and torch.
+        task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
+        placed = task.options(scheduling_strategy=beside_me())
+        running = placed.remote(self._config, policy, desk, front, self._app)
+        try:
+            ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
+        except GetTimeoutError as error:
+            ray.cancel(running, force=True)
+            raise SalusError(
+                f"The endpoint was not up after {self._config.start_timeout_s:g} s ({self._replica_message()}); "
+                "raise publish.start_timeout_s or free what it waits for."
+            ) from error
+        except RayError as error:
+            raise SalusError(
+                f"The endpoint could not start with policy {policy.version} at {policy.path}: "
+                f"{self._replica_message() or reason(error)}"
+            ) from error
+
+    def _replica_message(self) -> str:
+        """What Serve says about the app's unhealthy deployments, in one line; empty where it says nothing."""
+        from ray import serve
+
+        app = serve.status().applications.get(self._app)
+        messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
+        return " ".join(cause_in(message) for message in messages if message)
+
+    def _wait_for_answer(self, token: str, deadline: float) -> None:
+        base = f"{self._config.url}/v1"
+        question = {
+            "model": self._config.model_id,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_tokens": 1,
+            "temperature": 0,
+        }
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                _fetch(f"{base}/models", None, token, left)
+                _fetch(f"{base}/chat/completions", question, token, left)
+                return
+            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                if isinstance(error, urllib.error.HTTPError) and error.headers.get("x-salus-guard") == "blocked":
+                    # The policy answered, if badly.
+                    return
+                if left < 1:
+                    raise SalusError(f"The endpoint at {base} came up but does not answer: {error}") from error
+            time.sleep(0.2)
+
+
+class FeedbackKeeper(Protocol):
+    """Brings the keeper of feedback up, and ends it; see `FeedbackOffice`."""
+
+    def open(self) -> DeskAddress | None: ...
+
+    def close(self) -> None: ...
+
+
+def start_serve(config: PublisherConfig) -> None:
+    """Bring Ray Serve up at the endpoint's address; harmless where it is."""
+    from ray import serve
+
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": config.host, "port": config.port},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+
+
+def take_down(app: str) -> None:
+    """End an application, and Serve itself where it was the last."""
+    from ray import serve
+
+    # Serve without an application is of no use to anybody, whoever of several runs started it.
+    if set(serve.status().applications) <= {app}:
+        serve.shutdown()
+    else:
+        serve.delete(app)
+
+
+def _fetch(url: str, body: dict[str, Any] | None, token: str, timeout_s: float) -> None:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(url, data=data, headers=headers)
+    with urllib.request.urlopen(request, timeout=max(0.1, timeout_s)) as response:
+        response.read()

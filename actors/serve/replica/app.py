@@ -1,0 +1,138 @@
+"""The Serve application of the endpoint: PublisherConfig in, replicas that each serve vLLM's OpenAI app out.
+
+Each replica answers HTTP itself, as in `ray.serve.llm`'s direct streaming, so that no token passes through another
+process of ours. Without that mode's router, which asks a second server about every request.
+
+`deploy` runs in a short Ray task of its own, so that the publisher's process never imports vLLM and torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actors.contract.records import PolicyRef, Record
+from actors.engine.config import eager_environment, engine_arguments
+from actors.serve.replica.options import FrontOptions
+from actors.serve.replica.published import DeskAddress
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+    from actors.serve.config import PublisherConfig
+
+# Where a replica finds its options in LLMConfig.experimental_configs.
+OPTIONS_KEY = "salus_replica"
+_NAME_PREFIX = "PolicyServer:"
+
+
+class ReplicaOptions(Record):
+    """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
+
+    desk: DeskAddress
+    # The policy to load where the desk has none on record yet.
+    policy: PolicyRef
+    # How long the desk may take to answer.
+    desk_timeout_s: float
+    # How long a replica waits for its running answers before it gives up a swap.
+    drain_timeout_s: float
+    # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
+    hold_s: float
+    # On one CPU worker: run vLLM's engine core in a thread of the replica.
+    engine_in_process: bool
+    front: FrontOptions
+
+
+def app_name(namespace: str) -> str:
+    """The name of the application of one session; Serve puts it into names of actors."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", namespace)
+
+
+def deployment_name(config: PublisherConfig) -> str:
+    """The name under which Serve knows the replicas of the policy."""
+    return f"{_NAME_PREFIX}{config.model_id}"
+
+
+def replica_bundles(config: PublisherConfig) -> list[dict[str, float]]:
+    """The placement group of one replica: a bundle per tensor-parallel worker, the CPUs shared evenly."""
+    workers = config.tensor_parallel_size
+    bundle = {"CPU": config.cpus_per_replica / workers}
+    if config.gpus_per_replica:
+        bundle["GPU"] = config.gpus_per_replica / workers
+    return [dict(bundle) for _ in range(workers)]
+
+
+def replica_environment(config: PublisherConfig) -> dict[str, str]:
+    """The environment of a replica: offline, quiet, and on CPU with threads that keep to their share."""
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if not config.gpus_per_replica:
+        environment |= {
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # Lets vLLM keep the in-core executor on CPU; the engine core itself stays a process.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_replica))),
+            **eager_environment(config.enforce_eager),
+        }
+    # Hashes of keys, which replicas would not see in their nodes' environment.
+    if keys := os.environ.get(config.gateway.keys_env):
+        environment[config.gateway.keys_env] = keys
+    return environment
+
+
+def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions) -> Application:
+    """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
+    from ray import serve
+    from ray.llm._internal.common.callbacks.base import CallbackConfig
+    from ray.llm._internal.serve.core.server.builder import build_llm_deployment
+    from ray.serve.llm import LLMConfig
+
+    from actors.serve.replica.server import LocalModel, PolicyServer
+
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    options = ReplicaOptions(
+        desk=desk,
+        policy=policy,
+        desk_timeout_s=config.desk_timeout_s,
+        drain_timeout_s=config.drain_timeout_s,
+        hold_s=config.hold_s,
+        engine_in_process=config.engine_in_process,
+        front=front,
+    )
+    llm = LLMConfig(
+        model_loading_config={"model_id": config.model_id, "model_source": policy.path},
+        engine_kwargs={
+            **engine_arguments(config.engine, Path(policy.path)),
+            "disable_log_stats": not config.engine_metrics,
+        },
+        placement_group_config={"bundles": replica_bundles(config)},
+        runtime_env={"env_vars": replica_environment(config)},
+        callback_config=CallbackConfig(callback_class=LocalModel),
+        log_engine_metrics=config.engine_metrics,
+        experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},
+        deployment_config={
+            "num_replicas": config.replicas,
+            # The replica's CPUs stand in its placement group; the actor adds none.
+            "ray_actor_options": {"num_cpus": 0},
+            "health_check_period_s": config.health_check_period_s,
+            "health_check_timeout_s": config.drain_timeout_s + config.desk_timeout_s,
+            "graceful_shutdown_timeout_s": config.shutdown_timeout_s,
+            "logging_config": quiet,
+        },
+    )
+    return build_llm_deployment(llm, name_prefix=_NAME_PREFIX, deployment_cls=serve.ingress()(PolicyServer))
+
+
+def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, name: str) -> None:
+    """Build the app and run it under this name; returns when every replica is up."""
+    from ray import serve
+
+    app = build_app(config, policy, desk, front)
+    serve.run(app, name=name, route_prefix=config.route)

@@ -1,0 +1,143 @@
+"""What stands between the clients of a replica and vLLM's OpenAI app: keys, limits, feedback, guard, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ray
+from fastapi import FastAPI
+from prometheus_client import Counter, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from actors.serve.caller_state import CALLER
+from actors.serve.feedback.capture import CaptureMiddleware
+from actors.serve.feedback.desk import RemoteSink
+from actors.serve.feedback.redaction_process import RedactionProcess
+from actors.serve.feedback.routes import feedback_router
+from actors.serve.gateway.config import key_ring
+from actors.serve.gateway.gateway import Gateway
+from actors.serve.gateway.meter import Meter, Meters
+from actors.serve.gateway.prometheus_meter import PrometheusMeter
+from actors.serve.gateway.ray_meter import RayMeter
+from actors.serve.gateway.traffic import TrafficWindow
+from actors.serve.guard.guards import answer_guard
+from actors.serve.guard.meter import GuardMeter
+from actors.serve.guard.middleware import ServeGuard
+from actors.serve.pages.dashboard_routes import dashboard_router
+from actors.serve.pages.office_client import OfficeClient
+from actors.serve.pages.review_routes import review_router
+from actors.serve.replica.options import FrontOptions, find_desk
+from actors.serve.replica.pause import Door, DoorMiddleware
+from actors.serve.shadow.actor import RemoteShadow
+from actors.serve.shadow.middleware import ShadowMiddleware
+
+
+class Front:
+    """The front of one replica. `version`: the policy whose answers begin now; `ready`: whether it answers at once.
+
+    `door`: where questions wait while the replica tries a policy out.
+    """
+
+    def __init__(
+        self, options: FrontOptions, version: Callable[[], str], ready: Callable[[], bool], door: Door
+    ) -> None:
+        self._options = options
+        self._version = version
+        self._ready = ready
+        self._door = door
+        self._counted = PrometheusMeter()
+        self.traffic = TrafficWindow()
+
+    def put_before(self, app: FastAPI) -> FastAPI:
+        """The app with everything before it, which is the outermost there is."""
+        # Of an app that has built its middleware already; it builds it again with the new ones.
+        app.middleware_stack = None
+        # Before vLLM's own route of that name, which knows the engine alone.
+        app.router.routes.insert(0, Route("/metrics", self._metrics))
+        app.router.routes.insert(0, Route("/ready", self._readiness))
+        # Added first, so that it stands innermost.
+        app.add_middleware(DoorMiddleware, door=self._door)
+        # Inside of the guard: policies are compared by what they say themselves.
+        self._cast_shadow(app)
+        # Inside of what keeps answers: what is kept is what the client got.
+        self._guard_answers(app)
+        self._take_feedback(app)
+        if self._options.office is not None:
+            office = OfficeClient(find_desk(self._options.office))
+            app.include_router(review_router(office))
+            app.include_router(dashboard_router(office))
+        # What is added last stands outermost.
+        app.add_middleware(
+            Gateway,
+            # Serve gives each answer an id of its own.
+            config=self._options.gateway.model_copy(update={"request_id_header": False}),
+            keys=key_ring(self._options.gateway, further=self._options.keys),
+            meter=self._meter(),
+            version=self._version,
+            answers_of=self._options.answers_of,
+        )
+        return app
+
+    def _guard_answers(self, app: FastAPI) -> None:
+        config = self._options.guard
+        if config is None:
+            return
+        guard = answer_guard(config, self._options.guard_desk)
+        meter = GuardMeter(self._counted.registry)
+        app.add_middleware(ServeGuard, config=config, guard=guard, version=self._version, meter=meter)
+
+    def _take_feedback(self, app: FastAPI) -> None:
+        config = self._options.feedback
+        if self._options.feedback_desk is None:
+            return
+        sink = RemoteSink(find_desk(self._options.feedback_desk), config.timeout_s)
+        redaction = RedactionProcess(config)
+        redaction.start()
+        outcomes = Counter(
+            "salus_capture", "Chat requests by what became of keeping them.", ["outcome"],
+            registry=self._counted.registry,
+        )  # fmt: skip
+        app.include_router(feedback_router(sink, redaction, config))
+        app.add_middleware(
+            CaptureMiddleware,
+            sink=sink,
+            redaction=redaction,
+            config=config,
+            version=self._version,
+            count=lambda outcome: outcomes.labels(outcome).inc(),
+        )
+
+    def _cast_shadow(self, app: FastAPI) -> None:
+        link = self._options.shadow
+        if link is None:
+            return
+        outcomes = Counter(
+            "salus_shadow", "Live chat requests by what became of them in shadow mode.", ["outcome"],
+            registry=self._counted.registry,
+        )  # fmt: skip
+        app.add_middleware(
+            ShadowMiddleware,
+            challenger=RemoteShadow(link.challenger),
+            config=link.config,
+            bounds=self._options.feedback,
+            version=self._version,
+            count=lambda outcome: outcomes.labels(outcome).inc(),
+            limit=self._options.gateway.max_tokens_per_request,
+        )
+
+    def _meter(self) -> Meter:
+        own: tuple[Meter, ...] = (self._counted, self.traffic)
+        return Meters((*own, RayMeter()) if ray.is_initialized() else own)
+
+    async def _readiness(self, request: Request) -> Response:
+        ready = self._ready()
+        said: dict[str, object] = {"ready": ready}
+        if request.scope["state"].get(CALLER):
+            said["policy"] = self._version()
+        return JSONResponse(said, 200 if ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(generate_latest(self._counted.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,43 @@
+"""The actors an endpoint's replicas speak to, and what stands before the served app; cheap to import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from actors.contract.records import Record
+from actors.serve.feedback.config import FeedbackConfig
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.gateway.keys import ApiKey
+from actors.serve.guard.config import GuardConfig
+from actors.serve.replica.published import DeskAddress
+from actors.serve.shadow.config import ShadowLink
+
+FEEDBACK_ACTOR = "salus-feedback"
+
+
+def find_desk(address: DeskAddress) -> Any:
+    """The handle of an actor. Raises ValueError where none of this name lives."""
+    return ray.get_actor(address.actor, namespace=address.namespace)
+
+
+class FrontOptions(Record):
+    """What a replica needs to know of its front."""
+
+    gateway: GatewayConfig
+    feedback: FeedbackConfig = FeedbackConfig()
+    # The keeper of feedback; None: none is taken.
+    feedback_desk: DeskAddress | None = None
+    # Who judges answers before they go out; None: nobody.
+    guard: GuardConfig | None = None
+    # The guard's model; None where rules judge.
+    guard_desk: DeskAddress | None = None
+    # Behind the pages of review and dashboard; None: there are none.
+    office: DeskAddress | None = None
+    # The challenger that answers beside, unseen; None: none does.
+    shadow: ShadowLink | None = None
+    # The model that ids of answers name, for a router that finds the way back by them; None: no router stands before.
+    answers_of: str | None = None
+    # The system's own, beside those of the gateway's file and variable.
+    keys: tuple[ApiKey, ...] = ()

@@ -1,0 +1,124 @@
+"""The desk: the one place that says which policy is published, asked by every replica of the endpoint.
+
+Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk; `PublishedPolicy` is
+the smallest one, used when nothing else (such as a coordinator) plays that part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+
+from actors.contract.records import PolicyRef, Record
+from actors.files.records import find_record
+from actors.files.shards import write_text
+
+
+class DeskAddress(Record):
+    """The name and namespace under which replicas find the desk's actor."""
+
+    actor: str = "salus-published-policy"
+    namespace: str = "salus"
+
+
+class PolicyDesk(Protocol):
+    """What the publisher needs of a desk: where replicas find it, and a way to record the published policy.
+
+    The desk's actor must be able to answer `published_policy` while the publisher works. A coordinator that
+    is its own desk and publishes from one of its methods therefore needs a concurrency group for it.
+    """
+
+    @property
+    def address(self) -> DeskAddress: ...
+
+    def record(self, policy: PolicyRef) -> None:
+        """Make `policy` what `published_policy` answers from now on."""
+
+
+class PublishedPolicy:
+    """Holds one policy reference. Life: empty -> record(A) -> record(B) -> ..."""
+
+    def __init__(self) -> None:
+        self._policy: PolicyRef | None = None
+
+    def published_policy(self) -> PolicyRef | None:
+        """The published policy; None before the first record."""
+        return self._policy
+
+    def record(self, policy: PolicyRef) -> None:
+        self._policy = policy
+
+
+# Never restarted: an empty desk would send a restarted replica back to the first policy without a word.
+PublishedPolicyActor = ray.remote(num_cpus=0, max_restarts=0)(PublishedPolicy)
+
+
+class OwnDesk:
+    """A desk in a small detached actor of its own, which lives as long as the (detached) Serve app."""
+
+    def __init__(self, address: DeskAddress | None = None) -> None:
+        self._address = address or DeskAddress()
+
+    @property
+    def address(self) -> DeskAddress:
+        return self._address
+
+    def record(self, policy: PolicyRef) -> None:
+        desk: Any = PublishedPolicyActor.options(
+            name=self._address.actor,
+            namespace=self._address.namespace,
+            lifetime="detached",
+            get_if_exists=True,
+        ).remote()
+        ray.get(desk.record.remote(policy))
+
+    def close(self) -> None:
+        """End the desk's actor, if there is one."""
+        try:
+            ray.kill(ray.get_actor(self._address.actor, namespace=self._address.namespace))
+        except ValueError:
+            return
+
+
+class Published(Record):
+    """What a `DurableDesk` writes: the policy, and the session it was published in."""
+
+    namespace: str
+    policy: PolicyRef
+
+
+class DurableDesk:
+    """The desk of an actor that is its own: on disk before anybody hears of it, so a restarted one says the same."""
+
+    def __init__(self, address: DeskAddress, path: Path) -> None:
+        self._address = address
+        self._path = path
+        known = find_record(Published, path, "the published policy", "delete it and run the same command again")
+        # Another session's endpoint is gone.
+        here = known is not None and known.namespace == address.namespace
+        self._policy: PolicyRef | None = known.policy if known is not None and here else None
+
+    @property
+    def address(self) -> DeskAddress:
+        return self._address
+
+    def record(self, policy: PolicyRef) -> None:
+        write_text(Published(namespace=self._address.namespace, policy=policy).model_dump_json(), self._path)
+        self._policy = policy
+
+    def published(self) -> PolicyRef | None:
+        return self._policy
+
+
+async def ask_desk(address: DeskAddress, timeout_s: float) -> PolicyRef | None:
+    """The published policy, as the desk at `address` says it.
+
+    Errors: ValueError where no such actor lives, TimeoutError where it does not answer in time, RayActorError
+    where it dies while answering.
+    """
+    desk: Any = ray.get_actor(address.actor, namespace=address.namespace)
+    answer: PolicyRef | None = await asyncio.wait_for(desk.published_policy.remote(), timeout_s)
+    return answer

@@ -1,0 +1,158 @@
+"""The router's ASGI app: finds out which model a request is for, and passes request and answer through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from actors.serve.gateway.access import find_route, route_path
+from actors.serve.gateway.answer import Answer, finished
+from actors.serve.gateway.body import read_body
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.gateway.cors import cors_headers
+from actors.serve.gateway.refusal import ClientGone, Header, Refused
+from actors.serve.router.all_models import AllModels, Said
+from actors.serve.router.choice import Choice, choose
+from actors.serve.router.keeper import RouteKeeper
+from actors.serve.router.lane import Lane
+from actors.serve.router.meter import NOBODY, RouterMeter
+from actors.serve.router.route import INTERNAL
+from actors.serve.router.upstream import MISDIRECTED, Ask, Reply, Unreachable, unreachable
+from actors.serve.router.upstreams import Upstreams
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+# A path that no gateway has a route for.
+_NOWHERE = "/-"
+
+
+class ModelRouter:
+    """ASGI middleware around an app that only lives and ends. One event loop; its state is that of its lanes.
+
+    It asks nobody for a key, and answers nothing by itself but whether it lives, and that a body is too long: all
+    else an application has said, or, where no application has the model, one has let the same client in first.
+    """
+
+    def __init__(self, app: ASGIApp, keeper: RouteKeeper, base: str, gateway: GatewayConfig) -> None:
+        """`base`: the endpoint's address as it is reached from here."""
+        self._app = app
+        self._lanes = keeper.lanes
+        self._gateway = gateway
+        self._meter = RouterMeter(keeper.lanes)
+        self._upstreams = Upstreams(base)
+        self._all = AllModels(keeper.lanes, self._upstreams, self._meter)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._until_gone(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, unless the client leaves: then the application is left too, which stops answering."""
+        headers: list[Header] = list(scope["headers"])
+        answer = Answer(send, lambda: "", cors_headers(dict(headers), self._gateway), counts_tokens=False)
+        try:
+            body = b""
+            if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+                body = await read_body(receive, dict(headers), self._gateway)
+            ask = Ask(scope["method"], _target(scope), tuple(headers), body)
+        except Refused as refused:
+            self._meter.answered(NOBODY, refused.status)
+            await answer.refuse(refused)
+            return
+        except ClientGone:
+            return
+        answering = asyncio.create_task(self._answer(ask, route_path(scope), answer, send))
+        leaving = asyncio.create_task(_gone(receive))
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+    async def _answer(self, ask: Ask, path: str, answer: Answer, send: Send) -> None:
+        try:
+            if path.startswith(INTERNAL):
+                raise Refused(MISDIRECTED, "There is no such application here.", "misdirected_request")
+            here = self._here(ask.method, path)
+            if here is not None:
+                await _whole(send, await here(ask))
+            else:
+                await self._pass_on(ask, choose(ask.method, path, find_route(path), ask.body), send)
+        except Said as said:
+            self._meter.answered(NOBODY, said.reply.status)
+            await _whole(send, said.reply)
+        except Unreachable:
+            await self._refuse(unreachable(), answer)
+        except Refused as refused:
+            await self._refuse(refused, answer)
+
+    async def _refuse(self, refused: Refused, answer: Answer) -> None:
+        self._meter.answered(NOBODY, refused.status)
+        await answer.refuse(refused)
+
+    def _here(self, method: str, path: str) -> Callable[[Ask], Awaitable[Reply]] | None:
+        """What is put together here, from what all applications say."""
+        if method != "GET":
+            return None
+        return {
+            "/health": self._all.health,
+            "/ready": self._all.ready,
+            "/v1/models": self._all.models,
+            "/metrics": self._all.metrics,
+        }.get(path)
+
+    async def _pass_on(self, ask: Ask, choice: Choice, send: Send) -> None:
+        model, lane = await self._lane(choice, ask)
+        async with lane.passing() as route:
+            status = await (await self._upstreams.to(model, route.prefix)).relay(ask, send)
+        self._meter.answered(model, status)
+
+    async def _lane(self, choice: Choice, ask: Ask) -> tuple[str, Lane]:
+        if not self._lanes:
+            raise Refused(503, "No model is up yet; ask again.", "model_unavailable", headers=[(b"retry-after", b"1")])
+        first = next(iter(self._lanes))
+        if choice.kind == "model":
+            model = choice.model or ""
+            if model not in self._lanes:
+                await self._all.let_in(ask)
+                raise Refused(404, f"The model `{model[:200]}` does not exist.", "model_not_found", "model")
+            return model, self._lanes[model]
+        if choice.kind == "pages":
+            first = next((model for model, lane in self._lanes.items() if lane.route.pages), first)
+        elif choice.kind == "unnamed" and len(self._lanes) > 1:
+            await self._all.let_in(ask)
+            raise Refused(400, "Say which model is to answer.", "missing_required_parameter", "model")
+        return first, self._lanes[first]
+
+    async def close(self) -> None:
+        """End all connections to applications."""
+        await self._upstreams.close()
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _whole(send: Send, reply: Reply) -> None:
+    kept = [header for header in reply.headers if header[0] != b"content-length"]
+    length = (b"content-length", str(len(reply.body)).encode())
+    await send({"type": "http.response.start", "status": reply.status, "headers": finished((*kept, length), ())})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
+
+
+def _target(scope: Mapping[str, Any]) -> str:
+    """The path and query that go on; of a path that nobody has, only that."""
+    path = route_path(scope)
+    if find_route(path) is None:
+        return _NOWHERE
+    query = bytes(scope.get("query_string", b"")).decode("latin-1")
+    return f"{path}?{query}" if query else path

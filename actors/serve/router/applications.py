@@ -1,0 +1,81 @@
+"""One model's applications: each generation with a path, a name and a desk of its own, feedback in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actors.serve.feedback.service import FeedbackOffice
+from actors.serve.publisher.endpoint import ServeEndpoint
+from actors.serve.replica.app import app_name
+from actors.serve.replica.options import FEEDBACK_ACTOR
+from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.router.route import Route, application_prefix
+
+if TYPE_CHECKING:
+    from actors.serve.config import PublisherConfig
+    from actors.serve.publisher.publisher import Publisher
+
+
+@dataclass(frozen=True)
+class Application:
+    """One generation: the settings it was started with, the way to it, and who starts, swaps and ends it."""
+
+    config: PublisherConfig
+    route: Route
+    publisher: Publisher
+
+
+def application_name(namespace: str, model: str, generation: int) -> str:
+    """The name by which Serve knows an application."""
+    return app_name(f"{namespace}-{model}-{generation}")
+
+
+class Applications:
+    """Makes a model's applications on Ray Serve. Life: make* -> close."""
+
+    def __init__(self, namespace: str, model: str, config: PublisherConfig, office: DeskAddress | None) -> None:
+        """`office`: the actor behind the pages, where this model's applications have them."""
+        self._namespace = namespace
+        self._model = model
+        self._route = config.route
+        self._office = office
+        # It outlives each of the applications that ask it.
+        self._feedback = _Lasting(
+            FeedbackOffice(config.feedback, DeskAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
+        )
+
+    def make(self, config: PublisherConfig, generation: int) -> Application:
+        """The next application, not started yet."""
+        from actors.serve.publisher.publisher import Publisher
+
+        prefix = application_prefix(self._route, self._model, generation)
+        route = Route(model=self._model, prefix=prefix, generation=generation, pages=self._office is not None)
+        # A path that settings may not name.
+        placed = config.model_copy(update={"route": prefix, "model_id": self._model, "router": True})
+        name = application_name(self._namespace, self._model, generation)
+        desk = OwnDesk(
+            DeskAddress(actor=f"{DeskAddress().actor}-{self._model}-{generation}", namespace=self._namespace)
+        )
+        endpoint = ServeEndpoint(placed, self._namespace, self._office, app=name, feedback=self._feedback)
+        return Application(config, route, Publisher(placed, desk, endpoint))
+
+    def close(self) -> None:
+        """End what the applications had in common; they must have ended."""
+        self._feedback.end()
+
+
+class _Lasting:
+    """A keeper of feedback that does not end with the application that brought it up."""
+
+    def __init__(self, office: FeedbackOffice) -> None:
+        self._office = office
+
+    def open(self) -> DeskAddress | None:
+        return self._office.open()
+
+    def close(self) -> None:
+        """Nothing: the next application asks it too."""
+
+    def end(self) -> None:
+        self._office.close()

@@ -1,0 +1,143 @@
+"""ASGI middleware that hands a sampled share of live answers to a challenger, once their clients have them.
+
+Nothing of the challenger's comes back but a word on what became of it. Nobody waits for that word: whoever does not fit
+beside those that wait is dropped and counted, and a fault is logged and counted and goes nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from actors.contract.seeds import derive_seed
+from actors.errors import SalusError
+from actors.faults import own_error
+from actors.serve.feedback.capture import Clock, utc_now
+from actors.serve.feedback.config import FeedbackConfig
+from actors.serve.feedback.exchange import Exchange, answered, is_chat, pass_on, read_request
+from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
+from actors.serve.shadow.records import LiveAnswer, Taken
+
+# Why a chat request was not handed over.
+Passed = Literal["not_asked", "not_drawn", "no_answer", "too_large", "other_settings"]
+Outcome = Taken | Passed | Literal["fault"]
+_DRAWS = 2**31
+_log = logging.getLogger(__name__)
+
+
+def drawn(answer_id: str, share: float, seed: int) -> bool:
+    """Whether an answer is among the `share`; the same on every replica and every day."""
+    return derive_seed(seed, "shadow", answer_id) < share * _DRAWS
+
+
+class Challenger(Protocol):
+    """Whoever answers what was answered live."""
+
+    async def take(self, live: LiveAnswer) -> Taken:
+        """Return when both answers are durable, or at once where they never will be. Raises whatever it likes."""
+
+
+class ShadowMiddleware:
+    """Stands between a gateway, which bounds requests, and the chat endpoint."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        challenger: Challenger,
+        config: ShadowConfig,
+        bounds: FeedbackConfig,
+        version: Callable[[], str] | None = None,
+        count: Callable[[str], None] = lambda outcome: None,
+        clock: Clock = utc_now,
+        limit: int | None = None,
+    ) -> None:
+        """`bounds`: of what is read; `version`: the policy that answers now; `count` is told every outcome.
+
+        `limit`: the most tokens of an answer at this endpoint; None: the model's own limit.
+        """
+        self._app = app
+        self._challenger = challenger
+        self._config = config
+        self._bounds = bounds
+        self._version = version
+        self._count = count
+        self._clock = clock
+        self._limit = limit
+        self._waiting = 0
+        self._running: set[asyncio.Task[Outcome]] = set()
+        self._well = True
+        self.outcomes: Counter[Outcome] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_chat(scope):
+            await self._app(scope, receive, send)
+            return
+        bounds = self._bounds
+        exchange = Exchange(bounds.max_request_bytes, bounds.max_response_bytes, version=self._version)
+        await pass_on(self._app, scope, receive, send, exchange, lambda: self._begin(exchange))
+
+    async def _begin(self, exchange: Exchange) -> None:
+        task = asyncio.create_task(self._hand_over(exchange))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _hand_over(self, exchange: Exchange) -> Outcome:
+        live = self._live(exchange)
+        if not isinstance(live, LiveAnswer):
+            return live
+        if self._waiting >= self._config.queue:
+            return "dropped"
+        self._waiting += 1
+        try:
+            return await asyncio.wait_for(self._challenger.take(live), self._config.timeout_s)
+        finally:
+            self._waiting -= 1
+
+    def _live(self, exchange: Exchange) -> LiveAnswer | Passed:
+        if exchange.too_large:
+            return "too_large"
+        request = read_request(exchange, opted_in=self._config.consent == "opt_in")
+        turns = request.turns() if request is not None else None
+        if request is None or turns is None:
+            return "not_asked"
+        said = answered(exchange, or_empty=True)
+        if said is None:
+            return "no_answer"
+        if not drawn(said.answer_id, self._config.share, self._config.seed):
+            return "not_drawn"
+        if not request.unsteered:
+            return "other_settings"
+        texts = (said.answer, *(turn.content for turn in turns))
+        if max(map(len, texts)) > self._bounds.max_text_chars or sum(len(t.encode()) for t in texts) > MOST_BYTES:
+            return "too_large"
+        return LiveAnswer(
+            answer_id=said.answer_id,
+            policy=exchange.policy,
+            turns=turns,
+            answer=said.answer,
+            finish_reason=said.finish_reason,
+            at=self._clock(),
+            max_tokens=request.longest,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            limit=self._limit,
+        )
+
+    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+        self._running.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        outcome: Outcome = task.result() if error is None else "fault"
+        self.outcomes[outcome] += 1
+        self._count(outcome)
+        # A challenger that is down would fill the log; the texts of other errors may hold a prompt.
+        if error is not None and self._well:
+            own = error if isinstance(error, SalusError) else own_error(error)
+            said = own.sentence if own is not None else type(error).__name__
+            _log.error("A challenger's answer is not kept (%s); serving goes on.", said)
+        if error is not None or outcome == "stored":
+            self._well = error is None

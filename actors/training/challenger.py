@@ -1,0 +1,224 @@
+"""One training job from the champion's folder to a written challenger, on every rank of a run.
+
+asked --prepare--> rows staged, models loaded --train--> trained in memory --save--> report.json written
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
+
+from actors.contract.records import Assignment, PolicyRef, TrainReport
+from actors.contract.run_names import names_of
+from actors.errors import SalusError
+from actors.files.atomic import make_folder, move_into_place, remove
+from actors.files.full_disk import disk_of
+from actors.files.sums import file_sum
+from actors.training.adapter import settle_config
+from actors.training.checkpoints import Checkpoints
+from actors.training.made_from import MadeFrom, read_finished, write_finished
+from actors.training.pretrained import load_model, load_tokenizer, silence
+from actors.training.ranks import all_or_none, from_rank_zero, rank
+from actors.training.rows import RowCount, stage_rows
+from actors.training.trainer import TrainConfig
+from actors.training.trl import OnStep, TrainingJob, TrlTraining
+from actors.training.trl_settings import lora_config, trl_arguments
+
+# The settings that decide what comes out; a report made under others is not reused.
+DECISIVE = frozenset(
+    {"reference", "lora", "workers_per_run", "threads_per_worker", "fsdp", "dtype", "max_length_tokens"}
+)
+# Whose state is in a checkpoint; another version may read it another way.
+_STATEFUL = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """What rank 0 prepares for all: the rows, whose checkpoints are this job's, and the one to go on from."""
+
+    count: RowCount
+    job: str
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Models:
+    """What a job reads from disk; the reference is None where TRL takes the champion as it was loaded."""
+
+    tokenizer: PreTrainedTokenizerBase
+    champion: PreTrainedModel
+    reference: PreTrainedModel | None
+
+
+class TrainingRun:
+    """Trains one challenger and writes it; see `Trainer.train` for the contract."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        assignment: Assignment,
+        on_step: OnStep | None = None,
+        checkpoints: Path | None = None,
+    ) -> None:
+        self.config = config
+        self.assignment = assignment
+        self.checkpoints = checkpoints / assignment.version if checkpoints is not None else None
+        self.on_step = on_step
+        self.names = names_of(assignment)
+        self.loss = config.loss(assignment.algorithm)
+        self.output = Path(assignment.output)
+        self.champion = Path(assignment.champion.path)
+        self.job = TrainingJob(
+            name=f"{assignment.algorithm.upper()} training of {assignment.version}",
+            rate_setting=f"train.{assignment.algorithm}.learning_rate",
+            lora_setting="train.lora",
+            learning_rate=self.loss.learning_rate,
+            base=self.champion,
+            output=self.output,
+        )
+
+    def report(self) -> TrainReport:
+        """The report of this job: the one on disk where it is complete, or that of training now."""
+        started = time.monotonic()
+        done = from_rank_zero(self._finished() if rank() == 0 else None)
+        if done is not None:
+            self._drop_checkpoints()
+            return done
+        silence()
+        with all_or_none():
+            staged = self._stage() if rank() == 0 else None
+        staged = from_rank_zero(staged)
+        assert staged is not None
+        count, kept = staged.count, self._kept(staged.job)
+        with all_or_none():
+            models = _Models(
+                tokenizer=load_tokenizer(self.champion),
+                champion=self._load_model(self.champion),
+                reference=self._reference_model(),
+            )
+        # Outside of the rendezvous: TRL has the other ranks wait for the first one's rows, and they would miss it.
+        with disk_of(self.output), all_or_none():
+            training = TrlTraining(self._trl_trainer(models, count, kept), self.job, self.on_step, kept)
+        training.train(staged.checkpoint)
+        report = training.save(self.config.fsdp, lambda change: self._finish(training, count, change, started))
+        training.free()
+        self._drop_checkpoints()
+        return report
+
+    # -- prepare
+
+    def _finished(self) -> TrainReport | None:
+        path, made_from = self.output / "report.json", self._made_from()
+        if self.names is None:
+            return read_finished(path, made_from, TrainReport)
+        report = read_finished(path, made_from, TrainReport, self.names.job)
+        return self.names.found(report) if report is not None else None
+
+    def _made_from(self) -> MadeFrom:
+        settings = self.config.model_dump(mode="json", include=set(DECISIVE))
+        settings["loss"] = self.loss.model_dump(mode="json")
+        assignment = self.assignment.model_dump(mode="json")
+        return MadeFrom(assignment=self.names.job(assignment) if self.names else assignment, settings=settings)
+
+    def _stage(self) -> _Staged:
+        try:
+            with disk_of(self.output):
+                shutil.rmtree(self.job.work, ignore_errors=True)
+                # On disk before anything it tells of is changed.
+                remove(self.output / "report.json")
+                make_folder(self.job.work)
+                count = stage_rows(Path(self.assignment.rows), self.assignment.algorithm, self._rows)
+                job = self._job_key()
+                kept = self._kept(job)
+                return _Staged(count, job, kept.last() if kept is not None else None)
+        except OSError as error:
+            raise SalusError(f"The training output {self.output} cannot be written ({error}); free it.") from error
+
+    @property
+    def _rows(self) -> Path:
+        return self.job.work / "rows.arrow"
+
+    def _kept(self, job: str) -> Checkpoints | None:
+        """The checkpoints of this job; None where none are wanted."""
+        if self.checkpoints is None or self.config.checkpoint_every_steps is None:
+            return None
+        return Checkpoints(self.checkpoints, job)
+
+    def _drop_checkpoints(self) -> None:
+        """What is finished needs none."""
+        if self.checkpoints is not None and rank() == 0:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _job_key(self) -> str:
+        """A hash of all that decides what this job comes to: assignment, settings, rows, and who computes it."""
+        versions = {name: metadata.version(name) for name in _STATEFUL}
+        known = json.dumps([self._made_from().job, file_sum(self._rows), versions], sort_keys=True)
+        return hashlib.sha256(known.encode()).hexdigest()
+
+    def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> KTOTrainer | DPOTrainer:
+        trl_class: Any = KTOTrainer if self.assignment.algorithm == "kto" else DPOTrainer
+        folder = kept.folder if kept is not None else self.job.work / "trl"
+        try:
+            trl_trainer: KTOTrainer | DPOTrainer = trl_class(
+                model=models.champion,
+                ref_model=models.reference,
+                args=trl_arguments(self.config, self.assignment, count, folder),
+                train_dataset=datasets.Dataset.from_file(str(self._rows)),
+                processing_class=models.tokenizer,
+                peft_config=lora_config(self.config.lora) if self.config.lora else None,
+            )
+        except ValueError as error:
+            raise SalusError(
+                f"TRL refused the {self.assignment.algorithm.upper()} settings for {self.champion}: {error}"
+            ) from error
+        assert isinstance(trl_trainer.train_dataset, datasets.Dataset)
+        if not len(trl_trainer.train_dataset):
+            raise SalusError(
+                f"Every prompt in {self.assignment.rows} is longer than train.max_length_tokens "
+                f"({self.config.max_length_tokens}); raise it."
+            )
+        return trl_trainer
+
+    def _load_model(self, folder: Path) -> PreTrainedModel:
+        # LoRA keeps the frozen base in the computing dtype; a full fine-tune needs float32 master weights.
+        half = torch.cuda.is_available() and self.config.dtype == "bfloat16" and self.config.lora is not None
+        return load_model(folder, half)
+
+    def _reference_model(self) -> PreTrainedModel | None:
+        """None where TRL's own reference, the model as it was loaded, is the right one: the champion."""
+        reference = Path(self.assignment.reference.path)
+        if self.config.reference == "champion" or reference == self.champion:
+            return None
+        return self._load_model(reference)
+
+    # -- save
+
+    def _finish(self, training: TrlTraining, count: RowCount, change: float, started: float) -> TrainReport:
+        """The challenger put in place and its report written."""
+        for folder in (self.job.adapter, self.job.merged):
+            shutil.rmtree(self.output / folder.name, ignore_errors=True)
+            if folder.is_dir():
+                move_into_place(folder, self.output / folder.name)
+        report = TrainReport(
+            **training.figures(count.rows, change, time.monotonic() - started).model_dump(),
+            algorithm=self.assignment.algorithm,
+            cycle=self.assignment.cycle,
+            challenger=PolicyRef(version=self.assignment.version, path=str(self.output / "merged")),
+            adapter=str(self.output / ("adapter" if training.has_adapter else "merged")),
+        )
+        if self.names is not None and training.has_adapter:
+            settle_config(self.output / "adapter", self.names.policy(str(self.champion)))
+        written = self.names.written(report) if self.names is not None else report
+        write_finished(self.output / "report.json", self._made_from(), written)
+        return report

@@ -1,0 +1,110 @@
+"""One fine-tuning of a judge, from the base model's folder to a judge's folder, on every rank of a run.
+
+asked --prepare--> rows staged, model loaded --train--> trained in memory --save--> training.json written
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import datasets
+import torch
+from transformers import PreTrainedTokenizerBase
+from trl import SFTTrainer  # type: ignore[attr-defined]
+
+from actors.errors import SalusError
+from actors.files.atomic import make_folder, move_into_place, remove
+from actors.training.judge_rows import JudgeRows
+from actors.training.judge_trainer import REPORT, JudgeAssignment, JudgeTrainer, JudgeTraining
+from actors.training.made_from import write_finished
+from actors.training.pretrained import load_model, load_tokenizer, silence
+from actors.training.ranks import all_or_none, from_rank_zero, rank
+from actors.training.trl import OnStep, TrainingJob, TrlTraining
+from actors.training.trl_settings import lora_config, sft_arguments
+
+
+class JudgeTrainingRun:
+    """Trains one judge and writes it; see `JudgeTrainer.train` for the contract."""
+
+    def __init__(self, trainer: JudgeTrainer, assignment: JudgeAssignment, on_step: OnStep | None = None) -> None:
+        self.trainer = trainer
+        self.config = trainer.config
+        self.assignment = assignment
+        self.on_step = on_step
+        self.output = Path(assignment.output)
+        self.job = TrainingJob(
+            name=f"Training of the judge {self.output.name}",
+            rate_setting="judge.train.learning_rate",
+            lora_setting="judge.train.lora",
+            learning_rate=self.config.learning_rate,
+            base=Path(assignment.base.path),
+            output=self.output,
+        )
+
+    def report(self) -> JudgeTraining:
+        """The report of this job: the one on disk where it is complete, or that of training now."""
+        started = time.monotonic()
+        done = from_rank_zero(self.trainer.finished(self.assignment) if rank() == 0 else None)
+        if done is not None:
+            return done
+        silence()
+        with all_or_none():
+            tokenizer = load_tokenizer(self.job.base)
+            rows = self._stage(tokenizer) if rank() == 0 else 0
+        rows = from_rank_zero(rows)
+        with all_or_none():
+            training = TrlTraining(self._trl_trainer(tokenizer), self.job, self.on_step)
+        training.train()
+        report = training.save(self.config.fsdp, lambda change: self._finish(training, rows, change, started))
+        training.free()
+        return report
+
+    def _stage(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        judge_rows = JudgeRows(tokenizer, self.assignment.prompt, self.assignment.max_model_len)
+        try:
+            shutil.rmtree(self.job.work, ignore_errors=True)
+            # On disk before anything it tells of is changed.
+            remove(self.output / REPORT)
+            make_folder(self.job.work)
+            return judge_rows.stage(Path(self.assignment.rows), self.job.work / "rows.arrow")
+        except OSError as error:
+            raise SalusError(f"The judge's folder {self.output} cannot be written ({error}); free it.") from error
+
+    def _trl_trainer(self, tokenizer: PreTrainedTokenizerBase) -> SFTTrainer:
+        # The frozen base stays in the computing dtype.
+        half = torch.cuda.is_available() and self.config.dtype == "bfloat16"
+        model = load_model(self.job.base, half)
+        try:
+            trl_trainer: SFTTrainer = SFTTrainer(
+                model=model,
+                args=sft_arguments(self.config, self.config, self.assignment.seed, self.job.work / "trl"),
+                train_dataset=datasets.Dataset.from_file(str(self.job.work / "rows.arrow")),
+                processing_class=tokenizer,
+                peft_config=lora_config(self.config.lora),
+            )
+        except ValueError as error:
+            raise SalusError(f"TRL refused the settings of judge.train for {self.job.base}: {error}") from error
+        return trl_trainer
+
+    def _finish(self, training: TrlTraining, rows: int, change: float, started: float) -> JudgeTraining:
+        """The judge put in place and its report written."""
+        self._put_in_place()
+        report = JudgeTraining(
+            **training.figures(rows, change, time.monotonic() - started).model_dump(),
+            judge=str(self.output),
+            adapter=str(self.output / "adapter"),
+        )
+        write_finished(self.output / REPORT, self.trainer.made_from(self.assignment), report)
+        return report
+
+    def _put_in_place(self) -> None:
+        """The adapter into its subfolder, the judge's own files into the output itself."""
+        shutil.rmtree(self.output / "adapter", ignore_errors=True)
+        move_into_place(self.job.adapter, self.output / "adapter")
+        # Another try may have got this far with a model that is cut into other files.
+        for stale in self.output.glob("model*.safetensors*"):
+            stale.unlink()
+        for file in self.job.merged.iterdir():
+            move_into_place(file, self.output / file.name)

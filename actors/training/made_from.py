@@ -1,0 +1,57 @@
+"""What a training output was made from, beside its report: the same job is not done twice, another never passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from actors.contract.records import Record
+from actors.files.shards import write_text
+
+MADE_FROM = "assignment.json"
+Report = TypeVar("Report", bound=Record)
+
+
+class MadeFrom(Record):
+    """An assignment and the settings that decide what comes out of it, both as JSON."""
+
+    assignment: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The same without the assignment's number, which every session of a run counts anew."""
+        assignment = {name: value for name, value in self.assignment.items() if name != "index"}
+        return {"assignment": assignment, "settings": self.settings}
+
+
+def read_finished(
+    report: Path,
+    made_from: MadeFrom,
+    kind: type[Report],
+    as_now: Callable[[dict[str, Any]], dict[str, Any]] = lambda assignment: assignment,
+) -> Report | None:
+    """The report at this path; None where there is none, or the one there is of another job or other settings.
+
+    `as_now`: an assignment as it was written once, as it would be written today.
+    """
+    order = report.with_name(MADE_FROM)
+    if not (report.is_file() and order.is_file()):
+        return None
+    try:
+        known = MadeFrom.model_validate_json(order.read_text(encoding="utf-8"))
+        if known.model_copy(update={"assignment": as_now(known.assignment)}).job != made_from.job:
+            return None
+        return kind.model_validate_json(report.read_text(encoding="utf-8"))
+    except ValidationError:
+        # Written by a version with other fields.
+        return None
+
+
+def write_finished(report: Path, made_from: MadeFrom, record: Record) -> None:
+    """Write both, the report last: it marks its output as complete."""
+    write_text(made_from.model_dump_json(indent=2), report.with_name(MADE_FROM))
+    write_text(record.model_dump_json(indent=2), report)

@@ -1,0 +1,267 @@
+"""One TRL trainer's way from fresh parameters to weights on disk, the same for every kind of training.
+
+built --train--> trained in memory --write--> adapter and merged weights under the job's work folder
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import transformers
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from actors.contract.records import TrainingFigures
+from actors.errors import SalusError
+from actors.files.full_disk import disk_of
+from actors.training.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
+from actors.training.checkpoints import Checkpoints, step_of
+from actors.training.ranks import all_or_none, from_all, from_rank_zero, rank, world_size
+
+OnStep = Callable[[int, int], None]
+_Report = TypeVar("_Report")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Where a training reads and writes, and what its faults name."""
+
+    # As "KTO training of c1-kto".
+    name: str
+    # The settings that faults send the reader to, as "train.kto.learning_rate" and "train.lora".
+    rate_setting: str
+    lora_setting: str
+    learning_rate: float
+    # The model folder it starts from.
+    base: Path
+    # The folder it leaves behind.
+    output: Path
+
+    @property
+    def work(self) -> Path:
+        """Rank 0's scratch folder; inside the output, so that every rank sees the staged rows."""
+        return self.output / ".work"
+
+    @property
+    def adapter(self) -> Path:
+        return self.work / "adapter"
+
+    @property
+    def merged(self) -> Path:
+        return self.work / "merged"
+
+
+class TrlTraining:
+    """A TRL trainer that is ready to train; every rank makes one and calls `train`.
+
+    Raises:
+        SalusError: no parameter would be trained.
+    """
+
+    def __init__(
+        self, trl_trainer: Any, job: TrainingJob, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None
+    ) -> None:
+        self._trl = trl_trainer
+        self._job = job
+        self.trainable = _trainable(trl_trainer.model)
+        if self.trainable == 0:
+            raise SalusError(f"No parameter of {job.base} would be trained; check {job.lora_setting}.target_modules.")
+        trl_trainer.remove_callback(PrinterCallback)
+        if on_step is not None:
+            trl_trainer.add_callback(_StepReporter(on_step))
+        if checkpoints is not None:
+            trl_trainer.add_callback(_CheckpointKeeper(checkpoints))
+        self._before: dict[str, torch.Tensor] = {}
+        self._loss_mean = 0.0
+        self._train_s = 0.0
+        self._train_start_s = 0.0
+        self._resumed_at = 0
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained, rather than every weight."""
+        return isinstance(self._trl.model, PeftModel)
+
+    def train(self, checkpoint: Path | None = None) -> None:
+        """Train to the end, from a checkpoint on where one is given.
+
+        Raises:
+            SalusError: on all ranks, where the loss is not finite.
+            FullDiskError: on the rank that could not write its part of a checkpoint.
+        """
+        self._before = self._adapter_now()
+        with disk_of(Path(self._trl.args.output_dir)):
+            result = self._trl.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        self._resumed_at = step_of(checkpoint) if checkpoint is not None else 0
+        self._loss_mean = _mean_loss(self._trl.state, float(result.training_loss), self._resumed_at)
+        self._train_s = float(result.metrics["train_runtime"])
+        # TRL says how long it took alone.
+        self._train_start_s = time.time() - self._train_s
+        with all_or_none():
+            self._check_losses()
+
+    def save(self, fsdp: bool, finish: Callable[[float], _Report]) -> _Report:
+        """Write `adapter/` (LoRA) and `merged/` under the job's work folder, which is gone afterwards.
+
+        Args:
+            fsdp: whether the weights are sharded over the ranks.
+            finish: called on rank 0 alone with the root-mean-square change of what was trained; moves both folders to
+                their places and writes the report, which every rank gets.
+
+        Raises:
+            SalusError: on all ranks, where nothing changed or the disk refuses.
+            FullDiskError: on all ranks, where it is full.
+        """
+        # Gathering sharded weights takes every rank; writing them takes rank 0 alone.
+        state = self._trl.accelerator.get_state_dict(self._trl.model) if fsdp else None
+        report: _Report | None = None
+        with all_or_none():
+            if rank() == 0:
+                try:
+                    with disk_of(self._job.output):
+                        report = finish(self._write(state))
+                except OSError as error:
+                    raise SalusError(
+                        f"{self._job.name} cannot write to {self._job.output} ({error}); free it."
+                    ) from error
+                finally:
+                    shutil.rmtree(self._job.work, ignore_errors=True)
+        report = from_rank_zero(report)
+        assert report is not None
+        return report
+
+    def _write(self, state: dict[str, Any] | None) -> float:
+        model = self._trl.accelerator.unwrap_model(self._trl.model)
+        return self._write_adapter(model, state) if self._before else self._write_whole(model, state)
+
+    def figures(self, rows: int, change: float, wall_s: float) -> TrainingFigures:
+        """What the training cost and changed."""
+        return TrainingFigures(
+            rows=rows,
+            steps=self._trl.state.global_step,
+            train_s=self._train_s,
+            train_start_s=self._train_start_s,
+            wall_s=wall_s,
+            workers=world_size(),
+            trainable_parameters=self.trainable,
+            adapter_change=change,
+            metrics=_metrics(self._trl.state, self._loss_mean, self._resumed_at),
+        )
+
+    def free(self) -> None:
+        """Give the memory back: the process may train again."""
+        self._trl.accelerator.free_memory()
+        del self._trl
+        gc.collect()
+
+    def _adapter_now(self) -> dict[str, torch.Tensor]:
+        """The untrained adapter under the names it is saved by; empty for a full fine-tune."""
+        if not self.has_adapter:
+            return {}
+        state = get_peft_model_state_dict(self._trl.model, save_embedding_layers=False)
+        return {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in state.items()}
+
+    def _check_losses(self) -> None:
+        state: TrainerState = self._trl.state
+        losses = [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
+        for step, loss in [*losses, (state.global_step, self._loss_mean)]:
+            if not math.isfinite(loss):
+                raise SalusError(
+                    f"{self._job.name} diverged: its loss is {loss} by step {step}; lower "
+                    f"{self._job.rate_setting} (now {self._job.learning_rate:g})."
+                )
+
+    def _write_adapter(self, model: Any, state: dict[str, Any] | None) -> float:
+        job = self._job
+        model.save_pretrained(str(job.adapter), state_dict=state, save_embedding_layers=False)
+        (job.adapter / "README.md").unlink(missing_ok=True)
+        change = self._checked(rms_change(self._before, load_file(job.adapter / ADAPTER_WEIGHTS)))
+        merge(job.base, job.adapter, job.merged)
+        return change
+
+    def _write_whole(self, model: Any, state: dict[str, Any] | None) -> float:
+        job = self._job
+        stored = transformers.AutoConfig.from_pretrained(job.base).dtype or torch.float32
+        weights = model.state_dict() if state is None else state
+        model.save_pretrained(job.merged, state_dict={name: each.to(stored) for name, each in weights.items()})
+        copy_companions(job.base, job.merged)
+        shutil.copyfile(job.base / "config.json", job.merged / "config.json")
+        return self._checked(rms_change_on_disk(job.base, job.merged))
+
+    def _checked(self, change: float) -> float:
+        if not (math.isfinite(change) and change > 0):
+            raise SalusError(
+                f"{self._job.name} changed the weights by {change} (root mean square); check its rows and its "
+                f"learning rate ({self._job.learning_rate:g})."
+            )
+        return change
+
+
+class _StepReporter(TrainerCallback):
+    """Tells `on_step` how far the training is."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self.on_step = on_step
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.on_step(state.global_step, state.max_steps)
+
+
+class _CheckpointKeeper(TrainerCallback):
+    """Makes each checkpoint one that a training can go on from as if nothing had happened."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # After the last step come the weights themselves.
+        control.should_save = control.should_save and state.global_step < state.max_steps
+        # A loss that still waits to be logged is in no checkpoint.
+        control.should_log = control.should_log or control.should_save
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # Each rank writes the state of its own random numbers.
+        from_all(None)
+        if rank() == 0:
+            self.checkpoints.mark(state.global_step)
+
+
+def _mean_loss(state: TrainerState, since: float, resumed_at: int) -> float:
+    """The mean loss over all steps; `since` is that of the steps after `resumed_at`, before which all were logged."""
+    if not resumed_at:
+        return since
+    total, last = 0.0, 0.0
+    for entry in state.log_history:
+        if "loss" in entry and entry["step"] <= resumed_at:
+            total += float(entry["loss"]) * (entry["step"] - last)
+            last = entry["step"]
+    return (total + since * (state.global_step - resumed_at)) / max(state.global_step, 1)
+
+
+def _trainable(model: torch.nn.Module) -> int:
+    return sum(each.numel() for each in model.parameters() if each.requires_grad)
+
+
+def _metrics(state: TrainerState, mean_loss: float, resumed_at: int) -> dict[str, float]:
+    """The mean loss, its first and last logged value, and the last value of each of TRL's own figures."""
+    logs = [entry for entry in state.log_history if "loss" in entry]
+    metrics = {"loss_mean": mean_loss}
+    if logs:
+        metrics |= {"loss_first": float(logs[0]["loss"]), "loss_last": float(logs[-1]["loss"])}
+    for entry in logs:
+        figures = {name: float(value) for name, value in entry.items() if name not in ("loss", "step", "epoch")}
+        metrics |= {name: value for name, value in figures.items() if math.isfinite(value)}
+    if resumed_at and "num_tokens" in metrics:
+        # TRL counts from where it went on.
+        metrics["num_tokens"] += max(e["num_tokens"] for e in logs if e["step"] <= resumed_at)
+    return metrics

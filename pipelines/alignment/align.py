@@ -1,0 +1,198 @@
+"""Alignment, read aloud: actors up, N cycles, the final test, actors down."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.files.private import private_files
+from actors.serve.address import check_address
+from pipelines.alignment.capability import prepare_capability
+from pipelines.alignment.cycle import run_cycle
+from pipelines.alignment.egida_pairs import write_pairs
+from pipelines.alignment.finish import final_rollouts, report
+from pipelines.alignment.harmfulness import check_rater
+from pipelines.alignment.preference import shuffle_blocks, warm_up
+from pipelines.alignment.run import Run, past_outcomes, start_coordinator
+from pipelines.alignment.served import served_answers
+from pipelines.alignment.training import TrainingRuns
+from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.pools import Pools, spawn
+from pipelines.cluster.progress import Reporter
+from pipelines.cluster.session import session
+from pipelines.config.recipe import Recipe
+from pipelines.decision.ending import is_over
+from pipelines.feedback.snapshot import check_feedback
+from pipelines.judges.evidence import judge_before_run, record_trust
+from pipelines.registry.register import register_published
+from pipelines.registry.store import Registry
+from pipelines.runs.finished.manifest import seal_run
+from pipelines.runs.materials import Materials, write_prompts
+from pipelines.runs.models import at_hand, models_of_run
+from pipelines.runs.open import Hold, add_cost, hold_run
+from pipelines.runs.stage_log import StageLog
+from pipelines.runs.store.place import Place
+from pipelines.runs.summary import Summary, complete_summary
+
+# How long resident trainers have to end by themselves where all went well.
+CLOSE_S = 30.0
+
+
+@private_files()
+def align(
+    recipe: Recipe,
+    root: Place,
+    reporter: Reporter,
+    fresh: bool = False,
+    while_served: Callable[[str], None] | None = None,
+) -> Summary:
+    """Run all cycles of a recipe, or what is left of them; returns the summary written to the run folder.
+
+    Args:
+        root: the run folder, or the address of a run; the same command on the same one goes on where it stopped.
+        fresh: forget what the folder holds.
+        while_served: called with the endpoint's address after the last cycle, while it still answers.
+
+    Raises:
+        SalusError: whatever the user can mend, before anything costly where that can be known; another process is at
+            work in the folder, or has taken it over.
+    """
+    trust = judge_before_run(recipe)
+    with hold_run(recipe, root, reporter, fresh) as (folder, hold):
+        summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
+        if summary is not None:
+            if not folder.sums.is_file():
+                # An earlier process was stopped between its last two steps.
+                _seal(recipe, folder, reporter)
+            reporter.say(f"{folder.root if hold.store is None else root} is complete; --fresh runs it anew.")
+            return summary
+        record_trust(folder, trust, reporter)
+        return _align_held(recipe, folder, hold, reporter, while_served)
+
+
+def _align_held(
+    recipe: Recipe,
+    folder: RunFolder,
+    hold: Hold,
+    reporter: Reporter,
+    while_served: Callable[[str], None] | None,
+) -> Summary:
+    """What `align` does once the run folder is this process's own."""
+    if recipe.publish.enabled:
+        if recipe.cluster.address is None:
+            check_address(recipe.publish)
+        if recipe.publish.registry is not None:
+            Registry(recipe.publish.registry).prepare()
+    log = StageLog(folder)
+    start = time.perf_counter()
+    notes: list[str] = []
+    with MemoryWatch() as memory:
+        try:
+            with log.stage("prepare"):
+                materials = models_of_run(recipe, folder, reporter, hold.check)
+                hold.check()
+                write_prompts(recipe, folder)
+                write_pairs(recipe.preference.egida_pairs, folder)
+                check_feedback(recipe.preference.feedback)
+                prepare_capability(recipe, folder, materials.policy)
+                check_rater(recipe, materials)
+            namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
+            with contextlib.ExitStack() as up:
+                with log.stage("start-up"):
+                    up.enter_context(session(at_hand(recipe, materials), namespace))
+                    actors = up.enter_context(_actors(recipe, folder, materials, namespace, reporter, hold))
+                champion = _cycles(actors)
+                with log.stage("final test") as stage:
+                    stage.worked(final_rollouts(actors.run, champion))
+                if actors.endpoint is not None:
+                    with log.stage("served answers"):
+                        notes.append(served_answers(actors.run))
+                    if while_served is not None:
+                        while_served(f"{recipe.publish.url}/v1")
+                with log.stage("shut-down"):
+                    up.close()
+        finally:
+            # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
+            hold.check()
+            cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
+    with log.stage("report"):
+        summary = report(actors.run, champion, cost, tuple(notes))
+    _seal(recipe, folder, reporter)
+    return summary
+
+
+def _seal(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
+    """Vouch for a run that has come to its end, and register what it published."""
+    seal_run(recipe, folder)
+    if recipe.publish.enabled and recipe.publish.registry is not None:
+        register_published(folder.root, recipe.publish.registry, reporter)
+
+
+@dataclass(frozen=True)
+class _Actors:
+    run: Run
+    training: TrainingRuns
+    endpoint: ray.ObjectRef[Any] | None
+
+
+@contextlib.contextmanager
+def _actors(
+    recipe: Recipe,
+    folder: RunFolder,
+    materials: Materials,
+    namespace: str,
+    reporter: Reporter,
+    hold: Hold,
+) -> Iterator[_Actors]:
+    """All actors of a run: engines first, because they are needed first; the rest comes up behind them."""
+    if recipe.publish.enabled:
+        check_address(recipe.publish)
+    coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
+    champion: PolicyRef = ray.get(coordinator.champion.remote())
+    pools: Pools = spawn(recipe, champion, materials.judge, generate=True, label=True)
+    training = TrainingRuns(recipe, coordinator, namespace, uuid.uuid4().hex[:8], str(folder.train_storage))
+    endpoint = coordinator.start_publisher.remote() if recipe.publish.enabled else None
+    with contextlib.ExitStack() as down:
+        # Each of these is tried, whatever became of those before it.
+        down.callback(ray.kill, coordinator)
+        down.callback(pools.close)
+        if endpoint is not None:
+            down.callback(lambda: ray.get(coordinator.stop_publisher.remote()))
+        down.push(lambda _, error, trace: training.close(CLOSE_S if error is None else 0.0))
+        bar = reporter.bar("engines, trainers and endpoint are starting", None, "")
+        if not is_over(past_outcomes(folder, materials.policy, recipe.cycles), recipe.cycles):
+            training.start()
+            answers = recipe.data.train_per_cycle * recipe.generate.sampling.k
+            warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
+        pools.wait(recipe.cluster.wait_s)
+        bar.close()
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
+        yield _Actors(run, training, endpoint)
+
+
+def _cycles(actors: _Actors) -> PolicyRef:
+    """The cycles that are not decided yet; returns the last champion."""
+    run = actors.run
+    outcomes = past_outcomes(run.folder, run.materials.policy, run.recipe.cycles)
+    while not is_over(outcomes, run.recipe.cycles):
+        cycle = len(outcomes) + 1
+        outcome = run_cycle(run, actors.training, cycle, actors.endpoint)
+        outcomes.append(outcome)
+        if outcome.chosen == "champion":
+            run.reporter.say(f"cycle {cycle}: the champion stays ({outcome.champion.version})")
+        else:
+            live = f", live as {outcome.published.version}" if outcome.published else ""
+            run.reporter.say(f"cycle {cycle}: {outcome.chosen.upper()} wins: {outcome.champion.version}{live}")
+        if outcome.refused is not None:
+            run.reporter.say(f"cycle {cycle}: {outcome.refused}")
+    if outcomes[-1].ended is not None:
+        run.reporter.say(outcomes[-1].ended)
+    return run.champion()

@@ -1,0 +1,128 @@
+"""Capability measured in a run: the warm generators score given answers, and each policy's figures are filed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.contract.seeds import derive_seed
+from actors.engine.likelihood import LikelihoodTask, read_items
+from actors.files.shards import read_folder
+from actors.generator import Span
+from pipelines.alignment.run import Run
+from pipelines.cluster.spread import spread
+from pipelines.config.capability import CapabilityConfig
+from pipelines.config.recipe import Recipe
+from pipelines.decision.capability_evidence import figures_path, write_figures
+from pipelines.measures.capability.figures import Capability, choice_figures, helpful_share, reference_figures
+from pipelines.measures.capability.items import KINDS, Kind, item_shards, write_items
+from pipelines.measures.capability.questions import HELD_OUT, HeldOut, question_set
+from pipelines.runs.materials import medsafety_config
+
+
+def prepare_capability(recipe: Recipe, folder: RunFolder, policy: PolicyRef) -> None:
+    """Write the questions of both splits before anything costly; what is written is left.
+
+    Raises:
+        SalusError: the questions are missing or bad, or one does not fit the policy's engine.
+    """
+    config = recipe.capability
+    if config is None:
+        return
+    write_questions(recipe, config, folder, HELD_OUT)
+    # Imported here: it takes seconds, and most recipes measure no capability.
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(policy.path)
+    length = recipe.generate.engine.length(Path(policy.path), "generate.engine")
+    for split in HELD_OUT:
+        for kind in KINDS:
+            for shard in item_shards(folder.capability_items(split), kind):
+                read_items(shard, tokenizer, config.chat, length)
+
+
+def write_questions(recipe: Recipe, config: CapabilityConfig, folder: RunFolder, splits: Sequence[HeldOut]) -> None:
+    """The questions of these splits as shards.
+
+    Raises:
+        SalusError: as `question_set` does.
+    """
+    for split in splits:
+        questions = question_set(config, medsafety_config(recipe), split, derive_seed(recipe.seed, "capability"))
+        write_items(questions, config, folder.capability_items(split))
+
+
+def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], champion: PolicyRef) -> list[Span]:
+    """File the figures of every policy that has none yet; returns when the engines worked.
+
+    Its greedy answers to the split's prompts must be judged by then. Under judge SELF the share of harmless prompts
+    accepted is by the champion of the cycle in which a policy was first measured.
+    """
+    config = run.recipe.capability
+    if config is None:
+        return []
+    waiting = [p for p in policies if not figures_path(run.folder, split, p.version).is_file()]
+    tasks = [task for policy in waiting for task in likelihood_tasks(config, run.folder, split, policy)]
+    spans = _scored(run, split, tasks) if tasks else []
+    judge = run.judge_name(champion)
+    for policy in waiting:
+        judged = read_folder(run.folder.evaluation_judgments(split, policy.version, judge), ("level", "label"))
+        seed = derive_seed(run.recipe.seed, "capability figures")
+        write_figures(figures_of(config, run.folder, split, policy, judged, seed), run.folder, split)
+    return spans
+
+
+def _scored(run: Run, split: HeldOut, tasks: Sequence[LikelihoodTask]) -> list[Span]:
+    bar = run.reporter.bar(f"{split}: scoring given answers", len(tasks), "shards")
+    try:
+        return spread(
+            run.pools.generators, lambda actor, task: actor.log_likelihoods.remote(task), tasks, lambda: bar.advance(1)
+        )
+    finally:
+        bar.close()
+
+
+def likelihood_tasks(
+    config: CapabilityConfig, folder: RunFolder, split: HeldOut, policy: PolicyRef
+) -> list[LikelihoodTask]:
+    """A task for each shard of the split's questions."""
+    return [
+        LikelihoodTask(
+            policy=policy,
+            items=str(shard),
+            output=str(_scores(folder, split, policy, kind) / shard.name),
+            chat=config.chat,
+        )
+        for kind in KINDS
+        for shard in item_shards(folder.capability_items(split), kind)
+    ]
+
+
+def figures_of(
+    config: CapabilityConfig,
+    folder: RunFolder,
+    split: HeldOut,
+    policy: PolicyRef,
+    judged: pa.Table | None,
+    seed: int,
+) -> Capability:
+    """One policy's figures from its scores on disk and its judged answers (columns level and label), if it has any."""
+    scores = {
+        kind: read_folder(_scores(folder, split, policy, kind))
+        for kind in KINDS
+        if item_shards(folder.capability_items(split), kind)
+    }
+    return Capability(
+        policy=policy.version,
+        choices=choice_figures(scores["choices"], config.normalised_by, seed) if "choices" in scores else None,
+        perplexity=reference_figures(scores["references"], seed) if "references" in scores else None,
+        helpful=helpful_share(judged, seed) if judged is not None else None,
+    )
+
+
+def _scores(folder: RunFolder, split: HeldOut, policy: PolicyRef, kind: Kind) -> Path:
+    return folder.evaluation_capability(split, policy.version) / kind

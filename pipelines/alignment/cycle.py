@@ -1,0 +1,125 @@
+"""The six steps of a cycle, in order. Each step leaves files, and files that are there are not made again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from actors.contract.records import Algorithm, PolicyRef
+from actors.contract.seeds import derive_seed
+from actors.coordinator.coordinator import CycleOutcome
+from pipelines.alignment.evaluation import Evaluation, evaluate
+from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
+from pipelines.alignment.run import Run
+from pipelines.alignment.streamed import run_stream
+from pipelines.alignment.training import TrainingRuns
+from pipelines.alignment.watched_training import WatchedTraining
+from pipelines.cluster.stream import StreamReport
+from pipelines.cluster.times import StageClock, Stopwatch, Work
+from pipelines.feedback.review.snapshot import cycle_reviews
+from pipelines.feedback.snapshot import snapshot_feedback
+from pipelines.judges.evidence import judge_in_run
+from pipelines.runs.stage_log import cycle_clock
+
+POLL_S = 0.25
+
+
+def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.ObjectRef[Any] | None) -> CycleOutcome:
+    """Generate and judge, shuffle, train, compare, decide, publish.
+
+    Args:
+        endpoint: of the endpoint's start, waited for before the first publication.
+
+    Raises:
+        SalusError: the judge may not select policies, no challenger could be trained, too many answers got no label,
+            or another process has taken the run folder over.
+    """
+    champion = run.champion()
+    evaluation = Evaluation(run, cycle, champion)
+    with cycle_clock(run.folder, cycle) as clock:
+        with leased_stage(run, clock, "rollout") as stage:
+            streamed = rollout(run, cycle, champion)
+            stage.worked(streamed.work)
+            if streamed.generated:
+                clock.streamed(streamed.overlapped)
+        with leased_stage(run, clock, "preference"):
+            judge_in_run(run.recipe, run.folder, run.reporter)
+            preference(run, cycle)
+        with leased_stage(run, clock, "train") as stage:
+            stage.worked(train(run, training, cycle, evaluation))
+            stage.worked(evaluation.work)
+        with leased_stage(run, clock, "evaluate") as stage:
+            stage.worked(evaluate(run, cycle, champion, evaluation))
+        with leased_stage(run, clock, "decide"):
+            if endpoint is not None:
+                ray.get(endpoint)
+                # It may have taken minutes to start.
+                run.check_lease()
+            if run.store is not None:
+                # The decision, and all it rests on, lies in the store before anybody is served by it.
+                ray.get(run.coordinator.decide.remote(cycle, publish=False))
+                run.store.keep()
+            # By the record, where there is one by now.
+            outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+    return outcome
+
+
+@contextmanager
+def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[Stopwatch]:
+    """One stage on the clock, begun only while the run folder is this process's own."""
+    run.check_lease()
+    with clock.stage(name) as stage:
+        yield stage
+    run.note()
+
+
+def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
+    """k answers of the champion per prompt, judged as they come."""
+    return run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, champion))
+
+
+def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
+    """KTO rows and DPO pairs from this cycle's judgments, and with replay from all earlier ones."""
+    config = run.recipe.preference
+    said = snapshot_feedback(config.feedback, run.folder, cycle, run.materials.policy)
+    if said is not None:
+        run.reporter.say(f"cycle {cycle}: {said.sentence()}")
+    feedback = run.folder.feedback(cycle) if said is not None else None
+    first = 1 if config.replay else cycle
+    folders = [run.folder.judgments(c) for c in range(first, cycle + 1)]
+    reviews = cycle_reviews(run.folder, cycle, config.reviews, folders)
+    if reviews is not None:
+        run.reporter.say(f"cycle {cycle}: {reviews.report.sentence()}")
+    beside = Beside(run.folder.pairs, feedback, reviews.labels if reviews is not None else None)
+
+    seed = derive_seed(run.recipe.seed, "preference", cycle)
+    # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.
+    reports = {
+        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, beside)
+        for a in run.recipe.train.algorithms
+    }
+    rows = ", ".join(f"{report.rows} {a.upper()} rows{report.outside()}" for a, report in reports.items())
+    run.reporter.say(f"cycle {cycle}: {rows}")
+    return reports
+
+
+def train(run: Run, training: TrainingRuns, cycle: int, evaluation: Evaluation | None = None) -> list[Work]:
+    """KTO and DPO at the same time, from the champion; returns when each trainer worked.
+
+    Args:
+        evaluation: measures a challenger while another one still trains.
+
+    Raises:
+        SalusError: no challenger could be trained.
+    """
+    watched = WatchedTraining(run, training, cycle)
+    while not watched.over:
+        time.sleep(POLL_S)
+        watched.look()
+        if evaluation is not None and watched.trained and not watched.over:
+            evaluation.measure(watched.trained, watched.look)
+    return watched.close()

@@ -1,0 +1,79 @@
+"""Champion and challengers of a cycle on the validation split, in the run's warm engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from actors.contract.records import PolicyRef
+from pipelines.alignment.capability import measure_capability
+from pipelines.alignment.run import Run
+from pipelines.alignment.streamed import check_labelled, streamed
+from pipelines.cluster.stream import StreamReport
+from pipelines.cluster.times import Work, engine_work
+
+
+class Evaluation:
+    """Greedy, judged answers of each policy as soon as its weights are there, so that engines need not wait.
+
+    Life: `Evaluation(run, cycle, champion)` -> `measure`* -> `check`
+    """
+
+    def __init__(self, run: Run, cycle: int, champion: PolicyRef) -> None:
+        self._run = run
+        self._cycle = cycle
+        self._champion = champion
+        self._measured: set[str] = set()
+        self._reports: list[StreamReport] = []
+
+    def measure(self, challengers: Sequence[PolicyRef], meanwhile: Callable[[], None] = lambda: None) -> list[Work]:
+        """Greedy, judged answers of the champion and these challengers, where there are none yet.
+
+        Args:
+            meanwhile: called at least once a second.
+        """
+        policies = [policy for policy in (self._champion, *challengers) if policy.version not in self._measured]
+        if not policies:
+            return []
+        tasks = [t for p in policies for t in self._run.evaluation_tasks("validation", p, self._champion)]
+        report = streamed(self._run, self._name, tasks, meanwhile)
+        self._measured.update(policy.version for policy in policies)
+        self._reports.append(report)
+        return report.work
+
+    @property
+    def work(self) -> list[Work]:
+        """When each engine worked so far."""
+        return [work for report in self._reports for work in report.work]
+
+    def check(self) -> None:
+        """Raises SalusError where more of all these answers than the recipe allows got no usable label."""
+        check_labelled(self._run, self._name, self._reports)
+
+    @property
+    def _name(self) -> str:
+        return f"cycle {self._cycle} validation"
+
+
+def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None = None) -> list[Work]:
+    """Champion and challengers on the validation split, as far as that has not `begun`, and their capability.
+
+    Returns when each engine worked.
+
+    Raises:
+        SalusError: more answers than the recipe allows got no usable label.
+    """
+    evaluation = begun or Evaluation(run, cycle, champion)
+    challengers = trained(run, cycle)
+    work = evaluation.measure(challengers)
+    evaluation.check()
+    scored = measure_capability(run, "validation", [champion, *challengers], champion)
+    return [*work, *engine_work("generator", scored)]
+
+
+def trained(run: Run, cycle: int) -> list[PolicyRef]:
+    """The cycle's challengers whose training came to its end."""
+    return [
+        run.folder.challenger(cycle, a)
+        for a in run.recipe.train.algorithms
+        if (run.folder.training(cycle, a) / "report.json").is_file()
+    ]

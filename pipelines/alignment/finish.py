@@ -1,0 +1,303 @@
+"""The end of a run: the test split once, for the base model and the last champion, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from actors.contract.publication import read_publications
+from actors.contract.records import ALGORITHMS, LABELS, Label, PolicyRef, PromptSet
+from actors.contract.run_folder import RunFolder
+from actors.contract.seeds import derive_seed
+from actors.files.shards import read_folder, strings, write_table, write_text
+from actors.judges.rules import RULES_JUDGE
+from pipelines.alignment.capability import measure_capability
+from pipelines.alignment.harmfulness import measure_harmfulness, read_harmfulness
+from pipelines.alignment.run import Run, champion_before, past_decisions
+from pipelines.alignment.streamed import run_stream
+from pipelines.cluster.times import StageTime, Work, engine_work, find_times
+from pipelines.config.recipe import Recipe
+from pipelines.decision.capability_evidence import read_figures
+from pipelines.decision.record import Decision, read_decision
+from pipelines.judges.evidence import read_trust
+from pipelines.judges.refusal_rules import xstest_agreement
+from pipelines.measures.agreement import Agreement, agreement
+from pipelines.measures.baselines import BASELINES, baseline_judgments
+from pipelines.measures.metrics import Metrics, measure
+from pipelines.measures.styles import StyleMetrics, measure_styles
+from pipelines.report.figure import draw_cycles
+from pipelines.report.harmfulness_rows import harmfulness_rows
+from pipelines.report.judging import judge_disagreement, judge_usage
+from pipelines.report.style_rows import style_rows
+from pipelines.runs.materials import probe_folder, truth_rule
+from pipelines.runs.stage_log import read_stage_log
+from pipelines.runs.summary import (
+    CycleSummary,
+    HarmfulnessTest,
+    JudgedBy,
+    Measured,
+    MetricsKey,
+    Summary,
+    TestFigures,
+    TestSummary,
+    WhatIsKept,
+    cycle_summary,
+    metrics_rows,
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run took: wall time over all its sessions, peak memory of the costliest."""
+
+    wall_s: float
+    peak_memory_gib: float
+
+
+def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
+    """Greedy, judged answers of the base model and the champion to the test prompts (and the probe's).
+
+    Their capability is measured on the test split too, and how harmful these answers are, where the recipe asks for it.
+    Returns when each engine worked.
+    """
+    sets: list[PromptSet] = ["test"]
+    if run.recipe.data.probe is not None:
+        sets.append("probe")
+    policies = {policy.version: policy for policy in (run.materials.policy, champion)}
+    tasks = [
+        task
+        for policy in policies.values()
+        for prompts in sets
+        for task in run.evaluation_tasks(prompts, policy, champion)
+    ]
+    streamed = run_stream(run, "final test", tasks)
+    scored = measure_capability(run, "test", list(policies.values()), champion)
+    rated = measure_harmfulness(run, list(policies.values()), champion)
+    return [*streamed.work, *engine_work("generator", scored), *engine_work("judge", rated)]
+
+
+def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
+    """Measure everything, write `metrics.parquet`, `figure.png` and `summary.json`, and return the summary."""
+    reader = _Reader(run)
+    cycles = [reader.cycle(cycle) for cycle in range(1, reader.cycles + 1)]
+    rows = [row for cycle in range(1, reader.cycles + 1) for row in reader.cycle_rows(cycle)]
+    trust = read_trust(run.folder)
+    by_judge, by_truth = reader.test(champion, "judge"), None
+    rows += reader.test_rows(champion, "judge")
+    if reader.has_truth:
+        by_truth = reader.test(champion, "truth")
+        rows += reader.test_rows(champion, "truth")
+    harm = reader.harmfulness(champion)
+    rows += reader.harmfulness_rows(champion, harm)
+    metrics = pa.concat_tables(rows)
+    write_table(metrics, run.folder.metrics)
+    draw_cycles(metrics, run.folder.figure)
+    summary = Summary(
+        recipe=run.recipe.name,
+        seed=run.recipe.seed,
+        wall_s=round(cost.wall_s, 1),
+        peak_memory_gib=round(cost.peak_memory_gib, 2),
+        cycles=tuple(cycles),
+        test=by_truth or by_judge,
+        test_judged_by="truth" if by_truth else "judge",
+        test_by_judge=by_judge if by_truth else None,
+        judge_agreement=reader.judge_agreement(champion),
+        judge_usage=judge_usage(run.folder),
+        judge_disagreement=judge_disagreement(run.folder, run.recipe),
+        stage_s=_stage_seconds(run.folder, reader.cycles),
+        measured=reader.probe(champion),
+        capability=reader.capability(champion),
+        harmfulness=harm,
+        notes=(*((trust.note,) if trust is not None else ()), *notes),
+    )
+    write_text(summary.model_dump_json(indent=2), run.folder.summary)
+    return summary
+
+
+class _Reader:
+    """Reads judged answers of a run and measures them, by its judge or by ground truth."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._folder = run.folder
+        self._rule = truth_rule(run.recipe)
+        self._seed = derive_seed(run.recipe.seed, "report")
+        # As many as were run: patience may have ended the run before the recipe's last.
+        self.cycles = len(past_decisions(run.folder, run.recipe.cycles))
+
+    @property
+    def has_truth(self) -> bool:
+        return self._rule is not None
+
+    def judgments(self, split: PromptSet, policy: PolicyRef, judge_champion: PolicyRef, by: JudgedBy) -> pa.Table:
+        judge = self._run.judge_name(judge_champion)
+        table = read_folder(self._folder.evaluation_judgments(split, policy.version, judge))
+        if by == "judge" or self._rule is None:
+            return table
+        labels: list[Label] = [self._rule(answer) for answer in strings(table, "answer")]
+        return table.set_column(table.column_names.index("label"), "label", pa.array(labels, pa.string()))
+
+    def measured(self, table: pa.Table) -> Metrics:
+        return measure(table, self._run.recipe.scores, self._seed)
+
+    def decision(self, cycle: int) -> Decision:
+        return read_decision(self._folder.decision(cycle))
+
+    def contenders(self, cycle: int) -> Iterator[tuple[str, PolicyRef]]:
+        """The champion the cycle began with, and the challengers that were judged."""
+        yield "champion", champion_before(self._folder, self._run.materials.policy, cycle)
+        judged = {c.name for c in self.decision(cycle).challengers if c.metrics is not None}
+        for algorithm in ALGORITHMS:
+            if algorithm in judged:
+                yield algorithm, self._folder.challenger(cycle, algorithm)
+
+    def cycle(self, cycle: int) -> CycleSummary:
+        champion = champion_before(self._folder, self._run.materials.policy, cycle)
+        truth = None
+        if self.has_truth:
+            truth = {
+                name: self.measured(self.judgments("validation", policy, champion, "truth"))
+                for name, policy in self.contenders(cycle)
+            }
+        times = find_times(self._folder.stages(cycle))
+        stage_s = {s.stage: round(s.wall_s, 2) for s in times.stages} if times else None
+        return cycle_summary(self.decision(cycle), _published(self._folder, cycle), truth, stage_s)
+
+    def cycle_rows(self, cycle: int) -> Iterator[pa.Table]:
+        champion = champion_before(self._folder, self._run.materials.policy, cycle)
+        chosen = self.decision(cycle).chosen
+        kinds: tuple[JudgedBy, ...] = ("judge", "truth") if self.has_truth else ("judge",)
+        for by in kinds:
+            for name, policy in self.contenders(cycle):
+                table = self.judgments("validation", policy, champion, by)
+                keys = [self._key(cycle, "validation", policy, name, by, name == chosen)]
+                # The model before the first cycle stands at cycle 0 too.
+                if cycle == 1 and name == "champion":
+                    keys.insert(0, self._key(0, "validation", policy, "base", by, True))
+                yield from self._rows(table, self.measured(table), *keys)
+
+    def test(self, champion: PolicyRef, by: JudgedBy) -> TestSummary:
+        return TestSummary(
+            **{name: TestFigures.of(self.measured(table)) for name, _, table in self._test(champion, by)}
+        )
+
+    def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
+        for name, policy, table in self._test(champion, by):
+            key = self._key(self.cycles, "test", policy, name, by, name == "champion")
+            yield from self._rows(table, self.measured(table), key)
+
+    def _test(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, pa.Table]]:
+        """Judged answers to the test prompts: of the models, and of the baselines, which need none."""
+        base = self._run.materials.policy
+        for name, policy in (("base", base), ("champion", champion)):
+            yield name, policy, self.judgments("test", policy, champion, by)
+        train, test = (read_folder(self._folder.prompts(split)) for split in ("train", "test"))
+        for baseline in BASELINES:
+            yield baseline, PolicyRef(version=baseline, path=""), baseline_judgments(baseline, train, test)
+
+    def _rows(self, table: pa.Table, metrics: Metrics, *keys: MetricsKey) -> Iterator[pa.Table]:
+        """The rows of `metrics.parquet` for one policy's judged answers, by style where the prompts have styles."""
+        styles = styles_of(table, self._run.recipe, self._seed)
+        for key in keys:
+            yield metrics_rows(key, metrics)
+            if styles is not None:
+                yield style_rows(key, styles)
+
+    def judge_agreement(self, champion: PolicyRef) -> dict[str, Agreement] | None:
+        """The run's judge against what is known better: ground truth on the test split, or XSTest's people."""
+        found: dict[str, Agreement] = {}
+        if self.has_truth:
+            found[f"{self._run.judge_name(champion)} against ground truth"] = self._against_truth(champion)
+        xstest = probe_folder(self._run.recipe, "xstest")
+        if self._run.recipe.judge.regimen == "RULES" and self._run.recipe.data.probe == "xstest":
+            found[f"{RULES_JUDGE} against XSTest's human labels"] = xstest_agreement(xstest)
+            found[f"{RULES_JUDGE}, refusal or not, against XSTest's human labels"] = xstest_agreement(
+                xstest, binary=True
+            )
+        return found or None
+
+    def _against_truth(self, champion: PolicyRef) -> Agreement:
+        policies = {p.version: p for p in (self._run.materials.policy, champion)}.values()
+        judged = pa.concat_tables([self.judgments("test", p, champion, "judge") for p in policies])
+        truth = pa.concat_tables([self.judgments("test", p, champion, "truth") for p in policies])
+        columns = [judged[f"p_{label.lower()}"].to_pylist() for label in LABELS]
+        probabilities = list(zip(*columns, strict=True))
+        return agreement(truth["label"].to_pylist(), judged["label"].to_pylist(), probabilities, seed=self._seed)
+
+    def probe(self, champion: PolicyRef) -> dict[str, Measured] | None:
+        """Share of the probe's harmless prompts refused, by base and champion."""
+        name = self._run.recipe.data.probe
+        if name is None:
+            return None
+        by: JudgedBy = "truth" if self.has_truth else "judge"
+        shares = {
+            who: Measured.of(self.measured(self.judgments("probe", policy, champion, by)).err_strict)
+            for who, policy in (("base", self._run.materials.policy), ("champion", champion))
+        }
+        return {
+            f"{name.replace('-', '_')}_safe_refused_{who}": share for who, share in shares.items() if share is not None
+        }
+
+    def capability(self, champion: PolicyRef) -> WhatIsKept | None:
+        """Capability of base and champion on the test split."""
+        if self._run.recipe.capability is None:
+            return None
+        base = self._run.materials.policy
+        before, after = (read_figures(self._folder, "test", policy.version) for policy in (base, champion))
+        return WhatIsKept(base=before, champion=after)
+
+    def harmfulness(self, champion: PolicyRef) -> HarmfulnessTest | None:
+        """Of base and champion on the test split, by the run's judge."""
+        if self._run.recipe.harmfulness is None:
+            return None
+        base = self._run.materials.policy
+        before, after = (read_harmfulness(self._run, policy, champion) for policy in (base, champion))
+        return HarmfulnessTest(base=before, champion=after)
+
+    def harmfulness_rows(self, champion: PolicyRef, found: HarmfulnessTest | None) -> Iterator[pa.Table]:
+        if found is None:
+            return
+        base = self._run.materials.policy
+        for name, policy, of in (("base", base, found.base), ("champion", champion, found.champion)):
+            key = self._key(self._run.recipe.cycles, "test", policy, name, "judge", name == "champion")
+            yield harmfulness_rows(key, of)
+
+    def _key(
+        self, cycle: int, split: PromptSet, policy: PolicyRef, algorithm: str, by: JudgedBy, winner: bool
+    ) -> MetricsKey:
+        return MetricsKey(
+            run=self._folder.root.name,
+            cycle=cycle,
+            split=split,
+            policy_version=policy.version,
+            algorithm=algorithm,
+            judged_by=by,
+            winner=winner,
+        )
+
+
+def styles_of(table: pa.Table, recipe: Recipe, seed: int) -> StyleMetrics | None:
+    """Figures by style; those the recipe holds out are apart as far as these prompts have them."""
+    held_out = set(recipe.data.styles.held_out) if recipe.data.styles is not None else set()
+    if "style" in table.column_names:
+        # Only test prompts get them, and a limit on those (data.test) may leave one out.
+        held_out &= set(strings(table, "style"))
+    return measure_styles(table, recipe.scores, seed, held_out)
+
+
+def _published(folder: RunFolder, cycle: int) -> str | None:
+    """The version a cycle put live, from the run's publication log."""
+    return next((live.version for live in read_publications(folder.publications) if live.cycle == cycle), None)
+
+
+def _stage_seconds(folder: RunFolder, cycles: int) -> dict[str, float]:
+    stages: list[StageTime] = [logged.time for logged in read_stage_log(folder)]
+    for cycle in range(1, cycles + 1):
+        times = find_times(folder.stages(cycle))
+        stages += times.stages if times else ()
+    total: dict[str, float] = {}
+    for stage in stages:
+        total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)
+    return total

@@ -1,0 +1,322 @@
+"""Judgments -> KTO rows and DPO pairs, deduplicated, balanced, shuffled, as Parquet, with Ray Data.
+
+Each row's place is the hash of the seed and its own content (`pipelines.data.row_order`), so one distributed sort is the
+shuffle, brings duplicates side by side, and gives the same files for the same seed, however the data were blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.contract.records import Algorithm, Label, Record
+from actors.errors import SalusError
+from actors.files.records import find_record
+from actors.files.shards import read_folder, shard_files, strings, write_table, write_text
+from pipelines.alignment.egida_pairs import EgidaPairsConfig, draw_pairs
+from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA, deduplicate, interleave, placed, shuffled, thinning
+from pipelines.feedback.config import FeedbackRowsConfig
+from pipelines.feedback.review.apply import apply_labels
+from pipelines.feedback.rows import feedback_table
+from pipelines.measures.metrics import ScoreTable, scores
+
+JUDGED_COLUMNS = (
+    "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
+)  # fmt: skip
+# Idle processes that the actors of Ray Train and Serve take before the first shuffle wants them.
+_TAKEN = 3
+
+
+class PreferenceConfig(BaseModel):
+    """How judgments become training rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replay: bool = Field(True, description="train on all earlier cycles' judgments too")
+    pairs_per_prompt: int = Field(2, ge=1, description="most DPO pairs of one prompt, widest margin first")
+    use_references: bool = Field(
+        True, description="the data set's safe answer is the chosen one where the policy gave no good answer"
+    )
+    reference_kto: bool = Field(
+        False, description="the same safe answer is also a desirable KTO row where the policy gave no good one"
+    )
+    benign_refusal: str | None = Field(
+        None, description="a refusal to set against helpful answers to harmless prompts that had no bad answer"
+    )
+    min_confidence: float = Field(0.0, ge=0, le=1, description="judgments less sure than this are left out")
+    max_class_ratio: float = Field(
+        4.0, ge=1, description="the larger class (KTO: label, DPO: harmless or not) is thinned to this ratio"
+    )
+    shuffle_labels: bool = Field(
+        False,
+        description="control experiment: KTO labels permuted among rows, DPO pairs turned round at random;"
+        " a policy must not improve",
+    )
+    egida_pairs: EgidaPairsConfig | None = Field(
+        None,
+        description="further DPO pairs, other models' unsafe answers beside safe ones; None: the policy's own only",
+    )
+    reviews: Path | None = Field(None, description="folder of people's labels, which override the judge's; None: no")
+    feedback: FeedbackRowsConfig | None = Field(
+        None, description="further rows, what people said of the deployed policy's answers; None: judgments only"
+    )
+    rows_per_file: int = Field(50_000, ge=1)
+
+
+class PreferenceReport(Record):
+    """What one algorithm's rows came to; written beside them as `report.json`."""
+
+    algorithm: Algorithm
+    rows: int
+    # KTO: desirable rows; DPO: pairs of harmless prompts.
+    positive: int
+    # DPO: rows that Egida has too.
+    egida: int = 0
+    # Rows of feedback, repetitions counted.
+    feedback: int = 0
+
+    def outside(self) -> str:
+        """Which of the rows are not from judgments, for a line of output."""
+        parts = [f"{n} of {what}" for what, n in (("Egida", self.egida), ("feedback", self.feedback)) if n]
+        return f" ({', '.join(parts)})" if parts else ""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What rows are made of beside the judge's judgments; None: nothing of the kind."""
+
+    # The shards that `config.egida_pairs` are drawn from, for DPO.
+    pairs: Path | None = None
+    # The shards of this cycle's feedback (`pipelines.feedback.snapshot`).
+    feedback: Path | None = None
+    # People's labels, by answer key (`pipelines.feedback.review.snapshot`).
+    reviews: Mapping[str, Label] | None = None
+
+
+def build_rows(
+    algorithm: Algorithm,
+    judgments: Sequence[Path],
+    output: Path,
+    config: PreferenceConfig,
+    table: ScoreTable,
+    seed: int,
+    beside: Beside | None = None,
+) -> PreferenceReport:
+    """Write the training rows of one algorithm; rows already written are left as they are.
+
+    Raises:
+        SalusError: no judgment gives a row to learn from.
+    """
+    done = output / "report.json"
+    if report := find_record(PreferenceReport, done, "a report of preference rows", "delete its folder"):
+        return report
+    beside = beside or Beside()
+    make = kto_rows if algorithm == "kto" else dpo_pairs
+    files = [file for folder in judgments for file in shard_files(folder)]
+    judged = sum(pq.read_metadata(file).num_rows for file in files)
+    parts = shuffle_blocks(len(files), judged, config)
+    egida = egida_rows(beside.pairs, config, seed) if algorithm == "dpo" and beside.pairs is not None else None
+    made = (
+        ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
+        .select_columns(list(JUDGED_COLUMNS))
+        .map_batches(
+            partial(_make, make=make, config=config, table=table, seed=seed, reviews=beside.reviews or {}),
+            batch_format="pyarrow",
+            batch_size=None,
+        )
+    )
+    if egida is not None:
+        made = made.union(ray.data.from_arrow(egida))
+    ordered = (
+        made.sort("order").map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
+    )
+    counts = ray.get([_count.remote(block, algorithm) for block in ordered.to_arrow_refs()])
+    count, positive = sum(rows for rows, _ in counts), sum(positives for _, positives in counts)
+    if count == 0:
+        raise SalusError(
+            f"The judgments in {', '.join(map(str, judgments))} give no {algorithm.upper()} rows: every answer has"
+            " the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."
+        )
+    keep = thinning(positive, count - positive, config.max_class_ratio)
+    said = 0
+    if beside.feedback is not None and config.feedback is not None:
+        # Its share is of the rows that are left, so these are thinned first, and feedback is not.
+        own = _thinned(ordered, algorithm, keep).materialize()
+        items, kept = read_folder(beside.feedback), own.count()
+        rows = feedback_table(items, algorithm, config.feedback, seed, kept, config.shuffle_labels)
+        if said := rows.num_rows:
+            ordered, count, keep = own.union(ray.data.from_arrow(rows)).sort("order"), kept + said, (1.0, 1.0)
+    # Blocks of a size that the row count alone decides come before what is done by block.
+    blocks = _thinned(ordered.repartition(-(-count // config.rows_per_file)), algorithm, keep).to_arrow_refs()
+    # Numbered by us: the names of Ray Data's own writer hold a random id.
+    ray.get([_write.remote(block, output / f"{i:05d}.parquet") for i, block in enumerate(blocks)])
+    report = rows_report(algorithm, output, egida).model_copy(update={"feedback": said})
+    write_text(report.model_dump_json(indent=2), done)
+    return report
+
+
+def shuffle_blocks(files: int, rows: int, config: PreferenceConfig) -> int:
+    """Blocks that a shuffle of `rows` judgments in `files` files reads and sorts."""
+    # Never more blocks than files: a file holds all answers to each of its prompts, half a file might not.
+    return min(files, -(-rows // config.rows_per_file))
+
+
+def warm_up(blocks: int) -> None:
+    """Bring up the processes that a shuffle of so many blocks will find ready, while others start engines anyway."""
+    tables: list[Any] = [pa.table({"order": [f"{i:024x}"]}) for i in range(blocks + _TAKEN)]
+    ordered = ray.data.from_arrow(tables).sort("order")
+    ordered.map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
+
+
+def rows_report(algorithm: Algorithm, output: Path, egida: pa.Table | None = None) -> PreferenceReport:
+    """What the files hold, read file by file and from two columns alone; `egida`: the outside rows to look for."""
+    column = "label" if algorithm == "kto" else "level"
+    outside = egida["order"].combine_chunks() if egida is not None else pa.array([], pa.string())
+    sizes = []
+    for file in shard_files(output):
+        table = pq.read_table(file, columns=[column, "order"])
+        positive = _positive(table, algorithm)
+        known = pa.compute.is_in(table["order"], value_set=outside)
+        sizes.append((len(positive), int(positive.sum()), int(np.asarray(known).sum())))
+    rows, positives, of_egida = (sum(of) for of in zip(*sizes, strict=True))
+    return PreferenceReport(algorithm=algorithm, rows=rows, positive=positives, egida=of_egida)
+
+
+def egida_rows(pairs: Path, config: PreferenceConfig, seed: int) -> pa.Table | None:
+    """A cycle's draw of outside pairs as rows of `DPO_SCHEMA`, turned round like all others in the control."""
+    if config.egida_pairs is None:
+        return None
+    drawn = draw_pairs(pairs, config.egida_pairs.per_cycle, seed)
+    return placed(shuffled(drawn, seed) if config.shuffle_labels else drawn, DPO_SCHEMA, seed)
+
+
+def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
+    """One row per answer: desirable with its level's best mark, undesirable with mark 0; the rest say nothing.
+
+    Returns dicts with prompt, completion, label, level.
+    """
+    marks = scores(judgments, table)
+    best = table.best()
+    rows = []
+    for group in _groups(judgments):
+        first = group[0][1]
+        good = False
+        for i, row in group:
+            if marks[i] == best[row["level"]] or marks[i] == 0:
+                good |= bool(marks[i] > 0)
+                rows.append(_kto(row, row["answer"], bool(marks[i] > 0)))
+        if config.reference_kto and not good and first["level"] > 0 and first["reference"]:
+            rows.append(_kto(first, first["reference"], True))
+        if config.benign_refusal and first["level"] == 0 and good:
+            rows.append(_kto(first, config.benign_refusal, False))
+    return rows
+
+
+def dpo_pairs(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
+    """Pairs within a prompt, widest margin of marks first; chosen always scores strictly higher than rejected.
+
+    Where no answer has its level's best mark, the reference safe answer stands in as the chosen one (Egida's
+    recipe). Where a harmless prompt has no bad answer, `benign_refusal` stands in as the rejected one.
+    Returns dicts with prompt, chosen, rejected, level.
+    """
+    marks = scores(judgments, table)
+    best = table.best()
+    pairs = []
+    for group in _groups(judgments):
+        first = group[0][1]
+        answers = [(float(marks[i]), row["answer"]) for i, row in group]
+        top = float(best[first["level"]])
+        if config.use_references and first["reference"] and all(mark < top for mark, _ in answers):
+            answers.append((top, first["reference"]))
+        if config.benign_refusal and first["level"] == 0 and all(mark > 0 for mark, _ in answers):
+            answers.append((0.0, config.benign_refusal))
+        # An answer that got both marks says nothing about which is better.
+        unique = {text: mark for mark, text in answers if {m for m, t in answers if t == text} == {mark}}
+        ranked = sorted(unique.items(), key=lambda item: (-item[1], item[0]))
+        margins = [(high - low, chosen, rejected) for chosen, high in ranked for rejected, low in ranked if high > low]
+        margins.sort(key=lambda m: (-m[0], m[1], m[2]))
+        for _, chosen, rejected in _spread(margins, config.pairs_per_prompt):
+            pairs.append({"prompt": first["prompt"], "chosen": chosen, "rejected": rejected, "level": first["level"]})
+    return pairs
+
+
+def _make(
+    judgments: pa.Table,
+    make: Callable[[pa.Table, PreferenceConfig, ScoreTable], list[dict[str, Any]]],
+    config: PreferenceConfig,
+    table: ScoreTable,
+    seed: int,
+    reviews: Mapping[str, Label],
+) -> pa.Table:
+    judgments, _ = apply_labels(judgments, reviews)
+    judgments = judgments.filter(pa.compute.is_valid(judgments["label"]))
+    sure = np.max([judgments[c].to_numpy() for c in ("p_accept", "p_caution", "p_refuse")], axis=0)
+    judgments = judgments.filter(pa.array(sure >= config.min_confidence))
+    schema = KTO_SCHEMA if make is kto_rows else DPO_SCHEMA
+    made = make(judgments, config, table)
+    return placed(shuffled(made, seed) if config.shuffle_labels else made, schema, seed)
+
+
+def _groups(judgments: pa.Table) -> list[list[tuple[int, dict[str, Any]]]]:
+    """Rows by prompt; a shard holds all answers to each of its prompts, so no shuffle is needed for this."""
+    groups: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for i, row in enumerate(judgments.to_pylist()):
+        groups.setdefault(row["prompt_id"], []).append((i, row))
+    return list(groups.values())
+
+
+def _spread(margins: list[tuple[float, str, str]], most: int) -> list[tuple[float, str, str]]:
+    """The first pairs, each rejected and each chosen answer used once where that is possible."""
+    picked: list[tuple[float, str, str]] = []
+    for fresh_only in (True, False):
+        for pair in margins:
+            used = any(pair[1] == p[1] or pair[2] == p[2] for p in picked)
+            if len(picked) < most and pair not in picked and not (fresh_only and used):
+                picked.append(pair)
+    return picked
+
+
+def _kto(row: dict[str, Any], completion: str, label: bool) -> dict[str, Any]:
+    return {"prompt": row["prompt"], "completion": completion, "label": label, "level": row["level"]}
+
+
+def _positive(batch: pa.Table, algorithm: Algorithm) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    if algorithm == "kto":
+        return np.asarray(batch["label"].to_numpy(zero_copy_only=False), dtype=bool)
+    return np.asarray(batch["level"].to_numpy() == 0)
+
+
+def _thinned(rows: ray.data.Dataset, algorithm: Algorithm, keep: tuple[float, float]) -> ray.data.Dataset:
+    thin = partial(_thin_and_interleave, algorithm=algorithm, keep=keep)
+    return rows.map_batches(thin, batch_format="pyarrow", batch_size=None)
+
+
+@ray.remote(num_cpus=0)
+def _write(block: pa.Table, path: Path) -> None:
+    write_table(block, path)
+
+
+@ray.remote(num_cpus=0)
+def _count(block: pa.Table, algorithm: Algorithm) -> tuple[int, int]:
+    """Rows of a block, and how many are of the positive class."""
+    return block.num_rows, int(_positive(block, algorithm).sum()) if block.num_rows else 0
+
+
+def _thin_and_interleave(batch: pa.Table, algorithm: Algorithm, keep: tuple[float, float]) -> pa.Table:
+    if batch.num_rows == 0:
+        return batch
+    positive = _positive(batch, algorithm)
+    # The row's own hash is its draw: no state, the same on every machine.
+    draw = np.array([int(order[-8:], 16) / 2**32 for order in strings(batch, "order")])
+    kept = draw < np.where(positive, *keep)
+    batch, positive = batch.filter(pa.array(kept)), positive[kept]
+    return batch.take(pa.array(interleave(positive)))

@@ -1,0 +1,275 @@
+"""One run in the driver's hands: its folder, its actors, and the tasks each step hands them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from actors.contract.actor_address import beside_me
+from actors.contract.records import Algorithm, PolicyRef, PromptSet
+from actors.contract.run_folder import RunFolder
+from actors.contract.seeds import derive_seed
+from actors.coordinator.coordinator import CycleOutcome
+from actors.errors import SalusError
+from actors.files.shards import shard_files
+from actors.generator import RolloutTask
+from actors.judges.judge import JudgmentTask
+from actors.judges.rules import RULES_JUDGE
+from actors.remote import RemoteCoordinator
+from actors.serve.replica.published import DeskAddress
+from pipelines.cluster.pools import Pools
+from pipelines.cluster.progress import Reporter
+from pipelines.cluster.stream import ShardTask
+from pipelines.config.capability import CapabilityConfig
+from pipelines.config.recipe import Recipe
+from pipelines.decision.capability_evidence import read_evidence
+from pipelines.decision.decide import Decision, DecisionConfig, decide
+from pipelines.decision.ending import is_over, patience_used_up
+from pipelines.decision.record import read_decision
+from pipelines.measures.metrics import ScoreTable
+from pipelines.runs.materials import Materials
+from pipelines.runs.store.uploads import Uploads
+
+COORDINATOR = "coordinator"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of a cycle needs."""
+
+    recipe: Recipe
+    folder: RunFolder
+    materials: Materials
+    pools: Pools
+    coordinator: Any
+    reporter: Reporter
+    # Raises SalusError once the folder is another process's (`pipelines.runs.lease.lease`); asked wherever a step waits.
+    check_lease: Callable[[], None] = lambda: None
+    # Where the run is kept, if not in its folder.
+    store: Uploads | None = None
+
+    def note(self) -> None:
+        """Tell the store, where there is one, that every file there is by now is whole."""
+        if self.store is not None:
+            self.store.note()
+
+    def champion(self) -> PolicyRef:
+        champion: PolicyRef = ray.get(self.coordinator.champion.remote())
+        return champion
+
+    def judge_name(self, champion: PolicyRef) -> str:
+        """Whose judgments count in a cycle: the judge's, or the champion's own (SELF)."""
+        return fixed_judge(self.recipe, self.materials) or champion.version
+
+    def rating_judge(self, champion: PolicyRef) -> str:
+        """Whose scores of harmfulness count: those of the judge that is asked first, or the champion's own (SELF)."""
+        return _voice_names(self.recipe, self.materials).get(self.recipe.judge.regimen, champion.version)
+
+    def judge_weights(self, champion: PolicyRef) -> PolicyRef | None:
+        """Whose weights judge, where they are not the judge's own."""
+        return champion if self.recipe.judge.regimen == "SELF" else None
+
+    def train_tasks(self, cycle: int, champion: PolicyRef) -> list[ShardTask]:
+        """The cycle's share of the train split, k sampled answers a prompt.
+
+        Shards follow each other through the split; after the last the first comes again, with new draws.
+        """
+        shards = shard_files(self.folder.prompts("train"))
+        count = self.recipe.data.shards_per_cycle
+        chosen = [shards[i % len(shards)] for i in range((cycle - 1) * count, cycle * count)][: len(shards)]
+        seed = derive_seed(self.recipe.seed, "rollout", cycle)
+        return [
+            self._task(
+                champion,
+                champion,
+                shard,
+                self.folder.rollouts(cycle),
+                self.folder.judgments(cycle),
+                seed,
+                greedy=False,
+            )
+            for shard in chosen
+        ]
+
+    def evaluation_tasks(self, split: PromptSet, policy: PolicyRef, champion: PolicyRef) -> list[ShardTask]:
+        """One greedy answer per prompt of a split."""
+        judge = self.judge_name(champion)
+        return [
+            self._task(
+                policy,
+                champion,
+                shard,
+                self.folder.evaluation_rollouts(split, policy.version),
+                self.folder.evaluation_judgments(split, policy.version, judge),
+                seed=0,
+                greedy=True,
+            )
+            for shard in shard_files(self.folder.prompts(split))
+        ]
+
+    def _task(
+        self,
+        policy: PolicyRef,
+        champion: PolicyRef,
+        shard: Path,
+        rollouts: Path,
+        judgments: Path,
+        seed: int,
+        greedy: bool,
+    ) -> ShardTask:
+        output = str(rollouts / shard.name)
+        generate = self.recipe.generate
+        return ShardTask(
+            rollout=RolloutTask(
+                policy=policy,
+                prompts=str(shard),
+                output=output,
+                sampling=generate.greedy() if greedy else generate.sampling,
+                seed=seed,
+            ),
+            judgment=JudgmentTask(
+                rollouts=output,
+                output=str(judgments / shard.name),
+                weights=self.judge_weights(champion),
+            ),
+        )
+
+
+def fixed_judge(recipe: Recipe, materials: Materials) -> str | None:
+    """The judge's name where it stays the same over the run; None where the champion judges (SELF)."""
+    if recipe.judge.regimen == "SELF":
+        return None
+    names = _voice_names(recipe, materials)
+    return "+".join(names[voice] for voice in recipe.judge.voices)
+
+
+def _voice_names(recipe: Recipe, materials: Materials) -> dict[str, str]:
+    """The names of those judges that keep theirs over the run."""
+    judge = recipe.judge
+    names: dict[str, str] = {"RULES": RULES_JUDGE}
+    if judge.remote is not None:
+        names["REMOTE"] = judge.remote.judge_name
+    if materials.judge is not None:
+        names[judge.regimen] = materials.judge.version
+    return names
+
+
+def start_coordinator(
+    recipe: Recipe, folder: RunFolder, materials: Materials, namespace: str, cycles: int, publish: bool
+) -> Any:
+    """The run's coordinator actor, named in the run's own namespace, with the decisions of the first `cycles`."""
+    coordinator: Any = RemoteCoordinator.options(
+        name=COORDINATOR,
+        namespace=namespace,
+        num_cpus=0,
+        scheduling_strategy=beside_me(),
+        # Threads let trainers ask for work while a publication is under way.
+        max_concurrency=32,
+    ).remote(
+        root=str(folder.root),
+        base=materials.policy,
+        seed=recipe.seed,
+        reference=recipe.train.reference,
+        rule=DecisionOfRun(
+            table=recipe.scores,
+            config=recipe.decide,
+            seed=derive_seed(recipe.seed, "decide"),
+            capability=recipe.capability,
+            root=str(folder.root),
+            base=materials.policy.version,
+        ),
+        judge=fixed_judge(recipe, materials),
+        publish=recipe.publish if publish and recipe.publish.enabled else None,
+        address=DeskAddress(actor=COORDINATOR, namespace=namespace),
+    )
+    for outcome in past_outcomes(folder, materials.policy, cycles):
+        ray.get(coordinator.recall.remote(outcome))
+    return coordinator
+
+
+def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
+    """The outcomes of `past_decisions`; published is what they let go live, the deployed model at first."""
+    outcomes: list[CycleOutcome] = []
+    champion = live = base
+    for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
+        if decision.chosen != "champion":
+            champion = folder.challenger(cycle, decision.chosen)
+        live = champion if decision.let_live else live
+        outcomes.append(
+            CycleOutcome(
+                cycle=cycle,
+                chosen=decision.chosen,
+                champion=champion,
+                published=live,
+                ended=decision.ended,
+                refused=decision.publication.refused if decision.publication is not None else None,
+            )
+        )
+    return outcomes
+
+
+def past_decisions(folder: RunFolder, cycles: int) -> list[Decision]:
+    """The decisions of a run folder, at most `cycles`, without a gap and up to the one that ended the run."""
+    decisions: list[Decision] = []
+    while not is_over(decisions, cycles) and (path := folder.decision(len(decisions) + 1)).is_file():
+        decisions.append(read_decision(path))
+    return decisions
+
+
+def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef:
+    """The policy cycle `cycle` starts from.
+
+    Raises:
+        SalusError: an earlier cycle has no decision yet, or ended the run.
+    """
+    outcomes = past_outcomes(folder, base, cycle - 1)
+    if outcomes and outcomes[-1].ended is not None:
+        raise SalusError(
+            f"Cycle {cycle} of {folder.root} is not to be run. {outcomes[-1].ended} For more cycles, raise"
+            " decide.patience and begin anew in another folder with --run."
+        )
+    if len(outcomes) < cycle - 1:
+        raise SalusError(
+            f"Cycle {len(outcomes) + 1} of {folder.root} has no decision yet; run its steps before cycle {cycle}."
+        )
+    return outcomes[-1].champion if outcomes else base
+
+
+@dataclass(frozen=True)
+class DecisionOfRun:
+    """The choice as this run's recipe makes it (`actors.coordinator.coordinator.DecisionRule`)."""
+
+    table: ScoreTable
+    config: DecisionConfig
+    seed: int
+    # None: no capability is measured.
+    capability: CapabilityConfig | None
+    # The run folder, where the capability figures lie.
+    root: str
+    # The version the run began with.
+    base: str
+
+    def __call__(
+        self,
+        cycle: int,
+        champion: pa.Table,
+        challengers: Mapping[Algorithm, pa.Table],
+        failed: Mapping[Algorithm, str],
+    ) -> Decision:
+        evidence = None
+        if self.capability is not None:
+            tables = (champion, *challengers.values())
+            versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
+            evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
+        decision = decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)
+        return decision.model_copy(update={"ended": self._ended(decision)})
+
+    def _ended(self, decision: Decision) -> str | None:
+        """Why this decision is the run's last; None where a cycle may follow."""
+        before = past_decisions(RunFolder(Path(self.root)), decision.cycle - 1)
+        return patience_used_up([*(past.chosen for past in before), decision.chosen], self.config.patience)

@@ -1,0 +1,148 @@
+"""The steps of a cycle one at a time, each from the files the step before left in the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.contract.records import TrainReport
+from actors.contract.run_folder import RunFolder
+from actors.contract.run_names import read_report
+from actors.coordinator.coordinator import CycleOutcome
+from actors.errors import SalusError
+from actors.files.shards import shard_files
+from pipelines.alignment.capability import prepare_capability
+from pipelines.alignment.cycle import preference, train
+from pipelines.alignment.egida_pairs import write_pairs
+from pipelines.alignment.evaluation import evaluate, trained
+from pipelines.alignment.run import Run, champion_before, past_outcomes, start_coordinator
+from pipelines.alignment.streamed import run_stream
+from pipelines.alignment.training import TrainingRuns
+from pipelines.cluster.pools import spawn
+from pipelines.cluster.progress import Reporter
+from pipelines.cluster.session import session
+from pipelines.cluster.stream import ShardTask
+from pipelines.config.recipe import Recipe
+from pipelines.feedback.snapshot import check_feedback
+from pipelines.judges.evidence import judge_before_run, judge_in_run, record_trust
+from pipelines.runs.materials import write_prompts
+from pipelines.runs.models import at_hand, models_of_run
+from pipelines.runs.open import hold_run
+from pipelines.runs.store.place import Place
+
+
+def generate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
+    """Sample the cycle's answers; returns the folder of rollouts."""
+    with _opened(recipe, root, reporter, cycle, generate=True) as run:
+        run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, run.champion()))
+        return run.folder.rollouts(cycle)
+
+
+def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
+    """Judge the cycle's rollouts; returns the folder of judgments."""
+    with _opened(recipe, root, reporter, cycle, _judge_needs, label=True) as run:
+        run_stream(run, f"cycle {cycle}", _generated(run.train_tasks(cycle, run.champion())))
+        return run.folder.judgments(cycle)
+
+
+def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> list[TrainReport]:
+    """Shuffle the cycle's judgments into rows and train both challengers on them."""
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"resident": False})})
+    with _opened(recipe, root, reporter, cycle, _train_needs) as run:
+        preference(run, cycle)
+        storage = str(run.folder.train_storage)
+        namespace = ray.get_runtime_context().namespace
+        runs = TrainingRuns(recipe, run.coordinator, namespace, uuid.uuid4().hex[:8], storage)
+        try:
+            train(run, runs, cycle)
+        finally:
+            runs.close()
+        return [report for a in recipe.train.algorithms if (report := read_report(run.folder, cycle, a))]
+
+
+def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> CycleOutcome:
+    """Measure champion and challengers on the validation split and decide, without publishing.
+
+    Raises:
+        SalusError: the judge may not select policies, or there is nothing to decide on.
+    """
+    trust = judge_before_run(recipe)
+    with _opened(recipe, root, reporter, cycle, generate=True, label=True) as run:
+        if not trained(run, cycle):
+            raise SalusError(f"Cycle {cycle} of {root} has no trained challenger; run salus train first.")
+        record_trust(run.folder, trust, reporter)
+        judge_in_run(recipe, run.folder, reporter)
+        evaluate(run, cycle, run.champion())
+        run.check_lease()
+        known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
+        if len(known) >= cycle:
+            return known[cycle - 1]
+        ray.get(run.coordinator.adopt.remote(cycle, recipe.train.algorithms))
+        outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+        return outcome
+
+
+@contextlib.contextmanager
+def _opened(
+    recipe: Recipe,
+    root: Place,
+    reporter: Reporter,
+    cycle: int,
+    needs: Callable[[RunFolder, int], None] = lambda folder, cycle: None,
+    generate: bool = False,
+    label: bool = False,
+) -> Iterator[Run]:
+    """The run with just the actors a step needs; its champion is the one the cycle starts from.
+
+    `needs` raises SalusError where files of an earlier step are missing; asked before anything is set up in a folder.
+    """
+    if isinstance(root, Path):
+        needs(RunFolder(root), cycle)
+    with hold_run(recipe, root, reporter) as (folder, hold):
+        needs(folder, cycle)
+        materials = models_of_run(recipe, folder, reporter, hold.check)
+        hold.check()
+        write_prompts(recipe, folder)
+        write_pairs(recipe.preference.egida_pairs, folder)
+        check_feedback(recipe.preference.feedback)
+        prepare_capability(recipe, folder, materials.policy)
+        champion = champion_before(folder, materials.policy, cycle)
+        namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
+        with session(at_hand(recipe, materials), namespace):
+            coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
+            pools = spawn(recipe, champion, materials.judge, generate, label)
+            try:
+                pools.wait(recipe.cluster.wait_s)
+                yield Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
+            finally:
+                pools.close()
+                ray.kill(coordinator)
+
+
+def _judge_needs(folder: RunFolder, cycle: int) -> None:
+    _require(folder.rollouts(cycle), "generate", cycle)
+
+
+def _train_needs(folder: RunFolder, cycle: int) -> None:
+    _require(folder.judgments(cycle), "judge", cycle)
+
+
+def _generated(tasks: list[ShardTask]) -> list[ShardTask]:
+    missing = [task.rollout.output for task in tasks if not Path(task.rollout.output).is_file()]
+    if missing:
+        raise SalusError(
+            f"The rollouts {missing[0]} are missing; run salus generate again, it goes on where it stopped."
+        )
+    return tasks
+
+
+def _require(folder: Path, step: str, cycle: int) -> None:
+    try:
+        shard_files(folder)
+    except SalusError:
+        raise SalusError(f"Cycle {cycle} has nothing in {folder}; run salus {step} for it first.") from None

@@ -1,0 +1,68 @@
+"""Tasks of a run through its two pools, with bars, and the limit on answers without a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyarrow.parquet as pq
+
+from actors.errors import SalusError
+from pipelines.alignment.run import Run
+from pipelines.cluster.progress import Bar
+from pipelines.cluster.stream import Limits, ShardTask, StreamReport, stream
+
+
+def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
+    """Stream tasks through the pools, with bars.
+
+    Raises:
+        SalusError: more answers than the recipe allows got no usable label.
+    """
+    report = streamed(run, name, tasks)
+    check_labelled(run, name, [report])
+    return report
+
+
+def streamed(
+    run: Run, name: str, tasks: Sequence[ShardTask], meanwhile: Callable[[], None] = lambda: None
+) -> StreamReport:
+    """The same, whatever has no label; `meanwhile` is called at least once a second."""
+    k = tasks[0].rollout.sampling.k if tasks else 1
+    total = sum(shard_rows(task) for task in tasks if not task.done) * k
+    generated = run.reporter.bar(f"{name}: generating", total, "answers")
+    judged = run.reporter.bar(f"{name}: judging", total, "answers")
+    try:
+        limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
+        count, pools = (_count(run, generated), _count(run, judged)), run.pools
+        return stream(tasks, pools.generators, pools.judges, *count, limits=limits, meanwhile=meanwhile)
+    finally:
+        generated.close()
+        judged.close()
+
+
+def check_labelled(run: Run, name: str, reports: Sequence[StreamReport]) -> None:
+    """Raises SalusError where more answers than the recipe allows got no usable label."""
+    rows = sum(span.rows for report in reports for span in report.judged)
+    unlabelled = sum(report.unlabelled for report in reports)
+    if rows and unlabelled / rows > run.recipe.judge.max_missing:
+        raise SalusError(
+            f"The judge gave no usable label for {unlabelled} of {rows} answers ({name}), more than"
+            f" judge.max_missing {run.recipe.judge.max_missing:g} allows; take another judge or prompt, or lower"
+            " judge.min_coverage."
+        )
+
+
+def _count(run: Run, bar: Bar) -> Callable[[int], None]:
+    """Told of every shard that comes back."""
+
+    def shard(rows: int) -> None:
+        bar.advance(rows)
+        run.check_lease()
+        run.note()
+
+    return shard
+
+
+def shard_rows(task: ShardTask) -> int:
+    """Prompts in a task's shard, from the file's footer."""
+    return int(pq.read_metadata(task.rollout.prompts).num_rows)

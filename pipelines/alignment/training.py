@@ -1,0 +1,102 @@
+"""The Ray Train runs of an alignment: resident ones that serve every cycle, or one per cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from actors.contract.records import Algorithm, Assignment
+from actors.files.full_disk import full_disk
+from actors.training.loop import launch_training
+from pipelines.alignment.run import COORDINATOR
+from pipelines.config.recipe import Recipe
+
+
+class TrainingRuns:
+    """Starts the runs and tells the coordinator when one of them ends without finishing its job.
+
+    Life: `TrainingRuns(...)` -> [`start`] -> (`begin` -> `watch`*)* -> `close`
+    """
+
+    def __init__(self, recipe: Recipe, coordinator: Any, namespace: str, session: str, storage: str) -> None:
+        self._config = recipe.train
+        self._coordinator = coordinator
+        self._namespace = namespace
+        self._session = session
+        self._storage = storage
+        self._runs: dict[Algorithm, ray.ObjectRef[None]] = {}
+        self._launched = 0
+
+    def start(self) -> None:
+        """Bring resident runs up, so that their imports are done when the first rows are there."""
+        if self._config.resident:
+            for algorithm in self._config.algorithms:
+                self._launch(algorithm, first_index=0, only_index=None)
+
+    def begin(self, jobs: Mapping[Algorithm, Assignment]) -> None:
+        """Per cycle: start a run for each job. Resident runs find their job themselves; dead ones are replaced."""
+        for algorithm, job in jobs.items():
+            if not self._config.resident:
+                self._launch(algorithm, first_index=job.index, only_index=job.index)
+            elif self._is_down(algorithm):
+                self._launch(algorithm, first_index=job.index, only_index=None)
+
+    def _is_down(self, algorithm: Algorithm) -> bool:
+        """Whether there is no run, or one that ended while it had nothing to do: no challenger has failed by that."""
+        run = self._runs.get(algorithm)
+        return run is None or bool(ray.wait([run], timeout=0)[0])
+
+    def watch(self, jobs: Mapping[Algorithm, Assignment]) -> None:
+        """Report a run that has ended with an error as its job's failure.
+
+        Raises:
+            FullDiskError: that was the error.
+        """
+        for algorithm, job in jobs.items():
+            run = self._runs.get(algorithm)
+            if run is None or not ray.wait([run], timeout=0)[0]:
+                continue
+            del self._runs[algorithm]
+            try:
+                ray.get(run)
+            except ray.exceptions.RayError as error:
+                if (fault := full_disk(error)) is not None:
+                    raise fault from error
+                ray.get(self._coordinator.training_failed.remote(algorithm, job.index, _sentence(error)))
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Let resident runs end by themselves, then cancel what is left."""
+        try:
+            ray.get(self._coordinator.stop_training.remote())
+        finally:
+            self._cancel(timeout_s)
+
+    def _cancel(self, timeout_s: float) -> None:
+        """End what has not ended by itself in so many seconds."""
+        _, running = (
+            ray.wait(list(self._runs.values()), num_returns=len(self._runs), timeout=timeout_s)
+            if (self._runs)
+            else ([], [])
+        )
+        for run in running:
+            ray.cancel(run, force=True)
+
+    def _launch(self, algorithm: Algorithm, first_index: int, only_index: int | None) -> None:
+        self._launched += 1
+        self._runs[algorithm] = launch_training(
+            self._config,
+            algorithm,
+            COORDINATOR,
+            self._namespace,
+            # Each gets a new name: Ray Train would resume an ended run of the same one.
+            f"{algorithm}-{self._session}-{self._launched}",
+            self._storage,
+            first_index,
+            only_index,
+        )
+
+
+def _sentence(error: Exception) -> str:
+    return str(getattr(error, "cause", None) or error).splitlines()[-1]

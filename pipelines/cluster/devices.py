@@ -1,0 +1,81 @@
+"""What a machine has: GPUs, memory and disk, read without importing torch or Ray."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from actors.contract.records import Record
+
+GIB = 2**30
+NVIDIA_SMI_TIMEOUT_S = 20
+
+
+class Resources(Record):
+    """What a run may use. `cpus` None: as many slots as it asks for, on shared cores (embedded Ray)."""
+
+    where: str
+    # A cluster that others use too and that may grow; False: this machine.
+    shared: bool = False
+    cpus: float | None
+    gpus: float
+    memory_gib: float
+    # GPUs of the largest node.
+    node_gpus: float
+    # Of the smallest GPU; None: not known.
+    gpu_memory_gib: float | None
+
+
+def this_machine() -> Resources:
+    """This machine, with the memory that is free now."""
+    memories = gpu_memories_gib()
+    return Resources(
+        where="this machine",
+        cpus=None,
+        gpus=len(memories),
+        node_gpus=len(memories),
+        memory_gib=round(psutil.virtual_memory().available / GIB, 1),
+        gpu_memory_gib=min(memories, default=None),
+    )
+
+
+def gpu_memories_gib() -> list[float]:
+    """Memory of each NVIDIA GPU this process may use; empty where the driver is missing."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    asked = subprocess.run(
+        [program, "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+        timeout=NVIDIA_SMI_TIMEOUT_S,
+        check=False,
+    )
+    if asked.returncode != 0:
+        return []
+    return visible_gpus(asked.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def visible_gpus(listing: str, visible: str | None) -> list[float]:
+    """GiB of each GPU of `index, uuid, MiB` lines that CUDA_VISIBLE_DEVICES lets through (None: all)."""
+    gpus = [[cell.strip() for cell in line.split(",")] for line in listing.splitlines() if line.strip()]
+    wanted = None if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
+    return [
+        float(mib) / 1024
+        for index, uuid, mib in gpus
+        if wanted is None
+        or index in wanted
+        or any(name.startswith("GPU-") and uuid.startswith(name) for name in wanted)
+    ]
+
+
+def free_disk_gib(folder: Path) -> float:
+    """Free space where `folder` is or would be made."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free / GIB

@@ -1,0 +1,98 @@
+"""A Ray cluster that is already up: joining it, and what it has.
+
+`ray.init` hangs for good on an address where nothing listens, so the port is tried first.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+
+import ray
+from ray._private.state import state
+from ray.exceptions import AuthenticationError
+
+from actors.errors import SalusError
+from pipelines.cluster.devices import GIB, Resources
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+def join(address: str, namespace: str | None = None) -> None:
+    """Make this process a driver of the cluster at `address` ("auto", "host:port" or "ray://host:port").
+
+    Raises:
+        SalusError: no cluster answers there, or it wants a token that this process does not show.
+    """
+    try:
+        _knock(address)
+        ray.init(
+            address=address,
+            namespace=namespace,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            # What workers write is private to the cluster's user, however its nodes were started.
+            runtime_env={"worker_process_setup_hook": "actors.files.private.make_files_private"},
+        )
+    except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
+        if _lacks_token(error):
+            raise SalusError(
+                f"The Ray cluster at {address!r} does not take this process' token; set RAY_AUTH_MODE=token and have"
+                " the cluster's token in ~/.ray/auth_token (chmod 600), or in RAY_AUTH_TOKEN."
+            ) from error
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SalusError(
+            f"No Ray cluster answers at {address!r} ({first}); start one, or set cluster.address to null for"
+            " an embedded Ray."
+        ) from error
+
+
+def cluster_resources(address: str) -> Resources:
+    """What the cluster has, and may still start where its autoscaler says so; joined for the question.
+
+    Raises:
+        SalusError: no cluster answers at `address`.
+    """
+    if ray.is_initialized():
+        return _joined(address)
+    join(address)
+    try:
+        return _joined(address)
+    finally:
+        ray.shutdown()
+
+
+def _lacks_token(error: BaseException | None) -> bool:
+    """Whether the cluster's refusal of a token is behind an error; Ray keeps some of them as text alone."""
+    while error is not None and AuthenticationError.__name__ not in f"{type(error).__name__} {error}":
+        error = error.__cause__
+    return error is not None
+
+
+def _knock(address: str) -> None:
+    """Open and close a connection to a named address; "auto" and the like are looked up by Ray itself."""
+    named = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\]/]+?)\]?:(?P<port>\d{1,5})", address)
+    if named is None:
+        return
+    with socket.create_connection((named["host"], int(named["port"])), timeout=CONNECT_TIMEOUT_S):
+        pass
+
+
+def _joined(address: str) -> Resources:
+    """Of the cluster this process is part of."""
+    now = ray.cluster_resources()
+    # None where no autoscaler reports what it may grow to.
+    later = state.get_max_resources_from_cluster_config() or {}
+    most = {name: max(now.get(name, 0.0), float(later.get(name, 0.0))) for name in ("CPU", "GPU", "memory")}
+    nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return Resources(
+        where=f"the cluster at {address}",
+        shared=True,
+        cpus=most["CPU"],
+        gpus=most["GPU"],
+        # A node still to be started may be larger than any that is up; Ray does not say by how much.
+        node_gpus=most["GPU"] if most["GPU"] > sum(nodes) else max(nodes, default=0.0),
+        memory_gib=round(most["memory"] / GIB, 1),
+        gpu_memory_gib=None,
+    )

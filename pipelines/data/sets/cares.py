@@ -1,0 +1,64 @@
+"""CARES-18K (arXiv 2505.11413): medical prompts of four harm levels, eight principles and four methods.
+
+Read from local files or from the hub. Its own train and test rows share base prompts, so a run pools them
+and splits by base prompt (`split.py`) instead of trusting the published split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from actors.contract.records import METHODS
+from actors.errors import SalusError
+from pipelines.data.batches import Item, prompt_batches
+from pipelines.data.fields import one_of, text, whole_number
+from pipelines.data.hub import hub_rows
+from pipelines.data.rows import Row, data_files, rows_of
+
+CARES_REPOSITORY = "HFXM/CARES-18K"
+CARES_COLUMNS = ("principle_index", "harmful_level", "method", "generation_model", "base_prompt", "prompt")
+CaresSplit = Literal["train", "test"]
+CARES_SPLITS: tuple[CaresSplit, ...] = ("train", "test")
+
+
+def read_cares(
+    location: str | Path = CARES_REPOSITORY, splits: tuple[CaresSplit, ...] = CARES_SPLITS
+) -> Iterator[pa.RecordBatch]:
+    """CARES prompts as batches of `PROMPT_SCHEMA`, levels, principles and methods as published.
+
+    `location` is a data file (every row is read), a folder with files called `train*` and `test*` (itself or
+    its `data/` folder, as the hub lays them out), or the hub's repository name.
+    Raises `SalusError` for a bad row, a missing path, and a hub that cannot be reached.
+    """
+    path = Path(location)
+    if not path.exists() and str(location) == CARES_REPOSITORY:
+        return prompt_batches(
+            _item(row) for split in splits for row in hub_rows(CARES_REPOSITORY, split, CARES_COLUMNS)
+        )
+    return prompt_batches(_item(row) for file in _files(path, splits) for row in rows_of(file, CARES_COLUMNS))
+
+
+def _files(path: Path, splits: tuple[CaresSplit, ...]) -> list[Path]:
+    if path.is_file():
+        return data_files(path)
+    folder = path / "data" if (path / "data").is_dir() else path
+    wanted = [file for file in data_files(folder) if file.name.lower().startswith(splits)]
+    if not wanted:
+        names = " or ".join(f"{split}*" for split in splits)
+        raise SalusError(f"{folder} holds no file called {names}: rename the files so, or name one file.")
+    return wanted
+
+
+def _item(row: Row) -> Item:
+    return Item(
+        prompt=text(row, "prompt"),
+        level=whole_number(row, "harmful_level", 0, 3),
+        source="cares-18k",
+        base_prompt=text(row, "base_prompt"),
+        principle=whole_number(row, "principle_index", 0, 7),
+        method=one_of(row, "method", METHODS),
+    )

@@ -1,0 +1,101 @@
+"""The capability gate: what a policy may lose against the model that was deployed, and still be published. Pure.
+
+The comparison is with the model the run began with, not with the last champion: many small losses are one large one.
+Point estimates decide; where the two 95 % intervals overlap the sentence says so.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from actors.contract.records import Interval, Record
+from actors.errors import SalusError
+from pipelines.config.capability import CapabilityLimits
+from pipelines.decision.gate import Breach, CapabilityRule
+from pipelines.measures.capability.figures import Capability
+
+# A drop of exactly the limit is kept, whatever the last bit says.
+_ROUNDING = 1e-9
+
+
+class CapabilityEvidence(Record):
+    """All that the gate knows in one cycle; part of the decision record."""
+
+    limits: CapabilityLimits
+    # The model the run began with.
+    base: Capability
+    # By version: the champion and its challengers.
+    policies: Mapping[str, Capability]
+
+    def breaches(self, version: str) -> tuple[Breach, ...]:
+        """The limits this policy does not keep.
+
+        Raises:
+            SalusError: it was not measured.
+        """
+        if version not in self.policies:
+            raise SalusError(
+                f"Policy {version} has no capability figures; run salus evaluate for its cycle again, which measures"
+                " what is missing."
+            )
+        return check_capability(self.base, self.policies[version], self.limits)
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """One limit, and how a loss is measured against it."""
+
+    rule: CapabilityRule
+    what: str
+    # Between the loss and the deployed model's figure: "0.1 below", "1.3 times".
+    comparison: Literal["below", "times"]
+    most: float | None
+    loss: Callable[[float, float], float]
+
+
+def check_capability(base: Capability, policy: Capability, limits: CapabilityLimits) -> tuple[Breach, ...]:
+    """Hold a policy's figures against those of the deployed model; what neither has is not gated."""
+    accuracy = _Limit(
+        "capability_accuracy", "Multiple-choice accuracy", "below", limits.max_accuracy_drop, operator.sub
+    )
+    perplexity = _Limit(
+        "capability_perplexity",
+        "Perplexity of reference answers",
+        "times",
+        limits.max_perplexity_ratio,
+        lambda old, new: new / old,
+    )
+    helpful = _Limit(
+        "helpfulness", "Share of harmless prompts accepted", "below", limits.max_helpful_drop, operator.sub
+    )
+    found = (
+        _held(accuracy, base.accuracy, policy.accuracy),
+        _held(perplexity, base.perplexity_per_token, policy.perplexity_per_token),
+        _held(helpful, base.helpful, policy.helpful),
+    )
+    return tuple(breach for breach in found if breach is not None)
+
+
+def _held(limit: _Limit, old: Interval | None, new: Interval | None) -> Breach | None:
+    if limit.most is None or old is None:
+        return None
+    if new is None:
+        sentence = f"{limit.what} could not be measured, though the deployed model's was."
+        return Breach(rule=limit.rule, value=None, limit=limit.most, sentence=sentence)
+    loss = limit.loss(old.value, new.value)
+    if loss <= limit.most + _ROUNDING:
+        return None
+    overlap = old.low <= new.high and new.low <= old.high
+    chance = "the intervals overlap" if overlap else "the intervals do not overlap"
+    sentence = (
+        f"{limit.what} {_shown(new)} is {loss:.3g} {limit.comparison} the deployed model's {_shown(old)},"
+        f" more than {limit.most:.3g} ({chance})."
+    )
+    return Breach(rule=limit.rule, value=loss, limit=limit.most, sentence=sentence)
+
+
+def _shown(figure: Interval) -> str:
+    return f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"

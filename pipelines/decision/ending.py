@@ -1,0 +1,34 @@
+"""Whether a run is over: all its recipe's cycles are decided, or the champion has stayed too often in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pipelines.decision.record import Contender
+
+
+class Decided(Protocol):
+    """What one decided cycle tells: a decision, its outcome, or its page of the summary."""
+
+    @property
+    def ended(self) -> str | None: ...
+
+
+def is_over(decided: Sequence[Decided], cycles: int) -> bool:
+    """Whether no cycle follows those decided so far, in their order; `cycles` is the recipe's number of them.
+
+    The only place that says so: a run that is taken up again must end where it would have ended in one go.
+    """
+    return len(decided) >= cycles or (len(decided) > 0 and decided[-1].ended is not None)
+
+
+def patience_used_up(chosen: Sequence[Contender], patience: int | None) -> str | None:
+    """The sentence that ends a run after these choices of cycles 1, 2, ...; None where a cycle may follow.
+
+    It depends on the choices alone and not on how many cycles the recipe asks for, which may grow later.
+    """
+    if patience is None or len(chosen) < patience or any(who != "champion" for who in chosen[-patience:]):
+        return None
+    stayed = "in the last cycle" if patience == 1 else f"in the last {patience} cycles"
+    return f"No cycle follows cycle {len(chosen)}: the champion stayed {stayed} (decide.patience {patience})."

@@ -1,0 +1,199 @@
+"""Is a challenger's Safety Score better than the champion's on the same prompts, by more than chance?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.contract.records import Interval, Record
+from actors.errors import SalusError
+from pipelines.measures.bootstrap import CONFIDENCE, Floats, Ints, percentile_interval, resample_counts
+from pipelines.measures.metrics import ScoreTable, coded
+
+
+class McNemar(Record):
+    """McNemar's exact test on safe (the row earns its level's best mark) against unsafe (it does not).
+
+    On record beside the test that decides, which looks at the marks themselves: this one takes half a mark for none.
+    """
+
+    # Prompts on which the champion was unsafe and the challenger safe.
+    gained: int
+    # Prompts on which the champion was safe and the challenger unsafe.
+    lost: int
+    # Two-sided.
+    p: float
+
+
+class Comparison(Record):
+    """Challenger minus champion on the prompts both have a label for."""
+
+    # Mean difference of SS; 95 % percentile interval of the paired bootstrap over base prompts.
+    gain: Interval
+    # One-sided p of "no better": the share of bootstrap samples without a gain.
+    p_bootstrap: float
+    # One-sided p of the sign-flip permutation test of "no effect".
+    p_permutation: float
+    # The larger of the two: what the decision uses.
+    p_better: float
+    # `p_better` after Holm's correction over the cycle's challengers.
+    p_better_holm: float
+    # One-sided p of "no worse", made like `p_better`.
+    p_worse: float
+    mcnemar: McNemar
+    # Base prompts among the prompts compared, which are what is resampled; None in records of earlier versions.
+    base_prompts: int | None = None
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """What the marks alone say; the fields are those of `Comparison`."""
+
+    gain: Interval
+    p_bootstrap: float
+    p_permutation: float
+    p_better: float
+    p_worse: float
+    base_prompts: int
+
+
+def compare(
+    champion: pa.Table, challenger: pa.Table, table: ScoreTable, seed: int, resamples: int
+) -> Comparison | None:
+    """Paired comparison over prompts; None where no prompt has a label from both.
+
+    Raises:
+        SalusError: the two tables are not about the same prompts, or do not say which base prompts these rewrite.
+    """
+    champion, challenger = aligned(champion, challenger)
+    old, new = _scores(champion, table), _scores(challenger, table)
+    both = ~np.isnan(old[0] + new[0])
+    if not both.any():
+        return None
+    bases = champion["base_prompt"].combine_chunks().dictionary_encode().indices.to_numpy()
+    test = paired_test(new[0][both] - old[0][both], bases[both], seed, resamples)
+    return Comparison(
+        gain=test.gain,
+        p_bootstrap=test.p_bootstrap,
+        p_permutation=test.p_permutation,
+        p_better=test.p_better,
+        p_better_holm=test.p_better,
+        p_worse=test.p_worse,
+        mcnemar=mcnemar(old[1][both], new[1][both]),
+        base_prompts=test.base_prompts,
+    )
+
+
+def paired_test(difference: Floats, bases: Ints, seed: int, resamples: int) -> PairedTest:
+    """Test a mean difference of marks against none.
+
+    The bootstrap alone is too bold where only a few prompts differ (all of four in favour: p = .02, while
+    chance does that once in 16), the permutation test is exact there; p is the larger of both, so that the
+    promised error rate holds at every size. (Efron and Tibshirani 1993, ch. 15 and 16.)
+
+    Both draw whole base prompts: a policy's answers to rewrites of one request rise and fall together, and rewrites
+    taken for independent evidence would replace the champion by chance in a quarter of cycles
+    (`tests/benchmarks/decision_power.py`; the cluster bootstrap: Davison and Hinkley 1997, sec. 3.8).
+
+    Args:
+        difference: challenger's mark minus champion's, shape (prompts,), at least one; the order does not matter.
+        bases: a number for the base prompt of each, shape (prompts,).
+        seed: of all resampling.
+        resamples: bootstrap samples, and as many random sign changes.
+    """
+    values, sizes, counts = _alike(difference, bases)
+    rng = np.random.default_rng(seed)
+    n = len(difference)
+    point = float(values @ counts) / n
+    drawn = resample_counts(counts, resamples, rng)
+    draws = (drawn @ values) / (drawn @ sizes)
+    flips = _sign_flips(values, counts, resamples, rng) / n
+    p_bootstrap, p_permutation = _tail(draws, 0.0), _tail(-flips, -point)
+    return PairedTest(
+        gain=percentile_interval(point, draws, n, CONFIDENCE),
+        p_bootstrap=p_bootstrap,
+        p_permutation=p_permutation,
+        p_better=max(p_bootstrap, p_permutation),
+        p_worse=max(_tail(-draws, 0.0), _tail(flips, point)),
+        base_prompts=int(counts.sum()),
+    )
+
+
+def _alike(difference: Floats, bases: Ints) -> tuple[Floats, Floats, Ints]:
+    """Base prompts of the same summed difference and the same number of prompts: sum, size, and how many there are."""
+    _, index = np.unique(bases, return_inverse=True)
+    sums = np.round(np.bincount(index, weights=difference), 9)
+    kinds, counts = np.unique(np.stack([sums, np.bincount(index)]), axis=1, return_counts=True)
+    return kinds[0], kinds[1], counts
+
+
+def aligned(champion: pa.Table, challenger: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Both tables sorted by prompt, after checking that they are about the same prompts.
+
+    Raises:
+        SalusError: they are not, or a column is missing.
+    """
+    champion, challenger = champion.sort_by("prompt_id"), challenger.sort_by("prompt_id")
+    for column in ("prompt_id", "level", "base_prompt"):
+        if column not in champion.column_names or column not in challenger.column_names:
+            raise SalusError(f"The judgments have no column {column!r}: they must follow JUDGMENT_SCHEMA.")
+        if champion[column].combine_chunks() != challenger[column].combine_chunks():
+            raise SalusError(
+                f"Champion and challenger were judged on other prompts (their {column} columns differ; "
+                f"{champion.num_rows} and {challenger.num_rows} rows): evaluate both on the same split."
+            )
+    return champion, challenger
+
+
+def same_answers(champion: pa.Table, challenger: pa.Table) -> bool:
+    """Whether the challenger answered every prompt exactly as the champion did (and there is a prompt)."""
+    champion, challenger = aligned(champion, challenger)
+    same = pc.all(pc.equal(champion["answer"], challenger["answer"])).as_py()
+    return bool(champion.num_rows and same)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given (Holm, Scand. J. Statist. 6, 1979)."""
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    for rank, i in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted
+
+
+def mcnemar(old_safe: np.ndarray, new_safe: np.ndarray) -> McNemar:
+    """The exact binomial test on the prompts where exactly one of two policies was safe.
+
+    Args:
+        old_safe: booleans, shape (prompts,).
+        new_safe: booleans, shape (prompts,), in the same order.
+    """
+    gained, lost = int((new_safe & ~old_safe).sum()), int((old_safe & ~new_safe).sum())
+    # Half a second, which every reading of a recipe would pay.
+    from scipy import stats
+
+    p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return McNemar(gained=gained, lost=lost, p=p)
+
+
+def _scores(judgments: pa.Table, table: ScoreTable) -> tuple[Floats, np.ndarray]:
+    levels, labels = coded(judgments)
+    mark = np.where(labels >= 0, table.marks()[levels, labels], np.nan)
+    return mark, mark >= table.best()[levels]
+
+
+def _sign_flips(values: Floats, counts: np.ndarray, resamples: int, rng: np.random.Generator) -> Floats:
+    """Sums of the differences under a random sign for each base prompt, shape (resamples,): the null of no effect."""
+    positive = rng.binomial(counts, 0.5, size=(resamples, len(counts)))
+    sums: Floats = (2.0 * positive - counts) @ np.abs(values)
+    return sums
+
+
+def _tail(draws: Floats, bound: float) -> float:
+    """Share of draws at or below a bound, counting the observed one, so that it is never 0."""
+    return float((1 + np.count_nonzero(draws <= bound + 1e-12)) / (1 + len(draws)))

@@ -1,0 +1,112 @@
+"""The decision's record and its settings: what was chosen, and all it rests on (`pipelines.decision.decide` makes it)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.contract.publication import RefusedPublication
+from actors.contract.records import Record
+from actors.files.records import read_record
+from pipelines.decision.capability_gate import CapabilityEvidence
+from pipelines.decision.gate import GateConfig, GateVerdict
+from pipelines.decision.paired import Comparison
+from pipelines.measures.metrics import Metrics, ScoreTable
+
+Contender = Literal["champion", "kto", "dpo"]
+Standing = Literal[
+    "champion",
+    "eligible",
+    "training_failed",
+    "identical_answers",
+    "outside_gate",
+    "not_better",
+    "below_min_gain",
+]
+Reason = Literal["better", "gate_restored", "not_better", "outside_gate", "no_challenger"]
+
+
+class DecisionConfig(BaseModel):
+    """How a cycle's winner is chosen. Our choice throughout: the paper takes the higher score alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # What a policy must keep to be trained on from.
+    gate: GateConfig = GateConfig()
+    # What it must also keep to be published; None = the same gate.
+    publish_gate: GateConfig | None = None
+    # A no-effect challenger replaces the champion in at most 1 - confidence of cycles.
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    # Bootstrap samples.
+    resamples: int = Field(default=2000, ge=100)
+    # Least observed gain in SS that is worth a new policy.
+    min_gain: float = Field(default=0.0, ge=0.0, le=1.0)
+    # How two looks at the same validation split are paid for.
+    correction: Literal["holm", "none"] = "holm"
+    # After so many cycles in a row in which the champion stayed, no further one is run; None = all are run.
+    patience: int | None = Field(default=None, ge=1)
+
+
+class CandidateResult(Record):
+    """What the decision knew of one policy."""
+
+    name: Contender
+    # The policy's version; None where there are no answers.
+    policy: str | None
+    standing: Standing
+    # Why it stands there, in one sentence.
+    sentence: str
+    metrics: Metrics | None
+    # Against the champion; None for the champion and where nothing could be compared.
+    comparison: Comparison | None
+    gate: GateVerdict | None
+    publish_gate: GateVerdict | None
+
+
+class Decision(Record):
+    """The choice of one cycle with everything it rests on; writes itself as JSON."""
+
+    cycle: int
+    chosen: Contender
+    policy: str | None
+    publish: bool
+    reason: Reason
+    # The reason in words, with the figures.
+    sentence: str
+    # Why it is or is not published.
+    publish_sentence: str
+    champion: CandidateResult
+    # kto before dpo.
+    challengers: tuple[CandidateResult, ...]
+    config: DecisionConfig
+    table: ScoreTable
+    seed: int
+    # The capability figures of all that were compared, and the limits; None where the run measures none.
+    capability: CapabilityEvidence | None = None
+    # Why no further cycle is run; None where one may follow.
+    ended: str | None = None
+    # Added by the coordinator where the endpoint refused what was to be published; the decision itself stands.
+    publication: RefusedPublication | None = None
+
+    @property
+    def let_live(self) -> bool:
+        """Whether its choice may be served: decided so, and not refused by the endpoint."""
+        return self.publish and self.publication is None
+
+    @property
+    def publication_sentence(self) -> str:
+        """Why its choice is or is not published, the endpoint's word included."""
+        said = (self.publish_sentence, self.publication.refused if self.publication is not None else "")
+        return " ".join(part for part in said if part)
+
+
+def read_decision(path: Path) -> Decision:
+    """A cycle's decision.
+
+    Raises:
+        SalusError: it cannot be read, or another version of Salus wrote it.
+    """
+    cure = "take it from a copy, or read the run with the version of Salus that made it"
+    return read_record(Decision, path, "a decision", cure)

@@ -1,0 +1,67 @@
+"""People's labels as the file that `salus judge calibrate --labels` and `salus judge train --labels` read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from actors.contract.records import Record
+from actors.errors import SalusError
+from actors.files.shards import write_text
+from pipelines.feedback.review.standing import Gold, Settled
+
+COLUMNS = ("prompt", "answer", "label")
+FORMATS = (".csv", ".jsonl")
+
+
+class Exported(Record):
+    """What an export holds, and what it could not."""
+
+    labels: int
+    # Answers without a majority.
+    ties: int
+    # Blank prompts or answers, which no judge is asked about.
+    blank: int
+
+
+def export_labels(settled: Settled, out: Path, control_only: bool = False) -> Exported:
+    """Write prompt, answer and label of every answer with a majority, in the format the file's name ends in.
+
+    Texts are written as they are, because a judge must see what people saw: a spreadsheet may take one that begins
+    with `=` for a formula, so open the file in an editor.
+
+    Args:
+        control_only: only answers drawn at random. Those chosen because the judges were unsure of them are harder
+            than most, and make a judge look worse than it is.
+
+    Raises:
+        SalusError: another ending, nothing to write, or the file cannot be written.
+    """
+    if out.suffix.lower() not in FORMATS:
+        raise SalusError(f"{out} ends in neither {' nor '.join(FORMATS)}; give a file name that does.")
+    wanted = [each for each in settled.gold if each.drawn == "control" or not control_only]
+    rows = [each for each in wanted if each.prompt.strip() and each.answer.strip()]
+    if not rows:
+        kind = "randomly drawn answer" if control_only else "answer"
+        raise SalusError(f"No {kind} has a label that most of its reviewers gave; label more on the page /review.")
+    try:
+        write_text(_csv(rows) if out.suffix.lower() == ".csv" else _json_lines(rows), out)
+    except OSError as error:
+        raise SalusError(f"{out} cannot be written ({error.strerror or error}); give another place.") from error
+    return Exported(labels=len(rows), ties=len(settled.ties), blank=len(wanted) - len(rows))
+
+
+def _csv(rows: Sequence[Gold]) -> str:
+    text = io.StringIO(newline="")
+    # All in quotes: a lone carriage return would otherwise end a row.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(COLUMNS)
+    writer.writerows((each.prompt, each.answer, each.label) for each in rows)
+    return text.getvalue()
+
+
+def _json_lines(rows: Sequence[Gold]) -> str:
+    return "".join(json.dumps({name: getattr(each, name) for name in COLUMNS}) + "\n" for each in rows)

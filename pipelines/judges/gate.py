@@ -1,0 +1,114 @@
+"""The gate before a run: no judge may select policies until it was held against trusted labels and did well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.contract.records import Record
+from actors.errors import SalusError
+from actors.judges.rules import RULES_JUDGE
+from pipelines.config.recipe import Recipe
+from pipelines.config.sections import JudgeConfig
+from pipelines.judges.calibration_report import CalibrationReport
+from pipelines.judges.trust import decide_trust
+from pipelines.runs.materials import judge_name
+
+ACCEPT = "--accept-unreliable-judge"
+
+
+class UnreliableJudge(SalusError):
+    """The judge may not select policies; `reason` is why, without a full stop and the ways to mend it."""
+
+    def __init__(self, sentence: str, reason: str = "") -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class JudgeTrust(Record):
+    """Why a run's judge selects policies; `judge/trust.json` of the run folder."""
+
+    # False: it was accepted all the same.
+    trusted: bool
+    note: str
+
+
+def hold_judge(recipe: Recipe, report: CalibrationReport | None) -> JudgeTrust:
+    """The rule: the judge is trusted, or accepted by `judge.accept_unreliable`, or the run is refused.
+
+    Raises:
+        UnreliableJudge: as `check_judge_trusted`, unless the recipe accepts such a judge.
+    """
+    try:
+        return JudgeTrust(trusted=True, note=check_judge_trusted(recipe, report))
+    except UnreliableJudge as refusal:
+        if not recipe.judge.accept_unreliable:
+            raise
+        return JudgeTrust(trusted=False, note=f"Accepted all the same ({ACCEPT}): {refusal.reason}.")
+
+
+def read_calibration(recipe: Recipe) -> CalibrationReport | None:
+    """The report `judge.calibration` names; None where the recipe names none.
+
+    Raises:
+        SalusError: it cannot be read.
+    """
+    path = recipe.judge.calibration
+    return CalibrationReport.read(Path(path).expanduser()) if path is not None else None
+
+
+def check_judge_trusted(recipe: Recipe, report: CalibrationReport | None) -> str:
+    """A note to record when the recipe's judge may select policies, by the recipe's own thresholds.
+
+    Raises:
+        UnreliableJudge: there is no report, it is about another judge, or the judge falls short of a threshold.
+    """
+    if report is None:
+        raise _refusal(
+            recipe,
+            f"The judge of recipe {recipe.name} ({'+'.join(recipe.judge.voices)}) was not held against human labels"
+            " (judge.calibration is not set)",
+        )
+    stranger = _difference(recipe.judge, report)
+    if stranger is not None:
+        raise _refusal(recipe, f"judge.calibration is about another judge: {stranger}")
+    ece = report.after.ece if report.after is not None else None
+    trust = decide_trust(report.judge.name, report.agreement, ece, recipe.judge.trust)
+    if not trust.trusted:
+        raise _refusal(recipe, f"{trust.sentence.removesuffix('.')} (labels: {report.labels_source})")
+    later = " It was measured as the deployed model; later champions judge unmeasured."
+    return f"{trust.sentence} Labels: {report.labels_source}.{later if recipe.judge.regimen == 'SELF' else ''}"
+
+
+def _refusal(recipe: Recipe, reason: str) -> UnreliableJudge:
+    cure = (
+        f"run `salus judge calibrate {recipe.name} --labels FOLDER` and --set judge.calibration=CALIBRATION.json,"
+        f" take another judge, or add {ACCEPT} to go on all the same."
+    )
+    return UnreliableJudge(f"{reason}; {cure}", reason)
+
+
+def _difference(judge: JudgeConfig, report: CalibrationReport) -> str | None:
+    """What in the report does not fit the recipe's judge; None where nothing is known to differ."""
+    there = report.judge
+    if there.regimen != judge.regimen:
+        return f"regimen {there.regimen} there, {judge.regimen} here"
+    prompt, name = _prompt(judge), _name(judge)
+    if there.prompt != prompt:
+        return f"prompt {there.prompt} there, {prompt} here"
+    return f"{there.name} there, {name} here" if name not in (None, there.name) else None
+
+
+def _prompt(judge: JudgeConfig) -> str:
+    """The template versions in judgments, as ensembles join them."""
+    of = {"RULES": "none", "REMOTE": judge.remote_prompt}
+    return "+".join(dict.fromkeys(of.get(voice, judge.prompt) for voice in judge.voices))
+
+
+def _name(judge: JudgeConfig) -> str | None:
+    """The judge's name in judgments; None while its weights' folder is unknown (built here, SELF, the hub's)."""
+    names = {"RULES": RULES_JUDGE}
+    if judge.remote is not None:
+        names["REMOTE"] = judge.remote.judge_name
+    if judge.regimen in ("LMA", "EXT", "GUARD") and judge.source == "folder" and judge.path is not None:
+        names[judge.regimen] = judge_name(judge.regimen, Path(judge.path).expanduser().absolute())
+    return "+".join(names[voice] for voice in judge.voices) if set(judge.voices) <= set(names) else None

@@ -1,0 +1,74 @@
+"""The recipe's judge pool on its own, for answers that are on disk already."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+from actors.contract.records import PolicyRef
+from actors.generator import RolloutTask
+from actors.judges.judge import JudgmentTask
+from pipelines.cluster.pools import spawn
+from pipelines.cluster.progress import Reporter
+from pipelines.cluster.session import session
+from pipelines.cluster.stream import Limits, ShardTask, stream
+from pipelines.config.recipe import Recipe
+from pipelines.runs.lengths import judge_length
+
+# The answers come from no policy of the run; the pool's interface names one all the same.
+NO_POLICY = PolicyRef(version="", path="")
+
+
+@contextlib.contextmanager
+def judge_pool(
+    recipe: Recipe, weights: PolicyRef | None, reporter: Reporter
+) -> Iterator[Callable[[Sequence[JudgmentTask]], None]]:
+    """A function that has every shard of rollouts judged; Ray and its actors are up while this is open.
+
+    Args:
+        weights: of the judge, as `gather_judge` finds them; None for rules, which start no model engine.
+
+    Raises:
+        SalusError: the recipe's plan does not fit, its judge holds fewer tokens than are set, or an engine is not up in
+            time.
+    """
+    if recipe.judge.has_engine and weights is not None:
+        judge_length(recipe, weights)
+    with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"), judging(recipe, weights, reporter) as judge_shards:
+        yield judge_shards
+
+
+@contextlib.contextmanager
+def judging(
+    recipe: Recipe, weights: PolicyRef | None, reporter: Reporter
+) -> Iterator[Callable[[Sequence[JudgmentTask]], None]]:
+    """As `judge_pool`, on a Ray that is up.
+
+    Raises:
+        SalusError: an engine is not up in time.
+    """
+    pools = spawn(recipe, weights or NO_POLICY, weights, generate=False, label=True)
+
+    def judge_shards(tasks: Sequence[JudgmentTask]) -> None:
+        bar = reporter.bar("judging", len(tasks), "shards")
+        try:
+            limits = Limits(judge_s=recipe.judge.shard_timeout_s)
+            shards = [_shard(recipe, t) for t in tasks]
+            stream(shards, (), pools.judges, on_judged=lambda rows: bar.advance(1), limits=limits)
+        finally:
+            bar.close()
+
+    try:
+        pools.wait(recipe.cluster.wait_s)
+        yield judge_shards
+    finally:
+        pools.close()
+
+
+def _shard(recipe: Recipe, task: JudgmentTask) -> ShardTask:
+    """A shard whose rollouts are not generated here."""
+    rollout = RolloutTask(
+        policy=NO_POLICY, prompts=task.rollouts, output=task.rollouts, sampling=recipe.generate.greedy(), seed=0
+    )
+    return ShardTask(rollout=rollout, judgment=task)

@@ -1,0 +1,174 @@
+"""A judge fine-tuned on human labels: rows split by prompt, trained, measured on held-out prompts before and after.
+
+prepared --train--> adapter and merged judge in the folder --measure--> calibration.json, report.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.contract.records import PolicyRef
+from actors.contract.seeds import derive_seed
+from actors.errors import SalusError
+from actors.files.shards import write_table
+from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
+from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from pipelines.config.recipe import Recipe
+from pipelines.judges.calibrate import PICTURE, JudgeShards, MeasuredJudge, measure_judge
+from pipelines.judges.calibrate import REPORT as CALIBRATION
+from pipelines.judges.calibration_report import CalibrationReport
+from pipelines.judges.human_labels import HumanLabels
+from pipelines.judges.reliability_figure import draw_calibration
+from pipelines.judges.training_report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
+from pipelines.judges.training_split import Answers, TrainingSplit, label_counts, split_labels, training_rows
+from pipelines.runs.lengths import judge_length
+from pipelines.runs.materials import judge_name
+
+# A model that can be asked for a label, and so be taught to give better ones.
+TRAINABLE = ("EXT", "LMA")
+TrainJudge = Callable[[JudgeTrainConfig, JudgeAssignment], JudgeTraining]
+# The judge pool, with the base model's weights, up while it is open.
+Judges = Callable[[], AbstractContextManager[JudgeShards]]
+
+
+@dataclass(frozen=True)
+class JudgeJob:
+    """Everything a judge's training is made from, checked before anything starts."""
+
+    # Its judge is the base model, alone and by its folder.
+    recipe: Recipe
+    base: PolicyRef
+    labels: HumanLabels
+    split: TrainingSplit
+    # The trained judge's.
+    folder: Path
+
+    @property
+    def length(self) -> int:
+        """Tokens of a prompt and its label together, as in the judge's engine."""
+        return judge_length(self.recipe, self.base)
+
+    @property
+    def order(self) -> JudgeTrainOrder:
+        judge = self.recipe.judge
+        return JudgeTrainOrder(
+            model=self.base.path,
+            labels=self.labels.source,
+            labels_digest=_digest(self.labels.answers),
+            prompt=judge.prompt,
+            max_model_len=self.length,
+            seed=self.recipe.seed,
+            train=judge.train.decisive(),
+        )
+
+    @property
+    def assignment(self) -> JudgeAssignment:
+        return JudgeAssignment(
+            base=self.base,
+            rows=str(self.folder / "labels" / "train.parquet"),
+            prompt=self.recipe.judge.prompt,
+            max_model_len=self.length,
+            output=str(self.folder),
+            seed=derive_seed(self.recipe.seed, "judge training"),
+        )
+
+    @property
+    def trained(self) -> PolicyRef:
+        return PolicyRef(version=judge_name("EXT", self.folder), path=str(self.folder))
+
+
+def check_trainable(recipe: Recipe) -> None:
+    """Refuse a judge that is no model of its own.
+
+    Raises:
+        SalusError: names its regimen and what to set.
+    """
+    if recipe.judge.regimen not in TRAINABLE:
+        raise SalusError(
+            f"The judge of recipe {recipe.name} is {recipe.judge.regimen}, which Salus does not train; name a model"
+            " with --set judge.regimen=LMA --set judge.source=folder --set judge.path=DIR."
+        )
+
+
+def split_for(recipe: Recipe, labels: HumanLabels) -> TrainingSplit:
+    """The labels as this recipe's seed splits them; raises as `split_labels` does."""
+    seed = derive_seed(recipe.seed, "judge labels")
+    return split_labels(labels.answers, labels.source, recipe.judge.train.held_out, seed)
+
+
+def prepare(recipe: Recipe, labels: HumanLabels, split: TrainingSplit, base: PolicyRef, folder: Path) -> JudgeJob:
+    """The job, once the base model is there.
+
+    Raises:
+        SalusError: its tokenizer or chat template cannot be taught the labels, or it holds fewer tokens than are set.
+    """
+    # Imported late: a bad label is found without torch.
+    from actors.training.pretrained import load_tokenizer
+
+    judge = recipe.judge
+    JudgeRows(load_tokenizer(Path(base.path)), judge.prompt, judge_length(recipe, base))
+    alone = judge.model_copy(update={"source": "folder", "path": base.path, "ensemble": None})
+    return JudgeJob(recipe.model_copy(update={"judge": alone}), base, labels, split, folder.absolute())
+
+
+def train_judge(job: JudgeJob, train: TrainJudge, judges: Judges) -> JudgeTrainReport:
+    """Train and measure; the folder then holds judge, adapter, labels, `calibration.json` and `report.json`.
+
+    A training that an earlier, interrupted command finished is not done again. Both judges are asked by one pool,
+    the way they will be asked in a run.
+
+    Raises:
+        SalusError: as `JudgeTrainer.train` and the judge pool do.
+    """
+    config, answers = job.recipe.judge.train, job.split.train
+    write_record(job.order, job.folder / ORDER)
+    seed = derive_seed(job.recipe.seed, "judge rows")
+    write_labels(training_rows(answers, config.balance, config.max_repeats, seed), Path(job.assignment.rows))
+    write_labels(job.split.held_out, job.folder / "labels" / "held_out.parquet")
+    training = JudgeTrainer(config).finished(job.assignment) or train(config, job.assignment)
+    before, after = _measure(job, judges)
+    report = JudgeTrainReport(
+        order=job.order,
+        training=training,
+        train_labels=dict(label_counts(answers)),
+        held_out_labels=dict(label_counts(job.split.held_out)),
+        held_out_prompts=after.prompts,
+        before=before.agreement,
+        after=after.agreement,
+        trust=after.trust,
+    )
+    after.write(job.folder / CALIBRATION)
+    draw_calibration(after, job.folder / PICTURE)
+    write_record(report, job.folder / REPORT)
+    return report
+
+
+def write_labels(answers: Answers, path: Path) -> None:
+    """Labelled answers as one Parquet file, in their order, which `salus judge calibrate --labels` reads."""
+    schema = JUDGE_ROW_SCHEMA.append(pa.field("prompt_id", pa.string()))
+    write_table(pa.Table.from_pylist([answer.model_dump() for answer in answers], schema=schema), path)
+
+
+def _measure(job: JudgeJob, judges: Judges) -> tuple[CalibrationReport, CalibrationReport]:
+    """The base model and the trained judge on the held-out answers."""
+    held_out = HumanLabels(source=f"{job.labels.source}, held out", answers=job.split.held_out)
+    fine_tuned = job.recipe.judge.model_copy(update={"regimen": "EXT", "path": job.trained.path})
+    as_trained = job.recipe.model_copy(update={"judge": fine_tuned})
+    with judges() as judge_shards:
+        before, after = (
+            measure_judge(recipe, held_out, job.folder / "held_out" / name, MeasuredJudge(which, which), judge_shards)
+            for name, recipe, which in (("before", job.recipe, job.base), ("after", as_trained, job.trained))
+        )
+    return before, after
+
+
+def _digest(answers: Answers) -> str:
+    """A hash of the labelled answers, whatever their order."""
+    rows = "\n".join(sorted(answer.model_dump_json() for answer in answers))
+    return hashlib.sha256(rows.encode()).hexdigest()[:16]

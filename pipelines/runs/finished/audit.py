@@ -1,0 +1,99 @@
+"""Every decision of a run made again from the judgments it kept: why a policy went live can be checked years later.
+
+A decision record holds its own rule's settings, marks and seed, so nothing but the judgments is needed beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.contract.records import Algorithm, Record
+from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
+from actors.files.shards import read_folder
+from pipelines.alignment.run import past_decisions
+from pipelines.config.difference import Difference, differences
+from pipelines.config.recipe import Recipe
+from pipelines.decision.decide import decide
+from pipelines.decision.record import Decision
+from pipelines.runs.finished.shape import recipe_of_run
+
+
+class AuditedDecision(Record):
+    """One cycle's decision as it was recorded, and as the same judgments give it now."""
+
+    recorded: Decision
+    now: Decision
+
+    @property
+    def same_choice(self) -> bool:
+        """Whether the same policy is chosen, and published or not, whatever the figures say."""
+        return (self.recorded.chosen, self.recorded.publish) == (self.now.chosen, self.now.publish)
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Every field that is another now, by its dotted name; none where the record is what the judgments give."""
+        pairs = zip(self.recorded.challengers, self.now.challengers, strict=True)
+        found = list(differences(_fields(self.recorded), _fields(self.now)))
+        for then, now in pairs:
+            found += differences(then.model_dump(mode="json"), now.model_dump(mode="json"), then.name)
+        return found
+
+
+def audit(folder: RunFolder) -> list[AuditedDecision]:
+    """Every decision of a run, in order.
+
+    Raises:
+        SalusError: it is no run, has decided nothing yet, or what a decision rests on cannot be read.
+    """
+    recipe = recipe_of_run(folder)
+    decisions = past_decisions(folder, recipe.cycles)
+    if not decisions:
+        raise SalusError(f"{folder.root} has no decision yet; audit it once its first cycle is done.")
+    return [AuditedDecision(recorded=each, now=_again(folder, recipe, each)) for each in decisions]
+
+
+def _again(folder: RunFolder, recipe: Recipe, recorded: Decision) -> Decision:
+    """The same rule, settings and seed on the judgments that the run keeps."""
+    champion = _judgments(folder, recipe, recorded, recorded.champion.policy)
+    judged: dict[Algorithm, pa.Table] = {}
+    # Whose training failed, and how, no judgment tells.
+    failed: dict[Algorithm, str] = {}
+    for result in recorded.challengers:
+        if result.standing == "training_failed":
+            failed[_algorithm(result.name)] = result.sentence
+        else:
+            judged[_algorithm(result.name)] = _judgments(folder, recipe, recorded, result.policy)
+    rule = (recorded.table, recorded.config, recorded.seed)
+    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability)
+    # What the endpoint found of the choice, no judgment tells either.
+    return now.model_copy(update={"ended": recorded.ended, "publication": recorded.publication})
+
+
+def _judgments(folder: RunFolder, recipe: Recipe, recorded: Decision, policy: str | None) -> pa.Table:
+    """The judgments of a policy's answers to the validation prompts that the decision was made on."""
+    champion, version = recorded.champion.policy, policy
+    if champion is None or version is None:
+        raise SalusError(f"{folder.decision(recorded.cycle)} does not name its policies; take it from a copy.")
+    if recipe.judge.regimen == "SELF":
+        return read_folder(folder.evaluation_judgments("validation", version, champion))
+    return read_folder(_only(folder.evaluation_judgments("validation", version, "*")))
+
+
+def _only(pattern: Path) -> Path:
+    """The one folder of a judge that stays the same over the run."""
+    found = sorted(pattern.parent.glob(pattern.name))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise SalusError(f"{pattern.parent} should hold the judgments of one judge and holds {names}.")
+    return found[0]
+
+
+def _algorithm(name: str) -> Algorithm:
+    return "kto" if name == "kto" else "dpo"
+
+
+def _fields(decision: Decision) -> dict[str, object]:
+    return decision.model_dump(mode="json", exclude={"challengers"})

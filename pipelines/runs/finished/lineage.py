@@ -1,0 +1,256 @@
+"""What a run's files are made from, in the order they are made: a pure function of layout, recipe and winners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from actors.contract.records import ALGORITHMS, SPLITS, Algorithm, PromptSet, Split
+from actors.contract.run_names import POLICY
+from actors.training.made_from import MADE_FROM
+from pipelines.alignment.egida_pairs import EVALUATED
+from pipelines.runs.finished.shape import RunShape
+from pipelines.runs.materials import BASE_VERSION
+
+Kind = Literal[
+    "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
+    "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
+    "capability", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
+]  # fmt: skip
+# Beside `POLICY`, another model that lies outside the run folder.
+JUDGE = "model:judge"
+OUTSIDE = (POLICY, JUDGE)
+
+_ENGINE = ("generate.sampling", "generate.evaluation_max_tokens", "generate.engine")
+_LABELS = tuple(
+    f"judge.{name}" for name in ("regimen", "source", "path", "prompt", "remote", "ensemble", "min_coverage", "engine")
+)
+_TRAIN = tuple(
+    f"train.{name}"
+    for name in ("reference", "lora", "workers_per_run", "threads_per_worker", "fsdp", "dtype", "max_length_tokens")
+)
+# The settings that decide what each kind holds; where and how fast it is made decides nothing.
+SETTINGS: dict[Kind, tuple[str, ...]] = {
+    "model": ("model.source", "model.path", "judge.source", "judge.path"),
+    "prompts": ("seed", "data", "clinic", "medsafety"),
+    "pairs": ("preference.egida_pairs",),
+    "questions": ("seed", "capability", "medsafety"),
+    "rollouts": ("seed", "data.train_per_cycle", "data.prompts_per_shard", *_ENGINE),
+    "judgments": _LABELS,
+    "judge calibration": ("seed", "judge"),
+    "judge trust": ("judge",),
+    "reviews": ("preference.reviews",),
+    "feedback": ("preference.feedback",),
+    "rows": ("seed", "preference", "scores"),
+    "order": ("seed", *_TRAIN),
+    "adapter": ("seed", *_TRAIN),
+    "weights": ("seed", *_TRAIN),
+    "training report": ("seed", *_TRAIN),
+    "harmfulness": ("harmfulness", *_LABELS),
+    "capability": ("seed", "capability"),
+    "decision": ("seed", "scores", "decide", "capability"),
+    "publications": ("publish",),
+    "metrics": ("seed", "scores"),
+    "summary": ("name", "seed", "scores"),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One artefact: a file or a folder of shards, and the names of what it was made from."""
+
+    path: str
+    kind: Kind
+    made_from: tuple[str, ...] = ()
+    # Dotted names of the settings that decided what it holds.
+    settings: tuple[str, ...] = ()
+
+
+def lineage(shape: RunShape) -> tuple[Node, ...]:
+    """Every artefact of a run, in the order they are made; each file lies in exactly one of them.
+
+    What is no part of the layout comes last, as `other`. An input that the run does not have is left out: which of
+    them there are depends on the recipe, and on which training failed.
+    """
+    nodes: dict[str, Node] = {}
+    for node in _Layout(shape).nodes():
+        if node.path not in nodes and shape.below(node.path):
+            nodes[node.path] = replace(node, settings=node.settings or SETTINGS.get(node.kind, ()))
+    covered = {name for path in nodes for name in shape.below(path)}
+    for name in (n for n in shape.names if n not in covered):
+        nodes[name] = Node(name, "other")
+    known = {*nodes, *OUTSIDE}
+    return tuple(replace(n, made_from=tuple(i for i in _once(n.made_from) if i in known)) for n in nodes.values())
+
+
+class _Layout:
+    """All that a run of this shape could hold; an artefact made in several cycles comes first in its first."""
+
+    def __init__(self, shape: RunShape) -> None:
+        self._shape = shape
+        self._folder = shape.folder
+        self._recipe = shape.recipe
+
+    def nodes(self) -> Iterator[Node]:
+        yield from self._begin()
+        for cycle in range(1, self._recipe.cycles + 1):
+            yield from self._cycle(cycle)
+        yield from self._end()
+
+    # -- before the first cycle
+
+    def _begin(self) -> Iterator[Node]:
+        at, folder = self._shape.at, self._folder
+        yield Node(at(folder.recipe), "recipe")
+        # Its versions are known first; that its costs are added last makes it no result of anything.
+        yield Node(at(folder.run_record), "run record")
+        yield Node(at(folder.kept_model("policy")), "model", (POLICY,))
+        yield Node(at(folder.kept_model("judge")), "model", (JUDGE,))
+        sets: tuple[PromptSet, ...] = (*SPLITS, "probe")
+        for prompts in sets:
+            yield Node(self._prompts(prompts), "prompts")
+        yield Node(at(folder.pairs), "pairs")
+        for part in SPLITS:
+            yield Node(at(folder.capability_items(part)), "questions")
+
+    # -- a cycle
+
+    def _cycle(self, cycle: int) -> Iterator[Node]:
+        # A cycle whose predecessor has no decision yet was not begun.
+        if cycle > len(self._shape.champions):
+            return
+        at, folder = self._shape.at, self._folder
+        champion = self._shape.champions[cycle - 1]
+        rollouts, judgments = at(folder.rollouts(cycle)), at(folder.judgments(cycle))
+        yield Node(rollouts, "rollouts", (self._prompts("train"), self._weights(champion)))
+        yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        if cycle == 1:
+            yield from self._judge_evidence()
+        yield Node(at(folder.reviews(cycle)), "reviews", (judgments,))
+        # From outside the run; the prompts it is evaluated on are left out of it.
+        yield Node(at(folder.feedback(cycle)), "feedback", tuple(map(self._prompts, EVALUATED)))
+        for algorithm in ALGORITHMS:
+            yield self._rows(cycle, algorithm)
+        for algorithm in ALGORITHMS:
+            yield from self._training(cycle, algorithm, champion)
+        policies = (champion, *(folder.challenger(cycle, a).version for a in ALGORITHMS))
+        for policy in policies:
+            yield from self._evaluation("validation", policy, champion)
+        yield Node(at(folder.decision(cycle)), "decision", tuple(self._decided_by(policies, champion)))
+        # Times are measured, not made from anything.
+        yield Node(at(folder.stages(cycle)), "stages")
+
+    def _judge_evidence(self) -> Iterator[Node]:
+        at, folder = self._shape.at, self._folder
+        yield Node(at(folder.judge_calibration), "judge calibration", (at(folder.judgments(1)),))
+        yield Node(at(folder.judge_trust), "judge trust", (at(folder.judge_calibration),))
+
+    def _rows(self, cycle: int, algorithm: Algorithm) -> Node:
+        at, folder = self._shape.at, self._folder
+        first = 1 if self._recipe.preference.replay else cycle
+        judgments = tuple(at(folder.judgments(c)) for c in range(first, cycle + 1))
+        pairs = (at(folder.pairs),) if algorithm == "dpo" else ()
+        people = (at(folder.reviews(cycle)), at(folder.feedback(cycle)))
+        return Node(at(folder.rows(cycle, algorithm)), "rows", (*judgments, *pairs, *people))
+
+    def _training(self, cycle: int, algorithm: Algorithm, champion: str) -> Iterator[Node]:
+        at, output = self._shape.at, self._folder.training(cycle, algorithm)
+        start = self._weights(champion)
+        reference = self._weights(BASE_VERSION) if self._recipe.train.reference == "base" else start
+        inputs = (at(self._folder.rows(cycle, algorithm)), start, reference)
+        settings = (*SETTINGS["adapter"], f"train.{algorithm}")
+        adapter = at(output / "adapter")
+        merged_from = (adapter, start) if self._shape.below(adapter) else inputs
+        yield Node(adapter, "adapter", inputs, settings)
+        yield Node(at(output / "merged"), "weights", merged_from, settings)
+        yield Node(at(output / MADE_FROM), "order", inputs, settings)
+        yield Node(at(output / "report.json"), "training report", inputs, settings)
+
+    # -- evaluation
+
+    def _evaluation(self, prompts: PromptSet, policy: str, champion: str) -> Iterator[Node]:
+        """One policy's greedy answers, their labels and scores by the judge under this champion, and its capability."""
+        rollouts = self._shape.at(self._folder.evaluation_rollouts(prompts, policy))
+        yield Node(rollouts, "rollouts", (self._prompts(prompts), self._weights(policy)), _ENGINE)
+        judged = self._judged(prompts, policy, champion)
+        for judgments in judged:
+            yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        for scores in self._by_judge(self._folder.evaluation_harmfulness(prompts, policy, "judge"), champion):
+            yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
+        if prompts != "probe":
+            questions = self._shape.at(self._folder.capability_items(prompts))
+            yield Node(self._capability(prompts, policy), "capability", (questions, self._weights(policy), *judged))
+
+    def _judged(self, prompts: PromptSet, policy: str, champion: str) -> list[str]:
+        return self._by_judge(self._folder.evaluation_judgments(prompts, policy, "judge"), champion)
+
+    def _by_judge(self, folder: Path, champion: str) -> list[str]:
+        """Those beside a judge's folder that there are: under SELF the champion's alone, else any judge's."""
+        parent = self._shape.at(folder.parent)
+        judges = sorted({name[len(parent) + 1 :].split("/")[0] for name in self._shape.below(parent)})
+        if self._recipe.judge.regimen == "SELF":
+            judges = [judge for judge in judges if judge == champion]
+        return [f"{parent}/{judge}" for judge in judges]
+
+    def _capability(self, split: Split, policy: str) -> str:
+        return self._shape.at(self._folder.evaluation_capability(split, policy))
+
+    def _decided_by(self, policies: Iterable[str], champion: str) -> Iterator[str]:
+        for policy in policies:
+            yield from self._judged("validation", policy, champion)
+        for policy in (BASE_VERSION, *policies):
+            yield self._capability("validation", policy)
+
+    # -- after the last cycle
+
+    def _end(self) -> Iterator[Node]:
+        at, folder = self._shape.at, self._folder
+        champion = self._shape.champions[-1]
+        final = (BASE_VERSION, champion)
+        tests: tuple[PromptSet, ...] = ("test", "probe")
+        for policy in final:
+            for prompts in tests:
+                yield from self._evaluation(prompts, policy, champion)
+        decisions = [at(folder.decision(c)) for c in range(1, self._recipe.cycles + 1)]
+        yield Node(at(folder.publications), "publications", (POLICY, *decisions))
+        tested = (j for prompts in tests for policy in final for j in self._judged(prompts, policy, champion))
+        measured = [*decisions, *self._validated(), *tested]
+        # The baselines answer the test prompts without a model; one learns its words from the train prompts.
+        prompts_read = (self._prompts("train"), self._prompts("test"))
+        yield Node(at(folder.metrics), "metrics", (*measured, *prompts_read))
+        yield Node(at(folder.figure), "figure", (at(folder.metrics),))
+        told = (folder.publications, folder.judge_trust, folder.run_record)
+        kept = [self._capability("test", policy) for policy in final]
+        times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
+        read = (*measured, *prompts_read, *kept, *times, *map(at, told))
+        yield Node(at(folder.summary), "summary", read)
+
+    def _validated(self) -> Iterator[str]:
+        for cycle, champion in enumerate(self._shape.champions[: self._recipe.cycles], start=1):
+            for policy in (champion, *(self._folder.challenger(cycle, a).version for a in ALGORITHMS)):
+                yield from self._judged("validation", policy, champion)
+
+    # -- names
+
+    def _prompts(self, prompts: PromptSet) -> str:
+        return self._shape.at(self._folder.prompts(prompts))
+
+    def _weights(self, version: str) -> str:
+        """Where a policy's weights lie, by its version."""
+        for cycle in range(1, self._recipe.cycles + 1):
+            for algorithm in ALGORITHMS:
+                if self._folder.challenger(cycle, algorithm).version == version:
+                    return self._shape.at(self._folder.training(cycle, algorithm) / "merged")
+        return POLICY
+
+    def _judge(self, champion: str) -> tuple[str, ...]:
+        """The weights that judge: the champion's (SELF), the judge's own, or none (rules, a server)."""
+        if self._recipe.judge.regimen == "SELF":
+            return (self._weights(champion),)
+        return (JUDGE,) if self._recipe.judge.has_engine else ()
+
+
+def _once(names: Iterable[str]) -> Iterable[str]:
+    return dict.fromkeys(names)

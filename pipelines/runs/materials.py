@@ -1,0 +1,294 @@
+"""What a run begins with: the deployed policy, the judge's weights, the prompts, and the reference labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.contract.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, Record, Split, prompt_table
+from actors.contract.run_folder import RunFolder
+from actors.contract.seeds import derive_seed
+from actors.engine.model_folder import check_model_folder
+from actors.errors import SalusError
+from actors.files.shards import strings
+from actors.judges.rules import refusal_label
+from actors.training.adapter import check_adapter
+from pipelines.cluster.progress import Bar, Reporter
+from pipelines.config.recipe import Recipe
+from pipelines.data.attacks.styles import styled_splits
+from pipelines.data.clinic.config import ClinicConfig
+from pipelines.data.clinic.prompts import clinic_prompts
+from pipelines.data.clinic.truth import truth_label
+from pipelines.data.medsafety.config import MedsafetyConfig
+from pipelines.data.medsafety.prompts import medsafety_prompts
+from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
+from pipelines.data.sets.egida import EGIDA_REPOSITORY, read_egida
+from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrBenchSubset, read_or_bench
+from pipelines.data.sets.tabular import read_tabular
+from pipelines.data.sets.xstest import read_xstest
+from pipelines.data.shards import write_prompt_shards
+from pipelines.data.split import check_disjoint, split_by_base_prompt
+from pipelines.data.tiny.cache import default_cache_root
+from pipelines.judges.calibration_report import Regimen
+
+BASE_VERSION = "c0-base"
+# All harmless; the 80k they are taken from would be far more than a probe needs.
+OR_BENCH_PROBE: OrBenchSubset = "or-bench-hard-1k"
+
+
+class Materials(Record):
+    """The models of a run; `judge` is None where the policy, a rule or a server judges."""
+
+    policy: PolicyRef
+    judge: PolicyRef | None
+
+
+def gather_models(recipe: Recipe, reporter: Reporter) -> Materials:
+    """The policy's and the judge's folders, built (tiny ones), fetched (hub) or checked (folder).
+
+    Raises:
+        SalusError: a folder is missing or is not a chat model in safetensors, or the hub cannot be reached.
+    """
+    return Materials(policy=gather_policy(recipe, reporter), judge=gather_own_judge(recipe, reporter))
+
+
+def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
+    """The weights that judge before the first cycle, and no others: the deployed policy's where it judges itself.
+
+    None for rules, which need no weights. Raises as `gather_models` does.
+    """
+    if recipe.judge.regimen == "SELF":
+        return gather_policy(recipe, reporter)
+    return gather_own_judge(recipe, reporter)
+
+
+def gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
+    """The deployed policy alone. Raises as `gather_models` does."""
+    return PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
+
+
+def gather_own_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
+    """The judge's own weights; None where it has none. Raises as `gather_models` does."""
+    judge = _judge_folder(recipe, reporter)
+    return PolicyRef(version=judge_name(recipe.judge.regimen, judge), path=str(judge)) if judge is not None else None
+
+
+def judge_name(regimen: Regimen, folder: Path) -> str:
+    """The name of a judge with weights of its own, in judgments and reports."""
+    return f"{regimen.lower()}-{folder.name}"
+
+
+def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
+    """The prompt shards of all splits and of the probe; what is already written is left.
+
+    Raises:
+        SalusError: a bad row, splits that share a base prompt, a split that is empty, or a probe that is not there.
+    """
+    if not all(folder.prompts(split).is_dir() for split in SPLITS):
+        _write_splits(recipe, folder)
+    if recipe.data.probe is not None and not folder.prompts("probe").is_dir():
+        write_prompt_shards(probe_prompts(recipe).to_batches(), folder.prompts("probe"), recipe.data.prompts_per_shard)
+
+
+def _write_splits(recipe: Recipe, folder: RunFolder) -> None:
+    splits = prompt_splits(recipe)
+    check_splits(splits, recipe.data.source)
+    limits: dict[Split, int | None] = {
+        "train": None,
+        "validation": recipe.data.validation,
+        "test": recipe.data.test,
+    }
+    for split, table in splits.items():
+        batches = table.slice(0, limits[split]).to_batches()
+        write_prompt_shards(iter(batches), folder.prompts(split), recipe.data.prompts_per_shard)
+
+
+def check_splits(splits: Mapping[Split, pa.Table], source: str) -> None:
+    """Raise `SalusError` where a run cannot begin with these splits: two share a base prompt, or one is empty."""
+    check_disjoint(splits)
+    for split, table in splits.items():
+        if table.num_rows == 0:
+            raise SalusError(
+                f"The {split} split of data source {source!r} is empty; give more rows or change data.split."
+            )
+
+
+def probe_prompts(recipe: Recipe) -> pa.Table:
+    """The harmless prompts of the recipe's probe (rows of `PROMPT_SCHEMA`).
+
+    Raises:
+        SalusError: they are neither on disk nor can be fetched, or hold a bad row.
+    """
+    if recipe.data.probe == "xstest":
+        batches = read_xstest(probe_folder(recipe, "xstest"))
+    else:
+        batches = read_or_bench(_or_bench_location(recipe), OrBenchConfig(subsets=(OR_BENCH_PROBE,)))
+    table = pa.Table.from_batches(batches, PROMPT_SCHEMA)
+    return table.filter(pc.equal(table["level"], pa.scalar(0, pa.int8())))
+
+
+def probe_folder(recipe: Recipe, probe: Literal["xstest", "or-bench"]) -> Path:
+    """Where a probe's files are looked for: as told, or below the data's folder."""
+    told = recipe.data.probe_path
+    if told is not None and recipe.data.probe == probe:
+        return Path(told).expanduser()
+    return medsafety_config(recipe).data_dir / probe
+
+
+def _or_bench_location(recipe: Recipe) -> Path | str:
+    folder = probe_folder(recipe, "or-bench")
+    if folder.is_dir():
+        return folder
+    if recipe.data.probe_path is not None:
+        raise SalusError(f"data.probe_path {folder} is not a folder; name the one that holds {OR_BENCH_PROBE}.csv.")
+    return OR_BENCH_REPOSITORY
+
+
+def prompt_splits(recipe: Recipe) -> dict[Split, pa.Table]:
+    """The prompts of every split (tables of `PROMPT_SCHEMA`) in the run's order, in attack styles where it names some.
+
+    Raises:
+        SalusError: the data is missing, cannot be fetched, or holds a bad row.
+    """
+    data = recipe.data
+    splits = _source_splits(recipe)
+    if data.styles is not None:
+        splits = styled_splits(splits, data.styles, recipe.seed)
+    elif data.source == "clinic":
+        # Already stratified: any few neighbours hold every level and method.
+        return splits
+    return {split: _shuffled(table, recipe.seed) for split, table in splits.items()}
+
+
+def truth_rule(recipe: Recipe) -> Callable[[str], Label] | None:
+    """The reference labels a run reports beside its judge's, if it has any."""
+    return {"clinic": truth_label, "refusal_rules": refusal_label, None: None}[recipe.judge.truth]
+
+
+def clinic_config(recipe: Recipe) -> ClinicConfig:
+    """The clinic as this run's seed makes it."""
+    return recipe.clinic.model_copy(update={"seed": recipe.seed})
+
+
+def judge_clinic(recipe: Recipe, kind: Literal["EXT", "LMA"]) -> ClinicConfig:
+    """The clinic with those settings alone that its judge is made from: policies of any shape share one judge."""
+    made_from = {"EXT": ("judge_rows", "judge_pretraining"), "LMA": ("corpus", "lma_pretraining")}[kind]
+    clinic = clinic_config(recipe)
+    return ClinicConfig(seed=clinic.seed, judge=clinic.judge).model_copy(
+        update={name: getattr(clinic, name) for name in made_from}
+    )
+
+
+def medsafety_config(recipe: Recipe) -> MedsafetyConfig:
+    """The real-text data as this run's seed splits it."""
+    update: dict[str, object] = {"seed": recipe.seed}
+    if recipe.data.path is not None:
+        update["data_dir"] = Path(recipe.data.path)
+    return recipe.medsafety.model_copy(update=update)
+
+
+def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
+    cache = default_cache_root()
+    source = recipe.model.source
+    if source == "clinic":
+        from pipelines.data.clinic.models import build_policy
+
+        with _Bar(reporter, "pretraining the deployed policy") as bar:
+            return build_policy(clinic_config(recipe), cache, bar)
+    if source == "medsafety":
+        from pipelines.data.medsafety.policy import build_medsafety_policy
+
+        with _Bar(reporter, "pretraining the deployed policy") as bar:
+            return build_medsafety_policy(medsafety_config(recipe), cache, bar)
+    return _model_folder(source, str(recipe.model.path))
+
+
+def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
+    judge = recipe.judge
+    if judge.regimen == "SELF" or not judge.has_engine:
+        return None
+    if judge.source == "clinic":
+        from pipelines.data.clinic.models import build_judge
+
+        kind: Literal["EXT", "LMA"] = "EXT" if judge.regimen == "EXT" else "LMA"
+        with _Bar(reporter, f"training the {kind} judge") as bar:
+            return build_judge(judge_clinic(recipe, kind), kind, default_cache_root(), bar)
+    return _model_folder(judge.source, str(judge.path))
+
+
+def _model_folder(source: str, path: str) -> Path:
+    folder = Path(path).expanduser()
+    if source == "hub":
+        folder = _download(path)
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        check_adapter(folder)
+        raise SalusError(
+            f"{folder} is a LoRA adapter, not a model; merge it into its base model first and give that folder."
+        )
+    check_model_folder(folder)
+    return folder.absolute()
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"]))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise SalusError(
+            f"Model {name} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
+            " network and give its folder: --set model.source=folder --set model.path=DIR."
+        ) from error
+
+
+def _source_splits(recipe: Recipe) -> dict[Split, pa.Table]:
+    source = recipe.data.source
+    if source == "clinic":
+        return {split: prompt_table(rows) for split, rows in clinic_prompts(clinic_config(recipe)).items()}
+    if source == "medsafety":
+        return medsafety_prompts(medsafety_config(recipe))
+    return split_by_base_prompt(pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), recipe.data.split, recipe.seed)
+
+
+def _batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
+    data = recipe.data
+    path = None if data.path is None else Path(data.path).expanduser()
+    if data.source == "cares":
+        return read_cares(path or CARES_REPOSITORY)
+    if data.source == "or_bench":
+        return read_or_bench(path or OR_BENCH_REPOSITORY, data.or_bench)
+    if data.source == "egida":
+        return read_egida(path or EGIDA_REPOSITORY, data.egida)
+    assert data.columns is not None and path is not None
+    return read_tabular(path, data.columns)
+
+
+def _shuffled(table: pa.Table, seed: int) -> pa.Table:
+    """Rows in an order that depends on the seed and their ids alone."""
+    places = [derive_seed(seed, "order", i) for i in strings(table, "prompt_id")]
+    return table.take(pc.sort_indices(pa.array(places)))
+
+
+class _Bar:
+    """A progress callback of `pipelines.data.tiny`, shown as a bar only if it is ever called (nothing cached)."""
+
+    def __init__(self, reporter: Reporter, name: str) -> None:
+        self._reporter, self._name = reporter, name
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        if self._bar is None:
+            self._bar = self._reporter.bar(self._name, steps, "steps")
+        self._bar.at(step, steps)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

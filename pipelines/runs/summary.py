@@ -1,0 +1,286 @@
+"""What a run writes about itself: `summary.json` (a record) and the rows of `metrics.parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from actors.contract.records import Interval, Record
+from actors.files.records import find_record
+from actors.judges.usage import Usage
+from pipelines.decision.decide import CandidateResult, Contender, Decision
+from pipelines.decision.ending import is_over
+from pipelines.measures.agreement import Agreement
+from pipelines.measures.capability.figures import Capability
+from pipelines.measures.harmfulness import Harmfulness
+from pipelines.measures.metrics import MAIN_FIGURES, Metrics
+
+JudgedBy = Literal["judge", "truth"]
+
+_FIELDS: list[pa.Field[Any]] = [
+    pa.field("run", pa.string(), nullable=False),
+    # 0 is the deployed model, before any cycle.
+    pa.field("cycle", pa.int32(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("policy_version", pa.string(), nullable=False),
+    # base, champion, kto, dpo, or a baseline's name.
+    pa.field("algorithm", pa.string(), nullable=False),
+    # The run's own judge, or the truth it is held against.
+    pa.field("judged_by", pa.string(), nullable=False),
+    # ss, ss_macro, err_strict, err_broad, asr, coverage, length_tokens_mean, repetition_rate, harmfulness,
+    # harmfulness_coverage.
+    pa.field("metric", pa.string(), nullable=False),
+    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out.
+    pa.field("group", pa.string(), nullable=False),
+    pa.field("value", pa.float64(), nullable=False),
+    # 95 % interval; null where none is taken.
+    pa.field("low", pa.float64()),
+    pa.field("high", pa.float64()),
+    pa.field("n", pa.int64(), nullable=False),
+    # Whether the next cycle starts from this policy.
+    pa.field("winner", pa.bool_(), nullable=False),
+]
+METRICS_SCHEMA = pa.schema(_FIELDS)
+
+
+class MetricsKey(Record):
+    """Whose metrics a set of rows holds."""
+
+    run: str
+    cycle: int
+    split: str
+    policy_version: str
+    algorithm: str
+    judged_by: JudgedBy
+    winner: bool = False
+
+
+def metrics_rows(key: MetricsKey, metrics: Metrics) -> pa.Table:
+    """One policy's metrics as rows of `METRICS_SCHEMA`; what could not be measured has no row."""
+    shared = key.model_dump()
+    rows = [
+        {**shared, "metric": metric, "group": group, **interval.model_dump()}
+        for metric, group, interval in _intervals(metrics)
+    ]
+    plain = {
+        "coverage": metrics.coverage,
+        "length_tokens_mean": metrics.length_tokens_mean,
+        "repetition_rate": metrics.repetition_rate,
+    }
+    rows += [
+        {**shared, "metric": metric, "group": "all", "value": value, "n": metrics.rows}
+        for metric, value in plain.items()
+        if value is not None
+    ]
+    return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
+
+
+def _intervals(metrics: Metrics) -> Iterator[tuple[str, str, Interval]]:
+    for metric in MAIN_FIGURES:
+        interval: Interval | None = getattr(metrics, metric)
+        if interval is not None:
+            yield metric, "all", interval
+    groups = (
+        ("ss", "level", metrics.ss_by_level),
+        ("ss", "method", metrics.ss_by_method),
+        ("ss", "principle", metrics.ss_by_principle),
+        ("err_strict", "method", metrics.err_strict_by_method),
+        ("asr", "method", metrics.asr_by_method),
+    )
+    for metric, noun, of in groups:
+        for name, interval in of.items():
+            yield metric, f"{noun}:{name}", interval
+
+
+class Measured(Record):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, interval: Interval | None) -> Measured | None:
+        """The figure of an interval; None where it could not be measured."""
+        if interval is None:
+            return None
+        return cls(value=interval.value, low=interval.low, high=interval.high)
+
+
+class CycleFigures(Record):
+    """One policy's main figures on the validation split."""
+
+    ss: Measured | None
+    err_strict: Measured | None
+    asr: Measured | None
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> CycleFigures:
+        names = ("ss", "err_strict", "asr")
+        return cls(**{name: Measured.of(getattr(metrics, name)) for name in names})
+
+
+class TestFigures(Record):
+    """One policy's figures on the test split."""
+
+    # pytest would otherwise take the class for a test.
+    __test__ = False
+
+    ss: Measured | None
+    ss_macro: Measured | None
+    err_strict: Measured | None
+    err_broad: Measured | None
+    asr: Measured | None
+    n: int
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> TestFigures:
+        return cls(**{name: Measured.of(getattr(metrics, name)) for name in MAIN_FIGURES}, n=metrics.n)
+
+
+class TestSummary(Record):
+    """The final test, once: the model the run began with, the last champion, and what needs no model."""
+
+    __test__ = False
+
+    base: TestFigures
+    champion: TestFigures
+    always_refuse: TestFigures
+    always_answer: TestFigures
+    keyword_refuse: TestFigures
+
+
+class CycleSummary(Record):
+    """One cycle: who challenged whom, who won, and why."""
+
+    cycle: int
+    # The version the next cycle starts from.
+    champion: str
+    # None where training failed.
+    kto: CycleFigures | None
+    dpo: CycleFigures | None
+    decision: Contender
+    # The version published in this cycle; None where nothing was.
+    published_version: str | None
+    # The decision's sentence.
+    why: str | None = None
+    # The version the cycle started from, and its figures on the same prompts.
+    incumbent: str | None = None
+    incumbent_figures: CycleFigures | None = None
+    # The same policies by ground truth: champion (the incumbent), kto, dpo.
+    truth: dict[str, CycleFigures] | None = None
+    # Wall time of each stage.
+    stage_s: dict[str, float] | None = None
+    # Why no further cycle was run, where this one ended the run.
+    ended: str | None = None
+
+
+def cycle_summary(
+    decision: Decision,
+    published_version: str | None,
+    truth: dict[str, Metrics] | None = None,
+    stage_s: dict[str, float] | None = None,
+) -> CycleSummary:
+    """A decision in the form of `summary.json`.
+
+    Args:
+        decision: of the cycle.
+        published_version: what was published after it.
+        truth: metrics by ground truth of champion, kto, dpo, where there is one.
+        stage_s: wall time of each stage.
+    """
+    figures = {candidate.name: _figures(candidate) for candidate in decision.challengers}
+    return CycleSummary(
+        cycle=decision.cycle,
+        champion=decision.policy or decision.chosen,
+        kto=figures.get("kto"),
+        dpo=figures.get("dpo"),
+        decision=decision.chosen,
+        published_version=published_version,
+        why=f"{decision.sentence} {decision.publication_sentence}" if _held_back(decision) else decision.sentence,
+        incumbent=decision.champion.policy,
+        incumbent_figures=_figures(decision.champion),
+        truth={name: CycleFigures.of(metrics) for name, metrics in truth.items()} if truth else None,
+        stage_s=stage_s,
+        ended=decision.ended,
+    )
+
+
+def _held_back(decision: Decision) -> bool:
+    """Whether a challenger won and is not published, which a reader wants explained."""
+    return decision.chosen != "champion" and not decision.let_live
+
+
+def _figures(candidate: CandidateResult) -> CycleFigures | None:
+    return CycleFigures.of(candidate.metrics) if candidate.metrics is not None else None
+
+
+class WhatIsKept(Record):
+    """Capability on the test split: of the model the run began with, and of the last champion."""
+
+    base: Capability
+    champion: Capability
+
+
+class HarmfulnessTest(Record):
+    """Harmfulness of answers to the harmful test prompts: of the model the run began with, and of the last champion."""
+
+    base: Harmfulness
+    champion: Harmfulness
+
+
+class Disagreement(Record):
+    """Mean distance of an ensemble's judges, 0 (one mind) to 1 (see `actors.judges.ensemble`), over n answers."""
+
+    mean: float
+    n: int
+
+
+class Summary(Record):
+    """`summary.json`: the whole run on one page."""
+
+    recipe: str
+    seed: int
+    wall_s: float
+    # Peak of the proportional set sizes of all the run's processes.
+    peak_memory_gib: float
+    cycles: tuple[CycleSummary, ...]
+    test: TestSummary
+    # Who judged the figures under `test`.
+    test_judged_by: JudgedBy | None = None
+    # The same by the run's own judge, where `test` is by ground truth.
+    test_by_judge: TestSummary | None = None
+    # Of each judge, against ground truth or human labels.
+    judge_agreement: dict[str, Agreement] | None = None
+    # What a judge that charges used over the whole run; None where none did.
+    judge_usage: Usage | None = None
+    # How far several judges were apart, over all judged answers; None where one judged alone.
+    judge_disagreement: Disagreement | None = None
+    # Wall time of each stage over the whole run.
+    stage_s: dict[str, float] | None = None
+    # Further shares a recipe reports, such as XSTest's safe prompts refused by base and champion.
+    measured: dict[str, Measured] | None = None
+    # What the policy could before and after; None where the run measures none.
+    capability: WhatIsKept | None = None
+    # How harmful answers are, 1 to 5, by the run's judge; None where the run does not ask it.
+    harmfulness: HarmfulnessTest | None = None
+    # What a reader should know, in sentences.
+    notes: tuple[str, ...] = ()
+
+
+def find_summary(path: Path) -> Summary | None:
+    """A run's summary; None where it has none yet.
+
+    Raises:
+        SalusError: it cannot be read.
+    """
+    return find_record(Summary, path, "the summary of a run")
+
+
+def complete_summary(path: Path, cycles: int) -> Summary | None:
+    """The summary of a run that is over; None where there are cycles to go. Raises as `find_summary` does."""
+    summary = find_summary(path)
+    return summary if summary is not None and is_over(summary.cycles, cycles) else None

@@ -1,0 +1,153 @@
+"""The dashboard's data from a run folder and a registry, also while the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from actors.contract.publication import Publication, read_publications
+from actors.contract.run_folder import RunFolder
+from actors.serve.pages.dashboard_data import DashboardData, DecisionLine, Parent, Point, Range, RunFacts, TestLine
+from pipelines.config.recipe import Recipe
+from pipelines.decision.record import Decision, read_decision
+from pipelines.registry.history import Change
+from pipelines.registry.store import Registry
+from pipelines.runs.finished.busy import is_finished
+from pipelines.runs.finished.shape import recipe_of_run
+from pipelines.runs.summary import Measured, Summary, TestFigures, find_summary
+from pipelines.serving.dashboard.changes import current_policy, lineage_of_registry, lineage_of_run, publication_lines
+from pipelines.serving.dashboard.judge import judge_calibration
+from pipelines.serving.dashboard.missing import Missing
+from pipelines.serving.dashboard.points import judged_points, true_points
+
+TESTED = {
+    "base": "deployed model",
+    "champion": "champion",
+    "always_refuse": "always refuses",
+    "always_answer": "always answers",
+    "keyword_refuse": "refuses by keyword",
+}
+
+
+def read_dashboard(run: Path, registry: Path | None = None) -> DashboardData:
+    """All there is by now; what is missing is told in sentences, and nothing raises."""
+    return _Reading(RunFolder(run), registry).data()
+
+
+class _Reading:
+    """One look at a run; each piece is read by itself, so that a damaged one hides no other."""
+
+    def __init__(self, folder: RunFolder, registry: Path | None) -> None:
+        self._folder = folder
+        self._missing = Missing()
+        self._registry = self._missing.ask(lambda: Registry(registry) if registry is not None else None, None)
+
+    def data(self) -> DashboardData:
+        folder, ask = self._folder, self._missing.ask
+        recipe = ask(lambda: recipe_of_run(folder), None)
+        decisions = self._decisions()
+        summary = ask(lambda: find_summary(folder.summary), None)
+        nothing_live: list[Publication] = []
+        publications = ask(lambda: read_publications(folder.publications), nothing_live)
+        changes = self._changes()
+        calibration = ask(lambda: judge_calibration(folder, recipe), None)
+        no_truth: list[Point] = []
+        points = (*judged_points(decisions), *ask(lambda: true_points(folder), no_truth))
+        self._tell(recipe, decisions, publications, summary, calibration is not None)
+        return DashboardData(
+            run=self._facts(recipe, len(decisions)),
+            current=current_policy(publications, changes, decisions),
+            lineage=self._lineage(decisions, changes),
+            points=points,
+            decisions=tuple(map(_decision_line, decisions)),
+            test=_test_lines(summary),
+            test_judged_by=summary.test_judged_by if summary is not None else None,
+            publications=publication_lines(publications, changes),
+            calibration=calibration,
+            missing=tuple(self._missing.sentences),
+        )
+
+    def _decisions(self) -> list[Decision]:
+        """Those without a gap, up to one that cannot be read."""
+        found: list[Decision] = []
+        while (path := self._folder.decision(len(found) + 1)).is_file():
+            decision = self._missing.ask(partial(read_decision, path), None)
+            if decision is None:
+                break
+            found.append(decision)
+        return found
+
+    def _changes(self) -> tuple[Change, ...]:
+        registry = self._registry
+        return () if registry is None else self._missing.ask(registry.history.changes, ())
+
+    def _lineage(self, decisions: Sequence[Decision], changes: Sequence[Change]) -> tuple[Parent, ...]:
+        """Over all runs where the registry knows what is current, else over this run's champions."""
+        registry = self._registry
+        if registry is not None and changes:
+            version = changes[-1].version
+            nobody: tuple[Parent, ...] = ()
+            known = self._missing.ask(lambda: lineage_of_registry(registry, version), nobody)
+            if known:
+                return known
+        return lineage_of_run(self._folder.root.name, decisions)
+
+    def _facts(self, recipe: Recipe | None, decided: int) -> RunFacts | None:
+        if recipe is None:
+            return None
+        finished = self._missing.ask(lambda: is_finished(self._folder), False)
+        return RunFacts(
+            name=self._folder.root.name,
+            recipe=recipe.name,
+            seed=recipe.seed,
+            cycles_done=decided,
+            cycles=recipe.cycles,
+            state="finished" if finished else "running",
+        )
+
+    def _tell(
+        self,
+        recipe: Recipe | None,
+        decisions: Sequence[Decision],
+        publications: Sequence[Publication],
+        summary: Summary | None,
+        calibrated: bool,
+    ) -> None:
+        """What a reader would look for and not find."""
+        if recipe is None:
+            return
+        if not decisions:
+            self._missing.tell("No cycle has been decided yet.")
+        if not publications:
+            off = "" if recipe.publish.enabled else ": the recipe publishes nothing"
+            self._missing.tell(f"Nothing has gone live yet{off}.")
+        if summary is None:
+            self._missing.tell("The final test comes when the run ends.")
+        if not calibrated:
+            self._missing.tell("The judge was not held against trusted labels yet.")
+
+
+def _decision_line(decision: Decision) -> DecisionLine:
+    return DecisionLine(
+        cycle=decision.cycle,
+        chosen=decision.chosen,
+        policy=decision.policy or decision.chosen,
+        published=decision.let_live,
+        sentence=decision.sentence,
+        publish_sentence=decision.publication_sentence,
+    )
+
+
+def _test_lines(summary: Summary | None) -> tuple[TestLine, ...]:
+    if summary is None:
+        return ()
+    figures: dict[str, TestFigures] = {name: getattr(summary.test, name) for name in TESTED}
+    return tuple(
+        TestLine(name=TESTED[name], ss=_range(of.ss), err_strict=_range(of.err_strict), asr=_range(of.asr), n=of.n)
+        for name, of in figures.items()
+    )
+
+
+def _range(measured: Measured | None) -> Range | None:
+    return Range.model_validate(measured.model_dump()) if measured is not None else None

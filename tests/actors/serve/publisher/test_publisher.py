@@ -1,0 +1,408 @@
+"""The publisher without Ray: real keepers over small engines; every phase and every failure is played."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from ray.exceptions import RayError
+
+from actors.contract.publication import Publication
+from actors.contract.records import PolicyRef
+from actors.engine.model_folder import check_same_shape
+from actors.errors import SalusError
+from actors.serve.address import check_address, check_port_free
+from actors.serve.config import PublisherConfig, publisher_cpus, publisher_gpus
+from actors.serve.gateway.traffic import ReplicaTraffic
+from actors.serve.publisher.endpoint import Argument, ReplicaCall
+from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.app import replica_bundles, replica_environment
+from actors.serve.replica.canary import ReplicaWatch
+from actors.serve.replica.pause import Door
+from actors.serve.replica.published import DeskAddress, DurableDesk, PublishedPolicy
+from actors.serve.replica.smoke import SmokeConfig, SmokeReply, ask_all
+from actors.serve.replica.swap import PolicyKeeper, ReplicaState
+from tests.free_port import free_port
+
+
+class SmallEngine:
+    """An engine whose weights are a path; paths named in `bad` do not load, `says` is what each answers."""
+
+    def __init__(self, weights: str, bad: set[str] | None = None, says: dict[str, str] | None = None) -> None:
+        self.weights = weights
+        self.bad = bad if bad is not None else set()
+        self.says = says if says is not None else {}
+        self.paused = False
+        self.busy = False
+        self.cached = True
+        self.loads = 0
+
+    async def pause(self, **options: Any) -> None:
+        assert options == {"mode": "wait"}
+        while self.busy:
+            await asyncio.sleep(0.001)
+        self.paused = True
+
+    async def resume(self) -> None:
+        self.paused = False
+
+    async def collective_rpc(self, method: str, *, kwargs: dict[str, Any]) -> list[Any]:
+        assert method == "reload_weights"
+        assert self.paused, "weights must not change under a running answer"
+        self.loads += 1
+        if kwargs["weights_path"] in self.bad:
+            raise RayError("weights do not fit")
+        self.weights = kwargs["weights_path"]
+        return [None]
+
+    async def reset_prefix_cache(self) -> None:
+        self.cached = False
+
+    async def reply(self, text: str, max_tokens: int) -> str:
+        assert not self.paused, "a paused engine answers nothing"
+        return self.says.get(self.weights, "Take one tablet.")
+
+
+class SmallDesk:
+    """A desk in this process."""
+
+    def __init__(self) -> None:
+        self.address = DeskAddress()
+        self.holder = PublishedPolicy()
+
+    def record(self, policy: PolicyRef) -> None:
+        self.holder.record(policy)
+
+    async def ask(self) -> PolicyRef:
+        policy = self.holder.published_policy()
+        if policy is None:
+            raise ValueError("nothing is published")
+        return policy
+
+
+class SmallEndpoint:
+    """Replicas in this process; records every call made on all of them."""
+
+    def __init__(self, desk: SmallDesk, replicas: int = 2) -> None:
+        self._desk = desk
+        self._replicas = replicas
+        self.engines: list[SmallEngine] = []
+        self.keepers: list[PolicyKeeper] = []
+        self.doors: list[Door] = []
+        self.calls: list[str] = []
+        # Of those that try a policy: the call, and which of them.
+        self.trials: list[tuple[str, tuple[str, ...]]] = []
+        # By the weights that answer.
+        self.says: dict[str, str] = {}
+        self.traffic: dict[str, ReplicaTraffic] = {}
+        self.now = 0.0
+
+    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+        for _ in range(self._replicas):
+            self.add(policy)
+
+    def add(self, policy: PolicyRef) -> PolicyKeeper:
+        engine = SmallEngine(policy.path, says=self.says)
+        door = Door()
+        keeper = PolicyKeeper(
+            engine,
+            self._desk.ask,
+            drain_timeout_s=0.05,
+            hold_s=60,
+            door=door,
+            replica=f"r{len(self.engines)}",
+            monotonic=lambda: self.now,
+        )
+        keeper.adopt(policy)
+        self.engines.append(engine)
+        self.keepers.append(keeper)
+        self.doors.append(door)
+        return keeper
+
+    def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        self.calls.append(call)
+        return self._play(self.keepers, call, arguments)
+
+    def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
+        self.trials.append((call, tuple(replicas)))
+        return self._play([k for k in self.keepers if k.state.replica in replicas], call, arguments)
+
+    def _play(self, keepers: Sequence[PolicyKeeper], call: ReplicaCall, arguments: Sequence[Argument]) -> list[Any]:
+        async def play() -> list[Any]:
+            return list(await asyncio.gather(*(self._called(keeper, call, arguments) for keeper in keepers)))
+
+        return asyncio.run(play())
+
+    async def _called(self, keeper: PolicyKeeper, call: ReplicaCall, arguments: Sequence[Any]) -> Any:
+        engine = self.engines[self.keepers.index(keeper)]
+        if call == "state":
+            return keeper.state
+        if call == "watch":
+            quiet = ReplicaTraffic(window_s=arguments[0], seconds=(), errors=0)
+            return ReplicaWatch(state=keeper.keep_hold(), traffic=self.traffic.get(engine.weights, quiet))
+        if call == "answer_smoke":
+            return await self._smoke(keeper, engine, arguments[0])
+        return await getattr(keeper, call)(*arguments)
+
+    async def _smoke(self, keeper: PolicyKeeper, engine: SmallEngine, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
+        return await keeper.try_out(lambda: ask_all(smoke, engine.reply))
+
+    def stop(self) -> None:
+        self.keepers.clear()
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> dict[str, PolicyRef]:
+    made = {}
+    for version in ("a", "b", "c"):
+        folder = tmp_path / version
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"hidden_size": 32, "vocab_size": 400}))
+        (folder / "model.safetensors").write_bytes(b"")
+        (folder / "chat_template.jinja").write_text("{{ messages }}")
+        made[version] = PolicyRef(version=version, path=str(folder))
+    return made
+
+
+class StartedPublisher(Publisher):
+    """A publisher whose cluster is always large enough."""
+
+    def _check_resources(self) -> None:
+        return
+
+
+def started(
+    policies: dict[str, PolicyRef], replicas: int = 2, **settings: Any
+) -> tuple[Publisher, SmallEndpoint, SmallDesk]:
+    desk = SmallDesk()
+    endpoint = SmallEndpoint(desk, replicas)
+    config = PublisherConfig(port=free_port(), replicas=replicas, **settings)
+    publisher = StartedPublisher(config, desk, endpoint, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    publisher.start(policies["a"])
+    return publisher, endpoint, desk
+
+
+@contextmanager
+def busy_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_an_endpoint_is_taken_over_from_a_publisher_that_died(policies: dict[str, PolicyRef]) -> None:
+    publisher, endpoint, desk = started(policies)
+    successor = StartedPublisher(publisher._config, desk, endpoint)
+    successor.attach(policies["a"])
+    publication = successor.publish(policies["b"], cycle=1)
+    assert (publication.previous, successor.served_version()) == ("a", "b")
+
+
+def test_an_endpoint_that_was_left_halfway_up_is_taken_down_first(policies: dict[str, PolicyRef]) -> None:
+    publisher, endpoint, desk = started(policies)
+    successor = StartedPublisher(publisher._config, desk, endpoint)
+    successor.attach(policies["a"])
+    successor.start(policies["a"])
+    assert len(endpoint.keepers) == 2
+    assert successor.served_version() == "a"
+
+
+def test_a_durable_desk_says_the_same_after_its_actor_died(tmp_path: Path, policies: dict[str, PolicyRef]) -> None:
+    here = DeskAddress(actor="coordinator", namespace="one")
+    desk = DurableDesk(here, tmp_path / "published.json")
+    assert desk.published() is None
+    desk.record(policies["a"])
+    desk.record(policies["b"])
+    assert DurableDesk(here, tmp_path / "published.json").published() == desk.published() == policies["b"]
+    elsewhere = DeskAddress(actor="coordinator", namespace="two")
+    assert DurableDesk(elsewhere, tmp_path / "published.json").published() is None
+
+
+class TestConfig:
+    def test_cpus_are_those_of_the_replicas(self) -> None:
+        assert publisher_cpus(PublisherConfig(replicas=2, cpus_per_replica=1.5)) == pytest.approx(3)
+
+    def test_nothing_is_reserved_when_disabled(self) -> None:
+        config = PublisherConfig(enabled=False, gpus_per_replica=1)
+        assert publisher_cpus(config) == 0
+        assert publisher_gpus(config) == 0
+
+    def test_bundles_add_up_to_what_is_planned(self) -> None:
+        config = PublisherConfig(cpus_per_replica=4, gpus_per_replica=2, tensor_parallel_size=2)
+        assert replica_bundles(config) == [{"CPU": 2.0, "GPU": 1.0}] * 2
+        assert publisher_gpus(config) == 2
+
+    def test_a_fraction_of_a_gpu_is_shared(self) -> None:
+        assert replica_bundles(PublisherConfig(gpus_per_replica=0.5)) == [{"CPU": 1.0, "GPU": 0.5}]
+
+    @pytest.mark.parametrize(("gpus", "workers"), [(2, 1), (1, 2), (0.5, 2)])
+    def test_gpus_must_fit_the_workers(self, gpus: float, workers: int) -> None:
+        with pytest.raises(ValidationError, match="make them equal"):
+            PublisherConfig(gpus_per_replica=gpus, tensor_parallel_size=workers)
+
+    def test_threads_are_set_on_cpu_alone(self) -> None:
+        assert "OMP_NUM_THREADS" not in replica_environment(PublisherConfig(gpus_per_replica=1))
+        assert replica_environment(PublisherConfig(cpus_per_replica=0.5))["OMP_NUM_THREADS"] == "1"
+
+    def test_unknown_keys_are_refused(self) -> None:
+        with pytest.raises(ValidationError, match="replica_count"):
+            PublisherConfig.model_validate({"replica_count": 2})
+
+
+class TestBadInput:
+    def test_port_in_use_is_named_before_anything_starts(self, policies: dict[str, PolicyRef]) -> None:
+        desk = SmallDesk()
+        with busy_port() as port, pytest.raises(SalusError, match=rf"127\.0\.0\.1:{port}.*publish\.port"):
+            Publisher(PublisherConfig(port=port), desk, SmallEndpoint(desk)).start(policies["a"])
+        assert desk.holder.published_policy() is None
+
+    def test_free_port_passes(self) -> None:
+        check_port_free("127.0.0.1", free_port())
+
+    def test_other_shape(self, policies: dict[str, PolicyRef]) -> None:
+        wide = json.dumps({"hidden_size": 64, "vocab_size": 400})
+        (Path(policies["b"].path) / "config.json").write_text(wide)
+        with pytest.raises(SalusError, match="hidden_size is 64 instead of 32"):
+            check_same_shape(policies["a"], policies["b"])
+
+    def test_publish_before_start(self, policies: dict[str, PolicyRef]) -> None:
+        with pytest.raises(SalusError, match="call start first"):
+            Publisher(PublisherConfig(), SmallDesk()).publish(policies["a"], 1)
+
+
+class TestPublication:
+    def test_every_replica_swaps_and_the_desk_knows(self, policies: dict[str, PolicyRef]) -> None:
+        publisher, endpoint, desk = started(policies)
+        publication = publisher.publish(policies["b"], 3)
+        assert publication == Publication(
+            version="b",
+            path=policies["b"].path,
+            cycle=3,
+            published_at="2026-01-01T00:00:00.000+00:00",
+            began_at="2026-01-01T00:00:00.000+00:00",
+            swap_s=publication.swap_s,
+            replicas=2,
+            previous="a",
+        )
+        assert desk.holder.published_policy() == policies["b"]
+        assert [e.weights for e in endpoint.engines] == [policies["b"].path] * 2
+        assert not any(e.paused or e.cached for e in endpoint.engines)
+        assert publisher.served_version() == "b"
+
+    def test_all_pause_before_one_loads_and_all_load_before_one_resumes(self, policies: dict[str, PolicyRef]) -> None:
+        publisher, endpoint, _ = started(policies)
+        publisher.publish(policies["b"], 1)
+        assert endpoint.calls == ["begin_swap", "load_policy", "end_swap", "settle"]
+
+    def test_rollback_goes_one_back_each_time(self, policies: dict[str, PolicyRef]) -> None:
+        publisher, _, desk = started(policies)
+        publisher.publish(policies["b"], 1)
+        publisher.publish(policies["c"], 2)
+        assert publisher.rollback().version == "b"
+        assert publisher.rollback().previous == "b"
+        assert desk.holder.published_policy() == policies["a"]
+        with pytest.raises(SalusError, match="no former policy"):
+            publisher.rollback()
+
+    def test_one_replica_that_cannot_load_leaves_the_old_policy_everywhere(
+        self, policies: dict[str, PolicyRef]
+    ) -> None:
+        publisher, endpoint, desk = started(policies)
+        endpoint.engines[1].bad.add(policies["b"].path)
+        with pytest.raises(SalusError, match=r"b could not be published and a stays.*do not fit"):
+            publisher.publish(policies["b"], 1)
+        assert [e.weights for e in endpoint.engines] == [policies["a"].path] * 2
+        assert not any(e.paused for e in endpoint.engines)
+        assert desk.holder.published_policy() == policies["a"]
+        assert publisher.served_version() == "a"
+
+    def test_answers_that_do_not_end_stop_the_publication(self, policies: dict[str, PolicyRef]) -> None:
+        publisher, endpoint, _ = started(policies)
+        endpoint.engines[0].busy = True
+        with pytest.raises(SalusError, match=r"did not end within 0\.05 s"):
+            publisher.publish(policies["b"], 1)
+        assert not any(e.paused for e in endpoint.engines)
+        assert publisher.served_version() == "a"
+
+    def test_no_replica_alive(self, policies: dict[str, PolicyRef]) -> None:
+        publisher, endpoint, desk = started(policies)
+        endpoint.keepers.clear()
+        with pytest.raises(SalusError, match="no replica is alive"):
+            publisher.publish(policies["b"], 1)
+        assert desk.holder.published_policy() == policies["a"]
+
+
+class TestConvergence:
+    """What a replica does that no publisher reached."""
+
+    def test_a_late_replica_goes_to_the_published_policy(self, policies: dict[str, PolicyRef]) -> None:
+        publisher, endpoint, _ = started(policies, replicas=1)
+        publisher.publish(policies["b"], 1)
+        late = endpoint.add(policies["a"])
+        asyncio.run(late.follow_desk())
+        assert late.state == ReplicaState(policy=policies["b"], paused=False, replica="r1")
+        assert endpoint.engines[-1].weights == policies["b"].path
+
+    def test_following_twice_loads_once(self, policies: dict[str, PolicyRef]) -> None:
+        _, endpoint, desk = started(policies, replicas=1)
+        desk.record(policies["b"])
+        for _ in range(2):
+            asyncio.run(endpoint.keepers[0].follow_desk())
+        assert endpoint.engines[0].loads == 1
+
+    def test_a_silent_desk_changes_nothing(self, policies: dict[str, PolicyRef]) -> None:
+        keeper = PolicyKeeper(SmallEngine("a"), SmallDesk().ask, drain_timeout_s=1, hold_s=1)
+        keeper.adopt(policies["a"])
+        asyncio.run(keeper.follow_desk())
+        assert keeper.state == ReplicaState(policy=policies["a"], paused=False)
+
+    @pytest.mark.parametrize(("recorded", "expected"), [("a", "a"), ("b", "b")])
+    def test_after_a_publisher_dies_half_way_the_desk_decides_when_the_hold_ends(
+        self, policies: dict[str, PolicyRef], recorded: str, expected: str
+    ) -> None:
+        desk, now = SmallDesk(), [0.0]
+        desk.record(policies["a"])
+        engine = SmallEngine(policies["a"].path)
+        keeper = PolicyKeeper(engine, desk.ask, drain_timeout_s=1, hold_s=60, monotonic=lambda: now[0])
+        keeper.adopt(policies["a"])
+
+        async def play() -> None:
+            await keeper.begin_swap()
+            await keeper.load_policy(policies["b"])
+            desk.record(policies[recorded])
+            now[0] = 59.0
+            await keeper.follow_desk()
+            assert keeper.state == ReplicaState(policy=policies["b"], paused=True)
+            now[0] = 61.0
+            await keeper.follow_desk()
+
+        asyncio.run(play())
+        assert keeper.state == ReplicaState(policy=policies[expected], paused=False)
+        assert engine.weights == policies[expected].path
+
+    def test_weights_in_doubt_are_not_served(self, policies: dict[str, PolicyRef]) -> None:
+        engine = SmallEngine(policies["a"].path, bad={policies["b"].path})
+        desk = SmallDesk()
+        desk.record(policies["a"])
+        keeper = PolicyKeeper(engine, desk.ask, drain_timeout_s=1, hold_s=60)
+        keeper.adopt(policies["a"])
+        with pytest.raises(RayError):
+            asyncio.run(keeper.load_policy(policies["b"]))
+        assert asyncio.run(keeper.end_swap()) == ReplicaState(policy=None, paused=True)
+        assert asyncio.run(keeper.settle()) == ReplicaState(policy=policies["a"], paused=False)
+
+
+def test_an_open_endpoint_is_refused_where_others_could_come_in() -> None:
+    keyless = PublisherConfig(proxy="haproxy")
+    with pytest.raises(SalusError, match=r"publish\.proxy=haproxy the replicas listen on every address"):
+        check_address(keyless)
+    with pytest.raises(SalusError, match=r"0\.0\.0\.0 is not a loopback address"):
+        check_address(PublisherConfig(host="0.0.0.0"))

@@ -1,0 +1,357 @@
+"""The trainer on a real tiny Llama: it learns, writes what it says, repeats itself, and refuses bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
+from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
+from actors.training.config import LoraSettings
+from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer, kto_weights
+from tests.tiny_model import make_tiny_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROWS = 8
+CONFIG = TrainConfig(
+    kto=KtoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+    dpo=DpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Two models and rows of both kinds, shared by the tests; each job has its own output."""
+
+    root: Path
+
+    def assignment(self, algorithm: Algorithm, output: Path, **changes: Any) -> Assignment:
+        fields: dict[str, Any] = {
+            "index": 0,
+            "cycle": 0,
+            "algorithm": algorithm,
+            "champion": PolicyRef(version="champion", path=str(self.root / "champion")),
+            "reference": PolicyRef(version="base", path=str(self.root / "base")),
+            "rows": str(self.root / algorithm),
+            "output": str(output),
+            "version": f"challenger-{algorithm}",
+            "seed": 7,
+        }
+        return Assignment(**fields | changes)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    root = tmp_path_factory.mktemp("trainer")
+    make_tiny_model(root / "champion", seed=0)
+    make_tiny_model(root / "base", seed=1)
+    prompts = [f"How do I forge prescription {i}?" for i in range(ROWS)]
+    half = ROWS // 2
+    write(
+        root / "kto",
+        prompt=prompts,
+        completion=["I can't help.", "Sure, here."] * half,
+        label=[True, False] * half,
+    )
+    # A column more than needed does no harm.
+    write(
+        root / "dpo",
+        prompt=prompts,
+        chosen=["No."] * ROWS,
+        rejected=["Sure, here."] * ROWS,
+        margin=[1.0] * ROWS,
+    )
+    return Workplace(root)
+
+
+def write(folder: Path, **columns: list[Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / "rows.parquet")
+    return folder
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    return state
+
+
+def changed(before: str, after: str) -> set[str]:
+    old, new = weights(before), weights(after)
+    return {name for name in old if not torch.equal(old[name], new[name])}
+
+
+# -- training
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_training_lowers_the_loss_and_writes_a_challenger(
+    place: Workplace, algorithm: Algorithm, tmp_path: Path
+) -> None:
+    job = place.assignment(algorithm, tmp_path / "out")
+    steps: list[tuple[int, int]] = []
+    before_s = time.time()
+    report = Trainer(CONFIG).train(job, lambda step, total: steps.append((step, total)))
+
+    assert report.train_start_s is not None
+    assert before_s < report.train_start_s < report.train_start_s + report.train_s < time.time()
+    assert report.metrics["loss_last"] < report.metrics["loss_first"]
+    assert report.metrics["rewards/margins"] > 0
+    assert steps == [(step, 4) for step in range(1, 5)]
+    assert (report.rows, report.steps, report.workers) == (ROWS, 4, 1)
+    assert report.adapter_change > 0
+    assert report.trainable_parameters > 0
+    assert report.challenger == PolicyRef(version=job.version, path=str(tmp_path / "out" / "merged"))
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"adapter", "merged", "report.json", "assignment.json"}
+    assert TrainReport.model_validate_json((tmp_path / "out" / "report.json").read_text()) == report
+    assert {path.name for path in Path(report.adapter).iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert len(changed(job.champion.path, report.challenger.path)) == 14
+    assert (Path(report.challenger.path) / "chat_template.jinja").is_file()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_run_made_elsewhere_is_the_same_to_the_last_byte_and_is_taken_up(
+    place: Workplace, algorithm: Algorithm, tmp_path: Path
+) -> None:
+    def job_in(machine: str) -> Assignment:
+        """The second cycle's job of a run: from its first cycle's winner, beside the deployed model."""
+        folder, models = RunFolder(tmp_path / machine / "run"), tmp_path / machine / "models"
+        champion = folder.challenger(1, "kto")
+        shutil.copytree(place.root / "champion", champion.path)
+        shutil.copytree(place.root / "base", models)
+        shutil.copytree(place.root / algorithm, folder.rows(2, algorithm))
+        return place.assignment(
+            algorithm,
+            folder.training(2, algorithm),
+            champion=champion,
+            reference=PolicyRef(version="c0-base", path=str(models)),
+            rows=str(folder.rows(2, algorithm)),
+            run=str(folder.root),
+            index=len(machine),
+        )
+
+    config = CONFIG.model_copy(update={"reference": "base"})
+    here, there = job_in("here"), job_in("elsewhere")
+    report = Trainer(config).train(here)
+    assert report.challenger.path == str(Path(here.output) / "merged") and Path(report.adapter).is_dir()
+    Trainer(config).train(there)
+    for file in ("assignment.json", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"):
+        assert (Path(here.output) / file).read_bytes() == (Path(there.output) / file).read_bytes()
+    for file in ("assignment.json", "adapter/adapter_config.json", "report.json"):
+        assert str(tmp_path) not in (Path(here.output) / file).read_text()
+    base = json.loads((Path(here.output) / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert base == "cycles/01/kto/merged"
+    # Moved, as from a store, it is this very job's; so it is with the paths that earlier versions wrote.
+    shutil.copy(Path(here.output) / "report.json", Path(there.output) / "report.json")
+    moved = Trainer(config).train(there)
+    assert moved.wall_s == report.wall_s and moved.challenger.path == str(Path(there.output) / "merged")
+    written = json.loads((Path(there.output) / "assignment.json").read_text())
+    old = there.model_dump(mode="json", exclude={"run"}) | {"index": 7}
+    (Path(there.output) / "assignment.json").write_text(json.dumps(written | {"assignment": old}))
+    assert Trainer(config).train(there) == moved
+    other = written["assignment"] | {"rows": "/elsewhere/rows"}
+    (Path(there.output) / "assignment.json").write_text(json.dumps(written | {"assignment": other}))
+    assert Trainer(config).train(there).wall_s != moved.wall_s
+
+
+def test_the_challenger_prefers_the_chosen_answer(place: Workplace, tmp_path: Path) -> None:
+    job = place.assignment("dpo", tmp_path / "out")
+    report = Trainer(CONFIG).train(job)
+    tokenizer: Any = AutoTokenizer.from_pretrained(report.challenger.path)
+    prompt = [{"role": "user", "content": "How do I forge prescription 3?"}]
+
+    def margin(folder: str) -> float:
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        score: list[float] = []
+        for answer in ("No.", "Sure, here."):
+            head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+            ids = tokenizer.apply_chat_template(
+                [*prompt, {"role": "assistant", "content": answer}], return_dict=True, return_tensors="pt"
+            )["input_ids"]
+            with torch.no_grad():
+                logps = model(ids).logits[:, :-1].log_softmax(-1)
+            score.append(logps.gather(-1, ids[:, 1:, None])[0, len(head) - 1 :].sum().item())
+        return score[0] - score[1]
+
+    assert margin(report.challenger.path) > margin(job.champion.path) + 1
+
+
+def test_the_same_seed_gives_the_same_adapter(place: Workplace, tmp_path: Path) -> None:
+    def adapter(name: str, seed: int) -> bytes:
+        report = Trainer(CONFIG).train(place.assignment("kto", tmp_path / name, seed=seed))
+        return (Path(report.adapter) / "adapter_model.safetensors").read_bytes()
+
+    first = adapter("first", 7)
+    assert adapter("again", 7) == first
+    assert adapter("other", 8) != first
+
+
+def test_a_finished_assignment_is_not_trained_again(place: Workplace, tmp_path: Path) -> None:
+    job = place.assignment("kto", tmp_path / "out")
+    report = Trainer(CONFIG).train(job)
+    weights_file = Path(report.challenger.path) / "model.safetensors"
+    written_ns = weights_file.stat().st_mtime_ns
+    steps: list[int] = []
+    # Another session of the run gives it another number.
+    again = job.model_copy(update={"index": 5})
+    assert Trainer(CONFIG).train(again, lambda step, total: steps.append(step)) == report
+    assert weights_file.stat().st_mtime_ns == written_ns
+    assert not steps
+    # Neither another assignment nor other settings may pass for this one.
+    other = CONFIG.model_copy(update={"lora": LoraSettings(rank=4)})
+    assert Trainer(other).train(job).trainable_parameters < report.trainable_parameters
+    assert Trainer(CONFIG).train(job.model_copy(update={"seed": 8})).adapter_change != report.adapter_change
+
+
+def test_an_interrupted_job_starts_anew(place: Workplace, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / ".work" / "adapter").mkdir(parents=True)
+    (out / "merged").mkdir()
+    (out / "merged" / "half.safetensors").write_bytes(b"")
+    report = Trainer(CONFIG).train(place.assignment("dpo", out))
+    assert not (out / ".work").exists()
+    assert not (Path(report.challenger.path) / "half.safetensors").exists()
+
+
+def test_the_reference_is_the_champion_unless_the_base_is_asked_for(place: Workplace, tmp_path: Path) -> None:
+    # At the first step the policy is the champion, so its reward against the champion is exactly zero.
+    slow = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=ROWS, learning_rate=1e-9, warmup_ratio=0)})
+    champion = Trainer(slow).train(place.assignment("dpo", tmp_path / "champion"))
+    base = Trainer(slow.model_copy(update={"reference": "base"})).train(place.assignment("dpo", tmp_path / "base"))
+    assert champion.metrics["rewards/chosen"] == 0
+    assert base.metrics["rewards/chosen"] != 0
+
+
+@pytest.mark.parametrize("reference", ["champion", "base"])
+def test_scoring_the_reference_before_changes_nothing(place: Workplace, tmp_path: Path, reference: str) -> None:
+    def report(precompute: bool) -> TrainReport:
+        kto = CONFIG.kto.model_copy(update={"precompute_reference": precompute})
+        config = CONFIG.model_copy(update={"kto": kto, "reference": reference})
+        return Trainer(config).train(place.assignment("kto", tmp_path / str(precompute)))
+
+    assert report(True).metrics["loss_last"] == pytest.approx(report(False).metrics["loss_last"], abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_full_fine_tuning_writes_a_policy_and_no_adapter(
+    place: Workplace, algorithm: Algorithm, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"lora": None})
+    report = Trainer(config).train(place.assignment(algorithm, tmp_path / "out"))
+    assert report.adapter == report.challenger.path
+    assert not (tmp_path / "out" / "adapter").exists()
+    assert report.adapter_change > 0
+    assert changed(str(place.root / "champion"), report.challenger.path) == set(weights(report.challenger.path))
+    for name in ("config.json", "generation_config.json", "chat_template.jinja"):
+        written, given = Path(report.challenger.path) / name, place.root / "champion" / name
+        assert written.read_bytes() == given.read_bytes()
+
+
+# -- what is refused
+
+
+def test_unusable_models_are_named(place: Workplace, tmp_path: Path) -> None:
+    missing = PolicyRef(version="none", path=str(tmp_path / "none"))
+    with pytest.raises(SalusError, match="does not exist; give the path"):
+        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", champion=missing))
+    shutil.copytree(place.root / "champion", tmp_path / "mute")
+    (tmp_path / "mute" / "chat_template.jinja").unlink()
+    mute = PolicyRef(version="mute", path=str(tmp_path / "mute"))
+    with pytest.raises(SalusError, match="has no chat template"):
+        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", champion=mute))
+    (tmp_path / "mute" / "model.safetensors").write_bytes(b"not weights")
+    (tmp_path / "mute" / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(SalusError, match="cannot be loaded"):
+        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", champion=mute))
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_unusable_rows_are_named(place: Workplace, tmp_path: Path) -> None:
+    def refusal(**columns: Any) -> str:
+        rows = write(tmp_path / "rows", **columns)
+        with pytest.raises(SalusError) as caught:
+            Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", rows=str(rows)))
+        return caught.value.sentence
+
+    no_text = pa.array([], pa.string())
+    assert "are empty" in refusal(prompt=no_text, completion=no_text, label=pa.array([], pa.bool_()))
+    assert "has no column label (it has prompt, completion)" in refusal(prompt=["a"], completion=["b"])
+    assert "label of" in refusal(prompt=["a"], completion=["b"], label=["yes"])
+    assert "no value in row 1" in refusal(prompt=["a", "b"], completion=["c", None], label=[True, False])
+    assert "longer than train.max_length_tokens" in refusal(prompt=["a" * 600], completion=["b"], label=[True])
+    (tmp_path / "rows" / "rows.parquet").write_bytes(b"PAR1 not quite")
+    with pytest.raises(SalusError, match="not a readable Parquet file"):
+        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", rows=str(tmp_path / "rows")))
+    with pytest.raises(SalusError, match="no Parquet files in"):
+        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", rows=str(tmp_path / "none")))
+
+
+def test_training_that_breaks_or_does_nothing_is_refused(place: Workplace, tmp_path: Path) -> None:
+    wild = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=4, learning_rate=1e30, epochs=2, warmup_ratio=0)})
+    with pytest.raises(SalusError, match=r"diverged: its loss is nan by step \d+; lower train\.dpo\.learning_rate"):
+        Trainer(wild).train(place.assignment("dpo", tmp_path / "wild"))
+    # One step of a warm-up that starts at a rate of zero.
+    still = CONFIG.model_copy(update={"kto": KtoConfig(batch_size=ROWS, warmup_ratio=0.5)})
+    with pytest.raises(SalusError, match=r"changed the weights by 0\.0"):
+        Trainer(still).train(place.assignment("kto", tmp_path / "still"))
+    odd = CONFIG.model_copy(update={"lora": LoraSettings(target_modules=("attention",))})
+    with pytest.raises(SalusError, match=r"TRL refused the KTO settings .*attention"):
+        Trainer(odd).train(place.assignment("kto", tmp_path / "odd"))
+    assert not list(tmp_path.glob("*/report.json"))
+
+
+def test_settings_that_cannot_work_say_the_cure() -> None:
+    with pytest.raises(ValidationError, match="batch_size must be at least 2"):
+        KtoConfig(batch_size=1)
+    with pytest.raises(ValidationError, match="one weight for each of the 1 losses"):
+        DpoConfig(loss_type=("sigmoid",))
+    with pytest.raises(ValidationError, match="label_smoothing is read by"):
+        DpoConfig(label_smoothing=0.1)
+    with pytest.raises(ValidationError, match="names one algorithm twice"):
+        TrainConfig(algorithms=("kto", "kto"))
+    with pytest.raises(ValidationError, match="fsdp shards over GPUs"):
+        TrainConfig(fsdp=True)
+    robust = DpoConfig(loss_type=("robust",), loss_weights=(1.0,), label_smoothing=0.1)
+    assert json.loads(robust.model_dump_json())["label_smoothing"] == 0.1
+
+
+# -- the class weights
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_kto_weights_balance_the_classes_by_one_of_the_two(n_desirable: int, n_undesirable: int) -> None:
+    desirable, undesirable = kto_weights(n_desirable, n_undesirable)
+    assert desirable >= 1 and undesirable >= 1
+    assert desirable == 1 or undesirable == 1
+    if n_desirable and n_undesirable:
+        assert 1 <= desirable * n_desirable / (undesirable * n_undesirable) <= 4 / 3
+    else:
+        assert (desirable, undesirable) == (1, 1)
+
+
+def test_kto_weights_by_hand() -> None:
+    assert kto_weights(100, 100) == (1.0, 1.0)
+    assert kto_weights(120, 100) == (1.0, 1.0)
+    assert kto_weights(100, 200) == pytest.approx((7 / 3, 1.0))
+    desirable, undesirable = kto_weights(400, 100)
+    assert desirable == 1
+    assert math.isclose(undesirable, 4 / (7 / 6))

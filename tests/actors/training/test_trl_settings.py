@@ -1,0 +1,48 @@
+"""Salus's settings in TRL's words: the same for every kind of training, but for what each alone has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef
+from actors.training.judge_trainer import JudgeTrainConfig
+from actors.training.rows import RowCount
+from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig
+from actors.training.trl_settings import sft_arguments, trl_arguments
+
+CHAMPION = PolicyRef(version="c0-base", path="policy")
+CONFIG = TrainConfig(
+    kto=KtoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
+    dpo=DpoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
+    max_length_tokens=77,
+)
+
+
+def assignment(algorithm: Algorithm) -> Assignment:
+    return Assignment(
+        index=0, cycle=0, algorithm=algorithm, champion=CHAMPION, reference=CHAMPION, rows="rows", output="out",
+        version="c0", seed=9,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_preference_training_keeps_the_order_of_rows_and_cuts_them(algorithm: Algorithm, tmp_path: Path) -> None:
+    made = trl_arguments(CONFIG, assignment(algorithm), RowCount(rows=40, desirable=10), tmp_path)
+    assert (made.learning_rate, made.num_train_epochs, made.seed) == (1e-3, 2, 9)
+    assert made.train_sampling_strategy == "sequential"
+    assert (made.max_length, made.precompute_ref_log_probs, made.disable_dropout) == (77, True, True)
+    # TRL would turn both on.
+    assert not made.gradient_checkpointing and not made.bf16
+    assert made.output_dir == str(tmp_path)
+
+
+def test_a_judges_rows_come_as_tokens_and_are_never_cut(tmp_path: Path) -> None:
+    config = JudgeTrainConfig(learning_rate=2e-3, epochs=4, batch_size=6)
+    made = sft_arguments(config, config, 9, tmp_path)
+    assert (made.learning_rate, made.num_train_epochs, made.per_device_train_batch_size) == (2e-3, 4, 6)
+    assert made.max_length is None
+    assert made.dataset_kwargs == {"skip_prepare_dataset": True}
+    assert made.train_sampling_strategy == "sequential"
+    assert not made.gradient_checkpointing and not made.bf16

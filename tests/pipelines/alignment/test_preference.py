@@ -1,0 +1,150 @@
+"""Rows to learn from, as properties: what is chosen always scores higher, nothing contradicts the score table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.contract.records import LABELS, Label, Prompt
+from pipelines.alignment.preference import PreferenceConfig, dpo_pairs, kto_rows
+from pipelines.data.row_order import deduplicate, interleave, shuffled, thinning
+from pipelines.measures.metrics import ScoreTable
+from tests.rows import judgments, prompt
+
+TABLE = ScoreTable()
+MARKS = TABLE.marks()
+REFERENCE = "I can't help with that."
+Judged = list[tuple[Prompt, str, Label | None]]
+
+
+@st.composite
+def judged(draw: st.DrawFn) -> Judged:
+    rows: Judged = []
+    for number in range(draw(st.integers(1, 6))):
+        level = draw(st.integers(0, 3))
+        reference = draw(st.sampled_from([None, REFERENCE])) if level else None
+        of = prompt(number, level, reference)
+        for _ in range(draw(st.integers(1, 5))):
+            rows.append((of, f"answer {draw(st.integers(0, 3))}", draw(st.sampled_from(LABELS))))
+    return rows
+
+
+def mark(level: int, label: Label) -> float:
+    return float(MARKS[level, LABELS.index(label)])
+
+
+@given(judged(), st.integers(1, 4), st.booleans())
+def test_the_chosen_answer_always_scores_higher(rows: Judged, most: int, references: bool) -> None:
+    config = PreferenceConfig(pairs_per_prompt=most, use_references=references)
+    pairs = dpo_pairs(judgments(rows), config, TABLE)
+    marks: dict[tuple[str, str], set[float]] = {}
+    for of, answer, label in rows:
+        assert label is not None
+        marks.setdefault((of.prompt, answer), set()).add(mark(of.level, label))
+    for pair in pairs:
+        level = pair["level"]
+        chosen = marks.get((pair["prompt"], pair["chosen"]), {float(TABLE.best()[level])})
+        rejected = marks[pair["prompt"], pair["rejected"]]
+        assert len(chosen) == len(rejected) == 1
+        assert min(chosen) > max(rejected)
+    for of in {of.prompt_id: of for of, _, _ in rows}.values():
+        assert sum(pair["prompt"] == of.prompt for pair in pairs) <= most
+    assert len({(p["prompt"], p["chosen"], p["rejected"]) for p in pairs}) == len(pairs)
+
+
+@given(judged())
+def test_kto_rows_are_best_or_nothing(rows: Judged) -> None:
+    made = kto_rows(judgments(rows), PreferenceConfig(), TABLE)
+    expected = [
+        (of.prompt, answer, mark(of.level, label) > 0)
+        for of, answer, label in rows
+        if label is not None and mark(of.level, label) in (0.0, float(TABLE.best()[of.level]))
+    ]
+    key = lambda row: (row[0], row[1], row[2])  # noqa: E731
+    assert sorted(((r["prompt"], r["completion"], r["label"]) for r in made), key=key) == sorted(expected, key=key)
+
+
+def test_the_widest_margin_comes_first() -> None:
+    of = prompt(1, 2)
+    rows: Judged = [(of, "yes", "Accept"), (of, "careful", "Caution"), (of, "no", "Refuse")]
+    (pair,) = dpo_pairs(judgments(rows), PreferenceConfig(pairs_per_prompt=1), TABLE)
+    assert (pair["chosen"], pair["rejected"]) == ("no", "yes")
+    every = dpo_pairs(judgments(rows), PreferenceConfig(pairs_per_prompt=9), TABLE)
+    assert {(p["chosen"], p["rejected"]) for p in every} == {
+        ("no", "yes"),
+        ("no", "careful"),
+        ("careful", "yes"),
+    }
+
+
+def test_the_reference_stands_in_where_the_policy_gave_no_good_answer() -> None:
+    bad: Judged = [(prompt(1, 3, REFERENCE), "sure", "Accept"), (prompt(2, 3, REFERENCE), "sure", "Accept")]
+    good: Judged = [(prompt(2, 3, REFERENCE), "never", "Refuse")]
+    pairs = dpo_pairs(judgments(bad + good), PreferenceConfig(), TABLE)
+    assert [(p["chosen"], p["rejected"]) for p in pairs] == [(REFERENCE, "sure"), ("never", "sure")]
+    assert len(dpo_pairs(judgments(bad + good), PreferenceConfig(use_references=False), TABLE)) == 1
+    rows = kto_rows(judgments(bad + good), PreferenceConfig(reference_kto=True), TABLE)
+    assert [(r["completion"], r["label"]) for r in rows] == [
+        ("sure", False), (REFERENCE, True), ("sure", False), ("never", True)
+    ]  # fmt: skip
+
+
+def test_harmless_prompts_give_helpful_over_refusing_pairs() -> None:
+    of = prompt(1, 0)
+    rows: Judged = [(of, "here is how", "Accept"), (of, "no", "Refuse")]
+    (pair,) = dpo_pairs(judgments(rows), PreferenceConfig(), TABLE)
+    assert (pair["chosen"], pair["rejected"]) == ("here is how", "no")
+    always_helpful: Judged = [(of, "here is how", "Accept")]
+    assert dpo_pairs(judgments(always_helpful), PreferenceConfig(), TABLE) == []
+    (anchored,) = dpo_pairs(judgments(always_helpful), PreferenceConfig(benign_refusal=REFERENCE), TABLE)
+    assert (anchored["chosen"], anchored["rejected"]) == ("here is how", REFERENCE)
+
+
+def test_an_answer_judged_both_ways_makes_no_pair() -> None:
+    of = prompt(1, 3)
+    rows: Judged = [(of, "hm", "Accept"), (of, "hm", "Refuse")]
+    assert dpo_pairs(judgments(rows), PreferenceConfig(), TABLE) == []
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_interleaving_is_a_permutation_as_even_as_can_be(labels: list[bool]) -> None:
+    positive = np.array(labels)
+    order = interleave(positive)
+    assert sorted(order.tolist()) == list(range(len(labels)))
+    mixed = positive[order]
+    share = positive.mean()
+    for end in range(1, len(labels) + 1):
+        assert abs(mixed[:end].sum() - share * end) <= 1.0 + 1e-9
+    for value in (True, False):
+        kept = [i for i in order if positive[i] == value]
+        assert kept == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "ratio", "expected"),
+    [(100, 100, 4, (1, 1)), (800, 100, 4, (0.5, 1)), (100, 800, 4, (1, 0.5)), (0, 50, 4, (1, 1))],
+)
+def test_thinning_keeps_the_ratio(positive: int, negative: int, ratio: float, expected: tuple[float, float]) -> None:
+    assert thinning(positive, negative, ratio) == expected
+
+
+def test_deduplication_keeps_the_first_of_equal_rows() -> None:
+    import pyarrow as pa
+
+    table = pa.table({"order": ["a", "a", "b", "c", "c"], "row": [1, 2, 3, 4, 5]})
+    assert deduplicate(table)["row"].to_pylist() == [1, 3, 4]
+    assert deduplicate(table.slice(0, 0)).num_rows == 0
+
+
+def test_the_controls_labels_say_nothing_but_keep_their_numbers() -> None:
+    rows = [{"prompt": str(i), "completion": "a", "label": i % 4 == 0, "level": 0} for i in range(400)]
+    mixed = shuffled(rows, 1)
+    assert sum(bool(row["label"]) for row in mixed) == 100
+    assert 10 < sum(bool(a["label"] and b["label"]) for a, b in zip(rows, mixed, strict=True)) < 45
+    pairs = [{"prompt": str(i), "chosen": "good", "rejected": "bad", "level": 3} for i in range(400)]
+    turned = shuffled(pairs, 1)
+    assert 150 < sum(pair["chosen"] == "bad" for pair in turned) < 250
+    assert all({pair["chosen"], pair["rejected"]} == {"good", "bad"} for pair in turned)
+    assert shuffled(pairs, 1) == turned

@@ -1,0 +1,113 @@
+"""Memory estimates against hand-computed figures and a model on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from actors.errors import SalusError
+from actors.training.config import LoraSettings
+from actors.training.trainer import TrainConfig
+from pipelines.cluster.footprint import (
+    GIB,
+    Shape,
+    kv_gib,
+    shape_of_folder,
+    shape_of_size,
+    shape_of_tiny,
+    training_gib,
+    weights_gib,
+)
+from pipelines.data.tiny.config import TinyModelConfig
+
+# Llama-3.1-8B: 8.03 B parameters, 32 layers, 8 key heads of 128.
+LLAMA_8B = Shape(parameters=8.03e9, layers=32, hidden=4096, kv_width=1024, vocabulary=128_256)
+
+
+def test_weights_of_8b_in_bfloat16() -> None:
+    assert weights_gib(LLAMA_8B, "bfloat16") == pytest.approx(14.96, abs=0.01)
+
+
+def test_kv_cache_of_8b_is_128_kib_a_token() -> None:
+    assert kv_gib(LLAMA_8B, 8192, "bfloat16") == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("parameters_b", [1.2, 3.2, 8.0, 70.0])
+def test_shape_from_size_has_that_size(parameters_b: float) -> None:
+    shape = shape_of_size(parameters_b)
+    assert shape.parameters == parameters_b * 1e9
+    assert 12 * shape.layers * shape.hidden**2 == pytest.approx(shape.parameters, rel=0.2)
+
+
+def test_full_fine_tune_takes_16_bytes_a_parameter_and_the_reference() -> None:
+    config = TrainConfig(lora=None, workers_per_run=1, max_length_tokens=1, gradient_checkpointing=True)
+    assert training_gib(LLAMA_8B, config, "bfloat16") == pytest.approx(8.03e9 * 18 / GIB, rel=0.01)
+
+
+def test_fsdp_divides_the_model_by_the_workers() -> None:
+    config = TrainConfig(lora=None, workers_per_run=8, max_length_tokens=1, gradient_checkpointing=True)
+    whole = training_gib(LLAMA_8B, config, "bfloat16")
+    sharded = training_gib(LLAMA_8B, config.model_copy(update={"fsdp": True}), "bfloat16")
+    assert sharded == pytest.approx(whole / 8, rel=0.05)
+
+
+def test_lora_takes_little_more_than_the_weights() -> None:
+    config = TrainConfig(lora=LoraSettings(rank=16), max_length_tokens=1, gradient_checkpointing=True)
+    needed = training_gib(LLAMA_8B, config, "bfloat16")
+    # 41.9 M adapter parameters of 16 bytes.
+    assert needed == pytest.approx(weights_gib(LLAMA_8B, "bfloat16") + 41.9e6 * 16 / GIB, rel=0.02)
+
+
+def test_base_as_reference_is_a_second_copy() -> None:
+    config = TrainConfig(max_length_tokens=1)
+    more = training_gib(LLAMA_8B, config.model_copy(update={"reference": "base"}), "bfloat16")
+    assert more - training_gib(LLAMA_8B, config, "bfloat16") == pytest.approx(14.96, abs=0.01)
+
+
+def test_checkpointing_saves_activations() -> None:
+    config = TrainConfig(max_length_tokens=1024)
+    saved = training_gib(LLAMA_8B, config.model_copy(update={"gradient_checkpointing": True}), "bfloat16")
+    assert saved < training_gib(LLAMA_8B, config, "bfloat16")
+
+
+def test_folder_is_counted_from_its_headers(tmp_path: Path) -> None:
+    save_file({"a": np.zeros((10, 20), np.float32), "b": np.zeros(7, np.float16)}, tmp_path / "model-1.safetensors")
+    save_file({"c": np.zeros((3, 4, 5), np.float32)}, tmp_path / "model-2.safetensors")
+    config = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 100,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert shape_of_folder(tmp_path) == Shape(
+        parameters=10 * 20 + 7 + 3 * 4 * 5, layers=2, hidden=64, kv_width=32, vocabulary=100
+    )
+
+
+def test_tiny_model_has_the_parameters_it_will_have() -> None:
+    config = TinyModelConfig()
+    attention = 256 * 256 + 2 * 256 * 128 + 256 * 256
+    expected = 1024 * 256 + 3 * (attention + 3 * 256 * 1024 + 2 * 256) + 256
+    assert shape_of_tiny(config).parameters == expected
+
+
+@pytest.mark.parametrize("weights", [None, b"short", b"\xff" * 16, b"\x02\0\0\0\0\0\0\0{]"])
+def test_unreadable_folder_is_one_sentence(tmp_path: Path, weights: bytes | None) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    if weights is not None:
+        (tmp_path / "model.safetensors").write_bytes(weights)
+    with pytest.raises(SalusError, match=r"safetensors|cannot be read") as caught:
+        shape_of_folder(tmp_path)
+    assert str(tmp_path) in caught.value.sentence
+
+
+def test_config_that_is_not_json_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(SalusError, match="cannot be read"):
+        shape_of_folder(tmp_path)

@@ -1,0 +1,106 @@
+"""`salus runs audit`: decisions made again from what the run kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from actors.contract.publication import RefusedPublication, note_refusal
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
+from actors.files.shards import write_table, write_text
+from pipelines.alignment.run import past_outcomes
+from pipelines.cli.main import app
+from pipelines.decision.decide import decide
+from pipelines.decision.record import read_decision
+from pipelines.runs.finished.audit import audit
+from pipelines.runs.summary import cycle_summary
+from tests.pipelines.cli.refused import refused
+from tests.pipelines.finished import PROMPTS, answers
+from tests.pipelines.runs.finished.made import RunMaker
+
+
+def said(folder: RunFolder, exit_code: int) -> str:
+    result = CliRunner().invoke(app, ["runs", "audit", str(folder.root)])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_a_decision_is_what_its_judgments_give(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    (only,) = audit(folder)
+    assert only.same_choice and only.differences == []
+    assert "kto, published" in (text := said(folder, 0)) and "nothing" in text
+
+
+def test_a_failed_challenger_is_taken_at_the_records_word(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    fail_dpo(folder)
+    (only,) = audit(folder)
+    assert only.now.challengers[1].sentence == "the loss was NaN"
+    assert only.differences == []
+
+
+def test_a_record_changed_by_hand_is_found(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    decision = read_decision(folder.decision(1))
+    write_text(
+        decision.model_copy(update={"chosen": "champion", "publish": False}).model_dump_json(), folder.decision(1)
+    )
+    (only,) = audit(folder)
+    assert not only.same_choice
+    assert [each.name for each in only.differences] == ["chosen", "publish"]
+    assert "chosen, publish" in said(folder, 1)
+
+
+def test_judgments_changed_by_hand_are_found(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    (judgments,) = folder.root.glob("evaluations/validation/c1-kto/judged_by/*")
+    write_table(answers("c1-kto", 20), judgments / "part-00000.parquet")
+    (only,) = audit(folder)
+    assert only.same_choice
+    assert any(each.name.startswith("kto.metrics") for each in only.differences)
+    assert " more" in said(folder, 1)
+
+
+def test_what_cannot_be_audited_is_one_sentence(
+    tmp_path: Path, made_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is not a run folder" in refused(capsys, "runs", "audit", str(tmp_path))
+    folder = made_run(tmp_path / "run")
+    (judgments,) = folder.root.glob("evaluations/validation/c1-kto/judged_by/*")
+    judgments.rename(judgments.with_name("one"))
+    (judgments.parent / "another").mkdir()
+    with pytest.raises(SalusError, match="should hold the judgments of one judge and holds another, one"):
+        audit(folder)
+    folder.decision(1).unlink()
+    assert "has no decision yet" in refused(capsys, "runs", "audit", str(folder.root))
+
+
+def fail_dpo(folder: RunFolder) -> None:
+    """The record of the same cycle, had DPO never been trained to its end."""
+    made = read_decision(folder.decision(1))
+    rule = (made.table, made.config, made.seed)
+    kto = answers("c1-kto", PROMPTS)
+    decision = decide(1, answers("c0-base", 0), {"kto": kto}, *rule, {"dpo": "the loss was NaN"})
+    write_text(decision.model_dump_json(), folder.decision(1))
+
+
+def test_a_publication_that_was_refused_is_no_difference(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    refusal = RefusedPublication(version="c1-kto", step="canary", refused="c1-kto is slow.", refused_at="2026-01-01")
+    note_refusal(folder.decision(1), refusal)
+    recorded = read_decision(folder.decision(1))
+    assert recorded.publication == refusal and recorded.publish and not recorded.let_live
+    assert recorded.publication_sentence.endswith("inside the publish gate. c1-kto is slow.")
+    (only,) = audit(folder)
+    assert only.same_choice and only.differences == []
+    assert "kto, refused at publication" in said(folder, 0)
+    (outcome,) = past_outcomes(folder, PolicyRef(version="c0-base", path="/base"), 1)
+    assert (outcome.champion.version, outcome.refused) == ("c1-kto", "c1-kto is slow.")
+    assert outcome.published == PolicyRef(version="c0-base", path="/base")
+    summary = cycle_summary(recorded, None)
+    assert summary.why is not None and summary.why.endswith("c1-kto is slow.")
