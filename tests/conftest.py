@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def ray_session() -> Iterator[None]:
     """Ray with eight logical CPUs, shared by all tests that need no Ray of their own; those that do shut it down."""
     from pipelines.cluster.session import embedded_ray, settle_ray_data
-    from pipelines.config.sections import ClusterConfig
+    from pipelines.config.cluster import ClusterConfig
 
     with embedded_ray(ClusterConfig(logical_cpus=8), "salus-tests", 8):
         settle_ray_data()

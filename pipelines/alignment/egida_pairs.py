@@ -9,11 +9,10 @@ import hashlib
 import heapq
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import PromptSet, Record
 from actors.contract.run_folder import RunFolder
@@ -21,10 +20,10 @@ from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, strings, write_table, write_text
+from pipelines.config.preference import EgidaPairsConfig
 from pipelines.data.sets.egida import (
     EGIDA_REPOSITORY,
     EgidaConfig,
-    EgidaName,
     PreferencePair,
     read_egida_pairs,
 )
@@ -38,19 +37,6 @@ PAIR_SCHEMA = pa.schema(PAIR_FIELDS)
 PAIRS_PER_FILE = 10_000
 # What a policy is measured on must not be trained on.
 EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
-
-
-class EgidaPairsConfig(BaseModel):
-    """Which of Egida's pairs are trained on, and how many."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str | None = Field(None, description="file, or folder with a file called after name; None: the hub")
-    name: EgidaName = Field("Egida-DPO-Meta-Llama-3.1-8B-Instruct", description="one of the Egida-DPO configs")
-    level: Literal[1, 2, 3] = Field(3, description="harm level of every pair; our choice")
-    per_cycle: int = Field(
-        200, ge=1, description="most of them a cycle, drawn anew; preference.max_class_ratio counts them as harmful"
-    )
 
 
 class PairsReport(Record):

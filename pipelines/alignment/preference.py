@@ -1,7 +1,8 @@
 """Judgments -> KTO rows and DPO pairs, deduplicated, balanced, shuffled, as Parquet, with Ray Data.
 
-Each row's place is the hash of the seed and its own content (`pipelines.data.row_order`), so one distributed sort is the
-shuffle, brings duplicates side by side, and gives the same files for the same seed, however the data were blocked.
+Each row's place is the hash of the seed and its own content (`pipelines.data.row_order`). One distributed sort is
+therefore the shuffle, brings duplicates side by side, and gives the same files for the same seed, however the data
+were blocked.
 """
 
 from __future__ import annotations
@@ -16,60 +17,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import Algorithm, Label, Record
 from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, strings, write_table, write_text
-from pipelines.alignment.egida_pairs import EgidaPairsConfig, draw_pairs
+from pipelines.alignment.egida_pairs import draw_pairs
+from pipelines.config.preference import PreferenceConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA, deduplicate, interleave, placed, shuffled, thinning
-from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.review.apply import apply_labels
 from pipelines.feedback.rows import feedback_table
-from pipelines.measures.metrics import ScoreTable, scores
+from pipelines.measures.metrics import scores
 
 JUDGED_COLUMNS = (
     "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
 )  # fmt: skip
 # Idle processes that the actors of Ray Train and Serve take before the first shuffle wants them.
 _TAKEN = 3
-
-
-class PreferenceConfig(BaseModel):
-    """How judgments become training rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    replay: bool = Field(True, description="train on all earlier cycles' judgments too")
-    pairs_per_prompt: int = Field(2, ge=1, description="most DPO pairs of one prompt, widest margin first")
-    use_references: bool = Field(
-        True, description="the data set's safe answer is the chosen one where the policy gave no good answer"
-    )
-    reference_kto: bool = Field(
-        False, description="the same safe answer is also a desirable KTO row where the policy gave no good one"
-    )
-    benign_refusal: str | None = Field(
-        None, description="a refusal to set against helpful answers to harmless prompts that had no bad answer"
-    )
-    min_confidence: float = Field(0.0, ge=0, le=1, description="judgments less sure than this are left out")
-    max_class_ratio: float = Field(
-        4.0, ge=1, description="the larger class (KTO: label, DPO: harmless or not) is thinned to this ratio"
-    )
-    shuffle_labels: bool = Field(
-        False,
-        description="control experiment: KTO labels permuted among rows, DPO pairs turned round at random;"
-        " a policy must not improve",
-    )
-    egida_pairs: EgidaPairsConfig | None = Field(
-        None,
-        description="further DPO pairs, other models' unsafe answers beside safe ones; None: the policy's own only",
-    )
-    reviews: Path | None = Field(None, description="folder of people's labels, which override the judge's; None: no")
-    feedback: FeedbackRowsConfig | None = Field(
-        None, description="further rows, what people said of the deployed policy's answers; None: judgments only"
-    )
-    rows_per_file: int = Field(50_000, ge=1)
 
 
 class PreferenceReport(Record):

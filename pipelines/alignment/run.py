@@ -26,12 +26,13 @@ from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import ShardTask
 from pipelines.config.capability import CapabilityConfig
+from pipelines.config.decision import DecisionConfig
 from pipelines.config.recipe import Recipe
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability_evidence import read_evidence
-from pipelines.decision.decide import Decision, DecisionConfig, decide
+from pipelines.decision.decide import decide
 from pipelines.decision.ending import is_over, patience_used_up
-from pipelines.decision.record import read_decision
-from pipelines.measures.metrics import ScoreTable
+from pipelines.decision.record import Decision, read_decision
 from pipelines.runs.materials import Materials
 from pipelines.runs.store.uploads import Uploads
 
@@ -48,7 +49,7 @@ class Run:
     pools: Pools
     coordinator: Any
     reporter: Reporter
-    # Raises SalusError once the folder is another process's (`pipelines.runs.lease.lease`); asked wherever a step waits.
+    # Raises SalusError once the folder is another process's (`pipelines.runs.lease`); asked wherever a step waits.
     check_lease: Callable[[], None] = lambda: None
     # Where the run is kept, if not in its folder.
     store: Uploads | None = None

@@ -19,8 +19,8 @@ from actors.judges.judge import RuleScorer, Scorer
 from actors.judges.remote_config import RemoteConfig
 from actors.judges.rules import RULES_JUDGE, refusal_label
 from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteJudge
+from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe
-from pipelines.config.sections import JudgeConfig
 
 
 @dataclass(frozen=True)

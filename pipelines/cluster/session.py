@@ -20,8 +20,8 @@ from pipelines.cluster.join import join
 from pipelines.cluster.loopback import on_loopback
 from pipelines.cluster.plan import Plan, available, check, make_plan
 from pipelines.cluster.ray_token import restore_token, take_fresh_token
+from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
-from pipelines.config.sections import ClusterConfig
 
 GIB = 2**30
 IDLE_WORKER_MS = 600_000

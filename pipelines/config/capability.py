@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipelines.config.section import Section
 from pipelines.data.sets.choices import ChoiceSource
-from pipelines.measures.multiple_choice import LengthUnit
 
+LengthUnit = Literal["tokens", "characters"]
 # "text": the options' own words are scored after the question alone; "letter": they are listed under letters, and the
 # letters are scored, as the evaluation harness asks MedQA and CareQA, which takes a model that knows that form.
 ChoiceForm = Literal["text", "letter"]
 
 
-class CapabilityLimits(BaseModel):
+class CapabilityLimits(Section):
     """What a policy may lose against the deployed model and still be published. All our choice; None = not gated."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_accuracy_drop: float | None = Field(0.05, ge=0, le=1, description="of multiple-choice accuracy")
     max_perplexity_ratio: float | None = Field(1.25, ge=1, description="of reference answers, policy over deployed")

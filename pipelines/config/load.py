@@ -56,7 +56,7 @@ def read_tree(name: str, known: Sequence[str]) -> tuple[dict[str, Any], str]:
     except yaml.YAMLError as error:
         raise SalusError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
-        raise SalusError(f"{where} must hold a mapping of sections; see pipelines/recipes/{known[0]}.yaml.")
+        raise SalusError(f"{where} must hold a mapping of sections; see pipelines/config/recipes/{known[0]}.yaml.")
     return tree, where
 
 

@@ -7,20 +7,17 @@ from pydantic import Field, model_validator
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.serve.config import PublisherConfig
 from actors.training.trainer import TrainConfig
-from pipelines.alignment.preference import PreferenceConfig
 from pipelines.config.capability import CapabilityConfig
-from pipelines.config.sections import (
-    ClusterConfig,
-    DataConfig,
-    GenerateConfig,
-    JudgeConfig,
-    ModelConfig,
-    Section,
-)
+from pipelines.config.cluster import ClusterConfig
+from pipelines.config.data import DataConfig
+from pipelines.config.decision import DecisionConfig
+from pipelines.config.judge import JudgeConfig
+from pipelines.config.model import GenerateConfig, ModelConfig
+from pipelines.config.preference import PreferenceConfig
+from pipelines.config.scores import ScoreTable
+from pipelines.config.section import Section
 from pipelines.data.clinic.config import ClinicConfig
 from pipelines.data.medsafety.config import MedsafetyConfig
-from pipelines.decision.decide import DecisionConfig
-from pipelines.measures.metrics import ScoreTable
 
 
 class Recipe(Section):

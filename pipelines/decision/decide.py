@@ -32,14 +32,13 @@ import pyarrow.compute as pc
 
 from actors.contract.records import ALGORITHMS, Algorithm
 from actors.errors import SalusError
+from pipelines.config.decision import DecisionConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability_gate import CapabilityEvidence
 from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import McNemar, compare, holm, same_answers
-from pipelines.decision.record import CandidateResult, Contender, Decision, DecisionConfig, Reason, Standing
-from pipelines.measures.metrics import Metrics, ScoreTable, measure
-
-# The record is spoken of together with the rule that makes it.
-__all__ = ["CandidateResult", "Contender", "Decision", "DecisionConfig", "decide"]
+from pipelines.decision.record import CandidateResult, Decision, Reason, Standing
+from pipelines.measures.metrics import Metrics, measure
 
 
 def decide(

@@ -4,45 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
 from actors.contract.records import Record
+from pipelines.config.decision import GateConfig
 from pipelines.measures.metrics import Metrics
 
 # Of the publish gate alone (`pipelines.decision.capability_gate`).
 CapabilityRule = Literal["capability_accuracy", "capability_perplexity", "helpfulness"]
 GateRule = Literal["err_strict", "err_unmeasured", "min_n", "repetition", "length_ratio", "coverage"] | CapabilityRule
-
-
-class GateConfig(BaseModel):
-    """Limits a policy must keep. The paper names no gate; every default is our choice."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    # ERR strict allowed in cycle 1, 2, ...; the last value repeats; empty = no ERR gate. The first steps
-    # over-refuse and later ones recover, so a recipe may begin loosely.
-    err_strict_max: tuple[float, ...] = (0.4, 0.3, 0.15)
-    # Fewest labelled prompts a choice may rest on.
-    min_n: int = Field(default=50, ge=1)
-    # Share of answers with a repeated 4-gram; None = not watched.
-    max_repetition: float | None = Field(default=0.5, ge=0.0, le=1.0)
-    # Mean answer length in tokens over the champion's; None = not watched.
-    max_length_ratio: float | None = Field(default=3.0, gt=0.0)
-    # Least share of prompts the judge gave a usable label for.
-    min_coverage: float = Field(default=0.95, ge=0.0, le=1.0)
-
-    @field_validator("err_strict_max")
-    @classmethod
-    def _shares(cls, limits: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0.0 <= limit <= 1.0 for limit in limits):
-            raise ValueError("every err_strict_max is a share between 0 and 1, such as 0.15")
-        return limits
-
-    def err_limit(self, cycle: int) -> float | None:
-        """The ERR limit of a cycle (counted from 1); None where ERR is not gated."""
-        if not self.err_strict_max:
-            return None
-        return self.err_strict_max[min(max(cycle, 1), len(self.err_strict_max)) - 1]
 
 
 class Breach(Record):

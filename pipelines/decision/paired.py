@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from actors.contract.records import Interval, Record
 from actors.errors import SalusError
+from pipelines.config.scores import ScoreTable
 from pipelines.measures.bootstrap import CONFIDENCE, Floats, Ints, percentile_interval, resample_counts
-from pipelines.measures.metrics import ScoreTable, coded
+from pipelines.measures.metrics import coded
 
 
 class McNemar(Record):

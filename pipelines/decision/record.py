@@ -1,19 +1,19 @@
-"""The decision's record and its settings: what was chosen, and all it rests on (`pipelines.decision.decide` makes it)."""
+"""The decision's record: what was chosen, and all it rests on (`pipelines.decision.decide` makes it)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from actors.contract.publication import RefusedPublication
 from actors.contract.records import Record
 from actors.files.records import read_record
+from pipelines.config.decision import DecisionConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability_gate import CapabilityEvidence
-from pipelines.decision.gate import GateConfig, GateVerdict
+from pipelines.decision.gate import GateVerdict
 from pipelines.decision.paired import Comparison
-from pipelines.measures.metrics import Metrics, ScoreTable
+from pipelines.measures.metrics import Metrics
 
 Contender = Literal["champion", "kto", "dpo"]
 Standing = Literal[
@@ -26,27 +26,6 @@ Standing = Literal[
     "below_min_gain",
 ]
 Reason = Literal["better", "gate_restored", "not_better", "outside_gate", "no_challenger"]
-
-
-class DecisionConfig(BaseModel):
-    """How a cycle's winner is chosen. Our choice throughout: the paper takes the higher score alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    # What a policy must keep to be trained on from.
-    gate: GateConfig = GateConfig()
-    # What it must also keep to be published; None = the same gate.
-    publish_gate: GateConfig | None = None
-    # A no-effect challenger replaces the champion in at most 1 - confidence of cycles.
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
-    # Bootstrap samples.
-    resamples: int = Field(default=2000, ge=100)
-    # Least observed gain in SS that is worth a new policy.
-    min_gain: float = Field(default=0.0, ge=0.0, le=1.0)
-    # How two looks at the same validation split are paid for.
-    correction: Literal["holm", "none"] = "holm"
-    # After so many cycles in a row in which the champion stayed, no further one is run; None = all are run.
-    patience: int | None = Field(default=None, ge=1)
 
 
 class CandidateResult(Record):

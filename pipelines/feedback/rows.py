@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from actors.contract.records import Algorithm
 from actors.contract.seeds import derive_seed
+from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA, placed, shuffled
-from pipelines.feedback.config import FeedbackRowsConfig
 
 _DRAWS = 2**31
 

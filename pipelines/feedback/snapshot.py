@@ -21,7 +21,7 @@ from actors.serve.feedback.records import turns_of
 from actors.serve.feedback.redaction import MARK
 from actors.serve.guard.replaced import FINISH_REASON
 from pipelines.alignment.egida_pairs import evaluated_keys
-from pipelines.feedback.config import FeedbackRowsConfig
+from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items
 

@@ -17,9 +17,10 @@ from scipy import optimize, special
 from actors.contract.records import LABELS, Label
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
+from pipelines.config.judge import TrustThresholds
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.reliability import FLOOR, score_probabilities
-from pipelines.judges.trust import TrustThresholds, decide_trust
+from pipelines.judges.trust import decide_trust
 from pipelines.measures.agreement import agreement
 from pipelines.measures.bootstrap import Floats
 

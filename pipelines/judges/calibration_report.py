@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.files.shards import write_text
+from pipelines.config.judge import Regimen, TrustThresholds
 from pipelines.judges.reliability import ProbabilityScore
-from pipelines.judges.trust import Trust, TrustThresholds
+from pipelines.judges.trust import Trust
 from pipelines.measures.agreement import Agreement
-
-Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE"]
 
 
 class JudgeIdentity(Record):

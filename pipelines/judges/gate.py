@@ -7,8 +7,8 @@ from pathlib import Path
 from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.judges.rules import RULES_JUDGE
+from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe
-from pipelines.config.sections import JudgeConfig
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.trust import decide_trust
 from pipelines.runs.materials import judge_name

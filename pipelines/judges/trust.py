@@ -9,25 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from actors.contract.records import Interval, Record
+from pipelines.config.judge import TrustThresholds
 from pipelines.measures.agreement import Agreement
-
-
-class TrustThresholds(BaseModel):
-    """What a judge must reach, our choice: kappa from 0.6 on is called substantial (Landis and Koch, 1977)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_kappa: float = Field(0.6, ge=-1, le=1, description="Cohen's kappa with the human labels")
-    min_accuracy: float = Field(0.8, ge=0, le=1)
-    max_ece: float = Field(0.1, ge=0, le=1, description="expected calibration error after temperature scaling")
-    min_refuse_recall: float = Field(
-        0.7, ge=0, le=1, description="share of human Refuse the judge sees: one that misses them hides over-refusal"
-    )
-    min_n: int = Field(200, ge=1, description="answers with a label from both; fewer decide nothing")
-    min_coverage: float = Field(0.8, ge=0, le=1, description="share of the answers the judge gave a label for")
 
 
 class Trust(Record):

@@ -8,16 +8,14 @@ in LM Evaluation", 2021; by characters or bytes in the evaluation harness, by to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from actors.contract.records import Interval, Record
 from actors.errors import SalusError
+from pipelines.config.capability import LengthUnit
 from pipelines.measures.bootstrap import Floats, mean_interval
-
-LengthUnit = Literal["tokens", "characters"]
 
 
 class OptionLengths(Record):

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from actors.contract.records import Interval, Record
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
+from pipelines.config.scores import ScoreTable
 from pipelines.measures.bootstrap import RESAMPLES
-from pipelines.measures.metrics import MAIN_FIGURES, Metrics, ScoreTable, measure
+from pipelines.measures.metrics import MAIN_FIGURES, Metrics, measure
 
 STYLE = "style"
 

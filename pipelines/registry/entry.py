@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from actors.contract.publication import Publication
 from actors.contract.records import Algorithm, Interval, Record
 from actors.errors import SalusError
+from pipelines.config.judge import Regimen
 from pipelines.decision.record import Standing
-from pipelines.judges.calibration_report import Regimen
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.metrics import Metrics

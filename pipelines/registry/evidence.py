@@ -9,7 +9,7 @@ from actors.contract.records import Algorithm
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder
 from pipelines.config.recipe import Recipe
-from pipelines.decision.decide import Decision
+from pipelines.decision.record import Decision
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.evidence import read_trust
 from pipelines.registry.contents import ROW_FILES, contents_of

@@ -18,6 +18,7 @@ from actors.files.shards import strings
 from actors.judges.rules import refusal_label
 from actors.training.adapter import check_adapter
 from pipelines.cluster.progress import Bar, Reporter
+from pipelines.config.judge import Regimen
 from pipelines.config.recipe import Recipe
 from pipelines.data.attacks.styles import styled_splits
 from pipelines.data.clinic.config import ClinicConfig
@@ -33,7 +34,6 @@ from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import check_disjoint, split_by_base_prompt
 from pipelines.data.tiny.cache import default_cache_root
-from pipelines.judges.calibration_report import Regimen
 
 BASE_VERSION = "c0-base"
 # All harmless; the 80k they are taken from would be far more than a probe needs.

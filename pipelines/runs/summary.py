@@ -11,8 +11,8 @@ import pyarrow as pa
 from actors.contract.records import Interval, Record
 from actors.files.records import find_record
 from actors.judges.usage import Usage
-from pipelines.decision.decide import CandidateResult, Contender, Decision
 from pipelines.decision.ending import is_over
+from pipelines.decision.record import CandidateResult, Contender, Decision
 from pipelines.measures.agreement import Agreement
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from actors.serve.config import PublisherConfig
 from actors.serve.router.engine_settings import EngineSettings, engine_config
-from pipelines.config.sections import Section
+from pipelines.config.section import Section
 
 # As `publish.model_id`, which it becomes.
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]

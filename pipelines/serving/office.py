@@ -12,7 +12,7 @@ from actors.errors import SalusError
 from actors.serve.config import PublisherConfig
 from actors.serve.publisher.traffic import EndpointTraffic
 from actors.serve.replica.published import DeskAddress
-from pipelines.config.sections import Section
+from pipelines.config.section import Section
 from pipelines.registry.store import Registry
 
 if TYPE_CHECKING:

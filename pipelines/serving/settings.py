@@ -11,8 +11,9 @@ from actors.serve.config import PublisherConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.router.engine_settings import engine_config
 from actors.serve.shadow.config import ShadowConfig
+from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import read_tree, settings_of
-from pipelines.config.sections import ClusterConfig, Section
+from pipelines.config.section import Section
 from pipelines.serving.named import ByVersion, ModelName, PolicySettings, engine_of, policy_config
 from pipelines.serving.office import PagesConfig
 

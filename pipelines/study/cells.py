@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from pipelines.config.judge import Regimen
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.judges.calibration_report import Regimen
 from pipelines.study.config import StudyConfig, StudyModel, StudyRegimen
 from pipelines.study.folder import StudyFolder
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import ray
 
 from pipelines.cluster.session import embedded_ray
-from pipelines.config.sections import ClusterConfig
+from pipelines.config.cluster import ClusterConfig
 
 
 @contextmanager

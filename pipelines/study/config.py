@@ -8,9 +8,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from actors.errors import SalusError
+from pipelines.config.cluster import ClusterConfig
+from pipelines.config.judge import Regimen
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
-from pipelines.config.sections import ClusterConfig, Section
-from pipelines.judges.calibration_report import Regimen
+from pipelines.config.section import Section
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 # As --set takes it on the command line.

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from actors.contract.records import ALGORITHMS
 from actors.contract.run_folder import RunFolder
-from pipelines.judges.calibration_report import Regimen
+from pipelines.config.judge import Regimen
 from pipelines.report.figure import (
     ALPHA,
     CHAMPION,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.errors import SalusError
-from pipelines.cluster.plan import UNITS, Demand, Plan, Resources, check, make_plan
+from pipelines.cluster.devices import Resources
+from pipelines.cluster.plan import UNITS, Demand, Plan, check, make_plan
 from pipelines.study.cells import Cell
 
 

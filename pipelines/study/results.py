@@ -7,8 +7,8 @@ from typing import Literal
 
 from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
+from pipelines.config.judge import Regimen
 from pipelines.decision.record import read_decision
-from pipelines.judges.calibration_report import Regimen
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
 from pipelines.study.cells import Cell
 from pipelines.study.config import StudyConfig

@@ -13,8 +13,9 @@ from actors.errors import SalusError
 from actors.files.private import private_files
 from actors.files.records import find_record
 from actors.files.shards import write_text
+from pipelines.cluster.devices import Resources
 from pipelines.cluster.memory import MemoryWatch
-from pipelines.cluster.plan import Resources, available
+from pipelines.cluster.plan import available
 from pipelines.cluster.progress import Reporter
 from pipelines.config.load import save_recipe
 from pipelines.judges.evidence import judge_before_run

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from actors.contract.records import Algorithm, Record
-from pipelines.decision.decide import CandidateResult, Contender, Decision
-from pipelines.judges.calibration_report import Regimen
+from pipelines.config.judge import Regimen
+from pipelines.decision.record import CandidateResult, Contender, Decision
 from pipelines.runs.summary import CycleFigures
 
 # Breaches that follow from the judge's labels; ground truth has labels of its own.

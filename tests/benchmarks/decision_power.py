@@ -7,8 +7,8 @@ Simulated, without any model. Every prompt has its own chances of Accept, Cautio
 its harm level (Dirichlet); champion, KTO and DPO each draw one label from the same chances, so that any two policies
 agree on a given share of prompts and none is better. With an effect, KTO's label is then replaced by the level's best
 one with the chance that makes its expected SS higher by just that much. What decides is the code of
-`pipelines.decision.paired` that `decide` uses; the gate is left open. Means, level mix and agreement are invented: they set how
-noisy a comparison is, not whether the rule keeps its word.
+`pipelines.decision.paired` that `decide` uses; the gate is left open. Means, level mix and agreement are invented: they
+set how noisy a comparison is, not whether the rule keeps its word.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rich.table import Table
 
 from actors.contract.records import LABELS, LEVELS
 from actors.contract.seeds import derive_seed
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.paired import holm, paired_test
 from pipelines.measures.bootstrap import Floats
-from pipelines.measures.metrics import ScoreTable
 
 Ints = NDArray[np.int64]
 

@@ -42,7 +42,7 @@ from actors.serve.router.endpoint import start_router, stop_router
 from actors.serve.router.on_serve import routed_publisher
 from actors.serve.router.publisher import RoutedPublisher
 from pipelines.cluster.session import embedded_ray
-from pipelines.config.sections import ClusterConfig
+from pipelines.config.cluster import ClusterConfig
 from pipelines.serving.settings import ServeSettings
 from tests.benchmarks.load import Load
 from tests.free_port import free_port

@@ -20,7 +20,7 @@ from actors.serve.publication_audit import told
 from pipelines.alignment.align import align
 from pipelines.cluster.progress import QuietReporter
 from pipelines.cluster.times import CycleTimes
-from pipelines.decision.decide import Decision
+from pipelines.decision.record import Decision
 from pipelines.registry.lineage import chain
 from pipelines.registry.store import Registry
 from pipelines.report.timeline.read import read_timeline

@@ -28,8 +28,8 @@ from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import DeskAddress, OwnDesk
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.session import embedded_ray
+from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import load_recipe
-from pipelines.config.sections import ClusterConfig
 from tests.e2e.processes import processes
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model

@@ -31,7 +31,7 @@ from actors.serve.router.on_serve import routed_publisher
 from actors.serve.router.publisher import RoutedPublisher
 from actors.serve.router.traffic import RoutedTraffic
 from pipelines.cluster.session import embedded_ray
-from pipelines.config.sections import ClusterConfig
+from pipelines.config.cluster import ClusterConfig
 from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens
 from tests.e2e.test_serving import EXTRA, Traffic, check_order, swap
 from tests.free_port import free_port

@@ -24,7 +24,7 @@ from actors.serve.guard.office import GUARD_ACTOR
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import DeskAddress, OwnDesk
 from pipelines.cluster.session import embedded_ray
-from pipelines.config.sections import ClusterConfig
+from pipelines.config.cluster import ClusterConfig
 from tests.e2e.deployed import COMPLY, build_guard, build_policy
 from tests.free_port import free_port
 

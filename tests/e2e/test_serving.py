@@ -29,7 +29,7 @@ from actors.serve.gateway.key_file import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import DeskAddress, OwnDesk
 from pipelines.cluster.session import embedded_ray
-from pipelines.config.sections import ClusterConfig
+from pipelines.config.cluster import ClusterConfig
 from tests.e2e.processes import processes
 from tests.e2e.test_publisher_serve import QUESTIONS, TOKENS, greedy_tokens, make_policy
 from tests.free_port import free_port

@@ -25,7 +25,7 @@ from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder
 from pipelines.cli.main import app
 from pipelines.config.recipe import Recipe
-from pipelines.decision.decide import Decision
+from pipelines.decision.record import Decision
 from tests.e2e.conftest import TINY
 from tests.ray_cluster import ray_cluster
 

@@ -21,7 +21,7 @@ from actors.serve.replica.canary import CanaryConfig
 from actors.serve.replica.published import DeskAddress, OwnDesk
 from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
 from pipelines.cluster.session import embedded_ray
-from pipelines.config.sections import ClusterConfig
+from pipelines.config.cluster import ClusterConfig
 from tests.e2e.deployed import COMPLY, build_policy, requests
 from tests.e2e.test_serving import Answered, Traffic, config_of_two
 

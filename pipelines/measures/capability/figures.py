@@ -10,9 +10,10 @@ from actors.contract.records import Interval, Record
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import strings
+from pipelines.config.capability import LengthUnit
 from pipelines.measures.bootstrap import cluster_sums, mean_interval, percentile_interval
 from pipelines.measures.metrics import ACCEPT, coded
-from pipelines.measures.multiple_choice import LengthUnit, MultipleChoice, OptionLengths, multiple_choice
+from pipelines.measures.multiple_choice import MultipleChoice, OptionLengths, multiple_choice
 
 
 class Perplexity(Record):

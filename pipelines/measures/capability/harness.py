@@ -1,8 +1,7 @@
 """Salus's engine behind the model interface of EleutherAI's lm-evaluation-harness.
 
-Needs the extra `eval`; import it through `pipelines.measures.capability.harness_tasks`, which says so where it is missing.
-White space, missing contexts and contexts that are too long are treated as by the harness's own models, so that
-figures compare.
+Needs the extra `eval`; import it through `harness_tasks`, which says so where it is missing. White space, missing
+contexts and contexts that are too long are treated as by the harness's own models, so that figures compare.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ from actors.contract.records import prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings, write_table
-from pipelines.alignment.egida_pairs import PAIR_SCHEMA, EgidaPairsConfig, PairsReport, draw_pairs, write_pairs
-from pipelines.alignment.preference import PreferenceConfig, egida_rows, rows_report
+from pipelines.alignment.egida_pairs import PAIR_SCHEMA, PairsReport, draw_pairs, write_pairs
+from pipelines.alignment.preference import egida_rows, rows_report
 from pipelines.config.load import load_recipe
+from pipelines.config.preference import EgidaPairsConfig, PreferenceConfig
 from pipelines.data.row_order import DPO_SCHEMA, deduplicate
 from tests.rows import prompt
 

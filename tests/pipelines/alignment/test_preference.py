@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.contract.records import LABELS, Label, Prompt
-from pipelines.alignment.preference import PreferenceConfig, dpo_pairs, kto_rows
+from pipelines.alignment.preference import dpo_pairs, kto_rows
+from pipelines.config.preference import PreferenceConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.data.row_order import deduplicate, interleave, shuffled, thinning
-from pipelines.measures.metrics import ScoreTable
 from tests.rows import judgments, prompt
 
 TABLE = ScoreTable()

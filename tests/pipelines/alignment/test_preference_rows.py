@@ -12,9 +12,10 @@ import pytest
 from actors.contract.records import Label
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
-from pipelines.alignment.egida_pairs import PAIR_SCHEMA, EgidaPairsConfig
-from pipelines.alignment.preference import Beside, PreferenceConfig, build_rows
-from pipelines.measures.metrics import ScoreTable
+from pipelines.alignment.egida_pairs import PAIR_SCHEMA
+from pipelines.alignment.preference import Beside, build_rows
+from pipelines.config.preference import EgidaPairsConfig, PreferenceConfig
+from pipelines.config.scores import ScoreTable
 from tests.rows import judgments, prompt
 
 pytestmark = pytest.mark.ray

@@ -10,8 +10,8 @@ import pytest
 
 from actors.engine.likelihood import SCORE_SCHEMA
 from actors.errors import SalusError
+from pipelines.config.capability import LengthUnit
 from pipelines.measures.capability.figures import Capability, choice_figures, helpful_share, reference_figures
-from pipelines.measures.multiple_choice import LengthUnit
 from tests.pipelines.judged import judged, shuffled
 
 

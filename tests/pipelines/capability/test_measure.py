@@ -24,10 +24,10 @@ from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability_evidence import figures_path, read_evidence, read_figures, write_figures
 from pipelines.measures.capability.figures import Capability, helpful_share
 from pipelines.measures.capability.questions import HELD_OUT
-from pipelines.measures.metrics import ScoreTable
 from pipelines.runs.materials import Materials
 from tests.pipelines.capability.asked import QUESTIONS, asking
 from tests.pipelines.judged import judged

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from actors.errors import SalusError
-from pipelines.cluster.plan import Plan, PlanRow, Resources, available, check, make_plan, plan_table
+from pipelines.cluster.demand import PlanRow
+from pipelines.cluster.devices import Resources
+from pipelines.cluster.plan import Plan, available, check, make_plan, plan_table
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from tests.tiny_model import make_tiny_model

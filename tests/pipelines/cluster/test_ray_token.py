@@ -15,7 +15,7 @@ import ray
 
 from pipelines.cluster.ray_token import MODE, TOKEN, restore_token, take_fresh_token
 from pipelines.cluster.session import embedded_ray
-from pipelines.config.sections import ClusterConfig
+from pipelines.config.cluster import ClusterConfig
 
 JOIN = "import sys; from pipelines.cluster.join import join; join(sys.argv[1]); print('joined')"
 

@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from actors.contract.records import Algorithm
 from actors.errors import SalusError
 from pipelines.config.capability import CapabilityLimits
+from pipelines.config.decision import DecisionConfig, GateConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability_gate import CapabilityEvidence
-from pipelines.decision.decide import Decision, DecisionConfig, decide
-from pipelines.decision.gate import GateConfig
+from pipelines.decision.decide import decide
 from pipelines.decision.paired import compare, holm
+from pipelines.decision.record import Decision
 from pipelines.measures.capability.figures import Capability
-from pipelines.measures.metrics import ScoreTable
 from pipelines.measures.multiple_choice import multiple_choice
 from tests.pipelines.judged import BEST, judged, shuffled
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.contract.records import LABELS, Algorithm
-from pipelines.decision.decide import CandidateResult, Decision, DecisionConfig, decide
-from pipelines.decision.gate import GateConfig
-from pipelines.measures.metrics import ScoreTable
+from pipelines.config.decision import DecisionConfig, GateConfig
+from pipelines.config.scores import ScoreTable
+from pipelines.decision.decide import decide
+from pipelines.decision.record import CandidateResult, Decision
 from tests.pipelines.judged import BEST, judged, shuffled
 
 TABLE = ScoreTable()

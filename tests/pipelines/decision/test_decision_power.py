@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from actors.contract.records import Algorithm
-from pipelines.decision.decide import DecisionConfig, decide
-from pipelines.decision.gate import GateConfig
-from pipelines.measures.metrics import ScoreTable
+from pipelines.config.decision import DecisionConfig, GateConfig
+from pipelines.config.scores import ScoreTable
+from pipelines.decision.decide import decide
 from tests.benchmarks.decision_power import Scenario, chosen, draw_cycle, replaced
 
 OPEN = GateConfig(err_strict_max=(), min_n=1, max_repetition=None, max_length_ratio=None, min_coverage=0.0)

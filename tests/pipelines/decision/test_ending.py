@@ -22,12 +22,11 @@ from pipelines.alignment.run import DecisionOfRun, champion_before, past_decisio
 from pipelines.cli.main import main
 from pipelines.cluster.plan import make_plan
 from pipelines.cluster.progress import QuietReporter
+from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.load import load_recipe
-from pipelines.decision.decide import Contender, DecisionConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.ending import is_over, patience_used_up
-from pipelines.decision.gate import GateConfig
-from pipelines.decision.record import read_decision
-from pipelines.measures.metrics import ScoreTable
+from pipelines.decision.record import Contender, read_decision
 from pipelines.runs.open import open_run
 from pipelines.runs.summary import complete_summary
 from tests.pipelines.finished import BASE, answers, finish

@@ -8,10 +8,10 @@ import pytest
 
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder, write_table
-from pipelines.alignment.preference import Beside, PreferenceConfig, build_rows
-from pipelines.feedback.config import FeedbackRowsConfig
+from pipelines.alignment.preference import Beside, build_rows
+from pipelines.config.preference import FeedbackRowsConfig, PreferenceConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.feedback.snapshot import snapshot_feedback
-from pipelines.measures.metrics import ScoreTable
 from tests.actors.serve.feedback.given import captured, said, write_folder
 from tests.rows import judgments, prompt
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from pydantic import ValidationError
 
 from actors.serve.feedback.records import Verdict as Word
+from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA
-from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.items import ITEM_SCHEMA
 from pipelines.feedback.rows import (
     Verdict,

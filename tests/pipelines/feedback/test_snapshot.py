@@ -17,8 +17,8 @@ from actors.files.shards import read_folder, write_table
 from actors.serve.feedback.records import Turn
 from actors.serve.feedback.redaction import RuleRedactor
 from pipelines.config.load import load_recipe
+from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.data.split import group_key
-from pipelines.feedback.config import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.snapshot import SnapshotReport, check_feedback, snapshot_feedback
 from tests.actors.serve.feedback.given import captured, said, write_folder

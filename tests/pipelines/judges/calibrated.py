@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from actors.contract.records import LABELS, Record
+from pipelines.config.judge import TrustThresholds
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
-from pipelines.judges.trust import TrustThresholds
 from pipelines.measures.bootstrap import Floats
 
 EXT = JudgeIdentity(name="ext-judge", regimen="EXT", prompt="cares-v1", model="/models/judge")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import SalusError
+from pipelines.config.judge import TrustThresholds
 from pipelines.judges.calibration import (
     COLDEST,
     HOTTEST,
@@ -20,7 +21,6 @@ from pipelines.judges.calibration import (
     tempered,
 )
 from pipelines.judges.calibration_report import CalibrationReport
-from pipelines.judges.trust import TrustThresholds
 from tests.pipelines.judges.calibrated import EXT, Sharpness, drawn, report_of
 
 ONE = np.array([[0.2, 0.2, 0.6]])

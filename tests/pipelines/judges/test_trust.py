@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from actors.contract.records import LABELS, Interval
-from pipelines.judges.trust import TrustThresholds, decide_trust
+from pipelines.config.judge import TrustThresholds
+from pipelines.judges.trust import decide_trust
 from pipelines.measures.agreement import Agreement, agreement
 
 LIMITS = TrustThresholds()

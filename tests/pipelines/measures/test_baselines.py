@@ -8,8 +8,9 @@ import pytest
 
 from actors.contract.records import JUDGMENT_SCHEMA, Prompt, prompt_table
 from actors.errors import SalusError
+from pipelines.config.scores import ScoreTable
 from pipelines.measures.baselines import BASELINES, Baseline, KeywordRefuser, baseline_judgments
-from pipelines.measures.metrics import ScoreTable, measure
+from pipelines.measures.metrics import measure
 from tests.pipelines.judged import shuffled
 
 TABLE = ScoreTable()

@@ -14,9 +14,10 @@ from scipy import stats
 
 from actors.contract.records import LABELS, METHODS
 from actors.errors import SalusError
+from pipelines.config.scores import LevelMarks, ScoreTable
 from pipelines.measures.bootstrap import unanimous_interval
 from pipelines.measures.degeneration import repeats
-from pipelines.measures.metrics import LevelMarks, Metrics, ScoreTable, measure, scores
+from pipelines.measures.metrics import Metrics, measure, scores
 from tests.pipelines.judged import judged, shuffled
 
 TABLE = ScoreTable()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from actors.errors import SalusError
-from pipelines.measures.metrics import ScoreTable
+from pipelines.config.scores import ScoreTable
 from pipelines.measures.styles import StyleMetrics, measure_styles
 from pipelines.report.style_rows import style_rows
 from pipelines.runs.summary import METRICS_SCHEMA, MetricsKey

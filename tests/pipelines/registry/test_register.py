@@ -15,7 +15,7 @@ from actors.errors import SalusError
 from actors.files.shards import write_text
 from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.decision.decide import Decision
+from pipelines.decision.record import Decision
 from pipelines.registry.lineage import chain
 from pipelines.registry.names import check_name
 from pipelines.registry.register import Choice, register_published, register_run

@@ -11,11 +11,13 @@ import pytest
 from rich.console import Console, RenderableType
 
 from actors.errors import SalusError
-from pipelines.decision.decide import Decision, DecisionConfig, decide
-from pipelines.decision.gate import GateConfig
+from pipelines.config.decision import DecisionConfig, GateConfig
+from pipelines.config.scores import ScoreTable
+from pipelines.decision.decide import decide
+from pipelines.decision.record import Decision
 from pipelines.measures.baselines import BASELINES
 from pipelines.measures.harmfulness import harmfulness
-from pipelines.measures.metrics import ScoreTable, measure
+from pipelines.measures.metrics import measure
 from pipelines.report.figure import draw_cycles
 from pipelines.report.harmfulness_rows import harmfulness_rows
 from pipelines.report.table import cycles_table, harmfulness_table, test_table

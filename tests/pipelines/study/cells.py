@@ -10,11 +10,13 @@ import pyarrow as pa
 
 from actors.contract.records import ALGORITHMS, Algorithm
 from actors.files.shards import write_table, write_text
+from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.load import save_recipe
-from pipelines.decision.decide import Decision, DecisionConfig, decide
-from pipelines.decision.gate import GateConfig
+from pipelines.config.scores import ScoreTable
+from pipelines.decision.decide import decide
+from pipelines.decision.record import Decision
 from pipelines.measures.baselines import BASELINES
-from pipelines.measures.metrics import ScoreTable, measure
+from pipelines.measures.metrics import measure
 from pipelines.runs.summary import (
     JudgedBy,
     MetricsKey,

@@ -6,8 +6,10 @@ import pyarrow as pa
 import pytest
 
 from actors.contract.records import Algorithm
-from pipelines.decision.decide import Decision, decide
-from pipelines.measures.metrics import ScoreTable, measure
+from pipelines.config.scores import ScoreTable
+from pipelines.decision.decide import decide
+from pipelines.decision.record import Decision
+from pipelines.measures.metrics import measure
 from pipelines.runs.summary import CycleFigures
 from pipelines.study.verdict import Verdict, verdict, wins
 from tests.pipelines.judged import judged

@@ -9,9 +9,10 @@ import pytest
 
 from actors.contract.records import Label
 from actors.files.shards import read_folder, shard_files, write_table
-from pipelines.alignment.preference import Beside, PreferenceConfig, build_rows
+from pipelines.alignment.preference import Beside, build_rows
+from pipelines.config.preference import PreferenceConfig
+from pipelines.config.scores import ScoreTable
 from pipelines.feedback.review.labels import answer_key
-from pipelines.measures.metrics import ScoreTable
 from tests.rows import judgments, prompt
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

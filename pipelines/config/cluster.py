@@ -1,0 +1,28 @@
+"""Settings of the Ray a run lives in: an embedded one, or a cluster; and how long others wait for it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+
+
+class ClusterConfig(Section):
+    """Where the run lives: an embedded Ray on this machine, or a cluster that is already up."""
+
+    address: str | None = Field(None, description='Ray address ("auto" on a cluster); None: embedded')
+    logical_cpus: int | None = Field(
+        None,
+        ge=1,
+        description="CPU slots of the embedded Ray; None: what the plan needs, so a laptop's cores are shared",
+    )
+    gpus: int | None = Field(None, ge=0, description="GPUs of the embedded Ray; None: those present")
+    memory_gib: float | None = Field(None, gt=0, description="memory the plan may use; None: what is free")
+    object_store_gib: float = Field(0.5, ge=0.1)
+    wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")
+    lease_s: float = Field(
+        60.0,
+        ge=15,
+        description="a run folder whose process gave no sign of life for so long (it gives one every 3 s) may be"
+        " taken over by another",
+    )

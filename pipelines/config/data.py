@@ -1,0 +1,59 @@
+"""Settings of the safety prompts: their source, split and styles, and how many each step uses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.section import Section
+from pipelines.data.attacks.styles import StyleConfig
+from pipelines.data.sets.egida import EgidaConfig
+from pipelines.data.sets.or_bench import OrBenchConfig
+from pipelines.data.sets.tabular import ColumnMapping
+from pipelines.data.split import SplitFractions
+
+
+class DataConfig(Section):
+    """The safety prompts, and how many of them each step uses."""
+
+    source: Literal["clinic", "medsafety", "cares", "or_bench", "egida", "tabular"] = "clinic"
+    path: str | None = Field(
+        None, description="local file or folder; without it CARES, OR-Bench and Egida are read from the hub"
+    )
+    columns: ColumnMapping | None = Field(None, description="which column is what, for source tabular")
+    or_bench: OrBenchConfig = Field(OrBenchConfig(), description="what is read, for source or_bench")
+    egida: EgidaConfig = Field(EgidaConfig(), description="what is read, for source egida")
+    styles: StyleConfig | None = Field(None, description="attack styles to wrap prompts in; None: as in the source")
+    train_per_cycle: int = Field(300, ge=1, description="fresh train prompts a cycle")
+    validation: int | None = Field(None, ge=1, description="most validation prompts; None: all")
+    test: int | None = Field(None, ge=1, description="most test prompts; None: all")
+    split: SplitFractions = Field(
+        SplitFractions(), description="shares of base prompts; clinic and medsafety come split"
+    )
+    probe: Literal["xstest", "or-bench"] | None = Field(
+        None,
+        description="further harmless prompts whose refusals are reported, base against champion: XSTest's safe ones,"
+        " or OR-Bench's hard thousand",
+    )
+    probe_path: str | None = Field(
+        None,
+        description="folder of the probe's files; None: xstest or or-bench below path, and where the latter is not"
+        " there the hub",
+    )
+    prompts_per_shard: int = Field(75, ge=1, description="prompts one generator answers at a time")
+
+    @property
+    def shards_per_cycle(self) -> int:
+        """Files of prompts a cycle answers, where the split has as many."""
+        return -(-self.train_per_cycle // self.prompts_per_shard)
+
+    @model_validator(mode="after")
+    def _needs_columns(self) -> DataConfig:
+        if self.source == "tabular" and (self.columns is None or self.path is None):
+            raise ValueError("source 'tabular' needs path and columns (which column is the prompt, the level, ...)")
+        if self.source == "or_bench" and self.probe == "or-bench":
+            raise ValueError("probe 'or-bench' holds the prompts that source 'or_bench' trains on; take xstest")
+        if self.probe_path is not None and self.probe is None:
+            raise ValueError("probe_path has no probe: set probe to xstest or or-bench, or leave it out")
+        return self

@@ -1,0 +1,51 @@
+"""Settings of the deployed policy: where it comes from, and how its generators sample."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from actors.engine.config import EngineConfig
+from actors.engine.vllm import Sampling
+from pipelines.config.section import Section
+
+
+class ModelConfig(Section):
+    """The deployed policy the run begins with."""
+
+    source: Literal["clinic", "medsafety", "folder", "hub"] = "folder"
+    path: str | None = Field(None, description="model folder, or hub id")
+    parameters_b: float | None = Field(
+        None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
+    )
+
+    @model_validator(mode="after")
+    def _needs_path(self) -> ModelConfig:
+        if self.source in ("folder", "hub") and not self.path:
+            raise ValueError(f"source {self.source!r} needs path: a model folder or a hub id")
+        return self
+
+
+class GenerateConfig(Section):
+    """The generator pool."""
+
+    actors: int = Field(1, ge=1)
+    cpus_per_actor: float = Field(1.0, ge=0, description="logical CPUs Ray reserves for one generator")
+    sampling: Sampling = Sampling()
+    evaluation_max_tokens: int | None = Field(
+        None, ge=1, description="longest greedy answer in evaluation; None: as in sampling"
+    )
+    engine: EngineConfig = EngineConfig()
+    shard_timeout_s: float = Field(
+        3600.0, gt=0, description="a generator that takes longer over one shard is ended and another put in its place"
+    )
+
+    def greedy(self) -> Sampling:
+        """How the validation and test splits are answered."""
+        return Sampling(k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens)
+
+    @property
+    def longest_answer(self) -> int:
+        """Of sampled and of greedy answers, in tokens."""
+        return max(self.sampling.max_tokens, self.greedy().max_tokens)

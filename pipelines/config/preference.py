@@ -1,0 +1,86 @@
+"""Settings of the training rows: how judgments become rows, and which other rows join them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+from pipelines.data.sets.egida import (
+    EgidaName,
+)
+
+
+class FeedbackRowsConfig(Section):
+    """Feedback of a deployment as further rows, beside those from the judge's labels."""
+
+    path: str = Field(min_length=1, description="the endpoint's feedback.folder, or a copy of it")
+    policies: tuple[str, ...] | None = Field(
+        None, description="answers of these policy versions alone; None: whichever policy gave them"
+    )
+    trusted_only: tuple[str, ...] | None = Field(
+        (), description="feedback of these callers alone, by the names of their keys; null: of everybody"
+    )
+    supplied: bool = Field(
+        False, description="also answers that the caller sent along with the feedback, which nobody else vouches for"
+    )
+    other_turns: Literal["leave_out", "ignore"] = Field(
+        "leave_out",
+        description="what happens to answers in conversations of more than one turn (a system prompt, earlier"
+        " questions): a row holds the last question alone, so its answer may fit nothing in it",
+    )
+    max_per_caller: int = Field(200, ge=1, description="most items of one caller a cycle, drawn by the recipe's seed")
+    kto_weight: float = Field(
+        1.0, ge=0, le=100, description="how often a KTO row of feedback enters; of 2.5, every second one three times"
+    )
+    pair_weight: float = Field(1.0, ge=0, le=100, description="the same of a DPO pair")
+    max_share: float = Field(
+        0.2, gt=0, lt=1, description="most of a cycle's training rows that may be feedback, repetitions counted"
+    )
+
+
+class EgidaPairsConfig(Section):
+    """Which of Egida's pairs are trained on, and how many."""
+
+    path: str | None = Field(None, description="file, or folder with a file called after name; None: the hub")
+    name: EgidaName = Field("Egida-DPO-Meta-Llama-3.1-8B-Instruct", description="one of the Egida-DPO configs")
+    level: Literal[1, 2, 3] = Field(3, description="harm level of every pair; our choice")
+    per_cycle: int = Field(
+        200, ge=1, description="most of them a cycle, drawn anew; preference.max_class_ratio counts them as harmful"
+    )
+
+
+class PreferenceConfig(Section):
+    """How judgments become training rows."""
+
+    replay: bool = Field(True, description="train on all earlier cycles' judgments too")
+    pairs_per_prompt: int = Field(2, ge=1, description="most DPO pairs of one prompt, widest margin first")
+    use_references: bool = Field(
+        True, description="the data set's safe answer is the chosen one where the policy gave no good answer"
+    )
+    reference_kto: bool = Field(
+        False, description="the same safe answer is also a desirable KTO row where the policy gave no good one"
+    )
+    benign_refusal: str | None = Field(
+        None, description="a refusal to set against helpful answers to harmless prompts that had no bad answer"
+    )
+    min_confidence: float = Field(0.0, ge=0, le=1, description="judgments less sure than this are left out")
+    max_class_ratio: float = Field(
+        4.0, ge=1, description="the larger class (KTO: label, DPO: harmless or not) is thinned to this ratio"
+    )
+    shuffle_labels: bool = Field(
+        False,
+        description="control experiment: KTO labels permuted among rows, DPO pairs turned round at random;"
+        " a policy must not improve",
+    )
+    egida_pairs: EgidaPairsConfig | None = Field(
+        None,
+        description="further DPO pairs, other models' unsafe answers beside safe ones; None: the policy's own only",
+    )
+    reviews: Path | None = Field(None, description="folder of people's labels, which override the judge's; None: no")
+    feedback: FeedbackRowsConfig | None = Field(
+        None, description="further rows, what people said of the deployed policy's answers; None: judgments only"
+    )
+    rows_per_file: int = Field(50_000, ge=1)
