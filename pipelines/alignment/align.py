@@ -21,7 +21,7 @@ from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.harmfulness import check_rater
 from pipelines.alignment.preference import shuffle_blocks, warm_up
-from pipelines.alignment.run import Run, past_outcomes, start_coordinator
+from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.memory import MemoryWatch
@@ -38,6 +38,7 @@ from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
 from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import Hold, add_cost, hold_run
+from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.stage_log import StageLog
 from pipelines.runs.store.place import Place
 from pipelines.runs.summary import Summary, complete_summary

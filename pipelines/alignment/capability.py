@@ -17,7 +17,7 @@ from pipelines.alignment.run import Run
 from pipelines.cluster.spread import spread
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.recipe import Recipe
-from pipelines.decision.capability_evidence import figures_path, write_figures
+from pipelines.decision.capability import figures_path, write_figures
 from pipelines.measures.capability.figures import Capability, choice_figures, helpful_share, reference_figures
 from pipelines.measures.capability.items import KINDS, Kind, item_shards, write_items
 from pipelines.measures.capability.questions import HELD_OUT, HeldOut, question_set

@@ -14,12 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.contract.records import PromptSet, Record
+from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.records import find_record
-from actors.files.shards import read_folder, shard_files, strings, write_table, write_text
+from actors.files.shards import shard_files, write_table, write_text
 from pipelines.config.preference import EgidaPairsConfig
 from pipelines.data.sets.egida import (
     EGIDA_REPOSITORY,
@@ -28,6 +28,7 @@ from pipelines.data.sets.egida import (
     read_egida_pairs,
 )
 from pipelines.data.split import group_key
+from pipelines.runs.materials import evaluated_keys
 
 PAIR_FIELDS: list[pa.Field[Any]] = [
     *(pa.field(name, pa.string(), nullable=False) for name in ("prompt", "chosen", "rejected")),
@@ -35,8 +36,6 @@ PAIR_FIELDS: list[pa.Field[Any]] = [
 ]
 PAIR_SCHEMA = pa.schema(PAIR_FIELDS)
 PAIRS_PER_FILE = 10_000
-# What a policy is measured on must not be trained on.
-EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
 
 
 class PairsReport(Record):
@@ -114,13 +113,3 @@ def _flush(waiting: list[dict[str, Any]], folder: Path, number: int) -> int:
     write_table(pa.Table.from_pylist(waiting, schema=PAIR_SCHEMA), folder / f"part-{number:05d}.parquet")
     waiting.clear()
     return number + 1
-
-
-def evaluated_keys(folder: RunFolder) -> set[str]:
-    """The prompts and base prompts the run is measured on, as `group_key` tells texts apart."""
-    keys: set[str] = set()
-    for split in EVALUATED:
-        if folder.prompts(split).is_dir():
-            table = read_folder(folder.prompts(split), ("prompt", "base_prompt"))
-            keys.update(group_key(text) for column in table.column_names for text in strings(table, column))
-    return keys

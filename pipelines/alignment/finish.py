@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -15,11 +14,12 @@ from actors.files.shards import read_folder, strings, write_table, write_text
 from actors.judges.rules import RULES_JUDGE
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.harmfulness import measure_harmfulness, read_harmfulness
-from pipelines.alignment.run import Run, champion_before, past_decisions
+from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.times import StageTime, Work, engine_work, find_times
 from pipelines.config.recipe import Recipe
-from pipelines.decision.capability_evidence import read_figures
+from pipelines.decision.capability import read_figures
+from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision, read_decision
 from pipelines.judges.evidence import read_trust
 from pipelines.judges.refusal_rules import xstest_agreement
@@ -32,6 +32,8 @@ from pipelines.report.harmfulness_rows import harmfulness_rows
 from pipelines.report.judging import judge_disagreement, judge_usage
 from pipelines.report.style_rows import style_rows
 from pipelines.runs.materials import probe_folder, truth_rule
+from pipelines.runs.open import Cost
+from pipelines.runs.outcomes import champion_before
 from pipelines.runs.stage_log import read_stage_log
 from pipelines.runs.summary import (
     CycleSummary,
@@ -46,14 +48,6 @@ from pipelines.runs.summary import (
     cycle_summary,
     metrics_rows,
 )
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run took: wall time over all its sessions, peak memory of the costliest."""
-
-    wall_s: float
-    peak_memory_gib: float
 
 
 def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:

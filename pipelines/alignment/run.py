@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import ray
 
 from actors.contract.actor_address import beside_me
-from actors.contract.records import Algorithm, PolicyRef, PromptSet
+from actors.contract.records import PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
-from actors.coordinator.coordinator import CycleOutcome
-from actors.errors import SalusError
 from actors.files.shards import shard_files
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
@@ -25,15 +22,10 @@ from actors.serve.replica.published import DeskAddress
 from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import ShardTask
-from pipelines.config.capability import CapabilityConfig
-from pipelines.config.decision import DecisionConfig
 from pipelines.config.recipe import Recipe
-from pipelines.config.scores import ScoreTable
-from pipelines.decision.capability_evidence import read_evidence
-from pipelines.decision.decide import decide
-from pipelines.decision.ending import is_over, patience_used_up
-from pipelines.decision.record import Decision, read_decision
+from pipelines.decision.of_run import DecisionOfRun
 from pipelines.runs.materials import Materials
+from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.store.uploads import Uploads
 
 COORDINATOR = "coordinator"
@@ -191,86 +183,3 @@ def start_coordinator(
     for outcome in past_outcomes(folder, materials.policy, cycles):
         ray.get(coordinator.recall.remote(outcome))
     return coordinator
-
-
-def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
-    """The outcomes of `past_decisions`; published is what they let go live, the deployed model at first."""
-    outcomes: list[CycleOutcome] = []
-    champion = live = base
-    for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
-        if decision.chosen != "champion":
-            champion = folder.challenger(cycle, decision.chosen)
-        live = champion if decision.let_live else live
-        outcomes.append(
-            CycleOutcome(
-                cycle=cycle,
-                chosen=decision.chosen,
-                champion=champion,
-                published=live,
-                ended=decision.ended,
-                refused=decision.publication.refused if decision.publication is not None else None,
-            )
-        )
-    return outcomes
-
-
-def past_decisions(folder: RunFolder, cycles: int) -> list[Decision]:
-    """The decisions of a run folder, at most `cycles`, without a gap and up to the one that ended the run."""
-    decisions: list[Decision] = []
-    while not is_over(decisions, cycles) and (path := folder.decision(len(decisions) + 1)).is_file():
-        decisions.append(read_decision(path))
-    return decisions
-
-
-def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef:
-    """The policy cycle `cycle` starts from.
-
-    Raises:
-        SalusError: an earlier cycle has no decision yet, or ended the run.
-    """
-    outcomes = past_outcomes(folder, base, cycle - 1)
-    if outcomes and outcomes[-1].ended is not None:
-        raise SalusError(
-            f"Cycle {cycle} of {folder.root} is not to be run. {outcomes[-1].ended} For more cycles, raise"
-            " decide.patience and begin anew in another folder with --run."
-        )
-    if len(outcomes) < cycle - 1:
-        raise SalusError(
-            f"Cycle {len(outcomes) + 1} of {folder.root} has no decision yet; run its steps before cycle {cycle}."
-        )
-    return outcomes[-1].champion if outcomes else base
-
-
-@dataclass(frozen=True)
-class DecisionOfRun:
-    """The choice as this run's recipe makes it (`actors.coordinator.coordinator.DecisionRule`)."""
-
-    table: ScoreTable
-    config: DecisionConfig
-    seed: int
-    # None: no capability is measured.
-    capability: CapabilityConfig | None
-    # The run folder, where the capability figures lie.
-    root: str
-    # The version the run began with.
-    base: str
-
-    def __call__(
-        self,
-        cycle: int,
-        champion: pa.Table,
-        challengers: Mapping[Algorithm, pa.Table],
-        failed: Mapping[Algorithm, str],
-    ) -> Decision:
-        evidence = None
-        if self.capability is not None:
-            tables = (champion, *challengers.values())
-            versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
-            evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
-        decision = decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)
-        return decision.model_copy(update={"ended": self._ended(decision)})
-
-    def _ended(self, decision: Decision) -> str | None:
-        """Why this decision is the run's last; None where a cycle may follow."""
-        before = past_decisions(RunFolder(Path(self.root)), decision.cycle - 1)
-        return patience_used_up([*(past.chosen for past in before), decision.chosen], self.config.patience)

@@ -20,7 +20,7 @@ from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import preference, train
 from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.evaluation import evaluate, trained
-from pipelines.alignment.run import Run, champion_before, past_outcomes, start_coordinator
+from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
 from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.pools import spawn
@@ -33,6 +33,7 @@ from pipelines.judges.evidence import judge_before_run, judge_in_run, record_tru
 from pipelines.runs.materials import write_prompts
 from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import hold_run
+from pipelines.runs.outcomes import champion_before, past_outcomes
 from pipelines.runs.store.place import Place
 
 

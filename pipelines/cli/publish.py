@@ -97,7 +97,7 @@ def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
 
 
 def _last_champion(recipe: Recipe, folder: RunFolder) -> PolicyRef:
-    from pipelines.alignment.run import past_outcomes
+    from pipelines.runs.outcomes import past_outcomes
 
     outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
     if not outcomes or not outcomes[-1].champion.path:

@@ -9,11 +9,11 @@ from rich.text import Text
 
 from actors.contract.publication import read_publications
 from actors.contract.run_folder import RunFolder
-from pipelines.alignment.run import past_decisions
 from pipelines.cli.align import show
 from pipelines.cli.console import console
 from pipelines.cli.status import progress_table
 from pipelines.config.recipe import Recipe
+from pipelines.decision.ending import past_decisions
 from pipelines.judges.evidence import read_trust
 from pipelines.report.runs_table import holdings_table, publications_table
 from pipelines.runs.finished.holdings import holdings

@@ -35,8 +35,7 @@ def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder,
 
 def progress_table(folder: RunFolder, recipe: Recipe) -> Table:
     """How far each cycle of a run is."""
-    from pipelines.alignment.run import past_decisions
-    from pipelines.decision.ending import is_over
+    from pipelines.decision.ending import is_over, past_decisions
 
     table = Table(title=f"{recipe.name}, seed {recipe.seed}")
     for column in ("cycle", "rollouts", "judgments", "trained", "decision"):

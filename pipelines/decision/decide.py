@@ -18,7 +18,7 @@ difference of the marks themselves: the larger p of the paired bootstrap and the
 nothing; where the first says better and McNemar counts more prompts lost than gained, the sentence says so.
 
 A chosen challenger is published if it is also inside the publish gate; a champion that stays is not
-published anew. Lost capability (`pipelines.decision.capability_gate`, against the model the run began with) is a breach
+published anew. Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach
 of the publish gate alone: a later cycle may regain it, so such a challenger is trained on from, not published.
 """
 
@@ -34,7 +34,7 @@ from actors.contract.records import ALGORITHMS, Algorithm
 from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
-from pipelines.decision.capability_gate import CapabilityEvidence
+from pipelines.decision.capability import CapabilityEvidence
 from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import McNemar, compare, holm, same_answers
 from pipelines.decision.record import CandidateResult, Decision, Reason, Standing

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipelines.decision.record import Contender
+from actors.contract.run_folder import RunFolder
+from pipelines.decision.record import Contender, Decision, read_decision
 
 
-class Decided(Protocol):
+class DecidedCycle(Protocol):
     """What one decided cycle tells: a decision, its outcome, or its page of the summary."""
 
     @property
     def ended(self) -> str | None: ...
 
 
-def is_over(decided: Sequence[Decided], cycles: int) -> bool:
+def is_over(decided: Sequence[DecidedCycle], cycles: int) -> bool:
     """Whether no cycle follows those decided so far, in their order; `cycles` is the recipe's number of them.
 
     The only place that says so: a run that is taken up again must end where it would have ended in one go.
@@ -32,3 +33,11 @@ def patience_used_up(chosen: Sequence[Contender], patience: int | None) -> str |
         return None
     stayed = "in the last cycle" if patience == 1 else f"in the last {patience} cycles"
     return f"No cycle follows cycle {len(chosen)}: the champion stayed {stayed} (decide.patience {patience})."
+
+
+def past_decisions(folder: RunFolder, cycles: int) -> list[Decision]:
+    """The decisions of a run folder, at most `cycles`, without a gap and up to the one that ended the run."""
+    decisions: list[Decision] = []
+    while not is_over(decisions, cycles) and (path := folder.decision(len(decisions) + 1)).is_file():
+        decisions.append(read_decision(path))
+    return decisions

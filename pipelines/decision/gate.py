@@ -8,7 +8,7 @@ from actors.contract.records import Record
 from pipelines.config.decision import GateConfig
 from pipelines.measures.metrics import Metrics
 
-# Of the publish gate alone (`pipelines.decision.capability_gate`).
+# Of the publish gate alone (`pipelines.decision.capability`).
 CapabilityRule = Literal["capability_accuracy", "capability_perplexity", "helpfulness"]
 GateRule = Literal["err_strict", "err_unmeasured", "min_n", "repetition", "length_ratio", "coverage"] | CapabilityRule
 

@@ -10,7 +10,7 @@ from actors.contract.records import Record
 from actors.files.records import read_record
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
-from pipelines.decision.capability_gate import CapabilityEvidence
+from pipelines.decision.capability import CapabilityEvidence
 from pipelines.decision.gate import GateVerdict
 from pipelines.decision.paired import Comparison
 from pipelines.measures.metrics import Metrics

@@ -20,10 +20,10 @@ from actors.files.shards import write_table, write_text
 from actors.serve.feedback.records import turns_of
 from actors.serve.feedback.redaction import MARK
 from actors.serve.guard.replaced import FINISH_REASON
-from pipelines.alignment.egida_pairs import evaluated_keys
 from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items
+from pipelines.runs.materials import evaluated_keys
 
 # Items that are looked at as Python objects at a time.
 _AT_ONCE = 10_000

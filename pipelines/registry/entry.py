@@ -15,8 +15,8 @@ from pipelines.decision.record import Standing
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.metrics import Metrics
-from pipelines.registry.contents import Contents
-from pipelines.registry.names import PolicyName, Sha256
+from pipelines.registry.names import PolicyName
+from pipelines.runs.contents import Contents, Sha256
 
 ModelSource = Literal["clinic", "medsafety", "folder", "hub"]
 

@@ -12,10 +12,10 @@ from pipelines.config.recipe import Recipe
 from pipelines.decision.record import Decision
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.evidence import read_trust
-from pipelines.registry.contents import ROW_FILES, contents_of
 from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, TrainingData, Validation
 from pipelines.registry.names import RunVersion
 from pipelines.registry.run_reader import RunReader, candidate
+from pipelines.runs.contents import ROW_FILES, contents_of
 
 
 def training_data(run: RunReader, cycle: int, algorithm: Algorithm) -> TrainingData:

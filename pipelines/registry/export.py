@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from actors.errors import SalusError
-from pipelines.registry.contents import copy_contents, whole_folder
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.store import CARD, Registry
+from pipelines.runs.contents import copy_contents, whole_folder
 
 Kind = Literal["merged", "adapter"]
 

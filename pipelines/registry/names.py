@@ -14,8 +14,6 @@ LONGEST = 120
 # As the name of a recipe; it begins with a letter or digit, so no name is hidden, `.` or `..`.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 PolicyName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=LONGEST)]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # Of the weights' hash in a version: tells policies of two runs with one recipe and seed apart.
 HASH_DIGITS = 8
 

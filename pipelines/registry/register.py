@@ -13,12 +13,12 @@ from actors.files.sums import file_sum
 from actors.training.adapter import ADAPTER_CONFIG
 from pipelines.cluster.progress import Reporter
 from pipelines.registry.card import model_card
-from pipelines.registry.contents import ADAPTER_FILES, MODEL_FILES, Contents, contents_of, in_place
 from pipelines.registry.entry import Ancestor, DeployedModel, Origin, PolicyEntry, Weights
 from pipelines.registry.evidence import judge_facts, training_data, validation
 from pipelines.registry.names import RunVersion, check_name, policy_version
 from pipelines.registry.run_reader import RunReader
 from pipelines.registry.store import Registry
+from pipelines.runs.contents import ADAPTER_FILES, MODEL_FILES, Contents, contents_of, in_place
 from pipelines.runs.store.checksums import run_hash
 
 # new: was not there. refreshed: the run knows more by now. kept: nothing is new. left_out: its weights are gone.

@@ -9,12 +9,12 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.contract.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, Record, Split, prompt_table
+from actors.contract.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, PromptSet, Record, Split, prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
-from actors.files.shards import strings
+from actors.files.shards import read_folder, strings
 from actors.judges.rules import refusal_label
 from actors.training.adapter import check_adapter
 from pipelines.cluster.progress import Bar, Reporter
@@ -27,12 +27,15 @@ from pipelines.data.clinic.truth import truth_label
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.prompts import medsafety_prompts
 from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
-from pipelines.data.sets.egida import EGIDA_REPOSITORY, read_egida
+from pipelines.data.sets.egida import (
+    EGIDA_REPOSITORY,
+    read_egida,
+)
 from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrBenchSubset, read_or_bench
 from pipelines.data.sets.tabular import read_tabular
 from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
-from pipelines.data.split import check_disjoint, split_by_base_prompt
+from pipelines.data.split import check_disjoint, group_key, split_by_base_prompt
 from pipelines.data.tiny.cache import default_cache_root
 
 BASE_VERSION = "c0-base"
@@ -92,6 +95,20 @@ def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
         _write_splits(recipe, folder)
     if recipe.data.probe is not None and not folder.prompts("probe").is_dir():
         write_prompt_shards(probe_prompts(recipe).to_batches(), folder.prompts("probe"), recipe.data.prompts_per_shard)
+
+
+# What a policy is measured on must not be trained on.
+EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
+
+
+def evaluated_keys(folder: RunFolder) -> set[str]:
+    """The prompts and base prompts the run is measured on, as `group_key` tells texts apart."""
+    keys: set[str] = set()
+    for split in EVALUATED:
+        if folder.prompts(split).is_dir():
+            table = read_folder(folder.prompts(split), ("prompt", "base_prompt"))
+            keys.update(group_key(text) for column in table.column_names for text in strings(table, column))
+    return keys
 
 
 def _write_splits(recipe: Recipe, folder: RunFolder) -> None:

@@ -19,7 +19,6 @@ from actors.errors import SalusError
 from actors.files.full_disk import disk_of
 from actors.files.records import read_record
 from actors.files.shards import write_text
-from pipelines.alignment.finish import Cost
 from pipelines.cluster.progress import Reporter
 from pipelines.config.difference import first_difference
 from pipelines.config.load import save_recipe
@@ -72,6 +71,14 @@ class RunRecord(Record):
     judge_sha256: str | None = None
     wall_s: float = 0.0
     peak_memory_gib: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run took: wall time over all its sessions, peak memory of the costliest."""
+
+    wall_s: float
+    peak_memory_gib: float
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from actors.errors import SalusError
 from pipelines.config.judge import Regimen
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.runs.study_folder import StudyFolder
 from pipelines.study.config import StudyConfig, StudyModel, StudyRegimen
-from pipelines.study.folder import StudyFolder
 
 
 @dataclass(frozen=True)

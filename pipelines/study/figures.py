@@ -36,8 +36,8 @@ from pipelines.report.figure import (
     new_figure,
     save_png,
 )
+from pipelines.runs.study_folder import StudyFolder
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
-from pipelines.study.folder import StudyFolder
 from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by
 
 # Okabe and Ito's, but for the two of KTO and DPO.

@@ -24,12 +24,12 @@ from pipelines.runs.lease.lease import Lease, hold
 from pipelines.runs.lengths import check_run_lengths
 from pipelines.runs.materials import gather_models
 from pipelines.runs.open import check_same
+from pipelines.runs.study_folder import StudyFolder
 from pipelines.runs.summary import complete_summary
 from pipelines.study.cells import Cell, cells_of
 from pipelines.study.cluster import study_cluster
 from pipelines.study.config import StudyConfig
 from pipelines.study.figures import draw_study
-from pipelines.study.folder import StudyFolder
 from pipelines.study.jobs import Job, last_sentence, run_jobs
 from pipelines.study.plan import check_side_by_side
 from pipelines.study.results import Cost, Failure, StudyReport, study_report

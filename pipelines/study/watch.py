@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pipelines.alignment.run import past_decisions
 from pipelines.cluster.progress import Bar, Reporter
-from pipelines.decision.ending import is_over
+from pipelines.decision.ending import is_over, past_decisions
 from pipelines.study.cells import Cell
 from pipelines.study.jobs import Job, last_sentence
 

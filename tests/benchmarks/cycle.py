@@ -26,12 +26,12 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.files.records import read_record
 from pipelines.alignment.align import align
-from pipelines.alignment.run import champion_before
 from pipelines.cluster.memory import MemoryWatch
 from pipelines.cluster.progress import RichReporter
 from pipelines.cluster.times import CycleTimes
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.runs.outcomes import champion_before
 from pipelines.runs.store.checksums import run_hash
 
 HERE = Path(__file__).parent

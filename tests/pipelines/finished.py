@@ -10,12 +10,14 @@ import pyarrow as pa
 from actors.contract.records import PROMPT_SCHEMA, SPLITS, Algorithm, Label, PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_table, write_text
-from pipelines.alignment.finish import Cost, report
-from pipelines.alignment.run import DecisionOfRun, Run, fixed_judge
+from pipelines.alignment.finish import report
+from pipelines.alignment.run import Run, fixed_judge
 from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import QuietReporter
 from pipelines.config.recipe import Recipe
+from pipelines.decision.of_run import DecisionOfRun
 from pipelines.runs.materials import Materials
+from pipelines.runs.open import Cost
 from pipelines.runs.summary import Summary
 from tests.pipelines.judged import judged
 

@@ -13,10 +13,10 @@ from actors.contract.records import Algorithm, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder
-from pipelines.alignment.run import past_decisions
 from pipelines.config.difference import Difference, differences
 from pipelines.config.recipe import Recipe
 from pipelines.decision.decide import decide
+from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision
 from pipelines.runs.finished.shape import recipe_of_run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.study.folder import StudyFolder
+from pipelines.runs.study_folder import StudyFolder
 
 
 def find_runs(folder: Path) -> list[Path]:

@@ -10,9 +10,8 @@ from typing import Literal
 from actors.contract.records import ALGORITHMS, SPLITS, Algorithm, PromptSet, Split
 from actors.contract.run_names import POLICY
 from actors.training.made_from import MADE_FROM
-from pipelines.alignment.egida_pairs import EVALUATED
 from pipelines.runs.finished.shape import RunShape
-from pipelines.runs.materials import BASE_VERSION
+from pipelines.runs.materials import BASE_VERSION, EVALUATED
 
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",

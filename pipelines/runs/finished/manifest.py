@@ -56,7 +56,7 @@ class Outside(Record):
     name: str
     # In manifests of earlier versions: it is not the same on every machine.
     path: str | None = None
-    # Of its files (`pipelines.registry.contents.MODEL_FILES`); None where an earlier version took it up.
+    # Of its files (`pipelines.runs.contents.MODEL_FILES`); None where an earlier version took it up.
     sha256: str | None
 
 

@@ -13,10 +13,10 @@ import yaml
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.alignment.run import past_outcomes
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import BASE_VERSION
+from pipelines.runs.outcomes import past_outcomes
 
 
 @dataclass(frozen=True)

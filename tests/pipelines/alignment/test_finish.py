@@ -18,7 +18,7 @@ from pipelines.alignment.finish import styles_of
 from pipelines.cli.align import show
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.decision.capability_evidence import write_figures
+from pipelines.decision.capability import write_figures
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability
 from pipelines.report.judging import judge_disagreement

@@ -19,13 +19,14 @@ from actors.generator import Generator
 from actors.judges.rules import RULES_JUDGE
 from pipelines.alignment.capability import figures_of, likelihood_tasks, measure_capability, prepare_capability
 from pipelines.alignment.capability_local import measure_local
-from pipelines.alignment.run import DecisionOfRun, Run
+from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.config.scores import ScoreTable
-from pipelines.decision.capability_evidence import figures_path, read_evidence, read_figures, write_figures
+from pipelines.decision.capability import figures_path, read_evidence, read_figures, write_figures
+from pipelines.decision.of_run import DecisionOfRun
 from pipelines.measures.capability.figures import Capability, helpful_share
 from pipelines.measures.capability.questions import HELD_OUT
 from pipelines.runs.materials import Materials

@@ -10,7 +10,7 @@ import pytest
 from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import save_recipe
 from pipelines.runs.lease.lease import hold
-from pipelines.study.folder import StudyFolder
+from pipelines.runs.study_folder import StudyFolder
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import cells, complete, study
 

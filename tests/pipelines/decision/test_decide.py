@@ -11,7 +11,7 @@ from actors.errors import SalusError
 from pipelines.config.capability import CapabilityLimits
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.scores import ScoreTable
-from pipelines.decision.capability_gate import CapabilityEvidence
+from pipelines.decision.capability import CapabilityEvidence
 from pipelines.decision.decide import decide
 from pipelines.decision.paired import compare, holm
 from pipelines.decision.record import Decision

@@ -18,16 +18,17 @@ from actors.coordinator.coordinator import CycleOutcome
 from actors.errors import SalusError
 from actors.files.shards import write_text
 from pipelines.alignment.align import align
-from pipelines.alignment.run import DecisionOfRun, champion_before, past_decisions, past_outcomes
 from pipelines.cli.main import main
 from pipelines.cluster.plan import make_plan
 from pipelines.cluster.progress import QuietReporter
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.load import load_recipe
 from pipelines.config.scores import ScoreTable
-from pipelines.decision.ending import is_over, patience_used_up
+from pipelines.decision.ending import is_over, past_decisions, patience_used_up
+from pipelines.decision.of_run import DecisionOfRun
 from pipelines.decision.record import Contender, read_decision
 from pipelines.runs.open import open_run
+from pipelines.runs.outcomes import champion_before, past_outcomes
 from pipelines.runs.summary import complete_summary
 from tests.pipelines.finished import BASE, answers, finish
 

@@ -13,9 +13,9 @@ from actors.contract.run_folder import RunFolder
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
 from actors.training.adapter import check_adapter
-from pipelines.registry.contents import MODEL_FILES, contents_of
 from pipelines.registry.export import export_policy
 from pipelines.registry.store import Registry
+from pipelines.runs.contents import MODEL_FILES, contents_of
 
 
 def logits(folder: Path) -> torch.Tensor:

@@ -17,6 +17,7 @@ from pipelines.decision.decide import decide
 from pipelines.decision.record import Decision
 from pipelines.measures.baselines import BASELINES
 from pipelines.measures.metrics import measure
+from pipelines.runs.study_folder import StudyFolder
 from pipelines.runs.summary import (
     JudgedBy,
     MetricsKey,
@@ -28,7 +29,6 @@ from pipelines.runs.summary import (
 )
 from pipelines.study.cells import Cell, cells_of
 from pipelines.study.config import StudyConfig
-from pipelines.study.folder import StudyFolder
 from tests.pipelines.judged import BEST, judged
 
 LEVELS = [0, 3] * 30

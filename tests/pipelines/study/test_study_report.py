@@ -11,8 +11,8 @@ from rich.console import Console
 
 from actors.files.shards import write_text
 from pipelines.config.load import save_recipe
+from pipelines.runs.study_folder import StudyFolder
 from pipelines.study.figures import draw_study
-from pipelines.study.folder import StudyFolder
 from pipelines.study.grid import Grid, grids
 from pipelines.study.results import Cost, Failure, StudyReport, study_report
 from pipelines.study.run import cells_left

@@ -15,8 +15,8 @@ from pipelines.cluster.progress import Bar, QuietReporter
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.runs.lease.files import LeaseFiles
 from pipelines.runs.lease.lease import hold
+from pipelines.runs.study_folder import StudyFolder
 from pipelines.study.config import StudyConfig
-from pipelines.study.folder import StudyFolder
 from pipelines.study.jobs import Job, run_jobs
 from pipelines.study.results import Cost, StudyReport
 from pipelines.study.run import cell_job, cells_left, open_study, run_study

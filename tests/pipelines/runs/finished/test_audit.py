@@ -12,11 +12,11 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_table, write_text
-from pipelines.alignment.run import past_outcomes
 from pipelines.cli.main import app
 from pipelines.decision.decide import decide
 from pipelines.decision.record import read_decision
 from pipelines.runs.finished.audit import audit
+from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.summary import cycle_summary
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.finished import PROMPTS, answers

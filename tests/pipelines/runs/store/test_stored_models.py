@@ -10,7 +10,7 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cluster.progress import QuietReporter
-from pipelines.registry.contents import MODEL_FILES, contents_of
+from pipelines.runs.contents import MODEL_FILES, contents_of
 from pipelines.runs.materials import Materials
 from pipelines.runs.models import models_of_run
 from pipelines.runs.open import hold_run

@@ -1,21 +1,27 @@
-"""The capability gate: what a policy may lose against the model that was deployed, and still be published. Pure.
+"""The capability gate: what a policy may lose against the model that was deployed, and still be published.
 
-The comparison is with the model the run began with, not with the last champion: many small losses are one large one.
-Point estimates decide; where the two 95 % intervals overlap the sentence says so.
+Its evidence is each policy's `figures.json`, which is read and written here too. The comparison is with the model
+the run began with, not with the last champion: many small losses are one large one. Point estimates
+decide; where the two 95 % intervals overlap the sentence says so.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from actors.contract.records import Interval, Record
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.config.capability import CapabilityLimits
+from actors.files.records import read_record
+from actors.files.shards import write_text
+from pipelines.config.capability import CapabilityConfig, CapabilityLimits
 from pipelines.decision.gate import Breach, CapabilityRule
 from pipelines.measures.capability.figures import Capability
+from pipelines.measures.capability.questions import HeldOut
 
 # A drop of exactly the limit is kept, whatever the last bit says.
 _ROUNDING = 1e-9
@@ -99,3 +105,40 @@ def _held(limit: _Limit, old: Interval | None, new: Interval | None) -> Breach |
 
 def _shown(figure: Interval) -> str:
     return f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"
+
+
+def figures_path(folder: RunFolder, split: HeldOut, version: str) -> Path:
+    """Where one policy's figures lie."""
+    return folder.evaluation_capability(split, version) / "figures.json"
+
+
+def write_figures(figures: Capability, folder: RunFolder, split: HeldOut) -> None:
+    """Write one policy's figures."""
+    write_text(figures.model_dump_json(indent=2), figures_path(folder, split, figures.policy))
+
+
+def read_figures(folder: RunFolder, split: HeldOut, version: str) -> Capability:
+    """One policy's figures.
+
+    Raises:
+        SalusError: they are not there, or were written by another version of Salus.
+    """
+    path = figures_path(folder, split, version)
+    if not path.is_file():
+        raise SalusError(f"Policy {version} has no capability figures at {path}; run salus evaluate for its cycle.")
+    return read_record(Capability, path, "a record of capability figures", "delete it and run salus evaluate")
+
+
+def read_evidence(
+    folder: RunFolder, config: CapabilityConfig, base: str, versions: Iterable[str]
+) -> CapabilityEvidence:
+    """What the gate of one cycle rests on: validation figures of the deployed model and of these policies.
+
+    Raises:
+        SalusError: as `read_figures` does.
+    """
+    return CapabilityEvidence(
+        limits=config.limits,
+        base=read_figures(folder, "validation", base),
+        policies={version: read_figures(folder, "validation", version) for version in versions},
+    )

@@ -9,17 +9,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import StringConstraints, model_validator
 
 from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place
 from actors.files.sums import file_sum
 from actors.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, PICKLE_SUFFIXES
-from pipelines.registry.names import FileName, Sha256
 
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # A policy is these files and no others: what lies beside them is neither hashed nor handed on.
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", *COMPANIONS)
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)

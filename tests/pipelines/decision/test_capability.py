@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from actors.contract.records import Interval
 from actors.errors import SalusError
 from pipelines.config.capability import CapabilityConfig, CapabilityLimits
-from pipelines.decision.capability_gate import CapabilityEvidence, check_capability
+from pipelines.decision.capability import CapabilityEvidence, check_capability
 from pipelines.measures.capability.figures import Capability, Perplexity
 from pipelines.measures.multiple_choice import MultipleChoice
 

@@ -1,0 +1,54 @@
+"""The decision of a cycle as a run's own recipe makes it, from its judged answers and its capability figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.contract.records import Algorithm
+from actors.contract.run_folder import RunFolder
+from pipelines.config.capability import CapabilityConfig
+from pipelines.config.decision import DecisionConfig
+from pipelines.config.scores import ScoreTable
+from pipelines.decision.capability import read_evidence
+from pipelines.decision.decide import decide
+from pipelines.decision.ending import past_decisions, patience_used_up
+from pipelines.decision.record import Decision
+
+
+@dataclass(frozen=True)
+class DecisionOfRun:
+    """The choice as this run's recipe makes it (`actors.coordinator.coordinator.DecisionRule`)."""
+
+    table: ScoreTable
+    config: DecisionConfig
+    seed: int
+    # None: no capability is measured.
+    capability: CapabilityConfig | None
+    # The run folder, where the capability figures lie.
+    root: str
+    # The version the run began with.
+    base: str
+
+    def __call__(
+        self,
+        cycle: int,
+        champion: pa.Table,
+        challengers: Mapping[Algorithm, pa.Table],
+        failed: Mapping[Algorithm, str],
+    ) -> Decision:
+        evidence = None
+        if self.capability is not None:
+            tables = (champion, *challengers.values())
+            versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
+            evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
+        decision = decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)
+        return decision.model_copy(update={"ended": self._ended(decision)})
+
+    def _ended(self, decision: Decision) -> str | None:
+        """Why this decision is the run's last; None where a cycle may follow."""
+        before = past_decisions(RunFolder(Path(self.root)), decision.cycle - 1)
+        return patience_used_up([*(past.chosen for past in before), decision.chosen], self.config.patience)

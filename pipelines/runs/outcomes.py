@@ -1,0 +1,49 @@
+"""What the decided cycles of a run came to: its champions, and what each cycle left live."""
+
+from __future__ import annotations
+
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.coordinator.coordinator import CycleOutcome
+from actors.errors import SalusError
+from pipelines.decision.ending import past_decisions
+
+
+def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
+    """The outcomes of `past_decisions`; published is what they let go live, the deployed model at first."""
+    outcomes: list[CycleOutcome] = []
+    champion = live = base
+    for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
+        if decision.chosen != "champion":
+            champion = folder.challenger(cycle, decision.chosen)
+        live = champion if decision.let_live else live
+        outcomes.append(
+            CycleOutcome(
+                cycle=cycle,
+                chosen=decision.chosen,
+                champion=champion,
+                published=live,
+                ended=decision.ended,
+                refused=decision.publication.refused if decision.publication is not None else None,
+            )
+        )
+    return outcomes
+
+
+def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef:
+    """The policy cycle `cycle` starts from.
+
+    Raises:
+        SalusError: an earlier cycle has no decision yet, or ended the run.
+    """
+    outcomes = past_outcomes(folder, base, cycle - 1)
+    if outcomes and outcomes[-1].ended is not None:
+        raise SalusError(
+            f"Cycle {cycle} of {folder.root} is not to be run. {outcomes[-1].ended} For more cycles, raise"
+            " decide.patience and begin anew in another folder with --run."
+        )
+    if len(outcomes) < cycle - 1:
+        raise SalusError(
+            f"Cycle {len(outcomes) + 1} of {folder.root} has no decision yet; run its steps before cycle {cycle}."
+        )
+    return outcomes[-1].champion if outcomes else base
