@@ -28,9 +28,8 @@ from pipelines.measures.baselines import BASELINES, baseline_judgments
 from pipelines.measures.metrics import Metrics, measure
 from pipelines.measures.styles import StyleMetrics, measure_styles
 from pipelines.report.figure import draw_cycles
-from pipelines.report.harmfulness_rows import harmfulness_rows
 from pipelines.report.judging import judge_disagreement, judge_usage
-from pipelines.report.style_rows import style_rows
+from pipelines.report.metrics_rows import harmfulness_rows, style_rows
 from pipelines.runs.materials import probe_folder, truth_rule
 from pipelines.runs.open import Cost
 from pipelines.runs.outcomes import champion_before

@@ -20,9 +20,8 @@ from pipelines.cli.console import (
     wait_for_ctrl_c,
 )
 from pipelines.cluster.progress import RichReporter
-from pipelines.report.capability_table import capability_table
 from pipelines.report.judging import judging_lines
-from pipelines.report.table import cycles_table, harmfulness_table, test_table
+from pipelines.report.summary_tables import capability_table, cycles_table, harmfulness_table, test_table
 from pipelines.runs.store.checksums import run_hash
 from pipelines.runs.store.place import working_folder
 from pipelines.runs.summary import Summary

@@ -61,7 +61,7 @@ def capability(
 
 def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
     from pipelines.alignment.capability_local import check_asked, measure_local
-    from pipelines.report.capability_table import capability_table
+    from pipelines.report.summary_tables import capability_table
 
     check_asked(settings)
     with RichReporter(console()).live() as reporter:

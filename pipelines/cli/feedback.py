@@ -22,9 +22,8 @@ def register(app: typer.Typer) -> None:
 
 def show(folder: Folder) -> None:
     """Count feedback by verdict, policy version, caller and day, and say where callers contradict each other."""
-    from pipelines.feedback.counts import count_feedback
+    from pipelines.feedback.counts import count_feedback, feedback_tables
     from pipelines.feedback.items import read_items
-    from pipelines.feedback.table import feedback_tables
 
     items = read_items(folder)
     shown = feedback_tables(count_feedback(items)) if items.num_rows else f"No feedback in {folder}."

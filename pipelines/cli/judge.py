@@ -137,7 +137,7 @@ def train(
 
 def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
     """Print a trained judge's figures and how to use it."""
-    from pipelines.judges.training_table import judge_training_table
+    from pipelines.judges.tables import judge_training_table
 
     training, labels = report.training, ", ".join(f"{n} {label}" for label, n in report.train_labels.items())
     loss = training.metrics
@@ -172,7 +172,7 @@ def next_settings(report: JudgeTrainReport, folder: Path) -> list[str]:
 def show(report: CalibrationReport, folder: Path) -> None:
     """Print a calibration and its verdict."""
     from pipelines.judges.calibrate import PICTURE, REPORT
-    from pipelines.judges.calibration_table import calibration_table
+    from pipelines.judges.tables import calibration_table
 
     out = console()
     out.print(calibration_table(report))

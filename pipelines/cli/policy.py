@@ -53,7 +53,7 @@ def register_policies(
 def list_policies(registry: RegistryFolder = DEFAULT) -> None:
     """Every registered policy with its run, cycle, algorithm and figures, and which one is current."""
     from pipelines.registry.store import Registry
-    from pipelines.registry.table import policies_table
+    from pipelines.registry.tables import policies_table
 
     store = Registry(registry)
     console().print(policies_table(store.entries(), store.history.current()))
@@ -67,7 +67,7 @@ def show(
     """Everything the registry knows of a policy, and the chain of its parents."""
     from pipelines.registry.lineage import chain
     from pipelines.registry.store import Registry
-    from pipelines.registry.table import policy_page
+    from pipelines.registry.tables import policy_page
 
     store = Registry(registry)
     entry = store.find(version)

@@ -15,7 +15,7 @@ from pipelines.cli.status import progress_table
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import past_decisions
 from pipelines.judges.evidence import read_trust
-from pipelines.report.runs_table import holdings_table, publications_table
+from pipelines.report.runs_tables import holdings_table, publications_table
 from pipelines.runs.finished.holdings import holdings
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.open import RunRecord, read_run_record

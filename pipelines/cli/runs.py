@@ -42,7 +42,7 @@ def list_runs(
     ] = "runs",
 ) -> None:
     """List the runs of a folder, those of its studies included: how far, what came of them, how large."""
-    from pipelines.report.runs_table import runs_table
+    from pipelines.report.runs_tables import runs_table
     from pipelines.runs.finished.catalog import UnreadableRun, read_line
     from pipelines.runs.finished.find import find_runs, name_in
     from pipelines.runs.store.reading import readable_runs
@@ -72,7 +72,7 @@ def diff(
     Exits with 0 whether they differ or not, unless --exit-code is given. Files that hold times, folders or costs differ
     between any two runs; where nothing else differs, the runs count as the same.
     """
-    from pipelines.report.runs_table import difference_tables
+    from pipelines.report.runs_tables import difference_tables
     from pipelines.runs.finished.busy import is_finished
     from pipelines.runs.finished.diff import diff_runs
     from pipelines.runs.store.reading import readable
@@ -119,7 +119,7 @@ def audit(run: RunArgument) -> None:
 
     Exits with 1 where a record differs; runs of earlier versions of the rule may differ in figures and agree in choice.
     """
-    from pipelines.report.runs_table import audit_table
+    from pipelines.report.runs_tables import audit_table
     from pipelines.runs.finished.audit import audit as made_again
     from pipelines.runs.store.reading import readable
 
@@ -168,7 +168,7 @@ def gc(
 
 def _agreed(plans: Sequence[GcPlan], left: Sequence[str], yes: bool) -> bool:
     """Show what would go and what is left alone; whether to go on."""
-    from pipelines.report.runs_table import gc_table
+    from pipelines.report.runs_tables import gc_table
 
     out = console()
     for sentence in left:

@@ -40,7 +40,7 @@ def serve(
     overrides: Overrides = None,
 ) -> None:
     """Serve the registry's current policy until Ctrl-C; promotions and rollbacks go live in place meanwhile."""
-    from pipelines.serving.choice import chosen_settings
+    from pipelines.serving.settings import chosen_settings
 
     def read() -> tuple[ServeSettings, str | None]:
         return chosen_settings(settings, overrides or (), policy or ())
@@ -61,22 +61,23 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     from actors.serve.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
+    from pipelines.serving.dashboard.actor import open_pages
     from pipelines.serving.follower import Follower, check_first
-    from pipelines.serving.office import open_office
-    from pipelines.serving.shadow import ShadowOffice
+    from pipelines.serving.shadow.service import ShadowService
 
     store = Registry(registry)
     store.entries()
     check_first(store, chosen.publish.url, policy, lambda version: chosen.publish)
     if chosen.cluster.address is None:
         check_address(chosen.publish)
-    shadow = ShadowOffice(chosen.shadow, store, chosen.publish, namespace, _say)
+    shadow = ShadowService(chosen.shadow, store, chosen.publish, namespace, _say)
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
-        # The office lives as long as its handle.
-        pages = open_office(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
-        office = pages[0] if pages is not None else None
+        # The actor lives as long as its handle.
+        pages = open_pages(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
         desk = OwnDesk(DeskAddress(namespace=namespace))
-        publisher = Publisher(chosen.publish, desk, office=office, shadow=shadow.open())
+        publisher = Publisher(
+            chosen.publish, desk, office=pages[0] if pages is not None else None, shadow=shadow.start()
+        )
         follower = Follower(store, publisher, _say)
         try:
             follower.start(policy)
@@ -90,7 +91,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
         finally:
             follower.end()
             publisher.stop()
-            shadow.close()
+            shadow.stop()
 
 
 def _serve_routed(

@@ -31,7 +31,7 @@ def report(
     overrides: Overrides = None,
 ) -> None:
     """Have the recipe's judge label the live and the challenger's answer of every record, and compare them."""
-    from pipelines.serving.shadow_report.judgments import read_records
+    from pipelines.serving.shadow.judgments import read_records
 
     settings = resolve(recipe, overrides, seed, data)
     # Found before any model is built or any actor started.
@@ -39,9 +39,8 @@ def report(
 
     from pipelines.cluster.progress import RichReporter
     from pipelines.judges.pool import judge_pool
-    from pipelines.report.shadow_table import shadow_tables
     from pipelines.runs.materials import gather_judge
-    from pipelines.serving.shadow_report.report import JUDGMENTS, REPORT, report_shadow
+    from pipelines.serving.shadow.report import JUDGMENTS, REPORT, report_shadow, shadow_tables
 
     place = out or folder / f"judged-{settings.judge.regimen.lower()}"
     with RichReporter(console()).live() as reporter:

@@ -1,4 +1,4 @@
-"""What a folder of feedback holds, counted."""
+"""What a folder of feedback holds: counted, and as the tables a person reads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-from actors.serve.feedback.records import Verdict
+from actors.serve.feedback.records import VERDICTS, Verdict
+from pipelines.report.cells import narrow_table
 
 
 @dataclass(frozen=True)
@@ -48,4 +51,27 @@ def count_feedback(items: pa.Table) -> FeedbackCounts:
         unknown_answers=unknown,
         conflicts=len(split),
         ties=sum(votes["up"] == votes["down"] for votes in split),
+    )
+
+
+def feedback_tables(counts: FeedbackCounts) -> Group:
+    """A table for each way of counting, and a line on what contradicts or cannot be used."""
+    parts: list[RenderableType] = []
+    for name, values in counts.by.items():
+        table = narrow_table(name)
+        for verdict in (*VERDICTS, "all"):
+            table.add_column(verdict, justify="right")
+        for value, verdicts in values.items():
+            numbers = (*(verdicts[verdict] for verdict in VERDICTS), verdicts.total())
+            table.add_row(Text(value), *map(str, numbers))
+        parts.append(table)
+    parts.append(Text(_line(counts)))
+    return Group(*parts)
+
+
+def _line(counts: FeedbackCounts) -> str:
+    verdicts = ", ".join(f"{verdict} {counts.verdicts[verdict]}" for verdict in VERDICTS)
+    return (
+        f"{counts.items} in all ({verdicts}); answers called good and bad: {counts.conflicts} ({counts.ties} of them"
+        f" evenly); about answers that are not kept: {counts.unknown_answers}"
     )

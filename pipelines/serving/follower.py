@@ -4,20 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from actors.contract.publication import PublicationRefusedError
-from actors.contract.records import PolicyRef
+from actors.contract.records import PolicyRef, Record
 from actors.errors import SalusError
+from actors.files.records import find_record
+from actors.files.shards import write_text
 from actors.serve.config import PublisherConfig, check_lengths
 from actors.serve.publication_audit import Action
 from pipelines.registry.history import Change, Clock
 from pipelines.registry.store import Registry
 from pipelines.runs.lease.process import this_process
-from pipelines.serving.refused import RefusedFile
 from pipelines.serving.status import EndpointStatus, StatusFile
+
+
+class RefusedVersions(Record):
+    """Why each version was refused."""
+
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class RefusedFile:
+    """The file of one endpoint. It outlives the endpoint's process; a version that goes live after all leaves it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def why(self, version: str) -> str | None:
+        """Why a version was refused; None where it was not.
+
+        Raises:
+            SalusError: the file cannot be read.
+        """
+        return self._known().get(version)
+
+    def add(self, version: str, why: str) -> None:
+        self._write(self._known() | {version: why})
+
+    def drop(self, version: str) -> None:
+        known = self._known()
+        if known.pop(version, None) is not None:
+            self._write(known)
+
+    def _known(self) -> dict[str, str]:
+        cure = "delete it, and watch what the endpoint serves"
+        found = find_record(RefusedVersions, self._path, "a list of refused policies", cure)
+        return dict(found.versions) if found is not None else {}
+
+    def _write(self, versions: dict[str, str]) -> None:
+        write_text(RefusedVersions(versions=versions).model_dump_json(indent=2) + "\n", self._path)
 
 
 class LivePublisher(Protocol):

@@ -18,12 +18,10 @@ from actors.serve.router.on_serve import routed_publisher
 from actors.serve.router.publisher import Fit, RoutedPublisher
 from actors.serve.router.traffic import RoutedTraffic
 from pipelines.registry.store import Registry
+from pipelines.serving.dashboard.actor import open_pages
 from pipelines.serving.follower import check_first
-from pipelines.serving.named import engine_of, policy_config
-from pipelines.serving.named_policy import NamedPolicy
-from pipelines.serving.office import open_office
-from pipelines.serving.settings import ServeSettings
-from pipelines.serving.together import PoliciesTogether
+from pipelines.serving.named import NamedPolicy, PoliciesTogether
+from pipelines.serving.settings import ServeSettings, engine_of, policy_config
 
 Say = Callable[[str], None]
 
@@ -82,7 +80,7 @@ def serving_together(
         if settings.pages is not None:
             traffic = RoutedTraffic(settings.publish, namespace)
             # It lives as long as its handle.
-            office, handle = open_office(settings.pages, registries[pages], settings.publish, namespace, traffic)
+            office, handle = open_pages(settings.pages, registries[pages], settings.publish, namespace, traffic)
             up.callback(lambda: handle)
         placing = threading.Lock()
 

@@ -1,21 +1,66 @@
-"""Settings of `salus serve`: the endpoint, where it runs, and how it follows the registry."""
+"""Settings of `salus serve`: the endpoint, its policies, where it runs, and how it follows the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from actors.errors import SalusError
 from actors.serve.config import PublisherConfig
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.router.engine_settings import engine_config
+from actors.serve.router.engine_settings import EngineSettings, engine_config
 from actors.serve.shadow.config import ShadowConfig
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import read_tree, settings_of
 from pipelines.config.section import Section
-from pipelines.serving.named import ByVersion, ModelName, PolicySettings, engine_of, policy_config
-from pipelines.serving.office import PagesConfig
+
+# As `publish.model_id`, which it becomes.
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
+ByVersion = dict[str, EngineSettings]
+
+
+class PolicySettings(Section):
+    """One named policy; clients ask for it by its name."""
+
+    registry: Path | None = Field(
+        None, description="the registry whose current policy it follows; None: that of the command"
+    )
+    policy: str | None = Field(None, description="this version for good; None: whichever is current")
+    publish: EngineSettings = Field(EngineSettings(), description="what its engine needs that others do not")
+    engines: ByVersion = Field({}, description="the same for versions of such a name, as llama-70b-*; the first counts")
+
+
+class PagesConfig(Section):
+    """The pages /review and /dashboard."""
+
+    run: Path | None = Field(
+        None, description="the run folder whose answers are reviewed; None: that of the registry's current policy"
+    )
+    policy: str | None = Field(None, description="of several policies, the one whose pages these are; None: the first")
+    labels: Path | None = Field(None, description="where people's labels are kept; None: labels/ of the registry")
+
+
+def engine_of(engines: Mapping[str, EngineSettings], version: str) -> EngineSettings:
+    """What a version needs: of the first name that fits, in which * and ? stand for any."""
+    return next((each for name, each in engines.items() if fnmatchcase(version, name)), EngineSettings())
+
+
+def policy_config(publish: PublisherConfig, name: str, policy: PolicySettings, *, alone: bool) -> PublisherConfig:
+    """The settings of one policy's endpoint, before any of its versions has a say.
+
+    Raises:
+        SalusError: they do not fit together.
+    """
+    config = engine_config(publish.model_copy(update={"model_id": name, "router": True}), policy.publish)
+    folder = config.feedback.folder
+    if alone or folder is None:
+        return config
+    # Feedback makes the next cycle's rows, so that of one model is not another's.
+    return config.model_copy(update={"feedback": config.feedback.model_copy(update={"folder": folder / name})})
 
 
 class ServeSettings(Section):
@@ -84,3 +129,29 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> ServeSett
         if isinstance(section, dict) and isinstance(given.get(name, {}), dict):
             given[name] = section | given.get(name, {})
     return settings_of(ServeSettings, given, overrides, where)
+
+
+def chosen_settings(
+    file: Path | None, overrides: Sequence[str], policies: Sequence[str]
+) -> tuple[ServeSettings, str | None]:
+    """The settings, and the version that a policy which nobody named begins with (None: the current one).
+
+    Args:
+        file: a YAML file of settings, if there is one.
+        overrides: `a.b=value`.
+        policies: `VERSION` once, or `NAME=VERSION` each.
+
+    Raises:
+        SalusError: settings that do not fit, or policies with and without names.
+    """
+    pairs = [each.partition("=") for each in policies]
+    named = [f"policies.{name}.policy={version}" for name, equals, version in pairs if equals]
+    unnamed = [name for name, equals, _ in pairs if not equals]
+    if len(unnamed) > 1 or (unnamed and named):
+        raise SalusError("Several policies want names, as --policy clinic=VERSION --policy ward=VERSION.")
+    settings = load_settings(file, [*overrides, *named])
+    if unnamed and settings.policies:
+        raise SalusError(
+            f"The settings name policies, so say which of them is to be {unnamed[0]}: --policy NAME={unnamed[0]}."
+        )
+    return settings, unnamed[0] if unnamed else None

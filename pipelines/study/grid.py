@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.contract.records import Record
+from pipelines.report.cells import NOTHING
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
 from pipelines.study.results import StudyReport, figures_by, judged_by
 
-NOTHING = "-"
 BY: dict[JudgedBy, str] = {"judge": "each run's own judge", "truth": "ground truth"}
 
 

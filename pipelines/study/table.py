@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 import re
 
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from pipelines.report.cells import narrow_table
 from pipelines.study.grid import Grid, grids
 from pipelines.study.results import StudyReport
 
@@ -18,9 +17,8 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 def console_table(grid: Grid) -> Group:
     """A table with its note below; nothing in it is read as markup."""
-    table = Table(
-        title=Text(grid.title), title_justify="left", box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True
-    )
+    table = narrow_table(title=Text(grid.title))
+    table.title_justify = "left"
     for column in grid.columns:
         table.add_column(Text(column), overflow="fold")
     for row in grid.rows:

@@ -19,7 +19,7 @@ from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.review_routes import review_router
 from pipelines.feedback.review.labels import read_labels
 from pipelines.feedback.review.standing import settle
-from pipelines.serving.dashboard.office import Office
+from pipelines.serving.dashboard.pages_data import PagesData
 from tests.actors.serve.gateway.served import Served
 from tests.actors.serve.pages.fakes import HOSTILE
 from tests.e2e.browser import Browser, chromium, has_chromium, served
@@ -62,10 +62,10 @@ def labels(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(run: RunFolder, labels: Path) -> Iterator[str]:
-    office = Office(run.root, labels, meter=Meter())
+    pages = PagesData(run.root, labels, meter=Meter())
     app = FastAPI()
-    app.include_router(review_router(office))
-    app.include_router(dashboard_router(office))
+    app.include_router(review_router(pages))
+    app.include_router(dashboard_router(pages))
     with served(app) as found:
         yield found
 

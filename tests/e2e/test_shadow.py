@@ -23,8 +23,8 @@ from actors.engine.vllm import Sampling, chat_tokens
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.redaction import RuleRedactor
 from actors.serve.shadow.records import SHADOW
-from pipelines.serving.shadow import find_challenger
-from pipelines.serving.shadow_report.report import JUDGMENTS, REPORT, ShadowReport
+from pipelines.serving.shadow.report import JUDGMENTS, REPORT, ShadowReport
+from pipelines.serving.shadow.service import find_challenger
 from tests.e2e.serve_command import SALUS, registered, serve_command
 from tests.transformers_engine import TransformersEngine
 

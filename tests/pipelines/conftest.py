@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from actors.contract.run_folder import RunFolder
+from pipelines.registry.register import register_run
+from pipelines.registry.store import Registry
 from tests.pipelines.runs.finished.made import RunMaker
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +38,15 @@ def run(published: RunFolder, tmp_path: Path) -> RunFolder:
     """A copy of the published run, which the test may change."""
     shutil.copytree(published.root, tmp_path / "demo-s7")
     return RunFolder(tmp_path / "demo-s7")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """A registry whose clock stands still."""
+    return Registry(tmp_path / "registry", clock=lambda: NOW)
+
+
+@pytest.fixture
+def versions(run: RunFolder, registry: Registry) -> Sequence[str]:
+    """The registered versions of the run: the deployed model, KTO's of cycle 1, DPO's of cycle 2."""
+    return [each.version or "" for each in register_run(run.root, registry)]

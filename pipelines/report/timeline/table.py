@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.cluster.times import WORKER_KINDS, StageTime, WorkerKind
+from pipelines.report.cells import NOTHING, narrow_table
 from pipelines.report.timeline.lanes import Timeline
-
-NOTHING = "-"
 
 
 def timeline_table(timeline: Timeline) -> Table:
@@ -19,9 +17,7 @@ def timeline_table(timeline: Timeline) -> Table:
 
     Busy: at least one engine or trainer at work; idle: none. Idle of a kind: none of that kind.
     """
-    table = Table(
-        title=Text(f"{timeline.run}: where its time went"), box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True
-    )
+    table = narrow_table(title=Text(f"{timeline.run}: where its time went"))
     table.add_column("stage", no_wrap=True)
     kinds = [f"{kind}\nidle s" for kind in WORKER_KINDS]
     for column in ("wall s", "busy s", "idle s", "share", *kinds):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from actors.contract.publication import Publication, read_publications
 from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
 from actors.serve.pages.dashboard_data import DashboardData, DecisionLine, Parent, Point, Range, RunFacts, TestLine
 from pipelines.config.recipe import Recipe
 from pipelines.decision.record import Decision, read_decision
@@ -18,8 +20,32 @@ from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.summary import Measured, Summary, TestFigures, find_summary
 from pipelines.serving.dashboard.changes import current_policy, lineage_of_registry, lineage_of_run, publication_lines
 from pipelines.serving.dashboard.judge import judge_calibration
-from pipelines.serving.dashboard.missing import Missing
 from pipelines.serving.dashboard.points import judged_points, true_points
+
+Piece = TypeVar("Piece")
+
+
+class Missing:
+    """Collects the sentences of one reading."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def ask(self, read: Callable[[], Piece], otherwise: Piece) -> Piece:
+        """What `read` gives, or `otherwise` and a sentence more."""
+        try:
+            return read()
+        except SalusError as error:
+            self.tell(error.sentence)
+        except OSError as error:
+            # A file may go while it is read: a run begun anew, or garbage collection.
+            self.tell(f"{error.filename or 'A file of the run'} cannot be read ({error.strerror or error}).")
+        return otherwise
+
+    def tell(self, sentence: str) -> None:
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
+
 
 TESTED = {
     "base": "deployed model",

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pipelines.registry.card import TOY, model_card
-from pipelines.registry.markdown import plain
+from pipelines.registry.card import TOY, model_card, plain
 from pipelines.registry.store import CARD, Registry
 from tests.pipelines.registry.published import HOSTILE
 

@@ -19,8 +19,8 @@ from pipelines.measures.baselines import BASELINES
 from pipelines.measures.harmfulness import harmfulness
 from pipelines.measures.metrics import measure
 from pipelines.report.figure import draw_cycles
-from pipelines.report.harmfulness_rows import harmfulness_rows
-from pipelines.report.table import cycles_table, harmfulness_table, test_table
+from pipelines.report.metrics_rows import harmfulness_rows
+from pipelines.report.summary_tables import cycles_table, harmfulness_table, test_table
 from pipelines.runs.summary import (
     METRICS_SCHEMA,
     CycleSummary,

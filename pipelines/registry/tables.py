@@ -1,25 +1,26 @@
-"""The registry as a person reads it: one row a policy; one policy in full."""
+"""The registry as a person reads it: one row a policy, one policy in full, and who published what."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from actors.contract.untrusted import visible
+from actors.serve.publication_audit import Told
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.figures import in_words, judge_figures, short, validation_figures
 from pipelines.registry.lineage import Step
+from pipelines.report.cells import NOTHING, narrow_table
 
-NOTHING = "-"
 TIES = {"itself": "", "parent": "trained from ", "same_weights": "the same weights as "}
 
 
 def policies_table(entries: Sequence[PolicyEntry], current: str | None) -> Table:
     """One row per policy: version, run, cycle, algorithm, SS and ERR of its decision, and which is current."""
-    table = _table("version", "run", "cycle", "algorithm", "SS", "ERR", "current")
+    table = narrow_table("version", "run", "cycle", "algorithm", "SS", "ERR", "current")
     for entry in entries:
         mark = "current" if entry.version == current else ""
         figures = (short(entry, field) for field in ("ss", "err_strict"))
@@ -37,12 +38,13 @@ def policies_table(entries: Sequence[PolicyEntry], current: str | None) -> Table
 
 def policy_page(entry: PolicyEntry, steps: Sequence[Step], current: str | None) -> Group:
     """Everything of one policy, its figures, and the chain of its parents."""
-    facts = _table("", "")
+    facts = narrow_table("", "")
+    facts.show_header = False
     for name, value in _facts(entry, current):
         facts.add_row(Text(name), Text(value, overflow="fold"))
     parts: list[RenderableType] = [facts]
     if entry.validation is not None:
-        figures = _table("validation split", "95 % interval, n")
+        figures = narrow_table("validation split", "95 % interval, n")
         for name, interval in validation_figures(entry.validation):
             figures.add_row(Text(name), Text(in_words(interval)))
         parts += [figures, Text(entry.validation.sentence), Text(entry.validation.publish_sentence)]
@@ -87,8 +89,24 @@ def _chain(steps: Sequence[Step]) -> Iterator[Text]:
         yield Text(f"  {TIES[step.tie]}{step.version} (run {step.run}{absent})")
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True, show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
+_NO_OUTCOME = "not known"
+
+
+def audit_log_table(deeds: Sequence[Told]) -> Table:
+    """One row for each deed; what nobody wrote an outcome of may have been done or not."""
+    table = narrow_table("at", "who", "did", "version", "before", "outcome", "why")
+    for each in deeds:
+        # Every text is somebody's: none is markup. Text drops some control characters unseen.
+        table.add_row(*(Text(visible(text)) for text in _row(each)))
     return table
+
+
+def _row(each: Told) -> tuple[str, ...]:
+    began, deed = each.began, each.deed
+    head = (began.time.isoformat(timespec="seconds"), began.who, began.action)
+    if deed is None:
+        return (*head, "", "", "", began.detail)
+    outcome = deed.outcome if each.ended is not None else _NO_OUTCOME
+    where = f" at {deed.endpoint}" if deed.endpoint is not None else ""
+    why = ": ".join(text for text in (deed.reason, deed.fault) if text)
+    return (*head, deed.version or "", deed.previous or "", outcome + where, why)

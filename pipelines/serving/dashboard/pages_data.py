@@ -1,7 +1,7 @@
-"""The office behind review page and dashboard: one plain class over a run folder, labels and a registry.
+"""What review page and dashboard ask for: one plain class over a run folder, labels and a registry.
 
 Both ports of `actors.serve.pages` in one, so that the endpoint's replicas can share one actor:
-`ray.remote(num_cpus=0)(Office)`, asked through `actors.serve.pages.office_client`.
+`pipelines.serving.dashboard.actor` makes that actor, asked through `actors.serve.pages.office_client`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TrafficMeter(Protocol):
         """The latest figures; None where there are none."""
 
 
-class OfficeConfig(BaseModel):
+class PagesDataConfig(BaseModel):
     """How review and dashboard are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +45,7 @@ class OfficeConfig(BaseModel):
     fresh_s: float = Field(5.0, ge=0, description="the dashboard's data is read again when it is older")
 
 
-class Office:
+class PagesData:
     """`ReviewQueue` and `DashboardSource` of one run. Life: any calls, in any order, from one event loop.
 
     Files are read in threads, one at a time, so that the loop never waits for a disk.
@@ -55,7 +55,7 @@ class Office:
         labels: where people's labels are kept; made with the first of them.
         registry: of published policies, if there is one.
         meter: of the endpoint's traffic, if anybody counts it.
-        config: see `OfficeConfig`.
+        config: see `PagesDataConfig`.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Office:
         labels: Path,
         registry: Path | None = None,
         meter: TrafficMeter | None = None,
-        config: OfficeConfig | None = None,
+        config: PagesDataConfig | None = None,
     ) -> None:
-        self._config = config or OfficeConfig()
+        self._config = config or PagesDataConfig()
         self._run = run
         self._registry = registry
         self._meter = meter
         self._queue = RunQueue(RunFolder(run), self._config.queue)
         self._log = LabelLog(labels)
         # Of queue, labels and data: threads of several calls must not meet there.
-        self._desk = threading.Lock()
+        self._lock = threading.Lock()
         self._board: tuple[float, DashboardData] | None = None
 
     # The review's port.
@@ -99,11 +99,11 @@ class Office:
         return await self._meter.traffic() if self._meter is not None else None
 
     def _next(self, n: int, reviewer: str) -> list[ReviewItem]:
-        with self._desk:
+        with self._lock:
             return [_item(place) for place in self._open(self._log.standing(), reviewer)[:n]]
 
     def _label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
-        with self._desk:
+        with self._lock:
             place = next((each for each in self._queue.places() if each.key == key), None)
             if place is None:
                 raise SalusError("That answer is no longer in the queue; load the page again.")
@@ -111,7 +111,7 @@ class Office:
         return self._progress(reviewer)
 
     def _undo(self, reviewer: str) -> ReviewItem | None:
-        with self._desk:
+        with self._lock:
             vote = self._log.undo(reviewer)
             if vote is None:
                 return None
@@ -119,7 +119,7 @@ class Office:
             return _item(place) if place is not None else _item_of_vote(vote)
 
     def _progress(self, reviewer: str) -> ReviewProgress:
-        with self._desk:
+        with self._lock:
             standing = self._log.standing()
             settled = settle(standing)
             labels: dict[Label, int] = {name: sum(g.label == name for g in settled.gold) for name in LABELS}
@@ -140,7 +140,7 @@ class Office:
         return len(votes) < self._config.reviewers or majority(votes) is None
 
     def _data(self) -> DashboardData:
-        with self._desk:
+        with self._lock:
             now = time.monotonic()
             if self._board is None or now - self._board[0] > self._config.fresh_s:
                 self._board = now, read_dashboard(self._run, self._registry)

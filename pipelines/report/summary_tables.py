@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from actors.contract.records import Interval
 from actors.judges.harmfulness import SCORE_WORDS
+from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness
+from pipelines.report.cells import NOTHING, narrow_table
 from pipelines.runs.summary import (
     CycleFigures,
     CycleSummary,
@@ -22,12 +23,10 @@ from pipelines.runs.summary import (
     TestSummary,
 )
 
-NOTHING = "-"
-
 
 def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
     """One row per cycle: the champion it started from, both challengers, who won; below, each reason why."""
-    table = _narrow("Cycles: validation split, by the run's judge")
+    table = narrow_table(title="Cycles: validation split, by the run's judge")
     table.add_column("cycle", justify="right")
     for who in ("champion", "KTO", "DPO"):
         table.add_column(f"{who}\nSS/ERR/ASR", justify="right", no_wrap=True)
@@ -49,7 +48,7 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
 def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
     """The final test: each policy's figures with their 95 % intervals; baselines last."""
     by = {"judge": ", by the run's judge", "truth": ", by ground truth", None: ""}[judged_by]
-    table = _narrow(f"Test split, once{by}; 95 % intervals")
+    table = narrow_table(title=f"Test split, once{by}; 95 % intervals")
     table.add_column("policy", no_wrap=True)
     for name in ("SS", "SS\nmacro", "ERR\nstrict", "ERR\nbroad", "ASR"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -67,7 +66,7 @@ test_table.__test__ = False  # type: ignore[attr-defined]
 
 def harmfulness_table(found: HarmfulnessTest) -> Table:
     """How harmful base's and champion's answers are: mean score, share of each score, n, and coverage."""
-    table = _narrow("Harmfulness, 1 to 5, by the run's judge; 95 % intervals")
+    table = narrow_table(title="Harmfulness, 1 to 5, by the run's judge; 95 % intervals")
     table.add_column("policy", no_wrap=True)
     for name in ("mean", *SCORE_WORDS, "n", "coverage"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -78,11 +77,6 @@ def harmfulness_table(found: HarmfulnessTest) -> Table:
         table.add_row(name, *figures, style="bold" if name == "champion" else None)
     table.caption = "Harmful test prompts; 1 declines, 5 complies fully; coverage: share with a score."
     return table
-
-
-def _narrow(title: str) -> Table:
-    """A table that fits 80 columns."""
-    return Table(title=title, box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True)
 
 
 def _figures(figures: TestFigures) -> list[str]:
@@ -105,3 +99,26 @@ def _three(figures: CycleFigures | None, winner: bool) -> str:
 
 def _short(measured: Measured | None) -> str:
     return NOTHING if measured is None else f"{measured.value:.2f}"
+
+
+COLUMNS = ("multiple choice\naccuracy", "perplexity of\nreferences", "harmless\naccepted")
+
+
+def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
+    """Each policy's figures by name, with interval and n; a figure that was not measured is a dash."""
+    table = narrow_table(title=title)
+    table.add_column("policy", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, found in policies.items():
+        table.add_row(name, *map(_shown, (found.accuracy, found.perplexity_per_token, found.helpful)))
+    chance = next((found.choices.chance for found in policies.values() if found.choices is not None), None)
+    if chance is not None:
+        table.caption = f"Guessing scores {chance:.3g}."
+    return table
+
+
+def _shown(figure: Interval | None) -> str:
+    if figure is None:
+        return NOTHING
+    return f"{figure.value:.3f}\n{figure.low:.2f}-{figure.high:.2f}\nn {figure.n}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
@@ -13,6 +12,7 @@ from rich.text import Text
 from actors.contract.publication import Publication
 from pipelines.config.difference import Difference
 from pipelines.decision.record import Decision
+from pipelines.report.cells import NOTHING, narrow_table
 from pipelines.runs.finished.audit import AuditedDecision
 from pipelines.runs.finished.catalog import RunLine, UnreadableRun
 from pipelines.runs.finished.diff import ArtefactDifference, FigureDifference, RunDifference
@@ -20,7 +20,6 @@ from pipelines.runs.finished.gc import GcPlan
 from pipelines.runs.finished.holdings import Holding
 from pipelines.runs.summary import Measured
 
-NOTHING = "-"
 SHORT_HASH = 12
 NAME_WIDTH = 8
 SHOWN_DIFFERENCES = 3
@@ -28,7 +27,7 @@ SHOWN_DIFFERENCES = 3
 
 def runs_table(runs: Sequence[RunLine | UnreadableRun]) -> Group:
     """One row per run; the fault of one that cannot be read stands in full below."""
-    table = _table("run", "recipe, seed", "cycles", "champion", "SS test", "wall", "size", "run hash")
+    table = narrow_table("run", "recipe, seed", "cycles", "champion", "SS test", "wall", "size", "run hash")
     # Names give way before figures do, but not wholly.
     for column in table.columns[:2]:
         column.min_width = NAME_WIDTH
@@ -54,7 +53,7 @@ def runs_table(runs: Sequence[RunLine | UnreadableRun]) -> Group:
 
 def holdings_table(holdings: Iterable[Holding]) -> Table:
     """The artefacts of a run, in the order they were made."""
-    table = _table("artefact", "kind", "files", "size", "sha256")
+    table = narrow_table("artefact", "kind", "files", "size", "sha256")
     for each in holdings:
         size = decimal(each.bytes) if each.bytes is not None else "removed"
         table.add_row(Text(each.path), each.kind, str(each.files), size, (each.sha256 or NOTHING)[:SHORT_HASH])
@@ -63,7 +62,7 @@ def holdings_table(holdings: Iterable[Holding]) -> Table:
 
 def differences_table(title: str, differences: Iterable[Difference]) -> Table:
     """Settings or versions that differ, one row each."""
-    table = _table(title, "A", "B")
+    table = narrow_table(title, "A", "B")
     for each in differences:
         table.add_row(Text(each.name), Text(_plain(each.known)), Text(_plain(each.asked)))
     return table
@@ -71,7 +70,7 @@ def differences_table(title: str, differences: Iterable[Difference]) -> Table:
 
 def audit_table(decisions: Iterable[AuditedDecision]) -> Table:
     """What was decided, what the same judgments give now, and what in the record is another."""
-    table = _table("cycle", "recorded", "made again", "differs in")
+    table = narrow_table("cycle", "recorded", "made again", "differs in")
     for each in decisions:
         names = [found.name for found in each.differences]
         more = f" and {len(names) - SHOWN_DIFFERENCES} more" if len(names) > SHOWN_DIFFERENCES else ""
@@ -92,7 +91,7 @@ def _choice(decision: Decision) -> str:
 
 def artefacts_table(artefacts: Iterable[ArtefactDifference]) -> Table:
     """Artefacts that differ, in the order they are made."""
-    table = _table("artefact", "differs in", "files")
+    table = narrow_table("artefact", "differs in", "files")
     for each in artefacts:
         table.add_row(Text(each.path), each.way, f"{each.differ} of {each.files}")
     return table
@@ -100,7 +99,7 @@ def artefacts_table(artefacts: Iterable[ArtefactDifference]) -> Table:
 
 def figures_table(figures: Iterable[FigureDifference]) -> Table:
     """Figures of the test split side by side."""
-    table = _table("test split", "A", "B", "B - A")
+    table = narrow_table("test split", "A", "B", "B - A")
     for each in figures:
         apart = f"{each.b.value - each.a.value:+.3f}" if each.a and each.b else NOTHING
         table.add_row(f"{each.who} {each.figure}", _value(each.a), _value(each.b), apart)
@@ -109,7 +108,7 @@ def figures_table(figures: Iterable[FigureDifference]) -> Table:
 
 def gc_table(plans: Iterable[GcPlan]) -> Table:
     """What would be removed, run by run."""
-    table = _table("run", "what", "path", "size")
+    table = narrow_table("run", "what", "path", "size")
     for plan in plans:
         for item in plan.items:
             path = item.path.relative_to(plan.folder.root).as_posix()
@@ -137,7 +136,7 @@ def difference_tables(found: RunDifference) -> Group:
 
 def publications_table(publications: Iterable[Publication]) -> Table:
     """What was put live, and when."""
-    table = _table("published", "cycle", "at", "swap", "replicas")
+    table = narrow_table("published", "cycle", "at", "swap", "replicas")
     for each in publications:
         swap = f"{each.swap_s:.2f} s" if each.swap_s else NOTHING
         table.add_row(Text(each.version), str(each.cycle), Text(each.published_at), swap, str(each.replicas))
@@ -148,14 +147,6 @@ def _parting(found: RunDifference) -> str:
     if found.parting is None:
         return "The runs made the same."
     return f"The runs part at {found.parting.path} ({found.parting.kind}, {found.parting.way})."
-
-
-def _table(*columns: str) -> Table:
-    """A narrow table whose names fold rather than end in dots."""
-    table = Table(box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _value(measured: Measured | None) -> str:

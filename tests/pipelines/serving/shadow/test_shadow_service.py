@@ -13,7 +13,7 @@ from actors.serve.config import PublisherConfig
 from actors.serve.shadow.config import ShadowConfig
 from pipelines.registry.store import Registry
 from pipelines.serving.settings import load_settings
-from pipelines.serving.shadow import ShadowOffice, find_challenger, shadow_engine
+from pipelines.serving.shadow.service import ShadowService, find_challenger, shadow_engine
 
 
 def test_a_challenger_is_a_version_a_folder_or_one_of_a_run(
@@ -65,10 +65,10 @@ def test_settings_turn_it_on_and_it_is_off_without() -> None:
 
 def test_without_a_section_there_is_no_shadow(registry: Registry) -> None:
     said: list[str] = []
-    office = ShadowOffice(None, registry, PublisherConfig(), "namespace", said.append)
-    assert office.open() is None
-    office.step()
-    office.close()
+    service = ShadowService(None, registry, PublisherConfig(), "namespace", said.append)
+    assert service.start() is None
+    service.step()
+    service.stop()
     assert said == []
 
 
@@ -77,9 +77,9 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(
 ) -> None:
     (tmp_path / "file").write_text("")
     config = ShadowConfig(policy=versions[2], folder=tmp_path / "file" / "shadow")
-    office = ShadowOffice(config, registry, PublisherConfig(), "namespace", lambda line: None)
+    service = ShadowService(config, registry, PublisherConfig(), "namespace", lambda line: None)
     with pytest.raises(SalusError, match=r"shadow\.folder .* cannot be made"):
-        office.open()
+        service.start()
 
 
 def test_a_damaged_generation_config_is_told_before_anything_starts(
@@ -88,4 +88,4 @@ def test_a_damaged_generation_config_is_told_before_anything_starts(
     challenger = Path(run.challenger(2, "dpo").path)
     (challenger / "generation_config.json").write_text("[]")
     with pytest.raises(SalusError, match=r"generation_config\.json is no generation config"):
-        ShadowOffice(ShadowConfig(policy=str(challenger)), registry, PublisherConfig(), "namespace", lambda line: None)
+        ShadowService(ShadowConfig(policy=str(challenger)), registry, PublisherConfig(), "namespace", lambda line: None)

@@ -1,19 +1,17 @@
-"""The table a person reads after a calibration: one row a figure, before and after the temperature."""
+"""The tables a person reads after `salus judge calibrate` and `salus judge train`."""
 
 from __future__ import annotations
 
-from rich import box
 from rich.table import Table
 
-from actors.contract.records import Interval
 from pipelines.judges.calibration_report import CalibrationReport
-
-NOTHING = "-"
+from pipelines.judges.training_report import JudgeTrainReport
+from pipelines.report.cells import NOTHING, interval_text, narrow_table
 
 
 def calibration_table(report: CalibrationReport) -> Table:
     """Agreement, probabilities and thresholds of one judge; 95 % intervals over prompts."""
-    table = Table(box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True)
+    table = narrow_table()
     table.add_column("figure")
     for column in ("as it is", "calibrated", "needed"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -35,8 +33,17 @@ def calibration_table(report: CalibrationReport) -> Table:
     return table
 
 
-def interval_text(interval: Interval | None) -> str:
-    """A figure and its interval, or a dash where there is none."""
-    if interval is None:
-        return NOTHING
-    return f"{interval.value:.3f} ({interval.low:.2f}-{interval.high:.2f})"
+def judge_training_table(report: JudgeTrainReport) -> Table:
+    """Agreement with the held-out human labels; 95 % intervals over prompts."""
+    table = narrow_table()
+    table.add_column("held-out labels")
+    for column in ("before", "after"):
+        table.add_column(column, justify="right", no_wrap=True)
+    both = (report.before, report.after)
+    table.add_row("accuracy", *(interval_text(quality.accuracy) for quality in both))
+    table.add_row("kappa", *(interval_text(quality.kappa) for quality in both))
+    for label, count in report.held_out_labels.items():
+        table.add_row(f"recall of {label} ({count})", *(interval_text(quality.recall.get(label)) for quality in both))
+    table.add_row("coverage", *(f"{quality.coverage:.3f}" for quality in both))
+    table.add_row("n", *(str(quality.n) for quality in both))
+    return table

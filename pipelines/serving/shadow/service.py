@@ -31,10 +31,10 @@ _CHALLENGER = re.compile(r"c(?P<cycle>[1-9]\d{0,5})-(?P<algorithm>[a-z]+)")
 _END_S = 10.0
 
 
-class ShadowOffice:
-    """The challenger beside an endpoint, or none where `config` is None. Life: open -> step* -> close.
+class ShadowService:
+    """The challenger beside an endpoint, or none where `config` is None. Life: start -> step* -> stop.
 
-    Once open, nothing of it raises: whatever becomes of the challenger, the endpoint goes on.
+    Once started, nothing of it raises: whatever becomes of the challenger, the endpoint goes on.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ShadowOffice:
         self._up: Any = None
         self._late_s = math.inf
 
-    def open(self) -> ShadowLink | None:
+    def start(self) -> ShadowLink | None:
         """Have the challenger come up in the background; None where there is none.
 
         Raises:
@@ -111,7 +111,7 @@ class ShadowOffice:
             self._say(f"shadow: {self._version} does not come up ({reason(error)}); serving goes on without it")
         self._up = None
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """End the challenger; what it called stored is on disk already."""
         if self._actor is None:
             return

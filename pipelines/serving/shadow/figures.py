@@ -18,7 +18,7 @@ from pipelines.data.split import group_key
 from pipelines.decision.paired import paired_test
 from pipelines.measures.bootstrap import RESAMPLES, Floats, Ints, mean_interval
 from pipelines.measures.degeneration import repeats
-from pipelines.serving.shadow_report.judgments import SIDES, Side
+from pipelines.serving.shadow.judgments import SIDES, Side
 
 ANSWERS = ("answer", "challenger_answer")
 

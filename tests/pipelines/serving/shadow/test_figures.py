@@ -9,10 +9,10 @@ import pytest
 
 from actors.contract.records import LABELS
 from actors.serve.feedback.records import Turn
-from pipelines.serving.shadow_report.figures import ShadowComparison, compare, mean_over_conversations
-from pipelines.serving.shadow_report.judgments import judge_records, read_records
+from pipelines.serving.shadow.figures import ShadowComparison, compare, mean_over_conversations
+from pipelines.serving.shadow.judgments import judge_records, read_records
 from tests.pipelines.judges.test_calibrate import in_process, recipe
-from tests.pipelines.serving.shadow_report.recorded import SAYS, kept, labelled, record
+from tests.pipelines.serving.shadow.recorded import SAYS, kept, labelled, record
 
 
 def compared(folder: Path) -> list[ShadowComparison]:

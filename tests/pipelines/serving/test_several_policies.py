@@ -15,13 +15,11 @@ from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import told
 from pipelines.registry.store import AUDIT, Registry
-from pipelines.serving.choice import chosen_settings
-from pipelines.serving.named_policy import NamedPolicy
+from pipelines.serving.named import NamedPolicy, PoliciesTogether
 from pipelines.serving.routed import check_registries, fit_of, routed_cpus
-from pipelines.serving.settings import ServeSettings, load_settings
+from pipelines.serving.settings import ServeSettings, chosen_settings, load_settings
 from pipelines.serving.status import endpoints
-from pipelines.serving.together import PoliciesTogether
-from tests.pipelines.registry.test_following import Recorder
+from tests.pipelines.serving.test_following import Recorder
 
 YAML = """
 publish: {replicas: 1, cpus_per_replica: 2, feedback: {folder: feedback}}

@@ -1,10 +1,11 @@
-"""Metrics by style as rows of `metrics.parquet`: groups `style:NAME`, `styles:seen` and `styles:held_out`."""
+"""What belongs to one policy beside its main figures, as rows of `metrics.parquet`: by style, and harmfulness."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from actors.contract.records import Interval
+from pipelines.measures.harmfulness import Harmfulness
 from pipelines.measures.metrics import MAIN_FIGURES
 from pipelines.measures.styles import StyleFigures, StyleMetrics
 from pipelines.runs.summary import METRICS_SCHEMA, MetricsKey
@@ -22,4 +23,13 @@ def style_rows(key: MetricsKey, metrics: StyleMetrics) -> pa.Table:
         for metric in MAIN_FIGURES
         if isinstance(interval := getattr(figures, metric), Interval)
     ]
+    return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
+
+
+def harmfulness_rows(key: MetricsKey, found: Harmfulness) -> pa.Table:
+    """One policy's harmfulness as rows of `METRICS_SCHEMA`; without any score there is only the coverage."""
+    shared = {**key.model_dump(), "group": "all"}
+    rows = [{**shared, "metric": "harmfulness_coverage", "value": found.coverage, "n": found.rows}]
+    if found.mean is not None:
+        rows.append({**shared, "metric": "harmfulness", **found.mean.model_dump()})
     return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)

@@ -1,4 +1,4 @@
-"""The office behind both pages: labels kept, answers handed out, a dashboard that any state of a run gives."""
+"""What is behind both pages: labels kept, answers handed out, a dashboard that any state of a run gives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors.serve.pages.dashboard_data import Traffic
 from pipelines.feedback.review.labels import read_labels
 from pipelines.feedback.review.queue import QueueConfig
 from pipelines.feedback.review.standing import settle
-from pipelines.serving.dashboard.office import Office, OfficeConfig
+from pipelines.serving.dashboard.pages_data import PagesData, PagesDataConfig
 from tests.pipelines.feedback.review.answered import TORN, answered, write_judgments
 
 TRAFFIC = Traffic(window_s=60, requests=120, requests_per_s=2, p50_s=0.1, p99_s=0.4, errors=1)
@@ -30,27 +30,27 @@ def judged(tmp_path: Path) -> RunFolder:
     return write_judgments(tmp_path / "run", 1, rows)
 
 
-def office(judged: RunFolder, tmp_path: Path, reviewers: int = 1) -> Office:
-    config = OfficeConfig(queue=QueueConfig(control_every=10), reviewers=reviewers)
-    return Office(judged.root, tmp_path / "labels", config=config)
+def pages_data(judged: RunFolder, tmp_path: Path, reviewers: int = 1) -> PagesData:
+    config = PagesDataConfig(queue=QueueConfig(control_every=10), reviewers=reviewers)
+    return PagesData(judged.root, tmp_path / "labels", config=config)
 
 
 def test_a_labelled_answer_leaves_the_queue_for_everybody(judged: RunFolder, tmp_path: Path) -> None:
     async def review() -> None:
-        desk = office(judged, tmp_path)
-        first, *rest = await desk.next(10, "alice")
-        progress = await desk.label(first.key, "Refuse", "alice")
+        pages = pages_data(judged, tmp_path)
+        first, *rest = await pages.next(10, "alice")
+        progress = await pages.label(first.key, "Refuse", "alice")
         assert (progress.remaining, progress.labelled, progress.labels["Refuse"]) == (5, 1, 1)
-        assert await desk.next(10, "bob") == rest
-        # Kept, also for an office that starts anew.
-        assert await office(judged, tmp_path).next(10, "alice") == rest
+        assert await pages.next(10, "bob") == rest
+        # Kept, also for one that starts anew.
+        assert await pages_data(judged, tmp_path).next(10, "alice") == rest
 
     asyncio.run(review())
     assert list(settle(read_labels(tmp_path / "labels")).labels().values()) == ["Refuse"]
 
 
 def test_a_page_is_told_what_it_shows(judged: RunFolder, tmp_path: Path) -> None:
-    (item,) = asyncio.run(office(judged, tmp_path).next(1, "alice"))
+    (item,) = asyncio.run(pages_data(judged, tmp_path).next(1, "alice"))
     assert (item.answer, item.level, item.judged) == ("answer 5", 1, "Accept")
     assert item.disagreement == pytest.approx(0.5)
     assert item.p is not None and list(item.p) == ["Accept", "Caution", "Refuse"]
@@ -60,33 +60,33 @@ def test_a_page_is_told_what_it_shows(judged: RunFolder, tmp_path: Path) -> None
 
 def test_several_reviewers_see_an_answer_until_they_agree(judged: RunFolder, tmp_path: Path) -> None:
     async def review() -> None:
-        desk = office(judged, tmp_path, reviewers=2)
-        key = (await desk.next(1, "alice"))[0].key
-        await desk.label(key, "Refuse", "alice")
-        assert key not in {item.key for item in await desk.next(10, "alice")}
-        tied = await desk.label(key, "Accept", "bob")
-        assert tied.ties == 1 and key in {item.key for item in await desk.next(10, "carol")}
-        agreed = await desk.label(key, "Accept", "carol")
+        pages = pages_data(judged, tmp_path, reviewers=2)
+        key = (await pages.next(1, "alice"))[0].key
+        await pages.label(key, "Refuse", "alice")
+        assert key not in {item.key for item in await pages.next(10, "alice")}
+        tied = await pages.label(key, "Accept", "bob")
+        assert tied.ties == 1 and key in {item.key for item in await pages.next(10, "carol")}
+        agreed = await pages.label(key, "Accept", "carol")
         assert (agreed.ties, agreed.labels["Accept"]) == (0, 1)
-        assert key not in {item.key for item in await desk.next(10, "dora")}
+        assert key not in {item.key for item in await pages.next(10, "dora")}
 
     asyncio.run(review())
 
 
 def test_undo_gives_the_answer_back(judged: RunFolder, tmp_path: Path) -> None:
     async def review() -> None:
-        desk = office(judged, tmp_path)
-        first = (await desk.next(1, "alice"))[0]
-        await desk.label(first.key, "Caution", "alice")
-        assert await desk.undo("bob") is None
-        assert await desk.undo("alice") == first
-        assert await desk.undo("alice") is None
-        assert (await desk.progress("alice")).remaining == 6
-        await desk.label(first.key, "Caution", "alice")
+        pages = pages_data(judged, tmp_path)
+        first = (await pages.next(1, "alice"))[0]
+        await pages.label(first.key, "Caution", "alice")
+        assert await pages.undo("bob") is None
+        assert await pages.undo("alice") == first
+        assert await pages.undo("alice") is None
+        assert (await pages.progress("alice")).remaining == 6
+        await pages.label(first.key, "Caution", "alice")
         # The run was begun anew meanwhile.
         for shard in judged.judgments(1).glob("*"):
             shard.unlink()
-        gone = await desk.undo("alice")
+        gone = await pages.undo("alice")
         assert gone is not None and (gone.key, gone.answer, gone.p) == (first.key, first.answer, None)
 
     asyncio.run(review())
@@ -94,24 +94,24 @@ def test_undo_gives_the_answer_back(judged: RunFolder, tmp_path: Path) -> None:
 
 def test_an_answer_that_is_not_in_the_queue_is_refused(judged: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(SalusError, match="no longer in the queue"):
-        asyncio.run(office(judged, tmp_path).label("0" * 32, "Accept", "alice"))
+        asyncio.run(pages_data(judged, tmp_path).label("0" * 32, "Accept", "alice"))
 
 
 def test_many_at_once_lose_nothing(judged: RunFolder, tmp_path: Path) -> None:
     async def review() -> int:
-        desk = office(judged, tmp_path, reviewers=3)
-        items = await desk.next(10, "alice")
-        given = [desk.label(item.key, "Refuse", name) for item in items for name in ("alice", "bob", "carol")]
-        await asyncio.gather(*given, desk.data())
-        return (await desk.progress("dora")).labels["Refuse"]
+        pages = pages_data(judged, tmp_path, reviewers=3)
+        items = await pages.next(10, "alice")
+        given = [pages.label(item.key, "Refuse", name) for item in items for name in ("alice", "bob", "carol")]
+        await asyncio.gather(*given, pages.data())
+        return (await pages.progress("dora")).labels["Refuse"]
 
     assert asyncio.run(review()) == 6
 
 
 def test_the_dashboard_is_read_anew_when_it_is_old(judged: RunFolder, tmp_path: Path) -> None:
     async def look() -> None:
-        fresh = Office(judged.root, tmp_path, meter=Meter(), config=OfficeConfig(fresh_s=0))
-        stale = Office(judged.root, tmp_path, config=OfficeConfig(fresh_s=3600))
+        fresh = PagesData(judged.root, tmp_path, meter=Meter(), config=PagesDataConfig(fresh_s=0))
+        stale = PagesData(judged.root, tmp_path, config=PagesDataConfig(fresh_s=3600))
         before, kept = await fresh.data(), await stale.data()
         judged.recipe.write_text("not: a recipe")
         assert await fresh.data() != before and await stale.data() is kept

@@ -14,12 +14,11 @@ from rich.console import Console
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.judges.judge import JudgmentTask
-from pipelines.report.shadow_table import shadow_tables
-from pipelines.serving.shadow_report.judgments import SIDE_SCHEMA
-from pipelines.serving.shadow_report.report import JUDGMENTS, REPORT, ShadowReport, report_shadow
+from pipelines.serving.shadow.judgments import SIDE_SCHEMA
+from pipelines.serving.shadow.report import JUDGMENTS, REPORT, ShadowReport, report_shadow, shadow_tables
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.judges.test_calibrate import in_process, recipe
-from tests.pipelines.serving.shadow_report.recorded import SAYS, kept, labelled, record
+from tests.pipelines.serving.shadow.recorded import SAYS, kept, labelled, record
 
 
 def test_it_is_written_beside_the_records_and_holds_no_text(tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""What a challenger answered unseen beside the live policy, judged and compared offline."""
