@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import ray
 from ray.cluster_utils import Cluster
 
-from pipelines.cluster.ray_token import restore_token, take_fresh_token
+from pipelines.cluster.join import restore_token, take_fresh_token
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Capability measured in a run: the warm generators score given answers, and each policy's figures are filed."""
+"""Capability measured by given answers: in a run by its warm generators, or of one model folder without any run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +12,12 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.engine.likelihood import LikelihoodTask, read_items
+from actors.engine.vllm import Engine
+from actors.errors import SalusError
 from actors.files.shards import read_folder
-from actors.generator import Span
+from actors.generator import Generator, Span
 from pipelines.alignment.run import Run
+from pipelines.cluster.progress import Reporter
 from pipelines.cluster.spread import spread
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.recipe import Recipe
@@ -76,16 +80,6 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
     return spans
 
 
-def _scored(run: Run, split: HeldOut, tasks: Sequence[LikelihoodTask]) -> list[Span]:
-    bar = run.reporter.bar(f"{split}: scoring given answers", len(tasks), "shards")
-    try:
-        return spread(
-            run.pools.generators, lambda actor, task: actor.log_likelihoods.remote(task), tasks, lambda: bar.advance(1)
-        )
-    finally:
-        bar.close()
-
-
 def likelihood_tasks(
     config: CapabilityConfig, folder: RunFolder, split: HeldOut, policy: PolicyRef
 ) -> list[LikelihoodTask]:
@@ -122,6 +116,56 @@ def figures_of(
         perplexity=reference_figures(scores["references"], seed) if "references" in scores else None,
         helpful=helpful_share(judged, seed) if judged is not None else None,
     )
+
+
+def check_asked(recipe: Recipe) -> CapabilityConfig:
+    """The recipe's section; raises `SalusError` where it asks for no given answers."""
+    config = recipe.capability
+    if config is None or (config.source == "files" and config.choices is None and config.references is None):
+        raise SalusError(
+            f"Recipe {recipe.name} names no questions to measure capability by; add --set capability.choices=FILE or"
+            " --set capability.references=FILE, or give --tasks of the evaluation harness."
+        )
+    return config
+
+
+def measure_local(
+    recipe: Recipe, policy: PolicyRef, start_engine: Callable[[], Engine], reporter: Reporter
+) -> Capability:
+    """The figures a run's final report has, but for benign helpfulness, which takes a judge.
+
+    Args:
+        start_engine: called once the questions are known to be good.
+
+    Raises:
+        SalusError: the recipe asks for no given answers, or they are missing, bad or too long for the engine.
+    """
+    config = check_asked(recipe)
+    # Scores are kept nowhere: another model under the same name would find them done.
+    with tempfile.TemporaryDirectory(prefix="salus-capability-") as place:
+        folder = RunFolder(Path(place))
+        write_questions(recipe, config, folder, ("test",))
+        tasks = likelihood_tasks(config, folder, "test", policy)
+        generator = Generator(start_engine())
+        bar = reporter.bar("scoring given answers", len(tasks), "shards")
+        try:
+            for task in tasks:
+                generator.log_likelihoods(task)
+                bar.advance(1)
+        finally:
+            bar.close()
+        seed = derive_seed(recipe.seed, "capability figures")
+        return figures_of(config, folder, "test", policy, None, seed)
+
+
+def _scored(run: Run, split: HeldOut, tasks: Sequence[LikelihoodTask]) -> list[Span]:
+    bar = run.reporter.bar(f"{split}: scoring given answers", len(tasks), "shards")
+    try:
+        return spread(
+            run.pools.generators, lambda actor, task: actor.log_likelihoods.remote(task), tasks, lambda: bar.advance(1)
+        )
+    finally:
+        bar.close()
 
 
 def _scores(folder: RunFolder, split: HeldOut, policy: PolicyRef, kind: Kind) -> Path:

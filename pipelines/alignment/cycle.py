@@ -16,8 +16,7 @@ from pipelines.alignment.evaluation import Evaluation, evaluate
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
-from pipelines.alignment.training import TrainingRuns
-from pipelines.alignment.watched_training import WatchedTraining
+from pipelines.alignment.training import TrainingRuns, WatchedTraining
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import StageClock, Stopwatch, Work
 from pipelines.feedback.review.snapshot import cycle_reviews

@@ -60,7 +60,7 @@ def capability(
 
 
 def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
-    from pipelines.alignment.capability_local import check_asked, measure_local
+    from pipelines.alignment.capability import check_asked, measure_local
     from pipelines.report.summary_tables import capability_table
 
     check_asked(settings)

@@ -129,7 +129,7 @@ def train(
         if report is not None:
             reporter.say(f"{job.folder} holds this judge already; nothing was trained.")
         else:
-            from pipelines.judges.training_session import train_judge_on_ray
+            from pipelines.judges.training import train_judge_on_ray
 
             report = train_judge_on_ray(job, reporter)
     show_trained(report, recipe, folder)

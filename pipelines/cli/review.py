@@ -65,9 +65,9 @@ def export(
     ] = False,
 ) -> None:
     """Write the labels most reviewers agree on, for salus judge calibrate --labels and salus judge train --labels."""
+    from pipelines.feedback.review.consensus import settle
     from pipelines.feedback.review.export import export_labels
     from pipelines.feedback.review.labels import read_labels
-    from pipelines.feedback.review.standing import settle
 
     done = export_labels(settle(read_labels(labels)), out, control)
     left = [f"{n} {why}" for n, why in ((done.ties, "without a majority"), (done.blank, "blank")) if n]

@@ -13,7 +13,7 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.console import console
 from pipelines.cli.timeline import timeline
-from pipelines.runs.finished.waste import Waste
+from pipelines.runs.finished.gc import Waste
 from pipelines.runs.store.checksums import Checked, check_sums
 
 if TYPE_CHECKING:

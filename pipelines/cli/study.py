@@ -53,8 +53,7 @@ def show_study(report: StudyReport, root: Path) -> None:
     Raises:
         SalusError: cells failed; says which, their last sentences and where their logs are.
     """
-    from pipelines.study.grid import grids
-    from pipelines.study.table import console_table
+    from pipelines.study.tables import console_table, grids
 
     out = console()
     for grid in grids(report):

@@ -24,8 +24,8 @@ Out = Annotated[
 
 def timeline(run: RunArgument, out: Out = None) -> None:
     """Draw where a run's time went: a picture, a trace for Perfetto, and a table of wall, busy and idle seconds."""
-    from pipelines.report.timeline.table import timeline_table
-    from pipelines.report.timeline.write import write_timeline
+    from pipelines.report.timeline.read import timeline_table
+    from pipelines.report.timeline.trace import write_timeline
     from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):

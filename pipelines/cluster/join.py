@@ -1,21 +1,35 @@
-"""A Ray cluster that is already up: joining it, and what it has.
+"""Which Ray this process speaks to: a cluster that is already up is joined, or an embedded one gets a token of its own.
 
 `ray.init` hangs for good on an address where nothing listens, so the port is tried first.
+
+The token of an embedded Ray is a new one each time, in the environment of its processes and nowhere else. Ray itself
+would take the one in ~/.ray/auth_token, which is the same for all Rays of a user, and make it readable for whoever may
+look into his home. A token in the environment is inherited by Ray's processes and by those that a run starts to join
+it, stands on no command line and in no file, and ends with them.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import secrets
 import socket
+from collections.abc import Mapping
+from typing import Any
 
 import ray
+from ray import _raylet
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
 
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
 
+MODE = "RAY_AUTH_MODE"
+TOKEN = "RAY_AUTH_TOKEN"
+# The variables as they were before; None: not set.
+FormerToken = Mapping[str, str | None]
 CONNECT_TIMEOUT_S = 10.0
 
 
@@ -63,6 +77,24 @@ def cluster_resources(address: str) -> Resources:
         ray.shutdown()
 
 
+def take_fresh_token() -> FormerToken:
+    """From now on this process, and what it starts, speaks to a Ray with a token of its own."""
+    former = {name: os.environ.get(name) for name in (MODE, TOKEN)}
+    os.environ |= {MODE: "token", TOKEN: secrets.token_hex(32)}
+    _read_again()
+    return former
+
+
+def restore_token(former: FormerToken) -> None:
+    """What the user had set counts again, as for a cluster that is joined next; the embedded Ray must have ended."""
+    for name, value in former.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _read_again()
+
+
 def _lacks_token(error: BaseException | None) -> bool:
     """Whether the cluster's refusal of a token is behind an error; Ray keeps some of them as text alone."""
     while error is not None and AuthenticationError.__name__ not in f"{type(error).__name__} {error}":
@@ -96,3 +128,11 @@ def _joined(address: str) -> Resources:
         memory_gib=round(most["memory"] / GIB, 1),
         gpu_memory_gib=None,
     )
+
+
+def _read_again() -> None:
+    """Ray reads both variables once, when its library is loaded."""
+    # Of Ray's compiled part, which ships no types; as its own `authentication_token_setup` does.
+    compiled: Any = _raylet
+    compiled.Config.initialize("")
+    compiled.AuthenticationTokenLoader.instance().reset_cache()

@@ -16,10 +16,9 @@ from actors.files.private import private_files
 from actors.files.session_folder import SessionFolder, session_folder
 from actors.serve.config import PublisherConfig
 from actors.serve.proxy import proxy_environment
-from pipelines.cluster.join import join
+from pipelines.cluster.join import join, restore_token, take_fresh_token
 from pipelines.cluster.loopback import on_loopback
 from pipelines.cluster.plan import Plan, available, check, make_plan
-from pipelines.cluster.ray_token import restore_token, take_fresh_token
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
 

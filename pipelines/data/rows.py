@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import SalusError
-from pipelines.data.json_array import array_items
 
+_GAP = re.compile(r"[ \t\r\n]*")
 FORMATS: tuple[str, ...] = (".csv", ".jsonl", ".parquet")
 # Hub repositories also call both an array of objects and one object a line `.json`; in a folder of data such a
 # file may as well be a description, so only readers that know the name of their file take it.
@@ -194,3 +195,44 @@ def _parquet_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
                     yield Row(values, str(path), number, unit="row")
     except (pa.ArrowInvalid, OSError) as error:
         raise SalusError(f"{path} is not a readable Parquet file ({error}); download it again.") from error
+
+
+def array_items(text: str, file: str) -> Iterator[tuple[int, object]]:
+    """(line, value) of each item of the array that `text` holds; `file` is what faults name.
+
+    Raises `SalusError` where the text is not one whole JSON array, naming the line.
+    """
+    decoder = json.JSONDecoder()
+    at = _after_gap(text, 0)
+    if text[at : at + 1] != "[":
+        raise SalusError(f"{file}, line {_line(text, at)}: there is no JSON array; write one, or one object a line.")
+    at = _after_gap(text, at + 1)
+    line = _line(text, at)
+    ended = text[at : at + 1] == "]"
+    while not ended:
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise SalusError(
+                f"{file}, line {error.lineno}: not valid JSON ({error.msg} at column {error.colno}); mend the file."
+            ) from error
+        yield line, value
+        end = _after_gap(text, end)
+        ended = text[end : end + 1] == "]"
+        if not ended and text[end : end + 1] != ",":
+            raise SalusError(f"{file}, line {_line(text, end)}: ',' or ']' is missing after an item; mend the file.")
+        start, at = at, end if ended else _after_gap(text, end + 1)
+        line += text.count("\n", start, at)
+    rest = _after_gap(text, at + 1)
+    if rest < len(text):
+        raise SalusError(f"{file}, line {_line(text, rest)}: there is more after the array; mend the file.")
+
+
+def _after_gap(text: str, at: int) -> int:
+    match = _GAP.match(text, at)
+    assert match is not None  # the pattern also fits nothing at all
+    return match.end()
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1

@@ -85,28 +85,6 @@ def check_capability(base: Capability, policy: Capability, limits: CapabilityLim
     return tuple(breach for breach in found if breach is not None)
 
 
-def _held(limit: _Limit, old: Interval | None, new: Interval | None) -> Breach | None:
-    if limit.most is None or old is None:
-        return None
-    if new is None:
-        sentence = f"{limit.what} could not be measured, though the deployed model's was."
-        return Breach(rule=limit.rule, value=None, limit=limit.most, sentence=sentence)
-    loss = limit.loss(old.value, new.value)
-    if loss <= limit.most + _ROUNDING:
-        return None
-    overlap = old.low <= new.high and new.low <= old.high
-    chance = "the intervals overlap" if overlap else "the intervals do not overlap"
-    sentence = (
-        f"{limit.what} {_shown(new)} is {loss:.3g} {limit.comparison} the deployed model's {_shown(old)},"
-        f" more than {limit.most:.3g} ({chance})."
-    )
-    return Breach(rule=limit.rule, value=loss, limit=limit.most, sentence=sentence)
-
-
-def _shown(figure: Interval) -> str:
-    return f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"
-
-
 def figures_path(folder: RunFolder, split: HeldOut, version: str) -> Path:
     """Where one policy's figures lie."""
     return folder.evaluation_capability(split, version) / "figures.json"
@@ -142,3 +120,25 @@ def read_evidence(
         base=read_figures(folder, "validation", base),
         policies={version: read_figures(folder, "validation", version) for version in versions},
     )
+
+
+def _held(limit: _Limit, old: Interval | None, new: Interval | None) -> Breach | None:
+    if limit.most is None or old is None:
+        return None
+    if new is None:
+        sentence = f"{limit.what} could not be measured, though the deployed model's was."
+        return Breach(rule=limit.rule, value=None, limit=limit.most, sentence=sentence)
+    loss = limit.loss(old.value, new.value)
+    if loss <= limit.most + _ROUNDING:
+        return None
+    overlap = old.low <= new.high and new.low <= old.high
+    chance = "the intervals overlap" if overlap else "the intervals do not overlap"
+    sentence = (
+        f"{limit.what} {_shown(new)} is {loss:.3g} {limit.comparison} the deployed model's {_shown(old)},"
+        f" more than {limit.most:.3g} ({chance})."
+    )
+    return Breach(rule=limit.rule, value=loss, limit=limit.most, sentence=sentence)
+
+
+def _shown(figure: Interval) -> str:
+    return f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +11,15 @@ from actors.contract.records import LABELS, PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import read_folder
-from actors.judges.judge import JudgmentTask
 from pipelines.config.recipe import Recipe
-from pipelines.judges.answer_shards import judgment_tasks
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.human_labels import XSTEST, HumanLabels, rollout_table
+from pipelines.judges.pool import JudgeShards, judgment_tasks
 from pipelines.judges.refusal_rules import is_tuning_prompt
 from pipelines.judges.reliability_figure import draw_calibration
 
 REPORT, PICTURE = "calibration.json", "calibration.png"
-# Judges every shard of rollouts, in any order, into the file its task names.
-JudgeShards = Callable[[Sequence[JudgmentTask]], None]
 
 
 def calibrate_judge(

@@ -1,12 +1,16 @@
-"""The recipe's judge pool on its own, for answers that are on disk already."""
+"""The recipe's judge pool on its own, for answers that no run generated: they are written as shards, and judged."""
 
 from __future__ import annotations
 
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
 
 from actors.contract.records import PolicyRef
+from actors.files.shards import write_table
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from pipelines.cluster.pools import spawn
@@ -16,8 +20,32 @@ from pipelines.cluster.stream import Limits, ShardTask, stream
 from pipelines.config.recipe import Recipe
 from pipelines.runs.lengths import judge_length
 
+# Judges every shard of rollouts, in any order, into the file its task names.
+JudgeShards = Callable[[Sequence[JudgmentTask]], None]
 # The answers come from no policy of the run; the pool's interface names one all the same.
 NO_POLICY = PolicyRef(version="", path="")
+
+
+def judgment_tasks(recipe: Recipe, rollouts: pa.Table, out: Path, load: PolicyRef | None) -> list[JudgmentTask]:
+    """Write rows of `ROLLOUT_SCHEMA` as shards as large as a cycle's below `out`, where nothing earlier is left.
+
+    Args:
+        recipe: says how large a shard is.
+        rollouts: in the order in which the judgments will be.
+        out: receives `rollouts/`, and by the tasks `judgments/`.
+        load: the weights that judge; None leaves those the judge has.
+    """
+    for name in ("rollouts", "judgments"):
+        for stale in (out / name).glob("part-*.parquet"):
+            stale.unlink()
+    rows = recipe.data.prompts_per_shard * recipe.generate.sampling.k
+    tasks = []
+    for number, start in enumerate(range(0, rollouts.num_rows, rows)):
+        path = (out / "rollouts" / f"part-{number:05d}.parquet").absolute()
+        write_table(rollouts.slice(start, rows), path)
+        judged = str((out / "judgments" / path.name).absolute())
+        tasks.append(JudgmentTask(rollouts=str(path), output=judged, weights=load))
+    return tasks
 
 
 @contextlib.contextmanager

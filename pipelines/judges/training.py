@@ -6,6 +6,7 @@ prepared --train--> adapter and merged judge in the folder --measure--> calibrat
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,13 +18,19 @@ from actors.contract.records import PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import write_table
+from actors.training.judge_loop import run_judge_training
 from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
 from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from pipelines.cluster.demand import judge_training_demand
+from pipelines.cluster.plan import plan_of
+from pipelines.cluster.progress import Reporter
+from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
-from pipelines.judges.calibrate import PICTURE, JudgeShards, MeasuredJudge, measure_judge
+from pipelines.judges.calibrate import PICTURE, MeasuredJudge, measure_judge
 from pipelines.judges.calibrate import REPORT as CALIBRATION
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.human_labels import HumanLabels
+from pipelines.judges.pool import JudgeShards, judging
 from pipelines.judges.reliability_figure import draw_calibration
 from pipelines.judges.training_report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
 from pipelines.judges.training_split import Answers, TrainingSplit, label_counts, split_labels, training_rows
@@ -153,6 +160,25 @@ def write_labels(answers: Answers, path: Path) -> None:
     """Labelled answers as one Parquet file, in their order, which `salus judge calibrate --labels` reads."""
     schema = JUDGE_ROW_SCHEMA.append(pa.field("prompt_id", pa.string()))
     write_table(pa.Table.from_pylist([answer.model_dump() for answer in answers], schema=schema), path)
+
+
+def train_judge_on_ray(job: JudgeJob, reporter: Reporter) -> JudgeTrainReport:
+    """As `train_judge`, with Ray Train and the recipe's judge pool; each has the machine to itself.
+
+    Raises:
+        SalusError: either does not fit, or one of them failed.
+    """
+
+    def train(config: JudgeTrainConfig, assignment: JudgeAssignment) -> JudgeTraining:
+        bar = reporter.bar("training the judge", None, "steps")
+        try:
+            return run_judge_training(config, assignment, bar.at)
+        finally:
+            bar.close()
+
+    phases = [plan_of(job.recipe, rows) for rows in judge_training_demand(job.recipe)]
+    with session(job.recipe, f"salus-judge-{uuid.uuid4().hex[:8]}", phases):
+        return train_judge(job, train, lambda: judging(job.recipe, job.base, reporter))
 
 
 def _measure(job: JudgeJob, judges: Judges) -> tuple[CalibrationReport, CalibrationReport]:

@@ -31,6 +31,11 @@ LIMITS = (
     " together, and those of the judge draw whole prompts; these are taken for independent of each other.",
     "Every figure is by the judge named above, and is worth what the judge is.",
 )
+# Characters Markdown or its common extensions give a meaning to in the middle of a line.
+_MARKUP = re.compile(r"([\\`*_\[\]|~$!])")
+# As entities: HTML, and what GitHub turns into links and mentions by itself.
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", ":": "&#58;", "@": "&#64;", ".": "&#46;"}
+_ENTITY = re.compile(r"[&<>@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def model_card(entry: PolicyEntry) -> str:
@@ -158,13 +163,6 @@ def _items(lines: tuple[str, ...] | list[str]) -> str:
 
 def _item(lines: tuple[str, ...] | list[str]) -> Iterator[str]:
     yield from (f"- {plain(line)}" for line in lines)
-
-
-# Characters Markdown or its common extensions give a meaning to in the middle of a line.
-_MARKUP = re.compile(r"([\\`*_\[\]|~$!])")
-# As entities: HTML, and what GitHub turns into links and mentions by itself.
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", ":": "&#58;", "@": "&#64;", ".": "&#46;"}
-_ENTITY = re.compile(r"[&<>@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def plain(text: object, longest: int = 2000) -> str:

@@ -16,6 +16,7 @@ from pipelines.registry.lineage import Step
 from pipelines.report.cells import NOTHING, narrow_table
 
 TIES = {"itself": "", "parent": "trained from ", "same_weights": "the same weights as "}
+_NO_OUTCOME = "not known"
 
 
 def policies_table(entries: Sequence[PolicyEntry], current: str | None) -> Table:
@@ -87,9 +88,6 @@ def _chain(steps: Sequence[Step]) -> Iterator[Text]:
     for step in steps:
         absent = "" if step.registered else ", not in the registry"
         yield Text(f"  {TIES[step.tie]}{step.version} (run {step.run}{absent})")
-
-
-_NO_OUTCOME = "not known"
 
 
 def audit_log_table(deeds: Sequence[Told]) -> Table:

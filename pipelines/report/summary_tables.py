@@ -23,6 +23,8 @@ from pipelines.runs.summary import (
     TestSummary,
 )
 
+COLUMNS = ("multiple choice\naccuracy", "perplexity of\nreferences", "harmless\naccepted")
+
 
 def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
     """One row per cycle: the champion it started from, both challengers, who won; below, each reason why."""
@@ -79,6 +81,20 @@ def harmfulness_table(found: HarmfulnessTest) -> Table:
     return table
 
 
+def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
+    """Each policy's figures by name, with interval and n; a figure that was not measured is a dash."""
+    table = narrow_table(title=title)
+    table.add_column("policy", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, found in policies.items():
+        table.add_row(name, *map(_shown, (found.accuracy, found.perplexity_per_token, found.helpful)))
+    chance = next((found.choices.chance for found in policies.values() if found.choices is not None), None)
+    if chance is not None:
+        table.caption = f"Guessing scores {chance:.3g}."
+    return table
+
+
 def _figures(figures: TestFigures) -> list[str]:
     of = (figures.ss, figures.ss_macro, figures.err_strict, figures.err_broad, figures.asr)
     return [_with_interval(measured) for measured in of]
@@ -99,23 +115,6 @@ def _three(figures: CycleFigures | None, winner: bool) -> str:
 
 def _short(measured: Measured | None) -> str:
     return NOTHING if measured is None else f"{measured.value:.2f}"
-
-
-COLUMNS = ("multiple choice\naccuracy", "perplexity of\nreferences", "harmless\naccepted")
-
-
-def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
-    """Each policy's figures by name, with interval and n; a figure that was not measured is a dash."""
-    table = narrow_table(title=title)
-    table.add_column("policy", no_wrap=True)
-    for column in COLUMNS:
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, found in policies.items():
-        table.add_row(name, *map(_shown, (found.accuracy, found.perplexity_per_token, found.helpful)))
-    chance = next((found.choices.chance for found in policies.values() if found.choices is not None), None)
-    if chance is not None:
-        table.caption = f"Guessing scores {chance:.3g}."
-    return table
 
 
 def _shown(figure: Interval | None) -> str:

@@ -41,6 +41,8 @@ from pipelines.data.tiny.cache import default_cache_root
 BASE_VERSION = "c0-base"
 # All harmless; the 80k they are taken from would be far more than a probe needs.
 OR_BENCH_PROBE: OrBenchSubset = "or-bench-hard-1k"
+# What a policy is measured on must not be trained on.
+EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
 
 
 class Materials(Record):
@@ -95,10 +97,6 @@ def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
         _write_splits(recipe, folder)
     if recipe.data.probe is not None and not folder.prompts("probe").is_dir():
         write_prompt_shards(probe_prompts(recipe).to_batches(), folder.prompts("probe"), recipe.data.prompts_per_shard)
-
-
-# What a policy is measured on must not be trained on.
-EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
 
 
 def evaluated_keys(folder: RunFolder) -> set[str]:

@@ -13,6 +13,9 @@ from actors.errors import SalusError
 from pipelines.registry.store import Registry
 from pipelines.serving.follower import Follower, LivePublisher
 
+# A publication that is under way when the endpoint ends is not waited for: what it started is taken down with Ray.
+_END_S = 5.0
+
 
 class NamedPublisher(LivePublisher, Protocol):
     """What a named policy needs of its publisher; see `actors.serve.router.publisher`."""
@@ -98,10 +101,6 @@ class NamedPolicy:
             return len(self._registry.history.changes())
         except SalusError:
             return self._failed_at
-
-
-# A publication that is under way when the endpoint ends is not waited for: what it started is taken down with Ray.
-_END_S = 5.0
 
 
 class PoliciesTogether:

@@ -33,7 +33,7 @@ from pipelines.study.figures import draw_study
 from pipelines.study.jobs import Job, last_sentence, run_jobs
 from pipelines.study.plan import check_side_by_side
 from pipelines.study.results import Cost, Failure, StudyReport, study_report
-from pipelines.study.table import study_page
+from pipelines.study.tables import study_page
 from pipelines.study.watch import CellWatch
 
 

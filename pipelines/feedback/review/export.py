@@ -11,7 +11,7 @@ from pathlib import Path
 from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.files.shards import write_text
-from pipelines.feedback.review.standing import Gold, Settled
+from pipelines.feedback.review.consensus import Gold, Settled
 
 COLUMNS = ("prompt", "answer", "label")
 FORMATS = (".csv", ".jsonl")

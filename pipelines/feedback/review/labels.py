@@ -17,7 +17,7 @@ from actors.contract.records import Label, Record
 from actors.errors import SalusError
 from actors.files.atomic import Log, appending, log_lines, reading
 from actors.files.records import reason
-from pipelines.feedback.review.standing import Drawn, Standing, Vote
+from pipelines.feedback.review.consensus import Drawn, Standing, Vote
 
 LOG = "labels.jsonl"
 KEY_HEX = 32

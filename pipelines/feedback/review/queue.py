@@ -17,8 +17,8 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import Label, Record
+from pipelines.feedback.review.consensus import Drawn
 from pipelines.feedback.review.labels import answer_key
-from pipelines.feedback.review.standing import Drawn
 
 Probabilities = tuple[float, float, float]
 # Above this first choice nobody would call a judge undecided.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
+from pipelines.cluster.times import covered
 from pipelines.report.figure import add_legend, new_figure, save_png
-from pipelines.report.timeline.elapsed import Elapsed
-from pipelines.report.timeline.lanes import Bar, Lane, Timeline
-from pipelines.report.timeline.read import ENDPOINT_START, PUBLICATION
+from pipelines.report.timeline.read import ENDPOINT_START, PUBLICATION, Bar, Lane, Timeline
 
+# Time that no stage and no worker covers is cut out from this length on: a run resumed the next day, or served for
+# hours after its last cycle, would otherwise be a few hairlines.
+PAUSE_S = 30.0
+# What a pause leaves, as a share of what is drawn.
+CUT = 0.01
 # Okabe and Ito's colours for the steps of a cycle, greys for what is around them.
 COLOUR = {
     "prepare": "#d9d9d9",
@@ -40,6 +45,35 @@ HEIGHT, HEIGHT_OF_LANE, HIGHEST = 1.5, 0.3, 14.0
 # More names than this, of lanes or of cycles, would run into each other.
 MOST_NAMES = 40
 UNITS = ((7200.0, 3600.0, "hours"), (600.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
+
+
+class Elapsed:
+    """Seconds since the epoch -> seconds of the run."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        stretches = covered(bar for lane in timeline.lanes for bar in lane.bars)
+        left_s = CUT * sum(end - start for start, end in stretches)
+        at, ends = 0.0, stretches[0][0]
+        self.pauses_s: list[float] = []
+        self._clock: list[float] = []
+        self._run: list[float] = []
+        for start, end in stretches:
+            paused = start - ends > PAUSE_S
+            at += left_s if paused else start - ends
+            if paused:
+                self.pauses_s.append(at - left_s / 2)
+            self._clock += [start, end]
+            self._run += [at, at + end - start]
+            at, ends = self._run[-1], end
+
+    @property
+    def total_s(self) -> float:
+        return self._run[-1]
+
+    def at(self, clock_s: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Where these times are drawn, shape (n,)."""
+        drawn: npt.NDArray[np.float64] = np.interp(np.asarray(clock_s), self._clock, self._run)
+        return drawn
 
 
 def draw_timeline(timeline: Timeline, path: Path) -> Path:

@@ -9,24 +9,75 @@ import shutil
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from actors.contract.publication import read_publications
-from actors.contract.records import ALGORITHMS
+from actors.contract.records import ALGORITHMS, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.atomic import TEMPORARY
+from actors.files.records import find_record
 from actors.files.shards import write_text
 from pipelines.runs.finished.busy import why_busy
 from pipelines.runs.finished.find import bytes_of, find_runs
-from pipelines.runs.finished.gc_record import GcRecord, Removed, read_gc_record, removed_sums
 from pipelines.runs.finished.shape import champions_of, names_below, recipe_of_run
-from pipelines.runs.finished.waste import Waste
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.store.checksums import read_sums
 
 # As `actors.training.trl` names what is not complete yet.
 _WORK = ".work"
+
+
+class Removed(Record):
+    """One folder or file that was removed."""
+
+    # Relative to the run folder.
+    path: str
+    bytes: int
+    # ISO 8601, UTC.
+    removed_at: str
+    # SHA-256 of its files as the run's sums name them; empty for what the sums leave out.
+    sums: dict[str, str]
+
+
+class GcRecord(Record):
+    """Everything `salus runs gc` ever removed from one run; written before, so some of it may still lie there."""
+
+    removed: tuple[Removed, ...] = ()
+
+
+def read_gc_record(folder: RunFolder) -> GcRecord:
+    """What was removed so far; nothing where there is no record.
+
+    Raises:
+        SalusError: the record cannot be read.
+    """
+    return find_record(GcRecord, folder.collected, "a record of salus runs gc") or GcRecord()
+
+
+def removed_sums(folder: RunFolder) -> dict[str, str]:
+    """SHA-256 of every file of the run that was removed, by name.
+
+    Raises:
+        SalusError: the record cannot be read.
+    """
+    return {name: of for each in read_gc_record(folder).removed for name, of in each.sums.items()}
+
+
+class Waste(StrEnum):
+    """Why something may go."""
+
+    # Of a challenger that lost, merged from an adapter that stays.
+    WEIGHTS = "weights"
+    # The same of a full fine-tune: there is no other copy.
+    FULL_WEIGHTS = "full_weights"
+    # Ray Train's own checkpoints and state.
+    RAY_TRAIN = "ray_train"
+    # Files that were being written when a process ended.
+    PARTIAL = "partial"
+
+
 # What goes only where it is asked for: the only copy of something.
 KEPT = frozenset({Waste.FULL_WEIGHTS})
 

@@ -18,7 +18,7 @@ from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import write_text
 from pipelines.config.recipe import Recipe
-from pipelines.runs.finished.gc_record import removed_sums
+from pipelines.runs.finished.gc import removed_sums
 from pipelines.runs.finished.lineage import JUDGE, Kind, lineage
 from pipelines.runs.finished.shape import RunShape, names_below, shape_of
 from pipelines.runs.open import noted_model

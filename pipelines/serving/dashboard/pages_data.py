@@ -19,10 +19,10 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
+from pipelines.feedback.review.consensus import Standing, Vote, majority, settle
 from pipelines.feedback.review.labels import LabelLog
 from pipelines.feedback.review.queue import QueueConfig, Queued
 from pipelines.feedback.review.run_queue import RunQueue
-from pipelines.feedback.review.standing import Standing, Vote, majority, settle
 from pipelines.serving.dashboard.source import read_dashboard
 
 

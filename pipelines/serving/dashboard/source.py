@@ -23,6 +23,13 @@ from pipelines.serving.dashboard.judge import judge_calibration
 from pipelines.serving.dashboard.points import judged_points, true_points
 
 Piece = TypeVar("Piece")
+TESTED = {
+    "base": "deployed model",
+    "champion": "champion",
+    "always_refuse": "always refuses",
+    "always_answer": "always answers",
+    "keyword_refuse": "refuses by keyword",
+}
 
 
 class Missing:
@@ -45,15 +52,6 @@ class Missing:
     def tell(self, sentence: str) -> None:
         if sentence not in self.sentences:
             self.sentences.append(sentence)
-
-
-TESTED = {
-    "base": "deployed model",
-    "champion": "champion",
-    "always_refuse": "always refuses",
-    "always_answer": "always answers",
-    "keyword_refuse": "refuses by keyword",
-}
 
 
 def read_dashboard(run: Path, registry: Path | None = None) -> DashboardData:

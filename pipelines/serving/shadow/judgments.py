@@ -17,8 +17,7 @@ from actors.files.shards import read_folder, strings
 from actors.serve.feedback.journal import read
 from actors.serve.shadow.records import SHADOW
 from pipelines.config.recipe import Recipe
-from pipelines.judges.answer_shards import judgment_tasks
-from pipelines.judges.calibrate import JudgeShards
+from pipelines.judges.pool import JudgeShards, judgment_tasks
 
 Side = Literal["live", "challenger"]
 SIDES: tuple[Side, ...] = ("live", "challenger")

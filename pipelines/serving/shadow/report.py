@@ -14,8 +14,8 @@ from actors.errors import SalusError
 from actors.files.atomic import make_folder
 from actors.files.shards import write_table, write_text
 from pipelines.config.recipe import Recipe
-from pipelines.judges.calibrate import JudgeShards
 from pipelines.judges.calibration_report import JudgeIdentity
+from pipelines.judges.pool import JudgeShards
 from pipelines.report.cells import NOTHING, interval_text, narrow_table
 from pipelines.serving.shadow.figures import ShadowComparison, compare
 from pipelines.serving.shadow.judgments import judge_records, read_records

@@ -17,8 +17,13 @@ from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.generator import Generator
 from actors.judges.rules import RULES_JUDGE
-from pipelines.alignment.capability import figures_of, likelihood_tasks, measure_capability, prepare_capability
-from pipelines.alignment.capability_local import measure_local
+from pipelines.alignment.capability import (
+    figures_of,
+    likelihood_tasks,
+    measure_capability,
+    measure_local,
+    prepare_capability,
+)
 from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import QuietReporter

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import ray
 
-from pipelines.cluster.ray_token import MODE, TOKEN, restore_token, take_fresh_token
+from pipelines.cluster.join import MODE, TOKEN, restore_token, take_fresh_token
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 

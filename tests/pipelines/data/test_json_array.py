@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import SalusError
-from pipelines.data.json_array import array_items
-from pipelines.data.rows import data_files, rows_of
+from pipelines.data.rows import array_items, data_files, rows_of
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10),

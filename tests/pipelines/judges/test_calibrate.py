@@ -13,9 +13,10 @@ from actors.judges.judge import Judge, JudgmentTask, RuleScorer
 from actors.judges.rules import refusal_label
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.judges.calibrate import PICTURE, REPORT, JudgeShards, calibrate_judge
+from pipelines.judges.calibrate import PICTURE, REPORT, calibrate_judge
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.human_labels import HumanJudgment, HumanLabels, read_human_labels
+from pipelines.judges.pool import JudgeShards
 from pipelines.judges.refusal_rules import is_tuning_prompt
 
 ANSWERS: dict[Label, str] = {

@@ -18,10 +18,10 @@ from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.judges.calibrate import JudgeShards
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.gate import check_judge_trusted
 from pipelines.judges.human_labels import HumanLabels, read_human_labels
+from pipelines.judges.pool import JudgeShards
 from pipelines.judges.training import JudgeJob, check_trainable, prepare, split_for, train_judge
 from pipelines.judges.training_report import JudgeTrainReport, read_finished_judge
 from tests.tiny_judge import TINY_TRAINING, labelled, make_tiny_judge

@@ -13,10 +13,9 @@ from actors.files.shards import write_text
 from pipelines.config.load import save_recipe
 from pipelines.runs.study_folder import StudyFolder
 from pipelines.study.figures import draw_study
-from pipelines.study.grid import Grid, grids
 from pipelines.study.results import Cost, Failure, StudyReport, study_report
 from pipelines.study.run import cells_left
-from pipelines.study.table import console_table, markdown, study_page
+from pipelines.study.tables import Grid, console_table, grids, markdown, study_page
 from tests.pipelines.study.cells import TWO_CYCLES, Cycle, Right, cells, complete, decision, study
 
 BETTER = (Cycle(Right(10, 30, 50), Right(10, 30, 50)), Cycle(Right(40, 58, 20), Right(40, 58, 20)))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
+from pipelines.feedback.review.consensus import Settled, settle
 from pipelines.feedback.review.export import export_labels
 from pipelines.feedback.review.labels import LabelLog
-from pipelines.feedback.review.standing import Settled, settle
 from pipelines.judges.human_labels import read_human_labels
 
 ANSWERS = (

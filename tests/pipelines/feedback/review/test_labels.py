@@ -11,8 +11,8 @@ import pytest
 
 from actors.contract.records import Label
 from actors.errors import SalusError
+from pipelines.feedback.review.consensus import settle
 from pipelines.feedback.review.labels import LOG, LabelLog, answer_key, read_labels
-from pipelines.feedback.review.standing import settle
 from tests.power_cut import recorded
 
 ROOT = Path(__file__).parents[4]

@@ -11,8 +11,7 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.feedback.review.queue import JudgedAnswer, QueueConfig, build_queue
-from pipelines.feedback.review.run_answers import cycle_shards, shard_answers
-from pipelines.feedback.review.run_queue import RunQueue
+from pipelines.feedback.review.run_queue import RunQueue, cycle_shards, shard_answers
 from tests.pipelines.feedback.review.answered import SURE, TORN, answered, write_judgments
 
 CONFIG = QueueConfig(most=10, control_every=5)

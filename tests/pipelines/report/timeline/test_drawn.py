@@ -15,10 +15,8 @@ from rich.console import Console
 
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_text
-from pipelines.report.timeline.lanes import LANE_KINDS, Bar, Lane, Timeline
 from pipelines.report.timeline.picture import draw_timeline
-from pipelines.report.timeline.read import read_timeline
-from pipelines.report.timeline.table import timeline_table
+from pipelines.report.timeline.read import LANE_KINDS, Bar, Lane, Timeline, read_timeline, timeline_table
 from pipelines.report.timeline.trace import PROCESS, trace
 from pipelines.runs.stage_log import LoggedStage, StageLog
 from tests.pipelines.report.timeline.timed import (

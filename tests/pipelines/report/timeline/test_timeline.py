@@ -11,9 +11,8 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_text
 from pipelines.cluster.times import StageTime
-from pipelines.report.timeline.elapsed import CUT, Elapsed
-from pipelines.report.timeline.lanes import Bar, PlacedStage, lanes_of
-from pipelines.report.timeline.read import read_timeline
+from pipelines.report.timeline.picture import CUT, Elapsed
+from pipelines.report.timeline.read import Bar, PlacedStage, lanes_of, read_timeline
 from pipelines.runs.stage_log import LoggedStage, StageLog
 from tests.pipelines.report.timeline.timed import (
     BEGAN_S,

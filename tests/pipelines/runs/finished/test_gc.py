@@ -14,10 +14,8 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.main import app
 from pipelines.runs.finished.busy import FRESH_S, why_busy
-from pipelines.runs.finished.gc import collect, gc_plan, gc_plans, may_miss
-from pipelines.runs.finished.gc_record import read_gc_record
+from pipelines.runs.finished.gc import Waste, collect, gc_plan, gc_plans, may_miss, read_gc_record
 from pipelines.runs.finished.manifest import check_manifest, read_manifest, seal_run
-from pipelines.runs.finished.waste import Waste
 from pipelines.runs.lease.files import LeaseFiles, LeaseRecord
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.lease.process import this_process
