@@ -1,8 +1,9 @@
-"""`salus align`: whole cycles, from the deployed policy to the published champion."""
+"""`salus align`: whole cycles; `salus generate`, `train`, `evaluate`: one step of one cycle, as `salus judge` is."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -19,16 +20,23 @@ from pipelines.cli.console import (
     run_place,
     wait_for_ctrl_c,
 )
-from pipelines.cluster.progress import RichReporter
+from pipelines.cluster.progress import Reporter, RichReporter
+from pipelines.config.recipe import Recipe
 from pipelines.report.judging import judging_lines
 from pipelines.report.summary_tables import capability_table, cycles_table, harmfulness_table, test_table
 from pipelines.runs.store.checksums import run_hash
-from pipelines.runs.store.place import working_folder
+from pipelines.runs.store.place import Place, working_folder
 from pipelines.runs.summary import Summary
+
+Cycle = Annotated[int, typer.Option(min=1, help="Which cycle, counted from 1.")]
+Result = TypeVar("Result")
 
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: salus align demo --seed 3 --set train.kto.beta=0.2")(align)
+    app.command(epilog="Example: salus generate demo --cycle 1")(generate)
+    app.command(epilog="Example: salus train demo --cycle 1")(train)
+    app.command(epilog="Example: salus evaluate demo --cycle 1")(evaluate)
 
 
 def align(
@@ -96,3 +104,61 @@ def show(summary: Summary) -> None:
     for note in summary.notes:
         out.print(note, highlight=False, markup=False)
     out.print(f"{summary.wall_s:.0f} s, peak memory {summary.peak_memory_gib:.1f} GiB", highlight=False)
+
+
+def generate(
+    recipe: RecipeName,
+    cycle: Cycle = 1,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+) -> None:
+    """Sample the champion's answers to a cycle's train prompts."""
+    from pipelines.alignment.steps import generate_step
+
+    folder = run_step(generate_step, resolve(recipe, overrides, seed, data), run, cycle)
+    console().print(f"rollouts in {folder}", highlight=False)
+
+
+def train(
+    recipe: RecipeName,
+    cycle: Cycle = 1,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+) -> None:
+    """Shuffle a cycle's judgments into rows and train KTO and DPO on them."""
+    from pipelines.alignment.steps import train_step
+
+    for report in run_step(train_step, resolve(recipe, overrides, seed, data), run, cycle):
+        console().print(
+            f"{report.challenger.version}: {report.rows} rows, {report.steps} steps, {report.train_s:.0f} s,"
+            f" in {report.challenger.path}",
+            highlight=False,
+        )
+
+
+def evaluate(
+    recipe: RecipeName,
+    cycle: Cycle = 1,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+    accept_unreliable: AcceptUnreliable = False,
+) -> None:
+    """Measure champion and challengers on the validation split and decide; publishes nothing."""
+    from pipelines.alignment.steps import evaluate_step
+
+    outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data, accept_unreliable), run, cycle)
+    console().print(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")
+
+
+def run_step(
+    step: Callable[[Recipe, Place, Reporter, int], Result], recipe: Recipe, run: str | None, cycle: int
+) -> Result:
+    """Run one step of a run, with its progress on the console."""
+    with RichReporter(console()).live() as reporter:
+        return step(recipe, run_place(recipe, run), reporter, cycle)

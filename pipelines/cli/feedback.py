@@ -1,16 +1,25 @@
-"""`salus feedback`: what people said of an endpoint's answers."""
+"""`salus feedback`: what people said of an endpoint's answers; `salus review`: judged answers they should label."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actors.contract.untrusted import visible
 from actors.errors import SalusError
 from pipelines.cli.console import console
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pipelines.feedback.review.queue import Queued
+
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The endpoint's feedback.folder, or a copy of it.")]
+LabelsFolder = Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Leave out what is labelled there.")]
+# Characters of a text in a table.
+SHOWN = 160
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +27,12 @@ def register(app: typer.Typer) -> None:
     feedback.command(epilog="Example: salus feedback show feedback")(show)
     feedback.command(epilog="Example: salus feedback export feedback feedback.parquet")(export)
     app.add_typer(feedback, name="feedback")
+    review = typer.Typer(
+        help="People's labels of judged answers; they are given on the endpoint's page /review.", no_args_is_help=True
+    )
+    review.command("list", epilog="Example: salus review list runs/demo-s7 --labels labels")(list_answers)
+    review.command("export", epilog="Example: salus review export labels gold.csv")(export_labels)
+    app.add_typer(review, name="review")
 
 
 def show(folder: Folder) -> None:
@@ -46,3 +61,73 @@ def export(
     except OSError as error:
         raise SalusError(f"{out} cannot be written ({error.strerror}); name another file.") from error
     console().print(f"{items.num_rows} items of feedback in {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def list_answers(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, finished or running.")],
+    labels: LabelsFolder = None,
+    top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+) -> None:
+    """List the judged answers whose labels by people would tell most, newest cycle first."""
+    from actors.contract.run_folder import RunFolder
+    from pipelines.feedback.review.labels import read_labels
+    from pipelines.feedback.review.queue import QueueConfig, waiting
+    from pipelines.feedback.review.run_queue import RunQueue
+    from pipelines.runs.store.place import local_folder
+
+    folder = RunFolder(local_folder(run, "The list of answers to review needs"))
+    if not folder.recipe.is_file():
+        raise SalusError(f"{run} is not a run folder: it has no {folder.recipe.name}.")
+    labelled = read_labels(labels).keys() if labels is not None else set()
+    open_ones = waiting(RunQueue(folder, QueueConfig()).places(), labelled)
+    out = console()
+    out.print(answers_table(open_ones[:top]) if open_ones else "No judged answer waits for a label.", highlight=False)
+    if len(open_ones) > top:
+        out.print(f"{len(open_ones) - top} more.", highlight=False)
+
+
+def export_labels(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The folder of labels.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file that ends in .csv or .jsonl.")],
+    control: Annotated[
+        bool,
+        typer.Option(
+            "--control",
+            help="Only answers drawn at random: fair for measuring a judge, where those it was unsure of are too hard.",
+        ),
+    ] = False,
+) -> None:
+    """Write the labels most reviewers agree on, for salus judge calibrate --labels and salus judge train --labels."""
+    from pipelines.feedback.review.consensus import settle
+    from pipelines.feedback.review.export import export_labels as write_labels
+    from pipelines.feedback.review.labels import read_labels
+
+    done = write_labels(settle(read_labels(labels)), out, control)
+    left = [f"{n} {why}" for n, why in ((done.ties, "without a majority"), (done.blank, "blank")) if n]
+    told = f" (left out: {', '.join(left)})" if left else ""
+    console().print(
+        f"{done.labels} label{'s' * (done.labels != 1)} in {out}{told}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def answers_table(places: list[Queued]) -> Table:
+    """Answers in the order people should see them; their texts are not ours: no markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.data.inspection import one_line
+
+    table = Table(title="Answers to review", show_lines=True)
+    for column in ("level", "method", "judge", "why", "prompt", "answer"):
+        table.add_column(column)
+    for place in places:
+        row = place.row
+        level = "-" if row.level is None else str(row.level)
+        texts = (
+            row.method or "-",
+            row.label or "-",
+            place.why(),
+            *(one_line(text, SHOWN) for text in (row.prompt, row.answer)),
+        )
+        table.add_row(level, *(Text(visible(text), overflow="fold") for text in texts))
+    return table

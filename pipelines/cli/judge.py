@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipelines.cli.align import Cycle, run_step
 from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
-from pipelines.cli.steps import Cycle, run_step
 from pipelines.cluster.progress import RichReporter
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.training_report import JudgeTrainReport

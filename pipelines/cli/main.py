@@ -13,26 +13,7 @@ from actors.errors import SalusError
 from actors.faults import own_error
 from actors.files.full_disk import full_disk
 from actors.files.private import private_files
-from pipelines.cli import (
-    align,
-    audit,
-    capability,
-    data,
-    doctor,
-    feedback,
-    judge,
-    key,
-    plan,
-    policy,
-    publish,
-    review,
-    runs,
-    serve,
-    shadow,
-    status,
-    steps,
-    study,
-)
+from pipelines.cli import align, capability, data, feedback, judge, key, plan, policy, runs, serve, study
 from pipelines.cli.console import error_console
 
 BAD_INPUT = 2
@@ -49,21 +30,14 @@ for command in (
     align,
     study,
     plan,
-    doctor,
     data,
-    status,
     runs,
-    steps,
     judge,
-    review,
     feedback,
     capability,
-    publish,
     policy,
-    audit,
     key,
     serve,
-    shadow,
 ):
     command.register(app)
 

@@ -1,4 +1,4 @@
-"""`salus plan`: what a recipe needs and does, and whether it fits here."""
+"""`salus plan`: what a recipe needs, and whether it fits here; `salus doctor`: versions, devices and memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pipelines.cli.console import DataFolder, Overrides, RecipeName, Seed, conso
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: salus plan llama-3.1-8b --set train.workers_per_run=8")(plan)
+    app.command(epilog="Example: salus doctor")(doctor)
 
 
 def plan(recipe: RecipeName, data: DataFolder = None, seed: Seed = None, overrides: Overrides = None) -> None:
@@ -23,3 +24,13 @@ def plan(recipe: RecipeName, data: DataFolder = None, seed: Seed = None, overrid
         out.print(f"  {step}", highlight=False, markup=False)
     check(made, available(settings))
     out.print("It fits.")
+
+
+def doctor() -> None:
+    """Hold this machine against the joint version set; exit with 2 and the cure where something fails."""
+    from pipelines.cluster.doctor import doctor_table, examine
+
+    report = examine()
+    console().print(doctor_table(report))
+    if report.failed:
+        raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""`salus policy`: the registry of published policies: register, list, show, promote, roll back, export."""
+"""`salus policy`: the registry of published policies; `salus audit`: who published and rolled back what."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import console
+from pipelines.cli.console import console, error_console
 
 RegistryFolder = Annotated[Path, typer.Option("--registry", metavar="DIR", help="The registry's folder.")]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A registered version, or how it alone begins.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in history.jsonl.")]
 DEFAULT = Path("registry")
+BROKEN = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     policy.command(epilog='Example: salus policy rollback --reason "too many refusals"')(rollback)
     policy.command(epilog="Example: salus policy export demo-s7-c1-dpo models/clinic")(export)
     app.add_typer(policy, name="policy")
+    app.command(epilog="Example: salus audit runs/demo-s7")(audit)
 
 
 def register_policies(
@@ -106,6 +108,42 @@ def export(
 
     entry = export_policy(Registry(registry), version, out, "adapter" if adapter else "merged")
     _say(f"{entry.version} in {out}: {'its adapter' if adapter else 'merged weights'} and model card")
+
+
+def audit(
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="A registry, or a run folder; the registry here without it.")
+    ] = "registry",
+    head: Annotated[
+        str | None, typer.Option("--head", metavar="HASH", help="Of a line that must still be there, as printed then.")
+    ] = None,
+) -> None:
+    """Show who published, promoted and rolled back what, and follow the log's chain of hashes; exits with 1 if broken.
+
+    The chain shows a line that was changed, put in or taken out, not an end that was cut off: keep the printed hash
+    of the last line somewhere else, and give it back as --head.
+    """
+    from actors.errors import SalusError
+    from actors.serve.audit_log import AuditLog
+    from actors.serve.publication_audit import told
+    from pipelines.registry.store import AUDIT
+    from pipelines.registry.tables import audit_log_table
+    from pipelines.runs.store.place import local_folder
+
+    path = local_folder(folder, "An audit log is read from") / AUDIT
+    if not path.is_file():
+        raise SalusError(f"There is no audit log {path}: nothing was published there, or name the folder it lies in.")
+    log = AuditLog(path)
+    entries, _ = log.readable()
+    console().print(audit_log_table(told(entries)))
+    try:
+        state = log.verify(head)
+    except SalusError as error:
+        error_console().print(f"salus: {error.sentence}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(BROKEN) from error
+    torn = f", {state.torn} half lines of crashes" if state.torn else ""
+    line = f"{state.entries} entries{torn}, each follows from the one before it; the last line's hash is {state.head}"
+    console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(line: str) -> None:

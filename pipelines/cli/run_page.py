@@ -11,9 +11,8 @@ from actors.contract.publication import read_publications
 from actors.contract.run_folder import RunFolder
 from pipelines.cli.align import show
 from pipelines.cli.console import console
-from pipelines.cli.status import progress_table
 from pipelines.config.recipe import Recipe
-from pipelines.decision.ending import past_decisions
+from pipelines.decision.ending import is_over, past_decisions
 from pipelines.judges.evidence import read_trust
 from pipelines.report.runs_tables import holdings_table, publications_table
 from pipelines.runs.finished.holdings import holdings
@@ -76,3 +75,30 @@ def _print_trust(folder: RunFolder, summary: Summary | None) -> None:
         console().print("Nothing is recorded of how far the judge may be trusted.")
     elif summary is None or trust.note not in summary.notes:
         console().print(trust.note, markup=False, highlight=False)
+
+
+def progress_table(folder: RunFolder, recipe: Recipe) -> Table:
+    """How far each cycle of a run is."""
+    table = Table(title=f"{recipe.name}, seed {recipe.seed}")
+    for column in ("cycle", "rollouts", "judgments", "trained", "decision"):
+        table.add_column(column)
+    decisions = past_decisions(folder, recipe.cycles)
+    chosen = {decision.cycle: decision.chosen for decision in decisions}
+    last = len(decisions) if is_over(decisions, recipe.cycles) else recipe.cycles
+    for cycle in range(1, last + 1):
+        trained = [a for a in recipe.train.algorithms if (folder.training(cycle, a) / "report.json").is_file()]
+        table.add_row(
+            str(cycle),
+            _shards(folder.rollouts(cycle)),
+            _shards(folder.judgments(cycle)),
+            ", ".join(trained) or "-",
+            chosen.get(cycle, "-"),
+        )
+    if last < recipe.cycles:
+        table.caption = Text(decisions[-1].ended or "")
+    return table
+
+
+def _shards(folder: Path) -> str:
+    count = len(list(folder.glob("*.parquet")))
+    return f"{count} shards" if count else "-"

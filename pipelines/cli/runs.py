@@ -1,9 +1,10 @@
-"""`salus runs`: what is known of runs that were made, and what they may be freed of."""
+"""`salus runs`: what is known of runs that were made, and what they may be freed of; `salus status`: how far one is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,6 @@ from rich.filesize import decimal
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.console import console
-from pipelines.cli.timeline import timeline
 from pipelines.runs.finished.gc import Waste
 from pipelines.runs.store.checksums import Checked, check_sums
 
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 SHOWN = 5
 DIFFERENT = 1
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]
+TimelineRun = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run; it may still be under way.")
+]
+TimelineOut = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where the files go, outside the run (RUN-timeline beside it; runs/RUN-timeline for one at an address).",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +44,7 @@ def register(app: typer.Typer) -> None:
     runs.command(epilog="Example: salus runs timeline runs/demo-s7")(timeline)
     runs.command(epilog="Example: salus runs gc runs --keep ray_train")(gc)
     app.add_typer(runs, name="runs")
+    app.command(epilog="Example: salus status runs/demo-s7")(status)
 
 
 def list_runs(
@@ -164,6 +175,40 @@ def gc(
             lease_s = recipe_of_run(plan.folder).cluster.lease_s
             with changing(view, lease_s, _say) if view is not None else nullcontext():
                 collect(plan)
+
+
+def timeline(run: TimelineRun, out: TimelineOut = None) -> None:
+    """Draw where a run's time went: a picture, a trace for Perfetto, and a table of wall, busy and idle seconds."""
+    from pipelines.report.timeline.read import timeline_table
+    from pipelines.report.timeline.trace import write_timeline
+    from pipelines.runs.store.reading import readable
+
+    with readable(run) as (root, view):
+        if view is not None and out is None:
+            out = Path("runs") / f"{root.name}-timeline"
+        drawn = write_timeline(RunFolder(root), out)
+    console().print(timeline_table(drawn.timeline))
+    lines = [f"picture: {drawn.picture}", f"trace, for ui.perfetto.dev: {drawn.trace}"]
+    if unplaced := drawn.timeline.unplaced:
+        lines.insert(0, f"{unplaced} stages, of an earlier version, are laid end to end: when is unknown.")
+    for line in lines:
+        console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:
+    """Say how far each cycle of a run is, and what it decided."""
+    from pipelines.cli.align import show
+    from pipelines.cli.run_page import progress_table
+    from pipelines.runs.finished.shape import recipe_of_run
+    from pipelines.runs.store.reading import readable
+    from pipelines.runs.summary import find_summary
+
+    with readable(run) as (root, _):
+        folder = RunFolder(root)
+        recipe = recipe_of_run(folder)
+        console().print(progress_table(folder, recipe))
+        if summary := find_summary(folder.summary):
+            show(summary)
 
 
 def _agreed(plans: Sequence[GcPlan], left: Sequence[str], yes: bool) -> bool:

@@ -1,4 +1,4 @@
-"""`salus serve` and `salus rollback`: the registry's current policy behind an OpenAI-compatible endpoint."""
+"""What serves until Ctrl-C: `salus serve`, `rollback` and `publish`; `salus shadow`: a challenger beside it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,45 @@ import contextlib
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.console import Overrides, console
+from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
+from pipelines.cli.console import (
+    DataFolder,
+    Overrides,
+    RecipeName,
+    RunFolderOption,
+    Seed,
+    console,
+    resolve,
+    run_place,
+    wait_for_ctrl_c,
+)
 from pipelines.cli.policy import DEFAULT, Reason, RegistryFolder
+from pipelines.config.recipe import Recipe
 
 if TYPE_CHECKING:
     from pipelines.serving.settings import ServeSettings
 
 
 def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: salus publish demo --set publish.port=8080")(publish)
     app.command(epilog="Example: salus serve --policy clinic=demo-s7-c2 --policy ward=demo-s7-c1")(serve)
     app.command(epilog='Example: salus rollback --reason "too many refusals"')(rollback)
+    shadow = typer.Typer(help="What a challenger answered unseen beside the live policy.", no_args_is_help=True)
+    shadow.command(epilog="Example: salus shadow report demo --folder registry/shadow --set judge.regimen=RULES")(
+        report
+    )
+    # With one command alone, Typer would leave its name out.
+    shadow.callback()(lambda: None)
+    app.add_typer(shadow, name="shadow")
 
 
 def serve(
@@ -133,6 +156,114 @@ def rollback(
 
     change = roll_back(Registry(registry), reason, wait, _say)
     _say(f"{change.version} is current again (before: {change.previous or 'none'})")
+
+
+def publish(
+    recipe: RecipeName,
+    model: Annotated[Path | None, typer.Option(help="A model folder; the run's last champion without it.")] = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+) -> None:
+    """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
+    from actors.engine.model_folder import check_model_folder
+    from actors.serve.address import check_address
+    from actors.serve.config import check_lengths
+    from actors.serve.publisher.publisher import Publisher
+    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from pipelines.cluster.session import session
+
+    settings = resolve(recipe, overrides, seed)
+    if not settings.publish.enabled:
+        raise SalusError("The recipe's publish.enabled is false; add --set publish.enabled=true.")
+    with ExitStack() as up:
+        if model is not None:
+            check_model_folder(model)
+            policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
+        else:
+            policy = up.enter_context(champion_of(settings, run))
+        check_lengths(settings.publish, Path(policy.path))
+        if settings.cluster.address is None:
+            check_address(settings.publish)
+        namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
+        up.enter_context(session(settings, namespace))
+        publisher = Publisher(settings.publish, OwnDesk(DeskAddress(namespace=namespace)))
+        try:
+            with started(settings, run, policy, publisher.url) if model is None else nullcontext():
+                publisher.start(policy)
+            console().print(f"{policy.version} at {publisher.url}/v1 until Ctrl-C", highlight=False)
+            wait_for_ctrl_c()
+        finally:
+            publisher.stop()
+
+
+@contextmanager
+def started(recipe: Recipe, run: str | None, policy: PolicyRef, url: str) -> Iterator[None]:
+    """In the audit log of the run's folder; a run at an address was only fetched to be read."""
+    from actors.serve.audit_log import AuditLog
+    from actors.serve.publication_audit import PublicationAudit
+
+    place = run_place(recipe, run)
+    if not isinstance(place, Path):
+        yield
+        return
+    log = AuditLog(RunFolder(place).audit)
+    with PublicationAudit(log).deed("start", policy.version, reason="salus publish", endpoint=url):
+        yield
+
+
+@contextmanager
+def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
+    """The champion of a run's last decided cycle; fetched for as long as this is open where the run is stored."""
+    from pipelines.runs.store.reading import readable
+
+    with readable(str(run_place(recipe, run))) as (root, view):
+        champion = _last_champion(recipe, RunFolder(root))
+        if view is not None:
+            view.fetch_below(Path(champion.path))
+        yield champion
+
+
+def _last_champion(recipe: Recipe, folder: RunFolder) -> PolicyRef:
+    from pipelines.runs.outcomes import past_outcomes
+
+    outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
+    if not outcomes or not outcomes[-1].champion.path:
+        raise SalusError(f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model.")
+    return outcomes[-1].champion
+
+
+def report(
+    recipe: RecipeName,
+    folder: Annotated[Path, typer.Option("--folder", help="The endpoint's shadow.folder, or a copy of it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where judgments and report go; judged-REGIMEN/ of the folder without it.")
+    ] = None,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+) -> None:
+    """Have the recipe's judge label the live and the challenger's answer of every record, and compare them."""
+    from pipelines.serving.shadow.judgments import read_records
+
+    settings = resolve(recipe, overrides, seed, data)
+    # Found before any model is built or any actor started.
+    read_records(folder)
+
+    from pipelines.cluster.progress import RichReporter
+    from pipelines.judges.pool import judge_pool
+    from pipelines.runs.materials import gather_judge
+    from pipelines.serving.shadow.report import JUDGMENTS, REPORT, report_shadow, shadow_tables
+
+    place = out or folder / f"judged-{settings.judge.regimen.lower()}"
+    with RichReporter(console()).live() as reporter:
+        weights = gather_judge(settings, reporter)
+        with judge_pool(settings, weights, reporter) as judge_shards:
+            found = report_shadow(settings, folder, place, weights, judge_shards)
+    shown = console()
+    shown.print(shadow_tables(found))
+    # Names in it are not ours: no markup.
+    shown.print(f"{place}: {REPORT}, {JUDGMENTS}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(line: str) -> None:

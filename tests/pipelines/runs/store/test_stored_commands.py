@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.main import app
-from pipelines.cli.publish import champion_of
+from pipelines.cli.serve import champion_of
 from pipelines.runs.finished.find import bytes_of
 from pipelines.runs.lease.lease import hold_lease
 from pipelines.runs.store.checksums import run_hash
