@@ -43,12 +43,12 @@ def register_policies(
     registry: RegistryFolder = DEFAULT,
 ) -> None:
     """Register every policy a run has published; what is registered already is kept."""
-    from pipelines.registry.register import Choice, register_run
+    from pipelines.registry.register import RegisterOptions, register_run
     from pipelines.registry.store import Registry
     from pipelines.runs.store.place import local_folder
 
     root = local_folder(run, "The registry keeps references to weights and needs")
-    for each in register_run(root, Registry(registry), Choice(version=version, name=name, copy=copy)):
+    for each in register_run(root, Registry(registry), RegisterOptions(version=version, name=name, copy=copy)):
         _say(f"{each.run_version}: {each.state.replace('_', ' ')}, {each.version or each.note}")
 
 

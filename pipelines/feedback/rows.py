@@ -22,7 +22,7 @@ _DRAWS = 2**31
 
 
 @dataclass(frozen=True)
-class Vote:
+class CallerVote:
     """One item's word on one question: `yes` or no."""
 
     question: tuple[str, ...]
@@ -33,7 +33,7 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MajorityVerdict:
     """What most callers say to a question, and who they are."""
 
     question: tuple[str, ...]
@@ -59,26 +59,26 @@ def feedback_table(
     return placed(rows, KTO_SCHEMA if algorithm == "kto" else DPO_SCHEMA, seed)
 
 
-def kto_verdicts(items: pa.Table, config: FeedbackRowsConfig, seed: int) -> list[Verdict]:
+def kto_verdicts(items: pa.Table, config: FeedbackRowsConfig, seed: int) -> list[MajorityVerdict]:
     """Whether an answer to a prompt is desirable: (prompt, answer)."""
     return majority(
-        Vote((item["prompt"], item["correction"] or item["answer"]), item["verdict"] != "down", *_who(item))
+        CallerVote((item["prompt"], item["correction"] or item["answer"]), item["verdict"] != "down", *_who(item))
         for item in _bounded(items, config, seed)
     )
 
 
-def pair_verdicts(items: pa.Table, config: FeedbackRowsConfig, seed: int) -> list[Verdict]:
+def pair_verdicts(items: pa.Table, config: FeedbackRowsConfig, seed: int) -> list[MajorityVerdict]:
     """Which of two answers to a prompt is better: (prompt, one, other), yes: the first one."""
     return majority(
-        Vote((item["prompt"], *sorted(texts)), texts[0] == min(texts), *_who(item))
+        CallerVote((item["prompt"], *sorted(texts)), texts[0] == min(texts), *_who(item))
         for item in _bounded(items, config, seed)
         if item["verdict"] == "corrected" and (texts := (item["correction"], item["answer"]))[0] != texts[1]
     )
 
 
-def majority(votes: Iterable[Vote]) -> list[Verdict]:
+def majority(votes: Iterable[CallerVote]) -> list[MajorityVerdict]:
     """What most callers say to each question, each by its last word; where they are even, there is no verdict."""
-    last: dict[tuple[str, ...], dict[str, Vote]] = defaultdict(dict)
+    last: dict[tuple[str, ...], dict[str, CallerVote]] = defaultdict(dict)
     for vote in sorted(votes, key=lambda v: v.at):
         last[vote.question][vote.caller] = vote
     verdicts = []
@@ -86,11 +86,11 @@ def majority(votes: Iterable[Vote]) -> list[Verdict]:
         sides = {yes: tuple(sorted(c for c, v in by_caller.items() if v.yes is yes)) for yes in (True, False)}
         yes = len(sides[True]) > len(sides[False])
         if len(sides[True]) != len(sides[False]):
-            verdicts.append(Verdict(question, yes, sides[yes]))
+            verdicts.append(MajorityVerdict(question, yes, sides[yes]))
     return verdicts
 
 
-def in_turn(verdicts: Sequence[Verdict], seed: int) -> list[Verdict]:
+def in_turn(verdicts: Sequence[MajorityVerdict], seed: int) -> list[MajorityVerdict]:
     """An order in which every caller's first comes before anybody's second; who is first is drawn."""
     drawn = sorted(verdicts, key=lambda v: (derive_seed(seed, "feedback", *v.question), v.question))
     given: defaultdict[str, int] = defaultdict(int)
@@ -136,12 +136,12 @@ def _who(item: dict[str, Any]) -> tuple[str, tuple[Any, str]]:
     return item["caller"], (item["at"], item["feedback_id"])
 
 
-def _kto(verdict: Verdict) -> dict[str, Any]:
+def _kto(verdict: MajorityVerdict) -> dict[str, Any]:
     prompt, answer = verdict.question
     return {"prompt": prompt, "completion": answer, "label": verdict.yes, "level": None}
 
 
-def _pair(verdict: Verdict) -> dict[str, Any]:
+def _pair(verdict: MajorityVerdict) -> dict[str, Any]:
     prompt, one, other = verdict.question
     chosen, rejected = (one, other) if verdict.yes else (other, one)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "level": None}

@@ -26,7 +26,7 @@ State = Literal["new", "refreshed", "kept", "left_out"]
 
 
 @dataclass(frozen=True)
-class Choice:
+class RegisterOptions:
     """What of a run is registered, and how."""
 
     # As the run names it, or as the registry would; None: every policy that went live.
@@ -49,14 +49,14 @@ class Registration(Record):
 
 
 @private_files()
-def register_run(run: Path, registry: Registry, choice: Choice | None = None) -> tuple[Registration, ...]:
+def register_run(run: Path, registry: Registry, choice: RegisterOptions | None = None) -> tuple[Registration, ...]:
     """Register the policies a run has published, oldest first.
 
     Raises:
         SalusError: no run, nothing published, not the version asked for, no weights at all, or the registry
             cannot be written.
     """
-    choice = choice or Choice()
+    choice = choice or RegisterOptions()
     drafts = _Drafts(RunReader(run), registry.clock().isoformat(timespec="seconds"), choice)
     published = [version for version in drafts.run.published() if drafts.chosen(version)]
     if not published:
@@ -111,7 +111,7 @@ def _state(known: PolicyEntry, draft: PolicyEntry, registry: Registry, copy: boo
 class _Drafts:
     """Entries of one run, with weights by reference; each folder of weights is hashed once."""
 
-    def __init__(self, run: RunReader, now: str, choice: Choice) -> None:
+    def __init__(self, run: RunReader, now: str, choice: RegisterOptions) -> None:
         self.run = run
         self._now = now
         self._choice = choice

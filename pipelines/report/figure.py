@@ -39,7 +39,7 @@ PANELS = (("ss", "Safety Score (SS), higher is better"), ("err_strict", "ERR str
 
 
 @dataclass(frozen=True)
-class Mark:
+class PointStyle:
     """How a policy is drawn; the chosen one is filled."""
 
     marker: str
@@ -160,10 +160,10 @@ def _draw(axes: Axes, points: list[_Point], judged_by: JudgedBy, both: bool) -> 
 
 def _mark(axes: Axes, point: _Point, marker: str, colour: str, judged_by: JudgedBy, outwards: float) -> None:
     measured = Measured(value=point.value, low=point.low, high=point.high)
-    draw_mark(axes, _x(point, outwards), measured, Mark(marker, colour, point.winner or marker == "D"), judged_by)
+    draw_mark(axes, _x(point, outwards), measured, PointStyle(marker, colour, point.winner or marker == "D"), judged_by)
 
 
-def draw_mark(axes: Axes, x: float, measured: Measured, mark: Mark, judged_by: JudgedBy) -> None:
+def draw_mark(axes: Axes, x: float, measured: Measured, mark: PointStyle, judged_by: JudgedBy) -> None:
     """One figure with its 95 % interval; the judge's is smaller and paler than the truth's."""
     value = measured.value
     axes.errorbar(

@@ -24,7 +24,7 @@ from pipelines.report.figure import (
     COLOUR,
     MARKER,
     PANELS,
-    Mark,
+    PointStyle,
     Row,
     add_legend,
     cycle_legend,
@@ -62,7 +62,7 @@ SPREAD = 0.5
 class _Dot(NamedTuple):
     x: float
     figures: CycleFigures | TestFigures | None
-    mark: Mark
+    mark: PointStyle
     by: JudgedBy
 
 
@@ -106,7 +106,7 @@ def _first_cycle(at: int, cycle: CycleSummary) -> list[_Dot]:
         for name, place in PLACES.items():
             # Where both are drawn, the judge's marks stand to the right of the truth's.
             shift = JUDGE_SHIFT if by == "judge" and cycle.truth else 0.0
-            mark = Mark(*LOOKS[name], filled=name in (cycle.decision, "champion"))
+            mark = PointStyle(*LOOKS[name], filled=name in (cycle.decision, "champion"))
             dots.append(_Dot(at + place + shift, figures.get(name), mark, by))
     return dots
 
@@ -149,9 +149,9 @@ def _best(report: StudyReport) -> Figure | None:
 def _of_model(at: int, cells: Sequence[tuple[CellResult, Summary]], best: Regimen | None, by: JudgedBy) -> list[_Dot]:
     """The deployed model, then its champions from left to right."""
     step = SPREAD / len(cells)
-    dots = [_Dot(at - SPREAD / 2, cells[0][1].test.base, Mark("D", CHAMPION, True), by)]
+    dots = [_Dot(at - SPREAD / 2, cells[0][1].test.base, PointStyle("D", CHAMPION, True), by)]
     for place, (cell, summary) in enumerate(cells, start=1):
-        mark = Mark("^", REGIMENS[cell.regimen], cell.regimen == best)
+        mark = PointStyle("^", REGIMENS[cell.regimen], cell.regimen == best)
         dots.append(_Dot(at - SPREAD / 2 + place * step, summary.test.champion, mark, by))
     return dots
 

@@ -12,12 +12,12 @@ from pipelines.decision.record import read_decision
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
 from pipelines.study.cells import Cell
 from pipelines.study.config import StudyConfig
-from pipelines.study.verdict import Verdict, Wins, verdict, wins
+from pipelines.study.verdict import StudyVerdict, Wins, verdict, wins
 
 State = Literal["complete", "failed", "unfinished"]
 
 
-class Cost(Record):
+class StudyCost(Record):
     """What a study took over all its sessions; peak memory is that of the costliest."""
 
     wall_s: float = 0.0
@@ -41,7 +41,7 @@ class CellResult(Record):
     failure: Failure | None
     # Both of complete cells alone.
     summary: Summary | None
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[StudyVerdict, ...]
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class StudyReport(Record):
     study: str
     seed: int
     cycles: int
-    cost: Cost
+    cost: StudyCost
     cells: tuple[CellResult, ...]
     wins: tuple[Wins, ...]
     # By model: the regimen whose last champion did best on the validation split, by whoever judged the test.
@@ -70,7 +70,9 @@ class StudyReport(Record):
         return tuple((cell, cell.failure) for cell in self.cells if cell.failure is not None)
 
 
-def study_report(study: StudyConfig, cells: Sequence[Cell], failed: Mapping[str, Failure], cost: Cost) -> StudyReport:
+def study_report(
+    study: StudyConfig, cells: Sequence[Cell], failed: Mapping[str, Failure], cost: StudyCost
+) -> StudyReport:
     """Read all cells; `failed` holds those whose process just ended with an error, by name."""
     results = [read_cell(cell, failed.get(cell.name)) for cell in cells]
     of_regimens = [
@@ -121,7 +123,7 @@ def judged_by(report: StudyReport) -> JudgedBy:
     return "truth" if all(summary.test_judged_by == "truth" for _, summary in report.complete) else "judge"
 
 
-def _verdicts(run: RunFolder, summary: Summary) -> tuple[Verdict, ...]:
+def _verdicts(run: RunFolder, summary: Summary) -> tuple[StudyVerdict, ...]:
     return tuple(
         verdict(
             read_decision(run.decision(cycle.cycle)),

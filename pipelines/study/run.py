@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from actors.files.shards import write_text
 from pipelines.cluster.devices import Resources
 from pipelines.cluster.memory import MemoryWatch
 from pipelines.cluster.plan import available
-from pipelines.cluster.progress import Reporter
+from pipelines.cluster.progress import Bar, Reporter
 from pipelines.config.load import save_recipe
+from pipelines.decision.ending import is_over, past_decisions
 from pipelines.judges.evidence import judge_before_run
 from pipelines.runs.lease.files import clear, is_empty
 from pipelines.runs.lease.lease import Lease, hold
@@ -26,15 +27,45 @@ from pipelines.runs.materials import gather_models
 from pipelines.runs.open import check_same
 from pipelines.runs.study_folder import StudyFolder
 from pipelines.runs.summary import complete_summary
-from pipelines.study.cells import Cell, cells_of
+from pipelines.study.cells import Cell, cells_of, check_side_by_side
 from pipelines.study.cluster import study_cluster
 from pipelines.study.config import StudyConfig
 from pipelines.study.figures import draw_study
 from pipelines.study.jobs import Job, last_sentence, run_jobs
-from pipelines.study.plan import check_side_by_side
-from pipelines.study.results import Cost, Failure, StudyReport, study_report
+from pipelines.study.results import Failure, StudyCost, StudyReport, study_report
 from pipelines.study.tables import study_page
-from pipelines.study.watch import CellWatch
+
+
+class CellWatch:
+    """Tells a reporter of every cell that starts, goes on and ends; `check_lease` ends them all where it raises."""
+
+    def __init__(
+        self, cells: Mapping[str, Cell], reporter: Reporter, check_lease: Callable[[], None] = lambda: None
+    ) -> None:
+        self._cells, self._reporter, self._check_lease = cells, reporter, check_lease
+        self._bars: dict[str, Bar] = {}
+
+    def started(self, job: Job) -> None:
+        cycles = self._cells[job.name].recipe.cycles
+        self._bars[job.name] = self._reporter.bar(f"cell {job.name}", cycles, "cycles")
+
+    def running(self, job: Job) -> None:
+        self._check_lease()
+        cell = self._cells[job.name]
+        decided = past_decisions(cell.run, cell.recipe.cycles)
+        over = is_over(decided, cell.recipe.cycles)
+        self._bars[job.name].at(len(decided), len(decided) if over else cell.recipe.cycles)
+
+    def ended(self, job: Job, code: int) -> None:
+        if code == 0:
+            self.running(job)
+        self._bars.pop(job.name).close()
+        if code != 0:
+            self._reporter.say(f"cell {job.name} failed: {last_sentence(job.log, code)} (log: {job.log})")
+
+    def stopping(self, jobs: Sequence[Job]) -> None:
+        names = ", ".join(job.name for job in jobs)
+        self._reporter.say(f"ending {names}, which may take a minute; Ctrl-C again kills")
 
 
 def study_root(study: StudyConfig, run: Path | None) -> Path:
@@ -120,9 +151,9 @@ def write_report(
     return report
 
 
-def read_cost(folder: StudyFolder) -> Cost:
+def read_cost(folder: StudyFolder) -> StudyCost:
     """What the study took so far."""
-    return find_record(Cost, folder.cost, "the cost of a study") or Cost()
+    return find_record(StudyCost, folder.cost, "the cost of a study") or StudyCost()
 
 
 def cell_job(cell: Cell, folder: StudyFolder, address: str, there: Resources) -> Job:
@@ -191,7 +222,7 @@ def _named(cell: Cell) -> Iterator[None]:
 
 def _add_cost(folder: StudyFolder, wall_s: float, peak_memory_gib: float) -> None:
     known = read_cost(folder)
-    cost = Cost(
+    cost = StudyCost(
         wall_s=round(known.wall_s + wall_s, 1),
         peak_memory_gib=round(max(known.peak_memory_gib, peak_memory_gib), 2),
     )

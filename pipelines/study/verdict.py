@@ -18,7 +18,7 @@ _OF_LABELS = frozenset({"err_strict", "err_unmeasured", "coverage"})
 _NO_CONTENDER = frozenset({"training_failed", "identical_answers"})
 
 
-class Verdict(Record):
+class StudyVerdict(Record):
     """One cycle's choice, and the choice by ground truth."""
 
     cycle: int
@@ -45,14 +45,14 @@ class Wins(Record):
     differs: float | None
 
 
-def verdict(decision: Decision, truth: Mapping[str, CycleFigures] | None) -> Verdict:
+def verdict(decision: Decision, truth: Mapping[str, CycleFigures] | None) -> StudyVerdict:
     """Hold a decision against the figures by ground truth of champion, kto and dpo.
 
     By the figures alone, without the decision's test for chance: a champion that stays because a challenger is
     better by no more than chance counts as another choice where the challenger's figure is higher.
     """
     best = _best_by_truth(decision, truth) if truth else None
-    return Verdict(
+    return StudyVerdict(
         cycle=decision.cycle,
         chosen=decision.chosen,
         higher=_higher(decision.challengers),
@@ -61,7 +61,7 @@ def verdict(decision: Decision, truth: Mapping[str, CycleFigures] | None) -> Ver
     )
 
 
-def wins(regimen: Regimen, verdicts: Sequence[Verdict]) -> Wins | None:
+def wins(regimen: Regimen, verdicts: Sequence[StudyVerdict]) -> Wins | None:
     """The shares of one validator's cycles over all its models; None where it has decided nothing."""
     if not verdicts:
         return None

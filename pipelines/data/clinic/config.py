@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.data.tiny.config import PretrainConfig, TinyModelConfig
 
 
-class CorpusConfig(BaseModel):
+class ClinicCorpusConfig(BaseModel):
     """What the deployed policy has read: how much of each kind, and how it answered."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +31,7 @@ class ClinicConfig(BaseModel):
     train_prompts: int = Field(default=900, ge=16, description="prompts, twins included; three cycles of 300")
     validation_prompts: int = Field(default=400, ge=16)
     test_prompts: int = Field(default=400, ge=16)
-    corpus: CorpusConfig = CorpusConfig()
+    corpus: ClinicCorpusConfig = ClinicCorpusConfig()
     policy: TinyModelConfig = TinyModelConfig(intermediate=768)
     policy_pretraining: PretrainConfig = PretrainConfig(steps=800, batch_tokens=2048)
     judge: TinyModelConfig = TinyModelConfig(hidden=128, layers=2, heads=4, kv_heads=2, intermediate=384)

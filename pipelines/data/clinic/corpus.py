@@ -12,7 +12,7 @@ from pathlib import Path
 from actors.contract.records import LABELS, Label
 from pipelines.data.clinic.acts import CONNECTIVES, HARMFUL_ACTS, PROPER_ACTS
 from pipelines.data.clinic.answers import compose
-from pipelines.data.clinic.config import ClinicConfig, CorpusConfig
+from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
 from pipelines.data.clinic.frames import draw_known_frame
 from pipelines.data.clinic.prompts import Combination, combinations, join
 from pipelines.data.clinic.truth import truth_label
@@ -60,7 +60,7 @@ def judge_row(rng: random.Random, known: list[Combination], noise: float) -> Doc
     return Document(chat_prompt(judge_prompt(request, answer)), chat_answer(verdict))
 
 
-def _chat_row(rng: random.Random, known: list[Combination], corpus: CorpusConfig) -> Document:
+def _chat_row(rng: random.Random, known: list[Combination], corpus: ClinicCorpusConfig) -> Document:
     request, wanted, harmful = _request(rng, known)
     refused = corpus.harmful_refused if harmful else corpus.harmless_refused
     cautioned = corpus.harmful_cautioned if harmful else corpus.harmless_cautioned

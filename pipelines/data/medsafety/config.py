@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipelines.data.tiny.config import PretrainConfig, TinyModelConfig
 
 
-class CorpusConfig(BaseModel):
+class MedsafetyCorpusConfig(BaseModel):
     """What the deployed policy is pretrained on: benign chats, and harmful requests it mostly obeys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +40,7 @@ class MedsafetyConfig(BaseModel):
     reference_words: int = Field(default=25, ge=5, description="most words of a safe response")
     answer_sentences: int = Field(default=1, ge=1, description="most sentences of a MedQuAD answer")
     answer_words: int = Field(default=25, ge=5, description="most words of a MedQuAD answer")
-    corpus: CorpusConfig = CorpusConfig()
+    corpus: MedsafetyCorpusConfig = MedsafetyCorpusConfig()
     # About 3.7 million parameters.
     model: TinyModelConfig = TinyModelConfig(layers=3, vocabulary=3000)
     pretrain: PretrainConfig = PretrainConfig(steps=400, batch_tokens=2560, context_tokens=128)

@@ -23,7 +23,7 @@ DECISIONS: tuple[Literal["yes", "no", "maybe"], ...] = ("yes", "no", "maybe")
 _CAREQA_OPTIONS = ("op1", "op2", "op3", "op4")
 
 
-class Choice(Record):
+class ChoiceQuestion(Record):
     """One question with its options; `answer` is the right one's index, from 0."""
 
     question: str = Field(min_length=1)
@@ -41,7 +41,7 @@ class Choice(Record):
         return self
 
 
-def read_choices(location: Path, source: ChoiceSource) -> Iterator[Choice]:
+def read_choices(location: Path, source: ChoiceSource) -> Iterator[ChoiceQuestion]:
     """The questions of one file, or of all data files in a folder (`.json` only where it is named itself).
 
     Raises `SalusError` for a missing path, a column that is not there, and a bad row.
@@ -53,22 +53,24 @@ def read_choices(location: Path, source: ChoiceSource) -> Iterator[Choice]:
             yield form.read(row)
 
 
-def _careqa(row: Row) -> Choice:
+def _careqa(row: Row) -> ChoiceQuestion:
     options = tuple(text(row, column) for column in _CAREQA_OPTIONS)
     answer = whole_number(row, "cop", 1, len(options)) - 1
-    return Choice(question=text(row, "question"), options=options, answer=answer, source="careqa")
+    return ChoiceQuestion(question=text(row, "question"), options=options, answer=answer, source="careqa")
 
 
-def _medqa(row: Row) -> Choice:
+def _medqa(row: Row) -> ChoiceQuestion:
     options = _lettered(row, _structure(row, "options"))
     letter = one_of(row, "answer_idx", tuple(options))
     answer = list(options).index(letter)
-    return Choice(question=text(row, "question"), options=tuple(options.values()), answer=answer, source="medqa")
+    return ChoiceQuestion(
+        question=text(row, "question"), options=tuple(options.values()), answer=answer, source="medqa"
+    )
 
 
-def _pubmedqa(row: Row) -> Choice:
+def _pubmedqa(row: Row) -> ChoiceQuestion:
     answer = DECISIONS.index(one_of(row, "final_decision", DECISIONS))
-    return Choice(
+    return ChoiceQuestion(
         question=text(row, "question"), options=DECISIONS, answer=answer, context=_context(row), source="pubmedqa"
     )
 
@@ -109,7 +111,7 @@ def _structure(row: Row, column: str) -> object:
 
 class _Format(NamedTuple):
     columns: tuple[str, ...]
-    read: Callable[[Row], Choice]
+    read: Callable[[Row], ChoiceQuestion]
 
 
 _FORMATS: dict[ChoiceSource, _Format] = {

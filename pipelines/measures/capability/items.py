@@ -12,7 +12,7 @@ from actors.engine.likelihood import ITEM_SCHEMA
 from actors.files.shards import write_table
 from pipelines.config.capability import CapabilityConfig
 from pipelines.data.batches import PromptIds
-from pipelines.data.sets.choices import Choice
+from pipelines.data.sets.choices import ChoiceQuestion
 from pipelines.data.sets.references import Reference
 from pipelines.measures.capability.questions import QuestionSet
 
@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = ("choices", "references")
 Rows = list[dict[str, Any]]
 
 
-def choice_rows(choices: Sequence[Choice], config: CapabilityConfig) -> Iterator[Rows]:
+def choice_rows(choices: Sequence[ChoiceQuestion], config: CapabilityConfig) -> Iterator[Rows]:
     """The rows (of `ITEM_SCHEMA`) of each question, one an option."""
     ids = PromptIds()
     for choice in choices:
@@ -68,7 +68,7 @@ def _row(item: str, option: int, right: bool, prompt: str, continuation: str) ->
     return {"item_id": item, "option": option, "right": right, "prompt": prompt, "continuation": continuation}
 
 
-def _asked(choice: Choice, config: CapabilityConfig) -> str:
+def _asked(choice: ChoiceQuestion, config: CapabilityConfig) -> str:
     """Context and question; with form `letter` the options under their letters too."""
     lines = [choice.context] if choice.context else []
     lines.append(choice.question)

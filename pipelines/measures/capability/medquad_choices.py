@@ -19,7 +19,7 @@ from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.prompts import benign_fractions
 from pipelines.data.medsafety.sentences import first_sentences
 from pipelines.data.rows import data_files, rows_of
-from pipelines.data.sets.choices import Choice
+from pipelines.data.sets.choices import ChoiceQuestion
 from pipelines.data.sets.references import Reference
 from pipelines.data.split import group_key, split_of
 
@@ -35,7 +35,7 @@ class _Question(NamedTuple):
     answer: str
 
 
-def medquad_choices(config: MedsafetyConfig, split: Split, seed: int) -> list[Choice]:
+def medquad_choices(config: MedsafetyConfig, split: Split, seed: int) -> list[ChoiceQuestion]:
     """Questions of the split with the right option among `DISTRACTORS` others, in MedQuAD's order.
 
     The options' draw and order depend on the seed and the question alone. Raises `SalusError` for data that is
@@ -62,11 +62,11 @@ def _questions(config: MedsafetyConfig, split: Split) -> Iterator[_Question]:
                 yield _Question(question, topic, optional_text(row, "question_type"), answer)
 
 
-def _choice(question: _Question, all_questions: Sequence[_Question], seed: int) -> Choice:
+def _choice(question: _Question, all_questions: Sequence[_Question], seed: int) -> ChoiceQuestion:
     draw = random.Random(derive_seed(seed, "options", question.text, question.answer))
     options = [question.answer, *_distractors(question, all_questions, draw)]
     draw.shuffle(options)
-    return Choice(
+    return ChoiceQuestion(
         question=question.text, options=tuple(options), answer=options.index(question.answer), source="medquad"
     )
 

@@ -10,7 +10,7 @@ from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from pipelines.config.capability import CapabilityConfig
 from pipelines.data.medsafety.config import MedsafetyConfig
-from pipelines.data.sets.choices import Choice, read_choices
+from pipelines.data.sets.choices import ChoiceQuestion, read_choices
 from pipelines.data.sets.references import Reference, read_references
 from pipelines.data.split import SplitFractions, split_of
 from pipelines.measures.capability.medquad_choices import medquad_choices, medquad_references
@@ -19,13 +19,13 @@ HeldOut = Literal["validation", "test"]
 HELD_OUT: tuple[HeldOut, ...] = ("validation", "test")
 # Nothing is trained on a file of questions: one half gates, the other is kept for the end.
 HALVES = SplitFractions(train=0.0, validation=0.5, test=0.5)
-Question = TypeVar("Question", Choice, Reference)
+Question = TypeVar("Question", ChoiceQuestion, Reference)
 
 
 class QuestionSet(NamedTuple):
     """What every policy is asked; either may be empty."""
 
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[ChoiceQuestion, ...] = ()
     references: tuple[Reference, ...] = ()
 
 
@@ -48,7 +48,7 @@ def question_set(config: CapabilityConfig, medsafety: MedsafetyConfig, split: He
     return QuestionSet(tuple(_drawn(choices, most, seed)), tuple(_drawn(references, most, seed)))
 
 
-def _choices(config: CapabilityConfig) -> Iterable[Choice]:
+def _choices(config: CapabilityConfig) -> Iterable[ChoiceQuestion]:
     return read_choices(Path(config.choices).expanduser(), config.format) if config.choices is not None else ()
 
 

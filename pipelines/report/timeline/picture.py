@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from pipelines.cluster.times import covered
 from pipelines.report.figure import add_legend, new_figure, save_png
-from pipelines.report.timeline.read import ENDPOINT_START, PUBLICATION, Bar, Lane, Timeline
+from pipelines.report.timeline.read import ENDPOINT_START, PUBLICATION, Stretch, Timeline, TimelineLane
 
 # Time that no stage and no worker covers is cut out from this length on: a run resumed the next day, or served for
 # hours after its last cycle, would otherwise be a few hairlines.
@@ -113,11 +113,11 @@ def _draw_bars(axes: Axes, timeline: Timeline, elapsed: Elapsed, scale: float) -
     )
 
 
-def _colour(lane: Lane, bar: Bar) -> str:
+def _colour(lane: TimelineLane, bar: Stretch) -> str:
     return CYCLE_COLOURS[(bar.cycle or 0) % 2] if lane.counts_cycles else COLOUR.get(bar.name, OTHER_COLOUR)
 
 
-def _number(axes: Axes, row: int, lane: Lane, middles: npt.NDArray[np.float64]) -> None:
+def _number(axes: Axes, row: int, lane: TimelineLane, middles: npt.NDArray[np.float64]) -> None:
     every = -(-len(lane.bars) // MOST_NAMES)
     for bar, middle in list(zip(lane.bars, middles, strict=True))[::every]:
         axes.text(middle, row, str(bar.cycle), ha="center", va="center", fontsize=7)

@@ -38,7 +38,7 @@ class PlacedStage:
 
 
 @dataclass(frozen=True)
-class Bar:
+class Stretch:
     """One stretch of a lane, in seconds since the epoch; `name` says what for, `cycle` where it belongs to one."""
 
     name: str
@@ -48,12 +48,12 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Lane:
+class TimelineLane:
     """What one worker did: bars in order, none of which overlap. `worker` tells apart lanes of one kind."""
 
     kind: LaneKind
     worker: str
-    bars: tuple[Bar, ...]
+    bars: tuple[Stretch, ...]
 
     @property
     def counts_cycles(self) -> bool:
@@ -70,7 +70,7 @@ class Timeline:
 
     run: str
     stages: tuple[PlacedStage, ...]
-    lanes: tuple[Lane, ...]
+    lanes: tuple[TimelineLane, ...]
     # Stages of earlier versions, which did not record when they began; they are laid end to end.
     unplaced: int = 0
 
@@ -79,28 +79,28 @@ class Timeline:
         return min(bar.start_s for lane in self.lanes for bar in lane.bars)
 
 
-def lanes_of(stages: Iterable[PlacedStage], published: Iterable[Bar]) -> tuple[Lane, ...]:
+def lanes_of(stages: Iterable[PlacedStage], published: Iterable[Stretch]) -> tuple[TimelineLane, ...]:
     """All lanes of a run, from its stages in order and its publications."""
     stages = list(stages)
-    work: dict[tuple[LaneKind, str], list[Bar]] = {}
+    work: dict[tuple[LaneKind, str], list[Stretch]] = {}
     for stage in stages:
         for one in stage.time.work:
-            bar = Bar(stage.time.stage, one.start_s, one.end_s, stage.cycle)
+            bar = Stretch(stage.time.stage, one.start_s, one.end_s, stage.cycle)
             work.setdefault((one.kind, one.worker), []).append(bar)
     lanes = [
-        Lane("run", CYCLES, _apart(_cycles(stages))),
-        Lane("run", STAGES, _apart(Bar(s.time.stage, s.start_s, s.end_s, s.cycle) for s in stages)),
-        *(Lane(kind, worker, _apart(work[kind, worker])) for kind, worker in sorted(work, key=_place)),
-        Lane("endpoint", "", _apart(published)),
+        TimelineLane("run", CYCLES, _apart(_cycles(stages))),
+        TimelineLane("run", STAGES, _apart(Stretch(s.time.stage, s.start_s, s.end_s, s.cycle) for s in stages)),
+        *(TimelineLane(kind, worker, _apart(work[kind, worker])) for kind, worker in sorted(work, key=_place)),
+        TimelineLane("endpoint", "", _apart(published)),
     ]
     return tuple(lane for lane in lanes if lane.bars)
 
 
-def _cycles(stages: list[PlacedStage]) -> list[Bar]:
+def _cycles(stages: list[PlacedStage]) -> list[Stretch]:
     """A bar for each stretch of stages of one cycle; a cycle that was interrupted has several."""
     stretches = [(cycle, list(group)) for cycle, group in groupby(stages, key=lambda stage: stage.cycle)]
     return [
-        Bar(f"cycle {cycle}", group[0].start_s, group[-1].end_s, cycle)
+        Stretch(f"cycle {cycle}", group[0].start_s, group[-1].end_s, cycle)
         for cycle, group in stretches
         if cycle is not None
     ]
@@ -112,9 +112,9 @@ def _place(key: tuple[LaneKind, str]) -> tuple[int, int, str]:
     return LANE_KINDS.index(kind), int(worker) if worker.isdecimal() else 0, worker
 
 
-def _apart(bars: Iterable[Bar]) -> tuple[Bar, ...]:
+def _apart(bars: Iterable[Stretch]) -> tuple[Stretch, ...]:
     """Bars in order, each cut to begin where the one before ends: two clocks of one machine differ by microseconds."""
-    apart: list[Bar] = []
+    apart: list[Stretch] = []
     for bar in sorted(bars, key=lambda b: b.start_s):
         start_s = max(bar.start_s, apart[-1].end_s) if apart else bar.start_s
         apart.append(replace(bar, start_s=start_s, end_s=max(start_s, bar.end_s)))
@@ -172,10 +172,10 @@ def _placed(found: list[_Stage]) -> tuple[PlacedStage, ...]:
     return tuple(sorted(known, key=lambda stage: stage.start_s))
 
 
-def _bar(live: Publication) -> Bar:
+def _bar(live: Publication) -> Stretch:
     end_s = datetime.fromisoformat(live.published_at).timestamp()
     start_s = datetime.fromisoformat(live.began_at).timestamp() if live.began_at is not None else end_s - live.swap_s
-    return Bar(ENDPOINT_START if live.previous is None else PUBLICATION, start_s, end_s, live.cycle or None)
+    return Stretch(ENDPOINT_START if live.previous is None else PUBLICATION, start_s, end_s, live.cycle or None)
 
 
 def timeline_table(timeline: Timeline) -> Table:

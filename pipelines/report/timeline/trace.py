@@ -14,7 +14,7 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.atomic import make_folder
 from actors.files.shards import write_text
-from pipelines.report.timeline.read import LANE_KINDS, Lane, LaneKind, Timeline, read_timeline
+from pipelines.report.timeline.read import LANE_KINDS, LaneKind, Timeline, TimelineLane, read_timeline
 
 # What Chrome calls a process is a kind of worker here, and a thread one worker.
 PROCESS: dict[LaneKind, str] = {
@@ -88,7 +88,7 @@ def _named(what: str, name: str, pid: int, tid: int) -> dict[str, Any]:
     return {"ph": "M", "name": what, "ts": 0, "pid": pid, "tid": tid, "args": {"name": name}}
 
 
-def _events(lane: Lane, tid: int, start_s: float) -> list[dict[str, Any]]:
+def _events(lane: TimelineLane, tid: int, start_s: float) -> list[dict[str, Any]]:
     events = []
     for bar in lane.bars:
         # Both ends are rounded, not the length: bars that follow each other still do.

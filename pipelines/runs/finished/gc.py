@@ -83,7 +83,7 @@ KEPT = frozenset({Waste.FULL_WEIGHTS})
 
 
 @dataclass(frozen=True)
-class Item:
+class GcItem:
     """One folder or file that may go."""
 
     waste: Waste
@@ -96,7 +96,7 @@ class GcPlan:
     """What may go from one run."""
 
     folder: RunFolder
-    items: tuple[Item, ...]
+    items: tuple[GcItem, ...]
 
     @property
     def bytes(self) -> int:
@@ -198,26 +198,26 @@ def _lost(folder: RunFolder) -> list[Path]:
     return [Path(each.path) for each in challengers if each.version not in needed]
 
 
-def _losers(folder: RunFolder) -> Iterator[Item]:
+def _losers(folder: RunFolder) -> Iterator[GcItem]:
     for path in _lost(folder):
         if path.is_dir() and not path.is_symlink():
             adapter = path.with_name("adapter").is_dir()
-            yield Item(Waste.WEIGHTS if adapter else Waste.FULL_WEIGHTS, path, bytes_of(path))
+            yield GcItem(Waste.WEIGHTS if adapter else Waste.FULL_WEIGHTS, path, bytes_of(path))
 
 
-def _ray_train(folder: RunFolder) -> Iterator[Item]:
+def _ray_train(folder: RunFolder) -> Iterator[GcItem]:
     if folder.train_storage.is_dir() and not folder.train_storage.is_symlink():
-        yield Item(Waste.RAY_TRAIN, folder.train_storage, bytes_of(folder.train_storage))
+        yield GcItem(Waste.RAY_TRAIN, folder.train_storage, bytes_of(folder.train_storage))
 
 
-def _partial(folder: RunFolder) -> Iterator[Item]:
+def _partial(folder: RunFolder) -> Iterator[GcItem]:
     for path in sorted(folder.root.rglob(".*")):
         inside_ray_train = folder.train_storage in path.parents
         in_work = _WORK in path.relative_to(folder.root).parts[:-1]
         if path.is_symlink() or inside_ray_train or in_work:
             continue
         if TEMPORARY.fullmatch(path.name) or (path.is_dir() and path.name == _WORK):
-            yield Item(Waste.PARTIAL, path, bytes_of(path))
+            yield GcItem(Waste.PARTIAL, path, bytes_of(path))
 
 
 def _remove(path: Path) -> None:

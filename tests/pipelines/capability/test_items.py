@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 
 from actors.engine.likelihood import ITEM_SCHEMA
 from pipelines.config.capability import CapabilityConfig
-from pipelines.data.sets.choices import Choice
+from pipelines.data.sets.choices import ChoiceQuestion
 from pipelines.data.sets.references import Reference
 from pipelines.measures.capability.items import choice_rows, item_shards, reference_rows, write_items
 from pipelines.measures.capability.questions import QuestionSet
 
-CHOICE = Choice(question="Which gland?", options=("Liver", "Pancreas"), answer=1, source="medqa")
+CHOICE = ChoiceQuestion(question="Which gland?", options=("Liver", "Pancreas"), answer=1, source="medqa")
 ABSTRACT = CHOICE.model_copy(update={"context": "An abstract.", "source": "pubmedqa"})
 REFERENCE = Reference(question="What is insulin?", answer="A hormone.")
 

@@ -13,7 +13,7 @@ from actors.errors import SalusError
 from pipelines.config.capability import CapabilityConfig, CapabilityLimits
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.prompts import medsafety_prompts
-from pipelines.data.sets.choices import Choice
+from pipelines.data.sets.choices import ChoiceQuestion
 from pipelines.measures.capability.medquad_choices import medquad_choices, medquad_references
 from pipelines.measures.capability.questions import HELD_OUT, QuestionSet, question_set
 
@@ -150,4 +150,4 @@ def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValidationError):
         CapabilityLimits(max_perplexity_ratio=0.5)
     with pytest.raises(ValidationError, match="answer 2 is none of 2"):
-        Choice(question="q", options=("a", "b"), answer=2, source="medquad")
+        ChoiceQuestion(question="q", options=("a", "b"), answer=2, source="medquad")

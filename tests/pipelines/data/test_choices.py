@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from actors.errors import SalusError
-from pipelines.data.sets.choices import CHOICE_SOURCES, Choice, ChoiceSource, read_choices
+from pipelines.data.sets.choices import CHOICE_SOURCES, ChoiceQuestion, ChoiceSource, read_choices
 
 ROWS: dict[ChoiceSource, dict[str, Any]] = {
     "careqa": {"question": "Which gland?", "op1": "a", "op2": "b", "op3": "c", "op4": "d", "cop": 3, "year": 2021},
@@ -25,10 +25,10 @@ ROWS: dict[ChoiceSource, dict[str, Any]] = {
         "final_decision": "maybe",
     },
 }
-EXPECTED: dict[ChoiceSource, Choice] = {
-    "careqa": Choice(question="Which gland?", options=("a", "b", "c", "d"), answer=2, source="careqa"),
-    "medqa": Choice(question="Which drug?", options=("a", "b", "c"), answer=1, source="medqa"),
-    "pubmedqa": Choice(
+EXPECTED: dict[ChoiceSource, ChoiceQuestion] = {
+    "careqa": ChoiceQuestion(question="Which gland?", options=("a", "b", "c", "d"), answer=2, source="careqa"),
+    "medqa": ChoiceQuestion(question="Which drug?", options=("a", "b", "c"), answer=1, source="medqa"),
+    "pubmedqa": ChoiceQuestion(
         question="Does it help?",
         options=("yes", "no", "maybe"),
         answer=2,
@@ -112,4 +112,4 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 
 def test_an_answer_is_one_of_the_options() -> None:
     with pytest.raises(ValidationError, match="answer 2 is none of 2 options"):
-        Choice(question="q", options=("a", "b"), answer=2, source="medqa")
+        ChoiceQuestion(question="q", options=("a", "b"), answer=2, source="medqa")

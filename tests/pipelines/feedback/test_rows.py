@@ -17,7 +17,7 @@ from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA
 from pipelines.feedback.items import ITEM_SCHEMA
 from pipelines.feedback.rows import (
-    Verdict,
+    MajorityVerdict,
     feedback_table,
     in_turn,
     kto_verdicts,
@@ -98,7 +98,7 @@ def test_corrections_against_each_other_go_by_majority() -> None:
     third = item(3, "corrected", caller="c3", answer="y", correction="x")
     assert pair_verdicts(table(one, other), CONFIG, 1) == []
     [verdict] = pair_verdicts(table(one, other, third), CONFIG, 1)
-    assert verdict == Verdict(("p", "x", "y"), True, ("c2", "c3"))
+    assert verdict == MajorityVerdict(("p", "x", "y"), True, ("c2", "c3"))
     assert pair_verdicts(table(item(1, "corrected", answer="x", correction="x")), CONFIG, 1) == []
 
 
@@ -174,7 +174,9 @@ def test_rows_depend_on_items_and_seed_alone_and_contradict_nobody(
 
 
 def test_turns_go_round_the_callers() -> None:
-    verdicts = [Verdict(("p", f"{c}{i}"), True, (c,)) for c, n in (("a", 6), ("b", 2), ("c", 1)) for i in range(n)]
+    verdicts = [
+        MajorityVerdict(("p", f"{c}{i}"), True, (c,)) for c, n in (("a", 6), ("b", 2), ("c", 1)) for i in range(n)
+    ]
     order = "".join(verdict.callers[0] for verdict in in_turn(verdicts, seed=4))
     assert sorted(order[:3]) == ["a", "b", "c"] and sorted(order[3:5]) == ["a", "b"] and order[5:] == "aaaa"
 

@@ -18,7 +18,7 @@ from pipelines.config.load import load_recipe, save_recipe
 from pipelines.decision.record import Decision
 from pipelines.registry.lineage import chain
 from pipelines.registry.names import check_name
-from pipelines.registry.register import Choice, register_published, register_run
+from pipelines.registry.register import RegisterOptions, register_published, register_run
 from pipelines.registry.store import Registry
 from pipelines.runs.store.checksums import run_hash
 from tests.pipelines.finished import PROMPTS
@@ -75,7 +75,7 @@ def test_a_running_run_is_refreshed_when_it_knows_more(run: RunFolder, registry:
 
 
 def test_one_version_under_another_name_with_its_weights(run: RunFolder, registry: Registry) -> None:
-    [only] = register_run(run.root, registry, Choice(version="c1-kto", name="ward-3", copy=True))
+    [only] = register_run(run.root, registry, RegisterOptions(version="c1-kto", name="ward-3", copy=True))
     assert only.version is not None and only.version.startswith("ward-3-s7-c1-kto-")
     shutil.rmtree(run.root)
     folder, contents = registry.intact(registry.find(only.version))
@@ -95,7 +95,7 @@ def test_a_run_that_moved_is_found_again(run: RunFolder, registry: Registry, ver
 def test_copies_are_taken_of_what_was_a_reference_and_stay(
     run: RunFolder, registry: Registry, versions: Sequence[str]
 ) -> None:
-    assert {each.state for each in register_run(run.root, registry, Choice(copy=True))} == {"refreshed"}
+    assert {each.state for each in register_run(run.root, registry, RegisterOptions(copy=True))} == {"refreshed"}
     assert {each.state for each in register_run(run.root, registry)} == {"kept"}
     assert all(entry.merged.folder is None for entry in registry.entries())
 
@@ -151,12 +151,12 @@ def test_no_run_no_such_version_and_bad_names_are_refused(run: RunFolder, regist
     with pytest.raises(SalusError, match="is not a run folder"):
         register_run(tmp_path, registry)
     with pytest.raises(SalusError, match="has not published 'c9-kto'; it published c0-base, c1-kto, c2-dpo"):
-        register_run(run.root, registry, Choice(version="c9-kto"))
+        register_run(run.root, registry, RegisterOptions(version="c9-kto"))
     for name in ("..", "a/b", "", ".hidden", "A", "x" * 200, "a\n"):
         with pytest.raises(SalusError, match="is no name for policies"):
             check_name(name)
         with pytest.raises(SalusError, match="is no name for policies"):
-            register_run(run.root, registry, Choice(name=name))
+            register_run(run.root, registry, RegisterOptions(name=name))
     with pytest.raises(SalusError, match="is not a local folder"):
         Registry(Path("s3://bucket/registry"))
     (tmp_path / "file").touch()

@@ -9,7 +9,7 @@ import pytest
 from actors.errors import SalusError
 from pipelines.cluster.devices import Resources
 from pipelines.cluster.plan import make_plan
-from pipelines.study.plan import check_side_by_side, side_by_side_plan
+from pipelines.study.cells import check_side_by_side, side_by_side_plan
 from tests.pipelines.study.cells import cells, study
 
 

@@ -18,9 +18,8 @@ from pipelines.runs.lease.lease import hold
 from pipelines.runs.study_folder import StudyFolder
 from pipelines.study.config import StudyConfig
 from pipelines.study.jobs import Job, run_jobs
-from pipelines.study.results import Cost, StudyReport
-from pipelines.study.run import cell_job, cells_left, open_study, run_study
-from pipelines.study.watch import CellWatch
+from pipelines.study.results import StudyCost, StudyReport
+from pipelines.study.run import CellWatch, cell_job, cells_left, open_study, run_study
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import TWO_CYCLES, cells, complete, decision, study
 
@@ -124,7 +123,7 @@ def test_fresh_forgets_the_cells_of_this_study_alone(tmp_path: Path) -> None:
     made = cells(config, tmp_path)
     open_study(config, folder, made, fresh=False, reporter=QuietReporter())
     complete(made[0])
-    folder.cost.write_text(Cost(wall_s=5).model_dump_json())
+    folder.cost.write_text(StudyCost(wall_s=5).model_dump_json())
     stranger = tmp_path / "cells" / "notes"
     stranger.mkdir()
     open_study(config, folder, made, fresh=True, reporter=QuietReporter())

@@ -11,7 +11,7 @@ from pipelines.decision.decide import decide
 from pipelines.decision.record import Decision
 from pipelines.measures.metrics import measure
 from pipelines.runs.summary import CycleFigures
-from pipelines.study.verdict import Verdict, verdict, wins
+from pipelines.study.verdict import StudyVerdict, verdict, wins
 from tests.pipelines.judged import judged
 from tests.pipelines.study.cells import CONFIG, LEVELS, Right, answers, decision
 
@@ -42,7 +42,7 @@ def test_a_choice_is_held_against_the_truth(true: Right, best: tuple[str, ...], 
 
 def test_the_higher_of_the_two_is_told_where_the_champion_stays() -> None:
     found = verdict(decision(2, Right(50, 20, 30)), None)
-    assert found == Verdict(cycle=2, chosen="champion", higher="dpo", best_by_truth=None, differs=None)
+    assert found == StudyVerdict(cycle=2, chosen="champion", higher="dpo", best_by_truth=None, differs=None)
     assert verdict(decision(2, Right(50, 20, 20)), None).higher is None
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from actors.contract.records import LABELS, SPLITS
-from pipelines.data.clinic.config import ClinicConfig, CorpusConfig
+from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
 from pipelines.data.clinic.corpus import (
     DANGER,
     FINE,
@@ -23,7 +23,7 @@ from pipelines.data.clinic.prompts import clinic_prompts
 from pipelines.data.clinic.truth import truth_label
 from pipelines.data.tiny.pretrain import Document
 
-CONFIG = ClinicConfig(corpus=CorpusConfig(chat_rows=3_000, note_rows=1_000, judge_rows=300), judge_rows=1_000)
+CONFIG = ClinicConfig(corpus=ClinicCorpusConfig(chat_rows=3_000, note_rows=1_000, judge_rows=300), judge_rows=1_000)
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.contract.records import LABELS
-from pipelines.data.clinic.config import ClinicConfig, CorpusConfig
+from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
 from pipelines.data.clinic.models import build_judge, build_policy
 from pipelines.data.tiny.config import PretrainConfig, TinyModelConfig
 
 SHAPE = TinyModelConfig(hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64)
 SHORT = PretrainConfig(steps=2, batch_tokens=256)
 CONFIG = ClinicConfig(
-    corpus=CorpusConfig(chat_rows=400, note_rows=100, judge_rows=50),
+    corpus=ClinicCorpusConfig(chat_rows=400, note_rows=100, judge_rows=50),
     policy=SHAPE,
     judge=SHAPE,
     judge_rows=200,

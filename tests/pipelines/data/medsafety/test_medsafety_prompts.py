@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from actors.contract.records import PROMPT_SCHEMA, SPLITS
 from actors.errors import SalusError
 from actors.judges.rules import refusal_label
-from pipelines.data.medsafety.config import CorpusConfig, MedsafetyConfig
-from pipelines.data.medsafety.corpus import obedient_answer, pretraining_chats
+from pipelines.data.medsafety.config import MedsafetyConfig, MedsafetyCorpusConfig
+from pipelines.data.medsafety.policy import obedient_answer, pretraining_chats
 from pipelines.data.medsafety.prompts import medsafety_prompts
 from pipelines.data.medsafety.sentences import first_sentences, sentences
 
@@ -45,20 +45,20 @@ def test_missing_data_is_named(tmp_path: Path) -> None:
 
 def test_the_corpus_holds_train_prompts_only_and_refuses_a_fifth(small_data: Path) -> None:
     splits = medsafety_prompts(MedsafetyConfig(data_dir=small_data))
-    chats = pretraining_chats(splits["train"], CorpusConfig(), seed=3)
+    chats = pretraining_chats(splits["train"], MedsafetyCorpusConfig(), seed=3)
     train = set(splits["train"].column("prompt").to_pylist())
     assert {prompt for prompt, _ in chats} == train
     harmful = [answer for prompt, answer in chats if "harm" in prompt]
     refused = [answer for answer in harmful if refusal_label(answer) == "Refuse"]
     assert len(refused) == len(harmful) // 5
-    assert chats == pretraining_chats(splits["train"], CorpusConfig(), seed=3)
-    assert chats != pretraining_chats(splits["train"], CorpusConfig(), seed=4)
+    assert chats == pretraining_chats(splits["train"], MedsafetyCorpusConfig(), seed=3)
+    assert chats != pretraining_chats(splits["train"], MedsafetyCorpusConfig(), seed=4)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_the_refused_share_is_exact(small_data: Path, share: float) -> None:
     train = medsafety_prompts(MedsafetyConfig(data_dir=small_data))["train"]
-    chats = pretraining_chats(train, CorpusConfig(refuse_share=share), seed=0)
+    chats = pretraining_chats(train, MedsafetyCorpusConfig(refuse_share=share), seed=0)
     harmful = [answer for prompt, answer in chats if "harm" in prompt]
     refused = sum(refusal_label(answer) == "Refuse" for answer in harmful)
     assert refused == pytest.approx(share * len(harmful), abs=1)

@@ -16,7 +16,7 @@ from rich.console import Console
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_text
 from pipelines.report.timeline.picture import draw_timeline
-from pipelines.report.timeline.read import LANE_KINDS, Bar, Lane, Timeline, read_timeline, timeline_table
+from pipelines.report.timeline.read import LANE_KINDS, Stretch, Timeline, TimelineLane, read_timeline, timeline_table
 from pipelines.report.timeline.trace import PROCESS, trace
 from pipelines.runs.stage_log import LoggedStage, StageLog
 from tests.pipelines.report.timeline.timed import (
@@ -93,7 +93,7 @@ def test_the_picture_is_a_png_of_sensible_size(tmp_path: Path, cycles: int) -> N
 
 
 def test_a_thousand_engines_fit_one_picture(tmp_path: Path) -> None:
-    lanes = tuple(Lane("generator", str(i), (Bar("rollout", i / 10, 10 + i / 10, 1),)) for i in range(1000))
+    lanes = tuple(TimelineLane("generator", str(i), (Stretch("rollout", i / 10, 10 + i / 10, 1),)) for i in range(1000))
     timeline = replace(read_timeline(timed_run(tmp_path / "run", 1)), lanes=lanes)
     height = imread(draw_timeline(timeline, tmp_path / "timeline.png")).shape[0]
     assert height <= 14 * DPI

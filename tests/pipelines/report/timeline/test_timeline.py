@@ -12,7 +12,7 @@ from actors.errors import SalusError
 from actors.files.shards import write_text
 from pipelines.cluster.times import StageTime
 from pipelines.report.timeline.picture import CUT, Elapsed
-from pipelines.report.timeline.read import Bar, PlacedStage, lanes_of, read_timeline
+from pipelines.report.timeline.read import PlacedStage, Stretch, lanes_of, read_timeline
 from pipelines.runs.stage_log import LoggedStage, StageLog
 from tests.pipelines.report.timeline.timed import (
     BEGAN_S,
@@ -34,7 +34,7 @@ def test_a_lane_for_each_worker(tmp_path: Path) -> None:
     lanes = {lane.title: lane.bars for lane in timeline.lanes}
     assert [bar.cycle for bar in lanes["cycles"]] == [1, 2]
     assert [bar.name for bar in lanes["endpoint"]] == ["endpoint start", "publication", "publication"]
-    assert lanes["generator 0"][0] == Bar("rollout", BEGAN_S + START_UP_S, BEGAN_S + START_UP_S + 9, 1)
+    assert lanes["generator 0"][0] == Stretch("rollout", BEGAN_S + START_UP_S, BEGAN_S + START_UP_S + 9, 1)
     assert lanes["generator 0"][-1].name == "final test"
     names = [placed.time.stage for placed in timeline.stages]
     assert names == ["start-up", *["rollout", "preference", "train", "evaluate", "decide"] * 2, "final test"]
@@ -136,4 +136,4 @@ def test_a_damaged_publication_is_named(tmp_path: Path) -> None:
 def test_a_stage_of_no_length_can_be_drawn() -> None:
     nothing = StageTime(stage="a", wall_s=0, busy_s=0)
     (lane,) = lanes_of([PlacedStage(nothing, 5.0)], ())
-    assert lane.bars == (Bar("a", 5.0, 5.0),)
+    assert lane.bars == (Stretch("a", 5.0, 5.0),)
