@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -54,3 +54,10 @@ def judgments(rows: Sequence[tuple[Prompt, str, Label | None]], sure: float = 0.
             }
         )
     return pa.Table.from_pylist(made, schema=JUDGMENT_SCHEMA)
+
+
+def prompt_records(batches: Iterable[pa.RecordBatch]) -> Iterator[Prompt]:
+    """The rows as `Prompt` records, one at a time."""
+    for batch in batches:
+        for row in batch.to_pylist():
+            yield Prompt(**row)

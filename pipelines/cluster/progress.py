@@ -1,4 +1,4 @@
-"""Progress of long work: a small port, its rich side, and one that says nothing."""
+"""Progress of long work: a small port, and its rich side."""
 
 from __future__ import annotations
 
@@ -124,24 +124,3 @@ class RichReporter:
         """Bars are drawn while this is open."""
         with self._progress:
             yield self
-
-
-class _NoBar:
-    def advance(self, by: int) -> None:
-        """Nothing is drawn."""
-
-    def at(self, done: int, total: int) -> None:
-        """Nothing is drawn."""
-
-    def close(self) -> None:
-        """Nothing is drawn."""
-
-
-class QuietReporter:
-    """Says nothing; for tests and for callers with a display of their own."""
-
-    def bar(self, name: str, total: int | None, unit: str) -> Bar:
-        return _NoBar()
-
-    def say(self, sentence: str) -> None:
-        """Nothing is printed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from actors.contract.records import PROMPT_SCHEMA, Method, Prompt
+from actors.contract.records import PROMPT_SCHEMA, Method
 
 BATCH_ROWS = 1024
 ID_HEX = 16
@@ -72,10 +72,3 @@ def prompt_batches(items: Iterable[Item], batch_rows: int = BATCH_ROWS) -> Itera
 def prompt_table(batches: Iterable[pa.RecordBatch]) -> pa.Table:
     """All batches in one table: for data sets that fit in memory."""
     return pa.Table.from_batches(list(batches), schema=PROMPT_SCHEMA)
-
-
-def prompt_records(batches: Iterable[pa.RecordBatch]) -> Iterator[Prompt]:
-    """The rows as `Prompt` records, one at a time."""
-    for batch in batches:
-        for row in batch.to_pylist():
-            yield Prompt(**row)

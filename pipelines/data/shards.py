@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from actors.contract.records import PROMPT_SCHEMA
 from actors.errors import SalusError
 from actors.files.atomic import make_folder
 from actors.files.shards import write_table
-from pipelines.data.rows import data_files
 
 
 def write_prompt_shards(batches: Iterable[pa.RecordBatch], folder: Path, rows_per_shard: int) -> list[Path]:
@@ -34,15 +32,6 @@ def write_prompt_shards(batches: Iterable[pa.RecordBatch], folder: Path, rows_pe
     for stale in set(folder.glob("part-*.parquet")) - set(written):
         stale.unlink()
     return written
-
-
-def read_prompt_shards(folder: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of the folder's shards, in order; raises `SalusError` for a shard of another schema."""
-    for file in data_files(folder, (".parquet",)):
-        with pq.ParquetFile(file) as shard:
-            if not shard.schema_arrow.equals(PROMPT_SCHEMA, check_metadata=False):
-                raise SalusError(f"{file} is not a shard of prompts: name the folder of one.")
-            yield from shard.iter_batches()
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:

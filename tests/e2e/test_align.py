@@ -18,7 +18,6 @@ from actors.files.shards import read_folder, strings
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import told
 from pipelines.alignment.align import align
-from pipelines.cluster.progress import QuietReporter
 from pipelines.cluster.times import CycleTimes
 from pipelines.decision.record import Decision
 from pipelines.registry.lineage import chain
@@ -26,6 +25,7 @@ from pipelines.registry.store import Registry
 from pipelines.report.timeline.read import read_timeline
 from pipelines.runs.store.checksums import check_sums, run_hash
 from tests.e2e.whole_run import ASKED, Aligned
+from tests.quiet_reporter import QuietReporter
 from tests.transformers_engine import TransformersEngine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -19,7 +19,6 @@ import ray
 from actors.contract.run_folder import RunFolder
 from actors.training.checkpoints import MARK
 from pipelines.alignment.align import align
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.finished.audit import audit
@@ -29,6 +28,7 @@ from tests.e2e.deployed import LONGEST
 from tests.e2e.faults import left_running, results, wait_until
 from tests.e2e.processes import running
 from tests.e2e.whole_run import Aligned
+from tests.quiet_reporter import QuietReporter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -27,7 +27,6 @@ from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
 from pipelines.alignment.align import align
 from pipelines.alignment.preference import PreferenceReport
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.snapshot import SnapshotReport
@@ -35,6 +34,7 @@ from pipelines.runs.store.checksums import check_sums
 from tests.actors.serve.feedback.endpoint import CHAT, ChatApp, as_caller
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import REFUSE, requests
+from tests.quiet_reporter import QuietReporter
 from tests.transformers_engine import TransformersEngine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]

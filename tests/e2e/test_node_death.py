@@ -18,12 +18,12 @@ from actors.contract.run_folder import RunFolder
 from actors.serve.proxy import PATIENT
 from actors.training.checkpoints import MARK
 from pipelines.alignment.align import align
-from pipelines.cluster.progress import QuietReporter
 from pipelines.cluster.session import settle_environment
 from pipelines.config.recipe import Recipe
 from pipelines.runs.store.checksums import check_sums
 from tests.e2e.faults import results, wait_until
 from tests.e2e.whole_run import Aligned
+from tests.quiet_reporter import QuietReporter
 from tests.ray_cluster import ray_cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]

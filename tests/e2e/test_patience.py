@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from actors.contract.run_folder import RunFolder
 from pipelines.alignment.align import align
 from pipelines.cli.main import app
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.runs.finished.audit import audit
 from pipelines.runs.summary import find_summary
 from tests.e2e.conftest import TINY
+from tests.quiet_reporter import QuietReporter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 # No challenger passes a gate that asks for more labels than there are prompts.

@@ -14,11 +14,11 @@ import psutil
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder, strings
 from pipelines.alignment.align import align
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.recipe import Recipe
 from pipelines.runs.summary import Summary
 from tests.e2e.processes import processes
 from tests.half_open import HALF_HEADER, half_open
+from tests.quiet_reporter import QuietReporter
 
 ASKED = 6
 # Not the workers of Ray Train, whose store torch has listen at every address.

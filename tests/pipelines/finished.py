@@ -13,13 +13,13 @@ from actors.files.shards import write_table, write_text
 from pipelines.alignment.finish import report
 from pipelines.alignment.run import Run, fixed_judge
 from pipelines.cluster.pools import Pools
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.recipe import Recipe
 from pipelines.decision.of_run import DecisionOfRun
 from pipelines.runs.materials import Materials
 from pipelines.runs.open import Cost
 from pipelines.runs.summary import Summary
 from tests.pipelines.judged import judged
+from tests.quiet_reporter import QuietReporter
 
 # Judged answers of a split's policy.
 Tables = Mapping[tuple[PromptSet, str], pa.Table]

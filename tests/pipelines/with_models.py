@@ -8,12 +8,12 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from actors.contract.run_folder import RunFolder
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import Materials
 from pipelines.runs.models import models_of_run
 from pipelines.runs.open import open_run
+from tests.quiet_reporter import QuietReporter
 
 SHAPE = (
     '{"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}'

@@ -26,7 +26,6 @@ from pipelines.alignment.capability import (
 )
 from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.config.scores import ScoreTable
@@ -37,6 +36,7 @@ from pipelines.measures.capability.questions import HELD_OUT
 from pipelines.runs.materials import Materials
 from tests.pipelines.capability.asked import QUESTIONS, asking
 from tests.pipelines.judged import judged
+from tests.quiet_reporter import QuietReporter
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 

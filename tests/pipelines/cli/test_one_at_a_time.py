@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import save_recipe
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.study_folder import StudyFolder
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import cells, complete, study
+from tests.quiet_reporter import QuietReporter
 
 # Rules on data without human labels could not select policies; this asks for none.
 TRUSTED = ("--set", "judge.accept_unreliable=true")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from pipelines.data.batches import prompt_records
 from pipelines.data.sets.or_bench import OrBenchConfig, read_or_bench
+from tests.rows import prompt_records
 
 
 @pytest.fixture

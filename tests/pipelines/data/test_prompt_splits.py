@@ -12,9 +12,9 @@ import pytest
 from actors.contract.records import PROMPT_SCHEMA, SPLITS
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.files.shards import read_folder
 from pipelines.config.load import load_recipe, recipe_of
 from pipelines.config.recipe import Recipe
-from pipelines.data.shards import read_prompt_shards
 from pipelines.data.split import check_disjoint
 from pipelines.runs.materials import prompt_splits, write_prompts
 
@@ -75,9 +75,8 @@ def test_shards_hold_the_styled_prompts(tmp_path: Path) -> None:
     chosen = recipe("data.source=or_bench", f"data.path={or_bench(data)}", STYLES, "data.test=7")
     folder = RunFolder(tmp_path / "run")
     write_prompts(chosen, folder)
-    rows = [row for batch in read_prompt_shards(folder.prompts("train")) for row in batch.to_pylist()]
-    assert {row["style"] for row in rows} == {None, "emergency", "base64"}
-    assert sum(batch.num_rows for batch in read_prompt_shards(folder.prompts("test"))) == 7
+    assert set(read_folder(folder.prompts("train"))["style"].to_pylist()) == {None, "emergency", "base64"}
+    assert read_folder(folder.prompts("test")).num_rows == 7
 
 
 def test_settings_are_refused_by_name() -> None:

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from actors.contract.records import PROMPT_SCHEMA
 from actors.errors import SalusError
-from pipelines.data.batches import PromptIds, prompt_batches, prompt_digest, prompt_records, prompt_table
+from pipelines.data.batches import PromptIds, prompt_batches, prompt_digest, prompt_table
 from pipelines.data.sets.cares import CARES_COLUMNS, CARES_REPOSITORY, read_cares
 from pipelines.data.sets.medquad import read_medquad
 from pipelines.data.sets.medsafetybench import read_medsafetybench
 from pipelines.data.sets.tabular import ColumnMapping, read_tabular
 from pipelines.data.sets.xstest import UNSAFE_LEVEL, read_xstest, read_xstest_answers
+from tests.rows import prompt_records
 
 CARES_ROW: dict[str, object] = {
     "principle_index": 6,

@@ -20,7 +20,6 @@ from actors.files.shards import write_text
 from pipelines.alignment.align import align
 from pipelines.cli.main import main
 from pipelines.cluster.plan import make_plan
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.load import load_recipe
 from pipelines.config.scores import ScoreTable
@@ -31,6 +30,7 @@ from pipelines.runs.open import open_run
 from pipelines.runs.outcomes import champion_before, past_outcomes
 from pipelines.runs.summary import complete_summary
 from tests.pipelines.finished import BASE, answers, finish
+from tests.quiet_reporter import QuietReporter
 
 WON: Contender = "kto"
 STAYED: Contender = "champion"

@@ -20,12 +20,12 @@ from actors.judges.rules import refusal_label
 from pipelines.alignment.harmfulness import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools, _remote_rater
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import Materials
 from tests.fixed_scores import FixedScores
 from tests.pipelines.judged import judged
+from tests.quiet_reporter import QuietReporter
 from tests.tiny_model import make_tiny_model
 
 BIG = "llama-3.1-8b"

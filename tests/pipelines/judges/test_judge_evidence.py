@@ -12,7 +12,6 @@ from actors.errors import SalusError
 from actors.files.shards import write_table
 from pipelines.cli.console import resolve
 from pipelines.cli.main import main
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.data.clinic.answers import WORDINGS
@@ -26,6 +25,7 @@ from pipelines.judges.evidence import (
     rules_on_xstest,
 )
 from pipelines.judges.gate import JudgeTrust
+from tests.quiet_reporter import QuietReporter
 from tests.rows import judgments, prompt
 
 RULES = ("judge.regimen=RULES", "judge.truth=null", "model.source=folder", "model.path=/m")

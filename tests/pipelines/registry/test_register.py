@@ -13,7 +13,6 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_text
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.decision.record import Decision
 from pipelines.registry.lineage import chain
@@ -23,6 +22,7 @@ from pipelines.registry.store import Registry
 from pipelines.runs.store.checksums import run_hash
 from tests.pipelines.finished import PROMPTS
 from tests.pipelines.registry.published import VERSIONS, publish_run
+from tests.quiet_reporter import QuietReporter
 
 
 def test_every_published_policy_is_registered_once(run: RunFolder, registry: Registry) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.lease.files import FOLDER
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.open import ModelNote, add_cost, hold_run, note_model, noted_model, open_run, run_root
 from tests.power_cut import recorded
+from tests.quiet_reporter import QuietReporter
 
 
 def demo(*changes: str) -> Recipe:

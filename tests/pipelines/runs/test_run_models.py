@@ -10,13 +10,13 @@ import pytest
 
 from actors.errors import SalusError
 from pipelines.cluster.plan import make_plan
-from pipelines.cluster.progress import QuietReporter
 from pipelines.config.load import load_recipe
 from pipelines.runs.contents import MODEL_FILES, contents_of
 from pipelines.runs.materials import BASE_VERSION
 from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import noted_model, open_run
 from tests.pipelines.with_models import Team, make_model
+from tests.quiet_reporter import QuietReporter
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from actors.errors import SalusError
 from pipelines.cli.main import main
 from pipelines.cluster.devices import Resources
-from pipelines.cluster.progress import Bar, QuietReporter
+from pipelines.cluster.progress import Bar
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.runs.lease.files import LeaseFiles
 from pipelines.runs.lease.lease import hold
@@ -22,6 +22,7 @@ from pipelines.study.results import StudyCost, StudyReport
 from pipelines.study.run import CellWatch, cell_job, cells_left, open_study, run_study
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import TWO_CYCLES, cells, complete, decision, study
+from tests.quiet_reporter import QuietReporter
 
 MACHINE = Resources(where="here", cpus=None, gpus=0, node_gpus=0, memory_gib=16.5, gpu_memory_gib=None)
 

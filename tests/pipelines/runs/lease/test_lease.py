@@ -20,7 +20,6 @@ from actors.files.full_disk import FullDiskError
 from pipelines.alignment.cycle import leased_stage
 from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools
-from pipelines.cluster.progress import QuietReporter
 from pipelines.cluster.times import StageClock
 from pipelines.config.load import load_recipe
 from pipelines.runs.lease.files import FOLDER, LeaseFiles, LeaseRecord
@@ -29,6 +28,7 @@ from pipelines.runs.lease.process import Holder, this_process
 from pipelines.runs.materials import Materials
 from tests.pipelines.finished import BASE
 from tests.power_cut import recorded
+from tests.quiet_reporter import QuietReporter
 from tests.small_disk import fill, small_disk
 
 ROOT = Path(__file__).parents[4]

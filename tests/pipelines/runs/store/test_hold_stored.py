@@ -17,7 +17,6 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.alignment.align import align
-from pipelines.cluster.progress import QuietReporter
 from pipelines.runs.open import Hold, hold_run
 from pipelines.runs.store.checksums import run_hash
 from pipelines.runs.store.connect import connect
@@ -32,6 +31,7 @@ from tests.pipelines.runs.store.conftest import Move, reach
 from tests.pipelines.runs.store.killed_upload import written
 from tests.pipelines.runs.store.server import answering
 from tests.pipelines.runs.store.stored import contents, demo, index_of, put_as_earlier, put_run, write
+from tests.quiet_reporter import QuietReporter
 
 ROOT = Path(__file__).parents[4]
 ROLLOUTS = "cycles/01/rollouts/part-00000.parquet"

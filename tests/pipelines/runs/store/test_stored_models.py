@@ -9,7 +9,6 @@ import pytest
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.cluster.progress import QuietReporter
 from pipelines.runs.contents import MODEL_FILES, contents_of
 from pipelines.runs.materials import Materials
 from pipelines.runs.models import models_of_run
@@ -18,6 +17,7 @@ from pipelines.runs.store.place import RemotePlace
 from tests.pipelines.runs.store.conftest import Move
 from tests.pipelines.runs.store.stored import index_of
 from tests.pipelines.with_models import Team
+from tests.quiet_reporter import QuietReporter
 
 
 def session(team: Team, place: RemotePlace, *changes: str) -> tuple[RunFolder, Materials]:
