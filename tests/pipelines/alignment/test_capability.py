@@ -34,8 +34,8 @@ from pipelines.decision.of_run import DecisionOfRun
 from pipelines.measures.capability.figures import Capability, helpful_share
 from pipelines.measures.capability.questions import HELD_OUT
 from pipelines.runs.materials import Materials
-from tests.pipelines.capability.asked import QUESTIONS, asking
 from tests.pipelines.judged import judged
+from tests.pipelines.measures.capability.asked import QUESTIONS, asking
 from tests.quiet_reporter import QuietReporter
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
