@@ -24,7 +24,7 @@ from pipelines.cluster.progress import Reporter, RichReporter
 from pipelines.config.recipe import Recipe
 from pipelines.report.judging import judging_lines
 from pipelines.report.summary_tables import capability_table, cycles_table, harmfulness_table, test_table
-from pipelines.runs.store.checksums import run_hash
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.store.place import Place, working_folder
 from pipelines.runs.summary import Summary
 

@@ -15,10 +15,10 @@ from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over, past_decisions
 from pipelines.judges.evidence import read_trust
 from pipelines.report.runs_tables import holdings_table, publications_table
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.finished.holdings import holdings
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.open import RunRecord, read_run_record
-from pipelines.runs.store.checksums import run_hash
 from pipelines.runs.summary import Summary, find_summary
 
 

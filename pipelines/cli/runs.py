@@ -13,8 +13,8 @@ from rich.filesize import decimal
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.console import console
+from pipelines.runs.checksums import Checked, check_sums
 from pipelines.runs.finished.gc import Waste
-from pipelines.runs.store.checksums import Checked, check_sums
 
 if TYPE_CHECKING:
     from pipelines.runs.finished.gc import GcPlan

@@ -98,9 +98,8 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
         # The actor lives as long as its handle.
         pages = open_pages(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
         desk = OwnDesk(DeskAddress(namespace=namespace))
-        publisher = Publisher(
-            chosen.publish, desk, office=pages[0] if pages is not None else None, shadow=shadow.start()
-        )
+        address = pages[0] if pages is not None else None
+        publisher = Publisher(chosen.publish, desk, office=address, shadow=shadow.start())
         follower = Follower(store, publisher, _say)
         try:
             follower.start(policy)

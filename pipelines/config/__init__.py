@@ -1,1 +1,1 @@
-"""Configuration: one pydantic model per concern, composed into a recipe."""
+"""The recipe: one file of settings for each subject, how it is read, and the recipes that come with Salus."""

@@ -1,1 +1,1 @@
-"""Judges that need no model, and how far any judge can be believed."""
+"""How far a judge can be believed: calibrated against people's labels, trusted or refused, and trained."""

@@ -18,8 +18,8 @@ from pipelines.registry.evidence import judge_facts, training_data, validation
 from pipelines.registry.names import RunVersion, check_name, policy_version
 from pipelines.registry.run_reader import RunReader
 from pipelines.registry.store import Registry
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.contents import ADAPTER_FILES, MODEL_FILES, Contents, contents_of, in_place
-from pipelines.runs.store.checksums import run_hash
 
 # new: was not there. refreshed: the run knows more by now. kept: nothing is new. left_out: its weights are gone.
 State = Literal["new", "refreshed", "kept", "left_out"]

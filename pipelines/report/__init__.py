@@ -1,1 +1,1 @@
-"""What a person reads of a run: figure, tables, summary."""
+"""What a person reads of a run: its tables, its figure and its timeline."""

@@ -76,17 +76,17 @@ def serving_together(
     with ExitStack() as up:
         up.callback(stop_router, namespace)
         start_router(settings.publish, namespace)
-        pages, office = _pages(settings), None
+        with_pages, pages = _pages(settings), None
         if settings.pages is not None:
             traffic = RoutedTraffic(settings.publish, namespace)
             # It lives as long as its handle.
-            office, handle = open_pages(settings.pages, registries[pages], settings.publish, namespace, traffic)
+            pages, handle = open_pages(settings.pages, registries[with_pages], settings.publish, namespace, traffic)
             up.callback(lambda: handle)
         placing = threading.Lock()
 
         def publisher(name: str) -> RoutedPublisher:
             config = policy_config(settings.publish, name, settings.named[name], alone=not settings.policies)
-            behind = office if name == pages else None
+            behind = pages if name == with_pages else None
             return routed_publisher(config, namespace, fit_of(settings, read_again, name), behind, placing)
 
         policies = [

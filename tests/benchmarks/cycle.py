@@ -31,8 +31,8 @@ from pipelines.cluster.progress import RichReporter
 from pipelines.cluster.times import CycleTimes
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.outcomes import champion_before
-from pipelines.runs.store.checksums import run_hash
 
 HERE = Path(__file__).parent
 

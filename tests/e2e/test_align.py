@@ -23,7 +23,7 @@ from pipelines.decision.record import Decision
 from pipelines.registry.lineage import chain
 from pipelines.registry.store import Registry
 from pipelines.report.timeline.read import read_timeline
-from pipelines.runs.store.checksums import check_sums, run_hash
+from pipelines.runs.checksums import check_sums, run_hash
 from tests.e2e.whole_run import ASKED, Aligned
 from tests.quiet_reporter import QuietReporter
 from tests.transformers_engine import TransformersEngine

@@ -21,8 +21,8 @@ from actors.training.checkpoints import MARK
 from pipelines.alignment.align import align
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.runs.checksums import check_sums
 from pipelines.runs.finished.audit import audit
-from pipelines.runs.store.checksums import check_sums
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import LONGEST
 from tests.e2e.faults import left_running, results, wait_until

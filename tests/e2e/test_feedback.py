@@ -30,7 +30,7 @@ from pipelines.alignment.preference import PreferenceReport
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.snapshot import SnapshotReport
-from pipelines.runs.store.checksums import check_sums
+from pipelines.runs.checksums import check_sums
 from tests.actors.serve.feedback.endpoint import CHAT, ChatApp, as_caller
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import REFUSE, requests

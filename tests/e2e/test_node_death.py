@@ -20,7 +20,7 @@ from actors.training.checkpoints import MARK
 from pipelines.alignment.align import align
 from pipelines.cluster.session import settle_environment
 from pipelines.config.recipe import Recipe
-from pipelines.runs.store.checksums import check_sums
+from pipelines.runs.checksums import check_sums
 from tests.e2e.faults import results, wait_until
 from tests.e2e.whole_run import Aligned
 from tests.quiet_reporter import QuietReporter

@@ -18,8 +18,8 @@ import pytest
 from actors.contract.records import PROMPT_SCHEMA
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder, read_shard, shard_files, strings
+from pipelines.runs.checksums import check_sums
 from pipelines.runs.finished.audit import audit
-from pipelines.runs.store.checksums import check_sums
 from tests.e2e.conftest import TINY
 from tests.e2e.processes import running
 

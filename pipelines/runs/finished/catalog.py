@@ -7,10 +7,10 @@ from pathlib import Path
 from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.finished.find import bytes_of
 from pipelines.runs.finished.shape import champions_of, recipe_of_run
 from pipelines.runs.open import read_run_record
-from pipelines.runs.store.checksums import run_hash
 from pipelines.runs.summary import Measured, find_summary
 
 

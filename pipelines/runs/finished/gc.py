@@ -19,11 +19,11 @@ from actors.errors import SalusError
 from actors.files.atomic import TEMPORARY
 from actors.files.records import find_record
 from actors.files.shards import write_text
+from pipelines.runs.checksums import read_sums
 from pipelines.runs.finished.busy import why_busy
 from pipelines.runs.finished.find import bytes_of, find_runs
 from pipelines.runs.finished.shape import champions_of, names_below, recipe_of_run
 from pipelines.runs.lease.lease import hold
-from pipelines.runs.store.checksums import read_sums
 
 # As `actors.training.trl` names what is not complete yet.
 _WORK = ".work"

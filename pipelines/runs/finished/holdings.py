@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from pipelines.config.recipe import Recipe
+from pipelines.runs.checksums import file_names
 from pipelines.runs.finished.busy import is_finished
 from pipelines.runs.finished.gc import removed_sums
 from pipelines.runs.finished.lineage import Kind, lineage
 from pipelines.runs.finished.manifest import content_hash, known_sums
 from pipelines.runs.finished.shape import shape_of
-from pipelines.runs.store.checksums import file_names
 
 
 class Holding(Record):

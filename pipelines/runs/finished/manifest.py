@@ -18,11 +18,11 @@ from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import write_text
 from pipelines.config.recipe import Recipe
+from pipelines.runs.checksums import file_sums, read_sums, write_sums
 from pipelines.runs.finished.gc import removed_sums
 from pipelines.runs.finished.lineage import JUDGE, Kind, lineage
 from pipelines.runs.finished.shape import RunShape, names_below, shape_of
 from pipelines.runs.open import noted_model
-from pipelines.runs.store.checksums import file_sums, read_sums, write_sums
 
 VERSION: Literal[1] = 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from actors.contract.run_folder import RunFolder
 from actors.files.sums import file_sum
-from pipelines.runs.store.checksums import file_names
+from pipelines.runs.checksums import file_names
 from pipelines.runs.store.index import StoredFile
 
 _TRIES = 5

@@ -6,14 +6,14 @@ from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 
 from actors.contract.run_folder import RunFolder
-from pipelines.runs.store.checksums import Checked, check_sums, file_names, read_sums
+from pipelines.runs.checksums import Checked, check_sums, file_names, read_sums
 from pipelines.runs.store.faults import told
 from pipelines.runs.store.mirror import AT_ONCE
 from pipelines.runs.store.view import RunView
 
 
 def check_stored(view: RunView, may_miss: Set[str] = frozenset()) -> Checked:
-    """`pipelines.runs.store.checksums.check_sums` of a stored run; its view names the objects that are there.
+    """`pipelines.runs.checksums.check_sums` of a stored run; its view names the objects that are there.
 
     Raises:
         SalusError: the run has no sums yet, or the store refuses.

@@ -17,7 +17,7 @@ from pipelines.serving.settings import PagesConfig
 if TYPE_CHECKING:
     from pipelines.serving.dashboard.pages_data import TrafficMeter
 
-ACTOR = "salus-office"
+ACTOR = "salus-pages"
 
 
 def open_pages(

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.main import app
+from pipelines.runs.checksums import check_sums, run_hash, write_sums
 from pipelines.runs.lease.lease import hold
-from pipelines.runs.store.checksums import check_sums, run_hash, write_sums
 from tests.pipelines.cli.refused import refused
 from tests.quiet_reporter import QuietReporter
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from actors.contract.run_folder import RunFolder
 from pipelines.cli.main import app
-from pipelines.runs.store.checksums import check_sums, write_sums
+from pipelines.runs.checksums import check_sums, write_sums
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.report.timeline.timed import timed_run, without_starts
 

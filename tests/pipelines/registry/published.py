@@ -18,8 +18,8 @@ from pipelines.config.load import load_recipe, save_recipe
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA
 from pipelines.decision.decide import decide
 from pipelines.judges.gate import JudgeTrust
+from pipelines.runs.checksums import write_sums
 from pipelines.runs.open import RunRecord
-from pipelines.runs.store.checksums import write_sums
 from tests.pipelines.finished import PROMPTS, answers, finish
 from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
 from tests.tiny_model import make_tiny_model

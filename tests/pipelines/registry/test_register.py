@@ -19,7 +19,7 @@ from pipelines.registry.lineage import chain
 from pipelines.registry.names import check_name
 from pipelines.registry.register import RegisterOptions, register_published, register_run
 from pipelines.registry.store import Registry
-from pipelines.runs.store.checksums import run_hash
+from pipelines.runs.checksums import run_hash
 from tests.pipelines.finished import PROMPTS
 from tests.pipelines.registry.published import VERSIONS, publish_run
 from tests.quiet_reporter import QuietReporter

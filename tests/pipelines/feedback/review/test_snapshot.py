@@ -12,10 +12,10 @@ from actors.files.shards import read_folder, write_text
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.feedback.review.labels import LabelLog, answer_key
 from pipelines.feedback.review.snapshot import cycle_reviews
+from pipelines.runs.checksums import file_names
 from pipelines.runs.finished.lineage import lineage
 from pipelines.runs.finished.shape import shape_of
 from pipelines.runs.open import check_same
-from pipelines.runs.store.checksums import file_names
 from tests.pipelines.feedback.review.answered import answered, write_judgments
 
 KEY = answer_key("request 1", "answer 1")

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from actors.contract.publication import RefusedPublication, note_refusal
 from pipelines.cli.main import app
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.finished.catalog import RunLine, UnreadableRun, read_line
 from pipelines.runs.finished.find import find_runs
 from pipelines.runs.finished.gc import collect, gc_plan
-from pipelines.runs.store.checksums import run_hash
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.finished.made import LOST, TRUST, RunMaker, lines, put
 

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.main import app
+from pipelines.runs.checksums import check_sums, run_hash
 from pipelines.runs.finished.busy import FRESH_S, why_busy
 from pipelines.runs.finished.gc import Waste, collect, gc_plan, gc_plans, may_miss, read_gc_record
 from pipelines.runs.finished.manifest import check_manifest, read_manifest, seal_run
 from pipelines.runs.lease.files import LeaseFiles, LeaseRecord
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.lease.process import this_process
-from pipelines.runs.store.checksums import check_sums, run_hash
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.finished.made import LOST, WON, RunMaker, lines, publish, put, recipe
 

@@ -14,10 +14,10 @@ from actors.errors import SalusError
 from actors.files.sums import file_sum
 from actors.serve.audit_log import AuditLog
 from pipelines.cli.main import app
+from pipelines.runs.checksums import check_sums, read_sums, run_hash, write_sums
 from pipelines.runs.finished.diff import diff_runs
 from pipelines.runs.finished.manifest import Manifest, check_manifest, read_manifest, seal_run
 from pipelines.runs.open import ModelNote, note_model
-from pipelines.runs.store.checksums import check_sums, read_sums, run_hash, write_sums
 from pipelines.runs.store.contents import snapshot
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.finished.made import LOST, RunMaker, put, recipe

@@ -17,8 +17,8 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.alignment.align import align
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.open import Hold, hold_run
-from pipelines.runs.store.checksums import run_hash
 from pipelines.runs.store.connect import connect
 from pipelines.runs.store.contents import KnownFiles
 from pipelines.runs.store.fetch import make_equal

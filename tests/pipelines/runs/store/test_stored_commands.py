@@ -16,9 +16,9 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.main import app
 from pipelines.cli.serve import champion_of
+from pipelines.runs.checksums import run_hash
 from pipelines.runs.finished.find import bytes_of
 from pipelines.runs.lease.lease import hold_lease
-from pipelines.runs.store.checksums import run_hash
 from pipelines.runs.store.connect import connect
 from pipelines.runs.store.contents import KnownFiles, snapshot
 from pipelines.runs.store.fetch import make_equal
