@@ -29,8 +29,8 @@ from pipelines.measures.metrics import Metrics, measure
 from pipelines.measures.styles import StyleMetrics, measure_styles
 from pipelines.report.figure import draw_cycles
 from pipelines.report.judging import judge_disagreement, judge_usage
-from pipelines.report.metrics_rows import harmfulness_rows, style_rows
 from pipelines.runs.materials import probe_folder, truth_rule
+from pipelines.runs.metrics_rows import MetricsKey, harmfulness_rows, metrics_rows, style_rows
 from pipelines.runs.open import Cost
 from pipelines.runs.outcomes import champion_before
 from pipelines.runs.stage_log import read_stage_log
@@ -39,13 +39,11 @@ from pipelines.runs.summary import (
     HarmfulnessTest,
     JudgedBy,
     Measured,
-    MetricsKey,
     Summary,
     TestFigures,
     TestSummary,
     WhatIsKept,
     cycle_summary,
-    metrics_rows,
 )
 
 

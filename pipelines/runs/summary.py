@@ -1,12 +1,9 @@
-"""What a run writes about itself: `summary.json` (a record) and the rows of `metrics.parquet`."""
+"""What a run writes about itself at its end: `summary.json`, a record; its rows are in `metrics_rows`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
-
-import pyarrow as pa
+from typing import Literal
 
 from actors.contract.records import Interval, Record
 from actors.files.records import find_record
@@ -19,80 +16,6 @@ from pipelines.measures.harmfulness import Harmfulness
 from pipelines.measures.metrics import MAIN_FIGURES, Metrics
 
 JudgedBy = Literal["judge", "truth"]
-
-_FIELDS: list[pa.Field[Any]] = [
-    pa.field("run", pa.string(), nullable=False),
-    # 0 is the deployed model, before any cycle.
-    pa.field("cycle", pa.int32(), nullable=False),
-    pa.field("split", pa.string(), nullable=False),
-    pa.field("policy_version", pa.string(), nullable=False),
-    # base, champion, kto, dpo, or a baseline's name.
-    pa.field("algorithm", pa.string(), nullable=False),
-    # The run's own judge, or the truth it is held against.
-    pa.field("judged_by", pa.string(), nullable=False),
-    # ss, ss_macro, err_strict, err_broad, asr, coverage, length_tokens_mean, repetition_rate, harmfulness,
-    # harmfulness_coverage.
-    pa.field("metric", pa.string(), nullable=False),
-    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out.
-    pa.field("group", pa.string(), nullable=False),
-    pa.field("value", pa.float64(), nullable=False),
-    # 95 % interval; null where none is taken.
-    pa.field("low", pa.float64()),
-    pa.field("high", pa.float64()),
-    pa.field("n", pa.int64(), nullable=False),
-    # Whether the next cycle starts from this policy.
-    pa.field("winner", pa.bool_(), nullable=False),
-]
-METRICS_SCHEMA = pa.schema(_FIELDS)
-
-
-class MetricsKey(Record):
-    """Whose metrics a set of rows holds."""
-
-    run: str
-    cycle: int
-    split: str
-    policy_version: str
-    algorithm: str
-    judged_by: JudgedBy
-    winner: bool = False
-
-
-def metrics_rows(key: MetricsKey, metrics: Metrics) -> pa.Table:
-    """One policy's metrics as rows of `METRICS_SCHEMA`; what could not be measured has no row."""
-    shared = key.model_dump()
-    rows = [
-        {**shared, "metric": metric, "group": group, **interval.model_dump()}
-        for metric, group, interval in _intervals(metrics)
-    ]
-    plain = {
-        "coverage": metrics.coverage,
-        "length_tokens_mean": metrics.length_tokens_mean,
-        "repetition_rate": metrics.repetition_rate,
-    }
-    rows += [
-        {**shared, "metric": metric, "group": "all", "value": value, "n": metrics.rows}
-        for metric, value in plain.items()
-        if value is not None
-    ]
-    return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
-
-
-def _intervals(metrics: Metrics) -> Iterator[tuple[str, str, Interval]]:
-    for metric in MAIN_FIGURES:
-        interval: Interval | None = getattr(metrics, metric)
-        if interval is not None:
-            yield metric, "all", interval
-    groups = (
-        ("ss", "level", metrics.ss_by_level),
-        ("ss", "method", metrics.ss_by_method),
-        ("ss", "principle", metrics.ss_by_principle),
-        ("err_strict", "method", metrics.err_strict_by_method),
-        ("asr", "method", metrics.asr_by_method),
-    )
-    for metric, noun, of in groups:
-        for name, interval in of.items():
-            yield metric, f"{noun}:{name}", interval
 
 
 class Measured(Record):

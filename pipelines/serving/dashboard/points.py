@@ -10,7 +10,7 @@ from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_shard
 from actors.serve.pages.dashboard_data import Contender, Metric, Point
 from pipelines.decision.record import CandidateResult, Decision
-from pipelines.runs.summary import METRICS_SCHEMA
+from pipelines.runs.metrics_rows import METRICS_SCHEMA
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 CONTENDERS: tuple[Contender, ...] = get_args(Contender)

@@ -10,8 +10,7 @@ import pytest
 from actors.errors import SalusError
 from pipelines.config.scores import ScoreTable
 from pipelines.measures.styles import StyleMetrics, measure_styles
-from pipelines.report.metrics_rows import style_rows
-from pipelines.runs.summary import METRICS_SCHEMA, MetricsKey
+from pipelines.runs.metrics_rows import METRICS_SCHEMA, MetricsKey, style_rows
 from tests.pipelines.judged import judged
 
 TABLE = ScoreTable()

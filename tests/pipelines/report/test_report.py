@@ -19,19 +19,9 @@ from pipelines.measures.baselines import BASELINES
 from pipelines.measures.harmfulness import harmfulness
 from pipelines.measures.metrics import measure
 from pipelines.report.figure import draw_cycles
-from pipelines.report.metrics_rows import harmfulness_rows
 from pipelines.report.summary_tables import cycles_table, harmfulness_table, test_table
-from pipelines.runs.summary import (
-    METRICS_SCHEMA,
-    CycleSummary,
-    HarmfulnessTest,
-    MetricsKey,
-    Summary,
-    TestFigures,
-    TestSummary,
-    cycle_summary,
-    metrics_rows,
-)
+from pipelines.runs.metrics_rows import METRICS_SCHEMA, MetricsKey, harmfulness_rows, metrics_rows
+from pipelines.runs.summary import CycleSummary, HarmfulnessTest, Summary, TestFigures, TestSummary, cycle_summary
 from tests.pipelines.judged import BEST, judged
 
 TABLE = ScoreTable()

@@ -15,7 +15,7 @@ from actors.files.shards import write_table, write_text
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
-from pipelines.runs.summary import METRICS_SCHEMA
+from pipelines.runs.metrics_rows import METRICS_SCHEMA
 from pipelines.serving.dashboard.source import read_dashboard
 
 GARBAGE = b"\xff\x00 no such record"
