@@ -104,7 +104,7 @@ def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A finished ru
     from pipelines.runs.finished.gc import may_miss
     from pipelines.runs.finished.manifest import check_manifest
     from pipelines.runs.store.reading import readable
-    from pipelines.runs.store.verify import check_stored
+    from pipelines.runs.store.view import check_stored
 
     with readable(run) as (root, view):
         folder = RunFolder(root)
@@ -162,8 +162,8 @@ def gc(
     """
     from pipelines.runs.finished.gc import collect, gc_plans
     from pipelines.runs.finished.shape import recipe_of_run
-    from pipelines.runs.store.change import changing
     from pipelines.runs.store.reading import readable_runs
+    from pipelines.runs.store.view import changing
 
     kept: set[Waste] = {*(keep or []), *(() if full_weights else (Waste.FULL_WEIGHTS,))}
     with readable_runs(folder) as runs:

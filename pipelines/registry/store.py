@@ -19,10 +19,9 @@ from actors.files.private import share
 from actors.files.shards import write_text
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import PublicationAudit
-from pipelines.registry.contents import copy_whole, whole_folder
 from pipelines.registry.entry import PolicyEntry, Weights, read_entry
 from pipelines.registry.history import Change, Clock, History
-from pipelines.runs.contents import Contents, copy_contents, differences
+from pipelines.runs.contents import Contents, copy_whole, differences, whole_folder
 
 AUDIT = "audit.jsonl"
 RECORD = "policy.json"

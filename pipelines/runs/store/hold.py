@@ -17,8 +17,7 @@ from pipelines.runs.store.faults import told
 from pipelines.runs.store.fetch import make_equal
 from pipelines.runs.store.index import NO_INDEX, StoreIndex, add_index, read_index
 from pipelines.runs.store.leases import StoredLeases
-from pipelines.runs.store.mark import Mark
-from pipelines.runs.store.mirror import Mirror
+from pipelines.runs.store.mirror import Mirror, WrittenRevisions
 from pipelines.runs.store.objects import Objects
 from pipelines.runs.store.place import RemotePlace, working_folder
 from pipelines.runs.store.uploads import Uploads
@@ -72,17 +71,17 @@ def _take_up(
     objects: Objects, working: Path, say: Callable[[str], None], check: Callable[[], None], fresh: bool, lease: int
 ) -> Mirror:
     """The working folder, ahead of the store or equal to it, and the way back."""
-    known, mark = KnownFiles(working), Mark.read(working)
+    known, written = KnownFiles(working), WrittenRevisions.read(working)
     while True:
         before = read_index(objects)
         has_run = RunFolder(working).recipe.is_file()
-        ahead = fresh or before is None or (before.revision in mark.revisions and has_run)
+        ahead = fresh or before is None or (before.revision in written.revisions and has_run)
         last = before or NO_INDEX
         # The same files once more: from here on the place is known for a run's, and the one before, if it only stood
         # still, can write no index any more.
         index = last.followed_by(last.files, last.coming)
         if ahead:
-            mark = mark.add(working, index.revision)
+            written = written.add(working, index.revision)
         if add_index(objects, index):
             break
         check()
@@ -93,7 +92,7 @@ def _take_up(
     elif not ahead:
         came = make_equal(objects, index, working, known)
         say(f"{objects.place}: {came} of {len(index.files)} files fetched into {working}")
-        mark.add(working, index.revision)
+        written.add(working, index.revision)
     return Mirror(objects, index, working, known, check, lease)
 
 

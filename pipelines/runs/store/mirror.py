@@ -12,16 +12,48 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Self
 
+from actors.contract.records import Record
 from actors.errors import SalusError
+from actors.files.records import find_record
+from actors.files.shards import write_text
+from pipelines.runs.lease.files import FOLDER
 from pipelines.runs.store.contents import KnownFiles, Snapshot
 from pipelines.runs.store.index import StoredFile, StoreIndex, add_index, read_index
-from pipelines.runs.store.mark import Mark
 from pipelines.runs.store.objects import Objects
 
 AT_ONCE = 8
 # Of a sum, in the name of an object.
 _DIGITS = 16
+# Beside the folder's own lease: it goes with the folder, and is neither cleared with the run nor a part of it.
+_WRITTEN = f"{FOLDER}/store.json"
+# An index whose writing was cut short may have come through all the same.
+_REMEMBERED = 16
+
+
+class WrittenRevisions(Record):
+    """Which indices of a store a working folder wrote; where the store's last is one of them, the folder is ahead.
+
+    Oldest first; written down before the index itself.
+    """
+
+    revisions: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, working: Path) -> Self:
+        """That of a working folder.
+
+        Raises:
+            SalusError: it cannot be read.
+        """
+        return find_record(cls, working / _WRITTEN, "the mark of a working folder", f"delete {working}") or cls()
+
+    def add(self, working: Path, revision: str) -> WrittenRevisions:
+        """The same with one more revision, kept on disk."""
+        written = WrittenRevisions(revisions=(*self.revisions, revision)[-_REMEMBERED:])
+        write_text(written.model_dump_json(), working / _WRITTEN)
+        return written
 
 
 class Mirror:
@@ -45,7 +77,7 @@ class Mirror:
         self._known = known
         self._check = check
         self._lease = lease
-        self._mark = Mark.read(working)
+        self._written = WrittenRevisions.read(working)
         # Objects of this lease that are in the store whole, and revisions it may have written.
         self._sent: set[str] = set()
         self._tried: set[str] = set()
@@ -113,6 +145,6 @@ class Mirror:
         self._index = index
 
     def _add(self, index: StoreIndex) -> bool:
-        self._mark = self._mark.add(self._working, index.revision)
+        self._written = self._written.add(self._working, index.revision)
         self._tried.add(index.revision)
         return add_index(self._objects, index)

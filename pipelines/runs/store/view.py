@@ -1,24 +1,30 @@
 """A stored run to look at: a folder in which what is small is real, and of everything else there is name and size.
 
 Shards and weights may be terabytes, and what tells of a run (its list, page, times and sums) reads neither. A file that
-stands for one of them is sparse and full of zeros: no Parquet, no safetensors.
+stands for one of them is sparse and full of zeros: no Parquet, no safetensors. A change that was planned on a view is
+made there, and carried over under the run's lease. A run is held against its sums by reading every object once.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from pipelines.runs.checksums import Checked, check_sums, file_names, read_sums
 from pipelines.runs.lease.files import LeaseFiles
-from pipelines.runs.store.contents import KnownFiles
+from pipelines.runs.lease.lease import hold_lease
+from pipelines.runs.store.contents import KnownFiles, snapshot
 from pipelines.runs.store.faults import told
 from pipelines.runs.store.fetch import fetch
 from pipelines.runs.store.index import StoreIndex, read_index
 from pipelines.runs.store.leases import StoredLeases
+from pipelines.runs.store.mirror import AT_ONCE, Mirror
 from pipelines.runs.store.objects import Objects
 
 # What records are written as, and how large one may be before only its size is told.
@@ -78,6 +84,41 @@ def view_of(objects: Objects, parent: Path) -> RunView | None:
                     raise
                 shutil.rmtree(root)
     return None
+
+
+@contextmanager
+def changing(view: RunView, lease_s: float, say: Callable[[str], None]) -> Iterator[None]:
+    """The run is this process's own inside; at the end the store is brought to what the view holds.
+
+    Raises:
+        SalusError: somebody is at work there or was since it was looked at, or the store refuses.
+    """
+    place = view.objects.place
+    with hold_lease(StoredLeases(view.objects), lease_s, say) as lease:
+        with told(place, "read"):
+            index = read_index(view.objects)
+        if index is None or index.revision != view.index.revision:
+            raise SalusError(f"{place} has changed since it was looked at; run the same command again.")
+        yield
+        with told(place, "change"):
+            mirror = Mirror(view.objects, index, view.root, view.known, lease.check, lease.number)
+            mirror.push(snapshot(RunFolder(view.root)))
+
+
+def check_stored(view: RunView, may_miss: Set[str] = frozenset()) -> Checked:
+    """`pipelines.runs.checksums.check_sums` of a stored run; its view names the objects that are there.
+
+    Raises:
+        SalusError: the run has no sums yet, or the store refuses.
+    """
+    folder = RunFolder(view.root)
+    # Where there are none, nothing is read.
+    read_sums(folder)
+    names, files = list(file_names(folder)), view.index.by_name()
+    with told(view.objects.place, "read"), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as threads:
+        found = threads.map(view.objects.sum, [files[name].object_name for name in names])
+        sums = dict(zip(names, found, strict=True))
+    return check_sums(folder, may_miss, sums.__getitem__)
 
 
 def _fill(view: RunView) -> None:

@@ -21,7 +21,7 @@ from actors.serve.router import route
 from pipelines.data.clinic import truth
 from pipelines.data.medsafety import sentences
 from pipelines.feedback.evaluated import EvaluatedPrompts
-from pipelines.registry import markdown
+from pipelines.registry import card
 from tests.linear_time import LONG, MOST_S, assert_linear, runs, slow_texts
 
 REFUSAL = "I cannot help with that.\n"
@@ -55,7 +55,7 @@ READERS: dict[str, tuple[ModuleType, Callable[[str], object]]] = {
     "a guard's phrases": (screen, PhraseScreen(["how to make", "a a b"]).holds),
     "a path": (access, access.find_route),
     "an answer's id": (route, route.model_of_answer),
-    "a model card": (markdown, markdown.plain),
+    "a model card": (card, card.plain),
     "a fence": (judge_template, lambda text: fence_of(text, text)),
     "prompts a run is measured on": (screen, EvaluatedPrompts(["how do i take it every day", "a a a a a a b"]).holds),
 }

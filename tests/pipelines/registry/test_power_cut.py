@@ -9,7 +9,7 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import deed_of
-from pipelines.registry.register import Choice, register_run
+from pipelines.registry.register import RegisterOptions, register_run
 from pipelines.registry.store import AUDIT, CARD, Registry
 from tests.pipelines.registry.published import VERSIONS
 from tests.power_cut import recorded
@@ -24,14 +24,14 @@ def test_every_policy_and_every_change_that_was_told_is_there(
     with recorded(root, monkeypatch) as tape:
         versions = {}
         for name in VERSIONS:
-            (done,) = register_run(run.root, registry, Choice(version=name))
+            (done,) = register_run(run.root, registry, RegisterOptions(version=name))
             versions[name] = done.version or ""
             tape.acknowledge(("registered", versions[name]))
         for name in VERSIONS[:2]:
             tape.acknowledge(("current", registry.promote(versions[name], "better").version))
         tape.acknowledge(("current", registry.rollback("worse").version))
         # Its weights by reference until now.
-        (done,) = register_run(run.root, registry, Choice(version=VERSIONS[1], copy=True))
+        (done,) = register_run(run.root, registry, RegisterOptions(version=VERSIONS[1], copy=True))
         assert done.state == "refreshed"
         tape.acknowledge(("registered", versions[VERSIONS[1]]))
     changes = registry.history.changes()

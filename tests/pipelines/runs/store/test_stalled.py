@@ -16,7 +16,6 @@ import pytest
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.cluster.progress import QuietReporter
 from pipelines.runs.open import hold_run
 from pipelines.runs.store.connect import connect
 from pipelines.runs.store.contents import KnownFiles, snapshot
@@ -27,6 +26,7 @@ from pipelines.runs.store.place import RemotePlace
 from tests.pipelines.runs.store import stalled
 from tests.pipelines.runs.store.conftest import Move
 from tests.pipelines.runs.store.stored import contents, demo, index_of, mirror_of, write
+from tests.quiet_reporter import QuietReporter
 
 ROOT = Path(__file__).parents[3]
 DECISION = "cycles/01/decision.json"
