@@ -11,7 +11,8 @@ import ray
 
 from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from actors.training.config import JudgeTrainConfig
+from actors.training.judge_trainer import JudgeAssignment, JudgeTrainer, JudgeTraining
 from actors.training.progress import PROGRESS_S, ProgressFile, Tell, throttled
 from actors.training.ranks import rank
 from actors.training.ray_train import TrainRun, launch

@@ -8,42 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import Field
 
 from actors.contract.records import PolicyRef, Record, TrainingFigures
-from actors.training.config import Count, LoraSettings, Optimization, Positive, Workers
+from actors.training.config import JudgeTrainConfig
 from actors.training.made_from import MadeFrom, read_finished
 
 REPORT = "training.json"
-# Where a run lives changes nothing of what comes out of it.
-_PLACEMENT = frozenset({"cpus_per_worker", "gpus_per_worker", "max_failures"})
-
-
-class JudgeTrainConfig(Optimization, Workers):
-    """How `salus judge train` fine-tunes a judge: our choices, as the paper gives none."""
-
-    learning_rate: Positive = Field(default=2e-4, description="tiny models need ten times as much")
-    epochs: Positive = Field(default=3.0, description="times each train row is seen, repetitions apart")
-    workers_per_run: Count = Field(default=1, description="labelled rows are few: one worker is often enough")
-    cpus_per_worker: float = Field(default=1.0, ge=0, description="logical CPUs Ray reserves for one worker")
-    lora: LoraSettings = Field(default=LoraSettings(), description="the adapter; every other weight stays")
-    held_out: float = Field(
-        default=0.2, gt=0, le=0.5, description="share of the prompts kept from training, to measure the judge on"
-    )
-    balance: Literal["oversample", "none"] = Field(
-        default="oversample",
-        description="repeat rows of rare labels until all labels are as frequent: a judge that has seen one Caution"
-        " in twenty rows does well by never saying it, and then over-caution passes unseen",
-    )
-    max_repeats: Count = Field(
-        default=8, description="most copies of one row: a handful of rows is learnt by heart, not understood"
-    )
-
-    def decisive(self) -> dict[str, Any]:
-        """The settings that decide what comes out, as JSON."""
-        return self.model_dump(mode="json", exclude=set(_PLACEMENT))
 
 
 class JudgeAssignment(Record):

@@ -16,10 +16,11 @@ import ray
 from actors.contract.records import Algorithm, Assignment, Record, TrainReport
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
+from actors.training.config import TrainConfig
 from actors.training.progress import throttled
 from actors.training.ranks import from_rank_zero, rank
 from actors.training.ray_train import TrainRun, launch
-from actors.training.trainer import TrainConfig, Trainer
+from actors.training.trainer import Trainer
 
 POLL_S = 0.2
 # The other ranks wait for rank 0 in a collective, which must end before torch gives it up (half an hour).

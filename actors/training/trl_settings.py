@@ -10,9 +10,8 @@ from peft import LoraConfig
 from trl import DPOConfig, KTOConfig, SFTConfig  # type: ignore[attr-defined]
 
 from actors.contract.records import Assignment
-from actors.training.config import LoraSettings, Optimization, Workers
-from actors.training.rows import RowCount
-from actors.training.trainer import TrainConfig, kto_weights
+from actors.training.config import LoraSettings, Optimization, TrainConfig, Workers
+from actors.training.rows import RowCount, kto_weights
 
 
 def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig | DPOConfig:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.serve.config import PublisherConfig
-from actors.training.trainer import TrainConfig
+from actors.training.config import TrainConfig
 from pipelines.alignment.preference import PreferenceConfig
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.sections import (

@@ -12,7 +12,7 @@ from actors.judges.ensemble import How
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judges.remote_config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
-from actors.training.judge_trainer import JudgeTrainConfig
+from actors.training.config import JudgeTrainConfig
 from pipelines.data.attacks.styles import StyleConfig
 from pipelines.data.sets.egida import EgidaConfig
 from pipelines.data.sets.or_bench import OrBenchConfig

@@ -17,8 +17,9 @@ from actors.contract.records import PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import write_table
+from actors.training.config import JudgeTrainConfig
 from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
-from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from actors.training.judge_trainer import JudgeAssignment, JudgeTrainer, JudgeTraining
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibrate import PICTURE, JudgeShards, MeasuredJudge, measure_judge
 from pipelines.judges.calibrate import REPORT as CALIBRATION

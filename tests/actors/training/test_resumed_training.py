@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from actors.contract.records import Algorithm, Assignment, PolicyRef, TrainReport
 from actors.errors import SalusError
 from actors.training.checkpoints import MARK
-from actors.training.config import LoraSettings
+from actors.training.config import DpoConfig, KtoConfig, LoraSettings, TrainConfig
 from actors.training.loop import launch_training
-from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer
+from actors.training.trainer import Trainer
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -22,8 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.training.config import LoraSettings
-from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer, kto_weights
+from actors.training.config import DpoConfig, KtoConfig, LoraSettings, TrainConfig
+from actors.training.rows import kto_weights
+from actors.training.trainer import Trainer
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

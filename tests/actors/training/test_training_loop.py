@@ -14,8 +14,9 @@ import ray
 from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
+from actors.training.config import DpoConfig, KtoConfig, TrainConfig
 from actors.training.loop import LoopOrder, launch_training, run_assignments
-from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer
+from actors.training.trainer import Trainer
 from tests.tiny_model import make_tiny_model
 
 NAMESPACE = "salus-tests"

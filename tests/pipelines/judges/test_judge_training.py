@@ -13,7 +13,8 @@ import pytest
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.judges.judge import EngineScorer, Judge, JudgmentTask
-from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from actors.training.config import JudgeTrainConfig
+from actors.training.judge_trainer import JudgeAssignment, JudgeTrainer, JudgeTraining
 from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.config.load import load_recipe
