@@ -25,15 +25,13 @@ from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
-from actors.training.adapter import settle_config
+from actors.training.adapter import load_model, load_tokenizer, settle_config
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
 from actors.training.made_from import MadeFrom, read_finished, write_finished
-from actors.training.pretrained import load_model, load_tokenizer, silence
 from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, stage_rows
-from actors.training.trl import OnStep, TrainingJob, TrlTraining
-from actors.training.trl_settings import lora_config, trl_arguments
+from actors.training.trl import OnStep, TrainingJob, TrlTraining, lora_config, silence, trl_arguments
 
 # The settings that decide what comes out; a report made under others is not reused.
 DECISIVE = frozenset(

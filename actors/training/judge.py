@@ -16,13 +16,12 @@ from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
+from actors.training.adapter import load_model, load_tokenizer
 from actors.training.judge_rows import JudgeRows
 from actors.training.judge_trainer import REPORT, JudgeAssignment, JudgeTrainer, JudgeTraining
 from actors.training.made_from import write_finished
-from actors.training.pretrained import load_model, load_tokenizer, silence
 from actors.training.ranks import all_or_none, from_rank_zero, rank
-from actors.training.trl import OnStep, TrainingJob, TrlTraining
-from actors.training.trl_settings import lora_config, sft_arguments
+from actors.training.trl import OnStep, TrainingJob, TrlTraining, lora_config, sft_arguments, silence
 
 
 class JudgeTrainingRun:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-
 from actors.contract.records import PolicyRef, Record, TrainingFigures
 from actors.training.config import JudgeTrainConfig
 from actors.training.made_from import MadeFrom, read_finished
