@@ -17,14 +17,15 @@ from actors.contract.records import Algorithm, Assignment, Record, TrainReport
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
 from actors.training.config import TrainConfig
-from actors.training.progress import throttled
+from actors.training.progress import Tell, throttled
 from actors.training.ranks import from_rank_zero, rank
 from actors.training.ray_train import TrainRun, launch
-from actors.training.trainer import Trainer
 
 POLL_S = 0.2
 # The other ranks wait for rank 0 in a collective, which must end before torch gives it up (half an hour).
 ROUND_S = 300.0
+# One assignment trained; told after each optimizer step where it is to tell.
+Train = Callable[[Assignment, Tell | None], TrainReport]
 
 
 class LoopOrder(Record):
@@ -85,7 +86,7 @@ class CoordinatorDesk:
 
 
 def run_assignments(
-    trainer: Trainer,
+    train: Train,
     desk: Desk,
     order: LoopOrder,
     save: Callable[[int, TrainReport | None], None],
@@ -93,7 +94,7 @@ def run_assignments(
     """Train one assignment after the other until told to stop; return how many were trained.
 
     Runs on every rank; rank 0 alone speaks with the desk. After each assignment every rank calls
-    `save(index, report)`, with None for one that failed. A SalusError ends its assignment alone: `Trainer`
+    `save(index, report)`, with None for one that failed. A SalusError ends its assignment alone: `TrainingRun`
     raises it on all ranks or none, so that they are still in step. A full disk, found by one rank perhaps, ends the
     run: the others, which may wait for that one, end with it.
 
@@ -106,7 +107,7 @@ def run_assignments(
     while (assignment := _next(desk, index)) is not None:
         report: TrainReport | None = None
         try:
-            report = trainer.train(assignment, throttled(desk.progress) if leads else None)
+            report = train(assignment, throttled(desk.progress) if leads else None)
         except FullDiskError as error:
             desk.halted(error.sentence)
             raise
@@ -145,12 +146,13 @@ def resident_loop(loop_config: dict[str, Any]) -> None:
     import torch
 
     # Imported before the first assignment is there, while the champion is still generating.
-    import actors.training.challenger  # noqa: F401
+    from actors.training.challenger import TrainingRun
 
     order = LoopOrder.model_validate(loop_config)
     torch.set_num_threads(order.config.threads_per_worker)
+    checkpoints = Path(order.checkpoints) if order.checkpoints is not None else None
     run_assignments(
-        Trainer(order.config, Path(order.checkpoints) if order.checkpoints is not None else None),
+        lambda assignment, on_step: TrainingRun(order.config, assignment, on_step, checkpoints).report(),
         CoordinatorDesk(order),
         order,
         _report_to_ray,

@@ -30,10 +30,10 @@ from actors.files.full_disk import disk_of
 from actors.training.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
 from actors.training.checkpoints import Checkpoints, step_of
 from actors.training.config import LoraSettings, Optimization, TrainConfig, Workers
+from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_all, from_rank_zero, rank, world_size
 from actors.training.rows import RowCount, kto_weights
 
-OnStep = Callable[[int, int], None]
 _Report = TypeVar("_Report")
 
 
@@ -185,7 +185,7 @@ class TrlTraining:
     """
 
     def __init__(
-        self, trl_trainer: Any, job: TrainingJob, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None
+        self, trl_trainer: Any, job: TrainingJob, on_step: Tell | None = None, checkpoints: Checkpoints | None = None
     ) -> None:
         self._trl = trl_trainer
         self._job = job
@@ -326,7 +326,7 @@ class TrlTraining:
 class _StepReporter(TrainerCallback):
     """Tells `on_step` how far the training is."""
 
-    def __init__(self, on_step: OnStep) -> None:
+    def __init__(self, on_step: Tell) -> None:
         self.on_step = on_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 
+from actors.contract.records import JudgeAssignment, JudgeTraining
 from actors.training.config import JudgeTrainConfig
 from actors.training.judge_loop import run_judge_training
-from actors.training.judge_trainer import JudgeAssignment, JudgeTraining
 from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.cluster.progress import Reporter

@@ -16,7 +16,6 @@ from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
 from actors.training.config import DpoConfig, KtoConfig, TrainConfig
 from actors.training.loop import LoopOrder, launch_training, run_assignments
-from actors.training.trainer import Trainer
 from tests.tiny_model import make_tiny_model
 
 NAMESPACE = "salus-tests"
@@ -83,31 +82,29 @@ class ListDesk:
         self.told.append(("halted", sentence))
 
 
-class InstantTrainer(Trainer):
+def train_at_once(assignment: Assignment, on_step: Any = None) -> TrainReport:
     """Reports at once; refuses cycle 1, and finds the disk full in cycle 9."""
-
-    def train(self, assignment: Assignment, on_step: Any = None) -> TrainReport:
-        if assignment.cycle == 1:
-            raise SalusError("No rows; write some.")
-        if assignment.cycle == 9:
-            raise FullDiskError("The disk of /a is full.")
-        for step in range(1, 101):
-            if on_step is not None:
-                on_step(step, 100)
-        return TrainReport(
-            algorithm=assignment.algorithm,
-            cycle=assignment.cycle,
-            challenger=PolicyRef(version=assignment.version, path=assignment.output),
-            adapter=assignment.output,
-            rows=1,
-            steps=100,
-            train_s=0.0,
-            wall_s=0.0,
-            workers=1,
-            trainable_parameters=1,
-            adapter_change=1.0,
-            metrics={},
-        )
+    if assignment.cycle == 1:
+        raise SalusError("No rows; write some.")
+    if assignment.cycle == 9:
+        raise FullDiskError("The disk of /a is full.")
+    for step in range(1, 101):
+        if on_step is not None:
+            on_step(step, 100)
+    return TrainReport(
+        algorithm=assignment.algorithm,
+        cycle=assignment.cycle,
+        challenger=PolicyRef(version=assignment.version, path=assignment.output),
+        adapter=assignment.output,
+        rows=1,
+        steps=100,
+        train_s=0.0,
+        wall_s=0.0,
+        workers=1,
+        trainable_parameters=1,
+        adapter_change=1.0,
+        metrics={},
+    )
 
 
 def order(first_index: int = 0, only_index: int | None = None) -> LoopOrder:
@@ -126,7 +123,7 @@ def test_loop_waits_trains_reports_failures_and_stops(tmp_path: Path) -> None:
     desk = ListDesk([None, given[0], given[1], given[2], "stop"])
     saved: list[tuple[int, bool]] = []
     trained = run_assignments(
-        InstantTrainer(CONFIG),
+        train_at_once,
         desk,
         order(),
         lambda index, report: saved.append((index, bool(report))),
@@ -141,13 +138,13 @@ def test_loop_waits_trains_reports_failures_and_stops(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_and_fails_nobody(tmp_path: Path) -> None:
     desk = ListDesk([assignment(tmp_path, "kto", 9), assignment(tmp_path, "kto", 10), "stop"])
     with pytest.raises(FullDiskError):
-        run_assignments(InstantTrainer(CONFIG), desk, order(first_index=9), lambda index, report: None)
+        run_assignments(train_at_once, desk, order(first_index=9), lambda index, report: None)
     assert desk.told == [("asked", 9), ("halted", "The disk of /a is full.")]
 
 
 def test_progress_is_throttled_but_tells_the_last_step(tmp_path: Path) -> None:
     desk = ListDesk([assignment(tmp_path, "kto", 0), "stop"])
-    run_assignments(InstantTrainer(CONFIG), desk, order(), lambda index, report: None)
+    run_assignments(train_at_once, desk, order(), lambda index, report: None)
     steps = [what for kind, what in desk.told if kind == "progress"]
     assert len(steps) <= 3
     assert steps[-1] == (100, 100)
@@ -155,7 +152,7 @@ def test_progress_is_throttled_but_tells_the_last_step(tmp_path: Path) -> None:
 
 def test_per_cycle_mode_ends_after_its_assignment(tmp_path: Path) -> None:
     desk = ListDesk([assignment(tmp_path, "kto", 2)])
-    trained = run_assignments(InstantTrainer(CONFIG), desk, order(only_index=2), lambda index, report: None)
+    trained = run_assignments(train_at_once, desk, order(only_index=2), lambda index, report: None)
     assert trained == 1
     assert desk.told[0] == ("asked", 2)
 
