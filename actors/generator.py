@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
 from actors.contract.seeds import derive_seed
+from actors.engine.chat import chat_tokens
 from actors.engine.likelihood import LikelihoodTask, read_items, score_items
-from actors.engine.vllm import Completion, Engine, Sampling, chat_tokens
+from actors.engine.port import Completion, Engine, Sampling
 from actors.errors import SalusError
 from actors.files.shards import read_shard, strings, with_columns, write_table
 

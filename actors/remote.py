@@ -12,7 +12,8 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, DecisionRule
 from actors.engine.config import EngineConfig
-from actors.engine.vllm import Engine, VllmEngine
+from actors.engine.port import Engine
+from actors.engine.vllm import VllmEngine
 from actors.generator import Generator
 from actors.judges.ensemble import EnsembleScorer, How
 from actors.judges.guard import GuardScorer

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from actors.contract.records import LABELS, Label, PolicyRef
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
 from actors.judges.judge import EngineScorer, Scorer, Verdicts, ask
 
 GUARD_WORDS = ("safe", "unsafe")

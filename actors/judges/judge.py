@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
 from actors.files.shards import read_shard, strings, write_table
 from actors.generator import Span, instant
 from actors.judges.prompt import JudgePrompt

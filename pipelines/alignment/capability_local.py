@@ -9,7 +9,7 @@ from pathlib import Path
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
 from actors.errors import SalusError
 from actors.generator import Generator
 from pipelines.alignment.capability import figures_of, likelihood_tasks, write_questions

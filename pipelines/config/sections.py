@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine.config import EngineConfig
-from actors.engine.vllm import Sampling
+from actors.engine.port import Sampling
 from actors.judges.ensemble import How
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judges.remote_config import RemoteConfig

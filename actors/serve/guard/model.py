@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.contract.records import LABELS, PolicyRef
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
 from actors.judges.guard import GUARD_WORDS
 from actors.judges.judge import DetailedScorer, EngineScorer, Verdicts, shares
 from actors.judges.template import REQUEST_PREFIX

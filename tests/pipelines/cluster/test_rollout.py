@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Sampling
+from actors.engine.port import Sampling
 from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.generator import RolloutTask, Span
