@@ -11,8 +11,7 @@ from ray.exceptions import RayActorError
 
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.judges.ensemble import How
 from actors.judges.harmfulness import SCORE_WORDS, HarmfulnessRater
 from actors.judges.judge import RuleScorer, Scorer

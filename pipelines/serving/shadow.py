@@ -16,8 +16,7 @@ from actors.contract.records import Algorithm, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.config import EngineConfig
 from actors.engine.model_folder import check_model_folder
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.files.atomic import make_folder
 from actors.serve.config import PublisherConfig
 from actors.serve.replica.published import DeskAddress

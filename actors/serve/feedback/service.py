@@ -8,8 +8,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.errors import SalusError
-from actors.faults import own_error, reason
+from actors.errors import SalusError, own_error, reason
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.replica.options import find_desk
 from actors.serve.replica.published import DeskAddress

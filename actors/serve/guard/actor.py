@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 
 from actors.contract.records import PolicyRef
 from actors.engine.vllm import VllmEngine
-from actors.faults import own_error, reason
+from actors.errors import own_error, reason
 from actors.serve.guard.batches import BatchingGuard, Judge
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.model import model_guard

@@ -8,8 +8,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.contract.records import PolicyRef
-from actors.errors import SalusError
-from actors.faults import own_error, reason
+from actors.errors import SalusError, own_error, reason
 from actors.serve.guard.config import GuardConfig, guard_gpus
 from actors.serve.replica.options import find_desk
 from actors.serve.replica.published import DeskAddress

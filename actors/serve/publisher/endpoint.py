@@ -17,8 +17,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors.contract.actor_address import beside_me
 from actors.contract.records import PolicyRef
-from actors.errors import SalusError
-from actors.faults import cause_in, reason
+from actors.errors import SalusError, cause_in, reason
 from actors.serve.address import serve_address
 from actors.serve.feedback.service import FeedbackOffice
 from actors.serve.gateway.keys import new_key

@@ -14,8 +14,7 @@ from ray.exceptions import RayError
 from actors.contract.publication import Publication, PublicationRefusedError, RefusedPublication, not_published
 from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_model_folder, check_same_shape
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.serve.address import check_address
 from actors.serve.config import PublisherConfig, check_lengths, publisher_cpus, publisher_gpus
 from actors.serve.publisher.endpoint import Endpoint, ServeEndpoint

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import ray
 from ray.exceptions import RayError
 
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.serve.address import check_address, serve_address
 from actors.serve.publisher.endpoint import start_serve, take_down
 from actors.serve.publisher.replica_calls import Replicas
