@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
+from actors.contract.span import Span, instant
 from actors.engine.port import Engine
 from actors.files.shards import read_shard, strings, write_table
-from actors.generator import Span, instant
 from actors.judges.prompt import JudgePrompt
 from actors.judges.usage import Usage, write_usage
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
+from actors.contract.span import Span
 from actors.engine.likelihood import LikelihoodTask, read_items
 from actors.files.shards import read_folder
-from actors.generator import Span
 from pipelines.alignment.run import Run
 from pipelines.cluster.spread import spread
 from pipelines.config.capability import CapabilityConfig
