@@ -8,6 +8,7 @@ from typing import Literal
 
 import ray
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, DecisionRule
@@ -23,7 +24,7 @@ from actors.serve.audit_log import AuditLog
 from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DeskAddress, DurableDesk
+from actors.serve.replica.published import DurableDesk
 
 
 class VllmGenerator(Generator):
@@ -87,7 +88,7 @@ class PublishingCoordinator(Coordinator):
         rule: DecisionRule,
         judge: str | None,
         publish: PublisherConfig | None,
-        address: DeskAddress,
+        address: ActorAddress,
     ) -> None:
         desk = DurableDesk(address, RunFolder(Path(root)).published)
         audit = PublicationAudit(AuditLog(RunFolder(Path(root)).audit))

@@ -38,11 +38,12 @@ def publish(
     run: RunFolderOption = None,
 ) -> None:
     """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
+    from actors.contract.actor_address import ActorAddress
     from actors.engine.model_folder import check_model_folder
     from actors.serve.address import check_address
     from actors.serve.config import check_lengths
     from actors.serve.publisher.publisher import Publisher
-    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from actors.serve.replica.published import OwnDesk
     from pipelines.cluster.session import session
 
     settings = resolve(recipe, overrides, seed)
@@ -59,7 +60,7 @@ def publish(
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
         up.enter_context(session(settings, namespace))
-        publisher = Publisher(settings.publish, OwnDesk(DeskAddress(namespace=namespace)))
+        publisher = Publisher(settings.publish, OwnDesk(ActorAddress(namespace=namespace)))
         try:
             with started(settings, run, policy, publisher.url) if model is None else nullcontext():
                 publisher.start(policy)

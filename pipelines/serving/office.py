@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 from pydantic import Field
 
+from actors.contract.actor_address import ActorAddress
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig
 from actors.serve.publisher.traffic import EndpointTraffic
-from actors.serve.replica.published import DeskAddress
 from pipelines.config.sections import Section
 from pipelines.registry.store import Registry
 
@@ -37,7 +37,7 @@ def open_office(
     publish: PublisherConfig,
     namespace: str,
     traffic: TrafficMeter | None = None,
-) -> tuple[DeskAddress, Any]:
+) -> tuple[ActorAddress, Any]:
     """Bring the office up; it ends when its handle, the second value, is let go of. `traffic`: of several policies.
 
     Raises:
@@ -50,7 +50,7 @@ def open_office(
     if not run.is_dir():
         raise SalusError(f"There is no run folder {run} for the pages; name one with --set pages.run=DIR.")
     labels = (pages.labels or registry.root / "labels").absolute()
-    address = DeskAddress(actor=ACTOR, namespace=namespace)
+    address = ActorAddress(actor=ACTOR, namespace=namespace)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(Office)
     return address, actor.options(name=ACTOR, namespace=namespace, max_concurrency=32).remote(
         run, labels, registry.root, traffic or EndpointTraffic(publish, namespace)
