@@ -16,10 +16,11 @@ from actors.engine.config import EngineConfig
 from actors.engine.port import Engine
 from actors.engine.vllm import VllmEngine
 from actors.generator import Generator
+from actors.judges.engine import EngineScorer
 from actors.judges.ensemble import EnsembleScorer, How
 from actors.judges.guard import GuardScorer
 from actors.judges.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater, RatingJudge
-from actors.judges.judge import EngineScorer, Scorer
+from actors.judges.judge import Scorer
 from actors.serve.audit_log import AuditLog
 from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import AuditedPublisher, PublicationAudit

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import openai
@@ -16,7 +17,6 @@ from actors.errors import SalusError
 from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.remote_config import RemoteConfig
 from actors.judges.remote_reply import LABEL_SPELLINGS, Floats, Reply, Spellings, no_word, places, read_reply
-from actors.judges.request_pace import RequestPace
 from actors.judges.template import JudgeTemplate, fence_of
 from actors.judges.usage import Usage
 
@@ -160,3 +160,26 @@ class RemoteScorer(DetailedScorer):
         config = self._config
         cost = prompt * config.usd_per_million_prompt_tokens + completion * config.usd_per_million_completion_tokens
         return Usage(requests=1, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost / 1e6)
+
+
+class RequestPace:
+    """At most `per_minute` requests a minute, one every 60 / per_minute seconds; None: as fast as they come.
+
+    It holds no lock and belongs to no event loop: a turn is taken in one step and then waited for.
+    """
+
+    def __init__(self, per_minute: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gap_s = 60.0 / per_minute if per_minute else 0.0
+        self._clock = clock
+        self._next_s = float("-inf")
+
+    def take(self) -> float:
+        """Take the next turn; returns how many seconds away it is."""
+        now = self._clock()
+        turn = max(now, self._next_s)
+        self._next_s = turn + self._gap_s
+        return turn - now
+
+    async def __call__(self, request: object) -> None:
+        """Wait for a turn before `request` is sent."""
+        await asyncio.sleep(self.take())

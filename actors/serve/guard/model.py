@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from actors.contract.records import LABELS, PolicyRef
 from actors.engine.port import Engine
+from actors.judges.engine import EngineScorer, shares
 from actors.judges.guard import GUARD_WORDS
-from actors.judges.judge import DetailedScorer, EngineScorer, Verdicts, shares
+from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.template import REQUEST_PREFIX
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.verdict import Exchange, Verdict

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from actors.contract.records import LABELS, JudgeAssignment, JudgeTraining, PolicyRef
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
-from actors.judges.judge import EngineScorer
+from actors.judges.engine import EngineScorer
 from actors.judges.prompt import JudgePrompt
 from actors.training.config import JudgeTrainConfig, LoraSettings
 from actors.training.judge import JudgeTrainingRun

@@ -12,7 +12,8 @@ import pytest
 
 from actors.contract.records import JudgeAssignment, JudgeTraining, PolicyRef
 from actors.errors import SalusError
-from actors.judges.judge import EngineScorer, Judge, JudgmentTask
+from actors.judges.engine import EngineScorer
+from actors.judges.judge import Judge, JudgmentTask
 from actors.training.config import JudgeTrainConfig
 from actors.training.judge import JudgeTrainingRun
 from pipelines.cluster.demand import judge_training_demand
