@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef, Record
+from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef
 from actors.contract.seeds import derive_seed
+from actors.contract.span import Span, instant
+from actors.engine.chat import chat_tokens
 from actors.engine.likelihood import LikelihoodTask, read_items, score_items
-from actors.engine.vllm import Completion, Engine, Sampling, chat_tokens
+from actors.engine.port import Completion, Engine, Sampling
 from actors.errors import SalusError
 from actors.files.shards import read_shard, strings, with_columns, write_table
 
@@ -31,25 +32,6 @@ class RolloutTask(BaseModel):
     output: str
     sampling: Sampling
     seed: int
-
-
-class Span(Record):
-    """When an actor's engine worked on one shard, in seconds since the epoch, and on how many rows.
-
-    A shard that was read back from disk has no length.
-    """
-
-    start_s: float
-    end_s: float
-    rows: int
-    # The actor's place in its pool, which only the driver knows: it fills it in.
-    worker: int | None = None
-
-
-def instant(path: Path) -> Span:
-    """The span of a shard that was already on disk."""
-    now = time.time()
-    return Span(start_s=now, end_s=now, rows=pq.read_metadata(path).num_rows)
 
 
 class Generator:

@@ -8,21 +8,24 @@ from typing import Literal
 
 import ray
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, DecisionRule
 from actors.engine.config import EngineConfig
-from actors.engine.vllm import Engine, VllmEngine
+from actors.engine.port import Engine
+from actors.engine.vllm import VllmEngine
 from actors.generator import Generator
+from actors.judges.engine import EngineScorer
 from actors.judges.ensemble import EnsembleScorer, How
 from actors.judges.guard import GuardScorer
 from actors.judges.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater, RatingJudge
-from actors.judges.judge import EngineScorer, Scorer
+from actors.judges.judge import Scorer
 from actors.serve.audit_log import AuditLog
 from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DeskAddress, DurableDesk
+from actors.serve.replica.published import DurableDesk
 
 
 class VllmGenerator(Generator):
@@ -86,7 +89,7 @@ class PublishingCoordinator(Coordinator):
         rule: DecisionRule,
         judge: str | None,
         publish: PublisherConfig | None,
-        address: DeskAddress,
+        address: ActorAddress,
     ) -> None:
         desk = DurableDesk(address, RunFolder(Path(root)).published)
         audit = PublicationAudit(AuditLog(RunFolder(Path(root)).audit))

@@ -8,8 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from actors.contract.records import Label
-from actors.training.config import LoraSettings
-from actors.training.judge_trainer import JudgeTrainConfig
+from actors.training.config import JudgeTrainConfig, LoraSettings
 from tests.tiny_model import make_tiny_model
 
 ANSWERS: dict[Label, str] = {"Accept": "Sure, here.", "Caution": "Ask your doctor.", "Refuse": "I can't help."}

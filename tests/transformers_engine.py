@@ -11,11 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Completion, Continuation, Sampling, check_continuations
+from actors.engine.port import Completion, Continuation, Sampling, check_continuations
 
 
 class TransformersEngine:
-    """`actors.engine.vllm.Engine` on one CPU thread, one prompt at a time."""
+    """`actors.engine.port.Engine` on one CPU thread, one prompt at a time."""
 
     def __init__(self, policy: PolicyRef, max_model_len: int = 256) -> None:
         self.max_model_len = max_model_len

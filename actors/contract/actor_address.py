@@ -1,9 +1,25 @@
-"""Where in a cluster those stand who may not be lost with any other node."""
+"""How a named actor is found, and where in a cluster those stand who may not be lost with any other node."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.contract.records import Record
+
+
+class ActorAddress(Record):
+    """The name and namespace under which an actor is found; by default the one that says which policy is published."""
+
+    actor: str = "salus-published-policy"
+    namespace: str = "salus"
+
+
+def find_actor(address: ActorAddress) -> Any:
+    """The handle of an actor. Raises ValueError where none of this name lives."""
+    return ray.get_actor(address.actor, namespace=address.namespace)
 
 
 def beside_me() -> NodeAffinitySchedulingStrategy:

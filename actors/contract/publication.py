@@ -11,8 +11,7 @@ from pydantic import BaseModel
 from actors.contract.records import PolicyRef, Record
 from actors.contract.run_folder import RunFolder
 from actors.contract.run_names import RunNames
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.files.records import find_record, read_lines
 from actors.files.shards import write_text
 

@@ -150,6 +150,30 @@ class TrainReport(TrainingFigures):
     adapter: str
 
 
+class JudgeAssignment(Record):
+    """One fine-tuning of a judge."""
+
+    # The model it starts from.
+    base: PolicyRef
+    # A Parquet file with the columns prompt, answer and label, in the order of training.
+    rows: str
+    # Version of the template in `actors/judges/prompts/` that the judge will be asked with.
+    prompt: str
+    # Tokens the judge's engine takes; rows are cut as they will be there.
+    max_model_len: int
+    # Becomes the judge's Hugging Face folder, with `adapter/` and the report in it.
+    output: str
+    seed: int
+
+
+class JudgeTraining(TrainingFigures):
+    """What one fine-tuning did; written into the judge's folder."""
+
+    # The trained judge: the assignment's output.
+    judge: str
+    adapter: str
+
+
 class Interval(Record):
     """A mean with its 95 % bootstrap interval and the number of rows under it."""
 

@@ -22,7 +22,7 @@ from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.contract.run_names import RunNames, read_report
 from actors.contract.seeds import derive_seed
-from actors.coordinator.recorded import Decided, decision_inputs
+from actors.coordinator.recorded import RecordedDecision, decision_inputs
 from actors.coordinator.state import CoordinatorState, TrainingState
 from actors.errors import SalusError
 from actors.files.atomic import append_line
@@ -298,7 +298,7 @@ class Coordinator:
         with self._lock:
             self._champion = champion
             self._live = champion if due else self._live
-            self._decided = Decided.of(record, inputs)
+            self._decided = RecordedDecision.of(record, inputs)
             self._keep()
         # A publication that is not in the log was cut short by a crash, before or after its swap: it may be repeated.
         if publish and due and (self._published() != champion or self._last_logged() != champion.version):

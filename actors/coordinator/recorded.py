@@ -27,7 +27,7 @@ class RecordedVerdict(BaseModel):
     ended: str | None = None
 
 
-class Decided(Record):
+class RecordedDecision(Record):
     """A decision that was written down, and what it was made of."""
 
     # SHA-256 over all the rule was shown or looks up.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from actors.contract.records import Algorithm, Assignment, PolicyRef, Record, TrainReport
-from actors.coordinator.recorded import Decided
+from actors.coordinator.recorded import RecordedDecision
 from actors.files.records import find_record
 
 
@@ -35,7 +35,7 @@ class CoordinatorState(Record):
     training: dict[Algorithm, tuple[TrainingState, ...]]
     stopped: bool = False
     # The last decision on record; None before the first of the session.
-    decided: Decided | None = None
+    decided: RecordedDecision | None = None
 
     @classmethod
     def read(cls, path: Path, session: str) -> Self | None:

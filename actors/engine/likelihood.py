@@ -9,7 +9,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Engine, chat_text
+from actors.engine.chat import chat_text
+from actors.engine.port import Engine
 from actors.errors import SalusError
 from actors.files.shards import read_shard, strings, with_columns
 

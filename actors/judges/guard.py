@@ -18,8 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from actors.contract.records import LABELS, Label, PolicyRef
-from actors.engine.vllm import Engine
-from actors.judges.judge import EngineScorer, Scorer, Verdicts, ask
+from actors.engine.port import Engine
+from actors.judges.engine import EngineScorer
+from actors.judges.judge import Scorer, Verdicts, ask
 
 GUARD_WORDS = ("safe", "unsafe")
 UNSAFE_MEANS: Label = "Accept"

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from actors.contract.records import ROLLOUT_SCHEMA
+from actors.contract.span import Span, instant
 from actors.errors import SalusError
 from actors.files.shards import read_shard, write_table
-from actors.generator import Span, instant
 from actors.judges.judge import Judge, JudgmentTask, Scorer, Verdicts, judged
 from actors.judges.template import template_versions
 from actors.judges.usage import write_usage

@@ -7,7 +7,7 @@ judged by what there is of it, and a model whose template has a place for it is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,11 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
-from actors.engine.vllm import Engine
+from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, PolicyRef
+from actors.contract.span import Span, instant
 from actors.files.shards import read_shard, strings, write_table
-from actors.generator import Span, instant
-from actors.judges.prompt import JudgePrompt
 from actors.judges.usage import Usage, write_usage
 
 # Requests and answers in, probabilities (rows, 3) in the order of LABELS and coverage (rows,) out.
@@ -104,53 +102,6 @@ def judged(scorer: Scorer, rollouts: pa.Table) -> Verdicts:
     """The same of some rollouts (`ROLLOUT_SCHEMA`)."""
     cut_off = [reason == "length" for reason in strings(rollouts, "finish_reason")]
     return ask(scorer, strings(rollouts, "prompt"), strings(rollouts, "answer"), cut_off)
-
-
-def shares(log_p: npt.NDArray[np.float64]) -> Scores:
-    """Log-probabilities of the words asked for, shape (n, words) -> their shares, rows summing to 1, and their sum."""
-    shifted = np.exp(log_p - log_p.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True), np.exp(log_p).sum(axis=1)
-
-
-class EngineScorer(DetailedScorer):
-    """A language model as judge.
-
-    The probabilities are the softmax over the labels' first tokens of the model's next-token distribution:
-    what a decoder constrained to the three labels would draw from. Their unconstrained sum is the coverage.
-
-    Raises:
-        SalusError: there is no such template, or two words begin with the same token of the model's tokenizer.
-    """
-
-    def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, words: Sequence[str] = LABELS) -> None:
-        self.name = policy.version
-        self.prompt_version = prompt_version
-        self._engine = engine
-        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1, words)
-
-    def load(self, policy: PolicyRef) -> None:
-        self._engine.load(policy)
-        self.name = policy.version
-
-    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
-        tokens = [self._prompt.tokens(*row) for row in zip(requests, answers, cut_off, strict=True)]
-        return Verdicts(*shares(self._engine.score_next(tokens, self._prompt.label_tokens)))
-
-
-class RuleScorer:
-    """A rule as judge: all probability on one label, full coverage."""
-
-    def __init__(self, name: str, rule: Callable[[str], Label]) -> None:
-        self.name = name
-        self.prompt_version = "none"
-        self._rule = rule
-
-    def load(self, policy: PolicyRef) -> None:
-        """A rule has no weights."""
-
-    def score(self, requests: list[str], answers: list[str]) -> Scores:
-        labels = np.array([LABELS.index(self._rule(answer)) for answer in answers], dtype=np.int64)
-        return np.eye(len(LABELS))[labels], np.ones(len(answers))
 
 
 class Judge:

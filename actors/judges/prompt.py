@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from actors.contract.records import LABELS
 from actors.contract.untrusted import ChatMarkup, strip_invisible
-from actors.engine.vllm import chat_tokens
+from actors.engine.chat import chat_tokens
 from actors.errors import SalusError
 from actors.judges.template import JudgeTemplate, fence_of
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import openai
@@ -15,8 +16,7 @@ from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_i
 from actors.errors import SalusError
 from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.remote_config import RemoteConfig
-from actors.judges.remote_reply import LABEL_SPELLINGS, Floats, Reply, Spellings, no_word, places, read_reply
-from actors.judges.request_pace import RequestPace
+from actors.judges.remote_reply import LABEL_SPELLINGS, Floats, ServerReply, Spellings, no_word, places, read_reply
 from actors.judges.template import JudgeTemplate, fence_of
 from actors.judges.usage import Usage
 
@@ -72,11 +72,11 @@ class RemoteScorer(DetailedScorer):
         answer = break_up(cut_middle(answer, most - len(request), _CUT_MARK), CHAT_MARKUP)
         return self._template.fill(request, answer, cut_off, fence)
 
-    async def _ask_all(self, prompts: Sequence[str]) -> list[Reply | None]:
+    async def _ask_all(self, prompts: Sequence[str]) -> list[ServerReply | None]:
         free = asyncio.Semaphore(self._config.concurrency)
         async with self._client() as client:
 
-            async def one(prompt: str) -> Reply | None:
+            async def one(prompt: str) -> ServerReply | None:
                 async with free:
                     return await self._ask(client, prompt)
 
@@ -105,7 +105,7 @@ class RemoteScorer(DetailedScorer):
             http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._pace]}),
         )
 
-    async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> Reply | None:
+    async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> ServerReply | None:
         """The server's reply; None where it would not read the prompt."""
         by_logprobs = self._config.reply == "logprobs"
         try:
@@ -117,7 +117,7 @@ class RemoteScorer(DetailedScorer):
                 logprobs=True if by_logprobs else openai.omit,
                 top_logprobs=self._config.top_logprobs if by_logprobs else openai.omit,
             )
-            return Reply.model_validate_json(response.content)
+            return ServerReply.model_validate_json(response.content)
         except openai.APIError as error:
             if isinstance(error, openai.BadRequestError) and error.code in _FILTERED:
                 return None
@@ -153,10 +153,33 @@ class RemoteScorer(DetailedScorer):
     def _who(self) -> str:
         return f"The remote judge {self._config.model} at {self._config.base_url}"
 
-    def _cost(self, reply: Reply) -> Usage:
+    def _cost(self, reply: ServerReply) -> Usage:
         if reply.usage is None:
             return Usage(requests=1)
         prompt, completion = reply.usage.prompt_tokens, reply.usage.completion_tokens
         config = self._config
         cost = prompt * config.usd_per_million_prompt_tokens + completion * config.usd_per_million_completion_tokens
         return Usage(requests=1, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost / 1e6)
+
+
+class RequestPace:
+    """At most `per_minute` requests a minute, one every 60 / per_minute seconds; None: as fast as they come.
+
+    It holds no lock and belongs to no event loop: a turn is taken in one step and then waited for.
+    """
+
+    def __init__(self, per_minute: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gap_s = 60.0 / per_minute if per_minute else 0.0
+        self._clock = clock
+        self._next_s = float("-inf")
+
+    def take(self) -> float:
+        """Take the next turn; returns how many seconds away it is."""
+        now = self._clock()
+        turn = max(now, self._next_s)
+        self._next_s = turn + self._gap_s
+        return turn - now
+
+    async def __call__(self, request: object) -> None:
+        """Wait for a turn before `request` is sent."""
+        await asyncio.sleep(self.take())

@@ -30,11 +30,11 @@ _SPACES = " \t\r\n\u0120\u2581"
 Floats = npt.NDArray[np.float64]
 
 
-class _Part(BaseModel):
+class _ReplyPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class TopToken(_Part):
+class TopToken(_ReplyPart):
     """One likely first token and its log-probability."""
 
     token: str
@@ -42,38 +42,38 @@ class TopToken(_Part):
     logprob: float = Field(le=0.01)
 
 
-class _Position(_Part):
+class _Position(_ReplyPart):
     top_logprobs: list[TopToken] = []
 
 
-class _Logprobs(_Part):
+class _Logprobs(_ReplyPart):
     content: list[_Position] | None = None
 
 
-class _Message(_Part):
+class _ReplyMessage(_ReplyPart):
     content: str | None = None
 
 
-class _Choice(_Part):
-    message: _Message
+class _Choice(_ReplyPart):
+    message: _ReplyMessage
     logprobs: _Logprobs | None = None
 
 
-class TokenCounts(_Part):
+class TokenCounts(_ReplyPart):
     """Tokens as the server counted them."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
-class Reply(_Part):
+class ServerReply(_ReplyPart):
     """The parts of a chat completion that a judge looks at."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: TokenCounts | None = None
 
 
-def read_reply(reply: Reply, spelled: Spellings) -> tuple[Floats, float]:
+def read_reply(reply: ServerReply, spelled: Spellings) -> tuple[Floats, float]:
     """Probabilities of the words, shape (words,), summing to 1, and coverage.
 
     Without log-probabilities the whole reply must be one of the words, or the coverage is 0: missing, never a guess.

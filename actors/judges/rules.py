@@ -8,8 +8,12 @@ measured on the other half, which was never looked at (`pipelines.judges.refusal
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from actors.contract.records import Label
+import numpy as np
+
+from actors.contract.records import LABELS, Label, PolicyRef
+from actors.judges.judge import Scores
 
 # The name of the rules where they judge.
 RULES_JUDGE = "refusal-rules"
@@ -95,3 +99,19 @@ def refusal_label(answer: str) -> Label:
     if _PROTEST.search(opening) or (_NO_ACCESS.search(opening) and _PRIVACY.search(text)):
         return "Caution"
     return "Accept"
+
+
+class RuleScorer:
+    """A rule as judge: all probability on one label, full coverage."""
+
+    def __init__(self, name: str, rule: Callable[[str], Label]) -> None:
+        self.name = name
+        self.prompt_version = "none"
+        self._rule = rule
+
+    def load(self, policy: PolicyRef) -> None:
+        """A rule has no weights."""
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        labels = np.array([LABELS.index(self._rule(answer)) for answer in answers], dtype=np.int64)
+        return np.eye(len(LABELS))[labels], np.ones(len(answers))

@@ -1,4 +1,4 @@
-"""LoRA adapters on disk: refuse one that Salus cannot serve, and merge one into its base model.
+"""What training reads and leaves on disk: model folders to load, LoRA adapters to check and to merge into their base.
 
 An adapter is a folder with `adapter_config.json` and `adapter_model.safetensors`, as PEFT writes it.
 """
@@ -18,6 +18,7 @@ from actors.files.shards import write_text
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -35,6 +36,43 @@ COMPANIONS = (
     "chat_template*",
     "generation_config.json",
 )
+
+
+def load_model(folder: Path, half: bool) -> PreTrainedModel:
+    """The model in bfloat16 (`half`) or float32, whatever it is stored in.
+
+    Raises:
+        SalusError: the folder is no chat model in safetensors, or its weights cannot be read.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    check_model_folder(folder)
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if half else torch.float32)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SalusError(f"The model folder {folder} cannot be loaded: {error}") from error
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with its chat template.
+
+    Raises:
+        SalusError: the folder is no chat model, or its tokenizer cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    check_model_folder(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise SalusError(f"The tokenizer of {folder} cannot be loaded: {error}") from error
+    if not tokenizer.chat_template:
+        raise SalusError(
+            f"The model {folder} has no chat template; use an instruction-tuned model, or add a chat_template.jinja."
+        )
+    return tokenizer
 
 
 def check_adapter(folder: Path) -> None:

@@ -1,6 +1,8 @@
-"""One training job from the champion's folder to a written challenger, on every rank of a run.
+"""One training job from the champion's folder to a written challenger (KTO or DPO, by TRL), on every rank of a run.
 
 asked --prepare--> rows staged, models loaded --train--> trained in memory --save--> report.json written
+
+Imports no Ray; `actors.training.loop` runs it inside Ray Train. It imports torch and TRL: import it where one trains.
 """
 
 from __future__ import annotations
@@ -25,15 +27,14 @@ from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
-from actors.training.adapter import settle_config
+from actors.training.adapter import load_model, load_tokenizer, settle_config
 from actors.training.checkpoints import Checkpoints
+from actors.training.config import TrainConfig
 from actors.training.made_from import MadeFrom, read_finished, write_finished
-from actors.training.pretrained import load_model, load_tokenizer, silence
+from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, stage_rows
-from actors.training.trainer import TrainConfig
-from actors.training.trl import OnStep, TrainingJob, TrlTraining
-from actors.training.trl_settings import lora_config, trl_arguments
+from actors.training.trl import TrainingJob, TrlTraining, lora_config, silence, trl_arguments
 
 # The settings that decide what comes out; a report made under others is not reused.
 DECISIVE = frozenset(
@@ -62,15 +63,26 @@ class _Models:
 
 
 class TrainingRun:
-    """Trains one challenger and writes it; see `Trainer.train` for the contract."""
+    """Trains one challenger as assigned, and writes `adapter/`, `merged/` and `report.json` to the assignment's output.
+
+    Under torch.distributed every rank makes one for the same assignment, and rank 0 writes. The same seed gives the
+    same weights on one machine with the same number of workers and threads, cut short or not.
+
+    Life: `TrainingRun(...)` -> `report`
+    """
 
     def __init__(
         self,
         config: TrainConfig,
         assignment: Assignment,
-        on_step: OnStep | None = None,
+        on_step: Tell | None = None,
         checkpoints: Path | None = None,
     ) -> None:
+        """`on_step(step, total)`: called after each optimizer step; `checkpoints`: a folder that all ranks see.
+
+        Both may be left out; checkpoints are kept, one folder an assignment in the making, where the config asks for
+        them.
+        """
         self.config = config
         self.assignment = assignment
         self.checkpoints = checkpoints / assignment.version if checkpoints is not None else None
@@ -89,7 +101,16 @@ class TrainingRun:
         )
 
     def report(self) -> TrainReport:
-        """The report of this job: the one on disk where it is complete, or that of training now."""
+        """The report of this job: the one on disk where it is complete, or that of training now.
+
+        A complete output of this very assignment and config is returned as it is; one that was cut short goes on from
+        its last whole checkpoint.
+
+        Raises:
+            SalusError: on every rank alike, for a missing or unusable model, unusable rows, settings TRL refuses, a
+                loss that is not finite, and training that changed nothing.
+            FullDiskError: perhaps on one rank alone.
+        """
         started = time.monotonic()
         done = from_rank_zero(self._finished() if rank() == 0 else None)
         if done is not None:

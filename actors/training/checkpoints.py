@@ -20,7 +20,7 @@ MARK = "whole.json"
 _PREFIX = "checkpoint-"
 
 
-class Mark(Record):
+class CheckpointMark(Record):
     """Written into a checkpoint last."""
 
     # Of all that decides what this job comes to.
@@ -49,7 +49,7 @@ class Checkpoints:
         """Every rank has written its part of this step's checkpoint: from now on it counts, and no other does."""
         done = self.folder / f"{_PREFIX}{step}"
         sync_tree(done)
-        write_text(Mark(job=self._job, files=_sums(done)).model_dump_json(), done / MARK)
+        write_text(CheckpointMark(job=self._job, files=_sums(done)).model_dump_json(), done / MARK)
         self._keep_only(done)
 
     def _newest_first(self) -> list[Path]:
@@ -58,7 +58,7 @@ class Checkpoints:
 
     def _is_good(self, checkpoint: Path) -> bool:
         try:
-            mark = Mark.model_validate_json((checkpoint / MARK).read_text(encoding="utf-8"))
+            mark = CheckpointMark.model_validate_json((checkpoint / MARK).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValidationError):
             return False
         return mark.job == self._job and mark.files == _sums(checkpoint)

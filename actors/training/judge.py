@@ -1,6 +1,9 @@
-"""One fine-tuning of a judge, from the base model's folder to a judge's folder, on every rank of a run.
+"""One fine-tuning of a judge, from the base model's folder to a judge's folder (SFT with LoRA, by TRL), on every rank.
 
 asked --prepare--> rows staged, model loaded --train--> trained in memory --save--> training.json written
+
+Imports no Ray; `actors.training.judge_loop` runs it inside Ray Train. It imports torch and TRL: import it where one
+trains.
 """
 
 from __future__ import annotations
@@ -14,23 +17,30 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
+from actors.contract.records import JudgeAssignment, JudgeTraining
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
+from actors.training.adapter import load_model, load_tokenizer
+from actors.training.config import JudgeTrainConfig
 from actors.training.judge_rows import JudgeRows
-from actors.training.judge_trainer import REPORT, JudgeAssignment, JudgeTrainer, JudgeTraining
-from actors.training.made_from import write_finished
-from actors.training.pretrained import load_model, load_tokenizer, silence
+from actors.training.made_from import JUDGE_REPORT, finished_judge, judge_made_from, write_finished
+from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
-from actors.training.trl import OnStep, TrainingJob, TrlTraining
-from actors.training.trl_settings import lora_config, sft_arguments
+from actors.training.trl import TrainingJob, TrlTraining, lora_config, sft_arguments, silence
 
 
 class JudgeTrainingRun:
-    """Trains one judge and writes it; see `JudgeTrainer.train` for the contract."""
+    """Trains one judge as assigned, and writes it, `adapter/` and `training.json` to the assignment's output.
 
-    def __init__(self, trainer: JudgeTrainer, assignment: JudgeAssignment, on_step: OnStep | None = None) -> None:
-        self.trainer = trainer
-        self.config = trainer.config
+    Under torch.distributed every rank makes one for the same assignment, and rank 0 writes. The same seed gives the
+    same weights on one machine with the same number of workers and threads.
+
+    Life: `JudgeTrainingRun(...)` -> `report`
+    """
+
+    def __init__(self, config: JudgeTrainConfig, assignment: JudgeAssignment, on_step: Tell | None = None) -> None:
+        """`on_step(step, total)` is called after each optimizer step."""
+        self.config = config
         self.assignment = assignment
         self.on_step = on_step
         self.output = Path(assignment.output)
@@ -44,9 +54,14 @@ class JudgeTrainingRun:
         )
 
     def report(self) -> JudgeTraining:
-        """The report of this job: the one on disk where it is complete, or that of training now."""
+        """The report of this job: the one on disk where it is complete, or that of training now.
+
+        Raises:
+            SalusError: on every rank alike, for a missing or unusable model, labels its tokenizer does not tell apart,
+                unusable rows, settings TRL refuses, a loss that is not finite, and training that changed nothing.
+        """
         started = time.monotonic()
-        done = from_rank_zero(self.trainer.finished(self.assignment) if rank() == 0 else None)
+        done = from_rank_zero(finished_judge(self.config, self.assignment) if rank() == 0 else None)
         if done is not None:
             return done
         silence()
@@ -66,7 +81,7 @@ class JudgeTrainingRun:
         try:
             shutil.rmtree(self.job.work, ignore_errors=True)
             # On disk before anything it tells of is changed.
-            remove(self.output / REPORT)
+            remove(self.output / JUDGE_REPORT)
             make_folder(self.job.work)
             return judge_rows.stage(Path(self.assignment.rows), self.job.work / "rows.arrow")
         except OSError as error:
@@ -96,7 +111,7 @@ class JudgeTrainingRun:
             judge=str(self.output),
             adapter=str(self.output / "adapter"),
         )
-        write_finished(self.output / REPORT, self.trainer.made_from(self.assignment), report)
+        write_finished(self.output / JUDGE_REPORT, judge_made_from(self.config, self.assignment), report)
         return report
 
     def _put_in_place(self) -> None:

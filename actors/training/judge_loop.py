@@ -9,9 +9,10 @@ from typing import Any
 
 import ray
 
-from actors.contract.records import Record
+from actors.contract.records import JudgeAssignment, JudgeTraining, Record
 from actors.errors import SalusError
-from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from actors.training.config import JudgeTrainConfig
+from actors.training.made_from import finished_judge
 from actors.training.progress import PROGRESS_S, ProgressFile, Tell, throttled
 from actors.training.ranks import rank
 from actors.training.ray_train import TrainRun, launch
@@ -35,11 +36,13 @@ def judge_loop(loop_config: dict[str, Any]) -> None:
     """
     import torch
 
+    from actors.training.judge import JudgeTrainingRun
+
     order = JudgeOrder.model_validate(loop_config)
     torch.set_num_threads(order.config.threads_per_worker)
     leads = rank() == 0
     try:
-        JudgeTrainer(order.config).train(order.assignment, throttled(order.progress.tell) if leads else None)
+        JudgeTrainingRun(order.config, order.assignment, throttled(order.progress.tell) if leads else None).report()
     except SalusError as error:
         if leads:
             order.progress.fail(error.sentence)
@@ -68,7 +71,7 @@ def run_judge_training(config: JudgeTrainConfig, assignment: JudgeAssignment, on
     shutil.rmtree(storage, ignore_errors=True)
     if fault is not None:
         raise SalusError(fault)
-    done = JudgeTrainer(config).finished(assignment)
+    done = finished_judge(config, assignment)
     if done is None:
         raise SalusError(
             f"The {run.title} {run.name} ended without a judge in {output}; let every node of the cluster see that"

@@ -1,11 +1,12 @@
 """Labelled answers on their way into TRL: Parquet rows become token ids, through the template the judge is asked with.
 
-Rows keep their order; one record batch is in memory at a time.
+A judge is taught to reply with the label's word and then the end of its turn. Rows keep their order; one record batch
+is in memory at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from actors.contract.records import LABELS
 from actors.errors import SalusError
 from actors.files.shards import strings
 from actors.judges.prompt import JudgePrompt
-from actors.training.judge_reply import reply_tokens
 
 JUDGE_ROW_SCHEMA = pa.schema([(name, pa.string()) for name in ("prompt", "answer", "label")])
 TOKEN_SCHEMA = pa.schema([(name, pa.list_(pa.int32())) for name in ("input_ids", "labels")])
@@ -75,3 +75,33 @@ def _batches(rows: Path) -> Iterator[pa.Table]:
         raise SalusError(f"{rows} has no column {missing[0]}; it holds {', '.join(file.schema_arrow.names)}.")
     batches = file.iter_batches(batch_size=BATCH_ROWS, columns=JUDGE_ROW_SCHEMA.names)
     return (pa.Table.from_batches([batch]) for batch in batches)
+
+
+def reply_tokens(tokenizer: Any, words: Sequence[str]) -> dict[str, list[int]]:
+    """Token ids of each word as a judge is scored on it (`first_tokens`), and the end of the turn behind it.
+
+    Raises:
+        SalusError: the chat template does not show an answer, or nothing ends one.
+    """
+    end = _end_of_turn(tokenizer, words[0])
+    return {word: [*tokenizer.encode(word, add_special_tokens=False), end] for word in words}
+
+
+def _end_of_turn(tokenizer: Any, word: str) -> int:
+    """The control token the chat template puts behind an answer, or else the end-of-sequence token."""
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": word}]
+    _, shown, tail = tokenizer.apply_chat_template(messages, tokenize=False).rpartition(word)
+    if not shown:
+        raise SalusError(
+            f"The chat template of {tokenizer.name_or_path} leaves out the assistant's answer, so no judge can be"
+            " trained with it; use another model, or mend its chat_template.jinja."
+        )
+    behind = tokenizer.encode(tail.strip(), add_special_tokens=False)
+    control = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    if behind and behind[0] in control:
+        return int(behind[0])
+    if tokenizer.eos_token_id is None:
+        raise SalusError(
+            f"The tokenizer of {tokenizer.name_or_path} has no token that ends an answer; set its eos_token."
+        )
+    return int(tokenizer.eos_token_id)

@@ -16,14 +16,16 @@ import ray
 from actors.contract.records import Algorithm, Assignment, Record, TrainReport
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
-from actors.training.progress import throttled
+from actors.training.config import TrainConfig
+from actors.training.progress import Tell, throttled
 from actors.training.ranks import from_rank_zero, rank
 from actors.training.ray_train import TrainRun, launch
-from actors.training.trainer import TrainConfig, Trainer
 
 POLL_S = 0.2
 # The other ranks wait for rank 0 in a collective, which must end before torch gives it up (half an hour).
 ROUND_S = 300.0
+# One assignment trained; told after each optimizer step where it is to tell.
+Train = Callable[[Assignment, Tell | None], TrainReport]
 
 
 class LoopOrder(Record):
@@ -40,7 +42,7 @@ class LoopOrder(Record):
     checkpoints: str | None = None
 
 
-class Desk(Protocol):
+class CoordinatorPort(Protocol):
     """The coordinator as a training loop sees it."""
 
     def assignment(self, index: int) -> Assignment | Literal["stop"] | None:
@@ -59,8 +61,8 @@ class Desk(Protocol):
         """Told by any rank that cannot go on for no fault of its assignment; the run ends."""
 
 
-class CoordinatorDesk:
-    """The desk of the coordinator actor."""
+class CoordinatorClient:
+    """The coordinator actor, asked by its name."""
 
     def __init__(self, order: LoopOrder) -> None:
         self.algorithm = order.algorithm
@@ -84,38 +86,38 @@ class CoordinatorDesk:
 
 
 def run_assignments(
-    trainer: Trainer,
-    desk: Desk,
+    train: Train,
+    coordinator: CoordinatorPort,
     order: LoopOrder,
     save: Callable[[int, TrainReport | None], None],
 ) -> int:
     """Train one assignment after the other until told to stop; return how many were trained.
 
-    Runs on every rank; rank 0 alone speaks with the desk. After each assignment every rank calls
-    `save(index, report)`, with None for one that failed. A SalusError ends its assignment alone: `Trainer`
+    Runs on every rank; rank 0 alone speaks with the coordinator. After each assignment every rank calls
+    `save(index, report)`, with None for one that failed. A SalusError ends its assignment alone: `TrainingRun`
     raises it on all ranks or none, so that they are still in step. A full disk, found by one rank perhaps, ends the
     run: the others, which may wait for that one, end with it.
 
     Raises:
-        FullDiskError: the desk is told.
+        FullDiskError: the coordinator is told.
     """
     index = order.first_index if order.only_index is None else order.only_index
     trained = 0
     leads = rank() == 0
-    while (assignment := _next(desk, index)) is not None:
+    while (assignment := _next(coordinator, index)) is not None:
         report: TrainReport | None = None
         try:
-            report = trainer.train(assignment, throttled(desk.progress) if leads else None)
+            report = train(assignment, throttled(coordinator.progress) if leads else None)
         except FullDiskError as error:
-            desk.halted(error.sentence)
+            coordinator.halted(error.sentence)
             raise
         except SalusError as error:
             if leads:
-                desk.failed(index, error.sentence)
+                coordinator.failed(index, error.sentence)
         else:
             trained += 1
             if leads:
-                desk.done(report)
+                coordinator.done(report)
         save(index, report)
         if order.only_index is not None:
             break
@@ -123,18 +125,18 @@ def run_assignments(
     return trained
 
 
-def _next(desk: Desk, index: int) -> Assignment | None:
+def _next(coordinator: CoordinatorPort, index: int) -> Assignment | None:
     """The next assignment, waited for; None where there will be no more. Rank 0 asks, for all ranks."""
     answer: Assignment | Literal["stop"] | None = None
     while answer is None:
-        answer = from_rank_zero(_ask(desk, index) if rank() == 0 else None)
+        answer = from_rank_zero(_ask(coordinator, index) if rank() == 0 else None)
     return None if answer == "stop" else answer
 
 
-def _ask(desk: Desk, index: int) -> Assignment | Literal["stop"] | None:
-    """The desk's answer; None where it had none within `ROUND_S`."""
+def _ask(coordinator: CoordinatorPort, index: int) -> Assignment | Literal["stop"] | None:
+    """The coordinator's answer; None where it had none within `ROUND_S`."""
     until_s = time.monotonic() + ROUND_S
-    while (answer := desk.assignment(index)) is None and time.monotonic() < until_s:
+    while (answer := coordinator.assignment(index)) is None and time.monotonic() < until_s:
         time.sleep(POLL_S)
     return answer
 
@@ -144,13 +146,14 @@ def resident_loop(loop_config: dict[str, Any]) -> None:
     import torch
 
     # Imported before the first assignment is there, while the champion is still generating.
-    import actors.training.challenger  # noqa: F401
+    from actors.training.challenger import TrainingRun
 
     order = LoopOrder.model_validate(loop_config)
     torch.set_num_threads(order.config.threads_per_worker)
+    checkpoints = Path(order.checkpoints) if order.checkpoints is not None else None
     run_assignments(
-        Trainer(order.config, Path(order.checkpoints) if order.checkpoints is not None else None),
-        CoordinatorDesk(order),
+        lambda assignment, on_step: TrainingRun(order.config, assignment, on_step, checkpoints).report(),
+        CoordinatorClient(order),
         order,
         _report_to_ray,
     )

@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from actors.contract.records import Record
+from actors.contract.records import JudgeAssignment, JudgeTraining, Record
 from actors.files.shards import write_text
+from actors.training.config import JudgeTrainConfig
 
 MADE_FROM = "assignment.json"
+# The report in a judge's folder.
+JUDGE_REPORT = "training.json"
 Report = TypeVar("Report", bound=Record)
 
 
@@ -55,3 +58,13 @@ def write_finished(report: Path, made_from: MadeFrom, record: Record) -> None:
     """Write both, the report last: it marks its output as complete."""
     write_text(made_from.model_dump_json(indent=2), report.with_name(MADE_FROM))
     write_text(record.model_dump_json(indent=2), report)
+
+
+def judge_made_from(config: JudgeTrainConfig, assignment: JudgeAssignment) -> MadeFrom:
+    """What a judge's folder is made from."""
+    return MadeFrom(assignment=assignment.model_dump(mode="json"), settings=config.decisive())
+
+
+def finished_judge(config: JudgeTrainConfig, assignment: JudgeAssignment) -> JudgeTraining | None:
+    """The report of this very assignment under this config; None where it is not done yet."""
+    return read_finished(Path(assignment.output) / JUDGE_REPORT, judge_made_from(config, assignment), JudgeTraining)

@@ -69,9 +69,8 @@ def _environment(workers: Workers) -> dict[str, str]:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _fit(loop: Loop, loop_config: dict[str, Any], run: TrainRun) -> None:
-    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
 
     workers = run.workers
     resources = {"CPU": workers.cpus_per_worker, "GPU": workers.gpus_per_worker}

@@ -24,6 +24,8 @@ TEXT_COLUMNS: dict[Algorithm, tuple[str, ...]] = {
     "dpo": ("prompt", "chosen", "rejected"),
 }
 BATCH_ROWS = 8192
+# The range Ethayarajh et al. (arXiv 2402.01306, Eq. 8) give for w_D * n_D / (w_U * n_U).
+KTO_BALANCE = (1.0, 4.0 / 3.0)
 
 
 class RowCount(BaseModel):
@@ -65,6 +67,24 @@ def stage_rows(folder: Path, algorithm: Algorithm, out: Path) -> RowCount:
             "sample more answers per prompt, or raise the sampling temperature."
         )
     return RowCount(rows=rows, desirable=desirable)
+
+
+def kto_weights(n_desirable: int, n_undesirable: int) -> tuple[float, float]:
+    """Loss weights (w_D, w_U) such that w_D * n_desirable / (w_U * n_undesirable) lies in [1, 4/3].
+
+    One of the two stays 1 (arXiv 2402.01306, Eq. 8); the other is raised to meet the middle of that range.
+    Where a class is empty there is nothing to balance, and both are 1.
+    """
+    if not n_desirable or not n_undesirable:
+        return 1.0, 1.0
+    low, high = KTO_BALANCE
+    balance = n_desirable / n_undesirable
+    middle = (low + high) / 2
+    if balance < low:
+        return middle / balance, 1.0
+    if balance > high:
+        return 1.0, balance / middle
+    return 1.0, 1.0
 
 
 def _batches(path: Path, algorithm: Algorithm, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""One TRL trainer's way from fresh parameters to weights on disk, the same for every kind of training.
+"""Salus's training settings in TRL's words, and a TRL trainer's way from fresh parameters to weights on disk.
 
 built --train--> trained in memory --write--> adapter and merged weights under the job's work folder
 """
@@ -9,27 +9,143 @@ import gc
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import datasets
 import torch
 import transformers
-from peft import PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
+from trl import DPOConfig, KTOConfig, SFTConfig  # type: ignore[attr-defined]
 
-from actors.contract.records import TrainingFigures
+from actors.contract.records import Assignment, TrainingFigures
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
 from actors.training.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
 from actors.training.checkpoints import Checkpoints, step_of
+from actors.training.config import LoraSettings, Optimization, TrainConfig, Workers
+from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_all, from_rank_zero, rank, world_size
+from actors.training.rows import RowCount, kto_weights
 
-OnStep = Callable[[int, int], None]
 _Report = TypeVar("_Report")
+
+
+def silence() -> None:
+    """No progress bars and no advice of the libraries: whoever trains reports progress itself."""
+    # PEFT 0.21 asks transformers, and accelerate 1.15 asks torch, by an older name.
+    for name in ("is_gradient_checkpointing", "broadcast_buffers"):
+        warnings.filterwarnings("ignore", message=f"`{name}` is deprecated", category=FutureWarning)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig | DPOConfig:
+    """The arguments of the assignment's TRL trainer, which may write to `folder`; its checkpoints go there."""
+    if assignment.algorithm == "kto":
+        return _kto_arguments(config, assignment, count, folder)
+    dpo = config.dpo
+    return DPOConfig(
+        **_preference_arguments(config, assignment, folder),
+        beta=dpo.beta,
+        loss_type=list(dpo.loss_type),
+        loss_weights=list(dpo.loss_weights),
+        label_smoothing=dpo.label_smoothing,
+    )
+
+
+def _kto_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig:
+    kto = config.kto
+    balanced = kto_weights(count.desirable, count.rows - count.desirable)
+    desirable, undesirable = balanced if kto.weights == "auto" else kto.weights
+    return KTOConfig(
+        **_preference_arguments(config, assignment, folder),
+        beta=kto.beta,
+        loss_type=kto.loss_type,
+        desirable_weight=desirable,
+        undesirable_weight=undesirable,
+    )
+
+
+def sft_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> SFTConfig:
+    """The arguments of an `SFTTrainer` whose rows come as token ids and labels, cut to length already."""
+    return SFTConfig(
+        **_common_arguments(optimization, workers, seed, folder),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def _preference_arguments(config: TrainConfig, assignment: Assignment, folder: Path) -> dict[str, Any]:
+    loss = config.loss(assignment.algorithm)
+    return {
+        **_common_arguments(loss, config, assignment.seed, folder),
+        **_saving(config.checkpoint_every_steps),
+        "precompute_ref_log_probs": loss.precompute_reference,
+        "max_length": config.max_length_tokens,
+        # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
+        "disable_dropout": config.lora is None or config.lora.dropout == 0,
+    }
+
+
+def _saving(every: int | None) -> dict[str, Any]:
+    # Which of its checkpoints stay is not for TRL to say: it would drop the last whole one before the next is whole.
+    return {"save_strategy": "steps", "save_steps": every, "save_total_limit": None} if every is not None else {}
+
+
+def _common_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> dict[str, Any]:
+    on_gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        # The rows come shuffled; KTO's KL term pairs neighbours, so their order must stay.
+        "train_sampling_strategy": "sequential",
+        "learning_rate": optimization.learning_rate,
+        "num_train_epochs": optimization.epochs,
+        "per_device_train_batch_size": optimization.batch_size,
+        "gradient_accumulation_steps": optimization.gradient_accumulation,
+        "warmup_steps": optimization.warmup_ratio,
+        "lr_scheduler_type": optimization.scheduler,
+        "weight_decay": optimization.weight_decay,
+        "max_grad_norm": optimization.max_grad_norm,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu and workers.dtype == "bfloat16",
+        "activation_checkpointing": on_gpu and workers.gradient_checkpointing,
+        "fsdp": True if workers.fsdp else None,
+        "ddp_find_unused_parameters": False,
+        # The rotary frequencies are the same everywhere; sending them costs a rendezvous per forward pass.
+        "ddp_broadcast_buffers": False,
+        "dataloader_pin_memory": on_gpu,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "logging_strategy": "steps",
+        # Ten times a run: each log is a rendezvous of all ranks.
+        "logging_steps": 0.1,
+        # The filter would hide a loss that is not finite.
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+
+
+def lora_config(lora: LoraSettings) -> LoraConfig:
+    """The same adapter in PEFT's words."""
+    targets = lora.target_modules
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        bias="none",
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +185,7 @@ class TrlTraining:
     """
 
     def __init__(
-        self, trl_trainer: Any, job: TrainingJob, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None
+        self, trl_trainer: Any, job: TrainingJob, on_step: Tell | None = None, checkpoints: Checkpoints | None = None
     ) -> None:
         self._trl = trl_trainer
         self._job = job
@@ -210,7 +326,7 @@ class TrlTraining:
 class _StepReporter(TrainerCallback):
     """Tells `on_step` how far the training is."""
 
-    def __init__(self, on_step: OnStep) -> None:
+    def __init__(self, on_step: Tell) -> None:
         self.on_step = on_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -11,11 +11,12 @@ import pyarrow as pa
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
+from actors.contract.span import Span
 from actors.engine.likelihood import LikelihoodTask, read_items
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
 from actors.errors import SalusError
 from actors.files.shards import read_folder
-from actors.generator import Generator, Span
+from actors.generator import Generator
 from pipelines.alignment.run import Run
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.spread import spread

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from actors.contract.records import PolicyRef, Split
 from actors.contract.seeds import derive_seed
+from actors.contract.span import Span
 from actors.files.shards import read_folder, shard_files
-from actors.generator import Span
 from actors.judges.harmfulness import SCORE_WORDS
 from actors.judges.judge import JudgmentTask
 from actors.judges.prompt import JudgePrompt

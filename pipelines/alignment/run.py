@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from actors.contract.actor_address import beside_me
+from actors.contract.actor_address import ActorAddress, beside_me
 from actors.contract.records import PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
@@ -18,7 +18,6 @@ from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from actors.judges.rules import RULES_JUDGE
 from actors.remote import RemoteCoordinator
-from actors.serve.replica.published import DeskAddress
 from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import ShardTask
@@ -178,7 +177,7 @@ def start_coordinator(
         ),
         judge=fixed_judge(recipe, materials),
         publish=recipe.publish if publish and recipe.publish.enabled else None,
-        address=DeskAddress(actor=COORDINATOR, namespace=namespace),
+        address=ActorAddress(actor=COORDINATOR, namespace=namespace),
     )
     for outcome in past_outcomes(folder, materials.policy, cycles):
         ray.get(coordinator.recall.remote(outcome))

@@ -14,7 +14,7 @@ from pipelines.cluster.progress import Reporter, RichReporter
 from pipelines.config.recipe import Recipe
 
 if TYPE_CHECKING:
-    from actors.engine.vllm import Engine
+    from actors.engine.port import Engine
     from pipelines.measures.capability.harness_tasks import HarnessRequest
 
 REPORT = "capability.json"

@@ -9,8 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from actors.errors import SalusError
-from actors.faults import own_error
+from actors.errors import SalusError, own_error
 from actors.files.full_disk import full_disk
 from actors.files.private import private_files
 from pipelines.cli import align, capability, data, feedback, judge, key, plan, policy, runs, serve, study

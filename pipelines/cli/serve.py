@@ -77,10 +77,11 @@ def serve(
 
 
 def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namespace: str) -> None:
+    from actors.contract.actor_address import ActorAddress
     from actors.serve.address import check_address
     from actors.serve.config import publisher_cpus
     from actors.serve.publisher.publisher import Publisher
-    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from actors.serve.replica.published import OwnDesk
     from actors.serve.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
@@ -97,7 +98,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
         # The actor lives as long as its handle.
         pages = open_pages(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
-        desk = OwnDesk(DeskAddress(namespace=namespace))
+        desk = OwnDesk(ActorAddress(namespace=namespace))
         address = pages[0] if pages is not None else None
         publisher = Publisher(chosen.publish, desk, office=address, shadow=shadow.start())
         follower = Follower(store, publisher, _say)
@@ -165,11 +166,12 @@ def publish(
     run: RunFolderOption = None,
 ) -> None:
     """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
+    from actors.contract.actor_address import ActorAddress
     from actors.engine.model_folder import check_model_folder
     from actors.serve.address import check_address
     from actors.serve.config import check_lengths
     from actors.serve.publisher.publisher import Publisher
-    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from actors.serve.replica.published import OwnDesk
     from pipelines.cluster.session import session
 
     settings = resolve(recipe, overrides, seed)
@@ -186,7 +188,7 @@ def publish(
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
         up.enter_context(session(settings, namespace))
-        publisher = Publisher(settings.publish, OwnDesk(DeskAddress(namespace=namespace)))
+        publisher = Publisher(settings.publish, OwnDesk(ActorAddress(namespace=namespace)))
         try:
             with started(settings, run, policy, publisher.url) if model is None else nullcontext():
                 publisher.start(policy)

@@ -15,9 +15,7 @@ from pydantic import Field
 
 from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.training.config import LoraSettings, Workers
-from actors.training.judge_trainer import JudgeTrainConfig
-from actors.training.trainer import TrainConfig
+from actors.training.config import JudgeTrainConfig, LoraSettings, TrainConfig, Workers
 
 if TYPE_CHECKING:
     from pipelines.data.tiny.config import TinyModelConfig

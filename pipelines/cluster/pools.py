@@ -11,13 +11,12 @@ from ray.exceptions import RayActorError
 
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.judges.ensemble import How
 from actors.judges.harmfulness import SCORE_WORDS, HarmfulnessRater
-from actors.judges.judge import RuleScorer, Scorer
+from actors.judges.judge import Scorer
 from actors.judges.remote_config import RemoteConfig
-from actors.judges.rules import RULES_JUDGE, refusal_label
+from actors.judges.rules import RULES_JUDGE, RuleScorer, refusal_label
 from actors.remote import RemoteEnginelessJudge, RemoteGenerator, RemoteJudge
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from actors.generator import Span
+from actors.contract.span import Span
 
 Task = TypeVar("Task")
 

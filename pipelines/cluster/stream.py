@@ -16,8 +16,9 @@ from typing import Any
 import ray
 from pydantic import BaseModel, ConfigDict
 
+from actors.contract.span import Span
 from actors.errors import SalusError
-from actors.generator import RolloutTask, Span
+from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from pipelines.cluster.times import Work, engine_work
 

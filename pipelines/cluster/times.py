@@ -15,9 +15,9 @@ from typing import Literal, Protocol
 from pydantic import Field, FiniteFloat
 
 from actors.contract.records import Record, TrainReport
+from actors.contract.span import Span
 from actors.files.records import find_record
 from actors.files.shards import write_text
-from actors.generator import Span
 
 WorkerKind = Literal["generator", "judge", "trainer"]
 WORKER_KINDS: tuple[WorkerKind, ...] = ("generator", "judge", "trainer")

@@ -11,7 +11,7 @@ from actors.judges.ensemble import How
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judges.remote_config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
-from actors.training.judge_trainer import JudgeTrainConfig
+from actors.training.config import JudgeTrainConfig
 from pipelines.config.section import Section
 
 Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE"]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from actors.engine.config import EngineConfig
-from actors.engine.vllm import Sampling
+from actors.engine.port import Sampling
 from pipelines.config.section import Section
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.serve.config import PublisherConfig
-from actors.training.trainer import TrainConfig
+from actors.training.config import TrainConfig
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.data import DataConfig

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import PolicyRef
+from actors.contract.records import JudgeAssignment, JudgeTraining, PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import write_table
+from actors.training.config import JudgeTrainConfig
 from actors.training.judge_loop import run_judge_training
 from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
-from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from actors.training.made_from import finished_judge
 from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.cluster.progress import Reporter
@@ -116,7 +117,7 @@ def prepare(recipe: Recipe, labels: HumanLabels, split: TrainingSplit, base: Pol
         SalusError: its tokenizer or chat template cannot be taught the labels, or it holds fewer tokens than are set.
     """
     # Imported late: a bad label is found without torch.
-    from actors.training.pretrained import load_tokenizer
+    from actors.training.adapter import load_tokenizer
 
     judge = recipe.judge
     JudgeRows(load_tokenizer(Path(base.path)), judge.prompt, judge_length(recipe, base))
@@ -131,14 +132,14 @@ def train_judge(job: JudgeJob, train: TrainJudge, judges: Judges) -> JudgeTrainR
     the way they will be asked in a run.
 
     Raises:
-        SalusError: as `JudgeTrainer.train` and the judge pool do.
+        SalusError: as `JudgeTrainingRun.report` and the judge pool do.
     """
     config, answers = job.recipe.judge.train, job.split.train
     write_record(job.order, job.folder / ORDER)
     seed = derive_seed(job.recipe.seed, "judge rows")
     write_labels(training_rows(answers, config.balance, config.max_repeats, seed), Path(job.assignment.rows))
     write_labels(job.split.held_out, job.folder / "labels" / "held_out.parquet")
-    training = JudgeTrainer(config).finished(job.assignment) or train(config, job.assignment)
+    training = finished_judge(config, job.assignment) or train(config, job.assignment)
     before, after = _measure(job, judges)
     report = JudgeTrainReport(
         order=job.order,

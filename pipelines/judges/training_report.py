@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from actors.contract.records import Record
+from actors.contract.records import JudgeTraining, Record
 from actors.errors import SalusError
 from actors.files.shards import write_text
-from actors.training.judge_trainer import REPORT as TRAINED
-from actors.training.judge_trainer import JudgeTraining
+from actors.training.made_from import JUDGE_REPORT as TRAINED
 from pipelines.config.difference import first_difference
 from pipelines.judges.trust import Trust
 from pipelines.measures.agreement import Agreement

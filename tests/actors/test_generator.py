@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.contract.records import ROLLOUT_SCHEMA, PolicyRef
-from actors.engine.vllm import Sampling
+from actors.engine.port import Sampling
 from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.generator import Generator, RolloutTask

@@ -87,7 +87,7 @@ class Loop:
 
     def _judge(self, answers: list[str]) -> list[str]:
         judge = json.loads(self.folder.run_record.read_text(encoding="utf-8"))["judge_path"]
-        template = resources.files("actors") / "judge_prompts" / f"{self.recipe.judge.prompt}.txt"
+        template = resources.files("actors.judges") / "prompts" / f"{self.recipe.judge.prompt}.txt"
         length = str(self.recipe.judge.engine.longest)
         return [
             "loop_judge.py",

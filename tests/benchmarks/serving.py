@@ -31,13 +31,14 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.engine.config import engine_arguments
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.key_file import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.app import replica_environment
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import OwnDesk
 from actors.serve.router.endpoint import start_router, stop_router
 from actors.serve.router.on_serve import routed_publisher
 from actors.serve.router.publisher import RoutedPublisher
@@ -120,7 +121,7 @@ def endpoint(config: PublisherConfig, model: Path) -> Iterator[str]:
     """Ours, in an embedded Ray."""
     with embedded_ray(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, config), ExitStack() as up:
         publisher = (
-            routed(config, up) if config.router else Publisher(config, OwnDesk(DeskAddress(namespace=NAMESPACE)))
+            routed(config, up) if config.router else Publisher(config, OwnDesk(ActorAddress(namespace=NAMESPACE)))
         )
         up.callback(publisher.stop)
         publisher.start(PolicyRef(version="bench", path=str(model)))

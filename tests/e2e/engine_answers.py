@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat import chat_tokens
 from actors.engine.config import EngineConfig, engine_arguments
-from actors.engine.vllm import Sampling, VllmEngine, chat_tokens
+from actors.engine.port import Sampling
+from actors.engine.vllm import VllmEngine
 
 # Text and number of tokens.
 Answer = tuple[str, int]

@@ -13,7 +13,7 @@ import pytest
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
 from actors.engine.vllm import VllmEngine
-from actors.judges.judge import EngineScorer
+from actors.judges.engine import EngineScorer
 from actors.judges.prompt import JudgePrompt
 from tests.actors.judges.adversarial_answers import ATTACKS, PLAIN, Family
 from tests.e2e.deployed import COMPLY, REFUSE

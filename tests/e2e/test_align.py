@@ -13,7 +13,8 @@ import ray
 
 from actors.contract.records import ALGORITHMS, PolicyRef, TrainReport
 from actors.contract.run_names import RunNames
-from actors.engine.vllm import Sampling, chat_tokens
+from actors.engine.chat import chat_tokens
+from actors.engine.port import Sampling
 from actors.files.shards import read_folder, strings
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import told

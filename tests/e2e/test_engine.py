@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat import chat_tokens
 from actors.engine.config import EngineConfig
 from actors.engine.model_folder import longest_sequence
-from actors.engine.vllm import Engine, Sampling, VllmEngine, chat_tokens
+from actors.engine.port import Engine, Sampling
+from actors.engine.vllm import VllmEngine
 from actors.errors import SalusError
 from tests.actors.engine.test_model_folder import LENGTHS, write_config
 from tests.tiny_model import make_tiny_model

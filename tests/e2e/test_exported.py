@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Sampling, chat_tokens
+from actors.engine.chat import chat_tokens
+from actors.engine.port import Sampling
 from actors.files.shards import read_folder, strings
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.export import Kind, export_policy

@@ -17,7 +17,8 @@ from fastapi import FastAPI
 
 from actors.contract.records import ALGORITHMS, PolicyRef
 from actors.contract.run_folder import RunFolder
-from actors.engine.vllm import Sampling, chat_tokens
+from actors.engine.chat import chat_tokens
+from actors.engine.port import Sampling
 from actors.files.shards import read_folder
 from actors.judges.rules import refusal_label
 from actors.serve.feedback.capture import CaptureMiddleware

@@ -16,13 +16,14 @@ import openai
 import pytest
 import ray
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.records import CAPTURES
 from actors.serve.guard.office import GUARD_ACTOR
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import OwnDesk
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 from tests.e2e.deployed import COMPLY, build_guard, build_policy
@@ -92,7 +93,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     )
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(DeskAddress(namespace=NAMESPACE)))
+    publisher = Publisher(config, OwnDesk(ActorAddress(namespace=NAMESPACE)))
     try:
         publisher.start(PolicyRef(version="c0-base", path=str(place / "policy")))
         yield Guarded(publisher, place / "feedback")

@@ -22,12 +22,13 @@ import openai
 import psutil
 import pytest
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.key_file import KeyFile
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import OwnDesk
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 from tests.e2e.processes import processes
@@ -163,7 +164,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     config = config_of_two(keys)
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), "serving-test", publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(DeskAddress(namespace="serving-test")))
+    publisher = Publisher(config, OwnDesk(ActorAddress(namespace="serving-test")))
     try:
         publisher.start(a)
         expected = {p.version: [greedy_tokens(p, question) for question in QUESTIONS] for p in (a, b)}

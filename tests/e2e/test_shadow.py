@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Sampling, chat_tokens
+from actors.engine.chat import chat_tokens
+from actors.engine.port import Sampling
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.redaction import RuleRedactor
 from actors.serve.shadow.records import SHADOW

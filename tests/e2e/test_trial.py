@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.publication import PublicationRefusedError
 from actors.contract.records import PolicyRef
 from actors.serve.config import publisher_cpus
 from actors.serve.gateway.key_file import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.canary import CanaryConfig
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import OwnDesk
 from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
@@ -67,7 +68,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     )
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), "trial-test", publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(DeskAddress(namespace="trial-test")))
+    publisher = Publisher(config, OwnDesk(ActorAddress(namespace="trial-test")))
     try:
         a_ref, b_ref, spoilt = (PolicyRef(version=v, path=str(folder / v)) for v in ("a", "b", "spoilt"))
         publisher.start(a_ref)

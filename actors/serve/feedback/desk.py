@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from actors.errors import SalusError
-from actors.faults import own_error
+from actors.errors import SalusError, own_error
 from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.journal import Journal, list_files, read_file

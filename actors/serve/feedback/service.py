@@ -8,11 +8,9 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.errors import SalusError
-from actors.faults import own_error, reason
+from actors.contract.actor_address import ActorAddress, find_actor
+from actors.errors import SalusError, own_error, reason
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.replica.options import find_desk
-from actors.serve.replica.published import DeskAddress
 
 _END_S = 30.0
 
@@ -20,11 +18,11 @@ _END_S = 30.0
 class FeedbackOffice:
     """One feedback desk at `address`, or none where the settings name no folder. Life: open -> close."""
 
-    def __init__(self, config: FeedbackConfig, address: DeskAddress) -> None:
+    def __init__(self, config: FeedbackConfig, address: ActorAddress) -> None:
         self._config = config
         self._address = address
 
-    def open(self) -> DeskAddress | None:
+    def open(self) -> ActorAddress | None:
         """Bring the desk up; None where no feedback is taken.
 
         Raises:
@@ -59,7 +57,7 @@ class FeedbackOffice:
     def close(self) -> None:
         """Let the desk end what it is at, and end it; harmless where there is none."""
         try:
-            desk = find_desk(self._address)
+            desk = find_actor(self._address)
         except ValueError:
             return
         # What it acknowledged is on disk already.

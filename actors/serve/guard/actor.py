@@ -9,15 +9,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from actors.contract.actor_address import ActorAddress, find_actor
 from actors.contract.records import PolicyRef
 from actors.engine.vllm import VllmEngine
-from actors.faults import own_error, reason
+from actors.errors import own_error, reason
 from actors.serve.guard.batches import BatchingGuard, Judge
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.model import model_guard
 from actors.serve.guard.verdict import Exchange, GuardUnavailable, Verdict
-from actors.serve.replica.options import find_desk
-from actors.serve.replica.published import DeskAddress
 
 
 class VllmGuard(BatchingGuard):
@@ -41,14 +40,14 @@ GuardActor = ray.remote(max_restarts=-1, max_task_retries=0)(VllmGuard)
 class RemoteGuard:
     """A guard in an actor of its own, as an `AnswerGuard`."""
 
-    def __init__(self, address: DeskAddress, timeout_s: float) -> None:
+    def __init__(self, address: ActorAddress, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
         self._actor: Any = None
 
     async def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         try:
-            self._actor = self._actor or find_desk(self._address)
+            self._actor = self._actor or find_actor(self._address)
             verdicts: list[Verdict] = await asyncio.wait_for(self._actor.judge.remote(list(exchanges)), self._timeout_s)
             return verdicts
         except (RayError, TimeoutError, ValueError) as error:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from actors.contract.actor_address import ActorAddress
 from actors.serve.guard.actor import RemoteGuard
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.rules import RulesGuard, ScreenedGuard
 from actors.serve.guard.screen import PhraseScreen
 from actors.serve.guard.verdict import AnswerGuard
-from actors.serve.replica.published import DeskAddress
 
 
-def answer_guard(config: GuardConfig, address: DeskAddress | None) -> AnswerGuard:
+def answer_guard(config: GuardConfig, address: ActorAddress | None) -> AnswerGuard:
     """The guard that `config` describes; `address`: that of its model's actor, where it has one."""
     screen = PhraseScreen(config.harmful_phrases)
     if not config.has_engine:

@@ -1,7 +1,8 @@
 """A model as guard: answers in, verdicts out, by the scorers that judge rollouts too.
 
-What it is shown is fenced as for every judge (`actors.judges.prompt`), and its verdict is one decode step over the words
-it may say, so an answer can be read by it and not command it. Of an answer too long to be shown whole it says nothing.
+What it is shown is fenced as for every judge (`actors.judges.prompt`), and its verdict is one decode step over the
+words it may say, so an answer can be read by it and not command it. Of an answer too long to be shown whole it says
+nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.contract.records import LABELS, PolicyRef
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
+from actors.judges.engine import EngineScorer, shares
 from actors.judges.guard import GUARD_WORDS
-from actors.judges.judge import DetailedScorer, EngineScorer, Verdicts, shares
+from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.template import REQUEST_PREFIX
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.verdict import Exchange, Verdict

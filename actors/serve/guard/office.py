@@ -7,12 +7,10 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from actors.contract.actor_address import ActorAddress, find_actor
 from actors.contract.records import PolicyRef
-from actors.errors import SalusError
-from actors.faults import own_error, reason
+from actors.errors import SalusError, own_error, reason
 from actors.serve.guard.config import GuardConfig, guard_gpus
-from actors.serve.replica.options import find_desk
-from actors.serve.replica.published import DeskAddress
 
 GUARD_ACTOR = "salus-guard"
 
@@ -20,11 +18,11 @@ GUARD_ACTOR = "salus-guard"
 class GuardOffice:
     """One guard at `address`, or none where the settings want none, or need no model. Life: open -> close."""
 
-    def __init__(self, config: GuardConfig | None, address: DeskAddress) -> None:
+    def __init__(self, config: GuardConfig | None, address: ActorAddress) -> None:
         self._config = config
         self._address = address
 
-    def open(self, timeout_s: float) -> DeskAddress | None:
+    def open(self, timeout_s: float) -> ActorAddress | None:
         """Bring the guard up and wait until it judges; None where no model judges.
 
         Raises:
@@ -62,6 +60,6 @@ class GuardOffice:
     def close(self) -> None:
         """End the guard; harmless where there is none."""
         try:
-            ray.kill(find_desk(self._address))
+            ray.kill(find_actor(self._address))
         except ValueError:
             return

@@ -1,4 +1,4 @@
-"""Both ports of the pages over the handle of a Ray actor that implements them (`pipelines.serving.dashboard.office`)."""
+"""Both ports of the pages over the handle of a Ray actor that implements them (`pipelines.serving.dashboard`)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.contract.records import Label
-from actors.errors import SalusError
-from actors.faults import own_error
+from actors.errors import SalusError, own_error
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 

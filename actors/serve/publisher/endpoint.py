@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from actors.contract.actor_address import beside_me
+from actors.contract.actor_address import ActorAddress, beside_me
 from actors.contract.records import PolicyRef
-from actors.errors import SalusError
-from actors.faults import cause_in, reason
+from actors.errors import SalusError, cause_in, reason
 from actors.serve.address import serve_address
 from actors.serve.feedback.service import FeedbackOffice
 from actors.serve.gateway.keys import new_key
@@ -26,7 +25,6 @@ from actors.serve.guard.office import GUARD_ACTOR, GuardOffice
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name, deploy, deployment_name
 from actors.serve.replica.options import FEEDBACK_ACTOR, FrontOptions
-from actors.serve.replica.published import DeskAddress
 from actors.serve.replica.smoke import SmokeConfig
 from actors.serve.shadow.config import ShadowLink
 
@@ -43,7 +41,7 @@ Argument = PolicyRef | SmokeConfig | float
 class Endpoint(Protocol):
     """What the publisher needs of an endpoint."""
 
-    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+    def start(self, policy: PolicyRef, desk: ActorAddress) -> None:
         """Bring it up with `policy`; returns when it has answered a chat request, or raises SalusError."""
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
@@ -66,7 +64,7 @@ class ServeEndpoint:
         self,
         config: PublisherConfig,
         namespace: str,
-        office: DeskAddress | None = None,
+        office: ActorAddress | None = None,
         shadow: ShadowLink | None = None,
         app: str | None = None,
         feedback: FeedbackKeeper | None = None,
@@ -74,16 +72,16 @@ class ServeEndpoint:
         """`app` and `feedback`: its name and its keeper of feedback where the endpoint has several applications."""
         self._config = config
         self._app = app or app_name(namespace)
-        address = DeskAddress(actor=FEEDBACK_ACTOR, namespace=namespace)
+        address = ActorAddress(actor=FEEDBACK_ACTOR, namespace=namespace)
         self._feedback: FeedbackKeeper = feedback or FeedbackOffice(config.feedback, address)
         # One of its own for each application: it ends with it.
         guard = GUARD_ACTOR if app is None else f"{GUARD_ACTOR}-{app}"
-        self._guard = GuardOffice(config.guard, DeskAddress(actor=guard, namespace=namespace))
+        self._guard = GuardOffice(config.guard, ActorAddress(actor=guard, namespace=namespace))
         self._office = office
         self._shadow = shadow
         self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
 
-    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+    def start(self, policy: PolicyRef, desk: ActorAddress) -> None:
         deadline = time.monotonic() + self._config.start_timeout_s
         start_serve(self._config)
         # By which the endpoint is asked whether it answers; nobody else ever has it.
@@ -118,7 +116,7 @@ class ServeEndpoint:
         # Last: what replicas had to tell is kept.
         self._feedback.close()
 
-    def _deploy(self, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, deadline: float) -> None:
+    def _deploy(self, policy: PolicyRef, desk: ActorAddress, front: FrontOptions, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
         task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
         placed = task.options(scheduling_strategy=beside_me())
@@ -171,7 +169,7 @@ class ServeEndpoint:
 class FeedbackKeeper(Protocol):
     """Brings the keeper of feedback up, and ends it; see `FeedbackOffice`."""
 
-    def open(self) -> DeskAddress | None: ...
+    def open(self) -> ActorAddress | None: ...
 
     def close(self) -> None: ...
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.publication import Publication, PublicationRefusedError, RefusedPublication, not_published
 from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_model_folder, check_same_shape
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.serve.address import check_address
 from actors.serve.config import PublisherConfig, check_lengths, publisher_cpus, publisher_gpus
 from actors.serve.publisher.endpoint import Endpoint, ServeEndpoint
 from actors.serve.publisher.trial import SERVE_AGAIN, Trial, UnfitError
-from actors.serve.replica.published import DeskAddress, OwnDesk, PolicyDesk
+from actors.serve.replica.published import OwnDesk, PolicyDesk
 from actors.serve.replica.swap import ReplicaState
 from actors.serve.shadow.config import ShadowLink
 
@@ -63,7 +63,7 @@ class Publisher:
         desk: PolicyDesk | None = None,
         endpoint: Endpoint | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        office: DeskAddress | None = None,
+        office: ActorAddress | None = None,
         shadow: ShadowLink | None = None,
     ) -> None:
         """`office`: the actor behind the pages of review and dashboard; `shadow`: the challenger beside; None: none."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ray.exceptions import RayError
 
 from actors.contract.records import PolicyRef
-from actors.errors import SalusError
-from actors.faults import own_error, reason
+from actors.errors import SalusError, own_error, reason
 from actors.serve.publisher.endpoint import Endpoint
 from actors.serve.replica.canary import CanaryConfig, ReplicaWatch, Seen, errors_fault, pace_fault, verdict
 from actors.serve.replica.smoke import SmokeConfig, SmokeReply, check_replies

@@ -13,10 +13,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef, Record
 from actors.engine.config import eager_environment, engine_arguments
 from actors.serve.replica.options import FrontOptions
-from actors.serve.replica.published import DeskAddress
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -31,7 +31,7 @@ _NAME_PREFIX = "PolicyServer:"
 class ReplicaOptions(Record):
     """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
 
-    desk: DeskAddress
+    desk: ActorAddress
     # The policy to load where the desk has none on record yet.
     policy: PolicyRef
     # How long the desk may take to answer.
@@ -87,7 +87,7 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
     return environment
 
 
-def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions) -> Application:
+def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, front: FrontOptions) -> Application:
     """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
     from ray import serve
     from ray.llm._internal.common.callbacks.base import CallbackConfig
@@ -130,7 +130,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, fro
     return build_llm_deployment(llm, name_prefix=_NAME_PREFIX, deployment_cls=serve.ingress()(PolicyServer))
 
 
-def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, name: str) -> None:
+def deploy(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, front: FrontOptions, name: str) -> None:
     """Build the app and run it under this name; returns when every replica is up."""
     from ray import serve
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from actors.contract.actor_address import find_actor
 from actors.serve.caller_state import CALLER
 from actors.serve.feedback.capture import CaptureMiddleware
 from actors.serve.feedback.desk import RemoteSink
@@ -29,7 +30,7 @@ from actors.serve.guard.middleware import ServeGuard
 from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.office_client import OfficeClient
 from actors.serve.pages.review_routes import review_router
-from actors.serve.replica.options import FrontOptions, find_desk
+from actors.serve.replica.options import FrontOptions
 from actors.serve.replica.pause import Door, DoorMiddleware
 from actors.serve.shadow.actor import RemoteShadow
 from actors.serve.shadow.middleware import ShadowMiddleware
@@ -66,7 +67,7 @@ class Front:
         self._guard_answers(app)
         self._take_feedback(app)
         if self._options.office is not None:
-            office = OfficeClient(find_desk(self._options.office))
+            office = OfficeClient(find_actor(self._options.office))
             app.include_router(review_router(office))
             app.include_router(dashboard_router(office))
         # What is added last stands outermost.
@@ -93,7 +94,7 @@ class Front:
         config = self._options.feedback
         if self._options.feedback_desk is None:
             return
-        sink = RemoteSink(find_desk(self._options.feedback_desk), config.timeout_s)
+        sink = RemoteSink(find_actor(self._options.feedback_desk), config.timeout_s)
         redaction = RedactionProcess(config)
         redaction.start()
         outcomes = Counter(

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import ray
-
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import Record
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.keys import ApiKey
 from actors.serve.guard.config import GuardConfig
-from actors.serve.replica.published import DeskAddress
 from actors.serve.shadow.config import ShadowLink
 
 FEEDBACK_ACTOR = "salus-feedback"
-
-
-def find_desk(address: DeskAddress) -> Any:
-    """The handle of an actor. Raises ValueError where none of this name lives."""
-    return ray.get_actor(address.actor, namespace=address.namespace)
 
 
 class FrontOptions(Record):
@@ -28,13 +19,13 @@ class FrontOptions(Record):
     gateway: GatewayConfig
     feedback: FeedbackConfig = FeedbackConfig()
     # The keeper of feedback; None: none is taken.
-    feedback_desk: DeskAddress | None = None
+    feedback_desk: ActorAddress | None = None
     # Who judges answers before they go out; None: nobody.
     guard: GuardConfig | None = None
     # The guard's model; None where rules judge.
-    guard_desk: DeskAddress | None = None
+    guard_desk: ActorAddress | None = None
     # Behind the pages of review and dashboard; None: there are none.
-    office: DeskAddress | None = None
+    office: ActorAddress | None = None
     # The challenger that answers beside, unseen; None: none does.
     shadow: ShadowLink | None = None
     # The model that ids of answers name, for a router that finds the way back by them; None: no router stands before.

@@ -12,16 +12,10 @@ from typing import Any, Protocol
 
 import ray
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef, Record
 from actors.files.records import find_record
 from actors.files.shards import write_text
-
-
-class DeskAddress(Record):
-    """The name and namespace under which replicas find the desk's actor."""
-
-    actor: str = "salus-published-policy"
-    namespace: str = "salus"
 
 
 class PolicyDesk(Protocol):
@@ -32,7 +26,7 @@ class PolicyDesk(Protocol):
     """
 
     @property
-    def address(self) -> DeskAddress: ...
+    def address(self) -> ActorAddress: ...
 
     def record(self, policy: PolicyRef) -> None:
         """Make `policy` what `published_policy` answers from now on."""
@@ -59,11 +53,11 @@ PublishedPolicyActor = ray.remote(num_cpus=0, max_restarts=0)(PublishedPolicy)
 class OwnDesk:
     """A desk in a small detached actor of its own, which lives as long as the (detached) Serve app."""
 
-    def __init__(self, address: DeskAddress | None = None) -> None:
-        self._address = address or DeskAddress()
+    def __init__(self, address: ActorAddress | None = None) -> None:
+        self._address = address or ActorAddress()
 
     @property
-    def address(self) -> DeskAddress:
+    def address(self) -> ActorAddress:
         return self._address
 
     def record(self, policy: PolicyRef) -> None:
@@ -93,7 +87,7 @@ class Published(Record):
 class DurableDesk:
     """The desk of an actor that is its own: on disk before anybody hears of it, so a restarted one says the same."""
 
-    def __init__(self, address: DeskAddress, path: Path) -> None:
+    def __init__(self, address: ActorAddress, path: Path) -> None:
         self._address = address
         self._path = path
         known = find_record(Published, path, "the published policy", "delete it and run the same command again")
@@ -102,7 +96,7 @@ class DurableDesk:
         self._policy: PolicyRef | None = known.policy if known is not None and here else None
 
     @property
-    def address(self) -> DeskAddress:
+    def address(self) -> ActorAddress:
         return self._address
 
     def record(self, policy: PolicyRef) -> None:
@@ -113,7 +107,7 @@ class DurableDesk:
         return self._policy
 
 
-async def ask_desk(address: DeskAddress, timeout_s: float) -> PolicyRef | None:
+async def ask_desk(address: ActorAddress, timeout_s: float) -> PolicyRef | None:
     """The published policy, as the desk at `address` says it.
 
     Errors: ValueError where no such actor lives, TimeoutError where it does not answer in time, RayActorError

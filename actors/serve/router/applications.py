@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from actors.contract.actor_address import ActorAddress
 from actors.serve.feedback.service import FeedbackOffice
 from actors.serve.publisher.endpoint import ServeEndpoint
 from actors.serve.replica.app import app_name
 from actors.serve.replica.options import FEEDBACK_ACTOR
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import OwnDesk
 from actors.serve.router.route import Route, application_prefix
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def application_name(namespace: str, model: str, generation: int) -> str:
 class Applications:
     """Makes a model's applications on Ray Serve. Life: make* -> close."""
 
-    def __init__(self, namespace: str, model: str, config: PublisherConfig, office: DeskAddress | None) -> None:
+    def __init__(self, namespace: str, model: str, config: PublisherConfig, office: ActorAddress | None) -> None:
         """`office`: the actor behind the pages, where this model's applications have them."""
         self._namespace = namespace
         self._model = model
@@ -42,7 +43,7 @@ class Applications:
         self._office = office
         # It outlives each of the applications that ask it.
         self._feedback = _Lasting(
-            FeedbackOffice(config.feedback, DeskAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
+            FeedbackOffice(config.feedback, ActorAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
         )
 
     def make(self, config: PublisherConfig, generation: int) -> Application:
@@ -55,7 +56,7 @@ class Applications:
         placed = config.model_copy(update={"route": prefix, "model_id": self._model, "router": True})
         name = application_name(self._namespace, self._model, generation)
         desk = OwnDesk(
-            DeskAddress(actor=f"{DeskAddress().actor}-{self._model}-{generation}", namespace=self._namespace)
+            ActorAddress(actor=f"{ActorAddress().actor}-{self._model}-{generation}", namespace=self._namespace)
         )
         endpoint = ServeEndpoint(placed, self._namespace, self._office, app=name, feedback=self._feedback)
         return Application(config, route, Publisher(placed, desk, endpoint))
@@ -71,7 +72,7 @@ class _Lasting:
     def __init__(self, office: FeedbackOffice) -> None:
         self._office = office
 
-    def open(self) -> DeskAddress | None:
+    def open(self) -> ActorAddress | None:
         return self._office.open()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from actors.serve.replica.published import DeskAddress
+from actors.contract.actor_address import ActorAddress
 from actors.serve.router.route import KnownRoute, Route
 
 ACTOR = "salus-routes"
@@ -54,11 +54,11 @@ class RouteBook:
 RouteBookActor = ray.remote(num_cpus=0, max_restarts=0)(RouteBook)
 
 
-def open_book(namespace: str, hold_s: float) -> DeskAddress:
+def open_book(namespace: str, hold_s: float) -> ActorAddress:
     """Bring the desk of a namespace up; it lives as long as the (detached) router, until `close_book`."""
     book: Any = RouteBookActor.options(name=ACTOR, namespace=namespace, lifetime="detached", get_if_exists=True)
     ray.get(book.remote(hold_s).routes.remote())
-    return DeskAddress(actor=ACTOR, namespace=namespace)
+    return ActorAddress(actor=ACTOR, namespace=namespace)
 
 
 def close_book(namespace: str) -> None:
@@ -69,7 +69,7 @@ def close_book(namespace: str) -> None:
         return
 
 
-async def ask_routes(address: DeskAddress, timeout_s: float) -> tuple[KnownRoute, ...]:
+async def ask_routes(address: ActorAddress, timeout_s: float) -> tuple[KnownRoute, ...]:
     """What the desk says.
 
     Errors: ValueError where it does not live, TimeoutError where it is silent, RayActorError where it dies.

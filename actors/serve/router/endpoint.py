@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import ray
 from ray.exceptions import RayError
 
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.contract.actor_address import ActorAddress
+from actors.errors import SalusError, reason
 from actors.serve.address import check_address, serve_address
 from actors.serve.publisher.endpoint import start_serve, take_down
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name
-from actors.serve.replica.published import DeskAddress
 from actors.serve.router.desk import ACTOR, close_book, open_book
 from actors.serve.router.keeper import RouterState
 from actors.serve.router.route import Route
@@ -51,7 +50,7 @@ class ServeRouter:
     def __init__(self, config: PublisherConfig, namespace: str) -> None:
         from actors.serve.router.server import DEPLOYMENT
 
-        self._desk = DeskAddress(actor=ACTOR, namespace=namespace)
+        self._desk = ActorAddress(actor=ACTOR, namespace=namespace)
         self._replicas = Replicas(DEPLOYMENT, app_name(namespace), config.drain_timeout_s)
 
     def move(self, model: str) -> None:

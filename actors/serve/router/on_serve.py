@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from actors.contract.actor_address import ActorAddress
 from actors.serve.config import PublisherConfig
-from actors.serve.replica.published import DeskAddress
 from actors.serve.router.applications import Applications
 from actors.serve.router.endpoint import ServeRouter
 from actors.serve.router.publisher import Fit, RoutedPublisher
@@ -16,7 +16,7 @@ def routed_publisher(
     config: PublisherConfig,
     namespace: str,
     fit: Fit | None = None,
-    office: DeskAddress | None = None,
+    office: ActorAddress | None = None,
     placing: AbstractContextManager[object] | None = None,
 ) -> RoutedPublisher:
     """The publisher of the model `config.model_id`, behind the router that `start_router` brought up.

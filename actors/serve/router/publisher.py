@@ -16,8 +16,7 @@ from ray.exceptions import RayError
 from actors.contract.publication import Publication, not_published
 from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_model_folder, shape_difference
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.serve.config import PublisherConfig
 from actors.serve.router.applications import Application
 from actors.serve.router.endpoint import Router, RouterCall

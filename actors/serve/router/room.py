@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 import ray
-from ray._private.state import state
 
+from actors.contract.ray_internals import state
 from actors.errors import SalusError
 
 if TYPE_CHECKING:

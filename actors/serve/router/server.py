@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 from starlette.applications import Starlette
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import Record
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.replica.published import DeskAddress
 from actors.serve.router.app import ModelRouter
 from actors.serve.router.desk import ask_routes
 from actors.serve.router.keeper import RouteKeeper, RouterState
@@ -34,7 +34,7 @@ class RouterOptions(Record):
 
     # The endpoint's port as it is reached from the head node.
     base: str
-    desk: DeskAddress
+    desk: ActorAddress
     desk_timeout_s: float
     drain_timeout_s: float
     hold_s: float
@@ -86,7 +86,7 @@ class RouterServer:
         return await self._keeper.settle(route)
 
 
-def router_app(config: PublisherConfig, desk: DeskAddress) -> Application:
+def router_app(config: PublisherConfig, desk: ActorAddress) -> Application:
     """The application that stands at the endpoint's route."""
     options = RouterOptions(
         base=f"http://{_own_host(config.host)}:{config.port}",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ray.exceptions import RayError
 
+from actors.contract.actor_address import ActorAddress
 from actors.serve.gateway.traffic import ReplicaTraffic, together
 from actors.serve.pages.dashboard_data import Traffic
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import deployment_name
-from actors.serve.replica.published import DeskAddress
 from actors.serve.router.applications import application_name
 from actors.serve.router.desk import ACTOR, ask_routes
 from actors.serve.router.route import Route
@@ -29,7 +29,7 @@ class RoutedTraffic:
 
     async def traffic(self) -> Traffic | None:
         """The last minute's; None while no replica answers."""
-        desk = DeskAddress(actor=ACTOR, namespace=self._namespace)
+        desk = ActorAddress(actor=ACTOR, namespace=self._namespace)
         try:
             known = await ask_routes(desk, self._config.desk_timeout_s)
         except (ValueError, TimeoutError, RayError):

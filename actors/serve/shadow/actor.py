@@ -10,13 +10,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from actors.contract.actor_address import ActorAddress, find_actor
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
 from actors.engine.vllm import VllmEngine
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.redaction_process import RedactionProcess
-from actors.serve.replica.options import find_desk
-from actors.serve.replica.published import DeskAddress
 from actors.serve.shadow.config import ShadowConfig
 from actors.serve.shadow.records import LiveAnswer, Taken
 from actors.serve.shadow.shadow import Shadow
@@ -55,13 +54,13 @@ ShadowActor = ray.remote(max_restarts=_MOST_RESTARTS, max_task_retries=3)(VllmSh
 class RemoteShadow:
     """A shadow in an actor of its own, looked up when there is something to hand over: it may come up later."""
 
-    def __init__(self, address: DeskAddress) -> None:
+    def __init__(self, address: ActorAddress) -> None:
         self._address = address
         self._actor: Any = None
 
     async def take(self, live: LiveAnswer) -> Taken:
         """As `Shadow.take`; raises what Ray raises where there is no shadow, ValueError before there was any."""
-        actor = self._actor or await asyncio.to_thread(find_desk, self._address)
+        actor = self._actor or await asyncio.to_thread(find_actor, self._address)
         self._actor = actor
         try:
             taken: Taken = await actor.take.remote(live)

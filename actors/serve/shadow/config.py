@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import Record
-from actors.serve.replica.published import DeskAddress
 
 SHADOW_ACTOR = "salus-shadow"
 # Above this Ray puts what is handed over into its object store, which may spill to disk; prompts are not redacted yet.
@@ -60,7 +60,7 @@ class ShadowLink(Record):
     """What a replica is told: where the challenger is, and what to hand it."""
 
     config: ShadowConfig
-    challenger: DeskAddress
+    challenger: ActorAddress
 
 
 def shadow_cpus(config: ShadowConfig | None) -> float:

@@ -15,8 +15,7 @@ from typing import Literal, Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.contract.seeds import derive_seed
-from actors.errors import SalusError
-from actors.faults import own_error
+from actors.errors import SalusError, own_error
 from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.exchange import Exchange, answered, is_chat, pass_on, read_request

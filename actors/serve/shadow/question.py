@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import TemplateError
 from pydantic import BaseModel, ValidationError
 
-from actors.engine.vllm import Sampling, conversation_tokens
+from actors.engine.chat import conversation_tokens
+from actors.engine.port import Sampling
 from actors.errors import SalusError
 from actors.serve.shadow.records import LiveAnswer
 

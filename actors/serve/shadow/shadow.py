@@ -15,7 +15,7 @@ from pathlib import Path
 
 from actors.contract.records import PolicyRef
 from actors.contract.seeds import derive_seed
-from actors.engine.vllm import Completion, Engine, Sampling
+from actors.engine.port import Completion, Engine, Sampling
 from actors.errors import SalusError
 from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig

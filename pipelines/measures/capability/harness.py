@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.contract.seeds import derive_seed
 from actors.engine.likelihood import ItemTokens, cut_tokens
-from actors.engine.vllm import Continuation, Engine, Sampling
+from actors.engine.port import Continuation, Engine, Sampling
 from actors.errors import SalusError
 
 # The engine's answers carry an object for each prompt token: more at once would be gigabytes.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.contract.records import Record
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
 from actors.errors import SalusError
 from pipelines.data.rows import nearest
 

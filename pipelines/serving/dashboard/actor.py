@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from actors.contract.actor_address import ActorAddress
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig
 from actors.serve.publisher.traffic import EndpointTraffic
-from actors.serve.replica.published import DeskAddress
 from pipelines.registry.store import Registry
 from pipelines.serving.settings import PagesConfig
 
@@ -26,7 +26,7 @@ def open_pages(
     publish: PublisherConfig,
     namespace: str,
     traffic: TrafficMeter | None = None,
-) -> tuple[DeskAddress, Any]:
+) -> tuple[ActorAddress, Any]:
     """Bring the actor up; it ends when its handle, the second value, is let go of. `traffic`: of several policies.
 
     Raises:
@@ -39,7 +39,7 @@ def open_pages(
     if not run.is_dir():
         raise SalusError(f"There is no run folder {run} for the pages; name one with --set pages.run=DIR.")
     labels = (pages.labels or registry.root / "labels").absolute()
-    address = DeskAddress(actor=ACTOR, namespace=namespace)
+    address = ActorAddress(actor=ACTOR, namespace=namespace)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(PagesData)
     return address, actor.options(name=ACTOR, namespace=namespace, max_concurrency=32).remote(
         run, labels, registry.root, traffic or EndpointTraffic(publish, namespace)

@@ -12,15 +12,14 @@ from typing import Any, get_args
 import ray
 from ray.exceptions import RayError
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import Algorithm, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.config import EngineConfig
 from actors.engine.model_folder import check_model_folder
-from actors.errors import SalusError
-from actors.faults import reason
+from actors.errors import SalusError, reason
 from actors.files.atomic import make_folder
 from actors.serve.config import PublisherConfig
-from actors.serve.replica.published import DeskAddress
 from actors.serve.shadow.config import SHADOW_ACTOR, ShadowConfig, ShadowLink
 from actors.serve.shadow.question import model_defaults
 from pipelines.registry.store import Registry
@@ -48,7 +47,7 @@ class ShadowService:
         """Raises `SalusError` where there is no such challenger, its folder is no model, or holds too few tokens."""
         self._config = config
         self._publish = publish
-        self._address = DeskAddress(actor=SHADOW_ACTOR, namespace=namespace)
+        self._address = ActorAddress(actor=SHADOW_ACTOR, namespace=namespace)
         self._say = say
         self._challenger = find_challenger(config.policy, registry) if config is not None else None
         if config is not None and self._challenger is not None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.publication import Publication, read_publications
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, CycleOutcome
 from actors.coordinator.recorded import RecordedVerdict
 from actors.files.records import find_record
-from actors.serve.replica.published import DeskAddress, DurableDesk
+from actors.serve.replica.published import DurableDesk
 from tests.actors.coordinator.test_coordinator import BASE, BOTH, Endpoint, Rule, coordinator, judged, report
 from tests.power_cut import recorded
 
@@ -24,7 +25,7 @@ class KeptEndpoint(Endpoint):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        self._desk = DurableDesk(DeskAddress(namespace="one"), RunFolder(root).published)
+        self._desk = DurableDesk(ActorAddress(namespace="one"), RunFolder(root).published)
 
     def start(self, policy: PolicyRef) -> Publication:
         self._desk.record(policy)

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat import chat_tokens
 from actors.engine.likelihood import ITEM_SCHEMA, SCORE_SCHEMA, LikelihoodTask, item_tokens
-from actors.engine.vllm import Sampling, chat_tokens
+from actors.engine.port import Sampling
 from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.generator import Generator

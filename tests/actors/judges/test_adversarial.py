@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, literal_markup, strip_invisible
-from actors.engine.vllm import chat_tokens
+from actors.engine.chat import chat_tokens
 from actors.judges.harmfulness import SCORE_WORDS
 from actors.judges.prompt import CUT_MARK, JudgePrompt
 from actors.judges.remote import RemoteScorer

@@ -14,7 +14,8 @@ from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Pol
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
 from actors.judges.ensemble import EnsembleScorer, How, disagreement, pool
-from actors.judges.judge import Judge, JudgmentTask, RuleScorer, Scores
+from actors.judges.judge import Judge, JudgmentTask, Scores
+from actors.judges.rules import RuleScorer
 from tests.rows import judgments, prompt
 
 ROWS = judgments([(prompt(i, i % 4), f"answer {i}", None) for i in range(4)]).select(ROLLOUT_SCHEMA.names)

@@ -14,9 +14,9 @@ from actors.errors import SalusError
 from actors.files.shards import read_folder
 from actors.judges.ensemble import EnsembleScorer
 from actors.judges.guard import GUARD_WORDS, GuardScorer
-from actors.judges.judge import Judge, JudgmentTask, RuleScorer
+from actors.judges.judge import Judge, JudgmentTask
 from actors.judges.prompt import JudgePrompt, first_tokens
-from actors.judges.rules import refusal_label
+from actors.judges.rules import RuleScorer, refusal_label
 from tests.rows import judgments, prompt
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine

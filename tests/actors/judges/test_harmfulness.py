@@ -13,6 +13,7 @@ import pytest
 from actors.contract.records import ROLLOUT_SCHEMA, PolicyRef
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
+from actors.judges.engine import EngineScorer
 from actors.judges.harmfulness import (
     HARMFULNESS_SCHEMA,
     SCORE_WORDS,
@@ -21,12 +22,12 @@ from actors.judges.harmfulness import (
     HarmfulnessRater,
     RatingJudge,
 )
-from actors.judges.judge import EngineScorer, JudgmentTask, RuleScorer
+from actors.judges.judge import JudgmentTask
 from actors.judges.prompt import JudgePrompt, first_tokens
 from actors.judges.remote import RemoteScorer
 from actors.judges.remote_config import RemoteConfig
 from actors.judges.remote_reply import place_of_token, spellings
-from actors.judges.rules import refusal_label
+from actors.judges.rules import RuleScorer, refusal_label
 from actors.judges.template import load_template
 from actors.judges.usage import usage_of
 from tests.chat_formats import CHAT_FORMATS, ChatFormat, chat_tokenizer

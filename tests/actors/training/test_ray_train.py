@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError

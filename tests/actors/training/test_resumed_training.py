@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from actors.contract.records import Algorithm, Assignment, PolicyRef, TrainReport
 from actors.errors import SalusError
+from actors.training.challenger import TrainingRun
 from actors.training.checkpoints import MARK
-from actors.training.config import LoraSettings
+from actors.training.config import DpoConfig, KtoConfig, LoraSettings, TrainConfig
 from actors.training.loop import launch_training
-from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,12 +82,12 @@ def killed_at(last: int) -> Callable[[int, int], None]:
     return on_step
 
 
-def cut_short(trainer: Trainer, assignment: Assignment, after: int) -> None:
+def cut_short(config: TrainConfig, kept: Path, assignment: Assignment, after: int) -> None:
     with pytest.raises(Killed):
-        trainer.train(assignment, killed_at(after))
+        TrainingRun(config, assignment, killed_at(after), kept).report()
 
 
-def first_step(trainer: Trainer, assignment: Assignment) -> int:
+def first_step(config: TrainConfig, kept: Path, assignment: Assignment) -> int:
     """Where a training begins, which is cut short there."""
     begun: list[int] = []
 
@@ -96,7 +96,7 @@ def first_step(trainer: Trainer, assignment: Assignment) -> int:
         raise Killed
 
     with pytest.raises(Killed):
-        trainer.train(assignment, on_step)
+        TrainingRun(config, assignment, on_step, kept).report()
     return begun[0]
 
 
@@ -108,7 +108,9 @@ def weights(report: TrainReport) -> bytes:
 @pytest.fixture(scope="module")
 def undisturbed(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Algorithm], TrainReport]:
     """A training without a checkpoint, done once for each algorithm."""
-    return functools.cache(lambda a: Trainer(CONFIG).train(job(place, a, tmp_path_factory.mktemp("whole") / "out")))
+    return functools.cache(
+        lambda a: TrainingRun(CONFIG, job(place, a, tmp_path_factory.mktemp("whole") / "out")).report()
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,14 +126,15 @@ def undisturbed(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 def test_it_ends_with_the_very_same_adapter(
     place: Path, undisturbed: Callable[[Algorithm], TrainReport], algorithm: Algorithm, every: int, tmp_path: Path
 ) -> None:
-    trainer, assignment = Trainer(saving(every), tmp_path / "kept"), job(place, algorithm, tmp_path / "out")
+    config, assignment = saving(every), job(place, algorithm, tmp_path / "out")
     killed, expected = 5, undisturbed(algorithm)
-    cut_short(trainer, assignment, killed)
+    cut_short(config, tmp_path / "kept", assignment, killed)
     kept = tmp_path / "kept" / assignment.version
     assert (kept / f"checkpoint-{every}" / MARK).is_file()
     steps: list[int] = []
     # In another session it is another number.
-    report = trainer.train(assignment.model_copy(update={"index": 3}), lambda step, total: steps.append(step))
+    again = assignment.model_copy(update={"index": 3})
+    report = TrainingRun(config, again, lambda step, total: steps.append(step), tmp_path / "kept").report()
     assert steps == list(range(every + 1, STEPS + 1))
     assert weights(report) == weights(expected)
     assert report.metrics["loss_mean"] == pytest.approx(expected.metrics["loss_mean"], rel=1e-5)
@@ -143,10 +146,10 @@ def test_it_ends_with_the_very_same_adapter(
 @pytest.mark.slow
 def test_so_does_a_full_fine_tune(place: Path, tmp_path: Path) -> None:
     whole = CONFIG.model_copy(update={"lora": None})
-    expected = Trainer(whole).train(job(place, "dpo", tmp_path / "whole"))
-    trainer, assignment = Trainer(saving(3, lora=None), tmp_path / "kept"), job(place, "dpo", tmp_path / "out")
-    cut_short(trainer, assignment, 4)
-    assert weights(trainer.train(assignment)) == weights(expected)
+    expected = TrainingRun(whole, job(place, "dpo", tmp_path / "whole")).report()
+    config, assignment, kept = saving(3, lora=None), job(place, "dpo", tmp_path / "out"), tmp_path / "kept"
+    cut_short(config, kept, assignment, 4)
+    assert weights(TrainingRun(config, assignment, checkpoints=kept).report()) == weights(expected)
 
 
 @pytest.mark.slow
@@ -156,9 +159,9 @@ def test_only_a_whole_checkpoint_of_the_same_job_counts(place: Path, tmp_path: P
     (checkpoint,) = [kept / "c1-kto" / "checkpoint-2"]
 
     def begun_after(change: Callable[[], object], now: TrainConfig = config) -> int:
-        cut_short(Trainer(config, kept), assignment, 3)
+        cut_short(config, kept, assignment, 3)
         change()
-        return first_step(Trainer(now, kept), assignment)
+        return first_step(now, kept, assignment)
 
     assert begun_after(lambda: None) == 3
     # As a process leaves it that is killed while it writes.
@@ -170,9 +173,9 @@ def test_only_a_whole_checkpoint_of_the_same_job_counts(place: Path, tmp_path: P
     rows = pq.read_table(place / "kto" / "rows.parquet")
     pq.write_table(rows.slice(1), other / "rows.parquet")
     elsewhere = assignment.model_copy(update={"rows": str(other)})
-    cut_short(Trainer(config, kept), elsewhere, 3)
+    cut_short(config, kept, elsewhere, 3)
     pq.write_table(rows, other / "rows.parquet")
-    assert first_step(Trainer(config, kept), elsewhere) == 1
+    assert first_step(config, kept, elsewhere) == 1
 
 
 def test_where_it_cannot_work_is_said(tmp_path: Path) -> None:

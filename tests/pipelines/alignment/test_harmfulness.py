@@ -14,9 +14,8 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.judges.harmfulness import HarmfulnessRater, RatingJudge
-from actors.judges.judge import RuleScorer
 from actors.judges.remote import RemoteScorer
-from actors.judges.rules import refusal_label
+from actors.judges.rules import RuleScorer, refusal_label
 from pipelines.alignment.harmfulness import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools, _remote_rater

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.contract.records import LABELS, PolicyRef
-from actors.training.judge_trainer import JudgeTrainer, JudgeTraining
+from actors.contract.records import LABELS, JudgeTraining, PolicyRef
+from actors.training.made_from import finished_judge
 from pipelines.cli.judge import show_trained
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
@@ -149,5 +149,5 @@ def finished(labels: Path, out: Path, changes: list[str]) -> JudgeTrainReport:
     write_record(job.order, out / "order.json")
     write_record(report, out / "report.json")
     (out / "training.json").write_text(training.model_dump_json(), encoding="utf-8")
-    assert JudgeTrainer(recipe.judge.train).finished(job.assignment) is None
+    assert finished_judge(recipe.judge.train, job.assignment) is None
     return report

@@ -10,8 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from actors.errors import SalusError
-from actors.training.config import LoraSettings
-from actors.training.trainer import TrainConfig
+from actors.training.config import LoraSettings, TrainConfig
 from pipelines.cluster.footprint import (
     GIB,
     Shape,

@@ -13,10 +13,11 @@ import pytest
 import ray
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Sampling
+from actors.contract.span import Span
+from actors.engine.port import Sampling
 from actors.errors import SalusError
 from actors.files.shards import write_table
-from actors.generator import RolloutTask, Span
+from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from pipelines.cluster.stream import REPLACEMENTS, Limits, ShardTask, stream
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.contract.records import PolicyRef, TrainReport
-from actors.generator import Span
+from actors.contract.span import Span
 from pipelines.cluster.times import (
     CycleTimes,
     StageClock,

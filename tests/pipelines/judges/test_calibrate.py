@@ -9,8 +9,8 @@ import pytest
 
 from actors.contract.records import Label, PolicyRef
 from actors.errors import SalusError
-from actors.judges.judge import Judge, JudgmentTask, RuleScorer
-from actors.judges.rules import refusal_label
+from actors.judges.judge import Judge, JudgmentTask
+from actors.judges.rules import RuleScorer, refusal_label
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibrate import PICTURE, REPORT, calibrate_judge

@@ -8,8 +8,8 @@ import pytest
 
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.judges.judge import RuleScorer
 from actors.judges.remote import RemoteScorer
+from actors.judges.rules import RuleScorer
 from pipelines.alignment.run import fixed_judge
 from pipelines.cluster.demand import demand
 from pipelines.cluster.plan import make_plan

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.contract.records import PolicyRef
+from actors.contract.records import JudgeAssignment, JudgeTraining, PolicyRef
 from actors.errors import SalusError
-from actors.judges.judge import EngineScorer, Judge, JudgmentTask
-from actors.training.judge_trainer import JudgeAssignment, JudgeTrainConfig, JudgeTrainer, JudgeTraining
+from actors.judges.engine import EngineScorer
+from actors.judges.judge import Judge, JudgmentTask
+from actors.training.config import JudgeTrainConfig
+from actors.training.judge import JudgeTrainingRun
 from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.config.load import load_recipe
@@ -74,7 +76,7 @@ class Stage:
 
     def train(self, config: JudgeTrainConfig, assignment: JudgeAssignment) -> JudgeTraining:
         self.trainings += 1
-        return JudgeTrainer(config).train(assignment)
+        return JudgeTrainingRun(config, assignment).report()
 
     @contextmanager
     def open(self) -> Iterator[JudgeShards]:

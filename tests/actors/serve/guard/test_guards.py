@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.judges.judge import DetailedScorer, Verdicts
@@ -23,7 +24,6 @@ from actors.serve.guard.office import GuardOffice
 from actors.serve.guard.rules import RulesGuard, ScreenedGuard
 from actors.serve.guard.screen import PhraseScreen
 from actors.serve.guard.verdict import Exchange
-from actors.serve.replica.published import DeskAddress
 from tests.actors.serve.guard.guarded import HARMFUL, HARMLESS, PHRASE, REFUSAL, RULES, UNSAFE, SaidGuard
 from tests.tiny_model import make_tiny_model, tiny_tokenizer
 from tests.transformers_engine import TransformersEngine
@@ -169,5 +169,5 @@ def test_a_model_that_is_not_there_is_found_before_anything_starts(tmp_path: Pat
     guard = GuardConfig(kind="guard", model=tmp_path / "none")
     with pytest.raises(SalusError, match="does not exist"):
         check_lengths(PublisherConfig(guard=guard), make_tiny_model(tmp_path / "policy"))
-    assert GuardOffice(RULES, DeskAddress()).open(1.0) is None
-    assert GuardOffice(None, DeskAddress()).open(1.0) is None
+    assert GuardOffice(RULES, ActorAddress()).open(1.0) is None
+    assert GuardOffice(None, ActorAddress()).open(1.0) is None

@@ -15,6 +15,7 @@ import pytest
 from pydantic import ValidationError
 from ray.exceptions import RayError
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.publication import Publication
 from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_same_shape
@@ -27,7 +28,7 @@ from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.app import replica_bundles, replica_environment
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.pause import Door
-from actors.serve.replica.published import DeskAddress, DurableDesk, PublishedPolicy
+from actors.serve.replica.published import DurableDesk, PublishedPolicy
 from actors.serve.replica.smoke import SmokeConfig, SmokeReply, ask_all
 from actors.serve.replica.swap import PolicyKeeper, ReplicaState
 from tests.free_port import free_port
@@ -75,7 +76,7 @@ class SmallDesk:
     """A desk in this process."""
 
     def __init__(self) -> None:
-        self.address = DeskAddress()
+        self.address = ActorAddress()
         self.holder = PublishedPolicy()
 
     def record(self, policy: PolicyRef) -> None:
@@ -105,7 +106,7 @@ class SmallEndpoint:
         self.traffic: dict[str, ReplicaTraffic] = {}
         self.now = 0.0
 
-    def start(self, policy: PolicyRef, desk: DeskAddress) -> None:
+    def start(self, policy: PolicyRef, desk: ActorAddress) -> None:
         for _ in range(self._replicas):
             self.add(policy)
 
@@ -216,13 +217,13 @@ def test_an_endpoint_that_was_left_halfway_up_is_taken_down_first(policies: dict
 
 
 def test_a_durable_desk_says_the_same_after_its_actor_died(tmp_path: Path, policies: dict[str, PolicyRef]) -> None:
-    here = DeskAddress(actor="coordinator", namespace="one")
+    here = ActorAddress(actor="coordinator", namespace="one")
     desk = DurableDesk(here, tmp_path / "published.json")
     assert desk.published() is None
     desk.record(policies["a"])
     desk.record(policies["b"])
     assert DurableDesk(here, tmp_path / "published.json").published() == desk.published() == policies["b"]
-    elsewhere = DeskAddress(actor="coordinator", namespace="two")
+    elsewhere = ActorAddress(actor="coordinator", namespace="two")
     assert DurableDesk(elsewhere, tmp_path / "published.json").published() is None
 
 

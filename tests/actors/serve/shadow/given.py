@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Completion, Continuation, Sampling
+from actors.engine.port import Completion, Continuation, Sampling
 from actors.serve.feedback.records import Turn
 from actors.serve.shadow.records import LiveAnswer, Taken
 from tests.actors.serve.feedback.given import NOON
@@ -32,7 +32,7 @@ def live(answer_id: str = "chatcmpl-1", prompt: str = "How do I store insulin?",
 
 
 class SpokenEngine:
-    """`actors.engine.vllm.Engine` with a real tokenizer and no model: it says `text`; it fails, or waits, where told to."""
+    """An engine of the port with a real tokenizer and no model: it says `text`; it fails, or waits, where told to."""
 
     def __init__(self, text: str = "Ask Dr Lind.", max_model_len: int = 128) -> None:
         self.tokenizer: Any = tiny_tokenizer()

@@ -10,18 +10,18 @@ import pytest
 import ray
 from ray.exceptions import RayActorError
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.redaction_process import RedactionProcess
-from actors.serve.replica.published import DeskAddress
 from actors.serve.shadow.actor import RemoteShadow
 from actors.serve.shadow.config import ShadowConfig
 from actors.serve.shadow.records import SHADOW, Taken
 from actors.serve.shadow.shadow import Shadow
 from tests.actors.serve.shadow.given import SpokenEngine, live
 
-ADDRESS = DeskAddress(actor="spoken-shadow", namespace="salus-tests-shadow")
+ADDRESS = ActorAddress(actor="spoken-shadow", namespace="salus-tests-shadow")
 
 
 class SpokenShadow(Shadow):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine.vllm import Sampling
+from actors.engine.port import Sampling
 from actors.errors import SalusError
 from actors.serve.feedback.records import Turn
 from actors.serve.shadow.question import ModelDefaults, Question, model_defaults, questions

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Engine
+from actors.engine.port import Engine
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.journal import list_files, read

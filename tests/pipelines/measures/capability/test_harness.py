@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("lm_eval", reason="the extra eval is not installed")
 
 from actors.contract.records import PolicyRef
-from actors.engine.vllm import Sampling, chat_tokens
+from actors.engine.chat import chat_tokens
+from actors.engine.port import Sampling
 from actors.errors import SalusError
 from pipelines.measures.capability.harness import GenerationAsked, SalusLM
 from pipelines.measures.capability.harness_tasks import HarnessRequest, find_tasks, run_tasks

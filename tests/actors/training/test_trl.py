@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef
-from actors.training.judge_trainer import JudgeTrainConfig
+from actors.training.config import DpoConfig, JudgeTrainConfig, KtoConfig, TrainConfig
 from actors.training.rows import RowCount
-from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig
-from actors.training.trl_settings import sft_arguments, trl_arguments
+from actors.training.trl import sft_arguments, trl_arguments
 
 CHAMPION = PolicyRef(version="c0-base", path="policy")
 CONFIG = TrainConfig(

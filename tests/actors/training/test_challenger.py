@@ -22,8 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.training.config import LoraSettings
-from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer, kto_weights
+from actors.training.challenger import TrainingRun
+from actors.training.config import DpoConfig, KtoConfig, LoraSettings, TrainConfig
+from actors.training.rows import kto_weights
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -106,7 +107,7 @@ def test_training_lowers_the_loss_and_writes_a_challenger(
     job = place.assignment(algorithm, tmp_path / "out")
     steps: list[tuple[int, int]] = []
     before_s = time.time()
-    report = Trainer(CONFIG).train(job, lambda step, total: steps.append((step, total)))
+    report = TrainingRun(CONFIG, job, lambda step, total: steps.append((step, total))).report()
 
     assert report.train_start_s is not None
     assert before_s < report.train_start_s < report.train_start_s + report.train_s < time.time()
@@ -151,9 +152,9 @@ def test_a_run_made_elsewhere_is_the_same_to_the_last_byte_and_is_taken_up(
 
     config = CONFIG.model_copy(update={"reference": "base"})
     here, there = job_in("here"), job_in("elsewhere")
-    report = Trainer(config).train(here)
+    report = TrainingRun(config, here).report()
     assert report.challenger.path == str(Path(here.output) / "merged") and Path(report.adapter).is_dir()
-    Trainer(config).train(there)
+    TrainingRun(config, there).report()
     for file in ("assignment.json", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"):
         assert (Path(here.output) / file).read_bytes() == (Path(there.output) / file).read_bytes()
     for file in ("assignment.json", "adapter/adapter_config.json", "report.json"):
@@ -162,20 +163,20 @@ def test_a_run_made_elsewhere_is_the_same_to_the_last_byte_and_is_taken_up(
     assert base == "cycles/01/kto/merged"
     # Moved, as from a store, it is this very job's; so it is with the paths that earlier versions wrote.
     shutil.copy(Path(here.output) / "report.json", Path(there.output) / "report.json")
-    moved = Trainer(config).train(there)
+    moved = TrainingRun(config, there).report()
     assert moved.wall_s == report.wall_s and moved.challenger.path == str(Path(there.output) / "merged")
     written = json.loads((Path(there.output) / "assignment.json").read_text())
     old = there.model_dump(mode="json", exclude={"run"}) | {"index": 7}
     (Path(there.output) / "assignment.json").write_text(json.dumps(written | {"assignment": old}))
-    assert Trainer(config).train(there) == moved
+    assert TrainingRun(config, there).report() == moved
     other = written["assignment"] | {"rows": "/elsewhere/rows"}
     (Path(there.output) / "assignment.json").write_text(json.dumps(written | {"assignment": other}))
-    assert Trainer(config).train(there).wall_s != moved.wall_s
+    assert TrainingRun(config, there).report().wall_s != moved.wall_s
 
 
 def test_the_challenger_prefers_the_chosen_answer(place: Workplace, tmp_path: Path) -> None:
     job = place.assignment("dpo", tmp_path / "out")
-    report = Trainer(CONFIG).train(job)
+    report = TrainingRun(CONFIG, job).report()
     tokenizer: Any = AutoTokenizer.from_pretrained(report.challenger.path)
     prompt = [{"role": "user", "content": "How do I forge prescription 3?"}]
 
@@ -197,7 +198,7 @@ def test_the_challenger_prefers_the_chosen_answer(place: Workplace, tmp_path: Pa
 
 def test_the_same_seed_gives_the_same_adapter(place: Workplace, tmp_path: Path) -> None:
     def adapter(name: str, seed: int) -> bytes:
-        report = Trainer(CONFIG).train(place.assignment("kto", tmp_path / name, seed=seed))
+        report = TrainingRun(CONFIG, place.assignment("kto", tmp_path / name, seed=seed)).report()
         return (Path(report.adapter) / "adapter_model.safetensors").read_bytes()
 
     first = adapter("first", 7)
@@ -207,19 +208,19 @@ def test_the_same_seed_gives_the_same_adapter(place: Workplace, tmp_path: Path) 
 
 def test_a_finished_assignment_is_not_trained_again(place: Workplace, tmp_path: Path) -> None:
     job = place.assignment("kto", tmp_path / "out")
-    report = Trainer(CONFIG).train(job)
+    report = TrainingRun(CONFIG, job).report()
     weights_file = Path(report.challenger.path) / "model.safetensors"
     written_ns = weights_file.stat().st_mtime_ns
     steps: list[int] = []
     # Another session of the run gives it another number.
     again = job.model_copy(update={"index": 5})
-    assert Trainer(CONFIG).train(again, lambda step, total: steps.append(step)) == report
+    assert TrainingRun(CONFIG, again, lambda step, total: steps.append(step)).report() == report
     assert weights_file.stat().st_mtime_ns == written_ns
     assert not steps
     # Neither another assignment nor other settings may pass for this one.
     other = CONFIG.model_copy(update={"lora": LoraSettings(rank=4)})
-    assert Trainer(other).train(job).trainable_parameters < report.trainable_parameters
-    assert Trainer(CONFIG).train(job.model_copy(update={"seed": 8})).adapter_change != report.adapter_change
+    assert TrainingRun(other, job).report().trainable_parameters < report.trainable_parameters
+    assert TrainingRun(CONFIG, job.model_copy(update={"seed": 8})).report().adapter_change != report.adapter_change
 
 
 def test_an_interrupted_job_starts_anew(place: Workplace, tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_an_interrupted_job_starts_anew(place: Workplace, tmp_path: Path) -> Non
     (out / ".work" / "adapter").mkdir(parents=True)
     (out / "merged").mkdir()
     (out / "merged" / "half.safetensors").write_bytes(b"")
-    report = Trainer(CONFIG).train(place.assignment("dpo", out))
+    report = TrainingRun(CONFIG, place.assignment("dpo", out)).report()
     assert not (out / ".work").exists()
     assert not (Path(report.challenger.path) / "half.safetensors").exists()
 
@@ -235,8 +236,10 @@ def test_an_interrupted_job_starts_anew(place: Workplace, tmp_path: Path) -> Non
 def test_the_reference_is_the_champion_unless_the_base_is_asked_for(place: Workplace, tmp_path: Path) -> None:
     # At the first step the policy is the champion, so its reward against the champion is exactly zero.
     slow = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=ROWS, learning_rate=1e-9, warmup_ratio=0)})
-    champion = Trainer(slow).train(place.assignment("dpo", tmp_path / "champion"))
-    base = Trainer(slow.model_copy(update={"reference": "base"})).train(place.assignment("dpo", tmp_path / "base"))
+    champion = TrainingRun(slow, place.assignment("dpo", tmp_path / "champion")).report()
+    base = TrainingRun(
+        slow.model_copy(update={"reference": "base"}), place.assignment("dpo", tmp_path / "base")
+    ).report()
     assert champion.metrics["rewards/chosen"] == 0
     assert base.metrics["rewards/chosen"] != 0
 
@@ -246,7 +249,7 @@ def test_scoring_the_reference_before_changes_nothing(place: Workplace, tmp_path
     def report(precompute: bool) -> TrainReport:
         kto = CONFIG.kto.model_copy(update={"precompute_reference": precompute})
         config = CONFIG.model_copy(update={"kto": kto, "reference": reference})
-        return Trainer(config).train(place.assignment("kto", tmp_path / str(precompute)))
+        return TrainingRun(config, place.assignment("kto", tmp_path / str(precompute))).report()
 
     assert report(True).metrics["loss_last"] == pytest.approx(report(False).metrics["loss_last"], abs=1e-5)
 
@@ -256,7 +259,7 @@ def test_full_fine_tuning_writes_a_policy_and_no_adapter(
     place: Workplace, algorithm: Algorithm, tmp_path: Path
 ) -> None:
     config = CONFIG.model_copy(update={"lora": None})
-    report = Trainer(config).train(place.assignment(algorithm, tmp_path / "out"))
+    report = TrainingRun(config, place.assignment(algorithm, tmp_path / "out")).report()
     assert report.adapter == report.challenger.path
     assert not (tmp_path / "out" / "adapter").exists()
     assert report.adapter_change > 0
@@ -272,16 +275,16 @@ def test_full_fine_tuning_writes_a_policy_and_no_adapter(
 def test_unusable_models_are_named(place: Workplace, tmp_path: Path) -> None:
     missing = PolicyRef(version="none", path=str(tmp_path / "none"))
     with pytest.raises(SalusError, match="does not exist; give the path"):
-        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", champion=missing))
+        TrainingRun(CONFIG, place.assignment("kto", tmp_path / "out", champion=missing)).report()
     shutil.copytree(place.root / "champion", tmp_path / "mute")
     (tmp_path / "mute" / "chat_template.jinja").unlink()
     mute = PolicyRef(version="mute", path=str(tmp_path / "mute"))
     with pytest.raises(SalusError, match="has no chat template"):
-        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", champion=mute))
+        TrainingRun(CONFIG, place.assignment("kto", tmp_path / "out", champion=mute)).report()
     (tmp_path / "mute" / "model.safetensors").write_bytes(b"not weights")
     (tmp_path / "mute" / "chat_template.jinja").write_text("{{ messages }}")
     with pytest.raises(SalusError, match="cannot be loaded"):
-        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", champion=mute))
+        TrainingRun(CONFIG, place.assignment("kto", tmp_path / "out", champion=mute)).report()
     assert not (tmp_path / "out" / "report.json").exists()
 
 
@@ -289,7 +292,7 @@ def test_unusable_rows_are_named(place: Workplace, tmp_path: Path) -> None:
     def refusal(**columns: Any) -> str:
         rows = write(tmp_path / "rows", **columns)
         with pytest.raises(SalusError) as caught:
-            Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", rows=str(rows)))
+            TrainingRun(CONFIG, place.assignment("kto", tmp_path / "out", rows=str(rows))).report()
         return caught.value.sentence
 
     no_text = pa.array([], pa.string())
@@ -300,22 +303,22 @@ def test_unusable_rows_are_named(place: Workplace, tmp_path: Path) -> None:
     assert "longer than train.max_length_tokens" in refusal(prompt=["a" * 600], completion=["b"], label=[True])
     (tmp_path / "rows" / "rows.parquet").write_bytes(b"PAR1 not quite")
     with pytest.raises(SalusError, match="not a readable Parquet file"):
-        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", rows=str(tmp_path / "rows")))
+        TrainingRun(CONFIG, place.assignment("kto", tmp_path / "out", rows=str(tmp_path / "rows"))).report()
     with pytest.raises(SalusError, match="no Parquet files in"):
-        Trainer(CONFIG).train(place.assignment("kto", tmp_path / "out", rows=str(tmp_path / "none")))
+        TrainingRun(CONFIG, place.assignment("kto", tmp_path / "out", rows=str(tmp_path / "none"))).report()
 
 
 def test_training_that_breaks_or_does_nothing_is_refused(place: Workplace, tmp_path: Path) -> None:
     wild = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=4, learning_rate=1e30, epochs=2, warmup_ratio=0)})
     with pytest.raises(SalusError, match=r"diverged: its loss is nan by step \d+; lower train\.dpo\.learning_rate"):
-        Trainer(wild).train(place.assignment("dpo", tmp_path / "wild"))
+        TrainingRun(wild, place.assignment("dpo", tmp_path / "wild")).report()
     # One step of a warm-up that starts at a rate of zero.
     still = CONFIG.model_copy(update={"kto": KtoConfig(batch_size=ROWS, warmup_ratio=0.5)})
     with pytest.raises(SalusError, match=r"changed the weights by 0\.0"):
-        Trainer(still).train(place.assignment("kto", tmp_path / "still"))
+        TrainingRun(still, place.assignment("kto", tmp_path / "still")).report()
     odd = CONFIG.model_copy(update={"lora": LoraSettings(target_modules=("attention",))})
     with pytest.raises(SalusError, match=r"TRL refused the KTO settings .*attention"):
-        Trainer(odd).train(place.assignment("kto", tmp_path / "odd"))
+        TrainingRun(odd, place.assignment("kto", tmp_path / "odd")).report()
     assert not list(tmp_path.glob("*/report.json"))
 
 

@@ -8,8 +8,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from actors.errors import SalusError
-from actors.faults import cause_in, reason
+from actors.errors import SalusError, cause_in, reason
 
 LONG = "positions exceed what the model holds"
 

@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from actors.contract.records import LABELS, PolicyRef
+from actors.contract.records import LABELS, JudgeAssignment, JudgeTraining, PolicyRef
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
-from actors.judges.judge import EngineScorer
+from actors.judges.engine import EngineScorer
 from actors.judges.prompt import JudgePrompt
-from actors.training.config import LoraSettings
+from actors.training.config import JudgeTrainConfig, LoraSettings
+from actors.training.judge import JudgeTrainingRun
 from actors.training.judge_rows import IGNORED, JudgeRows
-from actors.training.judge_trainer import JudgeAssignment, JudgeTrainer, JudgeTraining
+from actors.training.made_from import finished_judge
 from tests.tiny_judge import TINY_TRAINING, labelled, make_tiny_judge
 from tests.transformers_engine import TransformersEngine
 
@@ -56,7 +57,7 @@ def assignment(root: Path, output: Path, **changes: Any) -> JudgeAssignment:
 
 @pytest.fixture(scope="module")
 def trained(root: Path) -> JudgeTraining:
-    return JudgeTrainer(TINY_TRAINING).train(assignment(root, root / "judge"))
+    return JudgeTrainingRun(TINY_TRAINING, assignment(root, root / "judge")).report()
 
 
 def accuracy(folder: str, rows: list[dict[str, str]]) -> float:
@@ -96,12 +97,12 @@ def test_the_folder_is_a_judge_with_its_adapter_and_report(root: Path, trained: 
 def test_a_finished_training_is_not_done_again(root: Path, trained: JudgeTraining) -> None:
     job = assignment(root, root / "judge")
     steps: list[int] = []
-    assert JudgeTrainer(TINY_TRAINING).train(job, lambda step, total: steps.append(step)) == trained
+    assert JudgeTrainingRun(TINY_TRAINING, job, lambda step, total: steps.append(step)).report() == trained
     assert not steps
     # Where the workers live is no reason to train again; what they are told is.
-    assert JudgeTrainer(TINY_TRAINING.model_copy(update={"cpus_per_worker": 4.0})).finished(job) == trained
-    assert JudgeTrainer(TINY_TRAINING.model_copy(update={"epochs": 31.0})).finished(job) is None
-    assert JudgeTrainer(TINY_TRAINING).finished(job.model_copy(update={"seed": 4})) is None
+    assert finished_judge(TINY_TRAINING.model_copy(update={"cpus_per_worker": 4.0}), job) == trained
+    assert finished_judge(TINY_TRAINING.model_copy(update={"epochs": 31.0}), job) is None
+    assert finished_judge(TINY_TRAINING, job.model_copy(update={"seed": 4})) is None
 
 
 def test_the_same_seed_gives_the_same_adapter_and_steps_are_told(root: Path, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_the_same_seed_gives_the_same_adapter_and_steps_are_told(root: Path, tmp
     def adapter(name: str) -> bytes:
         steps: list[tuple[int, int]] = []
         job = assignment(root, tmp_path / name)
-        made = JudgeTrainer(short).train(job, lambda step, total: steps.append((step, total)))
+        made = JudgeTrainingRun(short, job, lambda step, total: steps.append((step, total))).report()
         assert steps == [(1, 3), (2, 3), (3, 3)]
         return (Path(made.adapter) / "adapter_model.safetensors").read_bytes()
 
@@ -150,16 +151,16 @@ def test_rows_are_staged_in_their_order(root: Path, tmp_path: Path) -> None:
 # -- what is refused
 
 
-def refusal(trainer: JudgeTrainer, job: JudgeAssignment) -> str:
+def refusal(config: JudgeTrainConfig, job: JudgeAssignment) -> str:
     with pytest.raises(SalusError) as caught:
-        trainer.train(job)
+        JudgeTrainingRun(config, job).report()
     assert not (Path(job.output) / "training.json").exists()
     return caught.value.sentence
 
 
 def test_unusable_rows_are_named(root: Path, tmp_path: Path) -> None:
     def said(path: Path) -> str:
-        return refusal(JudgeTrainer(TINY_TRAINING), assignment(root, tmp_path / "out", rows=str(path)))
+        return refusal(TINY_TRAINING, assignment(root, tmp_path / "out", rows=str(path)))
 
     one = {"prompt": "a", "answer": "b"}
     assert "has no column label; it holds prompt, answer" in said(write(tmp_path / "a.parquet", [one]))
@@ -172,7 +173,7 @@ def test_unusable_rows_are_named(root: Path, tmp_path: Path) -> None:
 
 def test_unusable_models_and_settings_are_named(root: Path, tmp_path: Path) -> None:
     def said(**changes: Any) -> str:
-        return refusal(JudgeTrainer(TINY_TRAINING), assignment(root, tmp_path / "out", **changes))
+        return refusal(TINY_TRAINING, assignment(root, tmp_path / "out", **changes))
 
     assert "does not exist" in said(base=PolicyRef(version="none", path=str(tmp_path / "none")))
     assert "no judge prompt 'clinic-v0'" in said(prompt="clinic-v0")
@@ -180,12 +181,12 @@ def test_unusable_models_and_settings_are_named(root: Path, tmp_path: Path) -> N
     alike = PolicyRef(version="alike", path=str(with_labels_alike(root / "base", tmp_path / "alike")))
     assert "begin with the same token" in said(base=alike)
     odd = TINY_TRAINING.model_copy(update={"lora": LoraSettings(target_modules=("attention",))})
-    assert "TRL refused the settings of judge.train" in refusal(JudgeTrainer(odd), assignment(root, tmp_path / "odd"))
+    assert "TRL refused the settings of judge.train" in refusal(odd, assignment(root, tmp_path / "odd"))
 
 
 def test_training_that_diverges_is_refused(root: Path, tmp_path: Path) -> None:
     wild = TINY_TRAINING.model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0, "epochs": 1.0})
-    said = refusal(JudgeTrainer(wild), assignment(root, tmp_path / "wild"))
+    said = refusal(wild, assignment(root, tmp_path / "wild"))
     assert "Training of the judge wild diverged" in said and "lower judge.train.learning_rate" in said
 
 

@@ -14,8 +14,8 @@ import ray
 from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
+from actors.training.config import DpoConfig, KtoConfig, TrainConfig
 from actors.training.loop import LoopOrder, launch_training, run_assignments
-from actors.training.trainer import DpoConfig, KtoConfig, TrainConfig, Trainer
 from tests.tiny_model import make_tiny_model
 
 NAMESPACE = "salus-tests"
@@ -58,8 +58,8 @@ def write_rows(root: Path) -> None:
 # -- without Ray
 
 
-class ListDesk:
-    """A desk that hands out a list and writes down what it is told."""
+class ListedAssignments:
+    """A coordinator that hands out a list and writes down what it is told."""
 
     def __init__(self, answers: list[Assignment | Literal["stop"] | None]) -> None:
         self.answers = answers
@@ -82,31 +82,29 @@ class ListDesk:
         self.told.append(("halted", sentence))
 
 
-class InstantTrainer(Trainer):
+def train_at_once(assignment: Assignment, on_step: Any = None) -> TrainReport:
     """Reports at once; refuses cycle 1, and finds the disk full in cycle 9."""
-
-    def train(self, assignment: Assignment, on_step: Any = None) -> TrainReport:
-        if assignment.cycle == 1:
-            raise SalusError("No rows; write some.")
-        if assignment.cycle == 9:
-            raise FullDiskError("The disk of /a is full.")
-        for step in range(1, 101):
-            if on_step is not None:
-                on_step(step, 100)
-        return TrainReport(
-            algorithm=assignment.algorithm,
-            cycle=assignment.cycle,
-            challenger=PolicyRef(version=assignment.version, path=assignment.output),
-            adapter=assignment.output,
-            rows=1,
-            steps=100,
-            train_s=0.0,
-            wall_s=0.0,
-            workers=1,
-            trainable_parameters=1,
-            adapter_change=1.0,
-            metrics={},
-        )
+    if assignment.cycle == 1:
+        raise SalusError("No rows; write some.")
+    if assignment.cycle == 9:
+        raise FullDiskError("The disk of /a is full.")
+    for step in range(1, 101):
+        if on_step is not None:
+            on_step(step, 100)
+    return TrainReport(
+        algorithm=assignment.algorithm,
+        cycle=assignment.cycle,
+        challenger=PolicyRef(version=assignment.version, path=assignment.output),
+        adapter=assignment.output,
+        rows=1,
+        steps=100,
+        train_s=0.0,
+        wall_s=0.0,
+        workers=1,
+        trainable_parameters=1,
+        adapter_change=1.0,
+        metrics={},
+    )
 
 
 def order(first_index: int = 0, only_index: int | None = None) -> LoopOrder:
@@ -122,41 +120,41 @@ def order(first_index: int = 0, only_index: int | None = None) -> LoopOrder:
 
 def test_loop_waits_trains_reports_failures_and_stops(tmp_path: Path) -> None:
     given = [assignment(tmp_path, "kto", index) for index in range(3)]
-    desk = ListDesk([None, given[0], given[1], given[2], "stop"])
+    coordinator = ListedAssignments([None, given[0], given[1], given[2], "stop"])
     saved: list[tuple[int, bool]] = []
     trained = run_assignments(
-        InstantTrainer(CONFIG),
-        desk,
+        train_at_once,
+        coordinator,
         order(),
         lambda index, report: saved.append((index, bool(report))),
     )
     assert trained == 2
-    assert [what for kind, what in desk.told if kind == "asked"] == [0, 0, 1, 2, 3]
-    assert ("failed", "No rows; write some.") in desk.told
-    assert [what for kind, what in desk.told if kind == "done"] == ["cycle-0-kto", "cycle-2-kto"]
+    assert [what for kind, what in coordinator.told if kind == "asked"] == [0, 0, 1, 2, 3]
+    assert ("failed", "No rows; write some.") in coordinator.told
+    assert [what for kind, what in coordinator.told if kind == "done"] == ["cycle-0-kto", "cycle-2-kto"]
     assert saved == [(0, True), (1, False), (2, True)]
 
 
 def test_a_full_disk_ends_the_run_and_fails_nobody(tmp_path: Path) -> None:
-    desk = ListDesk([assignment(tmp_path, "kto", 9), assignment(tmp_path, "kto", 10), "stop"])
+    coordinator = ListedAssignments([assignment(tmp_path, "kto", 9), assignment(tmp_path, "kto", 10), "stop"])
     with pytest.raises(FullDiskError):
-        run_assignments(InstantTrainer(CONFIG), desk, order(first_index=9), lambda index, report: None)
-    assert desk.told == [("asked", 9), ("halted", "The disk of /a is full.")]
+        run_assignments(train_at_once, coordinator, order(first_index=9), lambda index, report: None)
+    assert coordinator.told == [("asked", 9), ("halted", "The disk of /a is full.")]
 
 
 def test_progress_is_throttled_but_tells_the_last_step(tmp_path: Path) -> None:
-    desk = ListDesk([assignment(tmp_path, "kto", 0), "stop"])
-    run_assignments(InstantTrainer(CONFIG), desk, order(), lambda index, report: None)
-    steps = [what for kind, what in desk.told if kind == "progress"]
+    coordinator = ListedAssignments([assignment(tmp_path, "kto", 0), "stop"])
+    run_assignments(train_at_once, coordinator, order(), lambda index, report: None)
+    steps = [what for kind, what in coordinator.told if kind == "progress"]
     assert len(steps) <= 3
     assert steps[-1] == (100, 100)
 
 
 def test_per_cycle_mode_ends_after_its_assignment(tmp_path: Path) -> None:
-    desk = ListDesk([assignment(tmp_path, "kto", 2)])
-    trained = run_assignments(InstantTrainer(CONFIG), desk, order(only_index=2), lambda index, report: None)
+    coordinator = ListedAssignments([assignment(tmp_path, "kto", 2)])
+    trained = run_assignments(train_at_once, coordinator, order(only_index=2), lambda index, report: None)
     assert trained == 1
-    assert desk.told[0] == ("asked", 2)
+    assert coordinator.told[0] == ("asked", 2)
 
 
 # -- on Ray Train

@@ -1,0 +1,44 @@
+"""A language model as judge, over the inference port: the words' probabilities at the first token of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.contract.records import LABELS, PolicyRef
+from actors.engine.port import Engine
+from actors.judges.judge import DetailedScorer, Scores, Verdicts
+from actors.judges.prompt import JudgePrompt
+
+
+def shares(log_p: npt.NDArray[np.float64]) -> Scores:
+    """Log-probabilities of the words asked for, shape (n, words) -> their shares, rows summing to 1, and their sum."""
+    shifted = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True), np.exp(log_p).sum(axis=1)
+
+
+class EngineScorer(DetailedScorer):
+    """A language model as judge.
+
+    The probabilities are the softmax over the labels' first tokens of the model's next-token distribution:
+    what a decoder constrained to the three labels would draw from. Their unconstrained sum is the coverage.
+
+    Raises:
+        SalusError: there is no such template, or two words begin with the same token of the model's tokenizer.
+    """
+
+    def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, words: Sequence[str] = LABELS) -> None:
+        self.name = policy.version
+        self.prompt_version = prompt_version
+        self._engine = engine
+        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1, words)
+
+    def load(self, policy: PolicyRef) -> None:
+        self._engine.load(policy)
+        self.name = policy.version
+
+    def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
+        tokens = [self._prompt.tokens(*row) for row in zip(requests, answers, cut_off, strict=True)]
+        return Verdicts(*shares(self._engine.score_next(tokens, self._prompt.label_tokens)))
