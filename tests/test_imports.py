@@ -92,7 +92,7 @@ WRITES_ITSELF = (
     "actors/files/atomic.py",
     "actors/serve/proxy.py",
     "actors/serve/haproxy_config.py",
-    "pipelines/store/",
+    "pipelines/runs/store/",
 )
 WRITING = {"fsync", "rename", "write_text", "write_bytes", "mkstemp", "NamedTemporaryFile"}
 

@@ -27,8 +27,8 @@ class RunFolder:
     audit.jsonl
     ```
 
-    Beside them `.lease/N.json` of `pipelines.runs.lease.lease` says whose the folder is. At an address (`pipelines.runs.store`) a
-    run's `.index/N.json` names the same files, `ray_train` excepted, and their objects.
+    Beside them `.lease/N.json` of `pipelines.runs.lease.lease` says whose the folder is. At an address
+    (`pipelines.runs.store`) a run's `.index/N.json` names the same files, `ray_train` excepted, and their objects.
     """
 
     def __init__(self, root: Path) -> None:
