@@ -69,11 +69,6 @@ class PublisherConfig(BaseModel):
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
-    engine_in_process: bool = Field(
-        default=True,
-        description="On CPU, vLLM's engine core in the replica's process: 0.5 GiB less and a faster start, but up to a"
-        " third fewer answers a second. salus serve has false.",
-    )
     gateway: GatewayConfig = Field(
         default=GatewayConfig(open=True), description="Who may ask for what; anybody on a loopback address, unless set."
     )

@@ -20,10 +20,7 @@ from pipelines.serving.office import PagesConfig
 class ServeSettings(Section):
     """One endpoint."""
 
-    # An engine core in a process of its own answers more requests; what it costs, a run has to spare for its trainers.
-    publish: PublisherConfig = PublisherConfig(
-        proxy="haproxy", replicas=2, engine_in_process=False, gateway=GatewayConfig()
-    )
+    publish: PublisherConfig = PublisherConfig(proxy="haproxy", replicas=2, gateway=GatewayConfig())
     policies: dict[ModelName, PolicySettings] = Field(
         {}, description="several policies behind this endpoint, by the name clients ask for; they need a router"
     )

@@ -146,7 +146,6 @@ def config_of_two(keys: Path, **more: Any) -> PublisherConfig:
         kv_cache_gib=0.0625,
         max_model_len=256,
         # As salus serve has it.
-        engine_in_process=False,
         gateway=GatewayConfig(
             keys_file=keys, requests_per_minute=None, max_tokens_per_request=LONGEST, extra_fields={"client": EXTRA}
         ),

@@ -13,36 +13,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actors.contract.records import PolicyRef, Record
+from actors.contract.records import PolicyRef
 from actors.engine.config import eager_environment, engine_arguments
-from actors.serve.replica.options import FrontOptions
+from actors.serve.replica.options import OPTIONS_KEY, FrontOptions, ReplicaOptions
 from actors.serve.replica.published import DeskAddress
+from actors.serve.replica.ray_llm import LOCAL_MODEL, build_llm_deployment
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
     from actors.serve.config import PublisherConfig
 
-# Where a replica finds its options in LLMConfig.experimental_configs.
-OPTIONS_KEY = "salus_replica"
 _NAME_PREFIX = "PolicyServer:"
-
-
-class ReplicaOptions(Record):
-    """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
-
-    desk: DeskAddress
-    # The policy to load where the desk has none on record yet.
-    policy: PolicyRef
-    # How long the desk may take to answer.
-    desk_timeout_s: float
-    # How long a replica waits for its running answers before it gives up a swap.
-    drain_timeout_s: float
-    # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
-    hold_s: float
-    # On one CPU worker: run vLLM's engine core in a thread of the replica.
-    engine_in_process: bool
-    front: FrontOptions
 
 
 def app_name(namespace: str) -> str:
@@ -90,11 +72,9 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
 def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions) -> Application:
     """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
     from ray import serve
-    from ray.llm._internal.common.callbacks.base import CallbackConfig
-    from ray.llm._internal.serve.core.server.builder import build_llm_deployment
     from ray.serve.llm import LLMConfig
 
-    from actors.serve.replica.server import LocalModel, PolicyServer
+    from actors.serve.replica.server import PolicyServer
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}
     options = ReplicaOptions(
@@ -103,7 +83,6 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, fro
         desk_timeout_s=config.desk_timeout_s,
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
-        engine_in_process=config.engine_in_process,
         front=front,
     )
     llm = LLMConfig(
@@ -114,7 +93,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, fro
         },
         placement_group_config={"bundles": replica_bundles(config)},
         runtime_env={"env_vars": replica_environment(config)},
-        callback_config=CallbackConfig(callback_class=LocalModel),
+        callback_config=LOCAL_MODEL,
         log_engine_metrics=config.engine_metrics,
         experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},
         deployment_config={
@@ -127,7 +106,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, fro
             "logging_config": quiet,
         },
     )
-    return build_llm_deployment(llm, name_prefix=_NAME_PREFIX, deployment_cls=serve.ingress()(PolicyServer))
+    return build_llm_deployment(llm, _NAME_PREFIX, serve.ingress()(PolicyServer))
 
 
 def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, name: str) -> None:

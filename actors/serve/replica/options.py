@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from actors.contract.records import Record
+from actors.contract.records import PolicyRef, Record
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.keys import ApiKey
@@ -15,6 +15,8 @@ from actors.serve.replica.published import DeskAddress
 from actors.serve.shadow.config import ShadowLink
 
 FEEDBACK_ACTOR = "salus-feedback"
+# Where a replica finds its options in LLMConfig.experimental_configs.
+OPTIONS_KEY = "salus_replica"
 
 
 def find_desk(address: DeskAddress) -> Any:
@@ -41,3 +43,18 @@ class FrontOptions(Record):
     answers_of: str | None = None
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()
+
+
+class ReplicaOptions(Record):
+    """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
+
+    desk: DeskAddress
+    # The policy to load where the desk has none on record yet.
+    policy: PolicyRef
+    # How long the desk may take to answer.
+    desk_timeout_s: float
+    # How long a replica waits for its running answers before it gives up a swap.
+    drain_timeout_s: float
+    # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
+    hold_s: float
+    front: FrontOptions

@@ -6,38 +6,23 @@ Importing this module imports vLLM and torch; only replicas and the deploying ta
 from __future__ import annotations
 
 import os
-import uuid
 from typing import Any
 
 from ray import serve
-from ray.llm._internal.common.callbacks.base import CallbackBase
-from ray.llm._internal.serve.core.configs.openai_api_models import (
-    ChatCompletionRequest,
-    ChatCompletionResponse,
-    ErrorResponse,
-)
-from ray.serve.llm import LLMConfig, ModelLoadingConfig
+from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from actors.contract.records import PolicyRef
-from actors.errors import SalusError
 from actors.serve.gateway.traffic import ReplicaTraffic
-from actors.serve.replica.app import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.engine_death import EngineDeathWatch, end_process
 from actors.serve.replica.layers import Front
+from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.pause import Door
 from actors.serve.replica.published import ask_desk
-from actors.serve.replica.serving_engine import ServingEngine
+from actors.serve.replica.ray_llm import engine_class, engine_died, greedy_reply, load_from, restrict_app
 from actors.serve.replica.smoke import SmokeConfig, SmokeReply, ask_all
 from actors.serve.replica.swap import PolicyKeeper, ReplicaState
-
-
-class LocalModel(CallbackBase):
-    """Skips Ray's model download step and the worker process it takes: the model is a folder."""
-
-    async def on_before_node_init(self) -> None:
-        self.ctx.run_init_node = False
 
 
 class PolicyServer(LLMServer):
@@ -47,7 +32,7 @@ class PolicyServer(LLMServer):
     check, which Serve also calls before the first request, asks once more, and heals what went wrong since.
     """
 
-    _default_engine_cls = ServingEngine  # type: ignore[assignment]
+    _default_engine_cls = engine_class()
 
     async def __init__(  # type: ignore[misc]  # Serve awaits a deployment's constructor.
         self, llm_config: LLMConfig, **collaborators: Any
@@ -69,21 +54,14 @@ class PolicyServer(LLMServer):
         # Whole GiB, inherited from whoever started Ray: it would override the configured `kv_cache_gib`.
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
         policy = await self._published()
-        config: Any = self._llm_config
-        config.model_loading_config = ModelLoadingConfig(model_id=config.model_id, model_source=policy.path)
-        config.get_engine_config().hf_model_id = policy.path
+        load_from(self._llm_config, policy.path)
         await super().start()  # type: ignore[no-untyped-call]
         self._keeper.adopt(policy)
         await self._keeper.follow_desk()
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
-        for path in app.state.openai_serving_models.registry.base_model_paths:
-            # Told to whoever lists the models: a folder of this machine, and that of the first policy for ever.
-            path.model_path = path.name
-        for answering in (app.state.openai_serving_chat, app.state.openai_serving_completion):
-            # vLLM takes the least of this, what a request (or else the model) names, and what the prompt leaves.
-            answering.override_max_tokens = self._options.front.gateway.max_tokens_per_request
+        restrict_app(app, self._options.front.gateway.max_tokens_per_request)
         app.add_middleware(EngineDeathWatch, dead=self._engine_died)
         self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready, self._door)
         return self._front.put_before(app)
@@ -98,8 +76,7 @@ class PolicyServer(LLMServer):
         return published or self._options.policy
 
     def _engine_died(self) -> bool:
-        engine: Any = self.engine
-        return bool(engine._engine_client.errored)
+        return engine_died(self.engine)
 
     async def check_health(self) -> None:
         if self._engine_died():
@@ -144,23 +121,4 @@ class PolicyServer(LLMServer):
         return await self._keeper.settle()
 
     async def _reply(self, text: str, max_tokens: int) -> str:
-        """This replica's engine's reply to one question, past all that stands before it for clients."""
-        request = ChatCompletionRequest(
-            model=self._llm_config.model_id,
-            messages=[{"role": "user", "content": text}],
-            temperature=0.0,
-            max_tokens=max_tokens,
-            # Or all questions of one call would get Serve's id of that call.
-            request_id=uuid.uuid4().hex,
-        )
-        said: Any = await self.chat(request)
-        async for response in said:
-            if isinstance(response, ErrorResponse):
-                raise SalusError(response.error.message)
-            if not isinstance(response, ChatCompletionResponse):
-                raise SalusError(f"the engine said {type(response).__name__}")
-            (choice,) = response.choices
-            if choice.finish_reason not in ("stop", "length"):
-                raise SalusError(f"it ended by {choice.finish_reason}")
-            return choice.message.content or ""
-        raise SalusError("the engine said nothing")
+        return await greedy_reply(self, self._llm_config.model_id, text, max_tokens)

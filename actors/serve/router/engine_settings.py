@@ -25,7 +25,6 @@ class EngineSettings(BaseModel):
     enforce_eager: bool | None = None
     kv_cache_gib: float | None = Field(None, gt=0)
     gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
-    engine_in_process: bool | None = None
 
 
 def engine_config(config: PublisherConfig, *settings: EngineSettings) -> PublisherConfig:

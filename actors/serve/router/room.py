@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 import ray
-from ray._private.state import state
 
 from actors.errors import SalusError
+from actors.serve.ray_private import most_resources
 
 if TYPE_CHECKING:
     from actors.serve.config import PublisherConfig
@@ -48,8 +48,7 @@ def free_resources() -> dict[str, float]:
     """What nobody has reserved, and what an autoscaler may add."""
     free: dict[str, float] = ray.available_resources()
     there: dict[str, float] = ray.cluster_resources()
-    # None where no autoscaler reports what it may grow to.
-    later = state.get_max_resources_from_cluster_config() or {}
+    later = most_resources()
     return {
         kind: free.get(kind, 0.0) + max(0.0, float(later.get(kind, 0.0)) - there.get(kind, 0.0))
         for kind in ("CPU", "GPU")
