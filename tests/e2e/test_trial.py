@@ -14,12 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from actors.contract.publication import PublicationRefusedError
 from actors.contract.records import PolicyRef
-from actors.serve.config import publisher_cpus
+from actors.serve.config import CanaryConfig, SmokeConfig, SmokePrompt, publisher_cpus
 from actors.serve.gateway.key_file import KeyFile
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.canary import CanaryConfig
 from actors.serve.replica.published import DeskAddress, OwnDesk
-from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
 from tests.e2e.deployed import COMPLY, build_policy, requests

@@ -20,6 +20,7 @@ from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.faults import cause_in, reason
 from actors.serve.address import serve_address
+from actors.serve.config import SmokeConfig
 from actors.serve.feedback.service import FeedbackOffice
 from actors.serve.gateway.keys import new_key
 from actors.serve.guard.office import GUARD_ACTOR, GuardOffice
@@ -27,7 +28,6 @@ from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name, deploy, deployment_name
 from actors.serve.replica.options import FEEDBACK_ACTOR, FrontOptions
 from actors.serve.replica.published import DeskAddress
-from actors.serve.replica.smoke import SmokeConfig
 from actors.serve.shadow.config import ShadowLink
 
 if TYPE_CHECKING:

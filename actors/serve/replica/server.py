@@ -13,6 +13,7 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from actors.contract.records import PolicyRef
+from actors.serve.config import SmokeConfig
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.engine_death import EngineDeathWatch, end_process
@@ -21,7 +22,7 @@ from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.pause import Door
 from actors.serve.replica.published import ask_desk
 from actors.serve.replica.ray_llm import engine_class, engine_died, greedy_reply, load_from, restrict_app
-from actors.serve.replica.smoke import SmokeConfig, SmokeReply, ask_all
+from actors.serve.replica.smoke import SmokeReply, ask_all
 from actors.serve.replica.swap import PolicyKeeper, ReplicaState
 
 

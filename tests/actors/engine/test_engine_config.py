@@ -12,9 +12,8 @@ import actors
 import pipelines
 from actors.engine.config import BATCHED_TOKENS, EngineConfig, engine_arguments
 from actors.errors import SalusError
-from actors.serve.config import PublisherConfig, check_lengths
+from actors.serve.config import PublisherConfig, SmokeConfig, SmokePrompt, check_lengths
 from actors.serve.guard.config import GuardConfig, GuardEngineConfig
-from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
 from tests.tiny_model import make_tiny_model
 
 CHUNKS = ("enable_chunked_prefill", "max_num_batched_tokens")

@@ -20,7 +20,7 @@ from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_same_shape
 from actors.errors import SalusError
 from actors.serve.address import check_address, check_port_free
-from actors.serve.config import PublisherConfig, publisher_cpus, publisher_gpus
+from actors.serve.config import PublisherConfig, SmokeConfig, publisher_cpus, publisher_gpus
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.publisher.endpoint import Argument, ReplicaCall
 from actors.serve.publisher.publisher import Publisher
@@ -28,7 +28,7 @@ from actors.serve.replica.app import replica_bundles, replica_environment
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.pause import Door
 from actors.serve.replica.published import DeskAddress, DurableDesk, PublishedPolicy
-from actors.serve.replica.smoke import SmokeConfig, SmokeReply, ask_all
+from actors.serve.replica.smoke import SmokeReply, ask_all
 from actors.serve.replica.swap import PolicyKeeper, ReplicaState
 from tests.free_port import free_port
 

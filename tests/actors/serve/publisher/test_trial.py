@@ -14,12 +14,10 @@ from ray.exceptions import RayError
 from actors.contract.publication import PublicationRefusedError
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.serve.config import PublisherConfig
+from actors.serve.config import CanaryConfig, PublisherConfig, SmokeConfig, SmokePrompt
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.publisher.endpoint import Argument, ReplicaCall
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.canary import CanaryConfig
-from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
 from actors.serve.replica.swap import PolicyKeeper
 from tests.actors.serve.publisher.test_publisher import SmallDesk, SmallEndpoint, SmallEngine, policies, started
 

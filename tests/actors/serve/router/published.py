@@ -10,8 +10,7 @@ from ray.exceptions import RayError
 
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.serve.config import PublisherConfig
-from actors.serve.replica.smoke import SmokeConfig
+from actors.serve.config import PublisherConfig, SmokeConfig
 from actors.serve.router.applications import Application
 from actors.serve.router.desk import RouteBook
 from actors.serve.router.endpoint import RouterCall
