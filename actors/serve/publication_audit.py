@@ -1,12 +1,14 @@
 """Publications and rollbacks in an audit log: written down before they are done, and again with what came of them.
 
-Without the first entry nothing is done. The second cannot undo anything any more: where it cannot be written, the deed
-stands, a warning says so, and the log shows an intention without an outcome, as it does where the process died.
+Without the first entry nothing is done. The second cannot undo anything any more: where it cannot be written, what was
+done stands, a warning says so, and the log shows an intention without an outcome, as it does where the process died.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import pwd
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +21,18 @@ from actors.contract.records import PolicyRef, Record
 from actors.contract.untrusted import cut_middle
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditEntry, AuditLog
-from actors.serve.os_user import os_user
 
 if TYPE_CHECKING:
     from actors.coordinator.coordinator import PolicyPublisher
+
+
+def os_user() -> str:
+    """The name of the user this process runs as; the number where the system knows no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
 
 # "promote": of a registry, which serves nothing by itself; with an endpoint, "rollback" follows a registry's.
 Action = Literal["start", "publish", "promote", "rollback"]

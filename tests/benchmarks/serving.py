@@ -34,7 +34,7 @@ from rich.table import Table
 from actors.contract.records import PolicyRef
 from actors.engine.config import engine_arguments
 from actors.serve.config import PublisherConfig, publisher_cpus
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.app import replica_environment
 from actors.serve.replica.published import DeskAddress, OwnDesk

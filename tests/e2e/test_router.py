@@ -24,7 +24,7 @@ from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.records import FEEDBACK
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.router.endpoint import start_router, stop_router
 from actors.serve.router.engine_settings import EngineSettings, engine_config
 from actors.serve.router.on_serve import routed_publisher

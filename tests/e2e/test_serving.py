@@ -25,7 +25,7 @@ import pytest
 from actors.contract.records import PolicyRef
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import DeskAddress, OwnDesk
 from pipelines.cluster.session import embedded_ray

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from actors.contract.publication import PublicationRefusedError
 from actors.contract.records import PolicyRef
 from actors.serve.config import CanaryConfig, SmokeConfig, SmokePrompt, publisher_cpus
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import DeskAddress, OwnDesk
 from pipelines.cluster.session import embedded_ray

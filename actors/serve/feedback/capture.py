@@ -18,13 +18,13 @@ from typing import Any, Literal
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.errors import SalusError
-from actors.serve.caller_state import answered_by, caller_name
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.exchange import Exchange, Said, answered, is_chat, pass_on, read_request
 from actors.serve.feedback.records import CapturedAnswer, Turn, conversation_json
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.feedback.sink import FeedbackSink, OverQuota
+from actors.serve.gateway.caller import answered_by, caller_name
 
 Clock = Callable[[], datetime]
 # What became of a chat request that passed.

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from actors.serve.caller_state import ANSWERED_BY
-from actors.serve.gateway.access import find_route, route_path
 from actors.serve.gateway.body import replayed
+from actors.serve.gateway.caller import ANSWERED_BY, find_route, route_path
 from actors.serve.gateway.refusal import Header, Refused
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.held import HeldResponse

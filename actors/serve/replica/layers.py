@@ -12,16 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from actors.serve.caller_state import CALLER
 from actors.serve.feedback.capture import CaptureMiddleware
 from actors.serve.feedback.desk import RemoteSink
 from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
+from actors.serve.gateway.caller import CALLER
 from actors.serve.gateway.config import key_ring
 from actors.serve.gateway.gateway import Gateway
-from actors.serve.gateway.meter import Meter, Meters
-from actors.serve.gateway.prometheus_meter import PrometheusMeter
-from actors.serve.gateway.ray_meter import RayMeter
+from actors.serve.gateway.meter import Meter, Meters, PrometheusMeter, RayMeter
 from actors.serve.gateway.traffic import TrafficWindow
 from actors.serve.guard.guards import answer_guard
 from actors.serve.guard.meter import GuardMeter

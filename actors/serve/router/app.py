@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from actors.serve.gateway.access import find_route, route_path
 from actors.serve.gateway.answer import Answer, finished
 from actors.serve.gateway.body import read_body
+from actors.serve.gateway.caller import find_route, route_path
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.cors import cors_headers
 from actors.serve.gateway.refusal import ClientGone, Header, Refused

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic_core import from_json
 
-from actors.serve.gateway.access import Route as PublicRoute
+from actors.serve.gateway.caller import PublicRoute
 from actors.serve.router.route import model_of_answer
 
 # "any": every application would say the same of it. "pages": the one that has them.

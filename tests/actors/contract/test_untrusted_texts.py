@@ -14,7 +14,7 @@ from actors.judges import rules as refusal_rules
 from actors.judges import template as judge_template
 from actors.judges.rules import refusal_label
 from actors.judges.template import fence_of
-from actors.serve.gateway import access
+from actors.serve.gateway import caller
 from actors.serve.guard import screen
 from actors.serve.guard.screen import PhraseScreen
 from actors.serve.router import route
@@ -53,7 +53,7 @@ READERS: dict[str, tuple[ModuleType, Callable[[str], object]]] = {
     "a refusal": (refusal_rules, lambda text: refusal_label(f"{REFUSAL}{text}x")),
     "markup": (untrusted, lambda text: ChatMarkup().broken(strip_invisible(text))),
     "a guard's phrases": (screen, PhraseScreen(["how to make", "a a b"]).holds),
-    "a path": (access, access.find_route),
+    "a path": (caller, caller.find_route),
     "an answer's id": (route, route.model_of_answer),
     "a model card": (markdown, markdown.plain),
     "a fence": (judge_template, lambda text: fence_of(text, text)),

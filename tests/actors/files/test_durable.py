@@ -34,7 +34,7 @@ from actors.serve.audit_log import AuditLog
 from actors.serve.feedback.compaction import compact
 from actors.serve.feedback.journal import Journal, read
 from actors.serve.feedback.records import CAPTURES
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from tests.actors.serve.feedback.given import captured
 from tests.power_cut import Tape, recorded
 from tests.rows import prompts

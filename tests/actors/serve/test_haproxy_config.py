@@ -28,7 +28,7 @@ from actors.serve.config import PublisherConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.gateway import Gateway
 from actors.serve.gateway.keys import KeyRing, new_key
-from actors.serve.gateway.prometheus_meter import PrometheusMeter
+from actors.serve.gateway.meter import PrometheusMeter
 from actors.serve.haproxy_config import CLIENT_TIMEOUT_S, HEADER_TIMEOUT_S, ProxyLimits, hardened, possible_connections
 from actors.serve.proxy import proxy_environment
 from tests.free_port import free_port

@@ -12,8 +12,7 @@ from actors.contract.publication import Publication
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
-from actors.serve.os_user import os_user
-from actors.serve.publication_audit import AuditedPublisher, Deed, PublicationAudit, deed_of, told
+from actors.serve.publication_audit import AuditedPublisher, Deed, PublicationAudit, deed_of, os_user, told
 
 A, B = (PolicyRef(version=version, path=f"/models/{version}") for version in ("a", "b"))
 URL = "http://127.0.0.1:8000"

@@ -13,8 +13,7 @@ from actors.contract.publication import PublicationRefusedError, RefusedPublicat
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
-from actors.serve.os_user import os_user
-from actors.serve.publication_audit import told
+from actors.serve.publication_audit import os_user, told
 from pipelines.registry.store import AUDIT, Registry
 from pipelines.serving.follower import Follower
 from pipelines.serving.rollback import roll_back

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.serve.gateway.access import find_route, may_use, route_path
+from actors.serve.gateway.caller import find_route, may_use, route_path
 from tests.actors.serve.gateway.served import NOT_FOR_OTHERS
 
 ALLOWED = {

@@ -6,21 +6,47 @@ import math
 import time
 from collections.abc import Callable
 
-from actors.serve.caller_state import ANONYMOUS
-from actors.serve.gateway.access import Route, may_use
-from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.credentials import (
+from actors.serve.gateway.caller import (
+    ANONYMOUS,
     CHALLENGE,
     PAGE_CHALLENGE,
     Headers,
+    PublicRoute,
     check_local,
     check_same_origin,
     credentials_of,
     is_json,
+    may_use,
 )
+from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.keys import Caller, KeyRing
-from actors.serve.gateway.pace import Pace
 from actors.serve.gateway.refusal import Refused
+
+
+class Pace:
+    """At most `burst` requests at once, and `per_minute` a minute from then on; None: as many as come.
+
+    It belongs to one event loop. There are no more buckets than keys.
+    """
+
+    def __init__(self, per_minute: float | None, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = None if per_minute is None else per_minute / 60.0
+        self._burst = float(burst)
+        self._clock = clock
+        # By name: what was left, and when (s).
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def wait_s(self, name: str) -> float:
+        """Take one from a key's bucket; 0 where there was one, else the seconds until there is."""
+        if self._per_s is None:
+            return 0.0
+        now_s = self._clock()
+        left, then_s = self._buckets.get(name, (self._burst, now_s))
+        left = min(self._burst, left + (now_s - then_s) * self._per_s)
+        granted = left >= 1.0
+        self._buckets[name] = (left - 1.0 if granted else left, now_s)
+        return 0.0 if granted else (1.0 - left) / self._per_s
+
 
 # Who everybody is where no keys are wanted.
 ANYBODY = Caller(ANONYMOUS, "admin")
@@ -36,7 +62,7 @@ class Admission:
         self._keys = keys
         self._pace = Pace(config.requests_per_minute, config.burst, clock)
 
-    def admit(self, method: str, route: Route | None, headers: Headers) -> Caller | None:
+    def admit(self, method: str, route: PublicRoute | None, headers: Headers) -> Caller | None:
         """Who asks; None on a route that needs no key, where none, or no good one, was sent.
 
         Without a good key the answer is the same for every route but those, whether it is there or not.
@@ -58,7 +84,7 @@ class Admission:
         self._check_pace(caller)
         return caller
 
-    def _identify(self, method: str, route: Route | None, headers: Headers) -> tuple[Caller, bool]:
+    def _identify(self, method: str, route: PublicRoute | None, headers: Headers) -> tuple[Caller, bool]:
         """Who asks, and whether the key came by Basic."""
         if self._config.open:
             check_local(headers, self._config, changes=method != "GET")
@@ -71,7 +97,7 @@ class Admission:
             raise Refused(401, sentence, "invalid_api_key", headers=[challenge])
         return caller, shown.basic
 
-    def _known(self, method: str, route: Route, headers: Headers) -> Caller | None:
+    def _known(self, method: str, route: PublicRoute, headers: Headers) -> Caller | None:
         try:
             return self._identify(method, route, headers)[0]
         except Refused:
@@ -93,7 +119,7 @@ class Admission:
             raise Refused(429, sentence, "rate_limit_exceeded", headers=[retry])
 
 
-def _reachable(method: str, route: Route | None) -> Route:
+def _reachable(method: str, route: PublicRoute | None) -> PublicRoute:
     if route is None:
         raise Refused(404, "There is no such route here.", "unknown_url")
     if method not in route.methods:
