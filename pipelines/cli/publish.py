@@ -42,7 +42,7 @@ def publish(
     from actors.serve.address import check_address
     from actors.serve.config import check_lengths
     from actors.serve.publisher.publisher import Publisher
-    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from actors.serve.replica.published import DeskAddress, PolicyInActor
     from pipelines.cluster.session import session
 
     settings = resolve(recipe, overrides, seed)
@@ -59,7 +59,7 @@ def publish(
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
         up.enter_context(session(settings, namespace))
-        publisher = Publisher(settings.publish, OwnDesk(DeskAddress(namespace=namespace)))
+        publisher = Publisher(settings.publish, PolicyInActor(DeskAddress(namespace=namespace)))
         try:
             with started(settings, run, policy, publisher.url) if model is None else nullcontext():
                 publisher.start(policy)

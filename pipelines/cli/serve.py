@@ -57,7 +57,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     from actors.serve.address import check_address
     from actors.serve.config import publisher_cpus
     from actors.serve.publisher.publisher import Publisher
-    from actors.serve.replica.published import DeskAddress, OwnDesk
+    from actors.serve.replica.published import DeskAddress, PolicyInActor
     from actors.serve.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
@@ -75,7 +75,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
         # The office lives as long as its handle.
         pages = open_office(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
         office = pages[0] if pages is not None else None
-        desk = OwnDesk(DeskAddress(namespace=namespace))
+        desk = PolicyInActor(DeskAddress(namespace=namespace))
         publisher = Publisher(chosen.publish, desk, office=office, shadow=shadow.open())
         follower = Follower(store, publisher, _say)
         try:

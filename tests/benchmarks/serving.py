@@ -37,7 +37,7 @@ from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.app import replica_environment
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import DeskAddress, PolicyInActor
 from actors.serve.router.endpoint import start_router, stop_router
 from actors.serve.router.on_serve import routed_publisher
 from actors.serve.router.publisher import RoutedPublisher
@@ -120,7 +120,7 @@ def endpoint(config: PublisherConfig, model: Path) -> Iterator[str]:
     """Ours, in an embedded Ray."""
     with embedded_ray(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, config), ExitStack() as up:
         publisher = (
-            routed(config, up) if config.router else Publisher(config, OwnDesk(DeskAddress(namespace=NAMESPACE)))
+            routed(config, up) if config.router else Publisher(config, PolicyInActor(DeskAddress(namespace=NAMESPACE)))
         )
         up.callback(publisher.stop)
         publisher.start(PolicyRef(version="bench", path=str(model)))

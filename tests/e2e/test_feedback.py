@@ -22,9 +22,9 @@ from actors.files.shards import read_folder
 from actors.judges.rules import refusal_label
 from actors.serve.feedback.capture import CaptureMiddleware
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.desk import FeedbackDesk
 from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
+from actors.serve.feedback.writer import FeedbackWriter
 from pipelines.alignment.align import align
 from pipelines.alignment.preference import PreferenceReport
 from pipelines.cluster.progress import QuietReporter
@@ -57,7 +57,7 @@ def obeyed(policy: PolicyRef, prompts: list[str]) -> float:
 async def told(folder: Path, given: dict[str, str]) -> int:
     """Ask each prompt at an endpoint that keeps what callers ask it to; two callers reject what obeys it."""
     config = FeedbackConfig(folder=folder, capture="opt_in")
-    desk, redaction, kept = FeedbackDesk(folder, config), RedactionProcess(config), 0
+    desk, redaction, kept = FeedbackWriter(folder, config), RedactionProcess(config), 0
     for number, (prompt, answer) in enumerate(given.items()):
         for caller in ("ward", "pharmacy"):
             chat = ChatApp([answer], f"chatcmpl-{caller}-{number}", headers={"x-salus-policy": "c0-base"})

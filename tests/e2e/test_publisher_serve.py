@@ -25,7 +25,7 @@ from actors.errors import SalusError
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import DeskAddress, PolicyInActor
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.load import load_recipe
@@ -245,7 +245,7 @@ def test_a_policy_that_does_not_load_leaves_the_old_one(endpoint: Endpoint, tmp_
 def beside(endpoint: Endpoint, **changes: str | int) -> Publisher:
     """A publisher of another run in the same cluster."""
     config = CONFIG.model_copy(update={"port": endpoint.port, **changes})
-    return Publisher(config, OwnDesk(DeskAddress(namespace="another run")))
+    return Publisher(config, PolicyInActor(DeskAddress(namespace="another run")))
 
 
 def test_endpoints_of_two_runs_stand_beside_each_other(endpoint: Endpoint) -> None:

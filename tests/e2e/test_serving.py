@@ -27,7 +27,7 @@ from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import DeskAddress, PolicyInActor
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
 from tests.e2e.processes import processes
@@ -162,7 +162,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     config = config_of_two(keys)
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), "serving-test", publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(DeskAddress(namespace="serving-test")))
+    publisher = Publisher(config, PolicyInActor(DeskAddress(namespace="serving-test")))
     try:
         publisher.start(a)
         expected = {p.version: [greedy_tokens(p, question) for question in QUESTIONS] for p in (a, b)}

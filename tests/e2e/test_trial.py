@@ -17,7 +17,7 @@ from actors.contract.records import PolicyRef
 from actors.serve.config import CanaryConfig, SmokeConfig, SmokePrompt, publisher_cpus
 from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import DeskAddress, PolicyInActor
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
 from tests.e2e.deployed import COMPLY, build_policy, requests
@@ -65,7 +65,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     )
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), "trial-test", publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(DeskAddress(namespace="trial-test")))
+    publisher = Publisher(config, PolicyInActor(DeskAddress(namespace="trial-test")))
     try:
         a_ref, b_ref, spoilt = (PolicyRef(version=v, path=str(folder / v)) for v in ("a", "b", "spoilt"))
         publisher.start(a_ref)

@@ -12,31 +12,25 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.exchange import Exchange, Said, answered, is_chat, pass_on, read_request
-from actors.serve.feedback.records import CapturedAnswer, Turn, conversation_json
+from actors.serve.feedback.exchange import ChatAnswer, HttpExchange, answered, is_chat, pass_on, read_request
+from actors.serve.feedback.records import CapturedAnswer, Clock, Turn, conversation_json, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.feedback.sink import FeedbackSink, OverQuota
 from actors.serve.gateway.caller import answered_by, caller_name
 
-Clock = Callable[[], datetime]
 # What became of a chat request that passed.
 Outcome = Literal[
     "captured", "not_asked", "steered", "no_answer", "too_large", "over_quota", "not_redacted", "fault"
 ]  # fmt: skip
 
 _log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class CaptureMiddleware:
@@ -71,14 +65,14 @@ class CaptureMiddleware:
             await self._app(scope, receive, send)
             return
         version = self._version
-        exchange = Exchange(
+        exchange = HttpExchange(
             self._config.max_request_bytes,
             self._config.max_response_bytes,
             version=None if version is None else lambda: answered_by(scope.get("state") or {}, version),
         )
         await pass_on(self._app, scope, receive, send, exchange, lambda: self._keep(scope, exchange))
 
-    async def _keep(self, scope: Scope, exchange: Exchange) -> None:
+    async def _keep(self, scope: Scope, exchange: HttpExchange) -> None:
         task = asyncio.create_task(self._capture(scope, exchange))
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -100,7 +94,7 @@ class CaptureMiddleware:
         self.outcomes[outcome] += 1
         self._count(outcome)
 
-    async def _capture(self, scope: Scope, exchange: Exchange) -> Outcome:
+    async def _capture(self, scope: Scope, exchange: HttpExchange) -> Outcome:
         if exchange.too_large:
             return "too_large"
         request = read_request(exchange, opted_in=True)
@@ -122,7 +116,7 @@ class CaptureMiddleware:
         return "captured"
 
     def _answer(
-        self, scope: Mapping[str, Any], exchange: Exchange, said: Said, turns: tuple[Turn, ...], answer: str
+        self, scope: Mapping[str, Any], exchange: HttpExchange, said: ChatAnswer, turns: tuple[Turn, ...], answer: str
     ) -> CapturedAnswer:
         return CapturedAnswer(
             answer_id=said.answer_id,

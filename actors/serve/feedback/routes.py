@@ -11,16 +11,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from actors.errors import SalusError
-from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.records import (
     UNKNOWN_POLICY,
     CapturedAnswer,
+    Clock,
     Feedback,
     Turn,
     Verdict,
     conversation_json,
     feedback_id,
+    utc_now,
 )
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import RedactionBusy

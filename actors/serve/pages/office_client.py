@@ -16,7 +16,7 @@ from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 Reply = TypeVar("Reply")
 
 
-class OfficeClient:
+class PagesClient:
     """`ReviewQueue` and `DashboardSource`, asked of an actor; its faults arrive as the sentences they were."""
 
     def __init__(self, office: Any) -> None:

@@ -20,7 +20,7 @@ from actors.serve.address import check_address
 from actors.serve.config import PublisherConfig, check_lengths, publisher_cpus, publisher_gpus
 from actors.serve.publisher.endpoint import Endpoint, ServeEndpoint
 from actors.serve.publisher.trial import SERVE_AGAIN, Trial, UnfitError
-from actors.serve.replica.published import DeskAddress, OwnDesk, PolicyDesk
+from actors.serve.replica.published import DeskAddress, PolicyInActor, PublishedPolicy
 from actors.serve.replica.swap import ReplicaState
 from actors.serve.shadow.config import ShadowLink
 
@@ -60,7 +60,7 @@ class Publisher:
     def __init__(
         self,
         config: PublisherConfig,
-        desk: PolicyDesk | None = None,
+        desk: PublishedPolicy | None = None,
         endpoint: Endpoint | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         office: DeskAddress | None = None,
@@ -68,7 +68,7 @@ class Publisher:
     ) -> None:
         """`office`: the actor behind the pages of review and dashboard; `shadow`: the challenger beside; None: none."""
         self._config = config
-        self._desk: PolicyDesk = desk or OwnDesk()
+        self._desk: PublishedPolicy = desk or PolicyInActor()
         self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office, shadow)
         self._trial = Trial(config, self._endpoint)
         self._clock = clock
@@ -170,7 +170,7 @@ class Publisher:
         """Take the endpoint down, and Serve itself where it was the last; harmless where it does not run."""
         self._endpoint.stop()
         self._history = []
-        if isinstance(self._desk, OwnDesk):
+        if isinstance(self._desk, PolicyInActor):
             self._desk.close()
 
     def _served(self) -> PolicyRef:

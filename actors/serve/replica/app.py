@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from actors.contract.records import PolicyRef
 from actors.engine.config import eager_environment, engine_arguments
-from actors.serve.replica.options import OPTIONS_KEY, FrontOptions, ReplicaOptions
+from actors.serve.replica.options import OPTIONS_KEY, LayerOptions, ReplicaOptions
 from actors.serve.replica.published import DeskAddress
 from actors.serve.replica.ray_llm import LOCAL_MODEL, build_llm_deployment
 
@@ -69,7 +69,7 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
     return environment
 
 
-def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions) -> Application:
+def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, layers: LayerOptions) -> Application:
     """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
     from ray import serve
     from ray.serve.llm import LLMConfig
@@ -83,7 +83,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, fro
         desk_timeout_s=config.desk_timeout_s,
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
-        front=front,
+        layers=layers,
     )
     llm = LLMConfig(
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
@@ -109,9 +109,9 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, fro
     return build_llm_deployment(llm, _NAME_PREFIX, serve.ingress()(PolicyServer))
 
 
-def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, front: FrontOptions, name: str) -> None:
+def deploy(config: PublisherConfig, policy: PolicyRef, desk: DeskAddress, layers: LayerOptions, name: str) -> None:
     """Build the app and run it under this name; returns when every replica is up."""
     from ray import serve
 
-    app = build_app(config, policy, desk, front)
+    app = build_app(config, policy, desk, layers)
     serve.run(app, name=name, route_prefix=config.route)

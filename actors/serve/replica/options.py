@@ -24,17 +24,17 @@ def find_desk(address: DeskAddress) -> Any:
     return ray.get_actor(address.actor, namespace=address.namespace)
 
 
-class FrontOptions(Record):
-    """What a replica needs to know of its front."""
+class LayerOptions(Record):
+    """What stands before the served app of a replica."""
 
     gateway: GatewayConfig
     feedback: FeedbackConfig = FeedbackConfig()
-    # The keeper of feedback; None: none is taken.
-    feedback_desk: DeskAddress | None = None
+    # The writer of feedback; None: none is taken.
+    feedback_writer: DeskAddress | None = None
     # Who judges answers before they go out; None: nobody.
     guard: GuardConfig | None = None
     # The guard's model; None where rules judge.
-    guard_desk: DeskAddress | None = None
+    guard_actor: DeskAddress | None = None
     # Behind the pages of review and dashboard; None: there are none.
     office: DeskAddress | None = None
     # The challenger that answers beside, unseen; None: none does.
@@ -57,4 +57,4 @@ class ReplicaOptions(Record):
     drain_timeout_s: float
     # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
     hold_s: float
-    front: FrontOptions
+    layers: LayerOptions

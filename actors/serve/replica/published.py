@@ -1,6 +1,6 @@
 """The desk: the one place that says which policy is published, asked by every replica of the endpoint.
 
-Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk; `PublishedPolicy` is
+Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk; `PolicyRecord` is
 the smallest one, used when nothing else (such as a coordinator) plays that part.
 """
 
@@ -24,7 +24,7 @@ class DeskAddress(Record):
     namespace: str = "salus"
 
 
-class PolicyDesk(Protocol):
+class PublishedPolicy(Protocol):
     """What the publisher needs of a desk: where replicas find it, and a way to record the published policy.
 
     The desk's actor must be able to answer `published_policy` while the publisher works. A coordinator that
@@ -38,7 +38,7 @@ class PolicyDesk(Protocol):
         """Make `policy` what `published_policy` answers from now on."""
 
 
-class PublishedPolicy:
+class PolicyRecord:
     """Holds one policy reference. Life: empty -> record(A) -> record(B) -> ..."""
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ class PublishedPolicy:
 
 
 # Never restarted: an empty desk would send a restarted replica back to the first policy without a word.
-PublishedPolicyActor = ray.remote(num_cpus=0, max_restarts=0)(PublishedPolicy)
+PublishedPolicyActor = ray.remote(num_cpus=0, max_restarts=0)(PolicyRecord)
 
 
-class OwnDesk:
+class PolicyInActor:
     """A desk in a small detached actor of its own, which lives as long as the (detached) Serve app."""
 
     def __init__(self, address: DeskAddress | None = None) -> None:
@@ -84,13 +84,13 @@ class OwnDesk:
 
 
 class Published(Record):
-    """What a `DurableDesk` writes: the policy, and the session it was published in."""
+    """What a `PolicyOnDisk` writes: the policy, and the session it was published in."""
 
     namespace: str
     policy: PolicyRef
 
 
-class DurableDesk:
+class PolicyOnDisk:
     """The desk of an actor that is its own: on disk before anybody hears of it, so a restarted one says the same."""
 
     def __init__(self, address: DeskAddress, path: Path) -> None:
@@ -113,7 +113,7 @@ class DurableDesk:
         return self._policy
 
 
-async def ask_desk(address: DeskAddress, timeout_s: float) -> PolicyRef | None:
+async def ask_published(address: DeskAddress, timeout_s: float) -> PolicyRef | None:
     """The published policy, as the desk at `address` says it.
 
     Errors: ValueError where no such actor lives, TimeoutError where it does not answer in time, RayActorError

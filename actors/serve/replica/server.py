@@ -17,13 +17,13 @@ from actors.serve.config import SmokeConfig
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.engine_death import EngineDeathWatch, end_process
-from actors.serve.replica.layers import Front
+from actors.serve.replica.layers import Layers
 from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
-from actors.serve.replica.pause import Door
-from actors.serve.replica.published import ask_desk
+from actors.serve.replica.pause import Pause
+from actors.serve.replica.published import ask_published
 from actors.serve.replica.ray_llm import engine_class, engine_died, greedy_reply, load_from, restrict_app
 from actors.serve.replica.smoke import SmokeReply, ask_all
-from actors.serve.replica.swap import PolicyKeeper, ReplicaState
+from actors.serve.replica.swap import EngineSwap, ReplicaState
 
 
 class PolicyServer(LLMServer):
@@ -40,13 +40,13 @@ class PolicyServer(LLMServer):
     ) -> None:
         self._options = ReplicaOptions.model_validate(llm_config.experimental_configs[OPTIONS_KEY])
         self._replica = serve.get_replica_context().replica_id.unique_id
-        self._door = Door()
-        self._keeper = PolicyKeeper(
+        self._pause = Pause()
+        self._swap = EngineSwap(
             self,
             self._published,
             drain_timeout_s=self._options.drain_timeout_s,
             hold_s=self._options.hold_s,
-            door=self._door,
+            pause=self._pause,
             replica=self._replica,
         )
         await super().__init__(llm_config, **collaborators)
@@ -57,15 +57,15 @@ class PolicyServer(LLMServer):
         policy = await self._published()
         load_from(self._llm_config, policy.path)
         await super().start()  # type: ignore[no-untyped-call]
-        self._keeper.adopt(policy)
-        await self._keeper.follow_desk()
+        self._swap.adopt(policy)
+        await self._swap.follow_desk()
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
-        restrict_app(app, self._options.front.gateway.max_tokens_per_request)
+        restrict_app(app, self._options.layers.gateway.max_tokens_per_request)
         app.add_middleware(EngineDeathWatch, dead=self._engine_died)
-        self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready, self._door)
-        return self._front.put_before(app)
+        self._layers = Layers(self._options.layers, lambda: self._swap.version, lambda: self._swap.ready, self._pause)
+        return self._layers.put_before(app)
 
     async def _start_engine(self) -> None:
         # Without the parent's usage report, which starts one more (detached) actor.
@@ -73,7 +73,7 @@ class PolicyServer(LLMServer):
         await engine.start()
 
     async def _published(self) -> PolicyRef:
-        published = await ask_desk(self._options.desk, self._options.desk_timeout_s)
+        published = await ask_published(self._options.desk, self._options.desk_timeout_s)
         return published or self._options.policy
 
     def _engine_died(self) -> bool:
@@ -84,42 +84,42 @@ class PolicyServer(LLMServer):
             # Where nobody asks.
             end_process()
         await super().check_health()
-        await self._keeper.follow_desk()
+        await self._swap.follow_desk()
 
     async def traffic(self) -> ReplicaTraffic:
         """What this replica answered in the last minute."""
-        return self._front.traffic.seen()
+        return self._layers.traffic.seen()
 
     async def addressed(self, replicas: tuple[str, ...], call: str, *arguments: Any) -> Any:
         """What `call` gives on this replica where it is one of `replicas`, else None: Ray's broadcast asks all."""
         return await getattr(self, call)(*arguments) if self._replica in replicas else None
 
-    # What a publisher broadcasts; see PolicyKeeper.
+    # What a publisher broadcasts; see EngineSwap.
 
     async def state(self) -> ReplicaState:
-        return self._keeper.state
+        return self._swap.state
 
     async def begin_trial(self) -> ReplicaState:
-        return await self._keeper.begin_trial()
+        return await self._swap.begin_trial()
 
     async def answer_smoke(self, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
-        return await self._keeper.try_out(lambda: ask_all(smoke, self._reply))
+        return await self._swap.try_out(lambda: ask_all(smoke, self._reply))
 
     async def watch(self, seconds: float) -> ReplicaWatch:
         """The state, and the answers to what was asked in the last `seconds`; a hold goes on."""
-        return ReplicaWatch(state=self._keeper.keep_hold(), traffic=self._front.traffic.begun_within(seconds))
+        return ReplicaWatch(state=self._swap.keep_hold(), traffic=self._layers.traffic.begun_within(seconds))
 
     async def begin_swap(self) -> ReplicaState:
-        return await self._keeper.begin_swap()
+        return await self._swap.begin_swap()
 
     async def load_policy(self, policy: PolicyRef) -> ReplicaState:
-        return await self._keeper.load_policy(policy)
+        return await self._swap.load_policy(policy)
 
     async def end_swap(self) -> ReplicaState:
-        return await self._keeper.end_swap()
+        return await self._swap.end_swap()
 
     async def settle(self) -> ReplicaState:
-        return await self._keeper.settle()
+        return await self._swap.settle()
 
     async def _reply(self, text: str, max_tokens: int) -> str:
         return await greedy_reply(self, self._llm_config.model_id, text, max_tokens)

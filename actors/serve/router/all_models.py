@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from actors.serve.gateway.answer import VERSION_HEADER
 from actors.serve.gateway.refusal import Header
 from actors.serve.router.headers import without_body
-from actors.serve.router.lane import Lane
+from actors.serve.router.lane import RouteLane
 from actors.serve.router.meter import RouterMeter
-from actors.serve.router.upstream import Ask, Reply, Unreachable
+from actors.serve.router.upstream import Ask, Unreachable, UpstreamReply
 from actors.serve.router.upstreams import Upstreams
 
 _OK = 200
@@ -22,10 +22,10 @@ _JSON: Header = (b"content-type", b"application/json")
 _TEXT: Header = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 
-class Said(Exception):
+class AnsweredInstead(Exception):
     """Ends a request with what an application answered to another in its place."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: UpstreamReply) -> None:
         super().__init__(reply.status)
         self.reply = reply
 
@@ -33,7 +33,7 @@ class Said(Exception):
 class AllModels:
     """Asks each model's application for the same client; those that are down keep no other back."""
 
-    def __init__(self, lanes: Mapping[str, Lane], upstreams: Upstreams, meter: RouterMeter) -> None:
+    def __init__(self, lanes: Mapping[str, RouteLane], upstreams: Upstreams, meter: RouterMeter) -> None:
         self._lanes = lanes
         self._upstreams = upstreams
         self._meter = meter
@@ -42,28 +42,28 @@ class AllModels:
         """Return where this client may list the models: strangers learn nothing of which there are.
 
         Raises:
-            Said: what an application answers to it instead.
+            AnsweredInstead: what an application answers to it instead.
             Unreachable: none is up.
         """
         await self._each(_read(ask, "/v1/models"), most=1)
 
-    async def models(self, ask: Ask) -> Reply:
+    async def models(self, ask: Ask) -> UpstreamReply:
         """One list of all models; raises as `let_in`."""
         replies = await self._each(_read(ask, "/v1/models"))
         data = [model for _, reply in replies for model in json.loads(reply.body)["data"]]
-        return Reply(_OK, _kept(replies[0][1].headers), json.dumps({"object": "list", "data": data}).encode())
+        return UpstreamReply(_OK, _kept(replies[0][1].headers), json.dumps({"object": "list", "data": data}).encode())
 
-    async def metrics(self, ask: Ask) -> Reply:
+    async def metrics(self, ask: Ask) -> UpstreamReply:
         """The metrics of all models, and of this router; raises as `let_in`."""
         replies = await self._each(_read(ask, "/metrics"))
         headers = [header for header in _kept(replies[0][1].headers) if header[0] != _TEXT[0]]
-        return Reply(_OK, [*headers, _TEXT], self._meter.text({model: reply.body for model, reply in replies}))
+        return UpstreamReply(_OK, [*headers, _TEXT], self._meter.text({model: reply.body for model, reply in replies}))
 
-    async def health(self, ask: Ask) -> Reply:
+    async def health(self, ask: Ask) -> UpstreamReply:
         """That this router lives."""
-        return Reply(_OK, [_JSON], b"{}")
+        return UpstreamReply(_OK, [_JSON], b"{}")
 
-    async def ready(self, ask: Ask) -> Reply:
+    async def ready(self, ask: Ask) -> UpstreamReply:
         """Whether every model would be answered for at once; it waits for nobody."""
         lanes = list(self._lanes.items())
         ready = bool(lanes) and not any(lane.held for _, lane in lanes)
@@ -71,9 +71,9 @@ class AllModels:
             asked = Ask("GET", "/ready", tuple(without_body(ask.headers)))
             says = [self._is_ready(model, lane, asked) for model, lane in lanes]
             ready = all(await asyncio.gather(*says))
-        return Reply(_OK if ready else 503, [_JSON], json.dumps({"ready": ready}).encode())
+        return UpstreamReply(_OK if ready else 503, [_JSON], json.dumps({"ready": ready}).encode())
 
-    async def _is_ready(self, model: str, lane: Lane, asked: Ask) -> bool:
+    async def _is_ready(self, model: str, lane: RouteLane, asked: Ask) -> bool:
         try:
             async with asyncio.timeout(_READY_S):
                 upstream = await self._upstreams.to(model, lane.route.prefix)
@@ -81,14 +81,14 @@ class AllModels:
         except (TimeoutError, Unreachable):
             return False
 
-    async def _each(self, ask: Ask, most: int | None = None) -> list[tuple[str, Reply]]:
+    async def _each(self, ask: Ask, most: int | None = None) -> list[tuple[str, UpstreamReply]]:
         """The good answers, or `most` of them.
 
         Raises:
-            Said: the answer of one that did not let the client in.
+            AnsweredInstead: the answer of one that did not let the client in.
             Unreachable: none is up.
         """
-        good: list[tuple[str, Reply]] = []
+        good: list[tuple[str, UpstreamReply]] = []
         for model, lane in list(self._lanes.items()):
             try:
                 async with lane.passing() as route:
@@ -98,7 +98,7 @@ class AllModels:
             if reply.status >= _SERVER_FAULT:
                 continue
             if reply.status != _OK:
-                raise Said(reply)
+                raise AnsweredInstead(reply)
             good.append((model, reply))
             if len(good) == most:
                 break

@@ -12,13 +12,13 @@ from actors.serve.gateway.caller import find_route, route_path
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.cors import cors_headers
 from actors.serve.gateway.refusal import ClientGone, Header, Refused
-from actors.serve.router.all_models import AllModels, Said
-from actors.serve.router.choice import Choice, choose
+from actors.serve.router.all_models import AllModels, AnsweredInstead
+from actors.serve.router.choice import ModelChoice, choose
 from actors.serve.router.keeper import RouteKeeper
-from actors.serve.router.lane import Lane
+from actors.serve.router.lane import RouteLane
 from actors.serve.router.meter import NOBODY, RouterMeter
 from actors.serve.router.route import INTERNAL
-from actors.serve.router.upstream import MISDIRECTED, Ask, Reply, Unreachable, unreachable
+from actors.serve.router.upstream import MISDIRECTED, Ask, Unreachable, UpstreamReply, unreachable
 from actors.serve.router.upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class ModelRouter:
                 await _whole(send, await here(ask))
             else:
                 await self._pass_on(ask, choose(ask.method, path, find_route(path), ask.body), send)
-        except Said as said:
+        except AnsweredInstead as said:
             self._meter.answered(NOBODY, said.reply.status)
             await _whole(send, said.reply)
         except Unreachable:
@@ -97,7 +97,7 @@ class ModelRouter:
         self._meter.answered(NOBODY, refused.status)
         await answer.refuse(refused)
 
-    def _here(self, method: str, path: str) -> Callable[[Ask], Awaitable[Reply]] | None:
+    def _here(self, method: str, path: str) -> Callable[[Ask], Awaitable[UpstreamReply]] | None:
         """What is put together here, from what all applications say."""
         if method != "GET":
             return None
@@ -108,13 +108,13 @@ class ModelRouter:
             "/metrics": self._all.metrics,
         }.get(path)
 
-    async def _pass_on(self, ask: Ask, choice: Choice, send: Send) -> None:
+    async def _pass_on(self, ask: Ask, choice: ModelChoice, send: Send) -> None:
         model, lane = await self._lane(choice, ask)
         async with lane.passing() as route:
             status = await (await self._upstreams.to(model, route.prefix)).relay(ask, send)
         self._meter.answered(model, status)
 
-    async def _lane(self, choice: Choice, ask: Ask) -> tuple[str, Lane]:
+    async def _lane(self, choice: ModelChoice, ask: Ask) -> tuple[str, RouteLane]:
         if not self._lanes:
             raise Refused(503, "No model is up yet; ask again.", "model_unavailable", headers=[(b"retry-after", b"1")])
         first = next(iter(self._lanes))
@@ -142,7 +142,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _whole(send: Send, reply: Reply) -> None:
+async def _whole(send: Send, reply: UpstreamReply) -> None:
     kept = [header for header in reply.headers if header[0] != b"content-length"]
     length = (b"content-length", str(len(reply.body)).encode())
     await send({"type": "http.response.start", "status": reply.status, "headers": finished((*kept, length), ())})

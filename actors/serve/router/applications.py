@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actors.serve.feedback.service import FeedbackOffice
+from actors.serve.feedback.service import FeedbackService
 from actors.serve.publisher.endpoint import ServeEndpoint
 from actors.serve.replica.app import app_name
 from actors.serve.replica.options import FEEDBACK_ACTOR
-from actors.serve.replica.published import DeskAddress, OwnDesk
+from actors.serve.replica.published import DeskAddress, PolicyInActor
 from actors.serve.router.route import Route, application_prefix
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Applications:
         self._route = config.route
         self._office = office
         # It outlives each of the applications that ask it.
-        self._feedback = _Lasting(
-            FeedbackOffice(config.feedback, DeskAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
+        self._feedback = _LastingFeedback(
+            FeedbackService(config.feedback, DeskAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
         )
 
     def make(self, config: PublisherConfig, generation: int) -> Application:
@@ -54,7 +54,7 @@ class Applications:
         # A path that settings may not name.
         placed = config.model_copy(update={"route": prefix, "model_id": self._model, "router": True})
         name = application_name(self._namespace, self._model, generation)
-        desk = OwnDesk(
+        desk = PolicyInActor(
             DeskAddress(actor=f"{DeskAddress().actor}-{self._model}-{generation}", namespace=self._namespace)
         )
         endpoint = ServeEndpoint(placed, self._namespace, self._office, app=name, feedback=self._feedback)
@@ -65,17 +65,17 @@ class Applications:
         self._feedback.end()
 
 
-class _Lasting:
-    """A keeper of feedback that does not end with the application that brought it up."""
+class _LastingFeedback:
+    """A feedback service that does not end with the application that brought it up."""
 
-    def __init__(self, office: FeedbackOffice) -> None:
-        self._office = office
+    def __init__(self, service: FeedbackService) -> None:
+        self._service = service
 
-    def open(self) -> DeskAddress | None:
-        return self._office.open()
+    def start(self) -> DeskAddress | None:
+        return self._service.start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Nothing: the next application asks it too."""
 
     def end(self) -> None:
-        self._office.close()
+        self._service.stop()

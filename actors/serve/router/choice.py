@@ -15,30 +15,30 @@ Kind = Literal["model", "any", "pages", "unnamed"]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """`model` where the request names one; else by `kind`. "unnamed": it should have named one."""
 
     kind: Kind
     model: str | None = None
 
 
-ANY = Choice("any")
+ANY = ModelChoice("any")
 
 
-def choose(method: str, path: str, public: PublicRoute | None, body: bytes) -> Choice:
+def choose(method: str, path: str, public: PublicRoute | None, body: bytes) -> ModelChoice:
     """Who answers; whether the request is in order is for that application's gateway to say."""
     if public is None or method not in public.methods:
         return ANY
     if public.page:
-        return Choice("pages")
+        return ModelChoice("pages")
     if public.template == "/v1/models/{model}":
-        return Choice("model", path.rpartition("/")[2])
+        return ModelChoice("model", path.rpartition("/")[2])
     if public.generates:
         return _named(_field(body, "model"))
     if public.template == "/v1/feedback":
         answer = _field(body, "answer_id")
         model = model_of_answer(answer) if isinstance(answer, str) else None
-        return ANY if model is None else Choice("model", model)
+        return ANY if model is None else ModelChoice("model", model)
     return ANY
 
 
@@ -46,11 +46,11 @@ class _NoObject:
     """What is no JSON object has no fields."""
 
 
-def _named(model: object) -> Choice:
+def _named(model: object) -> ModelChoice:
     if isinstance(model, str) and model:
-        return Choice("model", model)
+        return ModelChoice("model", model)
     # A body that cannot be read is any gateway's to refuse.
-    return ANY if isinstance(model, _NoObject) else Choice("unnamed")
+    return ANY if isinstance(model, _NoObject) else ModelChoice("unnamed")
 
 
 def _field(body: bytes, name: str) -> object:

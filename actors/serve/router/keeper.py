@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from ray.exceptions import RayActorError
 
 from actors.contract.records import Record
-from actors.serve.router.lane import Lane
+from actors.serve.router.lane import RouteLane
 from actors.serve.router.route import KnownRoute, Route
 
 logger = logging.getLogger("ray.serve")
@@ -25,7 +25,7 @@ class RouterState(Record):
 class RouteKeeper:
     """The lanes of one router replica. Life of a move: hold -> point -> release -> settle, on all replicas each.
 
-    As with `PolicyKeeper`, the desk's word is the truth, but for `hold_s` after a publisher's last word about a
+    As with `EngineSwap`, the desk's word is the truth, but for `hold_s` after a publisher's last word about a
     model the keeper leaves that model alone, for then it runs ahead of the desk on purpose. If the publisher dies
     half-way, the hold runs out, and the next `follow_desk` goes where the desk says. Every call may be repeated.
     """
@@ -42,7 +42,7 @@ class RouteKeeper:
         self._drain_timeout_s = drain_timeout_s
         self._hold_s = hold_s
         self._monotonic = monotonic
-        self.lanes: dict[str, Lane] = {}
+        self.lanes: dict[str, RouteLane] = {}
 
     @property
     def state(self) -> RouterState:
@@ -114,11 +114,11 @@ class RouteKeeper:
         else:
             lane.release()
 
-    def _lane(self, route: Route) -> Lane:
-        return self.lanes.setdefault(route.model, Lane(route))
+    def _lane(self, route: Route) -> RouteLane:
+        return self.lanes.setdefault(route.model, RouteLane(route))
 
-    def _left_alone(self, lane: Lane) -> bool:
+    def _left_alone(self, lane: RouteLane) -> bool:
         return not lane.changing.locked() and self._monotonic() >= lane.held_until
 
-    def _keep_off(self, lane: Lane) -> None:
+    def _keep_off(self, lane: RouteLane) -> None:
         lane.held_until = self._monotonic() + self._hold_s

@@ -10,7 +10,7 @@ from actors.errors import SalusError
 from actors.serve.router.route import Route
 
 
-class Lane:
+class RouteLane:
     """Life: open -> (hold | close -> [point] -> release)*. It belongs to one event loop."""
 
     def __init__(self, route: Route) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from actors.serve.router.lane import Lane
+from actors.serve.router.lane import RouteLane
 
 # A request whose model is not served here: clients may name what they like, and metrics keep every name.
 NOBODY = "none"
@@ -19,7 +19,7 @@ NOBODY = "none"
 class RouterMeter:
     """Counts of one router replica, in a registry of its own."""
 
-    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, lanes: Mapping[str, RouteLane]) -> None:
         self.registry = CollectorRegistry()
         self._lanes = lanes
         self._requests = Counter(

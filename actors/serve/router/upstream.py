@@ -42,7 +42,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Reply:
+class UpstreamReply:
     """An answer that was read whole."""
 
     status: int
@@ -95,7 +95,7 @@ class Upstream:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return reply.status
 
-    async def fetch(self, ask: Ask) -> Reply:
+    async def fetch(self, ask: Ask) -> UpstreamReply:
         """The whole answer.
 
         Raises:
@@ -103,7 +103,7 @@ class Upstream:
         """
         async with self._answered(ask) as reply:
             try:
-                return Reply(reply.status, answer_headers(reply.raw_headers), await reply.read())
+                return UpstreamReply(reply.status, answer_headers(reply.raw_headers), await reply.read())
             except ClientError as error:
                 raise Unreachable(str(error)) from error
 

@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.faults import own_error
-from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.exchange import Exchange, answered, is_chat, pass_on, read_request
+from actors.serve.feedback.exchange import HttpExchange, answered, is_chat, pass_on, read_request
+from actors.serve.feedback.records import Clock, utc_now
 from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
 from actors.serve.shadow.records import LiveAnswer, Taken
 
@@ -78,15 +78,15 @@ class ShadowMiddleware:
             await self._app(scope, receive, send)
             return
         bounds = self._bounds
-        exchange = Exchange(bounds.max_request_bytes, bounds.max_response_bytes, version=self._version)
+        exchange = HttpExchange(bounds.max_request_bytes, bounds.max_response_bytes, version=self._version)
         await pass_on(self._app, scope, receive, send, exchange, lambda: self._begin(exchange))
 
-    async def _begin(self, exchange: Exchange) -> None:
+    async def _begin(self, exchange: HttpExchange) -> None:
         task = asyncio.create_task(self._hand_over(exchange))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
-    async def _hand_over(self, exchange: Exchange) -> Outcome:
+    async def _hand_over(self, exchange: HttpExchange) -> Outcome:
         live = self._live(exchange)
         if not isinstance(live, LiveAnswer):
             return live
@@ -98,7 +98,7 @@ class ShadowMiddleware:
         finally:
             self._waiting -= 1
 
-    def _live(self, exchange: Exchange) -> LiveAnswer | Passed:
+    def _live(self, exchange: HttpExchange) -> LiveAnswer | Passed:
         if exchange.too_large:
             return "too_large"
         request = read_request(exchange, opted_in=self._config.consent == "opt_in")

@@ -12,7 +12,7 @@ from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, CycleOutcome
 from actors.coordinator.recorded import RecordedVerdict
 from actors.files.records import find_record
-from actors.serve.replica.published import DeskAddress, DurableDesk
+from actors.serve.replica.published import DeskAddress, PolicyOnDisk
 from tests.actors.coordinator.test_coordinator import BASE, BOTH, Endpoint, Rule, coordinator, judged, report
 from tests.power_cut import recorded
 
@@ -24,7 +24,7 @@ class KeptEndpoint(Endpoint):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        self._desk = DurableDesk(DeskAddress(namespace="one"), RunFolder(root).published)
+        self._desk = PolicyOnDisk(DeskAddress(namespace="one"), RunFolder(root).published)
 
     def start(self, policy: PolicyRef) -> Publication:
         self._desk.record(policy)

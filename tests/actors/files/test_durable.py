@@ -31,8 +31,7 @@ from actors.files.atomic import (
 from actors.files.full_disk import FullDiskError
 from actors.files.shards import read_shard, write_table
 from actors.serve.audit_log import AuditLog
-from actors.serve.feedback.compaction import compact
-from actors.serve.feedback.journal import Journal, read
+from actors.serve.feedback.journal import Journal, compact, read
 from actors.serve.feedback.records import CAPTURES
 from actors.serve.gateway.keys import KeyFile
 from tests.actors.serve.feedback.given import captured

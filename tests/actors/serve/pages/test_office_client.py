@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from actors.errors import SalusError
-from actors.serve.pages.office_client import OfficeClient
+from actors.serve.pages.office_client import PagesClient
 from tests.actors.serve.pages.fakes import EMPTY, TRAFFIC, FakeQueue, FakeSource
 
 
@@ -44,7 +44,7 @@ class Faulty:
 def test_every_question_reaches_the_office() -> None:
     async def asked() -> None:
         queue = FakeQueue()
-        client = OfficeClient(Handle(queue, FakeSource()))
+        client = PagesClient(Handle(queue, FakeSource()))
         (item,) = await client.next(1, "alice")
         assert (await client.label(item.key, "Refuse", "alice")).labelled == 1
         assert (await client.progress("alice")).labelled == 1
@@ -57,15 +57,15 @@ def test_every_question_reaches_the_office() -> None:
 def test_a_sentence_arrives_as_one() -> None:
     fault = RayTaskError("data", "a traceback", SalusError("Free that place.")).as_instanceof_cause()
     with pytest.raises(SalusError) as caught:
-        asyncio.run(OfficeClient(Handle(Faulty(fault))).data())
+        asyncio.run(PagesClient(Handle(Faulty(fault))).data())
     assert (type(caught.value), caught.value.sentence) == (SalusError, "Free that place.")
 
 
 def test_an_office_that_died_is_told() -> None:
     with pytest.raises(SalusError, match="is not up"):
-        asyncio.run(OfficeClient(Handle(Faulty(ActorDiedError()))).data())
+        asyncio.run(PagesClient(Handle(Faulty(ActorDiedError()))).data())
 
 
 def test_a_fault_of_ours_is_not_hidden() -> None:
     with pytest.raises(RayTaskError):
-        asyncio.run(OfficeClient(Handle(Faulty(RayTaskError("data", "a traceback", KeyError("x"))))).data())
+        asyncio.run(PagesClient(Handle(Faulty(RayTaskError("data", "a traceback", KeyError("x"))))).data())

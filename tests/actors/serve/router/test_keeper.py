@@ -11,7 +11,7 @@ import pytest
 from actors.errors import SalusError
 from actors.serve.router.desk import RouteBook
 from actors.serve.router.keeper import RouteKeeper, RouterState
-from actors.serve.router.lane import Lane
+from actors.serve.router.lane import RouteLane
 from actors.serve.router.route import KnownRoute, application_prefix, model_of_answer
 from tests.actors.serve.router.standing import route
 
@@ -49,7 +49,7 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
 
 def test_what_runs_ends_before_the_hold_does_and_what_comes_waits_for_the_new_route() -> None:
     async def scene() -> None:
-        lane, order = Lane(route("clinic")), list[str]()
+        lane, order = RouteLane(route("clinic")), list[str]()
         may_end = asyncio.Event()
 
         async def request(name: str) -> None:
@@ -80,7 +80,7 @@ def test_what_runs_ends_before_the_hold_does_and_what_comes_waits_for_the_new_ro
 
 def test_a_request_that_was_let_go_and_held_again_in_the_same_turn_waits() -> None:
     async def scene() -> None:
-        lane, passed = Lane(route("clinic")), list[int]()
+        lane, passed = RouteLane(route("clinic")), list[int]()
 
         async def request() -> None:
             async with lane.passing() as there:
@@ -118,7 +118,7 @@ def test_answers_that_do_not_end_open_the_lane_again() -> None:
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten() -> None:
     async def scene() -> None:
-        lane = Lane(route("clinic"))
+        lane = RouteLane(route("clinic"))
         await lane.hold(1)
 
         async def request() -> None:

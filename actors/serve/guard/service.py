@@ -17,14 +17,14 @@ from actors.serve.replica.published import DeskAddress
 GUARD_ACTOR = "salus-guard"
 
 
-class GuardOffice:
-    """One guard at `address`, or none where the settings want none, or need no model. Life: open -> close."""
+class GuardService:
+    """One guard at `address`, or none where the settings want none, or need no model. Life: start -> stop."""
 
     def __init__(self, config: GuardConfig | None, address: DeskAddress) -> None:
         self._config = config
         self._address = address
 
-    def open(self, timeout_s: float) -> DeskAddress | None:
+    def start(self, timeout_s: float) -> DeskAddress | None:
         """Bring the guard up and wait until it judges; None where no model judges.
 
         Raises:
@@ -59,7 +59,7 @@ class GuardOffice:
             raise SalusError(f"The guard with the model {folder} could not start: {reason(error)}") from error
         return self._address
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """End the guard; harmless where there is none."""
         try:
             ray.kill(find_desk(self._address))

@@ -1,4 +1,4 @@
-"""The desk: the one writer of a feedback folder, with an index of the answers it has captured.
+"""The one writer of a feedback folder, with an index of the answers it has captured, and a limit on each day.
 
 Life: lock -> merge and expire -> index from the journals -> keep items, merging now and then -> end. It may die at any
 moment: what it acknowledged is on disk, and the next one begins from there.
@@ -9,29 +9,65 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable
+from collections import Counter
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
-import ray
-from ray.exceptions import RayError
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from actors.errors import SalusError
-from actors.faults import own_error
-from actors.serve.feedback.capture import Clock, utc_now
+from actors.contract.records import Record
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.journal import Journal, list_files, read_file
-from actors.serve.feedback.journal_writer import JournalWriter
-from actors.serve.feedback.quota import DailyQuota
-from actors.serve.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Feedback
-from actors.serve.feedback.sink import AnotherCallers, KnownAnswer
-from actors.serve.feedback.upkeep import Upkeep, only_writer
+from actors.serve.feedback.journal import Journal, JournalWriter, Upkeep, list_files, only_writer, read_file
+from actors.serve.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Clock, Feedback, utc_now
+from actors.serve.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
 
-Kept = TypeVar("Kept")
+
+class DailyQuota:
+    """Counts the bytes of each caller's items on the present day (UTC). It belongs to one event loop."""
+
+    def __init__(self, bytes_per_day: int | None, clock: Clock) -> None:
+        """`bytes_per_day`: None: any number."""
+        self._most = bytes_per_day
+        self._clock = clock
+        self._day = date.min
+        self._used: Counter[str] = Counter()
+
+    def take(self, caller: str, item: Record) -> None:
+        """Count an item that is about to be kept.
+
+        Raises:
+            OverQuota: it would be too much for today, and is not counted.
+        """
+        self._turn()
+        size = len(item.model_dump_json().encode())
+        if self._most is not None and self._used[caller] + size > self._most:
+            raise OverQuota(
+                f"The key {caller} may have {self._most} bytes of answers and feedback kept a day; go on tomorrow"
+                " (UTC), or raise feedback.bytes_per_day."
+            )
+        self._used[caller] += size
+
+    def kept(self, table: pa.Table) -> None:
+        """Count what a journal's rows hold of today, as after a restart."""
+        self._turn()
+        midnight = datetime.combine(self._day, datetime.min.time(), tzinfo=self._clock().tzinfo)
+        today = table.filter(pc.greater_equal(table["at"], pa.scalar(midnight, type=table["at"].type)))
+        texts = [name for name in today.column_names if pa.types.is_string(today.schema.field(name).type)]
+        sizes = [pc.fill_null(pc.binary_length(today[name]), 0).to_pylist() for name in texts]
+        for caller, *lengths in zip(today["caller"].to_pylist(), *sizes, strict=True):
+            self._used[str(caller)] += sum(lengths)
+
+    def _turn(self) -> None:
+        if (day := self._clock().date()) != self._day:
+            self._day = day
+            self._used.clear()
+
+
 _log = logging.getLogger(__name__)
 
 
-class FeedbackDesk:
+class FeedbackWriter:
     """Keeps captured answers and feedback; see `FeedbackSink`."""
 
     def __init__(self, folder: Path, config: FeedbackConfig, clock: Clock = utc_now, lock_wait_s: float = 10.0) -> None:
@@ -86,39 +122,6 @@ class FeedbackDesk:
         if not running and self._upkeep.due:
             self._merging = asyncio.create_task(asyncio.to_thread(self._upkeep.merge))
             self._merging.add_done_callback(_log_fault)
-
-
-# Built anew where it died, and asked again: every item has an id, and the last of the same one counts.
-FeedbackDeskActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(FeedbackDesk)
-
-
-class RemoteSink:
-    """A desk in an actor of its own, as a `FeedbackSink`."""
-
-    def __init__(self, desk: Any, timeout_s: float) -> None:
-        self._desk = desk
-        self._timeout_s = timeout_s
-
-    async def captured(self, answer: CapturedAnswer) -> None:
-        await self._in_time(self._desk.captured.remote(answer))
-
-    async def feedback(self, item: Feedback) -> None:
-        await self._in_time(self._desk.feedback.remote(item))
-
-    async def known(self, answer_id: str) -> KnownAnswer | None:
-        found: KnownAnswer | None = await self._in_time(self._desk.known.remote(answer_id))
-        return found
-
-    async def _in_time(self, answer: Awaitable[Kept]) -> Kept:
-        try:
-            return await asyncio.wait_for(answer, self._timeout_s)
-        except (RayError, TimeoutError) as error:
-            # The desk's own words, without the traceback that Ray adds.
-            if (said := own_error(error)) is not None:
-                raise said from None
-            raise SalusError(
-                f"The feedback desk does not answer ({type(error).__name__}); see whether its actor is alive."
-            ) from error
 
 
 def _log_fault(merging: asyncio.Task[None]) -> None:

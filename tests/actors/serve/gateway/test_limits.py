@@ -10,7 +10,7 @@ import pytest
 
 from actors.serve.gateway.config import GatewayConfig
 from tests.actors.serve.gateway.served import NOT_FOR_OTHERS, Served, converse, error_of, json_headers, part, scope_of
-from tests.actors.serve.gateway.test_access import ALLOWED
+from tests.actors.serve.gateway.test_caller import ALLOWED
 
 JSON = ("content-type", "application/json")
 PAGES = ("/review", "/dashboard")

@@ -12,18 +12,19 @@ import pytest
 import ray
 
 from actors.errors import SalusError
+from actors.serve.feedback.actor import FeedbackWriterActor, RemoteSink
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.desk import FeedbackDesk, FeedbackDeskActor, RemoteSink
 from actors.serve.feedback.journal import list_files, read
 from actors.serve.feedback.records import CAPTURES, FEEDBACK
 from actors.serve.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
+from actors.serve.feedback.writer import FeedbackWriter
 from tests.actors.serve.feedback.given import NOON, captured, said
 
 CONFIG = FeedbackConfig(gather_s=0.0, compact_files=4, retention_days=30)
 
 
-def desk(folder: Path, days_later: int = 0) -> FeedbackDesk:
-    return FeedbackDesk(folder, CONFIG, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
+def desk(folder: Path, days_later: int = 0) -> FeedbackWriter:
+    return FeedbackWriter(folder, CONFIG, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
 
 
 def test_a_second_desk_of_a_folder_is_refused_and_a_next_one_knows_everything(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_no_caller_has_more_kept_a_day_than_it_may(tmp_path: Path) -> None:
     limited = CONFIG.model_copy(update={"bytes_per_day": 2000})
 
     async def give(days_later: int, caller: str) -> int:
-        one = FeedbackDesk(tmp_path, limited, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
+        one = FeedbackWriter(tmp_path, limited, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
         kept = 0
         try:
             while kept < 20:
@@ -131,7 +132,7 @@ def test_a_folder_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_killed_desk_comes_back_with_what_it_acknowledged(ray_session: None, tmp_path: Path) -> None:
-    actor: Any = FeedbackDeskActor.remote(tmp_path, FeedbackConfig())
+    actor: Any = FeedbackWriterActor.remote(tmp_path, FeedbackConfig())
     sink = RemoteSink(actor, timeout_s=60.0)
 
     async def give() -> KnownAnswer | None:
@@ -144,5 +145,5 @@ def test_a_killed_desk_comes_back_with_what_it_acknowledged(ray_session: None, t
     assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 100
     assert read(tmp_path / FEEDBACK.name, FEEDBACK)["answer_id"].to_pylist() == ["7"]
     ray.kill(actor)
-    with pytest.raises(SalusError, match="The feedback desk does not answer"):
+    with pytest.raises(SalusError, match="The feedback writer does not answer"):
         asyncio.run(sink.known("1"))

@@ -1,11 +1,11 @@
-"""The door before a replica's engine."""
+"""The pause before a replica's engine."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from actors.serve.replica.pause import Door, DoorMiddleware
+from actors.serve.replica.pause import Pause, PauseMiddleware
 
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"
 
@@ -22,7 +22,7 @@ class App:
         await self.go_on.wait()
 
 
-def ask(middleware: DoorMiddleware, path: str) -> asyncio.Task[None]:
+def ask(middleware: PauseMiddleware, path: str) -> asyncio.Task[None]:
     async def nothing(*_: Any) -> Any:
         return None
 
@@ -37,19 +37,19 @@ async def turns() -> None:
 
 def test_those_inside_end_and_those_outside_wait() -> None:
     async def play() -> None:
-        app, door = App(), Door()
-        middleware = DoorMiddleware(app, door)
+        app, pause = App(), Pause()
+        middleware = PauseMiddleware(app, pause)
         first = ask(middleware, CHAT)
         await turns()
-        door.close()
+        pause.begin()
         second = ask(middleware, CHAT)
-        emptied = asyncio.create_task(door.emptied())
+        emptied = asyncio.create_task(pause.drained())
         await turns()
         assert (app.asked, emptied.done()) == ([CHAT], False)
         app.go_on.set()
         await asyncio.wait_for(emptied, 1)
         assert first.done() and not second.done() and app.asked == [CHAT]
-        door.open()
+        pause.end()
         await asyncio.wait_for(second, 1)
         assert app.asked == [CHAT, CHAT]
 
@@ -58,46 +58,46 @@ def test_those_inside_end_and_those_outside_wait() -> None:
 
 def test_what_asks_no_model_passes_by() -> None:
     async def play() -> None:
-        app, door = App(), Door()
-        door.close()
+        app, pause = App(), Pause()
+        pause.begin()
         app.go_on.set()
-        await asyncio.wait_for(ask(DoorMiddleware(app, door), MODELS), 1)
-        assert app.asked == [MODELS] and door.closed
+        await asyncio.wait_for(ask(PauseMiddleware(app, pause), MODELS), 1)
+        assert app.asked == [MODELS] and pause.active
 
     asyncio.run(play())
 
 
 def test_a_client_that_goes_while_it_waits_or_is_served_leaves_nobody_inside() -> None:
     async def play() -> None:
-        app, door = App(), Door()
-        middleware = DoorMiddleware(app, door)
+        app, pause = App(), Pause()
+        middleware = PauseMiddleware(app, pause)
         inside = ask(middleware, CHAT)
         await turns()
-        door.close()
+        pause.begin()
         outside = ask(middleware, CHAT)
         await turns()
         for task in (inside, outside):
             task.cancel()
         await asyncio.gather(inside, outside, return_exceptions=True)
-        await asyncio.wait_for(door.emptied(), 1)
-        door.open()
+        await asyncio.wait_for(pause.drained(), 1)
+        pause.end()
         assert app.asked == [CHAT]
 
     asyncio.run(play())
 
 
-def test_a_door_that_closes_again_at_once_lets_nobody_slip_in() -> None:
+def test_a_pause_that_begins_again_at_once_lets_nobody_slip_in() -> None:
     async def play() -> None:
-        app, door = App(), Door()
-        door.close()
-        waiting = ask(DoorMiddleware(app, door), CHAT)
+        app, pause = App(), Pause()
+        pause.begin()
+        waiting = ask(PauseMiddleware(app, pause), CHAT)
         await turns()
-        door.open()
-        door.close()
+        pause.end()
+        pause.begin()
         await turns()
         assert app.asked == [] and not waiting.done()
         app.go_on.set()
-        door.open()
+        pause.end()
         await asyncio.wait_for(waiting, 1)
 
     asyncio.run(play())
