@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from actors.serve.config import PublisherConfig
-from actors.serve.router.engine_settings import EngineSettings, engine_config
+from actors.serve.router.fits import EngineSettings, engine_config
 from pipelines.config.sections import Section
 
 # As `publish.model_id`, which it becomes.

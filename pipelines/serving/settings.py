@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from actors.serve.config import PublisherConfig
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.router.engine_settings import engine_config
+from actors.serve.router.fits import engine_config
 from actors.serve.shadow.config import ShadowConfig
 from pipelines.config.load import read_tree, settings_of
 from pipelines.config.sections import ClusterConfig, Section

@@ -39,8 +39,7 @@ from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.app import replica_environment
 from actors.serve.replica.published import DeskAddress, PolicyInActor
 from actors.serve.router.endpoint import start_router, stop_router
-from actors.serve.router.on_serve import routed_publisher
-from actors.serve.router.publisher import RoutedPublisher
+from actors.serve.router.publisher import RoutedPublisher, routed_publisher
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
 from pipelines.serving.settings import ServeSettings

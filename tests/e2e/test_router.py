@@ -26,10 +26,9 @@ from actors.serve.feedback.records import FEEDBACK
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.keys import KeyFile
 from actors.serve.router.endpoint import start_router, stop_router
-from actors.serve.router.engine_settings import EngineSettings, engine_config
-from actors.serve.router.on_serve import routed_publisher
-from actors.serve.router.publisher import RoutedPublisher
-from actors.serve.router.traffic import RoutedTraffic
+from actors.serve.router.fits import EngineSettings, engine_config
+from actors.serve.router.models import RoutedTraffic
+from actors.serve.router.publisher import RoutedPublisher, routed_publisher
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.sections import ClusterConfig
 from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens

@@ -15,6 +15,7 @@ import ray
 from actors.contract.records import PolicyRef, Record
 from actors.files.records import find_record
 from actors.files.shards import write_text
+from actors.serve.replica.actor import PolicyRecordActor
 
 
 class DeskAddress(Record):
@@ -38,24 +39,6 @@ class PublishedPolicy(Protocol):
         """Make `policy` what `published_policy` answers from now on."""
 
 
-class PolicyRecord:
-    """Holds one policy reference. Life: empty -> record(A) -> record(B) -> ..."""
-
-    def __init__(self) -> None:
-        self._policy: PolicyRef | None = None
-
-    def published_policy(self) -> PolicyRef | None:
-        """The published policy; None before the first record."""
-        return self._policy
-
-    def record(self, policy: PolicyRef) -> None:
-        self._policy = policy
-
-
-# Never restarted: an empty desk would send a restarted replica back to the first policy without a word.
-PublishedPolicyActor = ray.remote(num_cpus=0, max_restarts=0)(PolicyRecord)
-
-
 class PolicyInActor:
     """A desk in a small detached actor of its own, which lives as long as the (detached) Serve app."""
 
@@ -67,7 +50,7 @@ class PolicyInActor:
         return self._address
 
     def record(self, policy: PolicyRef) -> None:
-        desk: Any = PublishedPolicyActor.options(
+        desk: Any = PolicyRecordActor.options(
             name=self._address.actor,
             namespace=self._address.namespace,
             lifetime="detached",

@@ -58,7 +58,7 @@ class PolicyServer(LLMServer):
         load_from(self._llm_config, policy.path)
         await super().start()  # type: ignore[no-untyped-call]
         self._swap.adopt(policy)
-        await self._swap.follow_desk()
+        await self._swap.follow()
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
@@ -84,7 +84,7 @@ class PolicyServer(LLMServer):
             # Where nobody asks.
             end_process()
         await super().check_health()
-        await self._swap.follow_desk()
+        await self._swap.follow()
 
     async def traffic(self) -> ReplicaTraffic:
         """What this replica answered in the last minute."""

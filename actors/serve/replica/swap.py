@@ -46,9 +46,9 @@ class EngineSwap:
 
     Life: adopt -> ([begin_trial -> load_policy -> try_out ->] begin_swap -> load_policy -> end_swap -> settle)*
 
-    The desk's word is the truth, and `follow_desk` goes there. For `hold_s` after a publisher's last call the
+    The desk's word is the truth, and `follow` goes there. For `hold_s` after a publisher's last call the
     swap does not follow, for then it runs ahead of the desk on purpose. If the publisher dies half-way, the
-    hold runs out and the next `follow_desk` sets it right and resumes. Every call may be repeated.
+    hold runs out and the next `follow` sets it right and resumes. Every call may be repeated.
     """
 
     def __init__(
@@ -169,10 +169,10 @@ class EngineSwap:
     async def settle(self) -> ReplicaState:
         """End the hold and go to what the desk says."""
         self._held_until = float("-inf")
-        await self.follow_desk()
+        await self.follow()
         return self.state
 
-    async def follow_desk(self) -> None:
+    async def follow(self) -> None:
         """Go to what the desk says, unless a publisher is at work here; a silent desk changes nothing."""
         if self._swapping.locked() or self._monotonic() < self._held_until:
             return

@@ -10,7 +10,7 @@ from actors.serve.publisher.endpoint import ServeEndpoint
 from actors.serve.replica.app import app_name
 from actors.serve.replica.options import FEEDBACK_ACTOR
 from actors.serve.replica.published import DeskAddress, PolicyInActor
-from actors.serve.router.route import Route, application_prefix
+from actors.serve.router.routes import Route, application_prefix
 
 if TYPE_CHECKING:
     from actors.serve.config import PublisherConfig

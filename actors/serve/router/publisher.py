@@ -19,10 +19,12 @@ from actors.engine.model_folder import check_model_folder, shape_difference
 from actors.errors import SalusError
 from actors.faults import reason
 from actors.serve.config import PublisherConfig
-from actors.serve.router.applications import Application
-from actors.serve.router.endpoint import Router, RouterCall
-from actors.serve.router.keeper import RouterState
-from actors.serve.router.route import Route
+from actors.serve.replica.published import DeskAddress
+from actors.serve.router.applications import Application, Applications
+from actors.serve.router.endpoint import Router, RouterCall, ServeRouter
+from actors.serve.router.fits import check_room
+from actors.serve.router.lanes import RouterState
+from actors.serve.router.routes import Route
 
 logger = logging.getLogger(__name__)
 
@@ -241,3 +243,30 @@ def _check_held(states: list[RouterState], model: str) -> None:
 def _check_pointed(states: list[RouterState], there: Route) -> None:
     if not states or any(there not in state.routes for state in states):
         raise SalusError("not every router leads to the new application")
+
+
+def routed_publisher(
+    config: PublisherConfig,
+    namespace: str,
+    fit: Fit | None = None,
+    office: DeskAddress | None = None,
+    placing: AbstractContextManager[object] | None = None,
+) -> RoutedPublisher:
+    """The publisher of the model `config.model_id`, behind the router that `start_router` brought up.
+
+    Args:
+        config: the endpoint, and what the model's engines need.
+        namespace: the router's.
+        fit: what one policy's engine needs; None: what the model's engines need.
+        office: the actor behind the pages, where this model has them.
+        placing: held while room is looked for and taken, in common with other models' publishers.
+    """
+    return RoutedPublisher(
+        config.model_id,
+        config.url,
+        ServeRouter(config, namespace),
+        Applications(namespace, config.model_id, config, office),
+        fit or (lambda policy: config),
+        check_room,
+        placing,
+    )

@@ -17,7 +17,7 @@ from actors.judges.template import fence_of
 from actors.serve.gateway import caller
 from actors.serve.guard import rules as guard_rules
 from actors.serve.guard.rules import PhraseScreen
-from actors.serve.router import route
+from actors.serve.router import routes
 from pipelines.data.clinic import truth
 from pipelines.data.medsafety import sentences
 from pipelines.feedback.evaluated import EvaluatedPrompts
@@ -58,7 +58,7 @@ READERS: dict[str, tuple[ModuleType, Callable[[str], object]]] = {
     "markup": (untrusted, lambda text: ChatMarkup().broken(strip_invisible(text))),
     "a guard's phrases": (guard_rules, PhraseScreen(["how to make", "a a b"]).holds),
     "a path": (caller, caller.find_route),
-    "an answer's id": (route, route.model_of_answer),
+    "an answer's id": (routes, routes.model_of_answer),
     "a model card": (markdown, markdown.plain),
     "a fence": (judge_template, lambda text: fence_of(text, text)),
     "prompts a run is measured on": (

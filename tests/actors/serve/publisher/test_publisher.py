@@ -24,10 +24,11 @@ from actors.serve.config import PublisherConfig, SmokeConfig, publisher_cpus, pu
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.publisher.endpoint import Argument, ReplicaCall
 from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.actor import PolicyRecord
 from actors.serve.replica.app import replica_bundles, replica_environment
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.pause import Pause
-from actors.serve.replica.published import DeskAddress, PolicyOnDisk, PolicyRecord
+from actors.serve.replica.published import DeskAddress, PolicyOnDisk
 from actors.serve.replica.smoke import SmokeReply, ask_all
 from actors.serve.replica.swap import EngineSwap, ReplicaState
 from tests.free_port import free_port
@@ -347,7 +348,7 @@ class TestConvergence:
         publisher, endpoint, _ = started(policies, replicas=1)
         publisher.publish(policies["b"], 1)
         late = endpoint.add(policies["a"])
-        asyncio.run(late.follow_desk())
+        asyncio.run(late.follow())
         assert late.state == ReplicaState(policy=policies["b"], paused=False, replica="r1")
         assert endpoint.engines[-1].weights == policies["b"].path
 
@@ -355,13 +356,13 @@ class TestConvergence:
         _, endpoint, desk = started(policies, replicas=1)
         desk.record(policies["b"])
         for _ in range(2):
-            asyncio.run(endpoint.keepers[0].follow_desk())
+            asyncio.run(endpoint.keepers[0].follow())
         assert endpoint.engines[0].loads == 1
 
     def test_a_silent_desk_changes_nothing(self, policies: dict[str, PolicyRef]) -> None:
         keeper = EngineSwap(SmallEngine("a"), SmallDesk().ask, drain_timeout_s=1, hold_s=1)
         keeper.adopt(policies["a"])
-        asyncio.run(keeper.follow_desk())
+        asyncio.run(keeper.follow())
         assert keeper.state == ReplicaState(policy=policies["a"], paused=False)
 
     @pytest.mark.parametrize(("recorded", "expected"), [("a", "a"), ("b", "b")])
@@ -379,10 +380,10 @@ class TestConvergence:
             await keeper.load_policy(policies["b"])
             desk.record(policies[recorded])
             now[0] = 59.0
-            await keeper.follow_desk()
+            await keeper.follow()
             assert keeper.state == ReplicaState(policy=policies["b"], paused=True)
             now[0] = 61.0
-            await keeper.follow_desk()
+            await keeper.follow()
 
         asyncio.run(play())
         assert keeper.state == ReplicaState(policy=policies[expected], paused=False)

@@ -308,7 +308,7 @@ def follow(endpoint: SmallEndpoint) -> None:
 
     async def checks() -> None:
         for keeper in endpoint.keepers:
-            await keeper.follow_desk()
+            await keeper.follow()
 
     asyncio.run(checks())
 
@@ -399,7 +399,7 @@ class TestKeeper:
             await keeper.begin_trial()
             await keeper.load_policy(policies["b"])
             endpoint.now += 61
-            await keeper.follow_desk()
+            await keeper.follow()
             assert keeper.ready and engine.weights == policies["a"].path
             with pytest.raises(SalusError, match="has left its trial"):
                 await keeper.try_out(lambda: engine.reply("", 1))
@@ -416,11 +416,11 @@ class TestKeeper:
             for _ in range(5):
                 endpoint.now += 50
                 keeper.keep_hold()
-                await keeper.follow_desk()
+                await keeper.follow()
             assert keeper.state.policy == policies["b"]
             endpoint.now += 61
             keeper.keep_hold()
-            await keeper.follow_desk()
+            await keeper.follow()
             assert keeper.state.policy == policies["a"]
 
         asyncio.run(play())

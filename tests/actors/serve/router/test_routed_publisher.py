@@ -9,8 +9,7 @@ import pytest
 from actors.contract.publication import PublicationRefusedError
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig, SmokeConfig, SmokePrompt
-from actors.serve.router.engine_settings import EngineSettings, engine_config, with_engines_of
-from actors.serve.router.room import missing_of
+from actors.serve.router.fits import EngineSettings, engine_config, missing_of, with_engines_of
 from tests.actors.serve.router.published import Ward
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from actors.serve.replica.published import DeskAddress
-from actors.serve.router.route import KnownRoute, Route
+from actors.serve.router.routes import KnownRoute, Route
 
 ACTOR = "salus-routes"
 

@@ -1,18 +1,87 @@
-"""What a router says for all its models at once: which there are, their metrics, and whether all are ready."""
+"""What a router says of all its models together: their names, metrics and traffic, and whether all are ready."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+from ray.exceptions import RayError
 
 from actors.serve.gateway.answer import VERSION_HEADER
 from actors.serve.gateway.refusal import Header
-from actors.serve.router.headers import without_body
-from actors.serve.router.lane import RouteLane
-from actors.serve.router.meter import RouterMeter
-from actors.serve.router.upstream import Ask, Unreachable, UpstreamReply
-from actors.serve.router.upstreams import Upstreams
+from actors.serve.gateway.traffic import ReplicaTraffic, together
+from actors.serve.pages.dashboard_data import Traffic
+from actors.serve.publisher.replica_calls import Replicas
+from actors.serve.replica.app import deployment_name
+from actors.serve.replica.published import DeskAddress
+from actors.serve.router.actor import ACTOR, ask_routes
+from actors.serve.router.applications import application_name
+from actors.serve.router.lanes import RouteLane
+from actors.serve.router.routes import Route
+from actors.serve.router.upstream import Ask, Unreachable, UpstreamReply, Upstreams, without_body
+
+if TYPE_CHECKING:
+    from actors.serve.config import PublisherConfig
+
+# A request whose model is not served here: clients may name what they like, and metrics keep every name.
+NOBODY = "none"
+
+
+class RouterMeter:
+    """Counts of one router replica, in a registry of its own."""
+
+    def __init__(self, lanes: Mapping[str, RouteLane]) -> None:
+        self.registry = CollectorRegistry()
+        self._lanes = lanes
+        self._requests = Counter(
+            "salus_router_requests",
+            "Requests passed on, or answered here.",
+            ["model", "status"],
+            registry=self.registry,
+        )
+        self._held = Gauge(
+            "salus_router_held", "Requests that wait while their model moves.", ["model"], registry=self.registry
+        )
+
+    def answered(self, model: str, status: int) -> None:
+        """One request has its answer."""
+        self._requests.labels(model, f"{status // 100}xx").inc()
+
+    def text(self, applications: Mapping[str, bytes]) -> bytes:
+        """Prometheus's text of this router and of its applications, each of whose samples says its model."""
+        for model, lane in self._lanes.items():
+            self._held.labels(model).set(lane.waiting)
+        together = CollectorRegistry()
+        together.register(_Together(applications))
+        return generate_latest(self.registry) + generate_latest(together)
+
+
+class _Together(Collector):
+    """The families of several texts, each once, with the label `model`."""
+
+    def __init__(self, texts: Mapping[str, bytes]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for model, text in self._texts.items():
+            for family in text_string_to_metric_families(text.decode()):
+                known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                known.samples += list(_labelled(family, model))
+        return families.values()
+
+
+def _labelled(family: Metric, model: str) -> Iterator[Sample]:
+    for sample in family.samples:
+        yield sample._replace(labels={**sample.labels, "model": model})
+
 
 _OK = 200
 _SERVER_FAULT = 500
@@ -115,3 +184,30 @@ def _read(ask: Ask, path: str) -> Ask:
 def _kept(headers: Iterable[Header]) -> list[Header]:
     """An application's headers for what was put together from several."""
     return [header for header in headers if header[0] != VERSION_HEADER and not header[0].startswith(b"content-l")]
+
+
+class RoutedTraffic:
+    """Asks the replicas of each model's present application; from any actor of the cluster."""
+
+    def __init__(self, config: PublisherConfig, namespace: str) -> None:
+        self._config = config
+        self._namespace = namespace
+
+    async def traffic(self) -> Traffic | None:
+        """The last minute's; None while no replica answers."""
+        desk = DeskAddress(actor=ACTOR, namespace=self._namespace)
+        try:
+            known = await ask_routes(desk, self._config.desk_timeout_s)
+        except (ValueError, TimeoutError, RayError):
+            return None
+        asked = [asyncio.to_thread(self._asked, entry.route) for entry in known]
+        replies = await asyncio.gather(*asked)
+        return together([each for model in replies for each in model])
+
+    def _asked(self, route: Route) -> list[ReplicaTraffic]:
+        deployment = deployment_name(self._config.model_copy(update={"model_id": route.model}))
+        replicas = Replicas(deployment, application_name(self._namespace, route.model, route.generation), 1.0)
+        try:
+            return replicas.everywhere("traffic")
+        except RayError:
+            return []

@@ -1,16 +1,86 @@
-"""Keeps one router's lanes at what the desk of routes says, and moves a model to its next application."""
+"""The lanes of a router: one for each model, open or held, kept at what the actor of routes says of it."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from ray.exceptions import RayActorError
 
 from actors.contract.records import Record
-from actors.serve.router.lane import RouteLane
-from actors.serve.router.route import KnownRoute, Route
+from actors.errors import SalusError
+from actors.serve.router.routes import KnownRoute, Route
+
+
+class RouteLane:
+    """Life: open -> (hold | close -> [point] -> release)*. It belongs to one event loop."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self._opened = asyncio.Event()
+        self._opened.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._running = 0
+        self.waiting = 0
+        # Until when (s, monotonic) a publisher is at work here.
+        self.held_until = float("-inf")
+        # One change at a time.
+        self.changing = asyncio.Lock()
+
+    @property
+    def held(self) -> bool:
+        return not self._opened.is_set()
+
+    @asynccontextmanager
+    async def passing(self) -> AsyncIterator[Route]:
+        """Inside, a request is under way to the route this gives; it waits before that while the lane is held."""
+        self.waiting += 1
+        try:
+            # Held again between the release and this task's turn, it waits on.
+            while self.held:
+                await self._opened.wait()
+        finally:
+            self.waiting -= 1
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield self.route
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    def close(self) -> None:
+        """Let requests wait from now on."""
+        self._opened.clear()
+
+    async def hold(self, drain_timeout_s: float) -> None:
+        """Let requests wait from now on, and return when those under way have ended.
+
+        Raises:
+            SalusError: they did not in time; the lane is open again.
+        """
+        self.close()
+        try:
+            await asyncio.wait_for(self._idle.wait(), drain_timeout_s)
+        except TimeoutError as error:
+            self.release()
+            raise SalusError(
+                f"running answers did not end within {drain_timeout_s:g} s; raise publish.drain_timeout_s"
+            ) from error
+
+    def point(self, route: Route) -> None:
+        """Lead what comes from now on to another application."""
+        self.route = route
+
+    def release(self) -> None:
+        """Let the waiting requests go, in the order in which they came."""
+        self._opened.set()
+
 
 logger = logging.getLogger("ray.serve")
 
@@ -22,12 +92,12 @@ class RouterState(Record):
     held: tuple[str, ...]
 
 
-class RouteKeeper:
+class RouterLanes:
     """The lanes of one router replica. Life of a move: hold -> point -> release -> settle, on all replicas each.
 
     As with `EngineSwap`, the desk's word is the truth, but for `hold_s` after a publisher's last word about a
     model the keeper leaves that model alone, for then it runs ahead of the desk on purpose. If the publisher dies
-    half-way, the hold runs out, and the next `follow_desk` goes where the desk says. Every call may be repeated.
+    half-way, the hold runs out, and the next `follow` goes where the desk says. Every call may be repeated.
     """
 
     def __init__(
@@ -82,10 +152,10 @@ class RouteKeeper:
     async def settle(self, route: Route) -> RouterState:
         """End the hold and go to what the desk says."""
         self._lane(route).held_until = float("-inf")
-        await self.follow_desk()
+        await self.follow()
         return self.state
 
-    async def follow_desk(self) -> None:
+    async def follow(self) -> None:
         """Go to what the desk says of every model that no publisher is at work on; a silent desk changes nothing."""
         try:
             known = await self._ask()
