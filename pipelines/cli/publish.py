@@ -80,7 +80,7 @@ def started(recipe: Recipe, run: str | None, policy: PolicyRef, url: str) -> Ite
         yield
         return
     log = AuditLog(RunFolder(place).audit)
-    with PublicationAudit(log).deed("start", policy.version, reason="salus publish", endpoint=url):
+    with PublicationAudit(log).entry("start", policy.version, reason="salus publish", endpoint=url):
         yield
 
 

@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.contract.untrusted import visible
-from actors.serve.publication_audit import Told
+from actors.serve.publication_audit import Outcome
 
 _NO_OUTCOME = "not known"
 
 
-def audit_table(deeds: Sequence[Told]) -> Table:
+def audit_table(deeds: Sequence[Outcome]) -> Table:
     """One row for each deed; what nobody wrote an outcome of may have been done or not."""
     table = Table(box=box.SIMPLE_HEAVY, pad_edge=False, collapse_padding=True)
     for column in ("at", "who", "did", "version", "before", "outcome", "why"):
@@ -25,8 +25,8 @@ def audit_table(deeds: Sequence[Told]) -> Table:
     return table
 
 
-def _row(each: Told) -> tuple[str, ...]:
-    began, deed = each.began, each.deed
+def _row(each: Outcome) -> tuple[str, ...]:
+    began, deed = each.began, each.entry
     head = (began.time.isoformat(timespec="seconds"), began.who, began.action)
     if deed is None:
         return (*head, "", "", "", began.detail)

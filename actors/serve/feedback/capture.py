@@ -26,7 +26,7 @@ from actors.serve.feedback.sink import FeedbackSink, OverQuota
 from actors.serve.gateway.caller import answered_by, caller_name
 
 # What became of a chat request that passed.
-Outcome = Literal[
+CaptureOutcome = Literal[
     "captured", "not_asked", "steered", "no_answer", "too_large", "over_quota", "not_redacted", "fault"
 ]  # fmt: skip
 
@@ -43,7 +43,7 @@ class CaptureMiddleware:
         redaction: Redaction,
         config: FeedbackConfig,
         version: Callable[[], str] | None = None,
-        count: Callable[[Outcome], None] = lambda outcome: None,
+        count: Callable[[CaptureOutcome], None] = lambda outcome: None,
         clock: Clock = utc_now,
     ) -> None:
         """`version`: the policy that answers now; None: the response's header `x-salus-policy` says it.
@@ -57,8 +57,8 @@ class CaptureMiddleware:
         self._version = version
         self._count = count
         self._clock = clock
-        self._running: set[asyncio.Task[Outcome]] = set()
-        self.outcomes: Counter[Outcome] = Counter()
+        self._running: set[asyncio.Task[CaptureOutcome]] = set()
+        self.outcomes: Counter[CaptureOutcome] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._config.capture == "never" or not is_chat(scope):
@@ -79,14 +79,14 @@ class CaptureMiddleware:
         # The client has its answer. Waiting only keeps work from piling up behind a slow sink, and raises nothing.
         await asyncio.wait({task}, timeout=self._config.timeout_s)
 
-    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+    def _ended(self, task: asyncio.Task[CaptureOutcome]) -> None:
         self._running.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # The texts of other errors may hold what was to be redacted.
             said = error.sentence if isinstance(error, SalusError) else type(error).__name__
             _log.error("An answer was given and not kept: %s", said)
-        outcome: Outcome = "fault"
+        outcome: CaptureOutcome = "fault"
         if isinstance(error, NotRedacted):
             outcome = "not_redacted"
         elif error is None and not task.cancelled():
@@ -94,7 +94,7 @@ class CaptureMiddleware:
         self.outcomes[outcome] += 1
         self._count(outcome)
 
-    async def _capture(self, scope: Scope, exchange: HttpExchange) -> Outcome:
+    async def _capture(self, scope: Scope, exchange: HttpExchange) -> CaptureOutcome:
         if exchange.too_large:
             return "too_large"
         request = read_request(exchange, opted_in=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # What becomes of a response.
-Outcome = Literal["passed", "replaced", "blocked", "unavailable", "unreadable"]
+GuardOutcome = Literal["passed", "replaced", "blocked", "unavailable", "unreadable"]
 # From a look at some words to an engine that is busy.
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -36,7 +36,7 @@ class GuardMeter:
             "salus_guard_seconds", "From an answer's end to its verdict.", buckets=SECONDS, registry=registry
         )
 
-    def judged(self, outcome: Outcome, seconds: float) -> None:
+    def judged(self, outcome: GuardOutcome, seconds: float) -> None:
         self._responses.labels(outcome).inc()
         self._seconds.observe(seconds)
 
@@ -139,12 +139,12 @@ class ServeGuard:
         await self._refuse("unavailable", send, Refused(503, sentence, "guard_unavailable"), began_s)
 
     async def _deliver(
-        self, outcome: Outcome, held: HeldResponse, send: Send, parts: list[bytes], began_s: float
+        self, outcome: GuardOutcome, held: HeldResponse, send: Send, parts: list[bytes], began_s: float
     ) -> None:
         self._meter.judged(outcome, self._clock() - began_s)
         await _send(send, held, parts, [(GUARD_HEADER, outcome.encode())])
 
-    async def _refuse(self, outcome: Outcome, send: Send, refused: Refused, began_s: float) -> None:
+    async def _refuse(self, outcome: GuardOutcome, send: Send, refused: Refused, began_s: float) -> None:
         self._meter.judged(outcome, self._clock() - began_s)
         body = refused.body()
         headers = [(b"content-type", _JSON), (b"content-length", str(len(body)).encode())]

@@ -43,7 +43,7 @@ class Maker(Protocol):
 
 
 class RoutedPublisher:
-    """Publishes one model's policies behind a router. Life: start -> (publish | rollback)* -> stop.
+    """Publishes one model's policies behind a router. Life: start -> publish* -> stop.
 
     Where weights and settings are of the shape that is served, the present application's publisher swaps in place.
     Else a second application is started with the new policy, and once it has answered, all router replicas go there
@@ -78,8 +78,7 @@ class RoutedPublisher:
         self._clock = clock
         self._now: Application | None = None
         self._generation = 0
-        # Served policies, oldest first; the last one is live.
-        self._history: list[PolicyRef] = []
+        self._live: PolicyRef | None = None
 
     @property
     def url(self) -> str:
@@ -97,7 +96,7 @@ class RoutedPublisher:
         self._now = application
         self._router.record(application.route)
         self._tell("settle", application.route)
-        self._history = [policy]
+        self._live = policy
         return publication
 
     def publish(
@@ -108,20 +107,12 @@ class RoutedPublisher:
         In a second application it is asked the smoke prompts before any client is led there; no canary is made of it.
         """
         publication = self._replace(policy, cycle, trial, wanted)
-        self._history.append(policy)
-        return publication
-
-    def rollback(self, cycle: int = 0) -> Publication:
-        """Put the policy live that was served before the present one, which is forgotten."""
-        if len(self._history) < 2:
-            raise SalusError("There is no former policy to roll back to; publish one first.")
-        publication = self._replace(self._history[-2], cycle, trial=False, wanted=lambda: True)
-        self._history.pop()
+        self._live = policy
         return publication
 
     def served_version(self) -> str:
         """The version every replica of the present application reports; see `Publisher`."""
-        return self._present().publisher.served_version()
+        return self._present()[0].publisher.served_version()
 
     def stop(self) -> None:
         """Take the model down; harmless where it is not up."""
@@ -129,20 +120,21 @@ class RoutedPublisher:
             self._router.forget(self._model)
             self._tell("settle", self._now.route)
             self._now.publisher.stop()
-        self._now, self._history = None, []
+        self._now = self._live = None
         self._applications.close()
 
-    def _present(self) -> Application:
-        if self._now is None:
+    def _present(self) -> tuple[Application, PolicyRef]:
+        """The application that answers, and its policy."""
+        if self._now is None or self._live is None:
             raise SalusError(f"The model {self._model} is not up; call start first.")
-        return self._now
+        return self._now, self._live
 
     def _next(self, config: PublisherConfig) -> Application:
         self._generation += 1
         return self._applications.make(config, self._generation)
 
     def _replace(self, policy: PolicyRef, cycle: int, trial: bool, wanted: Callable[[], bool]) -> Publication:
-        present, served = self._present(), self._history[-1]
+        present, served = self._present()
         check_model_folder(Path(policy.path))
         config = self._fit(policy)
         if config == present.config and shape_difference(served, policy) is None:

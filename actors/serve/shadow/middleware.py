@@ -25,7 +25,7 @@ from actors.serve.shadow.records import LiveAnswer, Taken
 
 # Why a chat request was not handed over.
 Passed = Literal["not_asked", "not_drawn", "no_answer", "too_large", "other_settings"]
-Outcome = Taken | Passed | Literal["fault"]
+ShadowOutcome = Taken | Passed | Literal["fault"]
 _DRAWS = 2**31
 _log = logging.getLogger(__name__)
 
@@ -69,9 +69,9 @@ class ShadowMiddleware:
         self._clock = clock
         self._limit = limit
         self._waiting = 0
-        self._running: set[asyncio.Task[Outcome]] = set()
+        self._running: set[asyncio.Task[ShadowOutcome]] = set()
         self._well = True
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: Counter[ShadowOutcome] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not is_chat(scope):
@@ -86,7 +86,7 @@ class ShadowMiddleware:
         self._running.add(task)
         task.add_done_callback(self._ended)
 
-    async def _hand_over(self, exchange: HttpExchange) -> Outcome:
+    async def _hand_over(self, exchange: HttpExchange) -> ShadowOutcome:
         live = self._live(exchange)
         if not isinstance(live, LiveAnswer):
             return live
@@ -128,10 +128,10 @@ class ShadowMiddleware:
             limit=self._limit,
         )
 
-    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+    def _ended(self, task: asyncio.Task[ShadowOutcome]) -> None:
         self._running.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        outcome: Outcome = task.result() if error is None else "fault"
+        outcome: ShadowOutcome = task.result() if error is None else "fault"
         self.outcomes[outcome] += 1
         self._count(outcome)
         # A challenger that is down would fill the log; the texts of other errors may hold a prompt.

@@ -203,7 +203,7 @@ def test_keys_and_audit_entries_survive(root: Path, monkeypatch: pytest.MonkeyPa
     for done in tape.crashes():
         names = [key.name for key in KeyFile(path).entries()] if path.exists() else []
         assert names in [[], *states][len(done) : len(done) + 2]
-        entries = AuditLog(log).entries()
+        entries = AuditLog(log).readable()[0]
         assert [entry.detail.split() for entry in entries][: len(done)] == done
         assert len(entries) <= len(done) + 1
         AuditLog(log).append("root", "after")

@@ -114,10 +114,10 @@ class TestSmoke:
         endpoint.engines[0].busy = False
         assert all_serve(endpoint, desk, policies["a"])
 
-    def test_neither_a_rollback_nor_the_first_policy_is_tried(self, policies: dict[str, PolicyRef]) -> None:
+    def test_neither_one_that_needs_none_nor_the_first_policy_is_tried(self, policies: dict[str, PolicyRef]) -> None:
         publisher, endpoint, desk = started(policies, smoke=SMOKE)
         publisher.publish(policies["b"], 1, trial=False)
-        publisher.rollback()
+        publisher.publish(policies["a"], 0, trial=False)
         assert endpoint.trials == [] and all_serve(endpoint, desk, policies["a"])
 
 

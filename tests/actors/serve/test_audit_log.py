@@ -30,7 +30,7 @@ def written(tmp_path: Path) -> Path:
 
 
 def test_every_deed_is_a_line_that_holds_the_hash_of_the_one_before(written: Path) -> None:
-    entries = log_of(written).entries()
+    entries = log_of(written).readable()[0]
     assert [(entry.who, entry.action, entry.detail) for entry in entries] == DEEDS
     assert entries[0].previous == BEGINNING
     assert len(written.read_text(encoding="utf-8").splitlines()) == len(DEEDS)
@@ -75,7 +75,7 @@ def test_an_end_cut_off_shows_to_who_kept_the_hash(written: Path) -> None:
 def test_half_a_line_at_the_end_is_passed_over_and_cut_off(written: Path, torn: bytes) -> None:
     before, head = written.read_bytes(), log_of(written).verify().head
     written.write_bytes(before + torn)
-    assert log_of(written).verify() == (3, 0, head) and len(log_of(written).entries()) == 3
+    assert log_of(written).verify() == (3, 0, head) and len(log_of(written).readable()[0]) == 3
     log_of(written).append("root", "publish", "after")
     assert log_of(written).verify()[:2] == (4, 0)
     assert written.read_bytes().startswith(before) and written.read_bytes().count(b"\n") == 4
@@ -126,5 +126,5 @@ def test_any_text_is_kept_as_it_was_said(tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("audit") / "audit.jsonl"
     for who, detail in said:
         log_of(path).append(who, "publish", detail)
-    assert [(entry.who, entry.detail) for entry in log_of(path).entries()] == said
+    assert [(entry.who, entry.detail) for entry in log_of(path).readable()[0]] == said
     assert log_of(path).verify().entries == len(said)
