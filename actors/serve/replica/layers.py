@@ -23,8 +23,8 @@ from actors.serve.gateway.meter import Meter, Meters, PrometheusMeter, RayMeter
 from actors.serve.gateway.traffic import TrafficWindow
 from actors.serve.guard.middleware import GuardMeter, ServeGuard
 from actors.serve.guard.rules import answer_guard
+from actors.serve.pages.client import PagesClient
 from actors.serve.pages.dashboard_routes import dashboard_router
-from actors.serve.pages.office_client import PagesClient
 from actors.serve.pages.review_routes import review_router
 from actors.serve.replica.options import LayerOptions, find_desk
 from actors.serve.replica.pause import Pause, PauseMiddleware

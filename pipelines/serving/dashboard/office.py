@@ -1,7 +1,7 @@
 """The office behind review page and dashboard: one plain class over a run folder, labels and a registry.
 
 Both ports of `actors.serve.pages` in one, so that the endpoint's replicas can share one actor:
-`ray.remote(num_cpus=0)(Office)`, asked through `actors.serve.pages.office_client`.
+`ray.remote(num_cpus=0)(Office)`, asked through `actors.serve.pages.client`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Both ports of the pages over the handle of a Ray actor that implements them (`pipelines.serving.dashboard.office`)."""
+"""The client of the pages' actor: both ports of the pages over the handle of whatever implements them."""
 
 from __future__ import annotations
 

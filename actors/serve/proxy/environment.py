@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actors.serve import haproxy_config
+from actors.serve.proxy import haproxy_config
 
 if TYPE_CHECKING:
     from actors.serve.config import PublisherConfig
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Serve kills a proxy that is not up within five seconds, which on busy cores is always.
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 # Also wanted on the nodes of a cluster that is joined: limits of time, and no page that tells applications.
-PROTECTED = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.serve.ingress.protect"}
+PROTECTED = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.serve.proxy.ingress.protect"}
 # Each node has a configuration of its own below the folder; which one is behind -f.
 _PROGRAM = """#!/bin/sh
 exec {python} -I -S {edit} {options} -- "$@"

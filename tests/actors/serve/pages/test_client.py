@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from actors.errors import SalusError
-from actors.serve.pages.office_client import PagesClient
+from actors.serve.pages.client import PagesClient
 from tests.actors.serve.pages.fakes import EMPTY, TRAFFIC, FakeQueue, FakeSource
 
 

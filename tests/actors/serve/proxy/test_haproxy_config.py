@@ -29,8 +29,14 @@ from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.gateway import Gateway
 from actors.serve.gateway.keys import KeyRing, new_key
 from actors.serve.gateway.meter import PrometheusMeter
-from actors.serve.haproxy_config import CLIENT_TIMEOUT_S, HEADER_TIMEOUT_S, ProxyLimits, hardened, possible_connections
-from actors.serve.proxy import proxy_environment
+from actors.serve.proxy.environment import proxy_environment
+from actors.serve.proxy.haproxy_config import (
+    CLIENT_TIMEOUT_S,
+    HEADER_TIMEOUT_S,
+    ProxyLimits,
+    hardened,
+    possible_connections,
+)
 from tests.free_port import free_port
 from tests.half_open import HALF_BODY, HALF_HEADER, NOTHING, half_open
 

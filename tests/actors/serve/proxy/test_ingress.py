@@ -15,7 +15,7 @@ import uvicorn
 from ray.serve._private.http_util import _apply_middlewares, validate_http_proxy_callback_return
 from uvicorn.config import HTTP_PROTOCOLS
 
-from actors.serve.ingress import HeaderTimeoutProtocol, protect
+from actors.serve.proxy.ingress import HeaderTimeoutProtocol, protect
 from tests.free_port import free_port
 from tests.half_open import HALF_HEADER, NOTHING, half_open
 

@@ -1,6 +1,6 @@
 """What Serve's own HTTP servers, in its proxy and in its replicas, do beyond Ray's settings.
 
-Ray calls `protect` in each of these processes, before it starts the server, where `serve_proxy.py` has set the
+Ray calls `protect` in each of these processes, before it starts the server, where `proxy/environment.py` has set the
 variable that names it.
 """
 
@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from actors.serve.haproxy_config import HEADER_TIMEOUT_S
+from actors.serve.proxy.haproxy_config import HEADER_TIMEOUT_S
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -1,7 +1,7 @@
 """What Salus changes in the HAProxy configuration that Ray writes, before each start and reload of HAProxy.
 
 Ray has no setting for these, but it lets one name the program that it starts as HAProxy. That program is this file
-with arguments (`serve_proxy.py` writes them); it edits the configuration and becomes HAProxy. It imports the standard
+with arguments (`environment.py` writes them); it edits the configuration and becomes HAProxy. It imports the standard
 library alone, so that a reload is quick.
 """
 
