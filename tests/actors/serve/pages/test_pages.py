@@ -83,7 +83,7 @@ def test_nothing_is_fetched_by_an_address_that_may_hold_a_key(file: Path) -> Non
 def test_every_file_is_part_of_the_package() -> None:
     project = tomllib.loads((PACKAGE.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["actors"]
-    names = [file.relative_to(PACKAGE.parent).as_posix() for file in FILES]
+    names = [file.relative_to(PACKAGE.parents[1]).as_posix() for file in FILES]
     assert names and [name for name in names if not any(fnmatch.fnmatch(name, p) for p in patterns)] == []
 
 
