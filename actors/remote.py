@@ -25,7 +25,7 @@ from actors.serve.audit_log import AuditLog
 from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import DurableDesk
+from actors.serve.replica.published import PolicyOnDisk
 
 
 class VllmGenerator(Generator):
@@ -91,7 +91,7 @@ class PublishingCoordinator(Coordinator):
         publish: PublisherConfig | None,
         address: ActorAddress,
     ) -> None:
-        desk = DurableDesk(address, RunFolder(Path(root)).published)
+        desk = PolicyOnDisk(address, RunFolder(Path(root)).published)
         audit = PublicationAudit(AuditLog(RunFolder(Path(root)).audit))
         publisher = AuditedPublisher(Publisher(publish, desk), audit, publish.url) if publish is not None else None
         # The namespace is of one session of the run, and no other.

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from actors.serve.proxy import PROTECTED
+from actors.serve.proxy.environment import PROTECTED
 from pipelines.cluster.plan import make_plan
 from pipelines.config.load import load_recipe
 

@@ -90,8 +90,8 @@ def test_top_level_is_as_agreed() -> None:
 # Who writes otherwise than durably: the fetched copies of a store, held against their sums, and a proxy's own files.
 WRITES_ITSELF = (
     "actors/files/atomic.py",
-    "actors/serve/proxy.py",
-    "actors/serve/haproxy_config.py",
+    "actors/serve/proxy/environment.py",
+    "actors/serve/proxy/haproxy_config.py",
     "pipelines/runs/store/",
 )
 WRITING = {"fsync", "rename", "write_text", "write_bytes", "mkstemp", "NamedTemporaryFile"}

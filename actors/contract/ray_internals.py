@@ -1,8 +1,29 @@
-"""What Ray has no public name for and Salus uses; moving to another version of Ray begins here.
+"""What Ray has no public name for and Salus uses; moving beyond Ray 2.60 begins here.
 
-`state` says what an autoscaler may grow to, and `_raylet` reads the authentication token again. What imports vLLM is
-beside the endpoint's replica.
+`ray_constants` says whether a Ray of one machine listens beyond loopback, and `_raylet` reads the authentication token
+again. What imports vLLM is in `actors/serve/replica/ray_llm.py`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
 from ray import _raylet as _raylet
-from ray._private.state import state as state
+from ray._private import ray_constants as ray_constants
+from ray._private.state import state
+
+
+def serve_client() -> Any:
+    """This cluster's Serve; None where it does not run, or no cluster was joined."""
+    if not ray.is_initialized():
+        return None
+    from ray.serve.context import _get_global_client
+
+    return _get_global_client(raise_if_no_controller_running=False)
+
+
+def most_resources() -> Mapping[str, float]:
+    """What an autoscaler may grow the cluster to; empty where none reports it."""
+    return state.get_max_resources_from_cluster_config() or {}

@@ -7,8 +7,8 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import ray
 
+from actors.contract.ray_internals import serve_client
 from actors.errors import SalusError
 from actors.files.leftovers import session_of
 from actors.files.session_folder import end_left_sessions
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def serve_address() -> tuple[str, int] | None:
     """Host and port of this cluster's Serve; None where it does not run, or no cluster was joined."""
-    client = _client()
+    client = serve_client()
     return None if client is None else (client.http_config.host, client.http_config.port)
 
 
@@ -55,18 +55,9 @@ def check_address(config: PublisherConfig) -> None:
 
 def _routes() -> dict[str, str]:
     """The names of this cluster's Serve applications, by route."""
-    client = _client()
+    client = serve_client()
     applications: dict[str, dict[str, Any]] = client.get_serve_details()["applications"] if client is not None else {}
     return {str(details["route_prefix"]): name for name, details in applications.items()}
-
-
-def _client() -> Any:
-    """This cluster's Serve; None where it does not run, or no cluster was joined."""
-    if not ray.is_initialized():
-        return None
-    from ray.serve.context import _get_global_client
-
-    return _get_global_client(raise_if_no_controller_running=False)
 
 
 def check_port_free(host: str, port: int) -> None:

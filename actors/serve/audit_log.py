@@ -29,7 +29,7 @@ _TAIL_BYTES = 256 * 1024
 
 
 class AuditEntry(Record):
-    """One deed. `previous`: the SHA-256 of the entry before it and of the half lines that follow that one.
+    """One entry. `previous`: the SHA-256 of the entry before it and of the half lines that follow that one.
 
     Earlier versions ended a half line that a crash had left, and went on behind it.
     """
@@ -57,7 +57,7 @@ class AuditLog:
         self._clock = clock
 
     def append(self, who: str, action: str, detail: str = "") -> str:
-        """Write down a deed, on disk before this returns; the hash of its line.
+        """Write down what was done, on disk before this returns; the hash of its line.
 
         Raises:
             SalusError: it is no entry (too long, or an action with odd characters), or the log cannot be written.
@@ -79,12 +79,8 @@ class AuditLog:
             ) from error
         return _hash(line)
 
-    def entries(self) -> tuple[AuditEntry, ...]:
-        """Every deed, oldest first. Raises SalusError as `verify` does."""
-        return tuple(entry for entry, _ in self._chain() if entry is not None)
-
     def readable(self) -> tuple[tuple[AuditEntry, ...], SalusError | None]:
-        """Every deed up to the first line that does not follow from what stands before it, and what is wrong there."""
+        """Every entry up to the first line that does not follow from what stands before it, and what is wrong there."""
         found: list[AuditEntry] = []
         try:
             for entry, _ in self._chain():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
@@ -14,14 +15,76 @@ from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.guard.config import GuardConfig, guard_cpus, guard_gpus
-from actors.serve.replica.canary import CanaryConfig
-from actors.serve.replica.smoke import SmokeConfig
 
 
 class ReplicaEngineConfig(EngineConfig):
     """The engine of one replica."""
 
     usual_length: ClassVar[int] = 512
+
+
+Phrase = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class SmokePrompt(BaseModel):
+    """One question and what a sound policy's reply is like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(min_length=1, max_length=20_000, description="What the user says.")
+    expect: Literal["answer", "refuse"] | None = Field(
+        default=None,
+        description="The kind of reply, by the refusal rules (English); help under protest passes as either.",
+    )
+    # Phrases, not patterns: a user's pattern could run for ever on a reply.
+    must_contain: tuple[Phrase, ...] = Field(default=(), description="Phrases that must all stand in it, in any case.")
+    must_not_contain: tuple[Phrase, ...] = Field(default=(), description="Phrases of which none may, in any case.")
+
+
+class SmokeConfig(BaseModel):
+    """The prompts, and how much of them must go well."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: tuple[SmokePrompt, ...] = Field(min_length=1, max_length=100, description="Asked all at once, greedily.")
+    max_tokens: int = Field(default=64, ge=1, description="The longest reply to one of them.")
+    timeout_s: float = Field(default=30.0, gt=0, description="How long all of them together may take.")
+    least_share: float = Field(default=1.0, gt=0, le=1, description="Share of the prompts whose replies must pass.")
+    max_repetition: float = Field(
+        default=0.5, gt=0, le=1, description="Share of a reply that may be said before in it; above, it loops."
+    )
+
+
+class CanaryConfig(BaseModel):
+    """How many replicas go first, for how long, and what ends it.
+
+    While they do, answers of both policies are given: a client may get one of the old policy after one of the new.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(default=0.1, gt=0, lt=1, description="Share of the replicas that go first, at least one.")
+    seconds: float = Field(default=60.0, gt=0, description="How long they serve before the others follow.")
+    answers: int | None = Field(
+        default=None, ge=1, description="The others follow sooner, once this many answers were given; None: not before."
+    )
+    min_answers: int = Field(
+        default=20,
+        ge=1,
+        description="Fewer than these of the canary, or of the others, are too few to compare how long answers take; "
+        "an endpoint that nobody asks publishes all the same, and says so.",
+    )
+    max_error_share: float = Field(
+        default=0.02, ge=0, lt=1, description="Share of answers that may fail (5xx) beyond that of the other replicas."
+    )
+    max_slowdown: float = Field(
+        default=2.0, gt=1, description="The canary's median time of an answer may be so many times the others'."
+    )
+
+    def replicas(self, of: int) -> int:
+        """How many of so many replicas go first."""
+        # Without the rounding, a share of 0.1 of 10 would be 2.
+        return max(1, math.ceil(round(self.share * of, 9)))
 
 
 class PublisherConfig(BaseModel):
@@ -69,11 +132,6 @@ class PublisherConfig(BaseModel):
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
-    engine_in_process: bool = Field(
-        default=True,
-        description="On CPU, vLLM's engine core in the replica's process: 0.5 GiB less and a faster start, but up to a"
-        " third fewer answers a second. salus serve has false.",
-    )
     gateway: GatewayConfig = Field(
         default=GatewayConfig(open=True), description="Who may ask for what; anybody on a loopback address, unless set."
     )

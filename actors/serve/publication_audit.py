@@ -1,28 +1,38 @@
 """Publications and rollbacks in an audit log: written down before they are done, and again with what came of them.
 
-Without the first entry nothing is done. The second cannot undo anything any more: where it cannot be written, the deed
-stands, a warning says so, and the log shows an intention without an outcome, as it does where the process died.
+Without the first entry nothing is done. The second cannot undo anything any more: where it cannot be written, what was
+done stands, a warning says so, and the log shows an intention without an outcome, as it does where the process died.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import pwd
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from actors.contract.publication import Publication
 from actors.contract.records import PolicyRef, Record
 from actors.contract.untrusted import cut_middle
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditEntry, AuditLog
-from actors.serve.os_user import os_user
 
 if TYPE_CHECKING:
     from actors.coordinator.coordinator import PolicyPublisher
+
+
+def os_user() -> str:
+    """The name of the user this process runs as; the number where the system knows no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
 
 # "promote": of a registry, which serves nothing by itself; with an endpoint, "rollback" follows a registry's.
 Action = Literal["start", "publish", "promote", "rollback"]
@@ -31,11 +41,11 @@ _LONGEST_TEXT = 800
 logger = logging.getLogger(__name__)
 
 
-class Deed(Record):
+class PublicationEntry(Record):
     """One publication; the detail of its audit entries, as JSON."""
 
     # The same before and after.
-    deed: str
+    entry: str = Field(validation_alias=AliasChoices("entry", "deed"), serialization_alias="deed")
     # The version that goes live, or becomes current; None: it was refused before it was known.
     version: str | None
     # The one it takes the place of.
@@ -48,10 +58,10 @@ class Deed(Record):
     fault: str | None = None
 
 
-class OpenDeed:
-    """A deed under way. Life: begin -> done | refused; the first outcome counts, and is written once."""
+class OpenEntry:
+    """An entry whose outcome is open. Life: begin -> done | refused; the first outcome counts, and is written once."""
 
-    def __init__(self, log: AuditLog, who: str, action: Action, intended: Deed) -> None:
+    def __init__(self, log: AuditLog, who: str, action: Action, intended: PublicationEntry) -> None:
         self._log = log
         self._who = who
         self._action = action
@@ -79,50 +89,50 @@ class OpenDeed:
         if self._ended:
             return
         self._ended = True
-        deed = self._intended.model_copy(update=outcome)
+        entry = self._intended.model_copy(update=outcome)
         try:
-            self._append(deed)
+            self._append(entry)
         except SalusError as error:
             logger.warning(
-                "The outcome of %s %s (%s) was not audited: %s", self._action, deed.version, deed.outcome, error
+                "The outcome of %s %s (%s) was not audited: %s", self._action, entry.version, entry.outcome, error
             )
 
-    def _append(self, deed: Deed) -> None:
-        self._log.append(self._who, self._action, deed.model_dump_json(exclude_none=True))
+    def _append(self, entry: PublicationEntry) -> None:
+        self._log.append(self._who, self._action, entry.model_dump_json(by_alias=True, exclude_none=True))
 
 
 class PublicationAudit:
-    """Writes deeds into one log, under the name of the operating system's user unless told otherwise."""
+    """Writes entries into one log, under the name of the operating system's user unless told otherwise."""
 
     def __init__(self, log: AuditLog, who: Callable[[], str] = os_user) -> None:
         self._log = log
         self._who = who
 
     @contextmanager
-    def deed(
+    def entry(
         self,
         action: Action,
         version: str | None,
         previous: str | None = None,
         reason: str = "",
         endpoint: str | None = None,
-    ) -> Iterator[OpenDeed]:
-        """What is done inside is written down; where `OpenDeed.done` was not called, as it was intended.
+    ) -> Iterator[OpenEntry]:
+        """What is done inside is written down; where `OpenEntry.done` was not called, as it was intended.
 
         Raises:
             SalusError: the intention cannot be written, and nothing was done; or as what is done inside.
         """
-        intended = Deed(
-            deed=uuid.uuid4().hex[:12], version=version, previous=previous, reason=_short(reason), endpoint=endpoint
+        intended = PublicationEntry(
+            entry=uuid.uuid4().hex[:12], version=version, previous=previous, reason=_short(reason), endpoint=endpoint
         )
-        deed = OpenDeed(self._log, self._who(), action, intended)
-        deed.begin()
+        entry = OpenEntry(self._log, self._who(), action, intended)
+        entry.begin()
         try:
-            yield deed
+            yield entry
         except SalusError as error:
-            deed.refused(error.sentence)
+            entry.refused(error.sentence)
             raise
-        deed.done(version, previous)
+        entry.done(version, previous)
 
 
 class AuditedPublisher:
@@ -135,7 +145,7 @@ class AuditedPublisher:
         self._live: str | None = None
 
     def start(self, policy: PolicyRef) -> Publication:
-        with self._audit.deed("start", policy.version, reason="the run's endpoint", endpoint=self._url):
+        with self._audit.entry("start", policy.version, reason="the run's endpoint", endpoint=self._url):
             publication = self._publisher.start(policy)
         self._live = policy.version
         return publication
@@ -146,7 +156,7 @@ class AuditedPublisher:
 
     def publish(self, policy: PolicyRef, cycle: int) -> Publication:
         reason = f"the decision of cycle {cycle}"
-        with self._audit.deed("publish", policy.version, self._live, reason, self._url):
+        with self._audit.entry("publish", policy.version, self._live, reason, self._url):
             publication = self._publisher.publish(policy, cycle)
         self._live = policy.version
         return publication
@@ -155,31 +165,32 @@ class AuditedPublisher:
         self._publisher.stop()
 
 
-class Told(Record):
-    """A deed as its two entries tell it; what is no publication has none."""
+class Outcome(Record):
+    """A publication as its two audit entries tell it."""
 
     began: AuditEntry
-    deed: Deed | None
-    # None: nobody wrote what came of it.
+    # None: it is no publication.
+    entry: PublicationEntry | None
+    # None: its outcome was not written.
     ended: AuditEntry | None = None
 
 
-def told(entries: Sequence[AuditEntry]) -> list[Told]:
-    """The deeds of a log, in the order they were begun in."""
-    found: dict[str, Told] = {}
-    for number, entry in enumerate(entries):
-        deed = deed_of(entry)
-        if deed is not None and deed.outcome != "intended" and deed.deed in found:
-            found[deed.deed] = Told(began=found[deed.deed].began, deed=deed, ended=entry)
+def outcomes(log: Sequence[AuditEntry]) -> list[Outcome]:
+    """What a log tells of, in the order in which it began."""
+    found: dict[str, Outcome] = {}
+    for number, line in enumerate(log):
+        entry = entry_of(line)
+        if entry is not None and entry.outcome != "intended" and entry.entry in found:
+            found[entry.entry] = Outcome(began=found[entry.entry].began, entry=entry, ended=line)
         else:
-            found[deed.deed if deed is not None else f"entry {number}"] = Told(began=entry, deed=deed)
+            found[entry.entry if entry is not None else f"line {number}"] = Outcome(began=line, entry=entry)
     return list(found.values())
 
 
-def deed_of(entry: AuditEntry) -> Deed | None:
-    """The publication an entry tells of; None where it tells of something else."""
+def entry_of(line: AuditEntry) -> PublicationEntry | None:
+    """The publication an audit entry tells of; None where it tells of something else."""
     try:
-        return Deed.model_validate_json(entry.detail)
+        return PublicationEntry.model_validate_json(line.detail)
     except ValidationError:
         return None
 

@@ -53,7 +53,7 @@ def check_labelled(run: Run, name: str, reports: Sequence[StreamReport]) -> None
 
 
 def _count(run: Run, bar: Bar) -> Callable[[int], None]:
-    """Told of every shard that comes back."""
+    """Outcome of every shard that comes back."""
 
     def shard(rows: int) -> None:
         bar.advance(rows)

@@ -34,7 +34,7 @@ def add(
     keys: KeysFile = DEFAULT,
 ) -> None:
     """Make a key and print it, once: it cannot be shown again."""
-    from actors.serve.gateway.key_file import KeyFile
+    from actors.serve.gateway.keys import KeyFile
 
     token = KeyFile(keys).add(name, role)
     # The key alone, so that a program can take it.
@@ -47,7 +47,7 @@ def list_keys(keys: KeysFile = DEFAULT) -> None:
     """Every key's name, role and age; never the key."""
     from rich.table import Table
 
-    from actors.serve.gateway.key_file import KeyFile
+    from actors.serve.gateway.keys import KeyFile
 
     table = Table("name", "role", "created at")
     for key in KeyFile(keys).entries():
@@ -57,7 +57,7 @@ def list_keys(keys: KeysFile = DEFAULT) -> None:
 
 def revoke(name: KeyName, keys: KeysFile = DEFAULT) -> None:
     """Take a key out; endpoints that read this file refuse it within seconds."""
-    from actors.serve.gateway.key_file import KeyFile
+    from actors.serve.gateway.keys import KeyFile
 
     key = KeyFile(keys).revoke(name)
     console().print(f"{key.name} ({key.role}) is revoked", markup=False, highlight=False, soft_wrap=True)

@@ -125,7 +125,7 @@ def audit(
     """
     from actors.errors import SalusError
     from actors.serve.audit_log import AuditLog
-    from actors.serve.publication_audit import told
+    from actors.serve.publication_audit import outcomes
     from pipelines.registry.store import AUDIT
     from pipelines.registry.tables import audit_log_table
     from pipelines.runs.store.place import local_folder
@@ -135,7 +135,7 @@ def audit(
         raise SalusError(f"There is no audit log {path}: nothing was published there, or name the folder it lies in.")
     log = AuditLog(path)
     entries, _ = log.readable()
-    console().print(audit_log_table(told(entries)))
+    console().print(audit_log_table(outcomes(entries)))
     try:
         state = log.verify(head)
     except SalusError as error:

@@ -81,7 +81,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     from actors.serve.address import check_address
     from actors.serve.config import publisher_cpus
     from actors.serve.publisher.publisher import Publisher
-    from actors.serve.replica.published import OwnDesk
+    from actors.serve.replica.published import PolicyInActor
     from actors.serve.shadow.config import shadow_cpus
     from pipelines.registry.store import Registry
     from pipelines.serving.cluster import serving_cluster
@@ -98,7 +98,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
         # The actor lives as long as its handle.
         pages = open_pages(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
-        desk = OwnDesk(ActorAddress(namespace=namespace))
+        desk = PolicyInActor(ActorAddress(namespace=namespace))
         address = pages[0] if pages is not None else None
         publisher = Publisher(chosen.publish, desk, office=address, shadow=shadow.start())
         follower = Follower(store, publisher, _say)
@@ -171,7 +171,7 @@ def publish(
     from actors.serve.address import check_address
     from actors.serve.config import check_lengths
     from actors.serve.publisher.publisher import Publisher
-    from actors.serve.replica.published import OwnDesk
+    from actors.serve.replica.published import PolicyInActor
     from pipelines.cluster.session import session
 
     settings = resolve(recipe, overrides, seed)
@@ -188,7 +188,7 @@ def publish(
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
         up.enter_context(session(settings, namespace))
-        publisher = Publisher(settings.publish, OwnDesk(ActorAddress(namespace=namespace)))
+        publisher = Publisher(settings.publish, PolicyInActor(ActorAddress(namespace=namespace)))
         try:
             with started(settings, run, policy, publisher.url) if model is None else nullcontext():
                 publisher.start(policy)
@@ -209,7 +209,7 @@ def started(recipe: Recipe, run: str | None, policy: PolicyRef, url: str) -> Ite
         yield
         return
     log = AuditLog(RunFolder(place).audit)
-    with PublicationAudit(log).deed("start", policy.version, reason="salus publish", endpoint=url):
+    with PublicationAudit(log).entry("start", policy.version, reason="salus publish", endpoint=url):
         yield
 
 

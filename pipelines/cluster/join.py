@@ -19,10 +19,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray import _raylet
-from ray._private.state import state
 from ray.exceptions import AuthenticationError
 
+from actors.contract.ray_internals import _raylet, most_resources
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
 
@@ -115,7 +114,7 @@ def _joined(address: str) -> Resources:
     """Of the cluster this process is part of."""
     now = ray.cluster_resources()
     # None where no autoscaler reports what it may grow to.
-    later = state.get_max_resources_from_cluster_config() or {}
+    later = most_resources()
     most = {name: max(now.get(name, 0.0), float(later.get(name, 0.0))) for name in ("CPU", "GPU", "memory")}
     nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
     return Resources(

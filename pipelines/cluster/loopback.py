@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray._private import ray_constants
+from actors.contract.ray_internals import ray_constants
 
 _SWITCH = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 

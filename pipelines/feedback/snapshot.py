@@ -19,7 +19,7 @@ from actors.files.records import find_record
 from actors.files.shards import write_table, write_text
 from actors.serve.feedback.records import turns_of
 from actors.serve.feedback.redaction import MARK
-from actors.serve.guard.replaced import FINISH_REASON
+from actors.serve.guard.response import FINISH_REASON
 from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items

@@ -17,7 +17,7 @@ from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.files.atomic import Log, appending
 from actors.files.records import parse_lines, read_lines, reason
-from actors.serve.os_user import os_user
+from actors.serve.publication_audit import os_user
 from pipelines.registry.names import PolicyName
 
 Clock = Callable[[], datetime]

@@ -159,7 +159,7 @@ class Registry:
         self.intact(entry)
         with (
             self.history.changing() as history,
-            self.audit.deed("promote", entry.version, history.current, reason) as deed,
+            self.audit.entry("promote", entry.version, history.current, reason) as deed,
         ):
             if history.current == entry.version:
                 raise SalusError(f"{entry.version} is the current policy already.")
@@ -176,7 +176,7 @@ class Registry:
         self.entries()
         with (
             self.history.changing() as history,
-            self.audit.deed("rollback", history.former, history.current, reason) as deed,
+            self.audit.entry("rollback", history.former, history.current, reason) as deed,
         ):
             if history.former is None:
                 raise SalusError(f"The registry {self.root} has no former policy to go back to; promote one instead.")

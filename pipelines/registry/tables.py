@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.contract.untrusted import visible
-from actors.serve.publication_audit import Told
+from actors.serve.publication_audit import Outcome
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.figures import in_words, judge_figures, short, validation_figures
 from pipelines.registry.lineage import Step
@@ -90,7 +90,7 @@ def _chain(steps: Sequence[Step]) -> Iterator[Text]:
         yield Text(f"  {TIES[step.tie]}{step.version} (run {step.run}{absent})")
 
 
-def audit_log_table(deeds: Sequence[Told]) -> Table:
+def audit_log_table(deeds: Sequence[Outcome]) -> Table:
     """One row for each deed; what nobody wrote an outcome of may have been done or not."""
     table = narrow_table("at", "who", "did", "version", "before", "outcome", "why")
     for each in deeds:
@@ -99,12 +99,12 @@ def audit_log_table(deeds: Sequence[Told]) -> Table:
     return table
 
 
-def _row(each: Told) -> tuple[str, ...]:
-    began, deed = each.began, each.deed
+def _row(each: Outcome) -> tuple[str, ...]:
+    began, entry = each.began, each.entry
     head = (began.time.isoformat(timespec="seconds"), began.who, began.action)
-    if deed is None:
+    if entry is None:
         return (*head, "", "", "", began.detail)
-    outcome = deed.outcome if each.ended is not None else _NO_OUTCOME
-    where = f" at {deed.endpoint}" if deed.endpoint is not None else ""
-    why = ": ".join(text for text in (deed.reason, deed.fault) if text)
-    return (*head, deed.version or "", deed.previous or "", outcome + where, why)
+    outcome = entry.outcome if each.ended is not None else _NO_OUTCOME
+    where = f" at {entry.endpoint}" if entry.endpoint is not None else ""
+    why = ": ".join(text for text in (entry.reason, entry.fault) if text)
+    return (*head, entry.version or "", entry.previous or "", outcome + where, why)

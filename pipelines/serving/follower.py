@@ -107,7 +107,7 @@ class Follower:
         changes = self._registry.history.changes()
         wanted = version or _newest(self._registry, self._refused)
         reason = "as told" if version is not None else _reason(changes[-1])
-        with self._registry.audit.deed("start", wanted, reason=reason, endpoint=self._publisher.url) as deed:
+        with self._registry.audit.entry("start", wanted, reason=reason, endpoint=self._publisher.url) as deed:
             policy = self._policy(wanted)
             self._publisher.start(policy)
             # As it is registered; asked for may have been how it begins.
@@ -138,7 +138,7 @@ class Follower:
             return
         try:
             action: Action = "rollback" if change.action == "rollback" else "publish"
-            with self._registry.audit.deed(action, version, self._version, _reason(change), self._publisher.url):
+            with self._registry.audit.entry(action, version, self._version, _reason(change), self._publisher.url):
                 self._publish(change, changes)
         except SalusError:
             # Not again before the next change; `step` tells why, also where the last one failed for the same reason.

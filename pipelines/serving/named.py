@@ -84,7 +84,7 @@ class NamedPolicy:
         if self._fixed is None:
             self._follower.start(version)
         else:
-            with self._registry.audit.deed("start", self._fixed, None, "as told", self._publisher.url) as deed:
+            with self._registry.audit.entry("start", self._fixed, None, "as told", self._publisher.url) as deed:
                 entry = self._registry.find(self._fixed)
                 folder, _ = self._registry.intact(entry)
                 self._publisher.start(PolicyRef(version=entry.version, path=str(folder)))

@@ -13,10 +13,9 @@ from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.router.endpoint import start_router, stop_router
-from actors.serve.router.engine_settings import engine_config, with_engines_of
-from actors.serve.router.on_serve import routed_publisher
-from actors.serve.router.publisher import Fit, RoutedPublisher
-from actors.serve.router.traffic import RoutedTraffic
+from actors.serve.router.fits import engine_config, with_engines_of
+from actors.serve.router.models import RoutedTraffic
+from actors.serve.router.publisher import Fit, RoutedPublisher, routed_publisher
 from pipelines.registry.store import Registry
 from pipelines.serving.dashboard.actor import open_pages
 from pipelines.serving.follower import check_first

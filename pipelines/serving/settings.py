@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.router.engine_settings import EngineSettings, engine_config
+from actors.serve.router.fits import EngineSettings, engine_config
 from actors.serve.shadow.config import ShadowConfig
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import read_tree, settings_of
@@ -66,10 +66,7 @@ def policy_config(publish: PublisherConfig, name: str, policy: PolicySettings, *
 class ServeSettings(Section):
     """One endpoint."""
 
-    # An engine core in a process of its own answers more requests; what it costs, a run has to spare for its trainers.
-    publish: PublisherConfig = PublisherConfig(
-        proxy="haproxy", replicas=2, engine_in_process=False, gateway=GatewayConfig()
-    )
+    publish: PublisherConfig = PublisherConfig(proxy="haproxy", replicas=2, gateway=GatewayConfig())
     policies: dict[ModelName, PolicySettings] = Field(
         {}, description="several policies behind this endpoint, by the name clients ask for; they need a router"
     )

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.guard.config import GuardConfig
 from tests.benchmarks.load import Load
 from tests.benchmarks.serving import CLIENTS, endpoint, figures, loads, settings

@@ -35,13 +35,12 @@ from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.engine.config import engine_arguments
 from actors.serve.config import PublisherConfig, publisher_cpus
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.app import replica_environment
-from actors.serve.replica.published import OwnDesk
+from actors.serve.replica.published import PolicyInActor
 from actors.serve.router.endpoint import start_router, stop_router
-from actors.serve.router.on_serve import routed_publisher
-from actors.serve.router.publisher import RoutedPublisher
+from actors.serve.router.publisher import RoutedPublisher, routed_publisher
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 from pipelines.serving.settings import ServeSettings
@@ -121,7 +120,7 @@ def endpoint(config: PublisherConfig, model: Path) -> Iterator[str]:
     """Ours, in an embedded Ray."""
     with embedded_ray(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, config), ExitStack() as up:
         publisher = (
-            routed(config, up) if config.router else Publisher(config, OwnDesk(ActorAddress(namespace=NAMESPACE)))
+            routed(config, up) if config.router else Publisher(config, PolicyInActor(ActorAddress(namespace=NAMESPACE)))
         )
         up.callback(publisher.stop)
         publisher.start(PolicyRef(version="bench", path=str(model)))

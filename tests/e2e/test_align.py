@@ -17,7 +17,7 @@ from actors.engine.chat import chat_tokens
 from actors.engine.port import Sampling
 from actors.files.shards import read_folder, strings
 from actors.serve.audit_log import AuditLog
-from actors.serve.publication_audit import told
+from actors.serve.publication_audit import outcomes
 from pipelines.alignment.align import align
 from pipelines.cluster.times import CycleTimes
 from pipelines.decision.record import Decision
@@ -95,7 +95,7 @@ def test_publications_are_logged_in_order(aligned: Aligned) -> None:
 
 def test_every_publication_was_audited(aligned: Aligned) -> None:
     log = AuditLog(aligned.folder.audit)
-    deeds = [each.deed for each in told(log.entries()) if each.deed is not None]
+    deeds = [each.entry for each in outcomes(log.readable()[0]) if each.entry is not None]
     published = [json.loads(line)["version"] for line in aligned.folder.publications.read_text().splitlines()]
     assert [(deed.version, deed.outcome) for deed in deeds] == [(version, "done") for version in published]
     assert [deed.previous for deed in deeds] == [None, *published[:-1]]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from actors.serve.gateway.fields import SAMPLING_FIELDS
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from tests.e2e.hostile import ANSWER, CONTEXT, HOSTILE, MODEL, Hostile
 from tests.e2e.serve_command import Command, registered, serve_command
 

@@ -11,7 +11,7 @@ import pytest
 
 from actors.files.leftovers import session_of
 from actors.serve.address import check_port_free
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from tests.e2e.serve_command import registered, serve_command
 from tests.half_open import HALF_HEADER, half_open
 

@@ -23,9 +23,9 @@ from actors.files.shards import read_folder
 from actors.judges.rules import refusal_label
 from actors.serve.feedback.capture import CaptureMiddleware
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.desk import FeedbackDesk
 from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
+from actors.serve.feedback.writer import FeedbackWriter
 from pipelines.alignment.align import align
 from pipelines.alignment.preference import PreferenceReport
 from pipelines.config.load import load_recipe
@@ -55,10 +55,10 @@ def obeyed(policy: PolicyRef, prompts: list[str]) -> float:
     return sum(refusal_label(answer) == "Accept" for answer in answers(policy, prompts)) / len(prompts)
 
 
-async def told(folder: Path, given: dict[str, str]) -> int:
+async def outcomes(folder: Path, given: dict[str, str]) -> int:
     """Ask each prompt at an endpoint that keeps what callers ask it to; two callers reject what obeys it."""
     config = FeedbackConfig(folder=folder, capture="opt_in")
-    desk, redaction, kept = FeedbackDesk(folder, config), RedactionProcess(config), 0
+    desk, redaction, kept = FeedbackWriter(folder, config), RedactionProcess(config), 0
     for number, (prompt, answer) in enumerate(given.items()):
         for caller in ("ward", "pharmacy"):
             chat = ChatApp([answer], f"chatcmpl-{caller}-{number}", headers={"x-salus-policy": "c0-base"})
@@ -85,7 +85,7 @@ def feedback(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("endpoint") / "feedback"
     policy = PolicyRef(version="c0-base", path=str(deployed / "policy"))
     given = dict(zip(REPORTED, answers(policy, REPORTED), strict=True))
-    assert asyncio.run(told(folder, given)) > len(REPORTED)
+    assert asyncio.run(outcomes(folder, given)) > len(REPORTED)
     return folder
 
 

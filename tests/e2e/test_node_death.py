@@ -15,7 +15,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from actors.contract.run_folder import RunFolder
-from actors.serve.proxy import PATIENT
+from actors.serve.proxy.environment import PATIENT
 from actors.training.checkpoints import MARK
 from pipelines.alignment.align import align
 from pipelines.cluster.session import settle_environment

@@ -26,7 +26,7 @@ from actors.errors import SalusError
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import OwnDesk
+from actors.serve.replica.published import PolicyInActor
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
@@ -228,7 +228,7 @@ def test_a_killed_replica_comes_back_with_the_published_policy(endpoint: Endpoin
 def test_rollback_serves_the_former_policy(endpoint: Endpoint) -> None:
     served_by(endpoint, endpoint.a)
     endpoint.publisher.publish(endpoint.b, cycle=2)
-    assert endpoint.publisher.rollback().version == "a"
+    assert endpoint.publisher.publish(endpoint.a, cycle=0, trial=False).version == "a"
     assert endpoint.answers() == endpoint.expected["a"]
 
 
@@ -246,7 +246,7 @@ def test_a_policy_that_does_not_load_leaves_the_old_one(endpoint: Endpoint, tmp_
 def beside(endpoint: Endpoint, **changes: str | int) -> Publisher:
     """A publisher of another run in the same cluster."""
     config = CONFIG.model_copy(update={"port": endpoint.port, **changes})
-    return Publisher(config, OwnDesk(ActorAddress(namespace="another run")))
+    return Publisher(config, PolicyInActor(ActorAddress(namespace="another run")))
 
 
 def test_endpoints_of_two_runs_stand_beside_each_other(endpoint: Endpoint) -> None:

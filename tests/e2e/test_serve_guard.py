@@ -21,9 +21,9 @@ from actors.contract.records import PolicyRef
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.records import CAPTURES
-from actors.serve.guard.office import GUARD_ACTOR
+from actors.serve.guard.service import GUARD_ACTOR
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import OwnDesk
+from actors.serve.replica.published import PolicyInActor
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 from tests.e2e.deployed import COMPLY, build_guard, build_policy
@@ -93,7 +93,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     )
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), NAMESPACE, publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(ActorAddress(namespace=NAMESPACE)))
+    publisher = Publisher(config, PolicyInActor(ActorAddress(namespace=NAMESPACE)))
     try:
         publisher.start(PolicyRef(version="c0-base", path=str(place / "policy")))
         yield Guarded(publisher, place / "feedback")

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
 from tests.e2e.serve_command import SALUS, START_S

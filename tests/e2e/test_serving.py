@@ -26,9 +26,9 @@ from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.serve.config import PublisherConfig, publisher_cpus
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.published import OwnDesk
+from actors.serve.replica.published import PolicyInActor
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 from tests.e2e.processes import processes
@@ -147,7 +147,6 @@ def config_of_two(keys: Path, **more: Any) -> PublisherConfig:
         kv_cache_gib=0.0625,
         max_model_len=256,
         # As salus serve has it.
-        engine_in_process=False,
         gateway=GatewayConfig(
             keys_file=keys, requests_per_minute=None, max_tokens_per_request=LONGEST, extra_fields={"client": EXTRA}
         ),
@@ -164,7 +163,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     config = config_of_two(keys)
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), "serving-test", publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(ActorAddress(namespace="serving-test")))
+    publisher = Publisher(config, PolicyInActor(ActorAddress(namespace="serving-test")))
     try:
         publisher.start(a)
         expected = {p.version: [greedy_tokens(p, question) for question in QUESTIONS] for p in (a, b)}
@@ -222,7 +221,7 @@ def test_publications_a_rollback_and_a_death_lose_and_mix_nothing(serving: Servi
     time.sleep(3)
     swaps.append(swap(lambda: publisher.publish(b, 3), "b"))
     time.sleep(3)
-    swaps.append(swap(lambda: publisher.rollback(), "a"))
+    swaps.append(swap(lambda: publisher.publish(a, 0, trial=False), "a"))
     time.sleep(3)
     while len(traffic.answers) < REQUESTS:
         time.sleep(1)

@@ -15,12 +15,10 @@ from safetensors.torch import load_file, save_file
 from actors.contract.actor_address import ActorAddress
 from actors.contract.publication import PublicationRefusedError
 from actors.contract.records import PolicyRef
-from actors.serve.config import publisher_cpus
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.config import CanaryConfig, SmokeConfig, SmokePrompt, publisher_cpus
+from actors.serve.gateway.keys import KeyFile
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.canary import CanaryConfig
-from actors.serve.replica.published import OwnDesk
-from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
+from actors.serve.replica.published import PolicyInActor
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 from tests.e2e.deployed import COMPLY, build_policy, requests
@@ -68,7 +66,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     )
     up = ExitStack()
     up.enter_context(embedded_ray(ClusterConfig(), "trial-test", publisher_cpus(config) + 1, config))
-    publisher = Publisher(config, OwnDesk(ActorAddress(namespace="trial-test")))
+    publisher = Publisher(config, PolicyInActor(ActorAddress(namespace="trial-test")))
     try:
         a_ref, b_ref, spoilt = (PolicyRef(version=v, path=str(folder / v)) for v in ("a", "b", "spoilt"))
         publisher.start(a_ref)
@@ -126,6 +124,6 @@ def test_a_rollback_takes_seconds_and_no_trial(endpoint: Endpoint) -> None:
     if endpoint.publisher.served_version() == "a":
         endpoint.publisher.publish(endpoint.b, 3, trial=False)
     began = time.monotonic()
-    assert endpoint.publisher.rollback().trial is None
+    assert endpoint.publisher.publish(endpoint.a, 0, trial=False).trial is None
     assert time.monotonic() - began < CANARY_S
     assert endpoint.publisher.served_version() == "a"

@@ -12,31 +12,25 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.errors import SalusError
-from actors.serve.caller_state import answered_by, caller_name
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.exchange import Exchange, Said, answered, is_chat, pass_on, read_request
-from actors.serve.feedback.records import CapturedAnswer, Turn, conversation_json
+from actors.serve.feedback.exchange import ChatAnswer, HttpExchange, answered, is_chat, pass_on, read_request
+from actors.serve.feedback.records import CapturedAnswer, Clock, Turn, conversation_json, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.feedback.sink import FeedbackSink, OverQuota
+from actors.serve.gateway.caller import answered_by, caller_name
 
-Clock = Callable[[], datetime]
 # What became of a chat request that passed.
-Outcome = Literal[
+CaptureOutcome = Literal[
     "captured", "not_asked", "steered", "no_answer", "too_large", "over_quota", "not_redacted", "fault"
 ]  # fmt: skip
 
 _log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class CaptureMiddleware:
@@ -49,7 +43,7 @@ class CaptureMiddleware:
         redaction: Redaction,
         config: FeedbackConfig,
         version: Callable[[], str] | None = None,
-        count: Callable[[Outcome], None] = lambda outcome: None,
+        count: Callable[[CaptureOutcome], None] = lambda outcome: None,
         clock: Clock = utc_now,
     ) -> None:
         """`version`: the policy that answers now; None: the response's header `x-salus-policy` says it.
@@ -63,36 +57,36 @@ class CaptureMiddleware:
         self._version = version
         self._count = count
         self._clock = clock
-        self._running: set[asyncio.Task[Outcome]] = set()
-        self.outcomes: Counter[Outcome] = Counter()
+        self._running: set[asyncio.Task[CaptureOutcome]] = set()
+        self.outcomes: Counter[CaptureOutcome] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._config.capture == "never" or not is_chat(scope):
             await self._app(scope, receive, send)
             return
         version = self._version
-        exchange = Exchange(
+        exchange = HttpExchange(
             self._config.max_request_bytes,
             self._config.max_response_bytes,
             version=None if version is None else lambda: answered_by(scope.get("state") or {}, version),
         )
         await pass_on(self._app, scope, receive, send, exchange, lambda: self._keep(scope, exchange))
 
-    async def _keep(self, scope: Scope, exchange: Exchange) -> None:
+    async def _keep(self, scope: Scope, exchange: HttpExchange) -> None:
         task = asyncio.create_task(self._capture(scope, exchange))
         self._running.add(task)
         task.add_done_callback(self._ended)
         # The client has its answer. Waiting only keeps work from piling up behind a slow sink, and raises nothing.
         await asyncio.wait({task}, timeout=self._config.timeout_s)
 
-    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+    def _ended(self, task: asyncio.Task[CaptureOutcome]) -> None:
         self._running.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # The texts of other errors may hold what was to be redacted.
             said = error.sentence if isinstance(error, SalusError) else type(error).__name__
             _log.error("An answer was given and not kept: %s", said)
-        outcome: Outcome = "fault"
+        outcome: CaptureOutcome = "fault"
         if isinstance(error, NotRedacted):
             outcome = "not_redacted"
         elif error is None and not task.cancelled():
@@ -100,7 +94,7 @@ class CaptureMiddleware:
         self.outcomes[outcome] += 1
         self._count(outcome)
 
-    async def _capture(self, scope: Scope, exchange: Exchange) -> Outcome:
+    async def _capture(self, scope: Scope, exchange: HttpExchange) -> CaptureOutcome:
         if exchange.too_large:
             return "too_large"
         request = read_request(exchange, opted_in=True)
@@ -122,7 +116,7 @@ class CaptureMiddleware:
         return "captured"
 
     def _answer(
-        self, scope: Mapping[str, Any], exchange: Exchange, said: Said, turns: tuple[Turn, ...], answer: str
+        self, scope: Mapping[str, Any], exchange: HttpExchange, said: ChatAnswer, turns: tuple[Turn, ...], answer: str
     ) -> CapturedAnswer:
         return CapturedAnswer(
             answer_id=said.answer_id,

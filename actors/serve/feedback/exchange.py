@@ -1,4 +1,4 @@
-"""One request and its response as they pass by, and what they say, with bounds on what is held."""
+"""What a chat request and its response say as they pass by, for capture and shadow; bounded in what is held."""
 
 from __future__ import annotations
 
@@ -7,12 +7,99 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.serve.feedback.chat_request import ChatRequest
-from actors.serve.feedback.records import UNKNOWN_POLICY
+from actors.serve.feedback.records import UNKNOWN_POLICY, Turn
 from actors.serve.sse import events
+
+# Fields that leave an answer what it is, whatever they say.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "model", "stream", "stream_options", "user", "metadata", "safety_identifier", "n", "seed", "logprobs",
+        "top_logprobs", "return_token_ids", "service_tier", "moderation", "prediction", "verbosity",
+        "parallel_tool_calls", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+    }
+)  # fmt: skip
+# Others do only with other values than these.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "min_tokens": (0,),
+    "min_p": (0,),
+    "top_k": (0, -1),
+    "stop": ([],),
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "logit_bias": ({},),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+}
+
+
+class _ChatPart(BaseModel):
+    type: str
+    text: str = ""
+
+
+class _ChatMessage(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: str | list[_ChatPart]
+
+    def turn(self) -> Turn | None:
+        """The message as text; None where it holds anything else: calls of tools, reasoning, a name."""
+        if any(value not in (None, []) for value in (self.model_extra or {}).values()):
+            return None
+        if isinstance(self.content, str):
+            return Turn(role=self.role, content=self.content)
+        if any(part.type != "text" for part in self.content):
+            return None
+        return Turn(role=self.role, content="\n".join(part.text for part in self.content))
+
+
+class ChatRequest(BaseModel):
+    """What is read of a request's body."""
+
+    model_config = ConfigDict(extra="allow")
+
+    messages: list[_ChatMessage]
+    store: Any = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether its sender asked for that."""
+        return self.store is True
+
+    @property
+    def longest(self) -> int | None:
+        """The longest answer it asks for, in tokens; the newer name counts."""
+        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+    @property
+    def unsteered(self) -> bool:
+        """Whether all that shapes its answer is known here and leaves the words to the policy.
+
+        A form, a biased token, a forced tool or a begun answer makes the policy say what it would not: such an answer
+        teaches nothing about it, and is comparable to no other policy's.
+        """
+        others = (self.model_extra or {}).items()
+        return all(
+            value is None or name in _WITHOUT_EFFECT or value in _NEUTRAL.get(name, ()) for name, value in others
+        )
+
+    def turns(self) -> tuple[Turn, ...] | None:
+        """A conversation of texts that ends with its user's word; None for any other."""
+        turns = [message.turn() for message in self.messages]
+        whole = tuple(turn for turn in turns if turn is not None)
+        return whole if whole and len(whole) == len(turns) and whole[-1].role == "user" else None
+
 
 POLICY_HEADER = "x-salus-policy"
 _OK = 200
@@ -20,7 +107,7 @@ _STREAM = "text/event-stream"
 
 
 @dataclass
-class Exchange:
+class HttpExchange:
     """Collects what passes; nothing here can fail, since it stands in the way of an answer."""
 
     max_request_bytes: int
@@ -67,7 +154,12 @@ class Exchange:
 
 
 async def pass_on(
-    app: ASGIApp, scope: Scope, receive: Receive, send: Send, exchange: Exchange, over: Callable[[], Awaitable[None]]
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    exchange: HttpExchange,
+    over: Callable[[], Awaitable[None]],
 ) -> None:
     """Let the app answer while `exchange` collects; every chunk goes on at once, and behind the last comes `over`."""
 
@@ -93,7 +185,7 @@ def is_chat(scope: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class Said:
+class ChatAnswer:
     """The first choice of a response."""
 
     answer_id: str
@@ -101,7 +193,7 @@ class Said:
     finish_reason: str
 
 
-def read_request(exchange: Exchange, opted_in: bool) -> ChatRequest | None:
+def read_request(exchange: HttpExchange, opted_in: bool) -> ChatRequest | None:
     """The request's body; None where it is none, or where `opted_in` ones are wanted and it does not ask to be kept."""
     # Most requests do not ask: no need to read them.
     if opted_in and b'"store"' not in exchange.request:
@@ -113,7 +205,7 @@ def read_request(exchange: Exchange, opted_in: bool) -> ChatRequest | None:
     return request if request.may_be_kept or not opted_in else None
 
 
-def answered(exchange: Exchange, or_empty: bool = False) -> Said | None:
+def answered(exchange: HttpExchange, or_empty: bool = False) -> ChatAnswer | None:
     """The first choice of a response, put together from a stream's deltas; None where it has no end or no text.
 
     `or_empty`: an answer that ended without text is one too.
@@ -131,7 +223,7 @@ def answered(exchange: Exchange, or_empty: bool = False) -> Said | None:
     return said if said is not None and (said.answer or or_empty) else None
 
 
-def _first_choice(parts: list[Any], key: str) -> Said | None:
+def _first_choice(parts: list[Any], key: str) -> ChatAnswer | None:
     answer, finish_reason = "", ""
     for part in parts:
         for choice in part["choices"]:
@@ -141,4 +233,4 @@ def _first_choice(parts: list[Any], key: str) -> Said | None:
     answer_id = parts[0]["id"] if parts else ""
     if not (isinstance(answer_id, str) and answer_id and finish_reason):
         return None
-    return Said(answer_id, answer, str(finish_reason))
+    return ChatAnswer(answer_id, answer, str(finish_reason))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -19,6 +20,11 @@ VERDICTS: tuple[Verdict, ...] = ("up", "down", "corrected")
 Origin = Literal["captured", "supplied"]
 # Where nobody says who gave an answer, or who asked.
 UNKNOWN_POLICY = "unknown"
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Turn(Record):

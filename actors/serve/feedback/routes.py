@@ -11,21 +11,22 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from actors.errors import SalusError
-from actors.serve.caller_state import caller_name
-from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.records import (
     UNKNOWN_POLICY,
     CapturedAnswer,
+    Clock,
     Feedback,
     Turn,
     Verdict,
     conversation_json,
     feedback_id,
+    utc_now,
 )
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import RedactionBusy
 from actors.serve.feedback.sink import AnotherCallers, FeedbackSink, KnownAnswer, OverQuota
+from actors.serve.gateway.caller import caller_name
 
 PATH = "/v1/feedback"
 _LOOK_AGAIN_S = 0.05

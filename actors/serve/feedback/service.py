@@ -1,4 +1,4 @@
-"""The keeper of an endpoint's feedback: brought up with the endpoint, ended after it."""
+"""The service that keeps an endpoint's feedback: brought up with the endpoint, ended after it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from actors.serve.feedback.config import FeedbackConfig
 _END_S = 30.0
 
 
-class FeedbackOffice:
-    """One feedback desk at `address`, or none where the settings name no folder. Life: open -> close."""
+class FeedbackService:
+    """One feedback writer at `address`, or none where the settings name no folder. Life: start -> stop."""
 
     def __init__(self, config: FeedbackConfig, address: ActorAddress) -> None:
         self._config = config
         self._address = address
 
-    def open(self) -> ActorAddress | None:
-        """Bring the desk up; None where no feedback is taken.
+    def start(self) -> ActorAddress | None:
+        """Bring the writer up; None where no feedback is taken.
 
         Raises:
             SalusError: its folder cannot be used, or is another's.
@@ -31,9 +31,9 @@ class FeedbackOffice:
         if self._config.folder is None:
             return None
         # Imported here: it needs what only an endpoint that takes feedback needs.
-        from actors.serve.feedback.desk import FeedbackDeskActor
+        from actors.serve.feedback.actor import FeedbackWriterActor
 
-        desk: Any = FeedbackDeskActor.options(
+        writer: Any = FeedbackWriterActor.options(
             name=self._address.actor,
             namespace=self._address.namespace,
             # As long as the endpoint, which outlives who started it.
@@ -41,26 +41,26 @@ class FeedbackOffice:
             get_if_exists=True,
         ).remote(self._config.folder, self._config)
         try:
-            ray.get(desk.known.remote(""))
+            ray.get(writer.known.remote(""))
         except RayTaskError as error:
             if (said := own_error(error)) is not None:
                 raise said from None
             raise
         except RayActorError as error:
-            ray.kill(desk)
+            ray.kill(writer)
             why = reason(error).rstrip(".")
             raise SalusError(
                 f"Feedback cannot be kept in {self._config.folder}: {why}; name another feedback.folder."
             ) from None
         return self._address
 
-    def close(self) -> None:
-        """Let the desk end what it is at, and end it; harmless where there is none."""
+    def stop(self) -> None:
+        """Let the writer end what it is at, and end it; harmless where there is none."""
         try:
-            desk = find_actor(self._address)
+            writer = find_actor(self._address)
         except ValueError:
             return
         # What it acknowledged is on disk already.
         with contextlib.suppress(GetTimeoutError, RayActorError, RayTaskError):
-            ray.get(desk.close.remote(), timeout=_END_S)
-        ray.kill(desk)
+            ray.get(writer.close.remote(), timeout=_END_S)
+        ray.kill(writer)

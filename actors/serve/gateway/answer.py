@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
+from actors.serve.gateway.meter import NOT_SAID, AnswerTail, TokenCount
 from actors.serve.gateway.refusal import Header, Refused
-from actors.serve.gateway.token_count import NOT_SAID, AnswerTail, TokenCount
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send

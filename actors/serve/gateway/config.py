@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
 from actors.serve.gateway.fields import SAMPLING_FIELDS
-from actors.serve.gateway.key_file import strict_keys
-from actors.serve.gateway.keys import ROLES, ApiKey, KeyRing, Role, parse_keys
+from actors.serve.gateway.keys import ROLES, ApiKey, KeyRing, Role, parse_keys, strict_keys
 
 Origin = Annotated[str, Field(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")]
 FieldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actors.serve.gateway.access import Route
+from actors.serve.gateway.caller import PublicRoute
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.refusal import Header, Refused
 
@@ -31,7 +31,7 @@ def is_preflight(method: str, headers: Headers) -> bool:
     return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
 
 
-def preflight_headers(route: Route | None, headers: Headers, config: GatewayConfig) -> list[Header]:
+def preflight_headers(route: PublicRoute | None, headers: Headers, config: GatewayConfig) -> list[Header]:
     """What such a question is answered with, beside `cors_headers`.
 
     Raises:

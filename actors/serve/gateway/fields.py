@@ -72,7 +72,7 @@ class _RefusalPart(_Shape):
     refusal: str
 
 
-class _Message(_Shape):
+class _RequestMessage(_Shape):
     role: MessageRole
     content: str | list[_TextPart | _RefusalPart] | None = None
     name: str | None = None
@@ -159,7 +159,7 @@ class _Asked(_Shape):
 class ChatFields(_Asked):
     """`POST /v1/chat/completions`."""
 
-    messages: list[_Message] = Field(default_factory=list)
+    messages: list[_RequestMessage] = Field(default_factory=list)
     function_call: Any = None
     functions: Any = None
     max_completion_tokens: Any = None

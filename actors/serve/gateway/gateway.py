@@ -10,18 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.serve.caller_state import CALLER, REQUEST_ID, ROLE, answered_by
-from actors.serve.gateway.access import Route, find_route, route_path
-from actors.serve.gateway.admission import Admission
 from actors.serve.gateway.answer import Answer, AppFailed
 from actors.serve.gateway.body import check_limits, parse_body, read_body, replayed
+from actors.serve.gateway.caller import (
+    CALLER,
+    REQUEST_ID,
+    ROLE,
+    Headers,
+    PublicRoute,
+    answered_by,
+    find_route,
+    route_path,
+)
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.constraint_check import ConstraintCheck
-from actors.serve.gateway.constraints import constraints_of
+from actors.serve.gateway.constraints import ConstraintCheck, constraints_of
 from actors.serve.gateway.cors import cors_headers, is_preflight, preflight_headers
-from actors.serve.gateway.credentials import Headers
 from actors.serve.gateway.fields import check_fields
 from actors.serve.gateway.keys import Caller, KeyRing
+from actors.serve.gateway.limits import Admission
 from actors.serve.gateway.meter import CLIENT_GONE, NOBODY, FinishedRequest, Meter
 from actors.serve.gateway.refusal import ClientGone, Header, Refused
 
@@ -171,7 +177,7 @@ class _Exchange:
     scope: Scope
     receive: Receive
     headers: Headers
-    route: Route | None
+    route: PublicRoute | None
     request_id: bytes
     answer: Answer
     # What is said to the app, and what it may say in return.

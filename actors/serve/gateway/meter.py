@@ -1,11 +1,76 @@
-"""What is measured of each request, and the port it is told to."""
+"""What is measured of each request: the port it is told to, and meters of one process and of the whole cluster."""
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from actors.serve.gateway.token_count import NOT_SAID, TokenCount
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic_core import from_json
+from ray.util import metrics as ray_metrics
+
+# Longer answers go uncounted rather than be kept twice.
+LONGEST_JSON = 64 * 1024
+LONGEST_EVENT = 8 * 1024
+_END = b"data: [DONE]"
+
+
+class TokenCount(NamedTuple):
+    """Tokens of one request; None where the answer does not say, as a stream without `include_usage`."""
+
+    prompt: int | None = None
+    completion: int | None = None
+
+
+NOT_SAID = TokenCount()
+
+
+class AnswerTail:
+    """Keeps what an answer's usage can be read from: a short JSON body, or the last event of a stream."""
+
+    __slots__ = ("_kept", "_streamed")
+
+    def __init__(self, streamed: bool) -> None:
+        self._streamed = streamed
+        self._kept = b""
+
+    def see(self, part: bytes) -> None:
+        """Take notice of one part of the body; of a stream, one that is more than the end mark replaces the last."""
+        if not self._streamed:
+            # One too long stays too long, whatever follows.
+            self._kept = self._kept + part if len(self._kept) <= LONGEST_JSON else self._kept
+        elif part and not part.startswith(_END):
+            self._kept = part
+
+    def count(self) -> TokenCount:
+        """The tokens, as the server counted them."""
+        if self._streamed:
+            return _of_json(_last_event(self._kept)) if len(self._kept) <= LONGEST_EVENT else NOT_SAID
+        return _of_json(self._kept) if len(self._kept) <= LONGEST_JSON else NOT_SAID
+
+
+def _last_event(part: bytes) -> bytes:
+    events = [line[len(b"data: ") :] for line in part.splitlines() if line.startswith(b"data: {")]
+    return events[-1] if events else b""
+
+
+def _of_json(text: bytes) -> TokenCount:
+    if b'"usage"' not in text:
+        return NOT_SAID
+    try:
+        answer = from_json(text)
+    except ValueError:
+        return NOT_SAID
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if not isinstance(usage, dict):
+        return NOT_SAID
+    return TokenCount(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
 
 # Where an answer counts as slow depends on the model: from a refusal's millisecond to minutes of streaming.
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
@@ -53,3 +118,74 @@ class Meters:
     def finished(self, request: FinishedRequest) -> None:
         for meter in self._meters:
             meter.finished(request)
+
+
+class PrometheusMeter:
+    """Counts in `registry`; `prometheus_client.make_asgi_app(meter.registry)` is the app that shows it."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        # Not the process's registry: the engine's metrics lie there, and a second meter would not fit beside the first.
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._requests = Counter(
+            "salus_requests", "Requests answered.", ["route", "method", "status", "role", "version"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            "salus_request_seconds", "From the request's head to the answer's end.", ["route", "status", "version"],
+            buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._tokens = Counter(
+            "salus_tokens", "Tokens of prompts and answers, where answers say them.", ["kind", "role", "version"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._running = Gauge("salus_requests_running", "Requests under way.", ["route"], registry=self.registry)
+
+    def started(self, route: str) -> None:
+        self._running.labels(route).inc()
+
+    def finished(self, request: FinishedRequest) -> None:
+        status, version = request.status_class, request.version
+        self._running.labels(request.route).dec()
+        self._requests.labels(request.route, request.method, status, request.role, version).inc()
+        self._seconds.labels(request.route, status, version).observe(request.seconds)
+        for kind, count in request.tokens._asdict().items():
+            if count:
+                self._tokens.labels(kind, request.role, version).inc(count)
+
+
+class RayMeter:
+    """Counts through Ray, under the names of `PrometheusMeter` with `ray_` before them."""
+
+    def __init__(self) -> None:
+        self._requests = ray_metrics.Counter(
+            "salus_requests", "Requests answered.", ("route", "method", "status", "role", "version")
+        )
+        self._seconds = ray_metrics.Histogram(
+            "salus_request_seconds",
+            "From the request's head to the answer's end.",
+            list(SECONDS),
+            ("route", "status", "version"),
+        )
+        self._tokens = ray_metrics.Counter(
+            "salus_tokens", "Tokens of prompts and answers, where answers say them.", ("kind", "role", "version")
+        )
+        self._running = ray_metrics.Gauge("salus_requests_running", "Requests under way.", ("route",))
+        # Ray's gauge can only be set.
+        self._now: collections.Counter[str] = collections.Counter()
+
+    def started(self, route: str) -> None:
+        self._run(route, 1)
+
+    def finished(self, request: FinishedRequest) -> None:
+        self._run(request.route, -1)
+        seen = {"route": request.route, "status": request.status_class, "version": request.version}
+        self._requests.inc(tags={**seen, "method": request.method, "role": request.role})
+        self._seconds.observe(request.seconds, tags=seen)
+        for kind, count in request.tokens._asdict().items():
+            # Ray's counter refuses to be raised by 0.
+            if count:
+                self._tokens.inc(count, tags={"kind": kind, "role": request.role, "version": request.version})
+
+    def _run(self, route: str, more: int) -> None:
+        self._now[route] += more
+        self._running.set(self._now[route], tags={"route": route})

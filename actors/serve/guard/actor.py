@@ -15,8 +15,7 @@ from actors.engine.vllm import VllmEngine
 from actors.errors import own_error, reason
 from actors.serve.guard.batches import BatchingGuard, Judge
 from actors.serve.guard.config import GuardConfig
-from actors.serve.guard.model import model_guard
-from actors.serve.guard.verdict import Exchange, GuardUnavailable, Verdict
+from actors.serve.guard.model import GuardUnavailable, JudgedExchange, Verdict, model_guard
 
 
 class VllmGuard(BatchingGuard):
@@ -30,7 +29,7 @@ class VllmGuard(BatchingGuard):
 
     async def ready(self) -> None:
         """Answers once the engine is up and warm: the first judgment compiles kernels."""
-        await self.judge([Exchange(request="", answer="")])
+        await self.judge([JudgedExchange(request="", answer="")])
 
 
 # Never asked again by Ray: who asked has a time limit of his own.
@@ -45,7 +44,7 @@ class RemoteGuard:
         self._timeout_s = timeout_s
         self._actor: Any = None
 
-    async def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    async def judge(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
         try:
             self._actor = self._actor or find_actor(self._address)
             verdicts: list[Verdict] = await asyncio.wait_for(self._actor.judge.remote(list(exchanges)), self._timeout_s)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from actors.serve.guard.verdict import Exchange, GuardUnavailable, Verdict
+from actors.serve.guard.model import GuardUnavailable, JudgedExchange, Verdict
 
-Judge = Callable[[Sequence[Exchange]], list[Verdict]]
+Judge = Callable[[Sequence[JudgedExchange]], list[Verdict]]
 
 
 @dataclass(slots=True)
 class _Waiting:
-    exchange: Exchange
+    exchange: JudgedExchange
     verdict: asyncio.Future[Verdict]
     # Nobody waits for it after that.
     until_s: float
@@ -42,7 +42,7 @@ class BatchingGuard:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="guard")
         self._judge = self._thread.submit(build).result()
 
-    async def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    async def judge(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
         """A verdict on each. Raises GuardUnavailable where they had to wait for too long, or as the judge does."""
         loop = asyncio.get_running_loop()
         until_s = self._clock() + self._timeout_s

@@ -1,4 +1,4 @@
-"""The guard before the served app: plain ASGI that holds every answer back until it was judged."""
+"""The guard before the served app: plain ASGI that holds every answer back until it was judged; and its metrics."""
 
 from __future__ import annotations
 
@@ -6,21 +6,40 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from actors.serve.caller_state import ANSWERED_BY
-from actors.serve.gateway.access import find_route, route_path
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
 from actors.serve.gateway.body import replayed
+from actors.serve.gateway.caller import ANSWERED_BY, find_route, route_path
 from actors.serve.gateway.refusal import Header, Refused
 from actors.serve.guard.config import GuardConfig
-from actors.serve.guard.held import HeldResponse
-from actors.serve.guard.meter import GuardMeter, Outcome
-from actors.serve.guard.replaced import errors_of, replaced
-from actors.serve.guard.texts import Question, Response, Unreadable, question_of, response_of
-from actors.serve.guard.verdict import AnswerGuard, GuardUnavailable, Verdict
+from actors.serve.guard.model import AnswerGuard, GuardUnavailable, Verdict
+from actors.serve.guard.response import HeldResponse, errors_of, replaced
+from actors.serve.guard.texts import RequestTexts, Response, Unreadable, question_of, response_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# What becomes of a response.
+GuardOutcome = Literal["passed", "replaced", "blocked", "unavailable", "unreadable"]
+# From a look at some words to an engine that is busy.
+SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class GuardMeter:
+    """Counts in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._responses = Counter("salus_guard_responses", "Responses judged.", ["outcome"], registry=registry)
+        self._seconds = Histogram(
+            "salus_guard_seconds", "From an answer's end to its verdict.", buckets=SECONDS, registry=registry
+        )
+
+    def judged(self, outcome: GuardOutcome, seconds: float) -> None:
+        self._responses.labels(outcome).inc()
+        self._seconds.observe(seconds)
+
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +100,7 @@ class ServeGuard:
         if held.begun:
             await self._decide(question, held, send)
 
-    async def _decide(self, question: Question, held: HeldResponse, send: Send) -> None:
+    async def _decide(self, question: RequestTexts, held: HeldResponse, send: Send) -> None:
         began_s = self._clock()
         try:
             response = _response(held)
@@ -105,7 +124,7 @@ class ServeGuard:
             refused = Refused(400, "The answer was held back: the endpoint's guard found it unsafe.", "content_filter")
             await self._refuse("blocked", send, refused, began_s)
 
-    async def _verdicts(self, question: Question, response: Response) -> dict[int, Verdict]:
+    async def _verdicts(self, question: RequestTexts, response: Response) -> dict[int, Verdict]:
         exchanges = response.exchanges(question)
         async with asyncio.timeout(self._config.timeout_s):
             verdicts = await self._guard.judge(list(exchanges.values()))
@@ -120,12 +139,12 @@ class ServeGuard:
         await self._refuse("unavailable", send, Refused(503, sentence, "guard_unavailable"), began_s)
 
     async def _deliver(
-        self, outcome: Outcome, held: HeldResponse, send: Send, parts: list[bytes], began_s: float
+        self, outcome: GuardOutcome, held: HeldResponse, send: Send, parts: list[bytes], began_s: float
     ) -> None:
         self._meter.judged(outcome, self._clock() - began_s)
         await _send(send, held, parts, [(GUARD_HEADER, outcome.encode())])
 
-    async def _refuse(self, outcome: Outcome, send: Send, refused: Refused, began_s: float) -> None:
+    async def _refuse(self, outcome: GuardOutcome, send: Send, refused: Refused, began_s: float) -> None:
         self._meter.judged(outcome, self._clock() - began_s)
         body = refused.body()
         headers = [(b"content-type", _JSON), (b"content-length", str(len(body)).encode())]

@@ -1,4 +1,4 @@
-"""A model as guard: answers in, verdicts out, by the scorers that judge rollouts too.
+"""A model as guard: what it is asked and says, and its verdicts by the scorers that judge rollouts too.
 
 What it is shown is fenced as for every judge (`actors.judges.prompt`), and its verdict is one decode step over the
 words it may say, so an answer can be read by it and not command it. Of an answer too long to be shown whole it says
@@ -8,18 +8,43 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from actors.contract.records import LABELS, PolicyRef
+from actors.contract.records import LABELS, PolicyRef, Record
 from actors.engine.port import Engine
+from actors.errors import SalusError
 from actors.judges.engine import EngineScorer, shares
 from actors.judges.guard import GUARD_WORDS
 from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.template import REQUEST_PREFIX
 from actors.serve.guard.config import GuardConfig
-from actors.serve.guard.verdict import Exchange, Verdict
+
+# "unknown": the model gave none of its words enough probability: missing, never a guess.
+Verdict = Literal["safe", "unsafe", "unknown"]
+
+
+class JudgedExchange(Record):
+    """One request and one answer to it, as texts."""
+
+    request: str
+    answer: str
+    # The answer ended at its length limit.
+    cut_off: bool = False
+
+
+class GuardUnavailable(SalusError):
+    """The guard could not be asked, or did not answer."""
+
+
+class AnswerGuard(Protocol):
+    """Whatever can say of answers whether they may go out."""
+
+    async def judge(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
+        """A verdict on each; raises GuardUnavailable."""
+
 
 # Asks the model about the request alone, in the words of a guard.
 REQUEST_PROMPT = "request-v1"
@@ -62,7 +87,7 @@ class ModelGuard:
         self._min_coverage = min_coverage
         self._request_scorer = request_scorer
 
-    def verdicts(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    def verdicts(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
         """A verdict on each, in one call of the engine (two, where the model is asked about requests too)."""
         if not exchanges:
             return []
@@ -75,7 +100,7 @@ class ModelGuard:
         return ["unknown" if not k else "unsafe" if u else "safe" for u, k in zip(unsafe, known, strict=True)]
 
     def _ask(
-        self, scorer: DetailedScorer, words: Sequence[int], exchanges: Sequence[Exchange]
+        self, scorer: DetailedScorer, words: Sequence[int], exchanges: Sequence[JudgedExchange]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Whether each is unsafe by a scorer, and whether it said anything."""
         requests, answers = [e.request for e in exchanges], [e.answer for e in exchanges]

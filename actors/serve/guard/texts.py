@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from actors.serve.guard.verdict import Exchange
+from actors.serve.guard.model import JudgedExchange
 from actors.serve.sse import events
 
 # Of an answer: who speaks, and names of things; everything else in it was written by the model.
@@ -28,7 +28,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
+class RequestTexts:
     """What a request asks: a text for each of its prompts, and the answers it wants to each."""
 
     prompts: tuple[str, ...]
@@ -43,7 +43,7 @@ class Question:
 
 
 @dataclass
-class Choice:
+class AnswerChoice:
     """One answer, put together from the deltas of a stream or from a whole message."""
 
     parts: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -74,12 +74,12 @@ class Response:
         """Whether it tells of an error in a stream that had begun well."""
         return self.streamed and any("error" in part for part in self.parts)
 
-    def choices(self) -> dict[int, Choice]:
+    def choices(self) -> dict[int, AnswerChoice]:
         """Every answer by its index. Raises Unreadable where there is none, or they have another shape."""
-        found: dict[int, Choice] = {}
+        found: dict[int, AnswerChoice] = {}
         for part in self.parts:
             for choice in choices_of(part):
-                answer = found.setdefault(index_of(choice), Choice())
+                answer = found.setdefault(index_of(choice), AnswerChoice())
                 answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
                 for path, text in _written(choice):
                     answer.parts[path] = answer.parts.get(path, "") + text
@@ -87,31 +87,31 @@ class Response:
             raise Unreadable
         return found
 
-    def exchanges(self, question: Question) -> dict[int, Exchange]:
+    def exchanges(self, question: RequestTexts) -> dict[int, JudgedExchange]:
         """Each answer beside its prompt. Raises Unreadable."""
         return {
-            index: Exchange(
+            index: JudgedExchange(
                 request=question.of_choice(index), answer=choice.text, cut_off=choice.finish_reason == "length"
             )
             for index, choice in sorted(self.choices().items())
         }
 
 
-def question_of(body: bytes, chat: bool) -> Question:
+def question_of(body: bytes, chat: bool) -> RequestTexts:
     """What a request asks. Raises Unreadable for anything but texts: token ids, embeddings, pictures."""
     asked = _object(body)
     n = asked.get("n")
     answers = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
     further = _further(asked)
     if chat:
-        return Question((_conversation(asked.get("messages")) + further,), answers)
+        return RequestTexts((_conversation(asked.get("messages")) + further,), answers)
     prompt = asked.get("prompt")
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if asked.get("prompt_embeds") or not isinstance(prompts, list) or not prompts:
         raise Unreadable
     if not all(isinstance(text, str) for text in prompts):
         raise Unreadable
-    return Question(tuple(text + further for text in prompts), answers)
+    return RequestTexts(tuple(text + further for text in prompts), answers)
 
 
 def response_of(body: bytes, streamed: bool) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from actors.contract.records import Label, Record
 from actors.errors import SalusError
-from actors.serve.caller_state import caller_name
+from actors.serve.gateway.caller import caller_name
 from actors.serve.pages.answers import answer, refusal
 from actors.serve.pages.assets import Assets
 from actors.serve.pages.review_queue import ItemKey, ReviewItem, ReviewProgress, ReviewQueue

@@ -19,13 +19,13 @@ from actors.contract.actor_address import ActorAddress, beside_me
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError, cause_in, reason
 from actors.serve.address import serve_address
-from actors.serve.feedback.service import FeedbackOffice
+from actors.serve.config import SmokeConfig
+from actors.serve.feedback.service import FeedbackService
 from actors.serve.gateway.keys import new_key
-from actors.serve.guard.office import GUARD_ACTOR, GuardOffice
+from actors.serve.guard.service import GUARD_ACTOR, GuardService
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name, deploy, deployment_name
-from actors.serve.replica.options import FEEDBACK_ACTOR, FrontOptions
-from actors.serve.replica.smoke import SmokeConfig
+from actors.serve.replica.options import FEEDBACK_ACTOR, LayerOptions
 from actors.serve.shadow.config import ShadowLink
 
 if TYPE_CHECKING:
@@ -67,16 +67,16 @@ class ServeEndpoint:
         office: ActorAddress | None = None,
         shadow: ShadowLink | None = None,
         app: str | None = None,
-        feedback: FeedbackKeeper | None = None,
+        feedback: FeedbackRunner | None = None,
     ) -> None:
-        """`app` and `feedback`: its name and its keeper of feedback where the endpoint has several applications."""
+        """`app` and `feedback`: its name and its feedback service where the endpoint has several applications."""
         self._config = config
         self._app = app or app_name(namespace)
         address = ActorAddress(actor=FEEDBACK_ACTOR, namespace=namespace)
-        self._feedback: FeedbackKeeper = feedback or FeedbackOffice(config.feedback, address)
+        self._feedback: FeedbackRunner = feedback or FeedbackService(config.feedback, address)
         # One of its own for each application: it ends with it.
         guard = GUARD_ACTOR if app is None else f"{GUARD_ACTOR}-{app}"
-        self._guard = GuardOffice(config.guard, ActorAddress(actor=guard, namespace=namespace))
+        self._guard = GuardService(config.guard, ActorAddress(actor=guard, namespace=namespace))
         self._office = office
         self._shadow = shadow
         self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
@@ -86,18 +86,18 @@ class ServeEndpoint:
         start_serve(self._config)
         # By which the endpoint is asked whether it answers; nobody else ever has it.
         token, key = new_key(PROBE, "client")
-        front = FrontOptions(
+        layers = LayerOptions(
             gateway=self._config.gateway,
             feedback=self._config.feedback,
-            feedback_desk=self._feedback.open(),
+            feedback_writer=self._feedback.start(),
             guard=self._config.guard,
-            guard_desk=self._guard.open(max(0.0, deadline - time.monotonic())),
+            guard_actor=self._guard.start(max(0.0, deadline - time.monotonic())),
             office=self._office,
             shadow=self._shadow,
             keys=() if self._config.gateway.open else (key,),
             answers_of=self._config.model_id if self._config.router else None,
         )
-        self._deploy(policy, desk, front, deadline)
+        self._deploy(policy, desk, layers, deadline)
         self._wait_for_answer(token, deadline)
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
@@ -112,15 +112,15 @@ class ServeEndpoint:
         if serve_address() is not None:
             take_down(self._app)
         # After the replicas, whose last answers it judges.
-        self._guard.close()
+        self._guard.stop()
         # Last: what replicas had to tell is kept.
-        self._feedback.close()
+        self._feedback.stop()
 
-    def _deploy(self, policy: PolicyRef, desk: ActorAddress, front: FrontOptions, deadline: float) -> None:
+    def _deploy(self, policy: PolicyRef, desk: ActorAddress, layers: LayerOptions, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
         task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
         placed = task.options(scheduling_strategy=beside_me())
-        running = placed.remote(self._config, policy, desk, front, self._app)
+        running = placed.remote(self._config, policy, desk, layers, self._app)
         try:
             ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
         except GetTimeoutError as error:
@@ -166,12 +166,12 @@ class ServeEndpoint:
             time.sleep(0.2)
 
 
-class FeedbackKeeper(Protocol):
-    """Brings the keeper of feedback up, and ends it; see `FeedbackOffice`."""
+class FeedbackRunner(Protocol):
+    """Starts and stops what keeps feedback; see `FeedbackService`."""
 
-    def open(self) -> ActorAddress | None: ...
+    def start(self) -> ActorAddress | None: ...
 
-    def close(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 def start_serve(config: PublisherConfig) -> None:

@@ -20,7 +20,7 @@ from actors.serve.address import check_address
 from actors.serve.config import PublisherConfig, check_lengths, publisher_cpus, publisher_gpus
 from actors.serve.publisher.endpoint import Endpoint, ServeEndpoint
 from actors.serve.publisher.trial import SERVE_AGAIN, Trial, UnfitError
-from actors.serve.replica.published import OwnDesk, PolicyDesk
+from actors.serve.replica.published import PolicyInActor, PublishedPolicy
 from actors.serve.replica.swap import ReplicaState
 from actors.serve.shadow.config import ShadowLink
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Starts, swaps, rolls back and stops the endpoint. Life: (start | attach) -> (publish | rollback)* -> stop.
+    """Starts, swaps and stops the endpoint. Life: (start | attach) -> publish* -> stop.
 
     Where the settings ask for it, a policy is tried before: (0a) the canary replicas, or one for smoke prompts alone,
     let running answers end, keep new questions outside and load it, while the others go on with the old one; (0b)
@@ -60,7 +60,7 @@ class Publisher:
     def __init__(
         self,
         config: PublisherConfig,
-        desk: PolicyDesk | None = None,
+        desk: PublishedPolicy | None = None,
         endpoint: Endpoint | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         office: ActorAddress | None = None,
@@ -68,12 +68,11 @@ class Publisher:
     ) -> None:
         """`office`: the actor behind the pages of review and dashboard; `shadow`: the challenger beside; None: none."""
         self._config = config
-        self._desk: PolicyDesk = desk or OwnDesk()
+        self._desk: PublishedPolicy = desk or PolicyInActor()
         self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office, shadow)
         self._trial = Trial(config, self._endpoint)
         self._clock = clock
-        # Served policies, oldest first; the last one is live.
-        self._history: list[PolicyRef] = []
+        self._live: PolicyRef | None = None
 
     @property
     def url(self) -> str:
@@ -82,7 +81,7 @@ class Publisher:
 
     def attach(self, policy: PolicyRef) -> None:
         """Take over an endpoint that a publisher of a process now dead started, and last recorded `policy` for."""
-        self._history = [policy]
+        self._live = policy
 
     def start(self, policy: PolicyRef) -> Publication:
         """Deploy the endpoint with `policy` and return when it has answered a chat request.
@@ -92,7 +91,7 @@ class Publisher:
         """
         check_model_folder(Path(policy.path))
         check_lengths(self._config, Path(policy.path))
-        if self._history:
+        if self._live is not None:
             self.stop()
         check_address(self._config)
         began_at = self._now()
@@ -103,7 +102,7 @@ class Publisher:
         except SalusError:
             self.stop()
             raise
-        self._history = [policy]
+        self._live = policy
         return self._publication(policy, 0, began_at, swap_s=0.0, replicas=self._config.replicas, previous=None)
 
     def publish(
@@ -122,7 +121,7 @@ class Publisher:
             SalusError: anything else went wrong.
         """
         publication = self._replace(policy, cycle, wanted if trial else None)
-        self._history.append(policy)
+        self._live = policy
         return publication
 
     def try_smoke(self, stays: str) -> str | None:
@@ -145,14 +144,6 @@ class Publisher:
         except RayError as error:
             raise SalusError(f"Policy {policy.version} was not asked the smoke prompts: {reason(error)}") from error
 
-    def rollback(self, cycle: int = 0) -> Publication:
-        """Put the policy live that was served before the present one, which is forgotten."""
-        if len(self._history) < 2:
-            raise SalusError("There is no former policy to roll back to; publish one first.")
-        publication = self._replace(self._history[-2], cycle, wanted=None)
-        self._history.pop()
-        return publication
-
     def replica_versions(self) -> list[str]:
         """The version of each living replica, in order; "unknown" while one loads."""
         self._served()
@@ -169,14 +160,14 @@ class Publisher:
     def stop(self) -> None:
         """Take the endpoint down, and Serve itself where it was the last; harmless where it does not run."""
         self._endpoint.stop()
-        self._history = []
-        if isinstance(self._desk, OwnDesk):
+        self._live = None
+        if isinstance(self._desk, PolicyInActor):
             self._desk.close()
 
     def _served(self) -> PolicyRef:
-        if not self._history:
+        if self._live is None:
             raise SalusError("The endpoint does not run; call start first.")
-        return self._history[-1]
+        return self._live
 
     def _check_resources(self) -> None:
         have: dict[str, float] = ray.cluster_resources()

@@ -7,6 +7,8 @@ from typing import Any
 
 from ray.exceptions import RayActorError
 
+from actors.serve.replica.ray_llm import broadcast
+
 
 class Replicas:
     """The replicas of one deployment, found by its name and its application's; for one thread."""
@@ -22,14 +24,13 @@ class Replicas:
         """`call` on each, all at once: what they reply. RayError where one raises. All calls may be repeated."""
         # Ray's own broadcast goes through the deployment handle.
         from ray import serve
-        from ray.llm._internal.serve.utils.broadcast import broadcast
 
         if self._handle is None:
             self._handle = serve.get_deployment_handle(self._deployment, self._app)
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                replies: list[Any] = broadcast(self._handle, call, args=list(arguments))
+                replies = broadcast(self._handle, call, list(arguments))
             except (RayActorError, RuntimeError) as error:
                 if time.monotonic() > deadline or not _will_pass(error):
                     raise

@@ -11,9 +11,10 @@ from ray.exceptions import RayError
 
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError, own_error, reason
+from actors.serve.config import CanaryConfig, SmokeConfig
 from actors.serve.publisher.endpoint import Endpoint
-from actors.serve.replica.canary import CanaryConfig, ReplicaWatch, Seen, errors_fault, pace_fault, verdict
-from actors.serve.replica.smoke import SmokeConfig, SmokeReply, check_replies
+from actors.serve.replica.canary import ReplicaWatch, Seen, errors_fault, pace_fault, verdict
+from actors.serve.replica.smoke import SmokeReply, check_replies
 from actors.serve.replica.swap import ReplicaState
 
 if TYPE_CHECKING:

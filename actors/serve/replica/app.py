@@ -14,35 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.contract.actor_address import ActorAddress
-from actors.contract.records import PolicyRef, Record
+from actors.contract.records import PolicyRef
 from actors.engine.config import eager_environment, engine_arguments
-from actors.serve.replica.options import FrontOptions
+from actors.serve.replica.options import OPTIONS_KEY, LayerOptions, ReplicaOptions
+from actors.serve.replica.ray_llm import LOCAL_MODEL, build_llm_deployment
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
     from actors.serve.config import PublisherConfig
 
-# Where a replica finds its options in LLMConfig.experimental_configs.
-OPTIONS_KEY = "salus_replica"
 _NAME_PREFIX = "PolicyServer:"
-
-
-class ReplicaOptions(Record):
-    """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
-
-    desk: ActorAddress
-    # The policy to load where the desk has none on record yet.
-    policy: PolicyRef
-    # How long the desk may take to answer.
-    desk_timeout_s: float
-    # How long a replica waits for its running answers before it gives up a swap.
-    drain_timeout_s: float
-    # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
-    hold_s: float
-    # On one CPU worker: run vLLM's engine core in a thread of the replica.
-    engine_in_process: bool
-    front: FrontOptions
 
 
 def app_name(namespace: str) -> str:
@@ -87,14 +69,12 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
     return environment
 
 
-def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, front: FrontOptions) -> Application:
+def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, layers: LayerOptions) -> Application:
     """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
     from ray import serve
-    from ray.llm._internal.common.callbacks.base import CallbackConfig
-    from ray.llm._internal.serve.core.server.builder import build_llm_deployment
     from ray.serve.llm import LLMConfig
 
-    from actors.serve.replica.server import LocalModel, PolicyServer
+    from actors.serve.replica.server import PolicyServer
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}
     options = ReplicaOptions(
@@ -103,8 +83,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, fr
         desk_timeout_s=config.desk_timeout_s,
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
-        engine_in_process=config.engine_in_process,
-        front=front,
+        layers=layers,
     )
     llm = LLMConfig(
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
@@ -114,7 +93,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, fr
         },
         placement_group_config={"bundles": replica_bundles(config)},
         runtime_env={"env_vars": replica_environment(config)},
-        callback_config=CallbackConfig(callback_class=LocalModel),
+        callback_config=LOCAL_MODEL,
         log_engine_metrics=config.engine_metrics,
         experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},
         deployment_config={
@@ -127,12 +106,12 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, fr
             "logging_config": quiet,
         },
     )
-    return build_llm_deployment(llm, name_prefix=_NAME_PREFIX, deployment_cls=serve.ingress()(PolicyServer))
+    return build_llm_deployment(llm, _NAME_PREFIX, serve.ingress()(PolicyServer))
 
 
-def deploy(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, front: FrontOptions, name: str) -> None:
+def deploy(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, layers: LayerOptions, name: str) -> None:
     """Build the app and run it under this name; returns when every replica is up."""
     from ray import serve
 
-    app = build_app(config, policy, desk, front)
+    app = build_app(config, policy, desk, layers)
     serve.run(app, name=name, route_prefix=config.route)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import median
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from actors.contract.records import Record
+from actors.serve.config import CanaryConfig
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.replica.swap import ReplicaState
 
@@ -16,38 +14,6 @@ from actors.serve.replica.swap import ReplicaState
 # client that sends bad requests would need but one.
 _LIKELY = 0.05
 _LIKELY_EARLY = 0.001
-
-
-class CanaryConfig(BaseModel):
-    """How many replicas go first, for how long, and what ends it.
-
-    While they do, answers of both policies are given: a client may get one of the old policy after one of the new.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    share: float = Field(default=0.1, gt=0, lt=1, description="Share of the replicas that go first, at least one.")
-    seconds: float = Field(default=60.0, gt=0, description="How long they serve before the others follow.")
-    answers: int | None = Field(
-        default=None, ge=1, description="The others follow sooner, once this many answers were given; None: not before."
-    )
-    min_answers: int = Field(
-        default=20,
-        ge=1,
-        description="Fewer than these of the canary, or of the others, are too few to compare how long answers take; "
-        "an endpoint that nobody asks publishes all the same, and says so.",
-    )
-    max_error_share: float = Field(
-        default=0.02, ge=0, lt=1, description="Share of answers that may fail (5xx) beyond that of the other replicas."
-    )
-    max_slowdown: float = Field(
-        default=2.0, gt=1, description="The canary's median time of an answer may be so many times the others'."
-    )
-
-    def replicas(self, of: int) -> int:
-        """How many of so many replicas go first."""
-        # Without the rounding, a share of 0.1 of 10 would be 2.
-        return max(1, math.ceil(round(self.share * of, 9)))
 
 
 class ReplicaWatch(Record):

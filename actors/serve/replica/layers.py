@@ -13,42 +13,39 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from actors.contract.actor_address import find_actor
-from actors.serve.caller_state import CALLER
+from actors.serve.feedback.actor import RemoteSink
 from actors.serve.feedback.capture import CaptureMiddleware
-from actors.serve.feedback.desk import RemoteSink
 from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
+from actors.serve.gateway.caller import CALLER
 from actors.serve.gateway.config import key_ring
 from actors.serve.gateway.gateway import Gateway
-from actors.serve.gateway.meter import Meter, Meters
-from actors.serve.gateway.prometheus_meter import PrometheusMeter
-from actors.serve.gateway.ray_meter import RayMeter
+from actors.serve.gateway.meter import Meter, Meters, PrometheusMeter, RayMeter
 from actors.serve.gateway.traffic import TrafficWindow
-from actors.serve.guard.guards import answer_guard
-from actors.serve.guard.meter import GuardMeter
-from actors.serve.guard.middleware import ServeGuard
+from actors.serve.guard.middleware import GuardMeter, ServeGuard
+from actors.serve.guard.rules import answer_guard
+from actors.serve.pages.client import PagesClient
 from actors.serve.pages.dashboard_routes import dashboard_router
-from actors.serve.pages.office_client import OfficeClient
 from actors.serve.pages.review_routes import review_router
-from actors.serve.replica.options import FrontOptions
-from actors.serve.replica.pause import Door, DoorMiddleware
+from actors.serve.replica.options import LayerOptions
+from actors.serve.replica.pause import Pause, PauseMiddleware
 from actors.serve.shadow.actor import RemoteShadow
 from actors.serve.shadow.middleware import ShadowMiddleware
 
 
-class Front:
-    """The front of one replica. `version`: the policy whose answers begin now; `ready`: whether it answers at once.
+class Layers:
+    """The layers of one replica. `version`: the policy whose answers begin now; `ready`: whether it answers at once.
 
-    `door`: where questions wait while the replica tries a policy out.
+    `pause`: where questions wait while the replica tries a policy out.
     """
 
     def __init__(
-        self, options: FrontOptions, version: Callable[[], str], ready: Callable[[], bool], door: Door
+        self, options: LayerOptions, version: Callable[[], str], ready: Callable[[], bool], pause: Pause
     ) -> None:
         self._options = options
         self._version = version
         self._ready = ready
-        self._door = door
+        self._pause = pause
         self._counted = PrometheusMeter()
         self.traffic = TrafficWindow()
 
@@ -60,14 +57,14 @@ class Front:
         app.router.routes.insert(0, Route("/metrics", self._metrics))
         app.router.routes.insert(0, Route("/ready", self._readiness))
         # Added first, so that it stands innermost.
-        app.add_middleware(DoorMiddleware, door=self._door)
+        app.add_middleware(PauseMiddleware, pause=self._pause)
         # Inside of the guard: policies are compared by what they say themselves.
         self._cast_shadow(app)
         # Inside of what keeps answers: what is kept is what the client got.
         self._guard_answers(app)
         self._take_feedback(app)
         if self._options.office is not None:
-            office = OfficeClient(find_actor(self._options.office))
+            office = PagesClient(find_actor(self._options.office))
             app.include_router(review_router(office))
             app.include_router(dashboard_router(office))
         # What is added last stands outermost.
@@ -86,15 +83,15 @@ class Front:
         config = self._options.guard
         if config is None:
             return
-        guard = answer_guard(config, self._options.guard_desk)
+        guard = answer_guard(config, self._options.guard_actor)
         meter = GuardMeter(self._counted.registry)
         app.add_middleware(ServeGuard, config=config, guard=guard, version=self._version, meter=meter)
 
     def _take_feedback(self, app: FastAPI) -> None:
         config = self._options.feedback
-        if self._options.feedback_desk is None:
+        if self._options.feedback_writer is None:
             return
-        sink = RemoteSink(find_actor(self._options.feedback_desk), config.timeout_s)
+        sink = RemoteSink(find_actor(self._options.feedback_writer), config.timeout_s)
         redaction = RedactionProcess(config)
         redaction.start()
         outcomes = Counter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.contract.actor_address import ActorAddress
-from actors.contract.records import Record
+from actors.contract.records import PolicyRef, Record
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.keys import ApiKey
@@ -11,19 +11,21 @@ from actors.serve.guard.config import GuardConfig
 from actors.serve.shadow.config import ShadowLink
 
 FEEDBACK_ACTOR = "salus-feedback"
+# Where a replica finds its options in LLMConfig.experimental_configs.
+OPTIONS_KEY = "salus_replica"
 
 
-class FrontOptions(Record):
-    """What a replica needs to know of its front."""
+class LayerOptions(Record):
+    """What stands before the served app of a replica."""
 
     gateway: GatewayConfig
     feedback: FeedbackConfig = FeedbackConfig()
-    # The keeper of feedback; None: none is taken.
-    feedback_desk: ActorAddress | None = None
+    # The writer of feedback; None: none is taken.
+    feedback_writer: ActorAddress | None = None
     # Who judges answers before they go out; None: nobody.
     guard: GuardConfig | None = None
     # The guard's model; None where rules judge.
-    guard_desk: ActorAddress | None = None
+    guard_actor: ActorAddress | None = None
     # Behind the pages of review and dashboard; None: there are none.
     office: ActorAddress | None = None
     # The challenger that answers beside, unseen; None: none does.
@@ -32,3 +34,18 @@ class FrontOptions(Record):
     answers_of: str | None = None
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()
+
+
+class ReplicaOptions(Record):
+    """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
+
+    desk: ActorAddress
+    # The policy to load where the desk has none on record yet.
+    policy: PolicyRef
+    # How long the desk may take to answer.
+    desk_timeout_s: float
+    # How long a replica waits for its running answers before it gives up a swap.
+    drain_timeout_s: float
+    # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
+    hold_s: float
+    layers: LayerOptions

@@ -1,6 +1,6 @@
 """The desk: the one place that says which policy is published, asked by every replica of the endpoint.
 
-Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk; `PublishedPolicy` is
+Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk; `PolicyRecord` is
 the smallest one, used when nothing else (such as a coordinator) plays that part.
 """
 
@@ -16,9 +16,10 @@ from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef, Record
 from actors.files.records import find_record
 from actors.files.shards import write_text
+from actors.serve.replica.actor import PolicyRecordActor
 
 
-class PolicyDesk(Protocol):
+class PublishedPolicy(Protocol):
     """What the publisher needs of a desk: where replicas find it, and a way to record the published policy.
 
     The desk's actor must be able to answer `published_policy` while the publisher works. A coordinator that
@@ -32,25 +33,7 @@ class PolicyDesk(Protocol):
         """Make `policy` what `published_policy` answers from now on."""
 
 
-class PublishedPolicy:
-    """Holds one policy reference. Life: empty -> record(A) -> record(B) -> ..."""
-
-    def __init__(self) -> None:
-        self._policy: PolicyRef | None = None
-
-    def published_policy(self) -> PolicyRef | None:
-        """The published policy; None before the first record."""
-        return self._policy
-
-    def record(self, policy: PolicyRef) -> None:
-        self._policy = policy
-
-
-# Never restarted: an empty desk would send a restarted replica back to the first policy without a word.
-PublishedPolicyActor = ray.remote(num_cpus=0, max_restarts=0)(PublishedPolicy)
-
-
-class OwnDesk:
+class PolicyInActor:
     """A desk in a small detached actor of its own, which lives as long as the (detached) Serve app."""
 
     def __init__(self, address: ActorAddress | None = None) -> None:
@@ -61,7 +44,7 @@ class OwnDesk:
         return self._address
 
     def record(self, policy: PolicyRef) -> None:
-        desk: Any = PublishedPolicyActor.options(
+        desk: Any = PolicyRecordActor.options(
             name=self._address.actor,
             namespace=self._address.namespace,
             lifetime="detached",
@@ -78,13 +61,13 @@ class OwnDesk:
 
 
 class Published(Record):
-    """What a `DurableDesk` writes: the policy, and the session it was published in."""
+    """What a `PolicyOnDisk` writes: the policy, and the session it was published in."""
 
     namespace: str
     policy: PolicyRef
 
 
-class DurableDesk:
+class PolicyOnDisk:
     """The desk of an actor that is its own: on disk before anybody hears of it, so a restarted one says the same."""
 
     def __init__(self, address: ActorAddress, path: Path) -> None:
@@ -107,7 +90,7 @@ class DurableDesk:
         return self._policy
 
 
-async def ask_desk(address: ActorAddress, timeout_s: float) -> PolicyRef | None:
+async def ask_published(address: ActorAddress, timeout_s: float) -> PolicyRef | None:
     """The published policy, as the desk at `address` says it.
 
     Errors: ValueError where no such actor lives, TimeoutError where it does not answer in time, RayActorError

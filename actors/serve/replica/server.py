@@ -6,38 +6,24 @@ Importing this module imports vLLM and torch; only replicas and the deploying ta
 from __future__ import annotations
 
 import os
-import uuid
 from typing import Any
 
 from ray import serve
-from ray.llm._internal.common.callbacks.base import CallbackBase
-from ray.llm._internal.serve.core.configs.openai_api_models import (
-    ChatCompletionRequest,
-    ChatCompletionResponse,
-    ErrorResponse,
-)
-from ray.serve.llm import LLMConfig, ModelLoadingConfig
+from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from actors.contract.records import PolicyRef
-from actors.errors import SalusError
+from actors.serve.config import SmokeConfig
 from actors.serve.gateway.traffic import ReplicaTraffic
-from actors.serve.replica.app import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.engine_death import EngineDeathWatch, end_process
-from actors.serve.replica.layers import Front
-from actors.serve.replica.pause import Door
-from actors.serve.replica.published import ask_desk
-from actors.serve.replica.serving_engine import ServingEngine
-from actors.serve.replica.smoke import SmokeConfig, SmokeReply, ask_all
-from actors.serve.replica.swap import PolicyKeeper, ReplicaState
-
-
-class LocalModel(CallbackBase):
-    """Skips Ray's model download step and the worker process it takes: the model is a folder."""
-
-    async def on_before_node_init(self) -> None:
-        self.ctx.run_init_node = False
+from actors.serve.replica.layers import Layers
+from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
+from actors.serve.replica.pause import Pause
+from actors.serve.replica.published import ask_published
+from actors.serve.replica.ray_llm import engine_class, engine_died, greedy_reply, load_from, restrict_app
+from actors.serve.replica.smoke import SmokeReply, ask_all
+from actors.serve.replica.swap import EngineSwap, ReplicaState
 
 
 class PolicyServer(LLMServer):
@@ -47,20 +33,20 @@ class PolicyServer(LLMServer):
     check, which Serve also calls before the first request, asks once more, and heals what went wrong since.
     """
 
-    _default_engine_cls = ServingEngine  # type: ignore[assignment]
+    _default_engine_cls = engine_class()
 
     async def __init__(  # type: ignore[misc]  # Serve awaits a deployment's constructor.
         self, llm_config: LLMConfig, **collaborators: Any
     ) -> None:
         self._options = ReplicaOptions.model_validate(llm_config.experimental_configs[OPTIONS_KEY])
         self._replica = serve.get_replica_context().replica_id.unique_id
-        self._door = Door()
-        self._keeper = PolicyKeeper(
+        self._pause = Pause()
+        self._swap = EngineSwap(
             self,
             self._published,
             drain_timeout_s=self._options.drain_timeout_s,
             hold_s=self._options.hold_s,
-            door=self._door,
+            pause=self._pause,
             replica=self._replica,
         )
         await super().__init__(llm_config, **collaborators)
@@ -69,24 +55,17 @@ class PolicyServer(LLMServer):
         # Whole GiB, inherited from whoever started Ray: it would override the configured `kv_cache_gib`.
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
         policy = await self._published()
-        config: Any = self._llm_config
-        config.model_loading_config = ModelLoadingConfig(model_id=config.model_id, model_source=policy.path)
-        config.get_engine_config().hf_model_id = policy.path
+        load_from(self._llm_config, policy.path)
         await super().start()  # type: ignore[no-untyped-call]
-        self._keeper.adopt(policy)
-        await self._keeper.follow_desk()
+        self._swap.adopt(policy)
+        await self._swap.follow()
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
-        for path in app.state.openai_serving_models.registry.base_model_paths:
-            # Told to whoever lists the models: a folder of this machine, and that of the first policy for ever.
-            path.model_path = path.name
-        for answering in (app.state.openai_serving_chat, app.state.openai_serving_completion):
-            # vLLM takes the least of this, what a request (or else the model) names, and what the prompt leaves.
-            answering.override_max_tokens = self._options.front.gateway.max_tokens_per_request
+        restrict_app(app, self._options.layers.gateway.max_tokens_per_request)
         app.add_middleware(EngineDeathWatch, dead=self._engine_died)
-        self._front = Front(self._options.front, lambda: self._keeper.version, lambda: self._keeper.ready, self._door)
-        return self._front.put_before(app)
+        self._layers = Layers(self._options.layers, lambda: self._swap.version, lambda: self._swap.ready, self._pause)
+        return self._layers.put_before(app)
 
     async def _start_engine(self) -> None:
         # Without the parent's usage report, which starts one more (detached) actor.
@@ -94,73 +73,53 @@ class PolicyServer(LLMServer):
         await engine.start()
 
     async def _published(self) -> PolicyRef:
-        published = await ask_desk(self._options.desk, self._options.desk_timeout_s)
+        published = await ask_published(self._options.desk, self._options.desk_timeout_s)
         return published or self._options.policy
 
     def _engine_died(self) -> bool:
-        engine: Any = self.engine
-        return bool(engine._engine_client.errored)
+        return engine_died(self.engine)
 
     async def check_health(self) -> None:
         if self._engine_died():
             # Where nobody asks.
             end_process()
         await super().check_health()
-        await self._keeper.follow_desk()
+        await self._swap.follow()
 
     async def traffic(self) -> ReplicaTraffic:
         """What this replica answered in the last minute."""
-        return self._front.traffic.seen()
+        return self._layers.traffic.seen()
 
     async def addressed(self, replicas: tuple[str, ...], call: str, *arguments: Any) -> Any:
         """What `call` gives on this replica where it is one of `replicas`, else None: Ray's broadcast asks all."""
         return await getattr(self, call)(*arguments) if self._replica in replicas else None
 
-    # What a publisher broadcasts; see PolicyKeeper.
+    # What a publisher broadcasts; see EngineSwap.
 
     async def state(self) -> ReplicaState:
-        return self._keeper.state
+        return self._swap.state
 
     async def begin_trial(self) -> ReplicaState:
-        return await self._keeper.begin_trial()
+        return await self._swap.begin_trial()
 
     async def answer_smoke(self, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
-        return await self._keeper.try_out(lambda: ask_all(smoke, self._reply))
+        return await self._swap.try_out(lambda: ask_all(smoke, self._reply))
 
     async def watch(self, seconds: float) -> ReplicaWatch:
         """The state, and the answers to what was asked in the last `seconds`; a hold goes on."""
-        return ReplicaWatch(state=self._keeper.keep_hold(), traffic=self._front.traffic.begun_within(seconds))
+        return ReplicaWatch(state=self._swap.keep_hold(), traffic=self._layers.traffic.begun_within(seconds))
 
     async def begin_swap(self) -> ReplicaState:
-        return await self._keeper.begin_swap()
+        return await self._swap.begin_swap()
 
     async def load_policy(self, policy: PolicyRef) -> ReplicaState:
-        return await self._keeper.load_policy(policy)
+        return await self._swap.load_policy(policy)
 
     async def end_swap(self) -> ReplicaState:
-        return await self._keeper.end_swap()
+        return await self._swap.end_swap()
 
     async def settle(self) -> ReplicaState:
-        return await self._keeper.settle()
+        return await self._swap.settle()
 
     async def _reply(self, text: str, max_tokens: int) -> str:
-        """This replica's engine's reply to one question, past all that stands before it for clients."""
-        request = ChatCompletionRequest(
-            model=self._llm_config.model_id,
-            messages=[{"role": "user", "content": text}],
-            temperature=0.0,
-            max_tokens=max_tokens,
-            # Or all questions of one call would get Serve's id of that call.
-            request_id=uuid.uuid4().hex,
-        )
-        said: Any = await self.chat(request)
-        async for response in said:
-            if isinstance(response, ErrorResponse):
-                raise SalusError(response.error.message)
-            if not isinstance(response, ChatCompletionResponse):
-                raise SalusError(f"the engine said {type(response).__name__}")
-            (choice,) = response.choices
-            if choice.finish_reason not in ("stop", "length"):
-                raise SalusError(f"it ended by {choice.finish_reason}")
-            return choice.message.content or ""
-        raise SalusError("the engine said nothing")
+        return await greedy_reply(self, self._llm_config.model_id, text, max_tokens)

@@ -4,47 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import Record
 from actors.contract.untrusted import cut_middle, strip_invisible
 from actors.judges.rules import refusal_label
+from actors.serve.config import SmokeConfig, SmokePrompt
 
-Phrase = Annotated[str, Field(min_length=1, max_length=1000)]
 # Characters in a row; a text that says so many twice says more than a name twice.
 _WINDOW = 12
 _EXCERPT_CHARS = 80
-
-
-class SmokePrompt(BaseModel):
-    """One question and what a sound policy's reply is like."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    text: str = Field(min_length=1, max_length=20_000, description="What the user says.")
-    expect: Literal["answer", "refuse"] | None = Field(
-        default=None,
-        description="The kind of reply, by the refusal rules (English); help under protest passes as either.",
-    )
-    # Phrases, not patterns: a user's pattern could run for ever on a reply.
-    must_contain: tuple[Phrase, ...] = Field(default=(), description="Phrases that must all stand in it, in any case.")
-    must_not_contain: tuple[Phrase, ...] = Field(default=(), description="Phrases of which none may, in any case.")
-
-
-class SmokeConfig(BaseModel):
-    """The prompts, and how much of them must go well."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompts: tuple[SmokePrompt, ...] = Field(min_length=1, max_length=100, description="Asked all at once, greedily.")
-    max_tokens: int = Field(default=64, ge=1, description="The longest reply to one of them.")
-    timeout_s: float = Field(default=30.0, gt=0, description="How long all of them together may take.")
-    least_share: float = Field(default=1.0, gt=0, le=1, description="Share of the prompts whose replies must pass.")
-    max_repetition: float = Field(
-        default=0.5, gt=0, le=1, description="Share of a reply that may be said before in it; above, it loops."
-    )
 
 
 class SmokeReply(Record):

@@ -12,15 +12,15 @@ from ray.exceptions import RayActorError
 
 from actors.contract.records import PolicyRef, Record
 from actors.errors import SalusError
-from actors.serve.replica.pause import Door
+from actors.serve.replica.pause import Pause
 
 logger = logging.getLogger("ray.serve")
 
-Said = TypeVar("Said")
+Replied = TypeVar("Replied")
 
 
 class SwappableEngine(Protocol):
-    """What a keeper needs of an engine; `ray.serve.llm`'s LLMServer has all four."""
+    """What a swap needs of an engine; `ray.serve.llm`'s LLMServer has all four."""
 
     async def pause(self, **options: Any) -> None: ...
 
@@ -41,14 +41,14 @@ class ReplicaState(Record):
     replica: str = ""
 
 
-class PolicyKeeper:
+class EngineSwap:
     """Swaps policies under a running engine.
 
     Life: adopt -> ([begin_trial -> load_policy -> try_out ->] begin_swap -> load_policy -> end_swap -> settle)*
 
-    The desk's word is the truth, and `follow_desk` goes there. For `hold_s` after a publisher's last call the
-    keeper does not follow, for then it runs ahead of the desk on purpose. If the publisher dies half-way, the
-    hold runs out and the next `follow_desk` sets it right and resumes. Every call may be repeated.
+    The desk's word is the truth, and `follow` goes there. For `hold_s` after a publisher's last call the
+    swap does not follow, for then it runs ahead of the desk on purpose. If the publisher dies half-way, the
+    hold runs out and the next `follow` sets it right and resumes. Every call may be repeated.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class PolicyKeeper:
         *,
         drain_timeout_s: float,
         hold_s: float,
-        door: Door | None = None,
+        pause: Pause | None = None,
         replica: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`door`: before the engine, for clients' questions; `replica`: the name it goes by."""
+        """`pause`: before the engine, for clients' questions; `replica`: the name it goes by."""
         self._engine = engine
         self._ask = ask
         self._drain_timeout_s = drain_timeout_s
         self._hold_s = hold_s
-        self._door = door or Door()
+        self._pause = pause or Pause()
         self._replica = replica
         self._monotonic = monotonic
         self._policy: PolicyRef | None = None
@@ -80,7 +80,7 @@ class PolicyKeeper:
 
     @property
     def state(self) -> ReplicaState:
-        return ReplicaState(policy=self._policy, paused=self._paused or self._door.closed, replica=self._replica)
+        return ReplicaState(policy=self._policy, paused=self._paused or self._pause.active, replica=self._replica)
 
     @property
     def version(self) -> str:
@@ -94,7 +94,7 @@ class PolicyKeeper:
     @property
     def ready(self) -> bool:
         """Whether a request would be answered at once."""
-        return self._policy is not None and not self._paused and not self._door.closed
+        return self._policy is not None and not self._paused and not self._pause.active
 
     def adopt(self, policy: PolicyRef) -> None:
         """Note that the engine has been started with `policy`."""
@@ -107,28 +107,28 @@ class PolicyKeeper:
         """
         async with self._swapping:
             self._hold()
-            self._door.close()
+            self._pause.begin()
             try:
                 # Of a swap that was left half-way, questions wait in the engine: they are answered first.
                 await self._run()
-                await asyncio.wait_for(self._door.emptied(), self._drain_timeout_s)
+                await asyncio.wait_for(self._pause.drained(), self._drain_timeout_s)
                 await self._drain()
             except TimeoutError as error:
-                self._door.open()
+                self._pause.end()
                 raise self._not_drained() from error
             except SalusError:
-                self._door.open()
+                self._pause.end()
                 raise
             return self.state
 
-    async def try_out(self, ask: Callable[[], Awaitable[Said]]) -> Said:
+    async def try_out(self, ask: Callable[[], Awaitable[Replied]]) -> Replied:
         """What `ask` gets from the engine while no client's question reaches it; between `begin_trial` and `end_swap`.
 
         Errors: SalusError where that is over, as after the end of the hold.
         """
         async with self._swapping:
             self._hold()
-            if self._policy is None or not self._door.closed:
+            if self._policy is None or not self._pause.active:
                 raise SalusError("the replica has left its trial; publish again")
             await self._run()
             try:
@@ -169,10 +169,10 @@ class PolicyKeeper:
     async def settle(self) -> ReplicaState:
         """End the hold and go to what the desk says."""
         self._held_until = float("-inf")
-        await self.follow_desk()
+        await self.follow()
         return self.state
 
-    async def follow_desk(self) -> None:
+    async def follow(self) -> None:
         """Go to what the desk says, unless a publisher is at work here; a silent desk changes nothing."""
         if self._swapping.locked() or self._monotonic() < self._held_until:
             return
@@ -224,4 +224,4 @@ class PolicyKeeper:
     async def _resume(self) -> None:
         await self._run()
         if self._policy is not None:
-            self._door.open()
+            self._pause.end()

@@ -4,25 +4,76 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from actors.serve.gateway.access import find_route, route_path
+from pydantic_core import from_json
+
 from actors.serve.gateway.answer import Answer, finished
 from actors.serve.gateway.body import read_body
+from actors.serve.gateway.caller import PublicRoute, find_route, route_path
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.cors import cors_headers
 from actors.serve.gateway.refusal import ClientGone, Header, Refused
-from actors.serve.router.all_models import AllModels, Said
-from actors.serve.router.choice import Choice, choose
-from actors.serve.router.keeper import RouteKeeper
-from actors.serve.router.lane import Lane
-from actors.serve.router.meter import NOBODY, RouterMeter
-from actors.serve.router.route import INTERNAL
-from actors.serve.router.upstream import MISDIRECTED, Ask, Reply, Unreachable, unreachable
-from actors.serve.router.upstreams import Upstreams
+from actors.serve.router.lanes import RouteLane, RouterLanes
+from actors.serve.router.models import NOBODY, AllModels, AnsweredInstead, RouterMeter
+from actors.serve.router.routes import INTERNAL, model_of_answer
+from actors.serve.router.upstream import MISDIRECTED, Ask, Unreachable, UpstreamReply, Upstreams, unreachable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+# "any": every application would say the same of it. "pages": the one that has them.
+Kind = Literal["model", "any", "pages", "unnamed"]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """`model` where the request names one; else by `kind`. "unnamed": it should have named one."""
+
+    kind: Kind
+    model: str | None = None
+
+
+ANY = ModelChoice("any")
+
+
+def choose(method: str, path: str, public: PublicRoute | None, body: bytes) -> ModelChoice:
+    """Who answers; whether the request is in order is for that application's gateway to say."""
+    if public is None or method not in public.methods:
+        return ANY
+    if public.page:
+        return ModelChoice("pages")
+    if public.template == "/v1/models/{model}":
+        return ModelChoice("model", path.rpartition("/")[2])
+    if public.generates:
+        return _named(_field(body, "model"))
+    if public.template == "/v1/feedback":
+        answer = _field(body, "answer_id")
+        model = model_of_answer(answer) if isinstance(answer, str) else None
+        return ANY if model is None else ModelChoice("model", model)
+    return ANY
+
+
+class _NoObject:
+    """What is no JSON object has no fields."""
+
+
+def _named(model: object) -> ModelChoice:
+    if isinstance(model, str) and model:
+        return ModelChoice("model", model)
+    # A body that cannot be read is any gateway's to refuse.
+    return ANY if isinstance(model, _NoObject) else ModelChoice("unnamed")
+
+
+def _field(body: bytes, name: str) -> object:
+    """A field of a JSON object; read as gateways read it, so that both see the same."""
+    try:
+        asked = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return _NoObject()
+    return asked.get(name) if isinstance(asked, dict) else _NoObject()
+
 
 # A path that no gateway has a route for.
 _NOWHERE = "/-"
@@ -35,7 +86,7 @@ class ModelRouter:
     else an application has said, or, where no application has the model, one has let the same client in first.
     """
 
-    def __init__(self, app: ASGIApp, keeper: RouteKeeper, base: str, gateway: GatewayConfig) -> None:
+    def __init__(self, app: ASGIApp, keeper: RouterLanes, base: str, gateway: GatewayConfig) -> None:
         """`base`: the endpoint's address as it is reached from here."""
         self._app = app
         self._lanes = keeper.lanes
@@ -85,7 +136,7 @@ class ModelRouter:
                 await _whole(send, await here(ask))
             else:
                 await self._pass_on(ask, choose(ask.method, path, find_route(path), ask.body), send)
-        except Said as said:
+        except AnsweredInstead as said:
             self._meter.answered(NOBODY, said.reply.status)
             await _whole(send, said.reply)
         except Unreachable:
@@ -97,7 +148,7 @@ class ModelRouter:
         self._meter.answered(NOBODY, refused.status)
         await answer.refuse(refused)
 
-    def _here(self, method: str, path: str) -> Callable[[Ask], Awaitable[Reply]] | None:
+    def _here(self, method: str, path: str) -> Callable[[Ask], Awaitable[UpstreamReply]] | None:
         """What is put together here, from what all applications say."""
         if method != "GET":
             return None
@@ -108,13 +159,13 @@ class ModelRouter:
             "/metrics": self._all.metrics,
         }.get(path)
 
-    async def _pass_on(self, ask: Ask, choice: Choice, send: Send) -> None:
+    async def _pass_on(self, ask: Ask, choice: ModelChoice, send: Send) -> None:
         model, lane = await self._lane(choice, ask)
         async with lane.passing() as route:
             status = await (await self._upstreams.to(model, route.prefix)).relay(ask, send)
         self._meter.answered(model, status)
 
-    async def _lane(self, choice: Choice, ask: Ask) -> tuple[str, Lane]:
+    async def _lane(self, choice: ModelChoice, ask: Ask) -> tuple[str, RouteLane]:
         if not self._lanes:
             raise Refused(503, "No model is up yet; ask again.", "model_unavailable", headers=[(b"retry-after", b"1")])
         first = next(iter(self._lanes))
@@ -142,7 +193,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _whole(send: Send, reply: Reply) -> None:
+async def _whole(send: Send, reply: UpstreamReply) -> None:
     kept = [header for header in reply.headers if header[0] != b"content-length"]
     length = (b"content-length", str(len(reply.body)).encode())
     await send({"type": "http.response.start", "status": reply.status, "headers": finished((*kept, length), ())})

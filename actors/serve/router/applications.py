@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actors.contract.actor_address import ActorAddress
-from actors.serve.feedback.service import FeedbackOffice
+from actors.serve.feedback.service import FeedbackService
 from actors.serve.publisher.endpoint import ServeEndpoint
 from actors.serve.replica.app import app_name
 from actors.serve.replica.options import FEEDBACK_ACTOR
-from actors.serve.replica.published import OwnDesk
-from actors.serve.router.route import Route, application_prefix
+from actors.serve.replica.published import PolicyInActor
+from actors.serve.router.routes import Route, application_prefix
 
 if TYPE_CHECKING:
     from actors.serve.config import PublisherConfig
@@ -42,8 +42,8 @@ class Applications:
         self._route = config.route
         self._office = office
         # It outlives each of the applications that ask it.
-        self._feedback = _Lasting(
-            FeedbackOffice(config.feedback, ActorAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
+        self._feedback = _LastingFeedback(
+            FeedbackService(config.feedback, ActorAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
         )
 
     def make(self, config: PublisherConfig, generation: int) -> Application:
@@ -55,7 +55,7 @@ class Applications:
         # A path that settings may not name.
         placed = config.model_copy(update={"route": prefix, "model_id": self._model, "router": True})
         name = application_name(self._namespace, self._model, generation)
-        desk = OwnDesk(
+        desk = PolicyInActor(
             ActorAddress(actor=f"{ActorAddress().actor}-{self._model}-{generation}", namespace=self._namespace)
         )
         endpoint = ServeEndpoint(placed, self._namespace, self._office, app=name, feedback=self._feedback)
@@ -66,17 +66,17 @@ class Applications:
         self._feedback.end()
 
 
-class _Lasting:
-    """A keeper of feedback that does not end with the application that brought it up."""
+class _LastingFeedback:
+    """A feedback service that does not end with the application that brought it up."""
 
-    def __init__(self, office: FeedbackOffice) -> None:
-        self._office = office
+    def __init__(self, service: FeedbackService) -> None:
+        self._service = service
 
-    def open(self) -> ActorAddress | None:
-        return self._office.open()
+    def start(self) -> ActorAddress | None:
+        return self._service.start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Nothing: the next application asks it too."""
 
     def end(self) -> None:
-        self._office.close()
+        self._service.stop()

@@ -17,9 +17,9 @@ from actors.serve.address import check_address, serve_address
 from actors.serve.publisher.endpoint import start_serve, take_down
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name
-from actors.serve.router.desk import ACTOR, close_book, open_book
-from actors.serve.router.keeper import RouterState
-from actors.serve.router.route import Route
+from actors.serve.router.actor import ACTOR, close_book, open_book
+from actors.serve.router.lanes import RouterState
+from actors.serve.router.routes import Route
 
 if TYPE_CHECKING:
     from actors.serve.config import PublisherConfig

@@ -13,15 +13,17 @@ from typing import Protocol
 
 from ray.exceptions import RayError
 
+from actors.contract.actor_address import ActorAddress
 from actors.contract.publication import Publication, not_published
 from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_model_folder, shape_difference
 from actors.errors import SalusError, reason
 from actors.serve.config import PublisherConfig
-from actors.serve.router.applications import Application
-from actors.serve.router.endpoint import Router, RouterCall
-from actors.serve.router.keeper import RouterState
-from actors.serve.router.route import Route
+from actors.serve.router.applications import Application, Applications
+from actors.serve.router.endpoint import Router, RouterCall, ServeRouter
+from actors.serve.router.fits import check_room
+from actors.serve.router.lanes import RouterState
+from actors.serve.router.routes import Route
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Maker(Protocol):
 
 
 class RoutedPublisher:
-    """Publishes one model's policies behind a router. Life: start -> (publish | rollback)* -> stop.
+    """Publishes one model's policies behind a router. Life: start -> publish* -> stop.
 
     Where weights and settings are of the shape that is served, the present application's publisher swaps in place.
     Else a second application is started with the new policy, and once it has answered, all router replicas go there
@@ -75,8 +77,7 @@ class RoutedPublisher:
         self._clock = clock
         self._now: Application | None = None
         self._generation = 0
-        # Served policies, oldest first; the last one is live.
-        self._history: list[PolicyRef] = []
+        self._live: PolicyRef | None = None
 
     @property
     def url(self) -> str:
@@ -94,7 +95,7 @@ class RoutedPublisher:
         self._now = application
         self._router.record(application.route)
         self._tell("settle", application.route)
-        self._history = [policy]
+        self._live = policy
         return publication
 
     def publish(
@@ -105,20 +106,12 @@ class RoutedPublisher:
         In a second application it is asked the smoke prompts before any client is led there; no canary is made of it.
         """
         publication = self._replace(policy, cycle, trial, wanted)
-        self._history.append(policy)
-        return publication
-
-    def rollback(self, cycle: int = 0) -> Publication:
-        """Put the policy live that was served before the present one, which is forgotten."""
-        if len(self._history) < 2:
-            raise SalusError("There is no former policy to roll back to; publish one first.")
-        publication = self._replace(self._history[-2], cycle, trial=False, wanted=lambda: True)
-        self._history.pop()
+        self._live = policy
         return publication
 
     def served_version(self) -> str:
         """The version every replica of the present application reports; see `Publisher`."""
-        return self._present().publisher.served_version()
+        return self._present()[0].publisher.served_version()
 
     def stop(self) -> None:
         """Take the model down; harmless where it is not up."""
@@ -126,20 +119,21 @@ class RoutedPublisher:
             self._router.forget(self._model)
             self._tell("settle", self._now.route)
             self._now.publisher.stop()
-        self._now, self._history = None, []
+        self._now = self._live = None
         self._applications.close()
 
-    def _present(self) -> Application:
-        if self._now is None:
+    def _present(self) -> tuple[Application, PolicyRef]:
+        """The application that answers, and its policy."""
+        if self._now is None or self._live is None:
             raise SalusError(f"The model {self._model} is not up; call start first.")
-        return self._now
+        return self._now, self._live
 
     def _next(self, config: PublisherConfig) -> Application:
         self._generation += 1
         return self._applications.make(config, self._generation)
 
     def _replace(self, policy: PolicyRef, cycle: int, trial: bool, wanted: Callable[[], bool]) -> Publication:
-        present, served = self._present(), self._history[-1]
+        present, served = self._present()
         check_model_folder(Path(policy.path))
         config = self._fit(policy)
         if config == present.config and shape_difference(served, policy) is None:
@@ -240,3 +234,30 @@ def _check_held(states: list[RouterState], model: str) -> None:
 def _check_pointed(states: list[RouterState], there: Route) -> None:
     if not states or any(there not in state.routes for state in states):
         raise SalusError("not every router leads to the new application")
+
+
+def routed_publisher(
+    config: PublisherConfig,
+    namespace: str,
+    fit: Fit | None = None,
+    office: ActorAddress | None = None,
+    placing: AbstractContextManager[object] | None = None,
+) -> RoutedPublisher:
+    """The publisher of the model `config.model_id`, behind the router that `start_router` brought up.
+
+    Args:
+        config: the endpoint, and what the model's engines need.
+        namespace: the router's.
+        fit: what one policy's engine needs; None: what the model's engines need.
+        office: the actor behind the pages, where this model has them.
+        placing: held while room is looked for and taken, in common with other models' publishers.
+    """
+    return RoutedPublisher(
+        config.model_id,
+        config.url,
+        ServeRouter(config, namespace),
+        Applications(namespace, config.model_id, config, office),
+        fit or (lambda policy: config),
+        check_room,
+        placing,
+    )

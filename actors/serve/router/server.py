@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from actors.contract.actor_address import ActorAddress
 from actors.contract.records import Record
 from actors.serve.gateway.config import GatewayConfig
+from actors.serve.router.actor import ask_routes
 from actors.serve.router.app import ModelRouter
-from actors.serve.router.desk import ask_routes
-from actors.serve.router.keeper import RouteKeeper, RouterState
-from actors.serve.router.route import KnownRoute, Route
+from actors.serve.router.lanes import RouterLanes, RouterState
+from actors.serve.router.routes import KnownRoute, Route
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -46,10 +46,10 @@ class RouterServer:
 
     def __init__(self, options: RouterOptions) -> None:
         self._options = options
-        self._keeper = RouteKeeper(self._routes, drain_timeout_s=options.drain_timeout_s, hold_s=options.hold_s)
+        self._keeper = RouterLanes(self._routes, drain_timeout_s=options.drain_timeout_s, hold_s=options.hold_s)
 
     async def __serve_build_asgi_app__(self) -> Any:
-        await self._keeper.follow_desk()
+        await self._keeper.follow()
         # Inside, for its beginning and end.
         router = ModelRouter(
             Starlette(lifespan=self._lifespan), self._keeper, self._options.base, self._options.gateway
@@ -66,9 +66,9 @@ class RouterServer:
         return await ask_routes(self._options.desk, self._options.desk_timeout_s)
 
     async def check_health(self) -> None:
-        await self._keeper.follow_desk()
+        await self._keeper.follow()
 
-    # What a publisher broadcasts; see RouteKeeper.
+    # What a publisher broadcasts; see RouterLanes.
 
     async def state(self) -> RouterState:
         return self._keeper.state

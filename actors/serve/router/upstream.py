@@ -1,23 +1,67 @@
-"""The way to one application: a pool of connections to it, requests out, answers passed on part by part."""
+"""The connections of a router to its models' applications: which headers go on, requests out, answers passed on."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectionError, ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from aiohttp import TCPConnector as Connector
+from multidict import CIMultiDict
 from yarl import URL
 
 from actors.serve.gateway.refusal import Header, Refused
-from actors.serve.router.headers import answer_headers, request_headers
 
 if TYPE_CHECKING:
     from starlette.types import Send
+
+# RFC 9110, 7.6.1: of one connection, not of the message.
+_HOP = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
+        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    }
+)
+# The body is whole here, and sent with a length of its own; waiting for a go-ahead would only cost a round trip.
+_REQUEST_OWN = frozenset({b"content-length", b"expect"})
+# The server in front of the router says its own; the request's id is the same in both.
+_ANSWER_OWN = frozenset({b"date", b"server", b"x-request-id"})
+
+
+def request_headers(headers: Iterable[Header]) -> CIMultiDict[str]:
+    """A client's headers as they go on to the application, its key and its Host among them."""
+    return CIMultiDict((_text(name), _text(value)) for name, value in _kept(headers, _REQUEST_OWN))
+
+
+def answer_headers(headers: Iterable[Header]) -> list[Header]:
+    """An application's headers as they go back to the client."""
+    return [(name.lower(), value) for name, value in _kept(headers, _ANSWER_OWN)]
+
+
+def without_body(headers: Iterable[Header]) -> list[Header]:
+    """Headers of a request that has a body, for one in its place that has none."""
+    return [header for header in headers if not header[0].startswith(b"content-")]
+
+
+def _kept(headers: Iterable[Header], own: frozenset[bytes]) -> list[Header]:
+    given = list(headers)
+    named = {
+        option.strip().lower() for name, value in given if name.lower() == b"connection" for option in value.split(b",")
+    }
+    return [header for header in given if header[0].lower() not in _HOP | own | named]
+
+
+def _text(value: bytes) -> str:
+    """As aiohttp takes it, which writes UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
 
 logger = logging.getLogger("ray.serve")
 
@@ -42,7 +86,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Reply:
+class UpstreamReply:
     """An answer that was read whole."""
 
     status: int
@@ -95,7 +139,7 @@ class Upstream:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return reply.status
 
-    async def fetch(self, ask: Ask) -> Reply:
+    async def fetch(self, ask: Ask) -> UpstreamReply:
         """The whole answer.
 
         Raises:
@@ -103,7 +147,7 @@ class Upstream:
         """
         async with self._answered(ask) as reply:
             try:
-                return Reply(reply.status, answer_headers(reply.raw_headers), await reply.read())
+                return UpstreamReply(reply.status, answer_headers(reply.raw_headers), await reply.read())
             except ClientError as error:
                 raise Unreachable(str(error)) from error
 
@@ -153,3 +197,29 @@ def unreachable() -> Refused:
     return Refused(
         503, "The model cannot be reached; ask again.", "model_unavailable", headers=[(b"retry-after", b"1")]
     )
+
+
+class Upstreams:
+    """Life: to* -> close. One event loop."""
+
+    def __init__(self, base: str) -> None:
+        """`base`: the endpoint's address as it is reached from here."""
+        self._base = base
+        self._known: dict[str, tuple[str, Upstream]] = {}
+
+    async def to(self, model: str, prefix: str) -> Upstream:
+        """The way to a model's application; nobody uses that to its former one any more."""
+        known = self._known.get(model)
+        if known is not None and known[0] == prefix:
+            return known[1]
+        upstream = Upstream(self._base, prefix)
+        self._known[model] = (prefix, upstream)
+        if known is not None:
+            await known[1].close()
+        return upstream
+
+    async def close(self) -> None:
+        """End all connections."""
+        while self._known:
+            _, (_, upstream) = self._known.popitem()
+            await upstream.close()

@@ -16,15 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError, own_error
-from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.exchange import Exchange, answered, is_chat, pass_on, read_request
+from actors.serve.feedback.exchange import HttpExchange, answered, is_chat, pass_on, read_request
+from actors.serve.feedback.records import Clock, utc_now
 from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
 from actors.serve.shadow.records import LiveAnswer, Taken
 
 # Why a chat request was not handed over.
 Passed = Literal["not_asked", "not_drawn", "no_answer", "too_large", "other_settings"]
-Outcome = Taken | Passed | Literal["fault"]
+ShadowOutcome = Taken | Passed | Literal["fault"]
 _DRAWS = 2**31
 _log = logging.getLogger(__name__)
 
@@ -68,24 +68,24 @@ class ShadowMiddleware:
         self._clock = clock
         self._limit = limit
         self._waiting = 0
-        self._running: set[asyncio.Task[Outcome]] = set()
+        self._running: set[asyncio.Task[ShadowOutcome]] = set()
         self._well = True
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: Counter[ShadowOutcome] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not is_chat(scope):
             await self._app(scope, receive, send)
             return
         bounds = self._bounds
-        exchange = Exchange(bounds.max_request_bytes, bounds.max_response_bytes, version=self._version)
+        exchange = HttpExchange(bounds.max_request_bytes, bounds.max_response_bytes, version=self._version)
         await pass_on(self._app, scope, receive, send, exchange, lambda: self._begin(exchange))
 
-    async def _begin(self, exchange: Exchange) -> None:
+    async def _begin(self, exchange: HttpExchange) -> None:
         task = asyncio.create_task(self._hand_over(exchange))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
-    async def _hand_over(self, exchange: Exchange) -> Outcome:
+    async def _hand_over(self, exchange: HttpExchange) -> ShadowOutcome:
         live = self._live(exchange)
         if not isinstance(live, LiveAnswer):
             return live
@@ -97,7 +97,7 @@ class ShadowMiddleware:
         finally:
             self._waiting -= 1
 
-    def _live(self, exchange: Exchange) -> LiveAnswer | Passed:
+    def _live(self, exchange: HttpExchange) -> LiveAnswer | Passed:
         if exchange.too_large:
             return "too_large"
         request = read_request(exchange, opted_in=self._config.consent == "opt_in")
@@ -127,10 +127,10 @@ class ShadowMiddleware:
             limit=self._limit,
         )
 
-    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+    def _ended(self, task: asyncio.Task[ShadowOutcome]) -> None:
         self._running.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        outcome: Outcome = task.result() if error is None else "fault"
+        outcome: ShadowOutcome = task.result() if error is None else "fault"
         self.outcomes[outcome] += 1
         self._count(outcome)
         # A challenger that is down would fill the log; the texts of other errors may hold a prompt.

@@ -37,7 +37,7 @@ class ModelDefaults(BaseModel):
 
 
 @dataclass(frozen=True)
-class Question:
+class EngineQuestion:
     """What an engine is asked."""
 
     tokens: list[int]
@@ -64,7 +64,7 @@ def model_defaults(folder: Path) -> ModelDefaults:
 
 def questions(
     lives: Sequence[LiveAnswer], tokenizer: Any, defaults: ModelDefaults, max_model_len: int
-) -> Iterator[Question | None]:
+) -> Iterator[EngineQuestion | None]:
     """What the challenger is asked for each live answer; None where it cannot be: too long, or not for its template."""
     for live in lives:
         try:
@@ -75,7 +75,7 @@ def questions(
         asked = live.max_tokens if live.max_tokens is not None else defaults.max_new_tokens
         room = max_model_len - len(tokens)
         longest = min(most for most in (asked, live.limit, room) if most is not None)
-        yield Question(tokens, _sampling(live, defaults, longest)) if longest > 0 else None
+        yield EngineQuestion(tokens, _sampling(live, defaults, longest)) if longest > 0 else None
 
 
 def _sampling(live: LiveAnswer, defaults: ModelDefaults, longest: int) -> Sampling:

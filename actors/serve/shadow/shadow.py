@@ -17,15 +17,13 @@ from actors.contract.records import PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.engine.port import Completion, Engine, Sampling
 from actors.errors import SalusError
-from actors.serve.feedback.capture import Clock, utc_now
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.journal import Journal
-from actors.serve.feedback.records import conversation_json
+from actors.serve.feedback.journal import Journal, Upkeep, only_writer
+from actors.serve.feedback.records import Clock, conversation_json, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
-from actors.serve.feedback.upkeep import Upkeep, only_writer
 from actors.serve.shadow.config import ShadowConfig
-from actors.serve.shadow.question import Question, model_defaults, questions
+from actors.serve.shadow.question import EngineQuestion, model_defaults, questions
 from actors.serve.shadow.records import SHADOW, LiveAnswer, ShadowCounts, ShadowRecord, Taken
 
 _log = logging.getLogger(__name__)
@@ -158,7 +156,7 @@ class Shadow:
         self._merge_in_time()
 
     def _generate(
-        self, fit: Sequence[tuple[LiveAnswer, Question]]
+        self, fit: Sequence[tuple[LiveAnswer, EngineQuestion]]
     ) -> Iterator[tuple[LiveAnswer, Sampling, Completion]]:
         """One run of the engine for each way of drawing."""
         groups: defaultdict[Sampling, list[tuple[LiveAnswer, list[int]]]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """What review page and dashboard ask for: one plain class over a run folder, labels and a registry.
 
 Both ports of `actors.serve.pages` in one, so that the endpoint's replicas can share one actor:
-`pipelines.serving.dashboard.actor` makes that actor, asked through `actors.serve.pages.office_client`.
+`pipelines.serving.dashboard.actor` makes that actor, asked through `actors.serve.pages.client`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,6 @@ def test_they_are_of_the_version_they_were_read_in() -> None:
 
 def test_they_are_there() -> None:
     compiled: Any = ray_internals._raylet
-    assert callable(ray_internals.state.get_max_resources_from_cluster_config)
+    assert callable(ray_internals.most_resources)
     assert callable(compiled.Config.initialize)
     assert callable(compiled.AuthenticationTokenLoader.instance().reset_cache)

@@ -14,10 +14,10 @@ from actors.judges import rules as refusal_rules
 from actors.judges import template as judge_template
 from actors.judges.rules import refusal_label
 from actors.judges.template import fence_of
-from actors.serve.gateway import access
-from actors.serve.guard import screen
-from actors.serve.guard.screen import PhraseScreen
-from actors.serve.router import route
+from actors.serve.gateway import caller
+from actors.serve.guard import rules as guard_rules
+from actors.serve.guard.rules import PhraseScreen
+from actors.serve.router import routes
 from pipelines.data.clinic import truth
 from pipelines.data.medsafety import sentences
 from pipelines.feedback.evaluated import EvaluatedPrompts
@@ -42,7 +42,11 @@ def _parts(value: object) -> list[object]:
 
 @pytest.mark.parametrize(
     "pattern",
-    [p for module in (refusal_rules, untrusted, truth, sentences, screen, judge_template) for p in patterns(module)],
+    [
+        p
+        for module in (refusal_rules, untrusted, truth, sentences, guard_rules, judge_template)
+        for p in patterns(module)
+    ],
     ids=lambda pattern: pattern.pattern[:40],
 )
 def test_no_pattern_is_slow_on_long_texts_of_its_own_words_and_signs(pattern: re.Pattern[str]) -> None:
@@ -52,12 +56,15 @@ def test_no_pattern_is_slow_on_long_texts_of_its_own_words_and_signs(pattern: re
 READERS: dict[str, tuple[ModuleType, Callable[[str], object]]] = {
     "a refusal": (refusal_rules, lambda text: refusal_label(f"{REFUSAL}{text}x")),
     "markup": (untrusted, lambda text: ChatMarkup().broken(strip_invisible(text))),
-    "a guard's phrases": (screen, PhraseScreen(["how to make", "a a b"]).holds),
-    "a path": (access, access.find_route),
-    "an answer's id": (route, route.model_of_answer),
+    "a guard's phrases": (guard_rules, PhraseScreen(["how to make", "a a b"]).holds),
+    "a path": (caller, caller.find_route),
+    "an answer's id": (routes, routes.model_of_answer),
     "a model card": (card, card.plain),
     "a fence": (judge_template, lambda text: fence_of(text, text)),
-    "prompts a run is measured on": (screen, EvaluatedPrompts(["how do i take it every day", "a a a a a a b"]).holds),
+    "prompts a run is measured on": (
+        guard_rules,
+        EvaluatedPrompts(["how do i take it every day", "a a a a a a b"]).holds,
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, CycleOutcome
 from actors.coordinator.recorded import RecordedVerdict
 from actors.files.records import find_record
-from actors.serve.replica.published import DurableDesk
+from actors.serve.replica.published import PolicyOnDisk
 from tests.actors.coordinator.test_coordinator import BASE, BOTH, Endpoint, Rule, coordinator, judged, report
 from tests.power_cut import recorded
 
@@ -25,7 +25,7 @@ class KeptEndpoint(Endpoint):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        self._desk = DurableDesk(ActorAddress(namespace="one"), RunFolder(root).published)
+        self._desk = PolicyOnDisk(ActorAddress(namespace="one"), RunFolder(root).published)
 
     def start(self, policy: PolicyRef) -> Publication:
         self._desk.record(policy)

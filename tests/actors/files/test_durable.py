@@ -31,10 +31,9 @@ from actors.files.atomic import (
 from actors.files.full_disk import FullDiskError
 from actors.files.shards import read_shard, write_table
 from actors.serve.audit_log import AuditLog
-from actors.serve.feedback.compaction import compact
-from actors.serve.feedback.journal import Journal, read
+from actors.serve.feedback.journal import Journal, compact, read
 from actors.serve.feedback.records import CAPTURES
-from actors.serve.gateway.key_file import KeyFile
+from actors.serve.gateway.keys import KeyFile
 from tests.actors.serve.feedback.given import captured
 from tests.power_cut import Tape, recorded
 from tests.rows import prompts
@@ -204,7 +203,7 @@ def test_keys_and_audit_entries_survive(root: Path, monkeypatch: pytest.MonkeyPa
     for done in tape.crashes():
         names = [key.name for key in KeyFile(path).entries()] if path.exists() else []
         assert names in [[], *states][len(done) : len(done) + 2]
-        entries = AuditLog(log).entries()
+        entries = AuditLog(log).readable()[0]
         assert [entry.detail.split() for entry in entries][: len(done)] == done
         assert len(entries) <= len(done) + 1
         AuditLog(log).append("root", "after")

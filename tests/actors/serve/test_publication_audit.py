@@ -12,8 +12,14 @@ from actors.contract.publication import Publication
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
-from actors.serve.os_user import os_user
-from actors.serve.publication_audit import AuditedPublisher, Deed, PublicationAudit, deed_of, told
+from actors.serve.publication_audit import (
+    AuditedPublisher,
+    PublicationAudit,
+    PublicationEntry,
+    entry_of,
+    os_user,
+    outcomes,
+)
 
 A, B = (PolicyRef(version=version, path=f"/models/{version}") for version in ("a", "b"))
 URL = "http://127.0.0.1:8000"
@@ -37,7 +43,7 @@ class Publishing:
         if policy.version == "unfit":
             raise SalusError("It does not fit.")
         # Written down before anybody is served by it.
-        assert deed_of(AuditLog(self._log).entries()[-1]).outcome == "intended"  # type: ignore[union-attr]
+        assert entry_of(AuditLog(self._log).readable()[0][-1]).outcome == "intended"  # type: ignore[union-attr]
         if self.breaks_the_log:
             self._log.unlink()
             self._log.mkdir()
@@ -67,11 +73,11 @@ def test_who_published_what_instead_of_what_and_why(path: Path) -> None:
     with pytest.raises(SalusError, match="does not fit"):
         publisher.publish(PolicyRef(version="unfit", path="/x"), 3)
     assert AuditLog(path).verify().entries == 6
-    start, publish, refused = told(AuditLog(path).entries())
+    start, publish, refused = outcomes(AuditLog(path).readable()[0])
     assert [each.began.action for each in (start, publish, refused)] == ["start", "publish", "publish"]
     assert all(each.began.who == os_user() and each.ended is not None for each in (start, publish, refused))
-    assert publish.deed is not None and refused.deed is not None
-    assert publish.deed.model_dump(exclude={"deed"}) == {
+    assert publish.entry is not None and refused.entry is not None
+    assert publish.entry.model_dump(exclude={"entry"}) == {
         "version": "b",
         "previous": "a",
         "reason": "the decision of cycle 2",
@@ -79,15 +85,15 @@ def test_who_published_what_instead_of_what_and_why(path: Path) -> None:
         "outcome": "done",
         "fault": None,
     }
-    assert (refused.deed.outcome, refused.deed.previous, refused.deed.fault) == ("refused", "b", "It does not fit.")
+    assert (refused.entry.outcome, refused.entry.previous, refused.entry.fault) == ("refused", "b", "It does not fit.")
 
 
 def test_a_publisher_that_was_taken_over_knows_what_it_replaces(path: Path) -> None:
     publisher, _ = audited(path)
     publisher.attach(A)
     publisher.publish(B, 1)
-    (publish,) = told(AuditLog(path).entries())
-    assert publish.deed is not None and publish.deed.previous == "a"
+    (publish,) = outcomes(AuditLog(path).readable()[0])
+    assert publish.entry is not None and publish.entry.previous == "a"
 
 
 def test_what_cannot_be_written_down_is_not_done(path: Path) -> None:
@@ -110,20 +116,22 @@ def test_what_is_done_is_not_called_failed_because_of_the_log(path: Path, caplog
 
 def test_a_process_that_dies_leaves_an_intention_without_an_outcome(path: Path) -> None:
     audit = PublicationAudit(AuditLog(path), who=lambda: "key:anna")
-    with pytest.raises(KeyboardInterrupt), audit.deed("rollback", "a", "b"):
+    with pytest.raises(KeyboardInterrupt), audit.entry("rollback", "a", "b"):
         raise KeyboardInterrupt
     AuditLog(path).append("anna", "key_added", "ward")
-    cut_short, other = told(AuditLog(path).entries())
-    assert cut_short.ended is None and cut_short.deed is not None and cut_short.deed.outcome == "intended"
-    assert (other.deed, other.began.detail, cut_short.began.who) == (None, "ward", "key:anna")
+    cut_short, other = outcomes(AuditLog(path).readable()[0])
+    assert cut_short.ended is None and cut_short.entry is not None and cut_short.entry.outcome == "intended"
+    assert (other.entry, other.began.detail, cut_short.began.who) == (None, "ward", "key:anna")
 
 
 def test_long_texts_of_others_fit(path: Path) -> None:
     audit = PublicationAudit(AuditLog(path))
-    with pytest.raises(SalusError), audit.deed("publish", "v" * 255, "v" * 255, '"' * 10_000, URL):
+    with pytest.raises(SalusError), audit.entry("publish", "v" * 255, "v" * 255, '"' * 10_000, URL):
         raise SalusError("\\" * 10_000)
-    (deed,) = told(AuditLog(path).entries())
-    assert isinstance(deed.deed, Deed) and deed.deed.outcome == "refused" and len(deed.deed.reason) <= 800
+    (deed,) = outcomes(AuditLog(path).readable()[0])
+    assert (
+        isinstance(deed.entry, PublicationEntry) and deed.entry.outcome == "refused" and len(deed.entry.reason) <= 800
+    )
 
 
 @pytest.mark.parametrize(("folder", "log"), [(0o770, 0o660), (0o755, 0o600), (0o700, 0o600)])
@@ -133,3 +141,10 @@ def test_a_group_that_shares_the_folder_shares_the_log(tmp_path: Path, folder: i
     shared.chmod(folder)
     AuditLog(shared / "audit.jsonl").append("anna", "publish")
     assert os.stat(shared / "audit.jsonl").st_mode & 0o777 == log
+
+
+def test_the_detail_keeps_the_names_that_earlier_versions_wrote(path: Path) -> None:
+    publisher, _ = audited(path)
+    publisher.start(A)
+    began, _ = AuditLog(path).readable()[0]
+    assert '"deed":"' in began.detail and entry_of(began) is not None

@@ -22,7 +22,7 @@ def typed(*arguments: str) -> Result:
 def folder(tmp_path: Path) -> Path:
     audit = PublicationAudit(AuditLog(tmp_path / "audit.jsonl"), who=lambda: "anna")
     for version, reason in (("c1-kto", "[red]better[/red]"), ("c2-dpo", "")):
-        with audit.deed("publish", version, "c0-base", reason, "http://127.0.0.1:8000"):
+        with audit.entry("publish", version, "c0-base", reason, "http://127.0.0.1:8000"):
             pass
     return tmp_path
 
@@ -40,7 +40,7 @@ def test_a_whole_log_is_shown_with_its_last_hash(folder: Path) -> None:
 def test_no_control_character_of_a_log_reaches_the_terminal(tmp_path: Path) -> None:
     audit = PublicationAudit(AuditLog(tmp_path / "audit.jsonl"), who=lambda: "an\x1b]0;root\x07na")
     hostile = "\x1b[2J\x9b31m\r\u202eetaerc\u2066 \x7f caf\u00e9"
-    with audit.deed("publish", "c1-\x1bkto", "c0-base", hostile, "http://127.0.0.1:8000"):
+    with audit.entry("publish", "c1-\x1bkto", "c0-base", hostile, "http://127.0.0.1:8000"):
         pass
     shown = typed(str(tmp_path))
     assert shown.exit_code == 0 and controls(shown.output) == set()

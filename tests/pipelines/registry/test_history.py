@@ -13,7 +13,7 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
-from actors.serve.publication_audit import told
+from actors.serve.publication_audit import outcomes
 from pipelines.cli.main import main
 from pipelines.registry.register import register_run
 from pipelines.registry.store import AUDIT, RECORD, Registry
@@ -114,7 +114,7 @@ def test_a_full_disk_changes_nothing_and_is_a_sentence(
         assert end.value.code == 2
         assert f"The disk of {registry.root} is full (No space left on device); free" in capsys.readouterr().err
         assert (registry.root / "history.jsonl").read_bytes() == kept
-        last = told(AuditLog(registry.root / AUDIT).entries())[-1].deed
+        last = outcomes(AuditLog(registry.root / AUDIT).readable()[0])[-1].entry
         assert last is not None and last.outcome == "refused" and "is full" in (last.fault or "")
         (disk / "ballast").unlink()
         registry.promote(second, "")

@@ -8,7 +8,7 @@ import pytest
 
 from actors.contract.run_folder import RunFolder
 from actors.serve.audit_log import AuditLog
-from actors.serve.publication_audit import deed_of
+from actors.serve.publication_audit import entry_of
 from pipelines.registry.register import RegisterOptions, register_run
 from pipelines.registry.store import AUDIT, CARD, Registry
 from tests.pipelines.registry.published import VERSIONS
@@ -50,7 +50,7 @@ def test_every_policy_and_every_change_that_was_told_is_there(
         assert registry.history.changes() in (changes[:made], changes[: made + 1])
         log = AuditLog(registry.root / AUDIT)
         log.verify()
-        outcomes = [deed for entry in log.entries() if (deed := deed_of(entry)) and deed.outcome == "done"]
+        outcomes = [deed for entry in log.readable()[0] if (deed := entry_of(entry)) and deed.outcome == "done"]
         assert made <= len(outcomes) <= len(registry.history.changes())
         assert [d.version for d in outcomes] == [change.version for change in changes[: len(outcomes)]]
         if versions[VERSIONS[2]] in entries:

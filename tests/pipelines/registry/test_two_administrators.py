@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actors.serve.audit_log import AuditLog
-from actors.serve.publication_audit import deed_of
+from actors.serve.publication_audit import entry_of
 from pipelines.registry.store import AUDIT, Registry
 
 ROOT = Path(__file__).parents[3]
@@ -57,10 +57,10 @@ def test_every_entry_names_what_became_current(registry: Registry, versions: Seq
         assert each.returncode == 0
     log = AuditLog(registry.root / AUDIT)
     log.verify()
-    deeds = [(entry.action, deed) for entry in log.entries() if (deed := deed_of(entry)) is not None]
+    deeds = [(entry.action, deed) for entry in log.readable()[0] if (deed := entry_of(entry)) is not None]
     done = [(action, deed.previous, deed.version) for action, deed in deeds if deed.outcome == "done"]
     changes = registry.history.changes()
     assert done == [(change.action, change.previous, change.version) for change in changes]
     assert len(changes) - began >= TURNS
-    ended = {deed.deed for _, deed in deeds if deed.outcome != "intended"}
-    assert {deed.deed for _, deed in deeds} == ended
+    ended = {deed.entry for _, deed in deeds if deed.outcome != "intended"}
+    assert {deed.entry for _, deed in deeds} == ended

@@ -13,8 +13,7 @@ from actors.contract.publication import PublicationRefusedError, RefusedPublicat
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
-from actors.serve.os_user import os_user
-from actors.serve.publication_audit import told
+from actors.serve.publication_audit import os_user, outcomes
 from pipelines.registry.store import AUDIT, Registry
 from pipelines.serving.follower import Follower
 from pipelines.serving.rollback import roll_back
@@ -137,7 +136,7 @@ def test_a_damaged_history_changes_nothing(registry: Registry, versions: Sequenc
     follower.step()
     fault = status(registry).fault
     assert len(said) == 1 and fault is not None and "line 2" in fault and fault in said[0]
-    # Told once, written once.
+    # Outcome once, written once.
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
     history.write_text(whole)
     registry.promote(versions[1], "")
@@ -302,9 +301,9 @@ def test_every_step_stands_in_the_registrys_audit_log(registry: Registry, versio
         registry.promote(dpo, "again")
     log = AuditLog(registry.root / AUDIT)
     assert log.verify().entries == 2 * 9
-    deeds = told(log.entries())
+    deeds = outcomes(log.readable()[0])
     assert [
-        (each.began.action, each.deed.version, each.deed.previous, each.deed.outcome) for each in deeds if each.deed
+        (each.began.action, each.entry.version, each.entry.previous, each.entry.outcome) for each in deeds if each.entry
     ] == [
         ("promote", base, None, "done"),
         ("start", base, None, "done"),
@@ -316,7 +315,7 @@ def test_every_step_stands_in_the_registrys_audit_log(registry: Registry, versio
         ("publish", dpo, base, "refused"),
         ("promote", dpo, dpo, "refused"),
     ]
-    live = deeds[5].deed
+    live = deeds[5].entry
     assert live is not None and live.endpoint == recorder.url
     assert live.reason == f"rollback by {os_user()}: too many refusals"
 
@@ -327,8 +326,8 @@ def test_a_start_by_how_a_version_begins_names_the_version_that_went_live(
     follower, recorder = following(registry, [])
     follower.start("demo-s7-c1")
     assert recorder.live == [versions[1]]
-    (start,) = told(AuditLog(registry.root / AUDIT).entries())
-    assert start.deed is not None and (start.deed.outcome, start.deed.version) == ("done", versions[1])
+    (start,) = outcomes(AuditLog(registry.root / AUDIT).readable()[0])
+    assert start.entry is not None and (start.entry.outcome, start.entry.version) == ("done", versions[1])
 
 
 def test_an_endpoint_stays_where_nobody_could_write_down_that_it_goes(

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
-from actors.serve.publication_audit import told
+from actors.serve.publication_audit import outcomes
 from pipelines.registry.store import AUDIT, Registry
 from pipelines.serving.named import NamedPolicy, PoliciesTogether
 from pipelines.serving.routed import check_registries, fit_of, routed_cpus
@@ -143,7 +143,9 @@ class TestNamedPolicy:
         registry.promote(kto, "")
         policy.step()
         assert recorder.live == [kto] and endpoints(registry.root) == []
-        deeds = [each.deed for each in told(AuditLog(registry.root / AUDIT).entries()) if each.deed is not None]
+        deeds = [
+            each.entry for each in outcomes(AuditLog(registry.root / AUDIT).readable()[0]) if each.entry is not None
+        ]
         assert [(deed.version, deed.outcome, deed.endpoint) for deed in deeds[1:2]] == [(kto, "done", recorder.url)]
         policy.end()
         assert recorder.ended

@@ -27,7 +27,7 @@ from tests.quiet_reporter import QuietReporter
 MACHINE = Resources(where="here", cpus=None, gpus=0, node_gpus=0, memory_gib=16.5, gpu_memory_gib=None)
 
 
-class Told(QuietReporter):
+class Outcome(QuietReporter):
     """Remembers what was said and how far bars went."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Told(QuietReporter):
 
 
 class _Count:
-    def __init__(self, told: Told, quiet: Bar) -> None:
+    def __init__(self, told: Outcome, quiet: Bar) -> None:
         self._told, self._quiet = told, quiet
 
     def advance(self, by: int) -> None:
@@ -60,7 +60,7 @@ def test_a_study_whose_cells_are_complete_starts_nothing_and_reports(tmp_path: P
     save_recipe(config, StudyFolder(tmp_path).study)
     for cell in cells(config, tmp_path):
         complete(cell)
-    told = Told()
+    told = Outcome()
     report = run_study(config, tmp_path, told)
     assert told.said == [f"cell {name} is complete" for name in ("wide-SELF", "deep-SELF", "wide-EXT", "deep-EXT")]
     folder = StudyFolder(tmp_path)
@@ -100,7 +100,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     config = study("EXT")
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(SalusError, match="is not empty and is not a study"):
-        run_study(config, tmp_path, Told())
+        run_study(config, tmp_path, Outcome())
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
@@ -172,7 +172,7 @@ def test_a_cell_on_a_cluster_that_was_there_keeps_its_memory(tmp_path: Path) -> 
 
 def test_a_cells_line_follows_the_files_of_its_run(tmp_path: Path) -> None:
     (cell,) = cells(study("EXT", models=["wide"], cycles=3), tmp_path)
-    told = Told()
+    told = Outcome()
     watch = CellWatch({cell.name: cell}, told)
     job = Job(cell.name, (), tmp_path / "log")
     watch.started(job)
@@ -198,7 +198,7 @@ def test_a_cells_line_follows_the_files_of_its_run(tmp_path: Path) -> None:
 
 def test_a_study_whose_folder_was_taken_over_ends_its_cells(tmp_path: Path) -> None:
     (cell,) = cells(study("EXT", models=["wide"]), tmp_path)
-    told = Told()
+    told = Outcome()
     files = LeaseFiles(tmp_path)
     with hold(tmp_path, 60, told.say) as lease:
         mine = files.last()

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.serve.caller_state import CALLER
+from actors.serve.gateway.caller import CALLER
 
 ANSWER = ["Mrs Lind ", "stores it ", "in the fridge."]
 CHAT = "/v1/chat/completions"

@@ -6,9 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from actors.serve.feedback.compaction import compact
-from actors.serve.feedback.journal import Journal
-from actors.serve.feedback.journal_writer import JournalWriter
+from actors.serve.feedback.journal import Journal, JournalWriter, compact
 from actors.serve.feedback.records import CAPTURES
 from tests.actors.serve.feedback.given import captured
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from actors.serve.feedback.capture import CaptureMiddleware, Outcome
+from actors.serve.feedback.capture import CaptureMiddleware, CaptureOutcome
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.records import turns_of
 from actors.serve.feedback.redaction import NotRedacted
@@ -39,7 +39,7 @@ class Endpoint:
     ) -> None:
         self.app = app or ChatApp()
         self.sink = sink or MemorySink()
-        self.counted: list[Outcome] = []
+        self.counted: list[CaptureOutcome] = []
         self.capture = CaptureMiddleware(
             self.app, self.sink, DirectRedaction(fault=fault), config, count=self.counted.append, clock=lambda: NOON
         )
@@ -54,7 +54,7 @@ class Endpoint:
         return asyncio.run(send())
 
     @property
-    def outcomes(self) -> dict[Outcome, int]:
+    def outcomes(self) -> dict[CaptureOutcome, int]:
         return dict(self.capture.outcomes)
 
 

@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import SalusError
-from actors.serve.feedback.compaction import compact
-from actors.serve.feedback.journal import Journal, list_files, read
-from actors.serve.feedback.journal_writer import JournalWriter
+from actors.serve.feedback.journal import Journal, JournalWriter, compact, list_files, read
 from actors.serve.feedback.records import CAPTURES, FEEDBACK
 from tests.actors.serve.feedback.given import NOON, captured, said
 

@@ -11,13 +11,13 @@ import pytest
 from fastapi import FastAPI
 
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.desk import FeedbackDesk
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.records import CAPTURES, FEEDBACK
 from actors.serve.feedback.redaction import NotRedacted
 from actors.serve.feedback.redaction_process import RedactionBusy
 from actors.serve.feedback.routes import feedback_router
 from actors.serve.feedback.sink import FeedbackSink
+from actors.serve.feedback.writer import FeedbackWriter
 from tests.actors.serve.feedback.endpoint import as_caller
 from tests.actors.serve.feedback.given import FULL, NOON, DirectRedaction, MemorySink, captured
 
@@ -173,7 +173,7 @@ def test_feedback_waits_for_an_answer_that_is_still_on_its_way() -> None:
 
 def test_what_is_acknowledged_is_in_the_journal(tmp_path: Path) -> None:
     async def give() -> list[str]:
-        desk = FeedbackDesk(tmp_path, CONFIG)
+        desk = FeedbackWriter(tmp_path, CONFIG)
         await asyncio.gather(*(desk.captured(captured(f"chatcmpl-{i}")) for i in range(40)))
         calls = (post(desk, {"answer_id": f"chatcmpl-{i}", "verdict": "up"}) for i in range(40))
         given = [response.json()["feedback_id"] for response in await asyncio.gather(*calls)]

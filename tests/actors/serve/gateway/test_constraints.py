@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.constraint_check import ConstraintCheck
 from actors.serve.gateway.constraint_worker import Compiler
-from actors.serve.gateway.constraints import Constraint, ConstraintKind, constraints_of
+from actors.serve.gateway.constraints import Constraint, ConstraintCheck, ConstraintKind, constraints_of
 from actors.serve.gateway.refusal import Refused
 
 SMALL = GatewayConfig(max_constraint_bytes=200, max_constraint_depth=4, max_choices=3)

@@ -13,9 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.gateway import Gateway
 from actors.serve.gateway.keys import KeyRing
-from actors.serve.gateway.meter import FinishedRequest
-from actors.serve.gateway.token_count import TokenCount
-from actors.serve.router.route import model_of_answer
+from actors.serve.gateway.meter import FinishedRequest, TokenCount
+from actors.serve.router.routes import model_of_answer
 from tests.actors.serve.gateway.served import (
     CHAT,
     PAGE_POLICY,

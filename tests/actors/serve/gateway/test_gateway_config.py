@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from actors.errors import SalusError
 from actors.serve.gateway.config import GatewayConfig, check_gateway, is_loopback, key_ring
-from actors.serve.gateway.key_file import KeyFile
-from actors.serve.gateway.keys import new_key
+from actors.serve.gateway.keys import KeyFile, new_key
 
 OUTSIDE = ("0.0.0.0", "::", "10.0.0.3", "salus.example", "", "localhost.example", "127.0.0.1.example")
 HERE = ("127.0.0.1", "localhost", "::1", "[::1]", "127.9.9.9")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from actors.serve.gateway.key_file import KeyFile, strict_keys
+from actors.serve.gateway.keys import KeyFile, strict_keys
 
 
 def names(path: Path) -> list[str]:

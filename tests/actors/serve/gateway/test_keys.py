@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from actors.serve.gateway.key_file import KeyFile
-from actors.serve.gateway.keys import LOOK_EVERY_S, Caller, KeyRing, digest_of, new_key, parse_keys
+from actors.serve.gateway.keys import LOOK_EVERY_S, Caller, KeyFile, KeyRing, digest_of, new_key, parse_keys
 from tests.actors.serve.gateway.served import Clock, keys_of
 
 

@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from actors.serve.gateway.meter import FinishedRequest, Meters
-from actors.serve.gateway.prometheus_meter import PrometheusMeter
-from actors.serve.gateway.token_count import LONGEST_EVENT, LONGEST_JSON, NOT_SAID, AnswerTail, TokenCount
+from actors.serve.gateway.meter import (
+    LONGEST_EVENT,
+    LONGEST_JSON,
+    NOT_SAID,
+    AnswerTail,
+    FinishedRequest,
+    Meters,
+    PrometheusMeter,
+    TokenCount,
+)
 from tests.actors.serve.gateway.served import Tally
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
@@ -80,7 +87,7 @@ def test_a_scrape_shows_routes_statuses_and_versions() -> None:
 
 
 def test_ray_takes_what_a_gateway_tells_it_with_a_cluster_or_without() -> None:
-    from actors.serve.gateway.ray_meter import RayMeter
+    from actors.serve.gateway.meter import RayMeter
 
     meter = RayMeter()
     meter.started("/v1/models")

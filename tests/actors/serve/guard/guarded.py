@@ -11,11 +11,9 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.serve.guard.config import GuardConfig
-from actors.serve.guard.meter import GuardMeter
-from actors.serve.guard.middleware import ServeGuard
-from actors.serve.guard.rules import RulesGuard
-from actors.serve.guard.screen import PhraseScreen
-from actors.serve.guard.verdict import AnswerGuard, Exchange, GuardUnavailable, Verdict
+from actors.serve.guard.middleware import GuardMeter, ServeGuard
+from actors.serve.guard.model import AnswerGuard, GuardUnavailable, JudgedExchange, Verdict
+from actors.serve.guard.rules import PhraseScreen, RulesGuard
 from actors.serve.sse import END, event
 from tests.actors.serve.gateway.served import USAGE, Served, converse, json_headers, part, scope_of
 
@@ -31,7 +29,7 @@ HEAD = {"id": "chatcmpl-1", "object": "chat.completion", "created": 7, "model": 
 class SlowGuard:
     """Never says anything."""
 
-    async def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    async def judge(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 
@@ -39,7 +37,7 @@ class SlowGuard:
 class BrokenGuard:
     """Cannot be asked."""
 
-    async def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    async def judge(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
         raise GuardUnavailable("its actor died")
 
 
@@ -48,9 +46,9 @@ class SaidGuard:
 
     def __init__(self, *verdicts: Verdict) -> None:
         self._verdicts = list(verdicts)
-        self.asked: list[Exchange] = []
+        self.asked: list[JudgedExchange] = []
 
-    async def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    async def judge(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
         self.asked += exchanges
         return self._verdicts[: len(exchanges)]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from actors.serve.guard.batches import BatchingGuard
-from actors.serve.guard.verdict import Exchange, GuardUnavailable, Verdict
+from actors.serve.guard.model import GuardUnavailable, JudgedExchange, Verdict
 from tests.actors.serve.gateway.served import Clock
 
 
@@ -21,7 +21,7 @@ class Engine:
         self.threads = {threading.get_ident()}
         self.busy = threading.Event()
 
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    def judge(self, exchanges: Sequence[JudgedExchange]) -> list[Verdict]:
         self.threads.add(threading.get_ident())
         self.batches.append([exchange.answer for exchange in exchanges])
         if len(self.batches) == 1:
@@ -31,8 +31,8 @@ class Engine:
         return ["unsafe" if exchange.answer == "bad" else "safe" for exchange in exchanges]
 
 
-def said(*answers: str) -> list[Exchange]:
-    return [Exchange(request="?", answer=answer) for answer in answers]
+def said(*answers: str) -> list[JudgedExchange]:
+    return [JudgedExchange(request="?", answer=answer) for answer in answers]
 
 
 class Built:

@@ -19,11 +19,9 @@ from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.prompt import JudgePrompt
 from actors.serve.config import PublisherConfig, check_lengths, publisher_cpus, publisher_gpus
 from actors.serve.guard.config import GuardConfig, guard_cpus, guard_gpus
-from actors.serve.guard.model import REQUEST_PROMPT, ModelGuard, model_guard
-from actors.serve.guard.office import GuardOffice
-from actors.serve.guard.rules import RulesGuard, ScreenedGuard
-from actors.serve.guard.screen import PhraseScreen
-from actors.serve.guard.verdict import Exchange
+from actors.serve.guard.model import REQUEST_PROMPT, JudgedExchange, ModelGuard, model_guard
+from actors.serve.guard.rules import PhraseScreen, RulesGuard, ScreenedGuard
+from actors.serve.guard.service import GuardService
 from tests.actors.serve.guard.guarded import HARMFUL, HARMLESS, PHRASE, REFUSAL, RULES, UNSAFE, SaidGuard
 from tests.tiny_model import make_tiny_model, tiny_tokenizer
 from tests.transformers_engine import TransformersEngine
@@ -52,8 +50,8 @@ class FixedRequests(FixedScorer):
         return super().verdicts(answers, requests, cut_off)
 
 
-def exchange(request: str, answer: str) -> Exchange:
-    return Exchange(request=request, answer=answer)
+def exchange(request: str, answer: str) -> JudgedExchange:
+    return JudgedExchange(request=request, answer=answer)
 
 
 def test_rules_find_unsafe_what_is_no_refusal_of_a_harmful_request() -> None:
@@ -169,5 +167,5 @@ def test_a_model_that_is_not_there_is_found_before_anything_starts(tmp_path: Pat
     guard = GuardConfig(kind="guard", model=tmp_path / "none")
     with pytest.raises(SalusError, match="does not exist"):
         check_lengths(PublisherConfig(guard=guard), make_tiny_model(tmp_path / "policy"))
-    assert GuardOffice(RULES, ActorAddress()).open(1.0) is None
-    assert GuardOffice(None, ActorAddress()).open(1.0) is None
+    assert GuardService(RULES, ActorAddress()).start(1.0) is None
+    assert GuardService(None, ActorAddress()).start(1.0) is None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from actors.serve.caller_state import ANSWERED_BY
+from actors.serve.gateway.caller import ANSWERED_BY
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.texts import Response
 from actors.serve.sse import END, event, events

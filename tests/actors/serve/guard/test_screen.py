@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.serve.guard.screen import PhraseScreen
+from actors.serve.guard.rules import PhraseScreen
 
 SCREEN = PhraseScreen(["Forge a note", "  ", "h\u00e4ndel"])
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from actors.serve.guard.texts import Question, Unreadable, question_of, response_of
+from actors.serve.guard.texts import RequestTexts, Unreadable, question_of, response_of
 from actors.serve.sse import event
 
 
-def asked(chat: bool = True, **fields: Any) -> Question:
+def asked(chat: bool = True, **fields: Any) -> RequestTexts:
     return question_of(json.dumps(fields).encode(), chat)
 
 
 def test_a_single_message_is_the_request_as_it_is() -> None:
-    assert asked(messages=[{"role": "user", "content": "Hello"}]) == Question(("Hello",), 1)
+    assert asked(messages=[{"role": "user", "content": "Hello"}]) == RequestTexts(("Hello",), 1)
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     assert asked(messages=[{"role": "user", "content": parts}]).prompts == ("Hel\nlo",)
 

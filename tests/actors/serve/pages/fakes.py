@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.contract.records import LABELS, Label
 from actors.errors import SalusError
-from actors.serve.caller_state import CALLER
+from actors.serve.gateway.caller import CALLER
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress

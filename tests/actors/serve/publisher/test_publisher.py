@@ -21,16 +21,17 @@ from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_same_shape
 from actors.errors import SalusError
 from actors.serve.address import check_address, check_port_free
-from actors.serve.config import PublisherConfig, publisher_cpus, publisher_gpus
+from actors.serve.config import PublisherConfig, SmokeConfig, publisher_cpus, publisher_gpus
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.publisher.endpoint import Argument, ReplicaCall
 from actors.serve.publisher.publisher import Publisher
+from actors.serve.replica.actor import PolicyRecord
 from actors.serve.replica.app import replica_bundles, replica_environment
 from actors.serve.replica.canary import ReplicaWatch
-from actors.serve.replica.pause import Door
-from actors.serve.replica.published import DurableDesk, PublishedPolicy
-from actors.serve.replica.smoke import SmokeConfig, SmokeReply, ask_all
-from actors.serve.replica.swap import PolicyKeeper, ReplicaState
+from actors.serve.replica.pause import Pause
+from actors.serve.replica.published import PolicyOnDisk
+from actors.serve.replica.smoke import SmokeReply, ask_all
+from actors.serve.replica.swap import EngineSwap, ReplicaState
 from tests.free_port import free_port
 
 
@@ -77,7 +78,7 @@ class SmallDesk:
 
     def __init__(self) -> None:
         self.address = ActorAddress()
-        self.holder = PublishedPolicy()
+        self.holder = PolicyRecord()
 
     def record(self, policy: PolicyRef) -> None:
         self.holder.record(policy)
@@ -96,8 +97,8 @@ class SmallEndpoint:
         self._desk = desk
         self._replicas = replicas
         self.engines: list[SmallEngine] = []
-        self.keepers: list[PolicyKeeper] = []
-        self.doors: list[Door] = []
+        self.keepers: list[EngineSwap] = []
+        self.pauses: list[Pause] = []
         self.calls: list[str] = []
         # Of those that try a policy: the call, and which of them.
         self.trials: list[tuple[str, tuple[str, ...]]] = []
@@ -110,22 +111,22 @@ class SmallEndpoint:
         for _ in range(self._replicas):
             self.add(policy)
 
-    def add(self, policy: PolicyRef) -> PolicyKeeper:
+    def add(self, policy: PolicyRef) -> EngineSwap:
         engine = SmallEngine(policy.path, says=self.says)
-        door = Door()
-        keeper = PolicyKeeper(
+        pause = Pause()
+        keeper = EngineSwap(
             engine,
             self._desk.ask,
             drain_timeout_s=0.05,
             hold_s=60,
-            door=door,
+            pause=pause,
             replica=f"r{len(self.engines)}",
             monotonic=lambda: self.now,
         )
         keeper.adopt(policy)
         self.engines.append(engine)
         self.keepers.append(keeper)
-        self.doors.append(door)
+        self.pauses.append(pause)
         return keeper
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
@@ -136,13 +137,13 @@ class SmallEndpoint:
         self.trials.append((call, tuple(replicas)))
         return self._play([k for k in self.keepers if k.state.replica in replicas], call, arguments)
 
-    def _play(self, keepers: Sequence[PolicyKeeper], call: ReplicaCall, arguments: Sequence[Argument]) -> list[Any]:
+    def _play(self, keepers: Sequence[EngineSwap], call: ReplicaCall, arguments: Sequence[Argument]) -> list[Any]:
         async def play() -> list[Any]:
             return list(await asyncio.gather(*(self._called(keeper, call, arguments) for keeper in keepers)))
 
         return asyncio.run(play())
 
-    async def _called(self, keeper: PolicyKeeper, call: ReplicaCall, arguments: Sequence[Any]) -> Any:
+    async def _called(self, keeper: EngineSwap, call: ReplicaCall, arguments: Sequence[Any]) -> Any:
         engine = self.engines[self.keepers.index(keeper)]
         if call == "state":
             return keeper.state
@@ -153,7 +154,7 @@ class SmallEndpoint:
             return await self._smoke(keeper, engine, arguments[0])
         return await getattr(keeper, call)(*arguments)
 
-    async def _smoke(self, keeper: PolicyKeeper, engine: SmallEngine, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
+    async def _smoke(self, keeper: EngineSwap, engine: SmallEngine, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
         return await keeper.try_out(lambda: ask_all(smoke, engine.reply))
 
     def stop(self) -> None:
@@ -218,13 +219,13 @@ def test_an_endpoint_that_was_left_halfway_up_is_taken_down_first(policies: dict
 
 def test_a_durable_desk_says_the_same_after_its_actor_died(tmp_path: Path, policies: dict[str, PolicyRef]) -> None:
     here = ActorAddress(actor="coordinator", namespace="one")
-    desk = DurableDesk(here, tmp_path / "published.json")
+    desk = PolicyOnDisk(here, tmp_path / "published.json")
     assert desk.published() is None
     desk.record(policies["a"])
     desk.record(policies["b"])
-    assert DurableDesk(here, tmp_path / "published.json").published() == desk.published() == policies["b"]
+    assert PolicyOnDisk(here, tmp_path / "published.json").published() == desk.published() == policies["b"]
     elsewhere = ActorAddress(actor="coordinator", namespace="two")
-    assert DurableDesk(elsewhere, tmp_path / "published.json").published() is None
+    assert PolicyOnDisk(elsewhere, tmp_path / "published.json").published() is None
 
 
 class TestConfig:
@@ -303,15 +304,13 @@ class TestPublication:
         publisher.publish(policies["b"], 1)
         assert endpoint.calls == ["begin_swap", "load_policy", "end_swap", "settle"]
 
-    def test_rollback_goes_one_back_each_time(self, policies: dict[str, PolicyRef]) -> None:
+    def test_a_former_policy_can_be_published_again(self, policies: dict[str, PolicyRef]) -> None:
         publisher, _, desk = started(policies)
         publisher.publish(policies["b"], 1)
         publisher.publish(policies["c"], 2)
-        assert publisher.rollback().version == "b"
-        assert publisher.rollback().previous == "b"
+        assert publisher.publish(policies["b"], 0).previous == "c"
+        assert publisher.publish(policies["a"], 0).previous == "b"
         assert desk.holder.published_policy() == policies["a"]
-        with pytest.raises(SalusError, match="no former policy"):
-            publisher.rollback()
 
     def test_one_replica_that_cannot_load_leaves_the_old_policy_everywhere(
         self, policies: dict[str, PolicyRef]
@@ -348,7 +347,7 @@ class TestConvergence:
         publisher, endpoint, _ = started(policies, replicas=1)
         publisher.publish(policies["b"], 1)
         late = endpoint.add(policies["a"])
-        asyncio.run(late.follow_desk())
+        asyncio.run(late.follow())
         assert late.state == ReplicaState(policy=policies["b"], paused=False, replica="r1")
         assert endpoint.engines[-1].weights == policies["b"].path
 
@@ -356,13 +355,13 @@ class TestConvergence:
         _, endpoint, desk = started(policies, replicas=1)
         desk.record(policies["b"])
         for _ in range(2):
-            asyncio.run(endpoint.keepers[0].follow_desk())
+            asyncio.run(endpoint.keepers[0].follow())
         assert endpoint.engines[0].loads == 1
 
     def test_a_silent_desk_changes_nothing(self, policies: dict[str, PolicyRef]) -> None:
-        keeper = PolicyKeeper(SmallEngine("a"), SmallDesk().ask, drain_timeout_s=1, hold_s=1)
+        keeper = EngineSwap(SmallEngine("a"), SmallDesk().ask, drain_timeout_s=1, hold_s=1)
         keeper.adopt(policies["a"])
-        asyncio.run(keeper.follow_desk())
+        asyncio.run(keeper.follow())
         assert keeper.state == ReplicaState(policy=policies["a"], paused=False)
 
     @pytest.mark.parametrize(("recorded", "expected"), [("a", "a"), ("b", "b")])
@@ -372,7 +371,7 @@ class TestConvergence:
         desk, now = SmallDesk(), [0.0]
         desk.record(policies["a"])
         engine = SmallEngine(policies["a"].path)
-        keeper = PolicyKeeper(engine, desk.ask, drain_timeout_s=1, hold_s=60, monotonic=lambda: now[0])
+        keeper = EngineSwap(engine, desk.ask, drain_timeout_s=1, hold_s=60, monotonic=lambda: now[0])
         keeper.adopt(policies["a"])
 
         async def play() -> None:
@@ -380,10 +379,10 @@ class TestConvergence:
             await keeper.load_policy(policies["b"])
             desk.record(policies[recorded])
             now[0] = 59.0
-            await keeper.follow_desk()
+            await keeper.follow()
             assert keeper.state == ReplicaState(policy=policies["b"], paused=True)
             now[0] = 61.0
-            await keeper.follow_desk()
+            await keeper.follow()
 
         asyncio.run(play())
         assert keeper.state == ReplicaState(policy=policies[expected], paused=False)
@@ -393,7 +392,7 @@ class TestConvergence:
         engine = SmallEngine(policies["a"].path, bad={policies["b"].path})
         desk = SmallDesk()
         desk.record(policies["a"])
-        keeper = PolicyKeeper(engine, desk.ask, drain_timeout_s=1, hold_s=60)
+        keeper = EngineSwap(engine, desk.ask, drain_timeout_s=1, hold_s=60)
         keeper.adopt(policies["a"])
         with pytest.raises(RayError):
             asyncio.run(keeper.load_policy(policies["b"]))

@@ -14,13 +14,11 @@ from ray.exceptions import RayError
 from actors.contract.publication import PublicationRefusedError
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.serve.config import PublisherConfig
+from actors.serve.config import CanaryConfig, PublisherConfig, SmokeConfig, SmokePrompt
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.publisher.endpoint import Argument, ReplicaCall
 from actors.serve.publisher.publisher import Publisher
-from actors.serve.replica.canary import CanaryConfig
-from actors.serve.replica.smoke import SmokeConfig, SmokePrompt
-from actors.serve.replica.swap import PolicyKeeper
+from actors.serve.replica.swap import EngineSwap
 from tests.actors.serve.publisher.test_publisher import SmallDesk, SmallEndpoint, SmallEngine, policies, started
 
 __all__ = ["policies"]
@@ -84,13 +82,13 @@ class TestSmoke:
         seen: list[tuple[bool, bool]] = []
 
         async def reply(self: SmallEngine, text: str, max_tokens: int) -> str:
-            seen.append((endpoint.doors[0].closed, self.paused))
+            seen.append((endpoint.pauses[0].active, self.paused))
             return REFUSAL
 
         endpoint.engines[0].reply = reply.__get__(endpoint.engines[0])  # type: ignore[method-assign]
         publisher.publish(policies["b"], 1)
         assert seen == [(True, False)]
-        assert not endpoint.doors[0].closed
+        assert not endpoint.pauses[0].active
 
     def test_one_that_does_not_load_is_refused(self, policies: dict[str, PolicyRef]) -> None:
         publisher, endpoint, desk = started(policies, smoke=SMOKE)
@@ -116,10 +114,10 @@ class TestSmoke:
         endpoint.engines[0].busy = False
         assert all_serve(endpoint, desk, policies["a"])
 
-    def test_neither_a_rollback_nor_the_first_policy_is_tried(self, policies: dict[str, PolicyRef]) -> None:
+    def test_neither_one_that_needs_none_nor_the_first_policy_is_tried(self, policies: dict[str, PolicyRef]) -> None:
         publisher, endpoint, desk = started(policies, smoke=SMOKE)
         publisher.publish(policies["b"], 1, trial=False)
-        publisher.rollback()
+        publisher.publish(policies["a"], 0, trial=False)
         assert endpoint.trials == [] and all_serve(endpoint, desk, policies["a"])
 
 
@@ -310,7 +308,7 @@ def follow(endpoint: SmallEndpoint) -> None:
 
     async def checks() -> None:
         for keeper in endpoint.keepers:
-            await keeper.follow_desk()
+            await keeper.follow()
 
     asyncio.run(checks())
 
@@ -319,7 +317,7 @@ def during(endpoint: SmallEndpoint, call: str, do: Any) -> None:
     """Have something done after each time the replicas carry out a call."""
     play = SmallEndpoint._play
 
-    def played(keepers: list[PolicyKeeper], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
+    def played(keepers: list[EngineSwap], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
         if name == call:
             before = play(endpoint, keepers, name, arguments) if call != "watch" else []
             do()
@@ -337,10 +335,10 @@ def dies_at(endpoint: SmallEndpoint, call: ReplicaCall, replica: int) -> None:
     """Have a replica's process end at a call; Serve lists it no more."""
     play = SmallEndpoint._play
 
-    def played(keepers: list[PolicyKeeper], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
+    def played(keepers: list[EngineSwap], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
         if name == call and len(endpoint.keepers) > 1:
             gone = endpoint.keepers[replica]
-            del endpoint.keepers[replica], endpoint.engines[replica], endpoint.doors[replica]
+            del endpoint.keepers[replica], endpoint.engines[replica], endpoint.pauses[replica]
             keepers = [keeper for keeper in keepers if keeper is not gone]
         return play(endpoint, keepers, name, arguments)
 
@@ -348,10 +346,10 @@ def dies_at(endpoint: SmallEndpoint, call: ReplicaCall, replica: int) -> None:
 
 
 class TestKeeper:
-    """One replica's part, with clients at its door."""
+    """One replica's part, with clients at its pause."""
 
     @staticmethod
-    def keeper(policy: PolicyRef) -> tuple[PolicyKeeper, SmallEngine, SmallEndpoint]:
+    def keeper(policy: PolicyRef) -> tuple[EngineSwap, SmallEngine, SmallEndpoint]:
         desk = SmallDesk()
         desk.record(policy)
         endpoint = SmallEndpoint(desk, 1)
@@ -361,16 +359,16 @@ class TestKeeper:
         self, policies: dict[str, PolicyRef]
     ) -> None:
         keeper, engine, endpoint = self.keeper(policies["a"])
-        door = endpoint.doors[0]
+        pause = endpoint.pauses[0]
 
         async def play() -> None:
-            await door.enter()
+            await pause.enter()
             trial = asyncio.create_task(keeper.begin_trial())
             await asyncio.sleep(0.01)
             assert not trial.done() and [each.paused for each in endpoint.engines] == [False]
             assert not keeper.ready
-            late = asyncio.create_task(door.enter())
-            door.leave()
+            late = asyncio.create_task(pause.enter())
+            pause.leave()
             assert (await trial).paused and [each.paused for each in endpoint.engines] == [True]
             await keeper.load_policy(policies["b"])
             assert await keeper.try_out(lambda: engine.reply("", 1)) == "Take one tablet."
@@ -386,10 +384,10 @@ class TestKeeper:
         keeper, engine, endpoint = self.keeper(policies["a"])
 
         async def play() -> None:
-            await endpoint.doors[0].enter()
+            await endpoint.pauses[0].enter()
             with pytest.raises(SalusError, match=r"running answers did not end within 0\.05 s"):
                 await keeper.begin_trial()
-            await asyncio.wait_for(endpoint.doors[0].enter(), 1)
+            await asyncio.wait_for(endpoint.pauses[0].enter(), 1)
 
         asyncio.run(play())
         assert keeper.ready and not engine.paused
@@ -401,7 +399,7 @@ class TestKeeper:
             await keeper.begin_trial()
             await keeper.load_policy(policies["b"])
             endpoint.now += 61
-            await keeper.follow_desk()
+            await keeper.follow()
             assert keeper.ready and engine.weights == policies["a"].path
             with pytest.raises(SalusError, match="has left its trial"):
                 await keeper.try_out(lambda: engine.reply("", 1))
@@ -418,11 +416,11 @@ class TestKeeper:
             for _ in range(5):
                 endpoint.now += 50
                 keeper.keep_hold()
-                await keeper.follow_desk()
+                await keeper.follow()
             assert keeper.state.policy == policies["b"]
             endpoint.now += 61
             keeper.keep_hold()
-            await keeper.follow_desk()
+            await keeper.follow()
             assert keeper.state.policy == policies["a"]
 
         asyncio.run(play())
@@ -431,13 +429,13 @@ class TestKeeper:
         self, policies: dict[str, PolicyRef]
     ) -> None:
         keeper, engine, endpoint = self.keeper(policies["a"])
-        door = endpoint.doors[0]
+        pause = endpoint.pauses[0]
 
         async def client() -> None:
-            await door.enter()
+            await pause.enter()
             while engine.paused:
                 await asyncio.sleep(0)
-            door.leave()
+            pause.leave()
 
         async def play() -> None:
             await keeper.begin_swap()
@@ -448,7 +446,7 @@ class TestKeeper:
 
         asyncio.run(play())
 
-    def test_weights_in_doubt_keep_the_door_closed(self, policies: dict[str, PolicyRef]) -> None:
+    def test_weights_in_doubt_keep_the_pause_on(self, policies: dict[str, PolicyRef]) -> None:
         keeper, engine, _ = self.keeper(policies["a"])
         engine.bad.add(policies["b"].path)
 

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from actors.serve.replica.canary import CanaryConfig, Seen, errors_fault, pace_fault, verdict
+from actors.serve.config import CanaryConfig
+from actors.serve.replica.canary import Seen, errors_fault, pace_fault, verdict
 
 CONFIG = CanaryConfig(min_answers=10, max_error_share=0.05, max_slowdown=2)
 

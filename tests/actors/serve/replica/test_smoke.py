@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from pydantic import ValidationError
 
-from actors.serve.replica.smoke import SmokeConfig, SmokePrompt, SmokeReply, ask_all, check_replies, repetition
+from actors.serve.config import SmokeConfig, SmokePrompt
+from actors.serve.replica.smoke import SmokeReply, ask_all, check_replies, repetition
 
 SOUND = (
     "Take one tablet of ibuprofen with food, at most three times a day, and drink enough water. If the pain goes on "

@@ -10,15 +10,14 @@ from ray.exceptions import RayError
 
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.serve.config import PublisherConfig
-from actors.serve.replica.smoke import SmokeConfig
+from actors.serve.config import PublisherConfig, SmokeConfig
+from actors.serve.router.actor import RouteBook
 from actors.serve.router.applications import Application
-from actors.serve.router.desk import RouteBook
 from actors.serve.router.endpoint import RouterCall
-from actors.serve.router.engine_settings import EngineSettings, engine_config
-from actors.serve.router.keeper import RouteKeeper, RouterState
+from actors.serve.router.fits import EngineSettings, engine_config
+from actors.serve.router.lanes import RouterLanes, RouterState
 from actors.serve.router.publisher import RoutedPublisher
-from actors.serve.router.route import KnownRoute, Route
+from actors.serve.router.routes import KnownRoute, Route
 from tests.actors.serve.publisher.test_publisher import SmallDesk, SmallEndpoint, StartedPublisher
 from tests.actors.serve.router.standing import route
 
@@ -28,7 +27,7 @@ class SmallRouter:
 
     def __init__(self, replicas: int = 2) -> None:
         self.book = RouteBook(60)
-        self.keepers = [RouteKeeper(self._ask, drain_timeout_s=0.05, hold_s=60) for _ in range(replicas)]
+        self.keepers = [RouterLanes(self._ask, drain_timeout_s=0.05, hold_s=60) for _ in range(replicas)]
         self.said: list[str] = []
         self.broken: set[str] = set()
         # The call after which the desk is gone.

@@ -24,8 +24,8 @@ from actors.serve.gateway.gateway import Gateway
 from actors.serve.gateway.keys import ApiKey, KeyRing, Role
 from actors.serve.gateway.meter import Meters
 from actors.serve.router.app import ModelRouter
-from actors.serve.router.keeper import RouteKeeper
-from actors.serve.router.route import KnownRoute, Route
+from actors.serve.router.lanes import RouterLanes
+from actors.serve.router.routes import KnownRoute, Route
 
 # What the applications here do is said in fields of their own.
 PLAYED: dict[Role, tuple[str, ...]] = {"client": ("do", "seconds", "content")}
@@ -161,7 +161,7 @@ class Standing:
     """A router before applications. Its `known` is what the desk of routes says."""
 
     client: httpx.AsyncClient
-    keeper: RouteKeeper
+    keeper: RouterLanes
     proxy: Proxy
     known: list[KnownRoute]
 
@@ -192,14 +192,14 @@ async def standing(*applications: Application, pages: str | None = None) -> Asyn
 
 
 @asynccontextmanager
-async def router(base: str, known: Callable[[], tuple[KnownRoute, ...]]) -> AsyncIterator[tuple[str, RouteKeeper]]:
+async def router(base: str, known: Callable[[], tuple[KnownRoute, ...]]) -> AsyncIterator[tuple[str, RouterLanes]]:
     """One router replica before whatever is at `base`: its address, and what publishers talk to."""
 
     async def ask() -> tuple[KnownRoute, ...]:
         return known()
 
-    keeper = RouteKeeper(ask, drain_timeout_s=2, hold_s=60)
-    await keeper.follow_desk()
+    keeper = RouterLanes(ask, drain_timeout_s=2, hold_s=60)
+    await keeper.follow()
     app = ModelRouter(Starlette(), keeper, base, OPEN)
     async with serving(app) as url:
         yield url, keeper

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from actors.errors import SalusError
-from actors.serve.router.desk import RouteBook
-from actors.serve.router.keeper import RouteKeeper, RouterState
-from actors.serve.router.lane import Lane
-from actors.serve.router.route import KnownRoute, application_prefix, model_of_answer
+from actors.serve.router.actor import RouteBook
+from actors.serve.router.lanes import RouteLane, RouterLanes, RouterState
+from actors.serve.router.routes import KnownRoute, application_prefix, model_of_answer
 from tests.actors.serve.router.standing import route
 
 
@@ -39,8 +38,8 @@ class Clock:
         return self.now_s
 
 
-def keeper_of(desk: Desk, clock: Clock | None = None, drain_timeout_s: float = 2) -> RouteKeeper:
-    return RouteKeeper(desk.ask, drain_timeout_s=drain_timeout_s, hold_s=60, monotonic=clock or Clock())
+def keeper_of(desk: Desk, clock: Clock | None = None, drain_timeout_s: float = 2) -> RouterLanes:
+    return RouterLanes(desk.ask, drain_timeout_s=drain_timeout_s, hold_s=60, monotonic=clock or Clock())
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:
@@ -49,7 +48,7 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
 
 def test_what_runs_ends_before_the_hold_does_and_what_comes_waits_for_the_new_route() -> None:
     async def scene() -> None:
-        lane, order = Lane(route("clinic")), list[str]()
+        lane, order = RouteLane(route("clinic")), list[str]()
         may_end = asyncio.Event()
 
         async def request(name: str) -> None:
@@ -80,7 +79,7 @@ def test_what_runs_ends_before_the_hold_does_and_what_comes_waits_for_the_new_ro
 
 def test_a_request_that_was_let_go_and_held_again_in_the_same_turn_waits() -> None:
     async def scene() -> None:
-        lane, passed = Lane(route("clinic")), list[int]()
+        lane, passed = RouteLane(route("clinic")), list[int]()
 
         async def request() -> None:
             async with lane.passing() as there:
@@ -104,7 +103,7 @@ def test_a_request_that_was_let_go_and_held_again_in_the_same_turn_waits() -> No
 def test_answers_that_do_not_end_open_the_lane_again() -> None:
     async def scene() -> None:
         keeper = keeper_of(Desk(KnownRoute(route=route("clinic"))), drain_timeout_s=0.05)
-        await keeper.follow_desk()
+        await keeper.follow()
         lane = keeper.lanes["clinic"]
         async with lane.passing():
             with pytest.raises(SalusError, match=r"did not end within 0\.05 s"):
@@ -118,7 +117,7 @@ def test_answers_that_do_not_end_open_the_lane_again() -> None:
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten() -> None:
     async def scene() -> None:
-        lane = Lane(route("clinic"))
+        lane = RouteLane(route("clinic"))
         await lane.hold(1)
 
         async def request() -> None:
@@ -139,7 +138,7 @@ def test_a_client_that_leaves_while_it_waits_is_forgotten() -> None:
 def test_other_models_go_on_while_one_is_held() -> None:
     async def scene() -> None:
         keeper = keeper_of(Desk(KnownRoute(route=route("clinic")), KnownRoute(route=route("ward"))))
-        await keeper.follow_desk()
+        await keeper.follow()
         state = await keeper.hold(route("clinic"))
         assert state == RouterState(routes=(route("clinic"), route("ward")), held=("clinic",))
         async with keeper.lanes["ward"].passing() as there:
@@ -152,7 +151,7 @@ def test_a_router_that_starts_in_the_middle_of_a_move_holds_until_it_is_recorded
     async def scene() -> None:
         desk = Desk(KnownRoute(route=route("clinic"), moving=True))
         keeper = keeper_of(desk)
-        await keeper.follow_desk()
+        await keeper.follow()
         assert keeper.state.held == ("clinic",)
         desk.known = [KnownRoute(route=route("clinic", 2))]
         await keeper.settle(route("clinic", 2))
@@ -166,15 +165,15 @@ def test_after_a_publisher_dies_half_way_the_desk_decides_when_the_hold_ends(rec
     async def scene() -> None:
         clock, desk = Clock(), Desk(KnownRoute(route=route("clinic")))
         keeper = keeper_of(desk, clock)
-        await keeper.follow_desk()
+        await keeper.follow()
         await keeper.hold(route("clinic"))
         await keeper.point(route("clinic", 2))
         desk.known = [KnownRoute(route=route("clinic", recorded))]
         clock.now_s += 59
-        await keeper.follow_desk()
+        await keeper.follow()
         assert keeper.state == RouterState(routes=(route("clinic", 2),), held=("clinic",))
         clock.now_s += 2
-        await keeper.follow_desk()
+        await keeper.follow()
         assert keeper.state == RouterState(routes=(route("clinic", recorded),), held=())
 
     play(scene())
@@ -184,12 +183,12 @@ def test_a_silent_desk_changes_nothing_and_one_that_forgets_a_model_ends_it() ->
     async def scene() -> None:
         desk = Desk(KnownRoute(route=route("clinic")), KnownRoute(route=route("ward")))
         keeper = keeper_of(desk)
-        await keeper.follow_desk()
+        await keeper.follow()
         desk.known, desk.silent = [KnownRoute(route=route("ward"))], True
-        await keeper.follow_desk()
+        await keeper.follow()
         assert list(keeper.lanes) == ["clinic", "ward"]
         desk.silent = False
-        await keeper.follow_desk()
+        await keeper.follow()
         assert list(keeper.lanes) == ["ward"]
 
     play(scene())

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from actors.serve.router.desk import RouteBook
+from actors.serve.router.actor import RouteBook
 from actors.serve.router.endpoint import RouterCall
-from actors.serve.router.keeper import RouteKeeper, RouterState
-from actors.serve.router.route import Route
+from actors.serve.router.lanes import RouterLanes, RouterState
+from actors.serve.router.routes import Route
 from tests.actors.serve.router.published import Ward
 from tests.actors.serve.router.standing import Application, Proxy, route, router, serving
 
@@ -37,7 +37,7 @@ class LoopRouter:
     """The routers of an event loop, as a publisher in another thread speaks to them."""
 
     book: RouteBook
-    keepers: list[RouteKeeper]
+    keepers: list[RouterLanes]
     loop: asyncio.AbstractEventLoop
 
     def move(self, model: str) -> None:
@@ -85,7 +85,7 @@ class Load:
 
 
 @asynccontextmanager
-async def two_routers(base: str, book: RouteBook) -> AsyncIterator[tuple[list[str], list[RouteKeeper]]]:
+async def two_routers(base: str, book: RouteBook) -> AsyncIterator[tuple[list[str], list[RouterLanes]]]:
     async with router(base, book.routes) as (one, first), router(base, book.routes) as (two, second):
         yield [one, two], [first, second]
 
@@ -108,7 +108,7 @@ async def _moves(ward: Ward) -> None:
         stand(1)
         book.record(route("clinic"))
         for keeper in keepers:
-            await keeper.follow_desk()
+            await keeper.follow()
         load = Load(urls)
         running = asyncio.create_task(load.run())
         for number in range(MOVES):

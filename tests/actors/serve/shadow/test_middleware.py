@@ -14,7 +14,7 @@ import pytest
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.records import Turn
 from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
-from actors.serve.shadow.middleware import Outcome, ShadowMiddleware
+from actors.serve.shadow.middleware import ShadowMiddleware, ShadowOutcome
 from actors.serve.shadow.records import LiveAnswer, Taken
 from tests.actors.serve.feedback.endpoint import ANSWER, CHAT, ChatApp
 from tests.actors.serve.feedback.given import FULL, NOON
@@ -64,7 +64,7 @@ class Endpoint:
         return asyncio.run(send())
 
     @property
-    def outcomes(self) -> dict[Outcome, int]:
+    def outcomes(self) -> dict[ShadowOutcome, int]:
         # What asyncio.run cancelled at its end counts as a fault.
         return {name: count for name, count in self.shadow.outcomes.items() if name != "fault"}
 

@@ -9,7 +9,7 @@ import pytest
 from actors.engine.port import Sampling
 from actors.errors import SalusError
 from actors.serve.feedback.records import Turn
-from actors.serve.shadow.question import ModelDefaults, Question, model_defaults, questions
+from actors.serve.shadow.question import EngineQuestion, ModelDefaults, model_defaults, questions
 from actors.serve.shadow.records import LiveAnswer
 from tests.actors.serve.shadow.given import live
 from tests.tiny_model import tiny_tokenizer
@@ -17,7 +17,7 @@ from tests.tiny_model import tiny_tokenizer
 TOKENIZER = tiny_tokenizer()
 
 
-def ask(given: LiveAnswer, defaults: ModelDefaults | None = None, room: int = 128) -> Question | None:
+def ask(given: LiveAnswer, defaults: ModelDefaults | None = None, room: int = 128) -> EngineQuestion | None:
     (question,) = questions([given], TOKENIZER, defaults or ModelDefaults(), room)
     return question
 

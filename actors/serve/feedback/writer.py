@@ -1,0 +1,142 @@
+"""The one writer of a feedback folder, with an index of the answers it has captured, and a limit on each day.
+
+Life: lock -> merge and expire -> index from the journals -> keep items, merging now and then -> end. It may die at any
+moment: what it acknowledged is on disk, and the next one begins from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections import Counter
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.contract.records import Record
+from actors.serve.feedback.config import FeedbackConfig
+from actors.serve.feedback.journal import Journal, JournalWriter, Upkeep, list_files, only_writer, read_file
+from actors.serve.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Clock, Feedback, utc_now
+from actors.serve.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
+
+
+class DailyQuota:
+    """Counts the bytes of each caller's items on the present day (UTC). It belongs to one event loop."""
+
+    def __init__(self, bytes_per_day: int | None, clock: Clock) -> None:
+        """`bytes_per_day`: None: any number."""
+        self._most = bytes_per_day
+        self._clock = clock
+        self._day = date.min
+        self._used: Counter[str] = Counter()
+
+    def take(self, caller: str, item: Record) -> None:
+        """Count an item that is about to be kept.
+
+        Raises:
+            OverQuota: it would be too much for today, and is not counted.
+        """
+        self._turn()
+        size = len(item.model_dump_json().encode())
+        if self._most is not None and self._used[caller] + size > self._most:
+            raise OverQuota(
+                f"The key {caller} may have {self._most} bytes of answers and feedback kept a day; go on tomorrow"
+                " (UTC), or raise feedback.bytes_per_day."
+            )
+        self._used[caller] += size
+
+    def kept(self, table: pa.Table) -> None:
+        """Count what a journal's rows hold of today, as after a restart."""
+        self._turn()
+        midnight = datetime.combine(self._day, datetime.min.time(), tzinfo=self._clock().tzinfo)
+        today = table.filter(pc.greater_equal(table["at"], pa.scalar(midnight, type=table["at"].type)))
+        texts = [name for name in today.column_names if pa.types.is_string(today.schema.field(name).type)]
+        sizes = [pc.fill_null(pc.binary_length(today[name]), 0).to_pylist() for name in texts]
+        for caller, *lengths in zip(today["caller"].to_pylist(), *sizes, strict=True):
+            self._used[str(caller)] += sum(lengths)
+
+    def _turn(self) -> None:
+        if (day := self._clock().date()) != self._day:
+            self._day = day
+            self._used.clear()
+
+
+_log = logging.getLogger(__name__)
+
+
+class FeedbackWriter:
+    """Keeps captured answers and feedback; see `FeedbackSink`."""
+
+    def __init__(self, folder: Path, config: FeedbackConfig, clock: Clock = utc_now, lock_wait_s: float = 10.0) -> None:
+        # Open as long as the desk lives: that is the lock.
+        self._lock = only_writer(folder, lock_wait_s, "feedback", "feedback.folder")
+        self._journals = {kind.name: Journal(folder / kind.name, kind) for kind in (CAPTURES, FEEDBACK)}
+        self._writers = {name: JournalWriter(journal, config.gather_s) for name, journal in self._journals.items()}
+        self._merging: asyncio.Task[None] | None = None
+        self._upkeep = Upkeep(tuple(self._journals.values()), config, clock)
+        self._upkeep.merge()
+        self._quota = DailyQuota(config.bytes_per_day, clock)
+        self._index = _index(folder / CAPTURES.name, self._quota)
+        for file in list_files(folder / FEEDBACK.name):
+            self._quota.kept(read_file(file, FEEDBACK))
+        # Ids that are being written, and whose they are.
+        self._arriving: dict[str, str] = {}
+
+    async def captured(self, answer: CapturedAnswer) -> None:
+        known = self._index.get(answer.answer_id)
+        owner = known[0] if known is not None else self._arriving.get(answer.answer_id)
+        if owner not in (None, answer.caller):
+            raise AnotherCallers(f"The answer {answer.answer_id[:200]!r} is another caller's, and is not kept again.")
+        # Handed over again after this desk has died, or a second answer under one id: the first one stays.
+        if known is not None:
+            return
+        self._quota.take(answer.caller, answer)
+        self._arriving[answer.answer_id] = answer.caller
+        try:
+            await self._writers[CAPTURES.name].append(answer)
+            self._index[answer.answer_id] = (sys.intern(answer.caller), sys.intern(answer.policy))
+        finally:
+            self._arriving.pop(answer.answer_id, None)
+        self._merge_in_time()
+
+    async def feedback(self, item: Feedback) -> None:
+        self._quota.take(item.caller, item)
+        await self._writers[FEEDBACK.name].append(item)
+        self._merge_in_time()
+
+    async def known(self, answer_id: str) -> KnownAnswer | None:
+        found = self._index.get(answer_id)
+        return KnownAnswer(caller=found[0], policy=found[1]) if found is not None else None
+
+    async def close(self) -> None:
+        """Let another one have the folder; what is being merged is merged first."""
+        if self._merging is not None:
+            await asyncio.wait({self._merging})
+        self._lock.close()
+
+    def _merge_in_time(self) -> None:
+        running = self._merging is not None and not self._merging.done()
+        if not running and self._upkeep.due:
+            self._merging = asyncio.create_task(asyncio.to_thread(self._upkeep.merge))
+            self._merging.add_done_callback(_log_fault)
+
+
+def _log_fault(merging: asyncio.Task[None]) -> None:
+    error = None if merging.cancelled() else merging.exception()
+    if error is not None:
+        _log.error("The journals of feedback could not be merged, and stay as they are: %s", error)
+
+
+def _index(folder: Path, quota: DailyQuota) -> dict[str, tuple[str, str]]:
+    """Caller and policy of every captured answer, a file at a time; `quota` counts today's."""
+    index: dict[str, tuple[str, str]] = {}
+    for file in list_files(folder):
+        whole = read_file(file, CAPTURES)
+        quota.kept(whole)
+        table = whole.select(["answer_id", "caller", "policy"])
+        for answer_id, caller, policy in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            index[answer_id] = (sys.intern(caller), sys.intern(policy))
+    return index

@@ -1,0 +1,58 @@
+"""The client of the pages' actor: both ports of the pages over the handle of whatever implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.contract.records import Label
+from actors.errors import SalusError, own_error
+from actors.serve.pages.dashboard_data import DashboardData, Traffic
+from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
+
+Reply = TypeVar("Reply")
+
+
+class PagesClient:
+    """`ReviewQueue` and `DashboardSource`, asked of an actor; its faults arrive as the sentences they were."""
+
+    def __init__(self, office: Any) -> None:
+        self._office = office
+
+    async def next(self, n: int, reviewer: str) -> list[ReviewItem]:
+        items: list[ReviewItem] = await _asked(self._office.next.remote(n, reviewer))
+        return items
+
+    async def label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
+        progress: ReviewProgress = await _asked(self._office.label.remote(key, label, reviewer))
+        return progress
+
+    async def undo(self, reviewer: str) -> ReviewItem | None:
+        item: ReviewItem | None = await _asked(self._office.undo.remote(reviewer))
+        return item
+
+    async def progress(self, reviewer: str) -> ReviewProgress:
+        progress: ReviewProgress = await _asked(self._office.progress.remote(reviewer))
+        return progress
+
+    async def data(self) -> DashboardData:
+        data: DashboardData = await _asked(self._office.data.remote())
+        return data
+
+    async def traffic(self) -> Traffic | None:
+        traffic: Traffic | None = await _asked(self._office.traffic.remote())
+        return traffic
+
+
+async def _asked(reply: Awaitable[Reply]) -> Reply:
+    try:
+        return await reply
+    except RayTaskError as error:
+        # Ray raises its own kind of error around what the actor raised.
+        if (said := own_error(error)) is not None:
+            raise said from error
+        raise
+    except RayActorError as error:
+        raise SalusError("The office behind this page is not up; try again in a minute.") from error

@@ -1,0 +1,1 @@
+"""What listens at the endpoint: Serve's own proxy or HAProxy, and how both are hardened."""

@@ -1,0 +1,79 @@
+"""The desk of routes: the one place that says which application answers for which model, asked by every router."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from actors.contract.actor_address import ActorAddress
+from actors.serve.router.routes import KnownRoute, Route
+
+ACTOR = "salus-routes"
+
+
+class RouteBook:
+    """Every model's route, in the order in which they came. A model's life: (record | move)* -> forget.
+
+    A move that was never ended, because who began it died, is over after `hold_s`: the former route then holds.
+    """
+
+    def __init__(self, hold_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._hold_s = hold_s
+        self._monotonic = monotonic
+        self._routes: dict[str, Route] = {}
+        # When each model's move was begun.
+        self._moving: dict[str, float] = {}
+
+    def routes(self) -> tuple[KnownRoute, ...]:
+        since = self._monotonic() - self._hold_s
+        return tuple(
+            KnownRoute(route=route, moving=self._moving.get(model, float("-inf")) > since)
+            for model, route in self._routes.items()
+        )
+
+    def move(self, model: str) -> None:
+        """The model's route is about to change: a router that starts now holds its requests."""
+        self._moving[model] = self._monotonic()
+
+    def record(self, route: Route) -> None:
+        """The route of its model from now on; a move is over."""
+        self._routes[route.model] = route
+        self._moving.pop(route.model, None)
+
+    def forget(self, model: str) -> None:
+        """Nobody answers for this model any more."""
+        self._routes.pop(model, None)
+        self._moving.pop(model, None)
+
+
+# Never restarted: an empty book would make every router forget its models.
+RouteBookActor = ray.remote(num_cpus=0, max_restarts=0)(RouteBook)
+
+
+def open_book(namespace: str, hold_s: float) -> ActorAddress:
+    """Bring the desk of a namespace up; it lives as long as the (detached) router, until `close_book`."""
+    book: Any = RouteBookActor.options(name=ACTOR, namespace=namespace, lifetime="detached", get_if_exists=True)
+    ray.get(book.remote(hold_s).routes.remote())
+    return ActorAddress(actor=ACTOR, namespace=namespace)
+
+
+def close_book(namespace: str) -> None:
+    """End the desk's actor; harmless where there is none."""
+    try:
+        ray.kill(ray.get_actor(ACTOR, namespace=namespace))
+    except ValueError:
+        return
+
+
+async def ask_routes(address: ActorAddress, timeout_s: float) -> tuple[KnownRoute, ...]:
+    """What the desk says.
+
+    Errors: ValueError where it does not live, TimeoutError where it is silent, RayActorError where it dies.
+    """
+    book: Any = ray.get_actor(address.actor, namespace=address.namespace)
+    known: tuple[KnownRoute, ...] = await asyncio.wait_for(book.routes.remote(), timeout_s)
+    return known

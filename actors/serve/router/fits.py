@@ -1,0 +1,99 @@
+"""Whether one policy's engine fits: the settings it needs beside those of the endpoint, and room in the cluster."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import ray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from actors.contract.ray_internals import most_resources
+from actors.errors import SalusError
+from actors.serve.config import PublisherConfig, publisher_cpus, publisher_gpus
+
+
+class EngineSettings(BaseModel):
+    """Settings of `publish` for one model or policy; what is left out is as for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: int | None = Field(None, ge=1)
+    cpus_per_replica: float | None = Field(None, gt=0)
+    gpus_per_replica: float | None = Field(None, ge=0)
+    tensor_parallel_size: int | None = Field(None, ge=1)
+    max_model_len: int | None = Field(None, ge=16)
+    max_num_seqs: int | None = Field(None, ge=1)
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    enforce_eager: bool | None = None
+    kv_cache_gib: float | None = Field(None, gt=0)
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+
+
+def engine_config(config: PublisherConfig, *settings: EngineSettings) -> PublisherConfig:
+    """The endpoint's settings with those of one policy in their place, the last said last.
+
+    Raises:
+        SalusError: together they do not fit.
+    """
+    said = config.model_dump()
+    for each in settings:
+        said |= each.model_dump(exclude_none=True)
+    return _fitting(said)
+
+
+def with_engines_of(config: PublisherConfig, other: PublisherConfig) -> PublisherConfig:
+    """The endpoint's settings with all that another's say of its engines, also what they leave unset.
+
+    Raises:
+        SalusError: together they do not fit.
+    """
+    return _fitting(config.model_dump() | {name: getattr(other, name) for name in EngineSettings.model_fields})
+
+
+def _fitting(said: dict[str, Any]) -> PublisherConfig:
+    try:
+        return PublisherConfig.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise SalusError(f"The engine settings of {said['model_id']} do not fit: {first}.") from error
+
+
+# Ray tells what became free some moments later.
+_SETTLE_S = 5.0
+_LOOK_S = 0.25
+
+
+def check_room(config: PublisherConfig, version: str, beside: str) -> None:
+    """Refuse an application that could not stand beside the one it is to replace.
+
+    Raises:
+        SalusError: too few CPUs or GPUs are free, also counting those an autoscaler may still add.
+    """
+    needs = {"CPU": publisher_cpus(config), "GPU": publisher_gpus(config)}
+    deadline = time.monotonic() + _SETTLE_S
+    while missing := missing_of(needs, free_resources()):
+        if time.monotonic() > deadline:
+            raise SalusError(
+                f"{version} needs an application beside that of {beside} until it answers: {missing}. Add to the"
+                " cluster (an embedded Ray: cluster.logical_cpus), lower its replicas, or end the endpoint and start"
+                f" it anew with {version}."
+            )
+        time.sleep(_LOOK_S)
+
+
+def missing_of(needs: dict[str, float], free: dict[str, float]) -> str:
+    """What is short, in words; empty where all is there."""
+    short = [(kind, need) for kind, need in needs.items() if need > free.get(kind, 0.0) + 1e-6]
+    return ", ".join(f"{need:g} logical {kind}s, and {free.get(kind, 0.0):g} are free" for kind, need in short)
+
+
+def free_resources() -> dict[str, float]:
+    """What nobody has reserved, and what an autoscaler may add."""
+    free: dict[str, float] = ray.available_resources()
+    there: dict[str, float] = ray.cluster_resources()
+    later = most_resources()
+    return {
+        kind: free.get(kind, 0.0) + max(0.0, float(later.get(kind, 0.0)) - there.get(kind, 0.0))
+        for kind in ("CPU", "GPU")
+    }

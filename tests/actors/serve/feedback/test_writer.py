@@ -1,0 +1,149 @@
+"""The desk: one writer of a folder, which knows after a restart what it knew before."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import ray
+
+from actors.errors import SalusError
+from actors.serve.feedback.actor import FeedbackWriterActor, RemoteSink
+from actors.serve.feedback.config import FeedbackConfig
+from actors.serve.feedback.journal import list_files, read
+from actors.serve.feedback.records import CAPTURES, FEEDBACK
+from actors.serve.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
+from actors.serve.feedback.writer import FeedbackWriter
+from tests.actors.serve.feedback.given import NOON, captured, said
+
+CONFIG = FeedbackConfig(gather_s=0.0, compact_files=4, retention_days=30)
+
+
+def desk(folder: Path, days_later: int = 0) -> FeedbackWriter:
+    return FeedbackWriter(folder, CONFIG, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
+
+
+def test_a_second_desk_of_a_folder_is_refused_and_a_next_one_knows_everything(tmp_path: Path) -> None:
+    async def first() -> None:
+        one = desk(tmp_path)
+        await one.captured(captured("a"))
+        await one.feedback(said("a", "up"))
+        with pytest.raises(SalusError, match="Another process keeps feedback"):
+            desk(tmp_path)
+        await one.close()
+
+    async def second() -> tuple[KnownAnswer | None, KnownAnswer | None]:
+        other = desk(tmp_path)
+        found = await other.known("a"), await other.known("b")
+        await other.close()
+        return found
+
+    asyncio.run(first())
+    assert asyncio.run(second()) == (KnownAnswer(caller="ward", policy="c1-dpo"), None)
+
+
+def test_an_answers_id_is_its_first_callers_for_good(tmp_path: Path) -> None:
+    async def give() -> None:
+        one = desk(tmp_path)
+        await one.captured(captured("a", answer="Yes.", caller="ward"))
+        # Known already; and while the first one is still being written.
+        with pytest.raises(AnotherCallers, match="another caller's"):
+            await one.captured(captured("a", answer="No.", caller="mallory"))
+        both = (one.captured(captured("b", caller=caller)) for caller in ("ward", "mallory"))
+        first, second = await asyncio.gather(*both, return_exceptions=True)
+        assert first is None and isinstance(second, AnotherCallers)
+        # The same again, as Ray hands it over where the desk died, and another one under its id: nothing changes.
+        await one.captured(captured("a", answer="Yes.", caller="ward"))
+        await one.captured(captured("a", answer="No.", caller="ward", origin="supplied"))
+        await one.close()
+
+    asyncio.run(give())
+    kept = read(tmp_path / CAPTURES.name, CAPTURES).sort_by("answer_id").to_pylist()
+    assert [(row["answer_id"], row["answer"], row["caller"], row["origin"]) for row in kept] == [
+        ("a", "Yes.", "ward", "captured"),
+        ("b", "In the fridge.", "ward", "captured"),
+    ]
+
+
+def test_no_caller_has_more_kept_a_day_than_it_may(tmp_path: Path) -> None:
+    limited = CONFIG.model_copy(update={"bytes_per_day": 2000})
+
+    async def give(days_later: int, caller: str) -> int:
+        one = FeedbackWriter(tmp_path, limited, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
+        kept = 0
+        try:
+            while kept < 20:
+                await one.captured(captured(uuid4().hex, caller=caller, at=NOON + timedelta(days=days_later)))
+                kept += 1
+        except OverQuota as over:
+            assert f"The key {caller} may have 2000 bytes" in over.sentence
+            with pytest.raises(OverQuota):
+                await one.feedback(said("x", "corrected", "y" * 2000, caller=caller))
+        finally:
+            await one.close()
+        return kept
+
+    first = asyncio.run(give(0, "ward"))
+    assert 2 < first < 12
+    # A desk that starts anew counts what is there of today; another caller and another day have their own.
+    assert asyncio.run(give(0, "ward")) <= first // 2
+    assert asyncio.run(give(0, "other")) == first
+    assert asyncio.run(give(1, "ward")) == first
+
+
+def test_files_are_merged_now_and_then(tmp_path: Path) -> None:
+    async def give() -> int:
+        one = desk(tmp_path)
+        for i in range(40):
+            await one.captured(captured(f"{i}"))
+            await one.feedback(said(f"{i}", "up"))
+        await one.close()
+        return len(list_files(tmp_path / CAPTURES.name))
+
+    # One merge at the least; how many more depends on how soon each ends.
+    assert asyncio.run(give()) < 40
+    assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == read(tmp_path / FEEDBACK.name, FEEDBACK).num_rows == 40
+
+
+def test_what_has_expired_is_forgotten_when_a_desk_starts(tmp_path: Path) -> None:
+    async def give(days_later: int) -> KnownAnswer | None:
+        one = desk(tmp_path, days_later)
+        if not days_later:
+            await one.captured(captured("a"))
+        found = await one.known("a")
+        await one.close()
+        return found
+
+    assert asyncio.run(give(0)) is not None
+    assert asyncio.run(give(31)) is None
+    assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 0
+
+
+def test_a_folder_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SalusError, match="cannot be used"):
+        desk(tmp_path / "file")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_desk_comes_back_with_what_it_acknowledged(ray_session: None, tmp_path: Path) -> None:
+    actor: Any = FeedbackWriterActor.remote(tmp_path, FeedbackConfig())
+    sink = RemoteSink(actor, timeout_s=60.0)
+
+    async def give() -> KnownAnswer | None:
+        await asyncio.gather(*(sink.captured(captured(f"{i}")) for i in range(100)))
+        ray.kill(actor, no_restart=False)
+        await sink.feedback(said("7", "down"))
+        return await sink.known("99")
+
+    assert asyncio.run(give()) == KnownAnswer(caller="ward", policy="c1-dpo")
+    assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 100
+    assert read(tmp_path / FEEDBACK.name, FEEDBACK)["answer_id"].to_pylist() == ["7"]
+    ray.kill(actor)
+    with pytest.raises(SalusError, match="The feedback writer does not answer"):
+        asyncio.run(sink.known("1"))
