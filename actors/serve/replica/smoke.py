@@ -74,8 +74,8 @@ def check_replies(config: SmokeConfig, replies: Sequence[SmokeReply]) -> SmokeRe
 def repetition(text: str) -> float:
     """The share of a text's passages of 12 characters that stand in it before, 0 to 1; whitespace counts as one space.
 
-    A share, not whether any four words come twice (`pipelines.measures.degeneration`, a measure over many answers): a sound
-    answer may say four words twice. By characters, so that a loop without spaces is one too.
+    A share, not whether any four words come twice (`pipelines.measures.degeneration`, a measure over many answers): a
+    sound answer may say four words twice. By characters, so that a loop without spaces is one too.
     """
     plain = " ".join(text.lower().split())
     passages = [plain[at : at + _WINDOW] for at in range(len(plain) - _WINDOW + 1)]
