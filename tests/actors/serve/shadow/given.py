@@ -32,7 +32,7 @@ def live(answer_id: str = "chatcmpl-1", prompt: str = "How do I store insulin?",
 
 
 class SpokenEngine:
-    """`actors.engine.vllm.Engine` with a real tokenizer and no model: it says `text`; it fails, or waits, if told to."""
+    """`actors.engine.vllm.Engine` with a real tokenizer and no model: it says `text`, fails or waits, as told."""
 
     def __init__(self, text: str = "Ask Dr Lind.", max_model_len: int = 128) -> None:
         self.tokenizer: Any = tiny_tokenizer()
