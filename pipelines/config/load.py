@@ -17,6 +17,8 @@ from pipelines.config.recipe import Recipe
 
 # What the name of a study's file begins with: it stands beside the recipes and is none.
 STUDY = "study"
+# Section and key of settings that runs of earlier versions recorded, and that decide nothing any more.
+_REMOVED = (("publish", "engine_in_process"),)
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -44,6 +46,19 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe_of(tree, overrides, where)
 
 
+def load_run_recipe(path: Path) -> Recipe:
+    """The resolved recipe that a run wrote; settings that only earlier versions had are passed over.
+
+    Raises:
+        SalusError: as `load_recipe` raises.
+    """
+    tree, where = read_tree(str(path), ())
+    for section, key in _REMOVED:
+        if isinstance(settings := tree.get(section), dict):
+            settings.pop(key, None)
+    return recipe_of(tree, (), where)
+
+
 def read_tree(name: str, known: Sequence[str]) -> tuple[dict[str, Any], str]:
     """The settings of one of the `known` files that come with Salus, or of a YAML file, and what faults call it.
 
@@ -56,7 +71,7 @@ def read_tree(name: str, known: Sequence[str]) -> tuple[dict[str, Any], str]:
     except yaml.YAMLError as error:
         raise SalusError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
-        raise SalusError(f"{where} must hold a mapping of sections; see pipelines/config/recipes/{known[0]}.yaml.")
+        raise SalusError(f"{where} must hold a mapping of sections; see pipelines/config/recipes/demo.yaml.")
     return tree, where
 
 

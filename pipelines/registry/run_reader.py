@@ -9,7 +9,7 @@ from pathlib import Path
 from actors.contract.publication import Publication, read_publications
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.config.load import load_recipe
+from pipelines.config.load import load_run_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.decision.record import CandidateResult, Decision, read_decision
 from pipelines.registry.names import RunVersion, read_run_version
@@ -27,7 +27,7 @@ class RunReader:
         self.folder = RunFolder(root)
         if not (self.folder.recipe.is_file() and self.folder.run_record.is_file()):
             raise SalusError(f"{root} is not a run folder: it has no recipe.yaml and run.json.")
-        self.recipe: Recipe = load_recipe(str(self.folder.recipe))
+        self.recipe: Recipe = load_run_recipe(self.folder.recipe)
         self.record = read_run_record(self.folder)
 
     @cached_property

@@ -13,7 +13,7 @@ import yaml
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.config.load import load_recipe
+from pipelines.config.load import load_run_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import BASE_VERSION
 from pipelines.runs.outcomes import past_outcomes
@@ -75,7 +75,7 @@ def recipe_of_run(folder: RunFolder) -> Recipe:
     """
     if not folder.recipe.is_file():
         raise SalusError(f"{folder.root} is not a run folder: it has no {folder.recipe.name}.")
-    return load_recipe(str(folder.recipe))
+    return load_run_recipe(folder.recipe)
 
 
 def settings_tree(folder: RunFolder) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SalusError
-from pipelines.config.load import load_recipe, recipe_names, save_recipe
+from pipelines.config.load import load_recipe, load_run_recipe, recipe_names, save_recipe
+from pipelines.serving.settings import load_settings
 
 CLINIC = """\
 name: small
@@ -43,6 +44,22 @@ def test_override_makes_a_section_the_file_lacks(recipe_file: str) -> None:
 
 def test_later_override_wins(recipe_file: str) -> None:
     assert load_recipe(recipe_file, ["cycles=2", "cycles=4"]).cycles == 4
+
+
+def test_a_run_of_an_earlier_version_is_read(recipe_file: str, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    saved = tmp_path / "saved.yaml"
+    save_recipe(recipe, saved)
+    saved.write_text(saved.read_text().replace("publish:\n", "publish:\n  engine_in_process: true\n"))
+    with pytest.raises(SalusError, match="engine_in_process"):
+        load_recipe(str(saved))
+    assert load_run_recipe(saved) == recipe
+
+
+def test_a_settings_file_that_is_a_list_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("- 1\n")
+    with pytest.raises(SalusError, match="must hold a mapping"):
+        load_settings(tmp_path / "settings.yaml")
 
 
 def test_saved_recipe_loads_as_the_same(recipe_file: str, tmp_path: Path) -> None:
