@@ -1,7 +1,8 @@
 """Ends the processes that a Salus which has ended left behind, and removes their folder.
 
 A process belongs to a session if its environment says so: every process that Ray starts inherits the variable
-`SALUS_SESSION`, which holds the session's private folder. A name or a port says nothing about whose a process is.
+`SALUS_SESSION`, which holds the session's private folder. So does a process whose output goes into that folder. A name
+or a port says nothing about whose a process is.
 
 As a program, this file waits until the process that started it is gone, even by SIGKILL, and does the same then. It
 imports the standard library alone, so that it is small.
@@ -29,7 +30,7 @@ def processes_of(folder: Path) -> list[int]:
     except OSError:
         return []
     others = [int(name) for name in names if name.isdigit() and int(name) != os.getpid()]
-    return [process for process in others if session_of(process) == folder]
+    return [process for process in others if _belongs(process, folder)]
 
 
 def end_processes(folder: Path, grace_s: float = GRACE_S) -> list[int]:
@@ -50,18 +51,36 @@ def end_session(folder: Path, grace_s: float = GRACE_S) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _belongs(process: int, folder: Path) -> bool:
+    """Whether a process has the mark, or what it says goes into a file of the folder.
+
+    A process that gives itself a title may write over its environment, as the agents of Ray do.
+    """
+    return session_of(process) == folder or any(_says_into(process, stream, folder) for stream in (1, 2))
+
+
+def _says_into(process: int, stream: int, folder: Path) -> bool:
+    try:
+        return Path(os.readlink(f"/proc/{process}/fd/{stream}")).is_relative_to(folder) and not _ended(process)
+    except OSError:
+        return False
+
+
+def _ended(process: int) -> bool:
+    """What was killed and not waited for yet keeps its entry. OSError passes through."""
+    with open(f"/proc/{process}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] == b"Z"
+
+
 def session_of(process: int) -> Path | None:
     """The folder of the session that a process belongs to; None for others, and those of other users."""
     mark = f"{MARKER}=".encode()
     try:
         with open(f"/proc/{process}/environ", "rb") as file:
             variables = file.read().split(b"\0")
-        with open(f"/proc/{process}/stat", "rb") as file:
-            state = file.read().rpartition(b")")[2].split()[0]
+        marks = [each.removeprefix(mark) for each in variables if each.startswith(mark)] if not _ended(process) else []
     except OSError:
         return None
-    # What was killed and not waited for yet keeps its entry.
-    marks = [each.removeprefix(mark) for each in variables if each.startswith(mark)] if state != b"Z" else []
     return Path(os.fsdecode(marks[0])) if marks else None
 
 
@@ -72,7 +91,7 @@ def _kill(process: int, folder: Path) -> None:
         return
     try:
         # Again, now that the number cannot become another process'.
-        if session_of(process) == folder:
+        if _belongs(process, folder):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
         pass
