@@ -1,8 +1,8 @@
 """Ends the processes that a Salus which has ended left behind, and removes their folder.
 
 A process belongs to a session if its environment says so: every process that Ray starts inherits the variable
-`SALUS_SESSION`, which holds the session's private folder. So does a process whose output goes into that folder. A name
-or a port says nothing about whose a process is.
+`SALUS_SESSION`, which holds the session's private folder. So does a process that writes to a
+file in that folder. A name or a port says nothing about whose a process is.
 
 As a program, this file waits until the process that started it is gone, even by SIGKILL, and does the same then. It
 imports the standard library alone, so that it is small.
@@ -21,6 +21,7 @@ MARKER = "SALUS_SESSION"
 # Long enough for Ray's workers to find that their Ray is gone.
 GRACE_S = 3.0
 _POLL_S = 0.05
+_DRIVER_LOG = "python-core-driver"
 
 
 def processes_of(folder: Path) -> list[int]:
@@ -52,18 +53,30 @@ def end_session(folder: Path, grace_s: float = GRACE_S) -> None:
 
 
 def _belongs(process: int, folder: Path) -> bool:
-    """Whether a process has the mark, or what it says goes into a file of the folder.
+    """Whether a process has the mark, or has files of the folder open to write to them.
 
     A process that gives itself a title may write over its environment, as the agents of Ray do.
     """
-    return session_of(process) == folder or any(_says_into(process, stream, folder) for stream in (1, 2))
-
-
-def _says_into(process: int, stream: int, folder: Path) -> bool:
+    if session_of(process) == folder:
+        return True
     try:
-        return Path(os.readlink(f"/proc/{process}/fd/{stream}")).is_relative_to(folder) and not _ended(process)
+        written = _written(process, folder)
+        # A driver of another Salus that joined this Ray finds by itself that it is gone.
+        return bool(written) and not any(name.startswith(_DRIVER_LOG) for name in written) and not _ended(process)
     except OSError:
         return False
+
+
+def _written(process: int, folder: Path) -> list[str]:
+    """The names of the folder's files that a process has open to write to them. OSError passes through."""
+    found: list[str] = []
+    for descriptor in os.listdir(f"/proc/{process}/fd"):
+        path = os.readlink(f"/proc/{process}/fd/{descriptor}")
+        if path.startswith(f"{folder}/"):
+            with open(f"/proc/{process}/fdinfo/{descriptor}", encoding="ascii") as file:
+                flags = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+            found += [os.path.basename(path)] if flags & os.O_ACCMODE != os.O_RDONLY else []
+    return found
 
 
 def _ended(process: int) -> bool:
