@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 import re
 import socket
+from contextlib import nullcontext
 
 import ray
+from ray._private.services import get_node_ip_address
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
 
 from actors.errors import SalusError
 from pipelines.devices import GIB, Resources
+from pipelines.ray_loopback import on_loopback
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -27,14 +30,15 @@ def join(address: str, namespace: str | None = None) -> None:
     """
     try:
         _knock(address)
-        ray.init(
-            address=address,
-            namespace=namespace,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            # What workers write is private to the cluster's user, however its nodes were started.
-            runtime_env={"worker_process_setup_hook": "actors.private_files.make_files_private"},
-        )
+        with on_loopback() if _on_loopback_alone(address) else nullcontext():
+            ray.init(
+                address=address,
+                namespace=namespace,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                # What workers write is private to the cluster's user, however its nodes were started.
+                runtime_env={"worker_process_setup_hook": "actors.private_files.make_files_private"},
+            )
     except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
         if _lacks_token(error):
             raise SalusError(
@@ -72,11 +76,27 @@ def _lacks_token(error: BaseException | None) -> bool:
 
 def _knock(address: str) -> None:
     """Open and close a connection to a named address; "auto" and the like are looked up by Ray itself."""
+    if (named := _named(address)) is not None:
+        with socket.create_connection(named, timeout=CONNECT_TIMEOUT_S):
+            pass
+
+
+def _named(address: str) -> tuple[str, int] | None:
+    """Host and port, where an address names them."""
     named = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\]/]+?)\]?:(?P<port>\d{1,5})", address)
-    if named is None:
-        return
-    with socket.create_connection((named["host"], int(named["port"])), timeout=CONNECT_TIMEOUT_S):
-        pass
+    return (named["host"], int(named["port"])) if named is not None else None
+
+
+def _on_loopback_alone(address: str) -> bool:
+    """Whether a Ray that answers at 127.0.0.1 has no other address; Ray itself would ask this machine's instead."""
+    named = _named(address)
+    if named is None or named[0] not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        with socket.create_connection((get_node_ip_address(), named[1]), timeout=CONNECT_TIMEOUT_S):
+            return False
+    except OSError:
+        return True
 
 
 def _joined(address: str) -> Resources:
