@@ -60,7 +60,8 @@ def session_folder() -> Iterator[SessionFolder]:
         folder.root.mkdir(_PRIVATE)
         for each in (folder.ray, folder.haproxy, folder.temporary):
             each.mkdir(_PRIVATE)
-        lock = os.open(folder.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        # Not to write: a child that inherits it does not write to the session's files.
+        lock = os.open(folder.root / _LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
     watcher = _watcher(folder.root)
     try:
@@ -145,7 +146,7 @@ def _remove_ended(base: Path) -> list[int]:
 def _lives(folder: Path) -> bool:
     """Whether the process that made a session's folder holds its lock still."""
     try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        lock = os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

@@ -16,14 +16,16 @@ import re
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
 
-from actors.contract.ray_internals import _raylet, most_resources
+from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
+from pipelines.cluster.loopback import on_loopback
 
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
@@ -40,14 +42,15 @@ def join(address: str, namespace: str | None = None) -> None:
     """
     try:
         _knock(address)
-        ray.init(
-            address=address,
-            namespace=namespace,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            # What workers write is private to the cluster's user, however its nodes were started.
-            runtime_env={"worker_process_setup_hook": "actors.files.private.make_files_private"},
-        )
+        with on_loopback() if _on_loopback_alone(address) else nullcontext():
+            ray.init(
+                address=address,
+                namespace=namespace,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                # What workers write is private to the cluster's user, however its nodes were started.
+                runtime_env={"worker_process_setup_hook": "actors.files.private.make_files_private"},
+            )
     except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
         if _lacks_token(error):
             raise SalusError(
@@ -103,11 +106,27 @@ def _lacks_token(error: BaseException | None) -> bool:
 
 def _knock(address: str) -> None:
     """Open and close a connection to a named address; "auto" and the like are looked up by Ray itself."""
+    if (named := _named(address)) is not None:
+        with socket.create_connection(named, timeout=CONNECT_TIMEOUT_S):
+            pass
+
+
+def _named(address: str) -> tuple[str, int] | None:
+    """Host and port, where an address names them."""
     named = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\]/]+?)\]?:(?P<port>\d{1,5})", address)
-    if named is None:
-        return
-    with socket.create_connection((named["host"], int(named["port"])), timeout=CONNECT_TIMEOUT_S):
-        pass
+    return (named["host"], int(named["port"])) if named is not None else None
+
+
+def _on_loopback_alone(address: str) -> bool:
+    """Whether a Ray that answers at 127.0.0.1 has no other address; Ray itself would ask this machine's instead."""
+    named = _named(address)
+    if named is None or named[0] not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        with socket.create_connection((get_node_ip_address(), named[1]), timeout=CONNECT_TIMEOUT_S):
+            return False
+    except OSError:
+        return True
 
 
 def _joined(address: str) -> Resources:

@@ -135,12 +135,22 @@ def test_another_programs_server_is_named_and_let_alone(place: Path) -> None:
 def test_processes_are_known_by_their_mark_alone(place: Path) -> None:
     other = psutil.Popen(["/bin/sleep", "600"], env={"NOT_" + MARKER: str(place), "A": f"{MARKER}={place}/b"})
     marked = psutil.Popen(["/bin/sleep", "600"], env={MARKER: str(place)})
-    assert processes_of(place) == [marked.pid]
-    assert end_processes(place, grace_s=0.0) == [marked.pid]
+    # As Ray's agents, which write over their environment.
+    log = place / "agent.out"
+    with log.open("w") as out:
+        logging = psutil.Popen(["/bin/sleep", "600"], env={}, stdout=out)
+    # As a person who reads a log, and a driver that joined.
+    reader = psutil.Popen(["/bin/sleep", "600"], env={}, stdin=log.open())
+    with (place / "python-core-driver-1.log").open("w") as out:
+        driver = psutil.Popen(["/bin/sleep", "600"], env={}, stdout=out)
+    assert set(processes_of(place)) == {marked.pid, logging.pid}
+    assert set(end_processes(place, grace_s=0.0)) == {marked.pid, logging.pid}
     marked.wait(10)
-    assert other.is_running()
-    other.kill()
-    other.wait()
+    logging.wait(10)
+    for each in (other, reader, driver):
+        assert each.is_running()
+        each.kill()
+        each.wait()
 
 
 def test_a_folder_that_others_could_have_made_is_refused(place: Path) -> None:
