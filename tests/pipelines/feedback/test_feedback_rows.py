@@ -43,7 +43,7 @@ def given(folder: Path, count: int) -> Path:
 def test_feedback_is_shuffled_in_up_to_its_share(ray_session: None, tmp_path: Path, algorithm: str) -> None:
     run = RunFolder(tmp_path / "run")
     source = judged(tmp_path / "judged")
-    asked = FeedbackRowsConfig(path=str(given(tmp_path / "feedback", 300)), max_share=0.2)
+    asked = FeedbackRowsConfig(path=str(given(tmp_path / "feedback", 300)), trusted_only=None, max_share=0.2)
     config = PreferenceConfig(max_class_ratio=100, feedback=asked, rows_per_file=30)
     snapshot_feedback(asked, run, 1)
 
