@@ -215,7 +215,8 @@ def test_it_ends_with_the_process_that_started_it(proxy: Proxy, tmp_path: Path) 
     environment = proxy_environment(PublisherConfig(proxy="haproxy"), tmp_path)
     config = tmp_path / "haproxy.cfg"
     times = "  timeout client 1s\n  timeout connect 1s\n  timeout server 1s\n"
-    config.write_text(f"defaults\n  mode http\n{times}listen l\n  bind 127.0.0.1:{free_port()}\n")
+    # A socket of its own: another program may take a free port before HAProxy does.
+    config.write_text(f"defaults\n  mode http\n{times}listen l\n  bind unix@{tmp_path / 's'}\n")
     program = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
     start = f"import subprocess, sys; subprocess.Popen([{program!r}, '-db', '-f', {str(config)!r}]); sys.stdin.read()"
     parent = psutil.Popen(["python3", "-c", start], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
