@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.root import ROOT
+
 # Tests run side by side on busy cores: how long an example takes says nothing of the code.
 settings.register_profile("salus", deadline=None)
 settings.load_profile("salus")
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
 def public_data() -> Path:
     """The folder with the public data sets; a test that needs it is skipped where there is none."""
-    folder = Path(os.environ.get("SALUS_DATA", REPOSITORY.parent / "shared" / "data"))
+    folder = Path(os.environ.get("SALUS_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "xstest").is_dir():
         pytest.skip(f"no public data in {folder}")
     return folder

@@ -14,8 +14,7 @@ import yaml
 from actors.serve.proxy.environment import PROTECTED
 from pipelines.cluster.plan import make_plan
 from pipelines.config.load import load_recipe
-
-ROOT = Path(__file__).parent.parent
+from tests.root import ROOT
 
 
 @pytest.fixture(scope="module")

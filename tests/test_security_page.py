@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.config.recipe import Recipe
+from tests.root import ROOT
 
-PAGE = Path(__file__).parents[1] / ".github" / "SECURITY.md"
+PAGE = ROOT / ".github" / "SECURITY.md"
 NAMED = sorted(set(re.findall(r"`((?:publish|judge|cluster|data)(?:\.[a-z_]+)+)`", PAGE.read_text(encoding="utf-8"))))
 
 

@@ -20,10 +20,11 @@ import pytest
 from pipelines.registry.store import Registry
 from tests.e2e.whole_run import Aligned
 from tests.free_port import free_port
+from tests.root import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 SALUS = [sys.executable, "-m", "pipelines.cli.main"]
 START_S = 300.0
 # What the README says of the demo, which takes minutes.

@@ -28,9 +28,9 @@ from pipelines.config.recipe import Recipe
 from pipelines.decision.record import Decision
 from tests.e2e.conftest import TINY
 from tests.ray_cluster import ray_cluster
+from tests.root import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
 # One generator, a judge without a model, one training run. Labels are shuffled: what the whole run learns from the
 # same requests (test_align) is nothing that the machinery itself brings about.
 SMALL = ["generate.actors=1", "judge.regimen=RULES", "train.algorithms=[dpo]", "train.workers_per_run=1"]

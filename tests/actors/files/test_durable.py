@@ -36,10 +36,9 @@ from actors.serve.feedback.records import CAPTURES
 from actors.serve.gateway.keys import KeyFile
 from tests.actors.serve.feedback.given import captured
 from tests.power_cut import Tape, recorded
+from tests.root import ROOT
 from tests.rows import prompts
 from tests.small_disk import fill, small_disk
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import entry_of
 from pipelines.registry.store import AUDIT, Registry
+from tests.root import ROOT
 
-ROOT = Path(__file__).parents[3]
 # Each tries the one it is given, goes back, and takes what is refused as an answer.
 ADMINISTRATOR = """
 import sys

@@ -18,8 +18,7 @@ from actors.errors import SalusError
 from actors.serve.feedback.journal import Journal, JournalWriter, compact, list_files, read
 from actors.serve.feedback.records import CAPTURES, FEEDBACK
 from tests.actors.serve.feedback.given import NOON, captured, said
-
-ROOT = Path(__file__).parents[4]
+from tests.root import ROOT
 
 
 def ids(folder: Path) -> list[str]:

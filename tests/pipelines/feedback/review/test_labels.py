@@ -14,8 +14,8 @@ from actors.errors import SalusError
 from pipelines.feedback.review.consensus import settle
 from pipelines.feedback.review.labels import LOG, LabelLog, answer_key, read_labels
 from tests.power_cut import recorded
+from tests.root import ROOT
 
-ROOT = Path(__file__).parents[4]
 KEY = answer_key("request", "answer")
 
 

@@ -29,9 +29,9 @@ from pipelines.runs.materials import Materials
 from tests.pipelines.finished import BASE
 from tests.power_cut import recorded
 from tests.quiet_reporter import QuietReporter
+from tests.root import ROOT
 from tests.small_disk import fill, small_disk
 
-ROOT = Path(__file__).parents[4]
 LIMIT_S = 30.0
 BEAT_S = 0.02
 ELSEWHERE = Holder(host="node-7", place="another boot", pid=4711, started_s=12.5, token="theirs")

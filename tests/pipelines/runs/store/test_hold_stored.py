@@ -32,8 +32,8 @@ from tests.pipelines.runs.store.killed_upload import written
 from tests.pipelines.runs.store.server import answering
 from tests.pipelines.runs.store.stored import contents, demo, index_of, put_as_earlier, put_run, write
 from tests.quiet_reporter import QuietReporter
+from tests.root import ROOT
 
-ROOT = Path(__file__).parents[4]
 ROLLOUTS = "cycles/01/rollouts/part-00000.parquet"
 DECISION = "cycles/01/decision.json"
 

@@ -24,6 +24,7 @@ from pipelines.runs.store.objects import CHUNK_BYTES, Objects
 from pipelines.runs.store.place import RemotePlace
 from tests.pipelines.runs.store.conftest import reach
 from tests.pipelines.runs.store.server import answering
+from tests.root import ROOT
 
 RACING = 16
 
@@ -115,7 +116,7 @@ def test_a_file_that_changed_while_it_was_sent_becomes_no_object(place: RemotePl
 
 def test_a_large_file_is_never_whole_in_memory(place: RemotePlace, tmp_path: Path) -> None:
     """In a process of its own: what Rust holds is no memory that Python knows of."""
-    large, root = tmp_path / "large", Path(__file__).parents[3]
+    large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(20 * CHUNK_BYTES)
     program = (
@@ -127,7 +128,7 @@ def test_a_large_file_is_never_whole_in_memory(place: RemotePlace, tmp_path: Pat
         "assert objects.download('large', Path(sys.argv[3])) == sha256; print(peak() - before)\n"
     )
     arguments = [sys.executable, "-c", program, str(place), str(large), str(tmp_path / "back")]
-    done = subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) * 1024 < 12 * CHUNK_BYTES
 
 

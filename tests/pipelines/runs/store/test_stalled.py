@@ -27,8 +27,8 @@ from tests.pipelines.runs.store import stalled
 from tests.pipelines.runs.store.conftest import Move
 from tests.pipelines.runs.store.stored import contents, demo, index_of, mirror_of, write
 from tests.quiet_reporter import QuietReporter
+from tests.root import ROOT
 
-ROOT = Path(__file__).parents[3]
 DECISION = "cycles/01/decision.json"
 # Longer than what was seen of a lease is believed.
 LEASE_S = FRESH_S + 0.5
