@@ -20,7 +20,7 @@ from actors.files.shards import read_shard, strings, with_columns, write_table
 
 
 class RolloutTask(BaseModel):
-    """One shard of prompts to answer: with which policy, where it lies, how to sample, where the rollouts go.
+    """One shard of prompts to answer: with which policy, where its files are, how to sample, where the rollouts go.
 
     Each task names its policy, so that a restarted actor can never answer with an old one.
     """

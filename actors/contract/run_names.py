@@ -1,6 +1,6 @@
 """How a run's files name what lies somewhere: written by these names, and found again by them, here alone.
 
-What lies in the run is named relative to its root, and the deployed policy, which lies outside, by one word: a run is
+What is in the run is named relative to its root, and the deployed policy, which is outside, by one word: a run is
 the same to the last byte wherever it is worked on, and what it names is there wherever it is read. Absolute paths, as
 earlier versions wrote them, are read too.
 """

@@ -92,7 +92,7 @@ class Coordinator:
     """Owns champion, assignments and decisions of one run; every method may be called again.
 
     What it knows is on disk before anybody hears of it: one that is built in its place, in the same session, goes on
-    where it stopped. Published is what `published` says; whoever records that keeps it as durably.
+    where it stopped. Published is what `published` says; the recorder of that keeps it as durably.
 
     Life: `Coordinator(...)` -> [`start_publisher`] -> (`assign` -> trainers call `assignment`, `training_done` |
     `training_failed` -> `decide`)* -> `stop_training` -> `stop_publisher`
@@ -232,7 +232,7 @@ class Coordinator:
             self._keep()
 
     def training_halted(self, sentence: str) -> None:
-        """A trainer found the disk full: no challenger fails by that, but whoever asks for the state is told."""
+        """A trainer found the disk full: no challenger fails by that, but a caller that asks for the state is told."""
         self._halted = sentence
 
     def training_state(self, cycle: int) -> dict[Algorithm, TrainingState]:

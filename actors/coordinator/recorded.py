@@ -18,7 +18,7 @@ from actors.files.sums import file_sum
 
 
 class RecordedVerdict(BaseModel):
-    """What the coordinator needs of a decision record, whatever else stands in it."""
+    """What the coordinator needs of a decision record, whatever else is in it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -68,7 +68,7 @@ class EnsembleScorer(DetailedScorer):
 def pool(p: Floats, has_say: npt.NDArray[np.bool_], how: How) -> Floats:
     """Scorers' probabilities (m, n, 3) and who has a say (m, n) -> pooled (n, 3), rows summing to 1.
 
-    Where nobody has a say every label is as likely as another.
+    Where no judge has a say every label is as likely as another.
     """
     mean = _mean(p, has_say)
     if how == "mean":

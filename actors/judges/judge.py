@@ -28,7 +28,7 @@ Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 class JudgmentTask(BaseModel):
-    """One shard of rollouts to judge: where it lies, where the judgments go, and whose weights judge.
+    """One shard of rollouts to judge: where its files are, where the judgments go, and whose weights judge.
 
     `weights` names the policy that judges itself (regimen SELF); None leaves the judge's own.
     """
@@ -64,7 +64,7 @@ class Verdicts:
     coverage: npt.NDArray[np.float64]
     # Shape (n,), where several judges were asked: see `EnsembleScorer`.
     disagreement: npt.NDArray[np.float64] | None = None
-    # What these answers cost, where somebody charges for them.
+    # What these answers cost, where a server charges for them.
     usage: Usage | None = None
 
     def best(self, min_coverage: float) -> list[int | None]:
@@ -79,14 +79,14 @@ class Verdicts:
 class DetailedScorer(Protocol):
     """A scorer that also takes note of answers cut off, or says more than scores.
 
-    Beside `Scorer` and not in it, so that a rule, or whatever stands around a scorer, may stay as simple as it is.
+    Beside `Scorer` and not in it, so that a rule, or whatever wraps a scorer, may stay as simple as it is.
     """
 
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
         """Scores and what else is known; `cut_off[i]`: answer i ended at its length limit."""
 
     def score(self, requests: list[str], answers: list[str]) -> Scores:
-        """As `Scorer.score`; inherited by whoever names this protocol as its base."""
+        """As `Scorer.score`; inherited by a class that names this protocol as its base."""
         found = self.verdicts(requests, answers, [False] * len(answers))
         return found.p, found.coverage
 
@@ -123,7 +123,7 @@ class Judge:
 
         Without a table the shard is read from `task.rollouts`. A row whose coverage is under the judge's
         minimum has no label: missing, never a guess. A shard already on disk is not judged again. What a
-        charged judge used stands beside the shard (`actors.judges.usage`).
+        charged judge used is beside the shard (`actors.judges.usage`).
         Returns the number of labelled rows and when the scorer worked.
         """
         path = Path(task.output)

@@ -47,10 +47,9 @@ class JudgePrompt:
     def shown(self, request: str, answer: str, cut_off: bool = False) -> ShownPrompt:
         """The judge's prompt, and how much of both texts it shows.
 
-        Invisible characters leave `request` and `answer`, control tokens inside them are broken up, and
-        whichever is too long is cut from the middle with a mark, so that neither its beginning nor its end can
-        push the rubric out. An empty answer is shown by a mark, one that was `cut_off` by a note, where the
-        template has one.
+        Invisible characters leave `request` and `answer`, and control tokens inside them are broken up. A text that is
+        too long is cut from the middle with a mark: neither its beginning nor its end can push the rubric out. An empty
+        answer is shown by a mark, one that was `cut_off` by a note, where the template has one.
 
         Raises:
             SalusError: the template alone nearly fills the engine's context.

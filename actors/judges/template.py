@@ -62,7 +62,7 @@ class JudgeTemplate:
 def fence_of(request: str, answer: str) -> str:
     """The mark of one judgment: a hash of both texts, the same in every run, that occurs in neither.
 
-    Whoever writes the answer would have to guess 48 bits that depend on what he writes.
+    The writer of an answer would have to guess 48 bits that depend on the answer itself.
     """
     text = f"{len(request)}\n{request}\n{answer}"
     for salt in range(1_000):

@@ -81,7 +81,7 @@ def run_judge_training(config: JudgeTrainConfig, assignment: JudgeAssignment, on
 
 
 def _wait(task: ray.ObjectRef[None], progress: ProgressFile, on_step: Tell) -> None:
-    """Return when the run has ended; where nobody waits any more (Ctrl-C), it ends too."""
+    """Return when the run has ended; where no caller waits any more (Ctrl-C), it ends too."""
     ended = False
     try:
         while not ended:

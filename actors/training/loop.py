@@ -38,7 +38,7 @@ class LoopOrder(Record):
     first_index: int
     # Per-cycle mode: this one assignment, then end.
     only_index: int | None = None
-    # Where checkpoints of assignments in the making lie, if the config asks for any.
+    # Where checkpoints of assignments in the making are, if the config asks for any.
     checkpoints: str | None = None
 
 
@@ -191,7 +191,7 @@ def launch_training(
     SalusError where the run, not an assignment, failed. `storage_path` is a folder all nodes see, or a URI.
 
     Raises:
-        SalusError: checkpoints are asked for, which cannot lie at a URI.
+        SalusError: checkpoints are asked for, which cannot be kept at a URI.
     """
     order = LoopOrder(
         config=config,
@@ -216,7 +216,7 @@ def _checkpoints(config: TrainConfig, storage_path: str) -> str | None:
         return None
     if "://" in storage_path:
         raise SalusError(
-            f"Checkpoints of a training cannot lie at {storage_path}; leave train.checkpoint_every_steps out, or keep"
-            " Ray Train's storage in a folder that all nodes see."
+            f"Checkpoints of a training cannot be kept at {storage_path}; leave train.checkpoint_every_steps out, or"
+            " keep Ray Train's storage in a folder that all nodes see."
         )
     return str(Path(storage_path).absolute() / "checkpoints")

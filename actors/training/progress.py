@@ -1,4 +1,4 @@
-"""How far a training is, told by its first rank: not at every step, and through a file where nobody is to be asked."""
+"""How far a training is, told by its first rank: not at every step, and through a file where no actor is asked."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ProgressFile:
         self._write(Progress(fault=sentence))
 
     def read(self) -> Progress:
-        """What was told last; nothing done where nobody told anything yet."""
+        """What was told last; nothing done where nothing was told yet."""
         try:
             return Progress.model_validate_json(self._path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValidationError):

@@ -33,7 +33,7 @@ Loop = Callable[[dict[str, Any]], None]
 
 
 class TrainRun(Record):
-    """One Ray Train run: what it is called, where its own state lies, and its workers.
+    """One Ray Train run: what it is called, where its own state is, and its workers.
 
     Ray resumes a run of the same name in the same place. `storage_path` is a folder all nodes see, or a URI.
     """
@@ -52,7 +52,7 @@ def launch(loop: Loop, loop_config: dict[str, Any], run: TrainRun) -> ray.Object
     where a full disk ended it. `loop` must be a function of a module, which every worker imports.
     """
     place = run.storage_path if "://" in run.storage_path else str(Path(run.storage_path).absolute())
-    # Ray Train's controller stands where this task does: any other node that dies takes workers alone with it.
+    # Ray Train's controller is on this task's node: any other node that dies takes workers alone with it.
     task = _fit.options(runtime_env={"env_vars": _environment(run.workers)}, scheduling_strategy=beside_me())
     return task.remote(loop, loop_config, run.model_copy(update={"storage_path": place}))
 

@@ -70,7 +70,7 @@ def stage_rows(folder: Path, algorithm: Algorithm, out: Path) -> RowCount:
 
 
 def kto_weights(n_desirable: int, n_undesirable: int) -> tuple[float, float]:
-    """Loss weights (w_D, w_U) such that w_D * n_desirable / (w_U * n_undesirable) lies in [1, 4/3].
+    """Loss weights (w_D, w_U) such that w_D * n_desirable / (w_U * n_undesirable) is in [1, 4/3].
 
     One of the two stays 1 (arXiv 2402.01306, Eq. 8); the other is raised to meet the middle of that range.
     Where a class is empty there is nothing to balance, and both are 1.

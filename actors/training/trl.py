@@ -38,7 +38,7 @@ _Report = TypeVar("_Report")
 
 
 def silence() -> None:
-    """No progress bars and no advice of the libraries: whoever trains reports progress itself."""
+    """No progress bars and no advice of the libraries: the training loop reports progress itself."""
     # PEFT 0.21 asks transformers, and accelerate 1.15 asks torch, by an older name.
     for name in ("is_gradient_checkpointing", "broadcast_buffers"):
         warnings.filterwarnings("ignore", message=f"`{name}` is deprecated", category=FutureWarning)

@@ -59,7 +59,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
                 # It may have taken minutes to start.
                 run.check_lease()
             if run.store is not None:
-                # The decision, and all it rests on, lies in the store before anybody is served by it.
+                # The decision, and all it rests on, is in the store before a client is served by it.
                 ray.get(run.coordinator.decide.remote(cycle, publish=False))
                 run.store.keep()
             # By the record, where there is one by now.

@@ -164,7 +164,7 @@ class _Reader:
             for name, policy in self.contenders(cycle):
                 table = self.judgments("validation", policy, champion, by)
                 keys = [self._key(cycle, "validation", policy, name, by, name == chosen)]
-                # The model before the first cycle stands at cycle 0 too.
+                # The model before the first cycle is at cycle 0 too.
                 if cycle == 1 and name == "champion":
                     keys.insert(0, self._key(0, "validation", policy, "base", by, True))
                 yield from self._rows(table, self.measured(table), *keys)

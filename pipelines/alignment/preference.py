@@ -189,8 +189,8 @@ def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -
 def dpo_pairs(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
     """Pairs within a prompt, widest margin of marks first; chosen always scores strictly higher than rejected.
 
-    Where no answer has its level's best mark, the reference safe answer stands in as the chosen one (Egida's
-    recipe). Where a harmless prompt has no bad answer, `benign_refusal` stands in as the rejected one.
+    Where no answer has its level's best mark, the reference safe answer is the chosen one (Egida's
+    recipe). Where a harmless prompt has no bad answer, `benign_refusal` is the rejected one.
     Returns dicts with prompt, chosen, rejected, level.
     """
     marks = scores(judgments, table)

@@ -24,7 +24,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as train.kto.beta=0.2; may be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option(help="The seed of every random choice (the recipe's seed).")]
-DataFolder = Annotated[Path | None, typer.Option("--data", help="Where the data lies (the recipe's data.path).")]
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Where the data is (the recipe's data.path).")]
 RunFolderOption = Annotated[
     str | None,
     typer.Option(
@@ -77,7 +77,7 @@ def error_console() -> Console:
 
 
 def run_place(recipe: Recipe, run: str | None) -> Place:
-    """Where the run of a recipe lies: as the option says, or where it lies without."""
+    """Where the run of a recipe is: as the option says, or the default place."""
     from pipelines.runs.open import run_root
 
     return run_root(recipe, place_of(run) if run is not None else None)

@@ -64,7 +64,7 @@ def list_policies(registry: RegistryFolder = DEFAULT) -> None:
 def show(
     version: Version,
     registry: RegistryFolder = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="The record as it lies in the registry.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The record as it is in the registry.")] = False,
 ) -> None:
     """Everything the registry knows of a policy, and the chain of its parents."""
     from pipelines.registry.lineage import chain
@@ -132,7 +132,7 @@ def audit(
 
     path = local_folder(folder, "An audit log is read from") / AUDIT
     if not path.is_file():
-        raise SalusError(f"There is no audit log {path}: nothing was published there, or name the folder it lies in.")
+        raise SalusError(f"There is no audit log {path}: nothing was published there, or name its folder.")
     log = AuditLog(path)
     entries, _ = log.readable()
     console().print(audit_log_table(outcomes(entries)))

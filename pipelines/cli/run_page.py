@@ -23,7 +23,7 @@ from pipelines.runs.summary import Summary, find_summary
 
 
 def print_run(folder: RunFolder, where: object = None) -> None:
-    """Print one run; `where` it lies, if not in this folder.
+    """Print one run; `where` it is, if not in this folder.
 
     Raises:
         SalusError: it is not a run, or something in it cannot be read.

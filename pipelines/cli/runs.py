@@ -156,9 +156,9 @@ def gc(
 ) -> None:
     """Remove what finished runs need no more, after showing it; salus runs verify still holds for the rest.
 
-    That is: merged weights of challengers that never became champion and whose adapter stays, Ray Train's own state,
-    and files that were being written when a process ended. Runs that are not finished, or that somebody holds, are
-    left alone.
+    That is: merged weights of challengers that never became champion and whose adapter stays. Ray Train's own state
+    and files that were being written when a process ended go as well. Runs that are not finished, or that a process
+    holds, are left alone.
     """
     from pipelines.runs.finished.gc import collect, gc_plans
     from pipelines.runs.finished.shape import recipe_of_run

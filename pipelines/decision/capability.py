@@ -86,7 +86,7 @@ def check_capability(base: Capability, policy: Capability, limits: CapabilityLim
 
 
 def figures_path(folder: RunFolder, split: HeldOut, version: str) -> Path:
-    """Where one policy's figures lie."""
+    """Where one policy's figures are."""
     return folder.evaluation_capability(split, version) / "figures.json"
 
 

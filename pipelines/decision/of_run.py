@@ -28,7 +28,7 @@ class DecisionOfRun:
     seed: int
     # None: no capability is measured.
     capability: CapabilityConfig | None
-    # The run folder, where the capability figures lie.
+    # The run folder, where the capability figures are.
     root: str
     # The version the run began with.
     base: str

@@ -95,8 +95,8 @@ def paired_test(difference: Floats, bases: Ints, seed: int, resamples: int) -> P
     chance does that once in 16), the permutation test is exact there; p is the larger of both, so that the
     promised error rate holds at every size. (Efron and Tibshirani 1993, ch. 15 and 16.)
 
-    Both draw whole base prompts: a policy's answers to rewrites of one request rise and fall together, and rewrites
-    taken for independent evidence would replace the champion by chance in a quarter of cycles
+    Both draw whole base prompts: a policy's answers to rewrites of one request rise and fall together. Rewrites taken
+    for independent evidence would replace the champion by chance in a quarter of cycles
     (`tests/benchmarks/decision_power.py`; the cluster bootstrap: Davison and Hinkley 1997, sec. 3.8).
 
     Args:

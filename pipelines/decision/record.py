@@ -35,7 +35,7 @@ class CandidateResult(Record):
     # The policy's version; None where there are no answers.
     policy: str | None
     standing: Standing
-    # Why it stands there, in one sentence.
+    # The reason for this standing, in one sentence.
     sentence: str
     metrics: Metrics | None
     # Against the champion; None for the champion and where nothing could be compared.
@@ -66,7 +66,7 @@ class Decision(Record):
     capability: CapabilityEvidence | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
-    # Added by the coordinator where the endpoint refused what was to be published; the decision itself stands.
+    # Added by the coordinator where the endpoint refused what was to be published; the decision itself is unchanged.
     publication: RefusedPublication | None = None
 
     @property

@@ -1,6 +1,6 @@
 """Whether a prompt of feedback is one the run is evaluated on: as it is, within a longer one, or redacted.
 
-What a policy is measured on must not be trained on, and somebody may have asked the endpoint just that.
+What a policy is measured on must not be trained on, and a client may have asked the endpoint just that.
 """
 
 from __future__ import annotations

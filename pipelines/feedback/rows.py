@@ -118,7 +118,7 @@ def repeated(rows: Sequence[dict[str, Any]], weight: float, seed: int) -> Iterat
 def most_rows(own_rows: int, max_share: float) -> int:
     """The most rows of feedback that are no more than `max_share` of all together with `own_rows` others."""
     most = int(own_rows * max_share / (1 - max_share))
-    # A product of fractions may lie just beside a whole number.
+    # A product of fractions may be just beside a whole number.
     return most + (most + 1 <= max_share * (own_rows + most + 1))
 
 

@@ -55,14 +55,14 @@ class SnapshotReport(Record):
 
 
 def check_feedback(config: FeedbackRowsConfig | None) -> None:
-    """Raise `SalusError`, before anything costly, where there is no such folder of feedback, or nobody is trusted."""
+    """Raise `SalusError`, before anything costly, where there is no such feedback folder, or no caller is trusted."""
     if config is None:
         return
     if config.trusted_only == ():
         raise SalusError(
             "preference.feedback trains on the feedback of trusted callers alone, and names none; set"
             " preference.feedback.trusted_only to the names of their keys (salus feedback show FOLDER says who gave"
-            " some), or to null to trust everybody."
+            " some), or to null to trust all callers."
         )
     check_folder(Path(config.path).expanduser())
 

@@ -98,7 +98,7 @@ def on_ground_truth(recipe: Recipe, judgments: Path) -> CalibrationReport:
 
 
 def rules_on_xstest(recipe: Recipe) -> CalibrationReport | None:
-    """Refusal rules held against the human labels of XSTest that lies with the run's data; None for other judges.
+    """Refusal rules held against the human labels of XSTest that is with the run's data; None for other judges.
 
     Raises:
         SalusError: XSTest's completions are not there, or have a bad row.

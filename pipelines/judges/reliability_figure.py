@@ -75,7 +75,7 @@ def _diagonal(lines: Axes, counts: Axes) -> None:
 def _reliability(axes: Axes, score: ProbabilityScore, label: str, colour: str, marker: str) -> None:
     points = [(b.confidence, b.accuracy) for b in score.bins if b.confidence is not None and b.accuracy is not None]
     x, y = np.array(points).T
-    # One bin may lie on the frame, at a probability of 1.
+    # One bin may be on the frame, at a probability of 1.
     axes.plot(x, y, f"{marker}-", color=colour, label=label, markersize=5, linewidth=1.3, clip_on=False, zorder=3)
 
 

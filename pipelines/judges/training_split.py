@@ -82,7 +82,7 @@ def _copies(
 
 
 def _place(answer: HumanJudgment, what: str, seed: int) -> tuple[int, str]:
-    """Where an answer stands; its texts decide between two whose hashes are the same."""
+    """The place of an answer; its texts decide between two whose hashes are the same."""
     text = f"{answer.prompt}\x1f{answer.answer}"
     return derive_seed(seed, what, text), text
 

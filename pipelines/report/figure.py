@@ -32,7 +32,7 @@ LINE: dict[JudgedBy, Literal["-", "--"]] = {"truth": "-", "judge": "--"}
 ALPHA: dict[JudgedBy, float] = {"truth": 1.0, "judge": 0.5}
 # Room for one column of the legend. Inches.
 LEGEND_COLUMN = 1.75
-# A judge's points stand further out than the truth's. Cycles.
+# A judge's points are drawn further out than the truth's. Cycles.
 JUDGE_SHIFT = 0.09
 Row = dict[str, Any]
 PANELS = (("ss", "Safety Score (SS), higher is better"), ("err_strict", "ERR strict, lower is better"))
@@ -117,7 +117,7 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def draw_panel(axes: Axes, rows: Sequence[Row], metric: str, title: str) -> None:
-    """One metric by cycle, of every policy of a run and by everybody who judged it."""
+    """One metric by cycle, of every policy of a run and by every judge of it."""
     judges = judges_of(rows)
     for judged_by in judges:
         _draw(axes, _points(rows, metric, judged_by), judged_by, len(judges) > 1)

@@ -17,7 +17,7 @@ COLUMN = "disagreement"
 
 
 def judge_usage(folder: RunFolder) -> Usage | None:
-    """Requests, tokens and price over all cycles, evaluations and scores; None where nobody charged.
+    """Requests, tokens and price over all cycles, evaluations and scores; None where no server charged.
 
     Raises:
         SalusError: a usage record cannot be read.

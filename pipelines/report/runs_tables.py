@@ -26,7 +26,7 @@ SHOWN_DIFFERENCES = 3
 
 
 def runs_table(runs: Sequence[RunLine | UnreadableRun]) -> Group:
-    """One row per run; the fault of one that cannot be read stands in full below."""
+    """One row per run; the fault of one that cannot be read is in full below."""
     table = narrow_table("run", "recipe, seed", "cycles", "champion", "SS test", "wall", "size", "run hash")
     # Names give way before figures do, but not wholly.
     for column in table.columns[:2]:

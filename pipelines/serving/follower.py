@@ -1,4 +1,4 @@
-"""Keeps an endpoint at the registry's current policy: whoever promotes or rolls back there changes what is served."""
+"""Keeps an endpoint at the registry's current policy: a promotion or rollback there changes what is served."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class LivePublisher(Protocol):
 class Follower:
     """One endpoint and the registry it follows. Life: start -> step* -> end.
 
-    Every start and every publication stands in the registry's audit log, before and after. A policy that cannot go live
-    (its weights changed, do not fit the engine, or it did not pass its trial), or whose intention cannot be written
-    there, leaves the former one, and is not tried again before the registry changes.
+    Every start and every publication is in the registry's audit log, before and after. A policy may be unable to
+    go live: its weights changed or do not fit the engine, it did not pass its trial, or its intention cannot be written
+    there. Then the former one stays, and the policy is not tried again before the registry changes.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Follower:
             self._note(error.sentence)
 
     def end(self) -> None:
-        """Say that nobody answers there any more."""
+        """Say that no policy answers there any more."""
         self._file.remove()
 
     def _carry_out(self, change: Change, changes: int) -> None:
@@ -148,7 +148,7 @@ class Follower:
         self._say(f"{version} is live at {self._publisher.url}")
 
     def _publish(self, change: Change, changes: int) -> None:
-        # Whoever rolls back cannot wait, and goes back to what was served; unless that was refused.
+        # A rollback cannot wait, and goes back to what was served; unless that was refused.
         trial = change.action == "promote" or self._refused.why(change.version) is not None
         try:
             self._publisher.publish(

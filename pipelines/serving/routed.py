@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 
 def routed_cpus(settings: ServeSettings) -> float:
-    """Logical CPUs of all policies, and of the largest once more: a policy's next application stands beside it."""
+    """Logical CPUs of all policies, and of the largest once more: a policy's next application runs beside it."""
     each = [_most_cpus(settings, name) for name in settings.named]
     return sum(each) + max(each)
 
@@ -63,9 +63,9 @@ def serving_together(
         settings: what is served.
         read_again: the settings as they are by then; asked for engine settings at every publication.
         registry: of policies that name none.
-        first: the version that a policy which nobody named begins with.
+        first: the version that an unnamed policy begins with.
         namespace: of the actors.
-        say: takes lines for whoever serves.
+        say: takes lines for the operator.
 
     Raises:
         SalusError: two policies follow one registry, the address is another's, or no policy is up.

@@ -82,7 +82,7 @@ class ServeSettings(Section):
 
     @property
     def routed(self) -> bool:
-        """Whether a router stands before the policies."""
+        """Whether a router is before the policies."""
         return self.publish.router or bool(self.policies)
 
     @property
@@ -131,7 +131,7 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> ServeSett
 def chosen_settings(
     file: Path | None, overrides: Sequence[str], policies: Sequence[str]
 ) -> tuple[ServeSettings, str | None]:
-    """The settings, and the version that a policy which nobody named begins with (None: the current one).
+    """The settings, and the version that an unnamed policy begins with (None: the current one).
 
     Args:
         file: a YAML file of settings, if there is one.

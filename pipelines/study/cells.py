@@ -46,7 +46,7 @@ def _cell(study: StudyConfig, model: StudyModel, regimen: StudyRegimen, folder: 
         f"seed={study.seed}",
         f"cycles={study.cycles}",
         f"judge.regimen={regimen.name}",
-        # Several policies would fight for one port, and a study serves nobody.
+        # Several policies would fight for one port, and a study serves no client.
         "publish.enabled=false",
     ]
     try:

@@ -104,7 +104,7 @@ def _first_cycle(at: int, cycle: CycleSummary) -> list[_Dot]:
     dots = []
     for by, figures in figures_by(cycle).items():
         for name, place in PLACES.items():
-            # Where both are drawn, the judge's marks stand to the right of the truth's.
+            # Where both are drawn, the judge's marks are to the right of the truth's.
             shift = JUDGE_SHIFT if by == "judge" and cycle.truth else 0.0
             mark = PointStyle(*LOOKS[name], filled=name in (cycle.decision, "champion"))
             dots.append(_Dot(at + place + shift, figures.get(name), mark, by))

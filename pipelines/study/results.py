@@ -57,7 +57,7 @@ class StudyReport(Record):
     cost: StudyCost
     cells: tuple[CellResult, ...]
     wins: tuple[Wins, ...]
-    # By model: the regimen whose last champion did best on the validation split, by whoever judged the test.
+    # By model: the regimen whose last champion did best on the validation split, by the test's judge.
     best: dict[str, Regimen]
 
     @property
@@ -106,7 +106,7 @@ def read_cell(cell: Cell, failure: Failure | None) -> CellResult:
 
 
 def last_validation_ss(summary: Summary) -> Measured | None:
-    """The last champion's SS on the validation split, by whoever judged the test; `_best` chooses by it."""
+    """The last champion's SS on the validation split, by the test's judge; `_best` chooses by it."""
     last = summary.cycles[-1]
     figures = figures_by(last).get(summary.test_judged_by or "judge", {}).get(last.decision)
     return figures.ss if figures is not None else None

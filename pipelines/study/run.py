@@ -69,7 +69,7 @@ class CellWatch:
 
 
 def study_root(study: StudyConfig, run: Path | None) -> Path:
-    """Where a study lies: as told, or `runs/NAME-sSEED`."""
+    """Where a study is: as told, or `runs/NAME-sSEED`."""
     return run or Path("runs") / f"{study.name}-s{study.seed}"
 
 

@@ -122,7 +122,7 @@ def wins_grid(report: StudyReport) -> Grid:
             "truth differs",
         ),
         rows=rows,
-        note="Stayed: the champion. Higher: of KTO and DPO, the one the judge gave the higher SS, whoever won. Truth"
+        note="Stayed: the champion. Higher: of KTO and DPO, the one the judge gave the higher SS, won or not. Truth"
         " differs: ground truth gives another contender inside the gate a higher SS than the chosen one, by no matter"
         " how little.",
     )

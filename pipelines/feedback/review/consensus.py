@@ -108,7 +108,7 @@ class Standing:
 
 
 def majority(votes: list[Vote]) -> Label | None:
-    """The label more reviewers gave than any other; None where two lead or nobody voted."""
+    """The label more reviewers gave than any other; None where two lead or no reviewer voted."""
     counts = Counter(vote.label for vote in votes).most_common(2)
     if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]):
         return None

@@ -27,7 +27,7 @@ Clock = Callable[[], datetime]
 
 
 def answer_key(prompt: str, answer: str) -> str:
-    """128 bits of sha256 over prompt and answer, as hex: the same answer to the same prompt is one, whoever gave it."""
+    """128 bits of sha256 over prompt and answer, as hex: the same answer to the same prompt is one, from any policy."""
     return hashlib.sha256(json.dumps([prompt, answer]).encode()).hexdigest()[:KEY_HEX]
 
 
@@ -119,7 +119,7 @@ class LabelLog:
         return taken[0] if taken else None
 
     def _append(self, make: Callable[[Standing], Line | None]) -> Line | None:
-        """Write the line that `make` gives for what stands by now, under a lock; returns it."""
+        """Write the line that `make` gives for what is there by now, under a lock; returns it."""
         with self._guard, self._told(), appending(self.path) as log:
             self._read(log)
             line = make(self._standing)

@@ -21,7 +21,7 @@ from pipelines.feedback.review.consensus import Drawn
 from pipelines.feedback.review.labels import answer_key
 
 Probabilities = tuple[float, float, float]
-# Above this first choice nobody would call a judge undecided.
+# Above this first choice a judge is not undecided.
 SURE = 0.9
 
 
@@ -46,7 +46,7 @@ class Reviewable(Protocol):
 
     @property
     def level(self) -> int | None:
-        """Harm level 0 to 3; None where nobody knows it."""
+        """Harm level 0 to 3; None where it is unknown."""
 
     @property
     def method(self) -> str | None: ...
@@ -64,7 +64,7 @@ class Reviewable(Protocol):
 
     @property
     def p(self) -> Probabilities | None:
-        """Of Accept, Caution and Refuse, summing to 1; None where nobody judged."""
+        """Of Accept, Caution and Refuse, summing to 1; None where no judge judged."""
 
     @property
     def disagreement(self) -> float | None:
@@ -118,7 +118,7 @@ class Queued:
 def informative_order(p: Probabilities | None, disagreement: float | None) -> tuple[float, float, float]:
     """Sorts ascending, the most telling first: by disagreement, then entropy (share of its most), then margin.
 
-    Nobody's verdict counts as evenly spread. Rounded, so that the last bits of a machine's logarithm decide nothing.
+    No verdict counts as evenly spread. Rounded, so that the last bits of a machine's logarithm decide nothing.
     """
     spread = p or (1 / 3, 1 / 3, 1 / 3)
     entropy = -sum(x * math.log(x) for x in spread if x > 0) / math.log(len(spread))
@@ -130,7 +130,7 @@ def build_queue(rows: Iterable[Reviewable], config: QueueConfig) -> list[Queued]
     """The answers of one batch in the order people see them, each once; the same for the same rows in any order.
 
     Answers that are labelled already are among them: what is labelled must not change what else is chosen, so
-    whoever shows them leaves those out (`waiting`).
+    the page that shows them leaves those out (`waiting`).
     """
     unique = _unique(rows)
     control_count = min(config.most, len(unique)) // config.control_every

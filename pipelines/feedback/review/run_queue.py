@@ -22,7 +22,7 @@ _NEEDED = ("prompt", "answer", "level", "method", "policy", "judge", "label")
 _P = tuple(f"p_{label.lower()}" for label in LABELS)
 # A column that shards of earlier versions lack.
 _APART = "disagreement"
-# Rows read for each place, as the same answer may stand in several.
+# Rows read for each place, as the same answer may be in several.
 _SPARE = 4
 
 

@@ -57,13 +57,13 @@ def write_timeline(folder: RunFolder, out: Path | None = None) -> DrawnTimeline:
     """Write `timeline.png` and `timeline.trace.json` to `out`, or to `RUN-timeline` beside the run.
 
     Raises:
-        SalusError: as `read_timeline`; or `out` lies in the run folder or cannot be written.
+        SalusError: as `read_timeline`; or `out` is in the run folder or cannot be written.
     """
     timeline = read_timeline(folder)
     out = out or folder.root.with_name(f"{folder.root.name}-timeline")
     if out.resolve().is_relative_to(folder.root.resolve()):
         raise SalusError(
-            f"{out} lies in the run {folder.root}, whose files have checksums; give a folder outside it with --out."
+            f"{out} is in the run {folder.root}, whose files have checksums; give a folder outside it with --out."
         )
     # Matplotlib takes a second to import.
     from pipelines.report.timeline.picture import draw_timeline

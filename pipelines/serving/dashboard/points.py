@@ -17,7 +17,7 @@ CONTENDERS: tuple[Contender, ...] = get_args(Contender)
 
 
 def judged_points(decisions: Sequence[Decision]) -> Iterator[Point]:
-    """The figures each decision was made on; the first champion stands at cycle 0 too."""
+    """The figures each decision was made on; the first champion is at cycle 0 too."""
     if decisions:
         yield from _points(0, "base", decisions[0].champion, winner=True)
     for decision in decisions:

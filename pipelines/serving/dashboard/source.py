@@ -111,8 +111,8 @@ class _Reading:
         registry = self._registry
         if registry is not None and changes:
             version = changes[-1].version
-            nobody: tuple[Parent, ...] = ()
-            known = self._missing.ask(lambda: lineage_of_registry(registry, version), nobody)
+            unknown: tuple[Parent, ...] = ()
+            known = self._missing.ask(lambda: lineage_of_registry(registry, version), unknown)
             if known:
                 return known
         return lineage_of_run(self._folder.root.name, decisions)

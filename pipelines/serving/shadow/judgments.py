@@ -97,7 +97,7 @@ def _side(records: pa.Table, sample: int, policy: str, answer: str, finish_reaso
     columns: dict[str, Any] = {
         "prompt_id": records["answer_id"],
         "prompt": records["prompt"],
-        # Of a live prompt nobody knows it, and no judge looks at it.
+        # Of a live prompt it is unknown, and no judge looks at it.
         "level": all_rows(0),
         "principle": all_rows(None),
         "method": all_rows("direct"),

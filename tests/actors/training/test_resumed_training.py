@@ -181,5 +181,5 @@ def test_only_a_whole_checkpoint_of_the_same_job_counts(place: Path, tmp_path: P
 def test_where_it_cannot_work_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="checkpoint_every_steps does not go with fsdp"):
         TrainConfig(checkpoint_every_steps=10, fsdp=True, gpus_per_worker=1)
-    with pytest.raises(SalusError, match=r"cannot lie at s3://bucket/run; leave train\.checkpoint_every_steps"):
+    with pytest.raises(SalusError, match=r"cannot be kept at s3://bucket/run; leave train\.checkpoint_every_steps"):
         launch_training(saving(10), "kto", "nobody", "none", "run", "s3://bucket/run", 0)

@@ -70,6 +70,6 @@ def test_a_folder_it_cannot_or_must_not_write_to(
     run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inside = refused(capsys, "runs", "timeline", str(run.root), "--out", str(run.root / "cycles"))
-    assert "lies in the run" in inside and "--out" in inside
+    assert "is in the run" in inside and "--out" in inside
     (tmp_path / "file").touch()
     assert "cannot be written to" in refused(capsys, "runs", "timeline", str(run.root), "--out", str(tmp_path / "file"))
