@@ -15,7 +15,7 @@ from actors.engine.config import EngineConfig
 from actors.engine.model_folder import check_model_folder
 from actors.judges.ensemble import How
 from actors.judges.judge import Scorer
-from actors.judges.remote_config import RemoteConfig
+from actors.judges.remote.config import RemoteConfig
 from actors.judges.rules import RULES_JUDGE, RuleScorer, refusal_label
 
 Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE"]
@@ -132,7 +132,7 @@ def _rules(settings: JudgeSettings, prompt: str, weights: PolicyRef | None) -> S
 
 
 def _remote(settings: JudgeSettings, prompt: str, weights: PolicyRef | None) -> Scorer:
-    from actors.judges.remote import RemoteScorer
+    from actors.judges.remote.scorer import RemoteScorer
 
     assert settings.remote is not None
     return RemoteScorer(settings.remote.share(settings.actors), prompt)

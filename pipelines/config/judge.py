@@ -11,7 +11,7 @@ from actors.engine.config import EngineConfig
 from actors.judges.ensemble import How
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judges.regimens import FINE_TUNED, NO_PROMPT, REGIMENS, Beside, Regimen, RegimenRow, regimens
-from actors.judges.remote_config import RemoteConfig
+from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
 from actors.training.config import JudgeTrainConfig
 from pipelines.config.section import Section

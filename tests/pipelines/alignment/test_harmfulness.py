@@ -15,7 +15,7 @@ from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.judges.harmfulness import HarmfulnessRater, RatingJudge, rater_of
 from actors.judges.regimens import scorers
-from actors.judges.remote import RemoteScorer
+from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.rules import RuleScorer, refusal_label
 from pipelines.alignment.harmfulness import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run

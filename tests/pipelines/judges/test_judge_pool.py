@@ -9,7 +9,7 @@ import pytest
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.judges.regimens import scorers
-from actors.judges.remote import RemoteScorer
+from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.rules import RuleScorer
 from pipelines.alignment.run import fixed_judge
 from pipelines.cluster.demand import demand

@@ -15,8 +15,8 @@ from actors.contract.records import PolicyRef
 from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
 from actors.errors import SalusError
 from actors.judges.judge import DetailedScorer, Verdicts
-from actors.judges.remote_config import RemoteConfig
-from actors.judges.remote_reply import (
+from actors.judges.remote.config import RemoteConfig
+from actors.judges.remote.reply import (
     LABEL_SPELLINGS,
     Floats,
     ServerReply,
