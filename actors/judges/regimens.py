@@ -13,12 +13,13 @@ from typing import Literal, Protocol, get_args
 from actors.contract.records import Label, PolicyRef
 from actors.engine.config import EngineConfig
 from actors.engine.model_folder import check_model_folder
+from actors.judges.classifier import ClassifierScorer, check_classifier
 from actors.judges.ensemble import How
 from actors.judges.judge import Scorer
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.rules import RULES_JUDGE, RuleScorer, refusal_label
 
-Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE"]
+Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE", "CLASSIFIER"]
 # Those that may be asked beside another, as they need no model of their own.
 Beside = Literal["RULES", "REMOTE"]
 # What `salus judge train` makes of a model, and the regimen of a recipe that names none.
@@ -138,6 +139,11 @@ def _remote(settings: JudgeSettings, prompt: str, weights: PolicyRef | None) -> 
     return RemoteScorer(settings.remote.share(settings.actors), prompt)
 
 
+def _classifier(settings: JudgeSettings, prompt: str, weights: PolicyRef | None) -> Scorer:
+    assert weights is not None
+    return ClassifierScorer(settings.engine, weights)
+
+
 def _server_name(settings: JudgeSettings) -> str:
     assert settings.remote is not None
     return settings.remote.judge_name
@@ -194,6 +200,16 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         scores_numbers=True,
         name=_server_name,
         section=("remote", "base_url and model of an OpenAI-compatible server"),
+    ),
+    "CLASSIFIER": RegimenRow(
+        about="a small model that classifies answers",
+        build=_classifier,
+        colour="#8C510A",
+        weights="own",
+        check_folder=check_classifier,
+        # torch, transformers and a batch of 32 answers of 256 tokens; 0.85 were measured with BERT's base model.
+        memory_gib=1.0,
+        prompts=None,
     ),
 }
 
