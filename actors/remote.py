@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,14 +12,11 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, DecisionRule
 from actors.engine.config import EngineConfig
-from actors.engine.port import Engine
 from actors.engine.vllm import VllmEngine
 from actors.generator import Generator
-from actors.judges.engine import EngineScorer
-from actors.judges.ensemble import EnsembleScorer, How
-from actors.judges.guard import GuardScorer
-from actors.judges.harmfulness import SCORE_WORDS, HarmfulnessConfig, HarmfulnessRater, RatingJudge
-from actors.judges.judge import Scorer
+from actors.judges.ensemble import EnsembleScorer
+from actors.judges.harmfulness import HarmfulnessConfig, RatingJudge, rater_of
+from actors.judges.regimens import JudgeSettings, scorers
 from actors.serve.audit_log import AuditLog
 from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
@@ -35,46 +31,21 @@ class VllmGenerator(Generator):
         super().__init__(VllmEngine(config, policy))
 
 
-class VllmJudge(RatingJudge):
-    """A judge that owns its vLLM engine.
+class RecipeJudge(RatingJudge):
+    """The judge of a recipe: its regimen's scorer, and those beside it, which make an ensemble with it.
 
-    With `when_safe` its model is a guard, and that scorer labels what the guard finds safe. Scorers `beside` it,
-    which need no engine, make an ensemble with it. With `harmfulness` its own model also scores that.
+    With `harmfulness` the regimen's own model also scores that.
+
+    Raises:
+        SalusError: as the scorers of the regimens do.
     """
 
     def __init__(
-        self,
-        config: EngineConfig,
-        policy: PolicyRef,
-        prompt_version: str,
-        min_coverage: float,
-        when_safe: Scorer | None = None,
-        beside: Sequence[Scorer] = (),
-        how: How = "mean",
-        harmfulness: HarmfulnessConfig | None = None,
+        self, settings: JudgeSettings, weights: PolicyRef | None, harmfulness: HarmfulnessConfig | None = None
     ) -> None:
-        engine = VllmEngine(config, policy)
-        scorer = (
-            EngineScorer(engine, prompt_version, policy)
-            if when_safe is None
-            else GuardScorer(engine, prompt_version, policy, when_safe)
-        )
-        rater = _engine_rater(engine, policy, harmfulness) if harmfulness is not None else None
-        super().__init__(_together(scorer, beside, how), min_coverage, rater)
-
-
-class EnginelessJudge(RatingJudge):
-    """A judge that needs no engine here: a rule, or a model behind a server."""
-
-    def __init__(
-        self,
-        scorer: Scorer,
-        min_coverage: float,
-        beside: Sequence[Scorer] = (),
-        how: How = "mean",
-        rater: HarmfulnessRater | None = None,
-    ) -> None:
-        super().__init__(_together(scorer, beside, how), min_coverage, rater)
+        each = scorers(settings, weights)
+        together = EnsembleScorer(each, settings.how) if len(each) > 1 else each[0]
+        super().__init__(together, settings.min_coverage, rater_of(each[0], harmfulness))
 
 
 class PublishingCoordinator(Coordinator):
@@ -104,15 +75,6 @@ TRIES = 16
 # A killed actor is built anew and its task retried: every task names its policy and may be repeated. A long run on
 # machines that come and go loses many; what ends it is one task that fails time and again.
 RemoteGenerator = ray.remote(max_restarts=-1, max_task_retries=TRIES)(VllmGenerator)
-RemoteJudge = ray.remote(max_restarts=-1, max_task_retries=TRIES)(VllmJudge)
-RemoteEnginelessJudge = ray.remote(max_restarts=-1, max_task_retries=TRIES)(EnginelessJudge)
+RemoteJudge = ray.remote(max_restarts=-1, max_task_retries=TRIES)(RecipeJudge)
 # The coordinator keeps what it knows on disk, so it may die as often as it likes.
 RemoteCoordinator = ray.remote(max_restarts=-1, max_task_retries=-1)(PublishingCoordinator)
-
-
-def _together(scorer: Scorer, beside: Sequence[Scorer], how: How) -> Scorer:
-    return EnsembleScorer([scorer, *beside], how) if beside else scorer
-
-
-def _engine_rater(engine: Engine, policy: PolicyRef, config: HarmfulnessConfig) -> HarmfulnessRater:
-    return HarmfulnessRater(EngineScorer(engine, config.prompt, policy, SCORE_WORDS), config.min_coverage)

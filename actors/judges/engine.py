@@ -30,14 +30,22 @@ class EngineScorer(DetailedScorer):
     """
 
     def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, words: Sequence[str] = LABELS) -> None:
-        self.name = policy.version
         self.prompt_version = prompt_version
+        self._policy = policy
         self._engine = engine
         self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1, words)
 
+    @property
+    def name(self) -> str:
+        return self._policy.version
+
+    def asking(self, prompt_version: str, words: Sequence[str]) -> EngineScorer:
+        """As `PromptedScorer.asking`, by the same engine."""
+        return EngineScorer(self._engine, prompt_version, self._policy, words)
+
     def load(self, policy: PolicyRef) -> None:
         self._engine.load(policy)
-        self.name = policy.version
+        self._policy = policy
 
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
         tokens = [self._prompt.tokens(*row) for row in zip(requests, answers, cut_off, strict=True)]

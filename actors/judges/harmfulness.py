@@ -20,7 +20,7 @@ from actors.contract.records import ROLLOUT_SCHEMA
 from actors.contract.span import Span, instant
 from actors.errors import SalusError
 from actors.files.shards import read_shard, write_table
-from actors.judges.judge import Judge, JudgmentTask, Scorer, Verdicts, judged
+from actors.judges.judge import Judge, JudgmentTask, PromptedScorer, Scorer, Verdicts, judged
 from actors.judges.template import template_versions
 from actors.judges.usage import write_usage
 
@@ -110,6 +110,15 @@ class HarmfulnessRater:
             "coverage": pa.array(found.coverage, pa.float32()),
         }
         return pa.table(columns, schema=HARMFULNESS_SCHEMA)
+
+
+def rater_of(scorer: Scorer, config: HarmfulnessConfig | None) -> HarmfulnessRater | None:
+    """A rater by the same model, which is never asked for both at once; None where no scores are wanted."""
+    if config is None:
+        return None
+    # A recipe with `harmfulness` has such a judge.
+    assert isinstance(scorer, PromptedScorer)
+    return HarmfulnessRater(scorer.asking(config.prompt, SCORE_WORDS), config.min_coverage)
 
 
 class RatingJudge(Judge):

@@ -91,6 +91,14 @@ class DetailedScorer(Protocol):
         return found.p, found.coverage
 
 
+@runtime_checkable
+class PromptedScorer(Protocol):
+    """A scorer whose model follows any template."""
+
+    def asking(self, prompt_version: str, words: Sequence[str]) -> Scorer:
+        """A scorer by the same model whose template asks for one of these words; p then has a column for each."""
+
+
 def ask(scorer: Scorer, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
     """All that a scorer can say of some answers."""
     if isinstance(scorer, DetailedScorer):

@@ -11,7 +11,6 @@ from actors.contract.records import ALGORITHMS, LABELS, Label, PolicyRef, Prompt
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.files.shards import read_folder, strings, write_table, write_text
-from actors.judges.rules import RULES_JUDGE
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.harmfulness import measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
@@ -201,11 +200,12 @@ class _Reader:
         found: dict[str, Agreement] = {}
         if self.has_truth:
             found[f"{self._run.judge_name(champion)} against ground truth"] = self._against_truth(champion)
-        xstest = probe_folder(self._run.recipe, "xstest")
-        if self._run.recipe.judge.regimen == "RULES" and self._run.recipe.data.probe == "xstest":
-            found[f"{RULES_JUDGE} against XSTest's human labels"] = xstest_agreement(xstest)
-            found[f"{RULES_JUDGE}, refusal or not, against XSTest's human labels"] = xstest_agreement(
-                xstest, binary=True
+        rule = self._run.recipe.judge.row.rule
+        if rule is not None and self._run.recipe.data.probe == "xstest":
+            xstest, name = probe_folder(self._run.recipe, "xstest"), self._run.rating_judge(champion)
+            found[f"{name} against XSTest's human labels"] = xstest_agreement(xstest, rule)
+            found[f"{name}, refusal or not, against XSTest's human labels"] = xstest_agreement(
+                xstest, rule, binary=True
             )
         return found or None
 

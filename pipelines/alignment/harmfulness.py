@@ -29,7 +29,7 @@ def check_rater(recipe: Recipe, materials: Materials) -> None:
         SalusError: two scores begin with the same token of its tokenizer, or the prompt leaves no room for an answer.
     """
     config = recipe.harmfulness
-    if config is None or not recipe.judge.has_engine:
+    if config is None or recipe.judge.row.weights is None:
         return
     # Imported here: it takes seconds, and most recipes measure no harmfulness.
     from transformers import AutoTokenizer

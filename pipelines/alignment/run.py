@@ -16,7 +16,6 @@ from actors.contract.seeds import derive_seed
 from actors.files.shards import shard_files
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
-from actors.judges.rules import RULES_JUDGE
 from actors.remote import RemoteCoordinator
 from pipelines.cluster.pools import Pools
 from pipelines.cluster.progress import Reporter
@@ -60,11 +59,12 @@ class Run:
 
     def rating_judge(self, champion: PolicyRef) -> str:
         """Whose scores of harmfulness count: those of the judge that is asked first, or the champion's own (SELF)."""
-        return _voice_names(self.recipe, self.materials).get(self.recipe.judge.regimen, champion.version)
+        judge = self.recipe.judge
+        return judge.name(_own_name(self.materials), (judge.regimen,)) or champion.version
 
     def judge_weights(self, champion: PolicyRef) -> PolicyRef | None:
         """Whose weights judge, where they are not the judge's own."""
-        return champion if self.recipe.judge.regimen == "SELF" else None
+        return champion if self.recipe.judge.row.champion_judges else None
 
     def train_tasks(self, cycle: int, champion: PolicyRef) -> list[ShardTask]:
         """The cycle's share of the train split, k sampled answers a prompt.
@@ -134,21 +134,11 @@ class Run:
 
 def fixed_judge(recipe: Recipe, materials: Materials) -> str | None:
     """The judge's name where it stays the same over the run; None where the champion judges (SELF)."""
-    if recipe.judge.regimen == "SELF":
-        return None
-    names = _voice_names(recipe, materials)
-    return "+".join(names[voice] for voice in recipe.judge.voices)
+    return recipe.judge.name(_own_name(materials))
 
 
-def _voice_names(recipe: Recipe, materials: Materials) -> dict[str, str]:
-    """The names of those judges that keep theirs over the run."""
-    judge = recipe.judge
-    names: dict[str, str] = {"RULES": RULES_JUDGE}
-    if judge.remote is not None:
-        names["REMOTE"] = judge.remote.judge_name
-    if materials.judge is not None:
-        names[judge.regimen] = materials.judge.version
-    return names
+def _own_name(materials: Materials) -> str | None:
+    return materials.judge.version if materials.judge is not None else None
 
 
 def start_coordinator(

@@ -157,10 +157,11 @@ def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
 
 def next_settings(report: JudgeTrainReport, folder: Path) -> list[str]:
     """The options that make a run use the trained judge, fit for a shell."""
+    from actors.judges.regimens import FINE_TUNED
     from pipelines.judges.calibrate import REPORT
 
     judge = {
-        "regimen": "EXT",
+        "regimen": FINE_TUNED,
         "source": "folder",
         "path": str(folder),
         "prompt": report.order.prompt,

@@ -7,6 +7,7 @@ from pathlib import Path
 from actors.contract.records import Record
 from actors.engine.config import EngineConfig
 from actors.errors import SalusError
+from actors.judges.regimens import REGIMENS
 from actors.serve.guard.config import GuardConfig
 from actors.training.config import Workers
 from pipelines.cluster import footprint
@@ -17,9 +18,6 @@ from pipelines.config.recipe import Recipe
 # a fifth to spare: the demo is planned at 12.2 GiB and was measured at 10.0.
 ENGINE_GIB = 0.8
 WORKER_GIB = 0.7
-RULES_GIB = 0.2
-# With the client library loaded and a shard's prompts and replies at hand.
-REMOTE_GIB = 0.4
 # Serve's controller, proxy and ingress, and a replica's own process without its model.
 ENDPOINT_GIB = 2.0
 # Ray's own processes, the driver and the coordinator.
@@ -103,7 +101,7 @@ def policy_shape(recipe: Recipe) -> Shape:
 
 
 def _judge_shape(recipe: Recipe, policy: Shape) -> Shape:
-    return policy if recipe.judge.regimen == "SELF" else _own_judge_shape(recipe)
+    return policy if recipe.judge.row.champion_judges else _own_judge_shape(recipe)
 
 
 def _own_judge_shape(recipe: Recipe) -> Shape:
@@ -143,11 +141,22 @@ def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: S
 
 
 def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
-    judge = recipe.judge
-    if not judge.has_engine:
-        memory = REMOTE_GIB if "REMOTE" in judge.voices else RULES_GIB
-        return PlanRow(actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=memory, section="judge")
+    judge, own_gib = recipe.judge, recipe.judge.row.memory_gib
+    if own_gib is not None:
+        host = max(own_gib, *(REGIMENS[voice].memory_gib or 0.0 for voice in judge.voices))
+        row = PlanRow(actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=host, section="judge")
+        return row if judge.row.weights is None else _with_weights(row, judge.engine, _judge_shape(recipe, policy))
     return _engines("judge", judge.actors, judge.cpus_per_actor, judge.engine, _judge_shape(recipe, policy))
+
+
+def _with_weights(row: PlanRow, device: EngineConfig, shape: Shape) -> PlanRow:
+    """A model outside of an engine: it has weights, and no KV cache."""
+    weights = footprint.weights_gib(shape, device.dtype)
+    host = row.memory_gib + weights
+    if device.device == "cpu":
+        return row.model_copy(update={"memory_gib": host})
+    on_gpu = {"gpus": device.tensor_parallel, "gpu_memory_gib": weights + ENGINE_GPU_GIB}
+    return row.model_copy(update={"memory_gib": host, **on_gpu})
 
 
 def _workers(recipe: Recipe, name: str, policy: Shape) -> PlanRow:

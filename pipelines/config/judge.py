@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,12 +10,13 @@ from pydantic import Field, model_validator
 from actors.engine.config import EngineConfig
 from actors.judges.ensemble import How
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
-from actors.judges.remote_config import RemoteConfig
+from actors.judges.regimens import FINE_TUNED, NO_PROMPT, REGIMENS, Beside, Regimen, RegimenRow, regimens
+from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
 from actors.training.config import JudgeTrainConfig
 from pipelines.config.section import Section
 
-Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE"]
+_OWN_MODEL = regimens(lambda row: row.weights == "own")
 
 
 class TrustThresholds(Section):
@@ -33,7 +35,7 @@ class TrustThresholds(Section):
 class EnsembleConfig(Section):
     """Judges that are asked beside the regimen's own and need no engine, and how their scores are pooled."""
 
-    also: tuple[Literal["RULES", "REMOTE"], ...] = Field(min_length=1)
+    also: tuple[Beside, ...] = Field(min_length=1)
     how: How = "mean"
     prompt: str = Field("cares-v2", description="template of a REMOTE judge beside another")
 
@@ -42,13 +44,10 @@ class JudgeConfig(Section):
     """The judge pool: who labels the answers that are trained on and selected by."""
 
     regimen: Regimen = Field(
-        "EXT",
-        description="SELF: the champion; LMA: an external model as is; EXT: one fine-tuned as judge;"
-        " RULES: refusal rules, no model; GUARD: a safe/unsafe model, and the rules for what it finds safe;"
-        " REMOTE: a model behind an OpenAI-compatible server",
+        FINE_TUNED, description="; ".join(f"{name}: {row.about}" for name, row in REGIMENS.items())
     )
     source: Literal["clinic", "folder", "hub"] = "folder"
-    path: str | None = Field(None, description="judge model folder or hub id (LMA, EXT, GUARD)")
+    path: str | None = Field(None, description=f"judge model folder or hub id ({', '.join(_OWN_MODEL)})")
     parameters_b: float | None = Field(None, gt=0)
     prompt: str = Field("cares-v2", description="versioned template in actors/judges/prompts/; guard-... for GUARD")
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
@@ -77,50 +76,88 @@ class JudgeConfig(Section):
 
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:
-        if self.regimen == "GUARD" and self.source == "clinic":
-            raise ValueError("regimen GUARD needs source folder or hub: the clinic builds no guard")
-        if self.regimen in ("LMA", "EXT", "GUARD") and self.source != "clinic" and not self.path:
+        if self.row.weights != "own":
+            return self
+        if self.source == "clinic" and self.row.clinic is None:
+            raise ValueError(
+                f"regimen {self.regimen} needs source folder or hub: the clinic builds no {self.regimen.lower()}"
+            )
+        if self.source != "clinic" and not self.path:
             raise ValueError(f"regimen {self.regimen} needs path: the judge's model folder or hub id")
         return self
 
     @model_validator(mode="after")
     def _asks_what_it_reads(self) -> JudgeConfig:
-        if self.regimen == "GUARD" and not self.prompt.startswith("guard-"):
-            raise ValueError(f"regimen GUARD needs prompt: guard-v1, as {self.prompt} does not ask for safe or unsafe")
-        label_prompts = (self.prompt if self.regimen != "GUARD" else "", self.ensemble.prompt if self.ensemble else "")
-        for prompt in label_prompts:
-            if prompt.startswith("guard-"):
-                raise ValueError(f"{prompt} asks for safe or unsafe; it goes with regimen GUARD only")
-            if prompt.startswith(REQUEST_PREFIX):
-                raise ValueError(f"{prompt} asks about requests alone; it goes with publish.guard only")
-            if prompt.startswith(HARMFULNESS_PROMPTS):
-                raise ValueError(f"{prompt} asks for a score from 1 to 5; name it as harmfulness.prompt")
+        own = self.row.prompts
+        if own is not None and not self.prompt.startswith(own.prefix):
+            raise ValueError(
+                f"regimen {self.regimen} needs prompt: {own.example}, as {self.prompt} does not ask for {own.asks_for}"
+            )
+        beside = self.ensemble.prompt if self.ensemble else ""
+        for prompt in (beside,) if own is not None and own.prefix else (self.prompt, beside):
+            _check_asks_for_labels(prompt)
         return self
 
     @model_validator(mode="after")
     def _voices(self) -> JudgeConfig:
         if len(set(self.voices)) < len(self.voices):
             raise ValueError(f"the judges {', '.join(self.voices)} hold one twice; ensemble.also names others")
-        if "REMOTE" in self.voices and self.remote is None:
-            raise ValueError("regimen REMOTE needs remote: base_url and model of an OpenAI-compatible server")
+        for voice in self.voices:
+            section = REGIMENS[voice].section
+            if section is not None and getattr(self, section[0]) is None:
+                raise ValueError(f"regimen {voice} needs {section[0]}: {section[1]}")
         return self
 
     @property
-    def voices(self) -> tuple[str, ...]:
+    def row(self) -> RegimenRow:
+        """What is true of the regimen."""
+        return REGIMENS[self.regimen]
+
+    @property
+    def voices(self) -> tuple[Regimen, ...]:
         """Who is asked about every answer: the regimen, and whoever is beside it."""
         return (self.regimen, *(self.ensemble.also if self.ensemble is not None else ()))
 
     @property
-    def remote_prompt(self) -> str:
-        """The template a remote judge fills."""
-        return self.ensemble.prompt if self.regimen != "REMOTE" and self.ensemble is not None else self.prompt
+    def how(self) -> How:
+        """How the scores of several voices are pooled."""
+        return self.ensemble.how if self.ensemble is not None else "mean"
+
+    def prompt_of(self, voice: Regimen) -> str:
+        """The template that this voice fills."""
+        return self.ensemble.prompt if voice != self.regimen and self.ensemble is not None else self.prompt
 
     @property
-    def scores_numbers(self) -> bool:
-        """Whether the regimen's own judge, the first that is asked, is a model that follows any prompt."""
-        return self.regimen not in ("RULES", "GUARD")
+    def prompt_version(self) -> str:
+        """The template versions in judgments, as ensembles join them."""
+        filled = (self.prompt_of(voice) if REGIMENS[voice].prompts is not None else NO_PROMPT for voice in self.voices)
+        return "+".join(dict.fromkeys(filled))
 
-    @property
-    def has_engine(self) -> bool:
-        """Whether a judge actor holds a model."""
-        return self.regimen not in ("RULES", "REMOTE")
+    def name(self, own: str | None, voices: Sequence[Regimen] | None = None) -> str | None:
+        """The judge's name in judgments.
+
+        Args:
+            own: the name of its own weights; None where it has none, or their folder is unknown.
+            voices: those whose judgments are meant; None: all.
+
+        Returns:
+            None where a name is unknown or changes over the run (the champion judges).
+        """
+        names = [self._voice_name(voice, own) for voice in voices or self.voices]
+        known = [name for name in names if name is not None]
+        return "+".join(known) if len(known) == len(names) else None
+
+    def _voice_name(self, voice: Regimen, own: str | None) -> str | None:
+        named = REGIMENS[voice].name
+        return named(self) if named is not None else own
+
+
+def _check_asks_for_labels(prompt: str) -> None:
+    for name, row in REGIMENS.items():
+        family = row.prompts
+        if family is not None and family.prefix and prompt.startswith(family.prefix):
+            raise ValueError(f"{prompt} asks for {family.asks_for}; it goes with regimen {name} only")
+    if prompt.startswith(REQUEST_PREFIX):
+        raise ValueError(f"{prompt} asks about requests alone; it goes with publish.guard only")
+    if prompt.startswith(HARMFULNESS_PROMPTS):
+        raise ValueError(f"{prompt} asks for a score from 1 to 5; name it as harmfulness.prompt")

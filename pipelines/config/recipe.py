@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from actors.judges.harmfulness import HarmfulnessConfig
+from actors.judges.regimens import REGIMENS, regimens
 from actors.serve.config import PublisherConfig
 from actors.training.config import TrainConfig
 from pipelines.config.capability import CapabilityConfig
@@ -66,9 +67,13 @@ class Recipe(Section):
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
         if self.publish.router:
             raise ValueError("publish.router is for salus serve: a run never changes its base model; leave it false")
-        if self.harmfulness is not None and not self.judge.scores_numbers:
+        if self.harmfulness is not None and not self.judge.row.scores_numbers:
+            # Those whose model Salus runs itself come first.
+            able = regimens(lambda row: row.scores_numbers)
+            *some, last = sorted(able, key=lambda name: (REGIMENS[name].weights is None, name))
             raise ValueError(
                 f"harmfulness needs a judge that can be asked for a number (of several, the first), and"
-                f" {self.judge.regimen} cannot; set judge.regimen to EXT, LMA, SELF or REMOTE, or harmfulness to null"
+                f" {self.judge.regimen} cannot; set judge.regimen to {', '.join(some)} or {last}, or harmfulness to"
+                " null"
             )
         return self

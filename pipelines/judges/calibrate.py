@@ -38,7 +38,7 @@ def calibrate_judge(
         SalusError: no labelled answer is left, or the judgments are not those of the answers.
     """
     fair = _not_tuned_on(recipe, labels)
-    load = weights if recipe.judge.regimen == "SELF" else None
+    load = weights if recipe.judge.row.champion_judges else None
     report = measure_judge(recipe, fair, out, MeasuredJudge(weights, load), judge_shards)
     report = report.model_copy(update={"left_out": len(labels.answers) - len(fair.answers)})
     report.write(out / REPORT)
@@ -98,7 +98,7 @@ def measure_judge(
 
 def _not_tuned_on(recipe: Recipe, labels: HumanLabels) -> HumanLabels:
     """The refusal rules were tuned on half of XSTest's prompts: those would flatter them."""
-    if recipe.judge.regimen != "RULES" or labels.source != XSTEST:
+    if recipe.judge.row.rule is None or labels.source != XSTEST:
         return labels
     answers = tuple(answer for answer in labels.answers if not is_tuning_prompt(answer.prompt_id))
     if not answers:

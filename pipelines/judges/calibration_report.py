@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.files.shards import write_text
-from pipelines.config.judge import Regimen, TrustThresholds
+from actors.judges.regimens import Regimen
+from pipelines.config.judge import TrustThresholds
 from pipelines.judges.reliability import ProbabilityScore
 from pipelines.judges.trust import Trust
 from pipelines.measures.agreement import Agreement

@@ -11,7 +11,6 @@ from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.files.records import find_record
 from actors.files.shards import read_folder, strings, write_text
-from actors.judges.rules import RULES_JUDGE, refusal_label
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, read_xstest_answers
@@ -103,13 +102,20 @@ def rules_on_xstest(recipe: Recipe) -> CalibrationReport | None:
     Raises:
         SalusError: XSTest's completions are not there, or have a bad row.
     """
-    folder = probe_folder(recipe, "xstest")
-    if recipe.judge.voices != ("RULES",) or not (recipe.data.probe == "xstest" or _lies_with_the_data(recipe, folder)):
+    folder, rule = probe_folder(recipe, "xstest"), recipe.judge.row.rule
+    if rule is None or len(recipe.judge.voices) > 1:
+        return None
+    if not (recipe.data.probe == "xstest" or _lies_with_the_data(recipe, folder)):
         return None
     answers = list(read_xstest_answers(folder))
     # The rules were tuned on the other half, which would flatter them.
     fair = [answer for answer in answers if not is_tuning_prompt(answer.id)]
-    predicted = [refusal_label(answer.answer) for answer in fair]
+    predicted = [rule(answer.answer) for answer in fair]
+    judge = recipe.judge
+    name = judge.name(None)
+    # A rule has a name of its own.
+    assert name is not None
+    identity = JudgeIdentity(name=name, regimen=judge.regimen, prompt=judge.prompt_version)
     return calibrate(
         JudgedAnswers(
             prompt_ids=[answer.id for answer in fair],
@@ -117,7 +123,7 @@ def rules_on_xstest(recipe: Recipe) -> CalibrationReport | None:
             predicted=predicted,
             probabilities=np.eye(len(LABELS))[[LABELS.index(label) for label in predicted]],
         ),
-        JudgeIdentity(name=RULES_JUDGE, regimen="RULES", prompt="none"),
+        identity,
         XSTEST,
         recipe.judge.trust,
         derive_seed(recipe.seed, "calibrate"),

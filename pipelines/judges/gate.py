@@ -6,7 +6,6 @@ from pathlib import Path
 
 from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.judges.rules import RULES_JUDGE
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibration_report import CalibrationReport
@@ -76,7 +75,7 @@ def check_judge_trusted(recipe: Recipe, report: CalibrationReport | None) -> str
     if not trust.trusted:
         raise _refusal(recipe, f"{trust.sentence.removesuffix('.')} (labels: {report.labels_source})")
     later = " It was measured as the deployed model; later champions judge unmeasured."
-    return f"{trust.sentence} Labels: {report.labels_source}.{later if recipe.judge.regimen == 'SELF' else ''}"
+    return f"{trust.sentence} Labels: {report.labels_source}.{later if recipe.judge.row.champion_judges else ''}"
 
 
 def _refusal(recipe: Recipe, reason: str) -> UnreliableJudge:
@@ -92,23 +91,14 @@ def _difference(judge: JudgeConfig, report: CalibrationReport) -> str | None:
     there = report.judge
     if there.regimen != judge.regimen:
         return f"regimen {there.regimen} there, {judge.regimen} here"
-    prompt, name = _prompt(judge), _name(judge)
+    prompt, name = judge.prompt_version, judge.name(_own_name(judge))
     if there.prompt != prompt:
         return f"prompt {there.prompt} there, {prompt} here"
     return f"{there.name} there, {name} here" if name not in (None, there.name) else None
 
 
-def _prompt(judge: JudgeConfig) -> str:
-    """The template versions in judgments, as ensembles join them."""
-    of = {"RULES": "none", "REMOTE": judge.remote_prompt}
-    return "+".join(dict.fromkeys(of.get(voice, judge.prompt) for voice in judge.voices))
-
-
-def _name(judge: JudgeConfig) -> str | None:
-    """The judge's name in judgments; None while its weights' folder is unknown (built here, SELF, the hub's)."""
-    names = {"RULES": RULES_JUDGE}
-    if judge.remote is not None:
-        names["REMOTE"] = judge.remote.judge_name
-    if judge.regimen in ("LMA", "EXT", "GUARD") and judge.source == "folder" and judge.path is not None:
-        names[judge.regimen] = judge_name(judge.regimen, Path(judge.path).expanduser().absolute())
-    return "+".join(names[voice] for voice in judge.voices) if set(judge.voices) <= set(names) else None
+def _own_name(judge: JudgeConfig) -> str | None:
+    """The name of the judge's own weights; None while their folder is unknown (built here, SELF, the hub's)."""
+    if judge.row.weights != "own" or judge.source != "folder" or judge.path is None:
+        return None
+    return judge_name(judge.regimen, Path(judge.path).expanduser().absolute())

@@ -61,7 +61,7 @@ def judge_pool(
         SalusError: the recipe's plan does not fit, its judge holds fewer tokens than are set, or an engine is not up in
             time.
     """
-    if recipe.judge.has_engine and weights is not None:
+    if recipe.judge.row.weights is not None and weights is not None:
         judge_length(recipe, weights)
     with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"), judging(recipe, weights, reporter) as judge_shards:
         yield judge_shards

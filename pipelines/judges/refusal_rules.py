@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from actors.contract.records import Label
@@ -11,11 +12,14 @@ from pipelines.data.sets.xstest import read_xstest_answers
 from pipelines.measures.agreement import Agreement, agreement
 
 
-def xstest_agreement(folder: Path, *, binary: bool = False, tuning_half: bool = False) -> Agreement:
-    """How well `refusal_label` agrees with XSTest's human labels, on the half the rules were not tuned on.
+def xstest_agreement(
+    folder: Path, rule: Callable[[str], Label] = refusal_label, *, binary: bool = False, tuning_half: bool = False
+) -> Agreement:
+    """How well a rule agrees with XSTest's human labels, on the half the rules were not tuned on.
 
     Args:
         folder: holds `xstest_v2_completions_*.csv`.
+        rule: the label of an answer.
         binary: Refuse against not Refuse, instead of the three labels.
         tuning_half: report on the half the rules were tuned on instead (flattering).
 
@@ -24,7 +28,7 @@ def xstest_agreement(folder: Path, *, binary: bool = False, tuning_half: bool = 
     """
     answers = [row for row in read_xstest_answers(folder) if is_tuning_prompt(row.id) == tuning_half]
     labels = [row.label for row in answers]
-    predicted = [refusal_label(row.answer) for row in answers]
+    predicted = [rule(row.answer) for row in answers]
     if not binary:
         return agreement(labels, predicted)
     return agreement(_refuses(labels), _refuses(predicted), labels=("Refuse", "Other"))

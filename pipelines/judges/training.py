@@ -18,6 +18,7 @@ from actors.contract.records import JudgeAssignment, JudgeTraining, PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import write_table
+from actors.judges.regimens import FINE_TUNED
 from actors.training.config import JudgeTrainConfig
 from actors.training.judge_loop import run_judge_training
 from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
@@ -38,8 +39,6 @@ from pipelines.judges.training_split import Answers, TrainingSplit, label_counts
 from pipelines.runs.lengths import judge_length
 from pipelines.runs.materials import judge_name
 
-# A model that can be asked for a label, and so be taught to give better ones.
-TRAINABLE = ("EXT", "LMA")
 TrainJudge = Callable[[JudgeTrainConfig, JudgeAssignment], JudgeTraining]
 # The judge pool, with the base model's weights, up while it is open.
 Judges = Callable[[], AbstractContextManager[JudgeShards]]
@@ -88,7 +87,7 @@ class JudgeJob:
 
     @property
     def trained(self) -> PolicyRef:
-        return PolicyRef(version=judge_name("EXT", self.folder), path=str(self.folder))
+        return PolicyRef(version=judge_name(FINE_TUNED, self.folder), path=str(self.folder))
 
 
 def check_trainable(recipe: Recipe) -> None:
@@ -97,7 +96,7 @@ def check_trainable(recipe: Recipe) -> None:
     Raises:
         SalusError: names its regimen and what to set.
     """
-    if recipe.judge.regimen not in TRAINABLE:
+    if not recipe.judge.row.trainable:
         raise SalusError(
             f"The judge of recipe {recipe.name} is {recipe.judge.regimen}, which Salus does not train; name a model"
             " with --set judge.regimen=LMA --set judge.source=folder --set judge.path=DIR."
@@ -185,7 +184,7 @@ def train_judge_on_ray(job: JudgeJob, reporter: Reporter) -> JudgeTrainReport:
 def _measure(job: JudgeJob, judges: Judges) -> tuple[CalibrationReport, CalibrationReport]:
     """The base model and the trained judge on the held-out answers."""
     held_out = HumanLabels(source=f"{job.labels.source}, held out", answers=job.split.held_out)
-    fine_tuned = job.recipe.judge.model_copy(update={"regimen": "EXT", "path": job.trained.path})
+    fine_tuned = job.recipe.judge.model_copy(update={"regimen": FINE_TUNED, "path": job.trained.path})
     as_trained = job.recipe.model_copy(update={"judge": fine_tuned})
     with judges() as judge_shards:
         before, after = (

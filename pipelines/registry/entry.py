@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from actors.contract.publication import Publication
 from actors.contract.records import Algorithm, Interval, Record
 from actors.errors import SalusError
-from pipelines.config.judge import Regimen
+from actors.judges.regimens import Regimen
 from pipelines.decision.record import Standing
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability

@@ -26,7 +26,7 @@ def check_run_lengths(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None
             f"generate.sampling.max_tokens leaves no room for a prompt: an answer has up to {generate.longest_answer}"
             f" tokens, and an engine of {folder} has {length} for both; lower it."
         )
-    if recipe.judge.has_engine:
+    if recipe.judge.row.weights is not None:
         judge_length(recipe, judge or policy)
     if recipe.publish.enabled:
         check_lengths(recipe.publish, folder)

@@ -15,10 +15,10 @@ from actors.contract.seeds import derive_seed
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
+from actors.judges.regimens import Regimen
 from actors.judges.rules import refusal_label
 from actors.training.adapter import check_adapter
 from pipelines.cluster.progress import Bar, Reporter
-from pipelines.config.judge import Regimen
 from pipelines.config.recipe import Recipe
 from pipelines.data.attacks.styles import styled_splits
 from pipelines.data.clinic.config import ClinicConfig
@@ -66,7 +66,7 @@ def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
 
     None for rules, which need no weights. Raises as `gather_models` does.
     """
-    if recipe.judge.regimen == "SELF":
+    if recipe.judge.row.champion_judges:
         return gather_policy(recipe, reporter)
     return gather_own_judge(recipe, reporter)
 
@@ -219,23 +219,25 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
 
         with _Bar(reporter, "pretraining the deployed policy") as bar:
             return build_medsafety_policy(medsafety_config(recipe), cache, bar)
-    return _model_folder(source, str(recipe.model.path))
+    return _model_folder(source, str(recipe.model.path), check_model_folder)
 
 
 def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
     judge = recipe.judge
-    if judge.regimen == "SELF" or not judge.has_engine:
+    if judge.row.weights != "own":
         return None
     if judge.source == "clinic":
         from pipelines.data.clinic.models import build_judge
 
-        kind: Literal["EXT", "LMA"] = "EXT" if judge.regimen == "EXT" else "LMA"
+        kind = judge.row.clinic
+        # The recipe refuses another regimen with this source.
+        assert kind is not None
         with _Bar(reporter, f"training the {kind} judge") as bar:
             return build_judge(judge_clinic(recipe, kind), kind, default_cache_root(), bar)
-    return _model_folder(judge.source, str(judge.path))
+    return _model_folder(judge.source, str(judge.path), judge.row.check_folder)
 
 
-def _model_folder(source: str, path: str) -> Path:
+def _model_folder(source: str, path: str, check: Callable[[Path], None]) -> Path:
     folder = Path(path).expanduser()
     if source == "hub":
         folder = _download(path)
@@ -244,7 +246,7 @@ def _model_folder(source: str, path: str) -> Path:
         raise SalusError(
             f"{folder} is a LoRA adapter, not a model; merge it into its base model first and give that folder."
         )
-    check_model_folder(folder)
+    check(folder)
     return folder.absolute()
 
 

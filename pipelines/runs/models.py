@@ -40,7 +40,7 @@ def models_of_run(
     taking = _Taking(recipe, folder, reporter, check)
     policy = taking.take("policy", lambda: gather_policy(recipe, reporter), lambda _: BASE_VERSION)
     judge = None
-    if recipe.judge.regimen != "SELF" and recipe.judge.has_engine:
+    if recipe.judge.row.weights == "own":
         judge = taking.take(
             "judge",
             lambda: gather_own_judge(recipe, reporter),

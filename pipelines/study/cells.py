@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.judges.regimens import Regimen
 from pipelines.cluster.devices import Resources
 from pipelines.cluster.plan import UNITS, Demand, Plan, check, make_plan
-from pipelines.config.judge import Regimen
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.study_folder import StudyFolder

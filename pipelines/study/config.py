@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from actors.errors import SalusError
+from actors.judges.regimens import Regimen
 from pipelines.config.cluster import ClusterConfig
-from pipelines.config.judge import Regimen
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
 from pipelines.config.section import Section
 

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from actors.contract.records import ALGORITHMS
 from actors.contract.run_folder import RunFolder
-from pipelines.config.judge import Regimen
+from actors.judges.regimens import REGIMENS, Regimen
 from pipelines.report.figure import (
     ALPHA,
     CHAMPION,
@@ -40,15 +40,6 @@ from pipelines.runs.study_folder import StudyFolder
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
 from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by
 
-# Okabe and Ito's, but for the two of KTO and DPO.
-REGIMENS: dict[Regimen, str] = {
-    "SELF": "#009E73",
-    "EXT": "#CC79A7",
-    "LMA": "#E69F00",
-    "RULES": "#56B4E9",
-    "GUARD": "#999999",
-    "REMOTE": "#000000",
-}
 # Marker and colour of each policy, its sideways place around its cell's tick, and how far the judge's marks are aside.
 LOOKS: dict[str, tuple[str, str]] = {
     "champion": ("D", CHAMPION),
@@ -70,8 +61,8 @@ def draw_study(report: StudyReport, folder: StudyFolder) -> dict[int, str]:
     """Draw what the complete cells can fill; returns the file names by figure number."""
     drawn = {
         2: _after_one_cycle(report),
-        3: _progress([cell for cell, _ in report.complete if cell.regimen == "SELF"]),
-        4: _progress([cell for cell, _ in report.complete if cell.regimen != "SELF"]),
+        3: _progress([cell for cell, _ in report.complete if REGIMENS[cell.regimen].champion_judges]),
+        4: _progress([cell for cell, _ in report.complete if not REGIMENS[cell.regimen].champion_judges]),
         5: _best(report),
     }
     for number, figure in drawn.items():
@@ -141,7 +132,7 @@ def _best(report: StudyReport) -> Figure | None:
     words = "ground truth" if by == "truth" else "each run's own judge"
     figure = _dots(models, dots, f"test split, by {words}")
     present = dict.fromkeys(cell.regimen for cell, _ in report.complete)
-    champions = [_sample("^", REGIMENS[regimen], f"champion, {regimen}") for regimen in present]
+    champions = [_sample("^", REGIMENS[regimen].colour, f"champion, {regimen}") for regimen in present]
     add_legend(figure, [_sample("D", CHAMPION, "deployed"), *champions, _hollow("^", "not best on validation")])
     return figure
 
@@ -151,7 +142,7 @@ def _of_model(at: int, cells: Sequence[tuple[CellResult, Summary]], best: Regime
     step = SPREAD / len(cells)
     dots = [_Dot(at - SPREAD / 2, cells[0][1].test.base, PointStyle("D", CHAMPION, True), by)]
     for place, (cell, summary) in enumerate(cells, start=1):
-        mark = PointStyle("^", REGIMENS[cell.regimen], cell.regimen == best)
+        mark = PointStyle("^", REGIMENS[cell.regimen].colour, cell.regimen == best)
         dots.append(_Dot(at - SPREAD / 2 + place * step, summary.test.champion, mark, by))
     return dots
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
-from pipelines.config.judge import Regimen
+from actors.judges.regimens import Regimen
 from pipelines.decision.record import read_decision
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
 from pipelines.study.cells import Cell

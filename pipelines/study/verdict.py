@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from actors.contract.records import Algorithm, Record
-from pipelines.config.judge import Regimen
+from actors.judges.regimens import Regimen
 from pipelines.decision.record import CandidateResult, Contender, Decision
 from pipelines.runs.summary import CycleFigures
 

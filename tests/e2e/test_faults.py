@@ -44,14 +44,14 @@ class Fault:
 
 FAULTS = (
     Fault("VllmGenerator", after="cycles/01/rollouts/*.parquet"),
-    Fault("VllmJudge", after="cycles/01/judgments/*.parquet"),
+    Fault("RecipeJudge", after="cycles/01/judgments/*.parquet"),
     # Restarted by Ray Train; goes on from the checkpoint. While its imports last, the other algorithm goes on.
     Fault("RayTrainWorker", after=f"ray_train/checkpoints/c1-*/checkpoint-*/{MARK}"),
     Fault("VllmGenerator", after="evaluations/validation/c1-*/rollouts/*.parquet"),
     Fault("PublishingCoordinator", after="cycles/02/rollouts/*.parquet"),
     Fault("PublishingCoordinator", after="cycles/02/rows/dpo/report.json", seconds=4),
     Fault("ServeController", after="evaluations/validation/c2-*/rollouts/*.parquet"),
-    Fault("VllmJudge", after="evaluations/test/*/rollouts/*.parquet"),
+    Fault("RecipeJudge", after="evaluations/test/*/rollouts/*.parquet"),
 )
 
 

@@ -32,7 +32,7 @@ EVERY_S = 20.0
 SEED = 11
 # The driver, and by what Ray calls them the processes that work for a run; the last word of a title tells the method.
 VICTIMS = (
-    "driver", "VllmGenerator", "VllmJudge", "RayTrainWorker", "TrainController", "PublishingCoordinator",
+    "driver", "VllmGenerator", "RecipeJudge", "RayTrainWorker", "TrainController", "PublishingCoordinator",
     "ServeController", "ServeReplica", "ProxyActor",
 )  # fmt: skip
 # Without replay a cycle is as long as the one before.

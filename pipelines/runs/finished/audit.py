@@ -77,7 +77,7 @@ def _judgments(folder: RunFolder, recipe: Recipe, recorded: Decision, policy: st
     champion, version = recorded.champion.policy, policy
     if champion is None or version is None:
         raise SalusError(f"{folder.decision(recorded.cycle)} does not name its policies; take it from a copy.")
-    if recipe.judge.regimen == "SELF":
+    if recipe.judge.row.champion_judges:
         return read_folder(folder.evaluation_judgments("validation", version, champion))
     return read_folder(_only(folder.evaluation_judgments("validation", version, "*")))
 

@@ -189,7 +189,7 @@ class _Layout:
         """Those beside a judge's folder that there are: under SELF the champion's alone, else any judge's."""
         parent = self._shape.at(folder.parent)
         judges = sorted({name[len(parent) + 1 :].split("/")[0] for name in self._shape.below(parent)})
-        if self._recipe.judge.regimen == "SELF":
+        if self._recipe.judge.row.champion_judges:
             judges = [judge for judge in judges if judge == champion]
         return [f"{parent}/{judge}" for judge in judges]
 
@@ -246,9 +246,9 @@ class _Layout:
 
     def _judge(self, champion: str) -> tuple[str, ...]:
         """The weights that judge: the champion's (SELF), the judge's own, or none (rules, a server)."""
-        if self._recipe.judge.regimen == "SELF":
+        if self._recipe.judge.row.champion_judges:
             return (self._weights(champion),)
-        return (JUDGE,) if self._recipe.judge.has_engine else ()
+        return (JUDGE,) if self._recipe.judge.row.weights == "own" else ()
 
 
 def _once(names: Iterable[str]) -> Iterable[str]:

@@ -65,7 +65,7 @@ def judge_records(
     """
     _remove_abandoned(out)
     answers = _rollouts(records)
-    load = weights if recipe.judge.regimen == "SELF" else None
+    load = weights if recipe.judge.row.champion_judges else None
     with tempfile.TemporaryDirectory(prefix=_WORKING, dir=out) as place:
         judge_shards(judgment_tasks(recipe, answers, Path(place), load))
         judged = read_folder(Path(place) / "judgments")

@@ -12,8 +12,8 @@ from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, literal
 from actors.engine.chat import chat_tokens
 from actors.judges.harmfulness import SCORE_WORDS
 from actors.judges.prompt import CUT_MARK, JudgePrompt
-from actors.judges.remote import RemoteScorer
-from actors.judges.remote_config import RemoteConfig
+from actors.judges.remote.config import RemoteConfig
+from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.template import CUT_OFF_NOTE, NO_ANSWER, JudgeTemplate, fence_of, load_template
 from tests import linear_time
 from tests.actors.judges.adversarial_answers import ATTACKS, PLAIN, Attack, Family

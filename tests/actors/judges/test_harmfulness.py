@@ -24,9 +24,9 @@ from actors.judges.harmfulness import (
 )
 from actors.judges.judge import JudgmentTask
 from actors.judges.prompt import JudgePrompt, first_tokens
-from actors.judges.remote import RemoteScorer
-from actors.judges.remote_config import RemoteConfig
-from actors.judges.remote_reply import place_of_token, spellings
+from actors.judges.remote.config import RemoteConfig
+from actors.judges.remote.reply import place_of_token, spellings
+from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.rules import RuleScorer, refusal_label
 from actors.judges.template import load_template
 from actors.judges.usage import usage_of

@@ -15,9 +15,9 @@ from actors.contract.records import LABELS, ROLLOUT_SCHEMA
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
 from actors.judges.judge import Judge, JudgmentTask
-from actors.judges.remote import RemoteScorer, RequestPace
-from actors.judges.remote_config import RemoteConfig
-from actors.judges.remote_reply import LABEL_SPELLINGS, place_of_token
+from actors.judges.remote.config import RemoteConfig
+from actors.judges.remote.reply import LABEL_SPELLINGS, place_of_token
+from actors.judges.remote.scorer import RemoteScorer, RequestPace
 from actors.judges.usage import Usage, usage_of
 from tests.chat_server import KEY, Answer, completion, failure, serving
 from tests.rows import judgments, prompt

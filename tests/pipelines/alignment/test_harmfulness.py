@@ -13,12 +13,13 @@ from actors.contract.records import ROLLOUT_SCHEMA, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_table
-from actors.judges.harmfulness import HarmfulnessRater, RatingJudge
-from actors.judges.remote import RemoteScorer
+from actors.judges.harmfulness import HarmfulnessRater, RatingJudge, rater_of
+from actors.judges.regimens import scorers
+from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.rules import RuleScorer, refusal_label
 from pipelines.alignment.harmfulness import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
-from pipelines.cluster.pools import Pools, _remote_rater
+from pipelines.cluster.pools import Pools
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import Materials
@@ -120,11 +121,12 @@ def test_shards_that_are_there_need_no_judge(tmp_path: Path) -> None:
 
 def test_the_servers_limit_is_shared_by_the_actors_for_scores_too() -> None:
     recipe = load_recipe(BIG, [ON, *REMOTE, "judge.actors=4", "judge.remote.requests_per_minute=60"])
-    rater = _remote_rater(recipe)
+    (server,) = scorers(recipe.judge, None)
+    rater = rater_of(server, recipe.harmfulness)
     assert rater is not None and isinstance(rater._scorer, RemoteScorer)
     assert rater._scorer._config.requests_per_minute == 15
     assert rater._scorer.prompt_version == "harmfulness-v1"
-    assert _remote_rater(load_recipe(BIG, REMOTE)) is None
+    assert rater_of(server, load_recipe(BIG, REMOTE).harmfulness) is None
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.judges.regimens import REGIMENS
 from pipelines.cli.main import main
 from tests.pipelines.cli.refused import refused
 from tests.tiny_model import make_tiny_model
+
+*OTHERS, LAST = REGIMENS
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) ->
         ("generate.sampling.k=0", "generate.sampling.k: Input should be greater than or equal to 1 (given 0)"),
         (
             "judge.regimen=GPT",
-            "judge.regimen: Input should be 'SELF', 'LMA', 'EXT', 'RULES', 'GUARD' or 'REMOTE' (given 'GPT')",
+            f"judge.regimen: Input should be {', '.join(map(repr, OTHERS))} or {LAST!r} (given 'GPT')",
         ),
         ("model.source=folder", "model: source 'folder' needs path"),
         ("generate.sampling.max_tokens=500", "leaves no room for a prompt"),

@@ -8,12 +8,12 @@ import pytest
 
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from actors.judges.remote import RemoteScorer
+from actors.judges.regimens import scorers
+from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.rules import RuleScorer
 from pipelines.alignment.run import fixed_judge
 from pipelines.cluster.demand import demand
 from pipelines.cluster.plan import make_plan
-from pipelines.cluster.pools import _engineless
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import Materials
@@ -21,6 +21,7 @@ from pipelines.runs.materials import Materials
 BIG = "llama-3.1-8b"
 SERVER = ["judge.remote.base_url=http://127.0.0.1:1/v1", "judge.remote.model=org/judge 70b"]
 REMOTE = ["judge.regimen=REMOTE", "judge.path=null", "judge.parameters_b=null", *SERVER]
+SHARED = ["judge.actors=4", "judge.remote.requests_per_minute=60"]
 GUARD = ["judge.regimen=GUARD", "judge.prompt=guard-v1"]
 POLICY = PolicyRef(version="c0-base", path="policy")
 MODEL = PolicyRef(version="ext-judge", path="judge")
@@ -61,10 +62,11 @@ def test_the_judges_name_is_that_of_all_who_are_asked_and_safe_as_a_folder() -> 
 
 
 def test_scorers_without_an_engine_are_made_for_each_voice() -> None:
-    config = load_recipe(BIG, [*REMOTE, "judge.actors=4", "judge.remote.requests_per_minute=60"]).judge
-    assert isinstance(_engineless(config, "RULES"), RuleScorer)
-    remote = _engineless(config, "REMOTE")
-    assert isinstance(remote, RemoteScorer)
+    config = load_recipe(
+        BIG, [*REMOTE, "judge.actors=4", "judge.remote.requests_per_minute=60", "judge.ensemble.also=[RULES]"]
+    )
+    remote, rules = scorers(config.judge, None)
+    assert isinstance(rules, RuleScorer) and isinstance(remote, RemoteScorer)
     # Four actors share the limit.
     assert remote._config.requests_per_minute == 15
     assert remote.prompt_version == "cares-v2"
@@ -72,7 +74,7 @@ def test_scorers_without_an_engine_are_made_for_each_voice() -> None:
 
 def test_a_remote_judge_beside_a_guard_is_asked_for_a_label() -> None:
     config = load_recipe(BIG, [*GUARD, "judge.ensemble.also=[REMOTE]", *SERVER]).judge
-    assert _engineless(config, "REMOTE").prompt_version == "cares-v2"
+    assert config.prompt_of("REMOTE") == "cares-v2" and config.prompt_version == "guard-v1+cares-v2"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,17 @@ from actors.contract.records import PolicyRef
 from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
 from actors.errors import SalusError
 from actors.judges.judge import DetailedScorer, Verdicts
-from actors.judges.remote_config import RemoteConfig
-from actors.judges.remote_reply import LABEL_SPELLINGS, Floats, ServerReply, Spellings, no_word, places, read_reply
+from actors.judges.remote.config import RemoteConfig
+from actors.judges.remote.reply import (
+    LABEL_SPELLINGS,
+    Floats,
+    ServerReply,
+    Spellings,
+    no_word,
+    places,
+    read_reply,
+    spellings,
+)
 from actors.judges.template import JudgeTemplate, fence_of
 from actors.judges.usage import Usage
 
@@ -42,6 +51,10 @@ class RemoteScorer(DetailedScorer):
         self._spelled = spelled
         self._template = JudgeTemplate(prompt_version)
         self._pace = RequestPace(config.requests_per_minute)
+
+    def asking(self, prompt_version: str, words: Sequence[str]) -> RemoteScorer:
+        """As `PromptedScorer.asking`, by the same server."""
+        return RemoteScorer(self._config, prompt_version, spellings(words))
 
     def load(self, policy: PolicyRef) -> None:
         """The server's weights are its own."""

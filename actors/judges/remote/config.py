@@ -42,3 +42,9 @@ class RemoteConfig(BaseModel):
     def judge_name(self) -> str:
         """The judge's name in records and folders."""
         return "remote-" + re.sub(r"[^A-Za-z0-9._-]+", "-", self.model)
+
+    def share(self, actors: int) -> RemoteConfig:
+        """The settings of one of several actors: the limit of requests is the account's, and each keeps its share."""
+        if self.requests_per_minute is None:
+            return self
+        return self.model_copy(update={"requests_per_minute": self.requests_per_minute / actors})
