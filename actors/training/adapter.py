@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
@@ -18,6 +19,7 @@ from actors.files.shards import write_text
 
 if TYPE_CHECKING:
     import torch
+    from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -189,20 +191,22 @@ def combine(config: Path, adapters: Sequence[Path], out: Path) -> None:
             )
     names = [f"adapter_{number}" for number in range(len(adapters))]
     # PEFT draws the new matrices before it fills them; zero times a drawn number may be minus zero.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # PEFT 0.21 asks transformers by an older name.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         torch.manual_seed(0)
         with torch.device("meta"):
             shape = AutoConfig.from_pretrained(config, trust_remote_code=False)
             # float32: PEFT gives the new matrices the dtype of the layer they are on.
             model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32, trust_remote_code=False)
-        # PEFT leaves matrices on a meta layer without values; memory that nobody touches is never taken.
+        # PEFT leaves matrices on a meta layer without values; memory that is never touched is never taken.
         model.to_empty(device="cpu")
         try:
             combined = PeftModel.from_pretrained(model, adapters[0], adapter_name=names[0])
             for name, adapter in zip(names[1:], adapters[1:], strict=True):
                 combined.load_adapter(adapter, name)
             # The scaling of each is in its matrices; PEFT would scale the sum by its rank's root once more.
-            combined.peft_config[names[0]].use_rslora = False
+            cast("LoraConfig", combined.peft_config[names[0]]).use_rslora = False
             combined.add_weighted_adapter(names, [1.0] * len(names), "default", combination_type="cat")
         except (RuntimeError, ValueError) as error:
             raise SalusError(
@@ -210,6 +214,8 @@ def combine(config: Path, adapters: Sequence[Path], out: Path) -> None:
                 "use merged weights instead."
             ) from error
         combined.save_pretrained(str(out), selected_adapters=["default"], save_embedding_layers=False)
+    # safetensors lets no group read what it writes, whatever the umask.
+    shutil.copymode(out / ADAPTER_CONFIG, out / ADAPTER_WEIGHTS)
 
 
 def copy_companions(base: Path, out: Path) -> None:

@@ -41,6 +41,7 @@ def adapter_card(entry: PolicyEntry, base: NamedBase, policy_card: str) -> str:
     # Late: nothing but a card needs it, and it takes long.
     from huggingface_hub import ModelCard, ModelCardData
 
+    license_: dict[str, Any] = _license(entry.base.folder)
     own = [(ancestor.run_version, ancestor.adapter) for ancestor in reversed(entry.ancestors)]
     own.append((entry.origin.run_version, entry.adapter))
     head = ModelCardData(
@@ -51,7 +52,7 @@ def adapter_card(entry: PolicyEntry, base: NamedBase, policy_card: str) -> str:
         datasets=list(entry.data.datasets) or None if entry.data is not None else None,
         model_name=entry.version,
         eval_results=_results(entry) or None,
-        **_license(Path(entry.base.folder) if entry.base.folder is not None else None),
+        **license_,
     )
     text = _template().render(
         entry=entry,
@@ -98,13 +99,13 @@ def _results(entry: PolicyEntry) -> list[EvalResult]:
     ]
 
 
-def _license(folder: Path | None) -> dict[str, str]:
+def _license(folder: str | None) -> dict[str, Any]:
     """The license in the deployed model's own card; empty where there is none to read."""
     from huggingface_hub import metadata_load
     from yaml import YAMLError
 
-    card = folder / "README.md" if folder is not None else None
-    if card is None or not card.is_file():
+    card = Path(folder or "", "README.md")
+    if folder is None or not card.is_file():
         return {}
     try:
         head = metadata_load(card) or {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from actors.contract.records import Record
 from actors.errors import SalusError
@@ -104,7 +104,7 @@ def _state(known: PolicyEntry, draft: PolicyEntry, registry: Registry, copy: boo
     lost = not in_place(*registry.weights(known)) or (copy and known.merged.folder is not None)
     same_run = known.origin.run == draft.origin.run
     # Copies have no folder; and only an ancestor's hash can be news.
-    evidence = {"merged": True, "adapter": True, "ancestors": {"__all__": {"adapter": {"folder"}}}}
+    evidence: dict[str, Any] = {"merged": True, "adapter": True, "ancestors": {"__all__": {"adapter": {"folder"}}}}
     news = known.model_dump(exclude=evidence) != draft.model_dump(exclude=evidence)
     return "refreshed" if lost or (same_run and news) else "kept"
 

@@ -6,12 +6,13 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from peft import AutoPeftModelForCausalLM
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.contract.run_folder import RunFolder
 from actors.engine.config import EngineConfig
@@ -40,7 +41,7 @@ def config_of(folder: Path) -> dict[str, object]:
     return read
 
 
-def logits_and_answers(model: PreTrainedModel, tokenizer_of: str) -> tuple[torch.Tensor, list[str]]:
+def logits_and_answers(model: Any, tokenizer_of: str) -> tuple[torch.Tensor, list[str]]:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
     tokens = tokenizer(list(QUESTIONS), return_tensors="pt", padding=True, padding_side="left")
     with torch.no_grad():
@@ -60,6 +61,7 @@ def test_peft_makes_the_policy_of_it(
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1
     base = str(policy.base.folder)
     assert config_of(out)["base_model_name_or_path"] == base and config_of(out)["r"] == 16
     adapted, answers = logits_and_answers(AutoPeftModelForCausalLM.from_pretrained(out), base)
@@ -195,7 +197,12 @@ def test_the_card_of_a_local_model(registry: Registry, policy: PolicyEntry, tmp_
     assert policy.validation is not None and policy.validation.metrics is not None
     figures = {result.metric_type: result.metric_value for result in card.data.eval_results}
     metrics = policy.validation.metrics
-    assert figures["ss"] == metrics.ss.value and metrics.asr is not None and figures["asr"] == metrics.asr.value
+    assert (
+        metrics.ss is not None
+        and figures["ss"] == metrics.ss.value
+        and metrics.asr is not None
+        and figures["asr"] == metrics.asr.value
+    )
     assert policy.base.contents is not None and policy.base.contents.sha256 in card.text
     for ancestor in policy.ancestors[:1]:
         assert ancestor.adapter is not None
