@@ -99,10 +99,13 @@ def rollback(registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
 def export(
     version: Version,
     out: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter alone.")] = False,
+    adapter: Annotated[bool, typer.Option("--adapter", help="One LoRA adapter on the deployed model.")] = False,
     registry: RegistryFolder = DEFAULT,
 ) -> None:
-    """Write a policy's merged safetensors folder, or its adapter, once every file has its registered hash."""
+    """Write a policy's merged safetensors folder, or its adapter, once every file has its registered hash.
+
+    The adapter is those of all cycles the policy comes from, as one; PEFT and vLLM load it on the deployed model.
+    """
     from pipelines.registry.export import export_policy
     from pipelines.registry.store import Registry
 

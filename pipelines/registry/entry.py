@@ -44,12 +44,23 @@ class Origin(Record):
     git_revision: str | None
 
 
+class Weights(Record):
+    """Safetensors and what belongs to them, in a folder elsewhere or copied into the registry."""
+
+    # Absolute; None: copied, and beside `policy.json`.
+    folder: str | None
+    contents: Contents
+
+
 class Ancestor(Record):
     """A policy of the same run that this one descends from."""
 
     run_version: str
     # As registered, or as it would be; None where its weights are gone.
     version: str | None
+    # Its own adapter. None for the model the run began with, where every weight was trained, where the adapter is
+    # gone, and in entries of older versions of Salus.
+    adapter: Weights | None = None
 
 
 class DeployedModel(Record):
@@ -61,14 +72,6 @@ class DeployedModel(Record):
     hub_id: str | None
     # None where its folder is gone.
     contents: Contents | None
-
-
-class Weights(Record):
-    """Safetensors and what belongs to them, in a folder elsewhere or copied into the registry."""
-
-    # Absolute; None: copied, and beside `policy.json`.
-    folder: str | None
-    contents: Contents
 
 
 class LevelCount(Record):
@@ -90,6 +93,8 @@ class TrainingData(Record):
     judged: tuple[LevelCount, ...]
     # Whether those of all earlier cycles are among them.
     replay: bool
+    # Hub ids of the data sets the prompts came from; empty for tables of one's own and prompts Salus makes.
+    datasets: tuple[str, ...] = ()
 
 
 class JudgeFigures(Record):

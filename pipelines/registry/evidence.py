@@ -9,6 +9,9 @@ from actors.contract.records import Algorithm
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder
 from pipelines.config.recipe import Recipe
+from pipelines.data.sets.cares import CARES_REPOSITORY
+from pipelines.data.sets.egida import EGIDA_REPOSITORY
+from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY
 from pipelines.decision.record import Decision
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.evidence import read_trust
@@ -16,6 +19,9 @@ from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, Train
 from pipelines.registry.names import RunVersion
 from pipelines.registry.run_reader import RunReader, candidate
 from pipelines.runs.contents import ROW_FILES, contents_of
+
+# Of the sources in `data.source` that are data sets on the hub, local copies of them included.
+_HUB_IDS = {"cares": CARES_REPOSITORY, "egida": EGIDA_REPOSITORY, "or_bench": OR_BENCH_REPOSITORY}
 
 
 def training_data(run: RunReader, cycle: int, algorithm: Algorithm) -> TrainingData:
@@ -34,6 +40,7 @@ def training_data(run: RunReader, cycle: int, algorithm: Algorithm) -> TrainingD
         rows_by_level=dict(sorted(counts.items())),
         judged=_judged(run.folder, range(1 if replay else cycle, cycle + 1)),
         replay=replay,
+        datasets=tuple(hub_id for source, hub_id in _HUB_IDS.items() if source == run.recipe.data.source),
     )
 
 

@@ -1,36 +1,115 @@
-"""A policy out of the registry: a plain Hugging Face folder, or its adapter alone, the same to the last byte."""
+"""A policy out of the registry: a plain Hugging Face folder, or one LoRA adapter on the deployed model."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
+
+from safetensors import SafetensorError
 
 from actors.errors import SalusError
+from actors.files.full_disk import disk_of
+from actors.files.shards import write_text
+from actors.training.adapter import combine, settle_config
+from pipelines.registry.adapter_card import NamedBase, adapter_card
 from pipelines.registry.entry import PolicyEntry
-from pipelines.registry.store import CARD, Registry
-from pipelines.runs.contents import copy_contents, whole_folder
+from pipelines.registry.names import read_run_version
+from pipelines.registry.store import ADAPTER, CARD, MERGED, RECORD, Registry, ancestor_kind
+from pipelines.runs.contents import Contents, copy_contents, differences, whole_folder
 
 Kind = Literal["merged", "adapter"]
 
 
 def export_policy(registry: Registry, version: str, out: Path, kind: Kind = "merged") -> PolicyEntry:
-    """Write a policy's weights and its model card to a new or empty folder, all of it or nothing.
+    """Write a policy and its model card to a new or empty folder, all of it or nothing.
+
+    Args:
+        kind: `merged`: the weights, the same to the last byte. `adapter`: the adapters of the policy and its
+            ancestors as one, with the deployed model's name in its config.
 
     Raises:
-        SalusError: no such policy or adapter, weights that are not those registered, or `out` is not empty
-            or cannot be written.
+        SalusError: no such policy, weights that are not those registered, or `out` is not empty or cannot be
+            written; for an adapter also an ancestor without one, or a deployed model that is gone or has changed.
     """
     entry = registry.find(version)
     _check_free(out)
-    source, contents = registry.intact(entry, kind)
     try:
-        with whole_folder(out.absolute()) as made:
-            copy_contents(source, contents, made)
-            shutil.copyfile(registry.folder(entry) / CARD, made / CARD)
-    except OSError as error:
-        raise SalusError(f"{out} cannot be written ({error.strerror or error}); give another folder.") from error
+        with disk_of(out):
+            match kind:
+                case "merged":
+                    _export_merged(registry, entry, out)
+                case "adapter":
+                    _export_adapter(registry, entry, out)
+                case _:
+                    assert_never(kind)
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SalusError(f"{out} cannot be written ({why}); give another folder.") from error
     return entry
+
+
+def _export_merged(registry: Registry, entry: PolicyEntry, out: Path) -> None:
+    source, contents = registry.intact(entry, MERGED)
+    with whole_folder(out.absolute()) as made:
+        copy_contents(source, contents, made)
+        shutil.copyfile(registry.folder(entry) / CARD, made / CARD)
+
+
+def _export_adapter(registry: Registry, entry: PolicyEntry, out: Path) -> None:
+    adapters = _adapters(registry, entry)
+    base = _named_base(registry, entry)
+    card = adapter_card(entry, base, (registry.folder(entry) / CARD).read_text(encoding="utf-8"))
+    with whole_folder(out.absolute()) as made:
+        if len(adapters) == 1:
+            copy_contents(*adapters[0], made)
+        else:
+            # The merged policy has the deployed model's layers.
+            combine(registry.intact(entry, MERGED)[0], [folder for folder, _ in adapters], made)
+        settle_config(made, base.name, base.revision)
+        write_text(card, made / CARD)
+
+
+def _adapters(registry: Registry, entry: PolicyEntry) -> tuple[tuple[Path, Contents], ...]:
+    """The adapters that lead from the deployed model to a policy, oldest first."""
+    record = str(registry.folder(entry) / RECORD)
+    kinds = [ADAPTER]
+    for ancestor in entry.ancestors:
+        if read_run_version(ancestor.run_version, record).algorithm is None:
+            continue
+        if ancestor.adapter is None:
+            raise SalusError(
+                f"{entry.version} cannot be exported as an adapter, because no adapter is registered for its ancestor"
+                f" {ancestor.run_version}: leave --adapter out; or, if that policy was trained with LoRA, register the"
+                f" run again: salus policy register {entry.origin.run}."
+            )
+        kinds.append(ancestor_kind(ancestor))
+    return tuple(registry.intact(entry, kind) for kind in reversed(kinds))
+
+
+def _named_base(registry: Registry, entry: PolicyEntry) -> NamedBase:
+    """The deployed model by the name that other programs load it by.
+
+    Raises:
+        SalusError: it is a folder that is gone, or no longer holds the model the run began with.
+    """
+    base = entry.base
+    folder = Path(base.folder) if base.folder is not None else None
+    if base.hub_id is not None:
+        # The hub's cache names a model's folder by the commit.
+        cached = folder is not None and folder.parent.name == "snapshots"
+        return NamedBase(name=base.hub_id, revision=folder.name if folder is not None and cached else None)
+    places = [folder] if folder is not None else []
+    for other in registry.entries():
+        if base.contents is not None and other.merged.contents.sha256 == base.contents.sha256:
+            places.append(registry.weights(other)[0])
+    for place in places:
+        if base.contents is not None and not differences(place, base.contents):
+            return NamedBase(name=str(place.absolute()), revision=None)
+    raise SalusError(
+        f"{entry.version} cannot be exported as an adapter, because its deployed model is not in"
+        f" {folder or 'any known folder'} as it was; put that model back, or leave --adapter out."
+    )
 
 
 def _check_free(out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from actors.contract.records import Record
 from actors.errors import SalusError
@@ -103,7 +103,8 @@ def _state(known: PolicyEntry, draft: PolicyEntry, registry: Registry, copy: boo
     """Whether an entry of the same weights is written anew: its own run may know more, or its weights be lost."""
     lost = not in_place(*registry.weights(known)) or (copy and known.merged.folder is not None)
     same_run = known.origin.run == draft.origin.run
-    evidence = {"merged", "adapter"}
+    # Copies have no folder; and only an ancestor's hash can be news.
+    evidence: dict[str, Any] = {"merged": True, "adapter": True, "ancestors": {"__all__": {"adapter": {"folder"}}}}
     news = known.model_dump(exclude=evidence) != draft.model_dump(exclude=evidence)
     return "refreshed" if lost or (same_run and news) else "kept"
 
@@ -139,7 +140,10 @@ class _Drafts:
             version=policy_version(self._name, run.recipe.seed, version.text, weights.sha256),
             registered_at=self._now,
             origin=self._origin(version),
-            ancestors=tuple(Ancestor(run_version=a.text, version=self._version(a)) for a in run.ancestors(version)),
+            ancestors=tuple(
+                Ancestor(run_version=a.text, version=self._version(a), adapter=self._adapter(a))
+                for a in run.ancestors(version)
+            ),
             base=self._base(),
             merged=Weights(folder=str(run.weights(version)), contents=weights),
             adapter=self._adapter(version),

@@ -1,7 +1,7 @@
 """The registry's folder: one folder for each policy, found by looking; and the log that says which is current.
 
 ```
-NAME/VERSION/{policy.json, README.md}   and, where copied, merged/ and adapter/
+NAME/VERSION/{policy.json, README.md}   and, where copied, merged/, adapter/ and those of ancestors (adapter-c1-kto/)
 history.jsonl  audit.jsonl
 ```
 """
@@ -19,7 +19,7 @@ from actors.files.private import share
 from actors.files.shards import write_text
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import PublicationAudit
-from pipelines.registry.entry import PolicyEntry, Weights, read_entry
+from pipelines.registry.entry import Ancestor, PolicyEntry, Weights, read_entry
 from pipelines.registry.history import Change, Clock, History
 from pipelines.runs.contents import Contents, copy_whole, differences, whole_folder
 
@@ -89,12 +89,15 @@ class Registry:
         raise SalusError(f"The registry {self.root} has no policy {version!r}; see salus policy list.")
 
     def weights(self, entry: PolicyEntry, kind: str = MERGED) -> tuple[Path, Contents]:
-        """Where a policy's weights lie, merged or of the adapter alone, and what they must be.
+        """Where a policy's weights are, and what they must be.
+
+        Args:
+            kind: `merged`, `adapter`, or an ancestor's adapter as `ancestor_kind` names it.
 
         Raises:
             SalusError: it has no adapter.
         """
-        weights = entry.merged if kind == MERGED else entry.adapter
+        weights = _weights_by_kind(entry).get(kind)
         if weights is None:
             raise SalusError(f"{entry.version} has no adapter: it was not trained with LoRA; leave --adapter out.")
         return Path(weights.folder) if weights.folder is not None else self.folder(entry) / kind, weights.contents
@@ -142,8 +145,8 @@ class Registry:
 
     def _fill(self, folder: Path, entry: PolicyEntry, written: PolicyEntry, card: str) -> None:
         """Bring a policy's folder to what `written` says; `entry` tells where weights are copied from."""
-        for kind, kept in ((MERGED, written.merged), (ADAPTER, written.adapter)):
-            if kept is not None and kept.folder is None and differences(folder / kind, kept.contents):
+        for kind, kept in _weights_by_kind(written).items():
+            if kept.folder is None and differences(folder / kind, kept.contents):
                 shutil.rmtree(folder / kind, ignore_errors=True)
                 copy_whole(*self.weights(entry, kind), folder / kind)
         write_text(card, folder / CARD)
@@ -189,10 +192,24 @@ class Registry:
         return SalusError(f"The registry {self.root} cannot be written ({error.strerror or error}); free its place.")
 
 
+def ancestor_kind(ancestor: Ancestor) -> str:
+    """What an ancestor's adapter is called among a policy's weights, and its folder where it was copied."""
+    return f"{ADAPTER}-{ancestor.run_version}"
+
+
+def _weights_by_kind(entry: PolicyEntry) -> dict[str, Weights]:
+    found = {MERGED: entry.merged, ADAPTER: entry.adapter} | {ancestor_kind(a): a.adapter for a in entry.ancestors}
+    return {kind: weights for kind, weights in found.items() if weights is not None}
+
+
 def _by_copy(entry: PolicyEntry) -> PolicyEntry:
-    merged = Weights(folder=None, contents=entry.merged.contents)
-    adapter = Weights(folder=None, contents=entry.adapter.contents) if entry.adapter is not None else None
-    return entry.model_copy(update={"merged": merged, "adapter": adapter})
+    ancestors = tuple(each.model_copy(update={"adapter": _copied(each.adapter)}) for each in entry.ancestors)
+    update = {"merged": _copied(entry.merged), "adapter": _copied(entry.adapter), "ancestors": ancestors}
+    return entry.model_copy(update=update)
+
+
+def _copied(weights: Weights | None) -> Weights | None:
+    return weights.model_copy(update={"folder": None}) if weights is not None else None
 
 
 def _hidden(path: Path) -> bool:

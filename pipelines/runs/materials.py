@@ -255,7 +255,9 @@ def _download(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"]))
+        return Path(
+            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "README.md"])
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise SalusError(
             f"Model {name} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.errors import SalusError
-from actors.training.adapter import check_adapter, copy_companions, merge, settle_config
+from actors.training.adapter import check_adapter, combine, copy_companions, merge, settle_config
+from tests.tiny_adapter import make_tiny_adapter
 from tests.tiny_model import make_tiny_model
 
 
@@ -24,10 +27,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path) -> Path:
     """An adapter on `base` whose update is not zero."""
-    torch.manual_seed(0)
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(str(tmp_path / "adapter"))
-    return tmp_path / "adapter"
+    return make_tiny_adapter(base, tmp_path / "adapter", r=4, lora_alpha=8)
 
 
 def edit_config(adapter: Path, **changes: object) -> None:
@@ -109,3 +109,53 @@ def test_an_adapter_of_another_model_does_not_merge(adapter: Path, tmp_path: Pat
     wider = make_tiny_model(tmp_path / "wider", hidden=64)
     with pytest.raises(SalusError, match="does not fit the model"):
         merge(wider, adapter, tmp_path / "merged")
+
+
+CHAINS: dict[str, tuple[dict[str, Any], ...]] = {
+    "ranks and scalings": ({"r": 8, "lora_alpha": 4}, {"r": 2, "lora_alpha": 16}, {"r": 4, "lora_alpha": 4}),
+    "scaled by the rank's root": ({"use_rslora": True}, {"use_rslora": True, "r": 4}),
+    "root first, plain after": ({"use_rslora": True}, {"use_rslora": False}),
+    "a rank for one layer": ({"rank_pattern": {"v_proj": 12}, "alpha_pattern": {"v_proj": 3}}, {}),
+    "other layers": ({"target_modules": ["q_proj", "down_proj"]}, {"target_modules": ["v_proj", "q_proj"]}),
+    "embeddings": ({"target_modules": ["embed_tokens", "q_proj"]}, {"target_modules": ["embed_tokens"]}),
+}
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_combined_adapter_is_all_of_them_merged_in_turn(base: Path, tmp_path: Path, chain: str) -> None:
+    model, adapters = base, []
+    for number, settings in enumerate(CHAINS[chain]):
+        adapters.append(make_tiny_adapter(model, tmp_path / f"adapter-{number}", number, **settings))
+        merge(model, adapters[-1], tmp_path / f"merged-{number}")
+        model = tmp_path / f"merged-{number}"
+    # No weights of the model are at hand.
+    (tmp_path / "config").mkdir()
+    shutil.copyfile(base / "config.json", tmp_path / "config" / "config.json")
+    combine(tmp_path / "config", adapters, tmp_path / "combined")
+    check_adapter(tmp_path / "combined")
+    ids = torch.arange(7, 60)[None]
+    with torch.no_grad():
+        adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "combined")(ids)
+        merged = AutoModelForCausalLM.from_pretrained(model)(ids)
+        before = AutoModelForCausalLM.from_pretrained(base)(ids)
+    largest = float(merged.logits.abs().max())
+    assert torch.allclose(adapted.logits, merged.logits, rtol=0, atol=1e-5 * largest)
+    assert not torch.allclose(before.logits, merged.logits, rtol=0, atol=0.01 * largest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"use_dora": True}, "has use_dora, which cannot be combined"),
+        ({"modules_to_save": ["lm_head"]}, "carries whole modules"),
+        ({"target_modules": ["c_attn"]}, r"cannot be combined \(.*c_attn.*\); use merged weights instead"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(
+    base: Path, adapter: Path, tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    other = make_tiny_adapter(base, tmp_path / "other", seed=1)
+    edit_config(other, **changes)
+    with pytest.raises(SalusError, match=sentence):
+        combine(base, [adapter, other], tmp_path / "combined")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import torch
-from safetensors.torch import save_file
 
 from actors.contract.publication import Publication
 from actors.contract.records import Algorithm
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_table, write_text
 from actors.judges.rules import RULES_JUDGE
-from actors.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from actors.training.adapter import merge
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA
 from pipelines.decision.decide import decide
@@ -22,6 +20,7 @@ from pipelines.runs.checksums import write_sums
 from pipelines.runs.open import RunRecord
 from tests.pipelines.finished import PROMPTS, answers, finish
 from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
+from tests.tiny_adapter import make_tiny_adapter
 from tests.tiny_model import make_tiny_model
 
 SETTINGS = ("judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
@@ -43,8 +42,8 @@ def publish_run(root: Path, base: Path, hidden: int = 32) -> RunFolder:
     write_table(answers("c1-kto", 0), folder.judgments(2) / "part-00000.parquet")
     save_recipe(recipe, folder.recipe)
     make_tiny_model(base, seed=0, hidden=hidden)
-    _trained(folder, 1, "kto", hidden)
-    _trained(folder, 2, "dpo", hidden)
+    _trained(folder, 1, "kto", base)
+    _trained(folder, 2, "dpo", folder.training(1, "kto") / "merged")
     _publications(folder, base)
     record = RunRecord(
         packages={"torch": "2.13.0"}, python="3.11", machine="Linux", git_revision="a" * 40, policy_path=str(base)
@@ -56,12 +55,10 @@ def publish_run(root: Path, base: Path, hidden: int = 32) -> RunFolder:
     return folder
 
 
-def _trained(folder: RunFolder, cycle: int, algorithm: Algorithm, hidden: int) -> None:
+def _trained(folder: RunFolder, cycle: int, algorithm: Algorithm, champion: Path) -> None:
     out = folder.training(cycle, algorithm)
-    make_tiny_model(out / "merged", seed=cycle, hidden=hidden)
-    (out / "adapter").mkdir()
-    save_file({"lora_A": torch.full((2, 2), float(cycle))}, out / "adapter" / ADAPTER_WEIGHTS)
-    write_text('{"peft_type": "LORA"}', out / "adapter" / ADAPTER_CONFIG)
+    make_tiny_adapter(champion, out / "adapter", seed=cycle)
+    merge(champion, out / "adapter", out / "merged")
     schema = KTO_SCHEMA if algorithm == "kto" else DPO_SCHEMA
     rows = [{"prompt": f"question {i}", "level": level, "order": str(i)} for i, level in enumerate((0, 3, 3, None))]
     write_table(pa.Table.from_pylist(rows, schema=schema), folder.rows(cycle, algorithm) / "00000.parquet")
