@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_imports import PACKAGES, ROOT, name, sources
+from tests.root import ROOT
+from tests.test_imports import PACKAGES, name, sources
 
 # A package's top level, which is also the order of imports: each entry uses only what comes before it.
 ORDER = {

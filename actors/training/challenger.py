@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
 
+from actors.contract.decides import decisive
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.contract.run_names import names_of
 from actors.errors import SalusError
@@ -36,10 +37,6 @@ from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, stage_rows
 from actors.training.trl import TrainingJob, TrlTraining, lora_config, silence, trl_arguments
 
-# The settings that decide what comes out; a report made under others is not reused.
-DECISIVE = frozenset(
-    {"reference", "lora", "workers_per_run", "threads_per_worker", "fsdp", "dtype", "max_length_tokens"}
-)
 # Whose state is in a checkpoint; another version may read it another way.
 _STATEFUL = ("torch", "transformers", "trl", "peft", "accelerate")
 
@@ -147,7 +144,8 @@ class TrainingRun:
         return self.names.found(report) if report is not None else None
 
     def _made_from(self) -> MadeFrom:
-        settings = self.config.model_dump(mode="json", include=set(DECISIVE))
+        # A report made under other settings is not reused.
+        settings = self.config.model_dump(mode="json", include=set(decisive(TrainConfig)))
         settings["loss"] = self.loss.model_dump(mode="json")
         assignment = self.assignment.model_dump(mode="json")
         return MadeFrom(assignment=self.names.job(assignment) if self.names else assignment, settings=settings)

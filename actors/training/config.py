@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.contract.decides import Decides, decisive
 from actors.contract.records import Algorithm
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -15,8 +16,6 @@ DpoLoss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
     "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
 ]  # fmt: skip
-# Where a run lives changes nothing of what comes out of it.
-_PLACEMENT = frozenset({"cpus_per_worker", "gpus_per_worker", "max_failures"})
 
 
 class Settings(BaseModel):
@@ -53,8 +52,10 @@ class Workers(Settings):
     """The workers of one Ray Train run, their devices, and the precision they compute in."""
 
     workers_per_run: Count = 2
-    cpus_per_worker: float = Field(default=0.5, ge=0, description="logical CPUs Ray reserves for one worker")
-    gpus_per_worker: float = Field(default=0.0, ge=0)
+    cpus_per_worker: Annotated[float, Decides.NOTHING] = Field(
+        default=0.5, ge=0, description="logical CPUs Ray reserves for one worker"
+    )
+    gpus_per_worker: Annotated[float, Decides.RUN] = Field(default=0.0, ge=0)
     threads_per_worker: Count = Field(default=1, description="torch threads in each worker")
     fsdp: bool = Field(
         default=False, description="shard the model over the workers' GPUs (FSDP2) rather than copy it to each"
@@ -62,10 +63,10 @@ class Workers(Settings):
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="computing precision on GPUs; a CPU always computes in float32"
     )
-    gradient_checkpointing: bool = Field(
+    gradient_checkpointing: Annotated[bool, Decides.RUN] = Field(
         default=False, description="saves GPU memory for a fifth more time; never used on a CPU"
     )
-    max_failures: int = Field(
+    max_failures: Annotated[int, Decides.NOTHING] = Field(
         default=1, ge=0, description="restarts of a run after a worker died; what was finished is kept"
     )
 
@@ -134,18 +135,19 @@ class DpoConfig(PreferenceOptimization):
 class TrainConfig(Workers):
     """How challengers are trained; the defaults are those of small models on CPU cores."""
 
-    algorithms: tuple[Algorithm, ...] = Field(default=("kto", "dpo"), min_length=1)
+    algorithms: Annotated[tuple[Algorithm, ...], Decides.RUN] = Field(default=("kto", "dpo"), min_length=1)
     # One Ray Train run per algorithm for the whole alignment, or one per cycle (gives GPUs back in between).
-    resident: bool = True
+    resident: Annotated[bool, Decides.NOTHING] = True
     # The reference model of the loss: the cycle's champion, or the base model the run began with.
     reference: Literal["champion", "base"] = "champion"
     # None trains every weight.
     lora: LoraSettings | None = LoraSettings()
-    kto: KtoConfig = KtoConfig()
-    dpo: DpoConfig = DpoConfig()
+    # Each decides the training of its own algorithm alone (`loss`).
+    kto: Annotated[KtoConfig, Decides.RUN] = KtoConfig()
+    dpo: Annotated[DpoConfig, Decides.RUN] = DpoConfig()
     # Longer rows are cut on the right; rows whose prompt alone is longer are left out.
     max_length_tokens: Count = 512
-    checkpoint_every_steps: Count | None = Field(
+    checkpoint_every_steps: Annotated[Count | None, Decides.NOTHING] = Field(
         default=None,
         description="optimizer steps after which a training is saved, so that a worker that takes a dead one's place"
         " goes on from there, to the very same weights; None: it begins its assignment anew, which costs less than"
@@ -180,7 +182,13 @@ class JudgeTrainConfig(Optimization, Workers):
     learning_rate: Positive = Field(default=2e-4, description="tiny models need ten times as much")
     epochs: Positive = Field(default=3.0, description="times each train row is seen, repetitions apart")
     workers_per_run: Count = Field(default=1, description="labelled rows are few: one worker is often enough")
-    cpus_per_worker: float = Field(default=1.0, ge=0, description="logical CPUs Ray reserves for one worker")
+    cpus_per_worker: Annotated[float, Decides.NOTHING] = Field(
+        default=1.0, ge=0, description="logical CPUs Ray reserves for one worker"
+    )
+    # Not marked, unlike a challenger's: the reports of judges trained by earlier versions name it.
+    gradient_checkpointing: bool = Field(
+        default=False, description="saves GPU memory for a fifth more time; never used on a CPU"
+    )
     lora: LoraSettings = Field(default=LoraSettings(), description="the adapter; every other weight stays")
     held_out: float = Field(
         default=0.2, gt=0, le=0.5, description="share of the prompts kept from training, to measure the judge on"
@@ -196,4 +204,4 @@ class JudgeTrainConfig(Optimization, Workers):
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON."""
-        return self.model_dump(mode="json", exclude=set(_PLACEMENT))
+        return self.model_dump(mode="json", include=set(decisive(type(self))))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from actors.contract.decides import Decides
 from actors.engine.config import EngineConfig
 from actors.judges.ensemble import How
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
@@ -48,29 +49,34 @@ class JudgeConfig(Section):
     )
     source: Literal["clinic", "folder", "hub"] = "folder"
     path: str | None = Field(None, description=f"judge model folder or hub id ({', '.join(_OWN_MODEL)})")
-    parameters_b: float | None = Field(None, gt=0)
+    parameters_b: Annotated[float | None, Decides.RUN] = Field(None, gt=0)
     prompt: str = Field("cares-v2", description="versioned template in actors/judges/prompts/; guard-... for GUARD")
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
     ensemble: EnsembleConfig | None = Field(None, description="further judges of every answer; None: one judges")
     min_coverage: float = Field(
         0.0, ge=0, le=1, description="answers whose labels had less probability stay unlabelled"
     )
-    max_missing: float = Field(0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run")
-    actors: int = Field(1, ge=1)
-    cpus_per_actor: float = Field(1.0, ge=0)
+    max_missing: Annotated[float, Decides.RUN] = Field(
+        0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run"
+    )
+    actors: Annotated[int, Decides.NOTHING] = Field(1, ge=1)
+    cpus_per_actor: Annotated[float, Decides.NOTHING] = Field(1.0, ge=0)
     engine: EngineConfig = EngineConfig()
-    shard_timeout_s: float = Field(3600.0, gt=0, description="the same of a judge")
-    truth: Literal["clinic", "refusal_rules"] | None = Field(
+    shard_timeout_s: Annotated[float, Decides.NOTHING] = Field(3600.0, gt=0, description="the same of a judge")
+    truth: Annotated[Literal["clinic", "refusal_rules"] | None, Decides.RUN] = Field(
         None, description="reference labels reported beside the judge's, never trained on or selected by"
     )
-    calibration: str | None = Field(
+    # What is known of the judge, and how another would be trained, changes none of its labels.
+    calibration: Annotated[str | None, Decides.NOTHING] = Field(
         None, description="calibration.json of `salus judge calibrate`: whether this judge may select policies"
     )
-    trust: TrustThresholds = Field(TrustThresholds(), description="what it must reach against human labels")
-    accept_unreliable: bool = Field(
+    trust: Annotated[TrustThresholds, Decides.NOTHING] = Field(
+        TrustThresholds(), description="what it must reach against human labels"
+    )
+    accept_unreliable: Annotated[bool, Decides.NOTHING] = Field(
         False, description="let a judge select policies that was not measured or falls short; recorded with the reason"
     )
-    train: JudgeTrainConfig = Field(
+    train: Annotated[JudgeTrainConfig, Decides.NOTHING] = Field(
         JudgeTrainConfig(), description="how `salus judge train` makes an EXT judge of it; no other command looks here"
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from actors.contract.decides import Decides
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from pipelines.config.section import Section
@@ -16,7 +17,7 @@ class ModelConfig(Section):
 
     source: Literal["clinic", "medsafety", "folder", "hub"] = "folder"
     path: str | None = Field(None, description="model folder, or hub id")
-    parameters_b: float | None = Field(
+    parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
     )
 
@@ -30,14 +31,16 @@ class ModelConfig(Section):
 class GenerateConfig(Section):
     """The generator pool."""
 
-    actors: int = Field(1, ge=1)
-    cpus_per_actor: float = Field(1.0, ge=0, description="logical CPUs Ray reserves for one generator")
+    actors: Annotated[int, Decides.NOTHING] = Field(1, ge=1)
+    cpus_per_actor: Annotated[float, Decides.NOTHING] = Field(
+        1.0, ge=0, description="logical CPUs Ray reserves for one generator"
+    )
     sampling: Sampling = Sampling()
     evaluation_max_tokens: int | None = Field(
         None, ge=1, description="longest greedy answer in evaluation; None: as in sampling"
     )
     engine: EngineConfig = EngineConfig()
-    shard_timeout_s: float = Field(
+    shard_timeout_s: Annotated[float, Decides.NOTHING] = Field(
         3600.0, gt=0, description="a generator that takes longer over one shard is ended and another put in its place"
     )
 

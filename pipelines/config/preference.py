@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from actors.contract.decides import Decides
 from pipelines.config.section import Section
 from pipelines.data.sets.egida import (
     EgidaName,
@@ -79,7 +80,10 @@ class PreferenceConfig(Section):
         None,
         description="further DPO pairs, other models' unsafe answers beside safe ones; None: the policy's own only",
     )
-    reviews: Path | None = Field(None, description="folder of people's labels, which override the judge's; None: no")
+    # A cycle writes down once which labels it was trained with; later ones may differ.
+    reviews: Annotated[Path | None, Decides.NOTHING] = Field(
+        None, description="folder of people's labels, which override the judge's; None: no"
+    )
     feedback: FeedbackRowsConfig | None = Field(
         None, description="further rows, what people said of the deployed policy's answers; None: judgments only"
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
+from actors.contract.decides import Decides
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.judges.regimens import REGIMENS, regimens
 from actors.serve.config import PublisherConfig
@@ -27,7 +30,7 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(7, ge=0)
     cycles: int = Field(3, ge=1)
-    self_contained: bool = Field(
+    self_contained: Annotated[bool, Decides.NOTHING] = Field(
         False,
         description="keep copies of the deployed policy and the judge's model in the run folder, so that any machine"
         " can go on with the run; off, as it costs their size there and in the run's store",
@@ -48,8 +51,8 @@ class Recipe(Section):
         description="MedSafetyBench's harmfulness, 1 to 5, of base's and champion's answers to harmful test prompts, by"
         " the judge (of several, the first); reported, never selected by; None: not measured",
     )
-    publish: PublisherConfig = PublisherConfig()
-    cluster: ClusterConfig = ClusterConfig()
+    publish: Annotated[PublisherConfig, Decides.NOTHING] = PublisherConfig()
+    cluster: Annotated[ClusterConfig, Decides.NOTHING] = ClusterConfig()
     clinic: ClinicConfig = ClinicConfig()
     medsafety: MedsafetyConfig = MedsafetyConfig()
 

