@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 
-from pipelines.registry.card import TOY, model_card, plain
+from pipelines.registry.card import TEMPLATE, environment, model_card, plain
 from pipelines.registry.store import CARD, Registry
 from tests.pipelines.registry.published import HOSTILE
+from tests.root import ROOT
 
 # As GitHub and the hub read it, HTML included.
 READER = MarkdownIt("gfm-like", {"linkify": False, "html": True})
@@ -38,7 +41,8 @@ def test_it_says_what_a_reader_needs(card: str, registry: Registry, versions: Se
     for section in ("What it is for", "What it is not for", "Lineage", "Training data", "Figures", "Limits"):
         assert f"\n## {section}\n" in body
     entry = registry.find(versions[2])
-    assert entry.merged.contents.sha256 in body and versions[1] in body and TOY in body
+    assert entry.merged.contents.sha256 in body and versions[1] in body
+    assert "Its weights were made by Salus to show how alignment works" in body
     assert "4 preference rows (level 0: 1, level 3: 2, level unknown: 1)" in body
     assert "| Safety Score (SS) | 1.000 | " in body and " | 24 |" in body
     # As `pipelines.measures.metrics` makes them.
@@ -77,3 +81,27 @@ def test_plain_text_is_one_line_that_reads_as_itself(text: str) -> None:
 
 def test_long_text_is_cut() -> None:
     assert plain("a" * 100, longest=20) == "a" * 16 + " ..."
+
+
+@pytest.mark.parametrize("expression", ["{{ text }}", "{{ text | safe }}", "{{ [text] | join }}", "{{ text ~ text }}"])
+def test_no_expression_of_a_template_reaches_the_card_unescaped(expression: str) -> None:
+    text = environment().from_string(f"x {expression}").render(text=HOSTILE)
+    assert not tokens(text) & ALIVE
+    assert plain(HOSTILE) in text
+
+
+def test_a_name_that_a_template_misspells_stops_the_card() -> None:
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ txt }}").render(text="")
+
+
+def test_the_template_is_part_of_the_package() -> None:
+    (pattern,) = (each for each in package_data("pipelines") if each.startswith("registry/"))
+    assert TEMPLATE in {path.name for path in (ROOT / "pipelines").glob(pattern)}
+
+
+def package_data(package: str) -> list[str]:
+    """Which files beside modules a package takes along."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    found: list[str] = settings["tool"]["setuptools"]["package-data"][package]
+    return found
