@@ -9,6 +9,7 @@ import re
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -219,7 +220,8 @@ def test_it_ends_with_the_process_that_started_it(proxy: Proxy, tmp_path: Path) 
     config.write_text(f"defaults\n  mode http\n{times}listen l\n  bind unix@{tmp_path / 's'}\n")
     program = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
     start = f"import subprocess, sys; subprocess.Popen([{program!r}, '-db', '-f', {str(config)!r}]); sys.stdin.read()"
-    parent = psutil.Popen(["python3", "-c", start], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    # Not the python3 of the path: it may be a shell script, whose own children end while they are looked at.
+    parent = psutil.Popen([sys.executable, "-c", start], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
         while not [child for child in parent.children() if "haproxy" in os.path.basename(child.exe())]:
