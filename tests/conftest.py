@@ -50,3 +50,11 @@ def ray_session() -> Iterator[None]:
     with embedded_ray(ClusterConfig(logical_cpus=8), "salus-tests", 8):
         settle_ray_data()
         yield
+
+
+@pytest.fixture(scope="session")
+def own_ray() -> None:
+    """For tests of commands that start a Ray of their own: the shared one ends before the first of them."""
+    import ray
+
+    ray.shutdown()

@@ -7,7 +7,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-import ray
 
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe
@@ -21,9 +20,8 @@ TINY = Path(__file__).parent / "tiny.yaml"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_ray() -> None:
+def each_starts_its_ray(own_ray: None) -> None:
     """Each of these tests starts a Ray of its own."""
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -223,6 +223,7 @@ def test_what_does_not_fit_is_said(folder: Path, override: str, sentence: str) -
 
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("own_ray")
 def test_it_is_calibrated_by_the_command_on_ray(folder: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     labels.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
