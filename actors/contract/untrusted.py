@@ -6,10 +6,12 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
+# Where the middle of a text was cut away.
+CUT_MARK = " [...] "
 # Role and control markup of common chat formats, for where there is no tokenizer to ask; matched after folding. In any
 # case, but for words in brackets that people write too.
 CHAT_MARKUP = re.compile(
@@ -122,6 +124,16 @@ def break_up(text: str, markup: re.Pattern[str]) -> str:
         text = broken
     # Only markup that contains its own broken form gets here.
     return markup.sub(" ", text)
+
+
+def cut_middle_tokens(tokenizer: Any, ids: Sequence[int], tokens: int) -> str:
+    """About `tokens` ids of a longer text, at least two, as text: its beginning, the mark, its end.
+
+    A cut inside a multi-byte character leaves replacement characters, which are dropped.
+    """
+    half = max(tokens // 2, 1)
+    head, tail = (str(tokenizer.decode(part)).replace("\ufffd", "") for part in (ids[:half], ids[-half:]))
+    return head + CUT_MARK + tail
 
 
 def cut_middle(text: str, characters: int, mark: str) -> str:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.contract.records import LABELS, Label, PolicyRef
-from actors.contract.untrusted import ChatMarkup, strip_invisible
+from actors.contract.untrusted import ChatMarkup, cut_middle_tokens, strip_invisible
 from actors.engine.config import EngineConfig
 from actors.errors import SalusError
-from actors.judges.judge import Scores
+from actors.judges.judge import NO_PROMPT, Scores
 
 # Names of labels in lower case, among them XSTest's and those of public refusal classifiers.
 MEANINGS: Mapping[str, Label] = {
@@ -27,7 +27,6 @@ MEANINGS: Mapping[str, Label] = {
 }
 # Answers in one forward pass.
 BATCH = 32
-_CUT_MARK = " [...] "
 # Tokens; what decoding and encoding the two halves of a cut answer may add.
 _CUT_COSTS = 16
 
@@ -68,11 +67,6 @@ def meanings(folder: Path) -> tuple[Label, ...]:
     return known
 
 
-def check_classifier(folder: Path) -> None:
-    """Refuse a folder that holds no classifier of answers. Raises as `meanings` does."""
-    meanings(folder)
-
-
 class ClassifierScorer:
     """A classifier of answers; p(label) is the sum over the outputs that mean it, and the coverage is 1.
 
@@ -88,7 +82,7 @@ class ClassifierScorer:
     """
 
     def __init__(self, settings: EngineConfig, policy: PolicyRef) -> None:
-        self.prompt_version = "none"
+        self.prompt_version = NO_PROMPT
         self._settings = settings
         self.load(policy)
 
@@ -146,6 +140,4 @@ class ClassifierScorer:
         room = self._longest - self._tokenizer.num_special_tokens_to_add()
         if len(ids) <= room:
             return text
-        half = max((room - _CUT_COSTS) // 2, 1)
-        head, tail = (str(self._tokenizer.decode(part)).replace("\ufffd", "") for part in (ids[:half], ids[-half:]))
-        return self._plain(head + _CUT_MARK + tail)
+        return self._plain(cut_middle_tokens(self._tokenizer, ids, room - _CUT_COSTS))

@@ -23,6 +23,8 @@ from actors.contract.span import Span, instant
 from actors.files.shards import read_shard, strings, write_table
 from actors.judges.usage import Usage, write_usage
 
+# The prompt version in judgments where a judge fills no template.
+NO_PROMPT = "none"
 # Requests and answers in, probabilities (rows, 3) in the order of LABELS and coverage (rows,) out.
 Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 

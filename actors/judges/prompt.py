@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from actors.contract.records import LABELS
-from actors.contract.untrusted import ChatMarkup, strip_invisible
+from actors.contract.untrusted import CUT_MARK, ChatMarkup, cut_middle_tokens, strip_invisible
 from actors.engine.chat import chat_tokens
 from actors.errors import SalusError
 from actors.judges.template import JudgeTemplate, fence_of
 
-CUT_MARK = " [...] "
 # How often a cut is repeated, shorter each time, where the cut text took more tokens than it had before.
 _CUTS = 6
 
@@ -102,10 +101,7 @@ class JudgePrompt:
         ids = self._encode(text)
         if len(ids) <= budget:
             return text
-        half = max(budget // 2, 1)
-        # A cut inside a multi-byte character leaves replacement characters, which are dropped.
-        head, tail = (self._tokenizer.decode(part).replace("\ufffd", "") for part in (ids[:half], ids[-half:]))
-        return self._plain(head + CUT_MARK + tail)
+        return self._plain(cut_middle_tokens(self._tokenizer, ids, budget))
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, get_args
 from actors.contract.records import Label, PolicyRef
 from actors.engine.config import EngineConfig
 from actors.engine.model_folder import check_model_folder
-from actors.judges.classifier import ClassifierScorer, check_classifier
+from actors.judges.classifier import ClassifierScorer, meanings
 from actors.judges.ensemble import How
 from actors.judges.judge import Scorer
 from actors.judges.remote.config import RemoteConfig
@@ -24,8 +24,6 @@ Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE", "CLASSIFIER"
 Beside = Literal["RULES", "REMOTE"]
 # What `salus judge train` makes of a model, and the regimen of a recipe that names none.
 FINE_TUNED: Regimen = "EXT"
-# The prompt version in judgments where a judge fills no template.
-NO_PROMPT = "none"
 
 
 class JudgeSettings(Protocol):
@@ -86,7 +84,7 @@ class RegimenRow:
     # Whose model judges: one of its own, the champion, or none.
     weights: Literal["own", "champion"] | None = None
     # Raises SalusError where a folder holds no model that it can use.
-    check_folder: Callable[[Path], None] = check_model_folder
+    check_folder: Callable[[Path], object] = check_model_folder
     # Host memory of its process beside the weights; None: that of a vLLM engine with its KV cache.
     memory_gib: float | None = None
     # None: it fills no template.
@@ -206,7 +204,7 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         build=_classifier,
         colour="#8C510A",
         weights="own",
-        check_folder=check_classifier,
+        check_folder=meanings,
         # torch, transformers and a batch of 32 answers of 256 tokens; 0.85 were measured with BERT's base model.
         memory_gib=1.0,
         prompts=None,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from actors.contract.records import LABELS, Label, PolicyRef
-from actors.judges.judge import Scores
+from actors.judges.judge import NO_PROMPT, Scores
 
 # The name of the rules where they judge.
 RULES_JUDGE = "refusal-rules"
@@ -106,7 +106,7 @@ class RuleScorer:
 
     def __init__(self, name: str, rule: Callable[[str], Label]) -> None:
         self.name = name
-        self.prompt_version = "none"
+        self.prompt_version = NO_PROMPT
         self._rule = rule
 
     def load(self, policy: PolicyRef) -> None:

@@ -18,7 +18,7 @@ from pydantic import AliasChoices, Field, ValidationError
 
 from actors.contract.publication import Publication
 from actors.contract.records import PolicyRef, Record
-from actors.contract.untrusted import cut_middle
+from actors.contract.untrusted import CUT_MARK, cut_middle
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditEntry, AuditLog
 
@@ -196,4 +196,4 @@ def entry_of(line: AuditEntry) -> PublicationEntry | None:
 
 
 def _short(text: str) -> str:
-    return cut_middle(text, _LONGEST_TEXT, " [...] ")
+    return cut_middle(text, _LONGEST_TEXT, CUT_MARK)

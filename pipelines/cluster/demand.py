@@ -141,9 +141,9 @@ def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: S
 
 
 def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
-    judge, own_gib = recipe.judge, recipe.judge.row.memory_gib
-    if own_gib is not None:
-        host = max(own_gib, *(REGIMENS[voice].memory_gib or 0.0 for voice in judge.voices))
+    judge = recipe.judge
+    if judge.row.memory_gib is not None:
+        host = max(REGIMENS[voice].memory_gib or 0.0 for voice in judge.voices)
         row = PlanRow(actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=host, section="judge")
         return row if judge.row.weights is None else _with_weights(row, judge.engine, _judge_shape(recipe, policy))
     return _engines("judge", judge.actors, judge.cpus_per_actor, judge.engine, _judge_shape(recipe, policy))

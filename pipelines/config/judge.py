@@ -11,7 +11,8 @@ from actors.contract.decides import Decides
 from actors.engine.config import EngineConfig
 from actors.judges.ensemble import How
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
-from actors.judges.regimens import FINE_TUNED, NO_PROMPT, REGIMENS, Beside, Regimen, RegimenRow, regimens
+from actors.judges.judge import NO_PROMPT
+from actors.judges.regimens import FINE_TUNED, REGIMENS, Beside, Regimen, RegimenRow, regimens
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
 from actors.training.config import JudgeTrainConfig

@@ -5,20 +5,18 @@ Names paths of no machine. Its head is what the hub reads: base model, license, 
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from actors.contract.records import Record
-from pipelines.registry.card import plain
+from pipelines.registry.card import fill
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.figures import NAMES, short
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+TEMPLATE = "adapter_card.md.jinja"
 # What the hub reads of a license; all three are plain words or an address.
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
@@ -54,30 +52,14 @@ def adapter_card(entry: PolicyEntry, base: NamedBase, policy_card: str) -> str:
         eval_results=_results(entry) or None,
         **license_,
     )
-    text = _template().render(
+    text = fill(
+        TEMPLATE,
         entry=entry,
         base=entry.base,
         revision=base.revision,
         adapters=[(version, adapter.contents.sha256) for version, adapter in own if adapter is not None],
     )
     return f"---\n{head.to_yaml()}\n---\n\n{text}\n{ModelCard(policy_card).text.lstrip()}"
-
-
-def _template() -> Any:
-    return _environment().get_template("adapter_card.md.jinja")
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("pipelines.registry"),
-        undefined=StrictUndefined,
-        # Every value is text of others; Markdown has another escaping than HTML's.
-        finalize=plain,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def _results(entry: PolicyEntry) -> list[EvalResult]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,27 +27,30 @@ _ENTITY = re.compile(r"[&<>@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 def model_card(entry: PolicyEntry) -> str:
     """The text of the entry's `README.md`: YAML front matter, then sections; text of others is escaped."""
     methods, judged = _judged(entry.data)
-    body = (
-        environment()
-        .get_template(TEMPLATE)
-        .render(
-            entry=entry,
-            origin=entry.origin,
-            data=entry.data,
-            validation=entry.validation,
-            judge=entry.judge,
-            built_here=entry.base.source in ("clinic", "medsafety"),
-            chain=[entry.version, *(ancestor.version or ancestor.run_version for ancestor in entry.ancestors)],
-            methods=methods,
-            judged=judged,
-            validation_figures=validation_figures,
-            judge_figures=judge_figures,
-            in_words=in_words,
-        )
+    body = fill(
+        TEMPLATE,
+        entry=entry,
+        origin=entry.origin,
+        data=entry.data,
+        validation=entry.validation,
+        judge=entry.judge,
+        built_here=entry.base.source in ("clinic", "medsafety"),
+        chain=[entry.version, *(ancestor.version or ancestor.run_version for ancestor in entry.ancestors)],
+        methods=methods,
+        judged=judged,
+        validation_figures=validation_figures,
+        judge_figures=judge_figures,
+        in_words=in_words,
     )
     return f"---\n{_front_matter(entry)}\n---\n\n{body}"
 
 
+def fill(template: str, **values: object) -> str:
+    """The text of a template of this package; every expression in it is escaped."""
+    return environment().get_template(template).render(**values)
+
+
+@cache
 def environment() -> Environment:
     """Templates of which every expression is escaped, without exception."""
     return Environment(

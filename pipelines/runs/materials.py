@@ -237,7 +237,7 @@ def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
     return _model_folder(judge.source, str(judge.path), judge.row.check_folder)
 
 
-def _model_folder(source: str, path: str, check: Callable[[Path], None]) -> Path:
+def _model_folder(source: str, path: str, check: Callable[[Path], object]) -> Path:
     folder = Path(path).expanduser()
     if source == "hub":
         folder = _download(path)

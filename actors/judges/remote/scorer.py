@@ -12,7 +12,7 @@ import openai
 from pydantic import ValidationError
 
 from actors.contract.records import PolicyRef
-from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, strip_invisible
+from actors.contract.untrusted import CHAT_MARKUP, CUT_MARK, break_up, cut_middle, strip_invisible
 from actors.errors import SalusError
 from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.remote.config import RemoteConfig
@@ -29,7 +29,6 @@ from actors.judges.remote.reply import (
 from actors.judges.template import JudgeTemplate, fence_of
 from actors.judges.usage import Usage
 
-_CUT_MARK = " [...] "
 # A word, where the server tells no log-probabilities, in tokens.
 _WORD_TOKENS = 8
 # Codes of a server that will not read what it is to judge: that answer stays unlabelled.
@@ -81,8 +80,8 @@ class RemoteScorer(DetailedScorer):
         answer = self._template.shown(answer)
         fence = fence_of(request, answer)
         most = self._config.max_characters
-        request = break_up(cut_middle(request, max(most // 3, most - len(answer)), _CUT_MARK), CHAT_MARKUP)
-        answer = break_up(cut_middle(answer, most - len(request), _CUT_MARK), CHAT_MARKUP)
+        request = break_up(cut_middle(request, max(most // 3, most - len(answer)), CUT_MARK), CHAT_MARKUP)
+        answer = break_up(cut_middle(answer, most - len(request), CUT_MARK), CHAT_MARKUP)
         return self._template.fill(request, answer, cut_off, fence)
 
     async def _ask_all(self, prompts: Sequence[str]) -> list[ServerReply | None]:

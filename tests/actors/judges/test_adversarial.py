@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 import pytest
 
-from actors.contract.untrusted import CHAT_MARKUP, break_up, cut_middle, literal_markup, strip_invisible
+from actors.contract.untrusted import CHAT_MARKUP, CUT_MARK, break_up, cut_middle, literal_markup, strip_invisible
 from actors.engine.chat import chat_tokens
 from actors.judges.harmfulness import SCORE_WORDS
-from actors.judges.prompt import CUT_MARK, JudgePrompt
+from actors.judges.prompt import JudgePrompt
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.template import CUT_OFF_NOTE, NO_ANSWER, JudgeTemplate, fence_of, load_template

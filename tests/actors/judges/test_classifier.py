@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from actors.contract.records import LABELS, Label, PolicyRef
 from actors.engine.config import EngineConfig
 from actors.errors import SalusError
-from actors.judges.classifier import ClassifierScorer, check_classifier
+from actors.judges.classifier import ClassifierScorer, meanings
 from actors.judges.judge import Judge, JudgmentTask
 from pipelines.cli.main import app
 from pipelines.cluster.demand import demand
@@ -124,7 +124,7 @@ def test_another_model_is_refused(folder: Path, tmp_path: Path, change: dict[str
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(SalusError, match=sentence):
-        check_classifier(copy)
+        meanings(copy)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
@@ -132,7 +132,7 @@ def test_a_folder_that_lacks_a_file_is_refused(folder: Path, tmp_path: Path, nam
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     (copy / name).unlink()
     with pytest.raises(SalusError, match="save_pretrained"):
-        check_classifier(copy)
+        meanings(copy)
 
 
 def test_a_head_is_never_made_up(folder: Path, tmp_path: Path) -> None:

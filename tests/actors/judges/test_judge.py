@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
+from actors.contract.untrusted import CUT_MARK
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
 from actors.judges.engine import EngineScorer
 from actors.judges.judge import Judge, JudgmentTask
-from actors.judges.prompt import CUT_MARK, JudgePrompt, first_tokens
+from actors.judges.prompt import JudgePrompt, first_tokens
 from actors.judges.rules import RuleScorer
 from actors.judges.template import load_template
 from tests.rows import judgments, prompt
