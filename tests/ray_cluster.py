@@ -8,18 +8,17 @@ from contextlib import contextmanager
 import ray
 from ray.cluster_utils import Cluster
 
-from pipelines.cluster.join import restore_token, take_fresh_token
+from pipelines.cluster.join import fresh_token
 
 
 @contextmanager
 def ray_cluster(cpus: int) -> Iterator[Cluster]:
     """A head node of so many CPUs and no GPU; this process is in no Ray when it is entered."""
     ray.shutdown()
-    former = take_fresh_token()
     head = {"num_cpus": cpus, "num_gpus": 0, "object_store_memory": 2 * 10**8, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
-        restore_token(former)
+    with fresh_token():
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()

@@ -11,12 +11,11 @@ it, stands on no command line and in no file, and ends with them.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -25,12 +24,11 @@ from ray.exceptions import AuthenticationError
 from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
+from pipelines.cluster.environment import environment
 from pipelines.cluster.loopback import on_loopback
 
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
-# The variables as they were before; None: not set.
-FormerToken = Mapping[str, str | None]
 CONNECT_TIMEOUT_S = 10.0
 
 
@@ -79,22 +77,18 @@ def cluster_resources(address: str) -> Resources:
         ray.shutdown()
 
 
-def take_fresh_token() -> FormerToken:
-    """From now on this process, and what it starts, speaks to a Ray with a token of its own."""
-    former = {name: os.environ.get(name) for name in (MODE, TOKEN)}
-    os.environ |= {MODE: "token", TOKEN: secrets.token_hex(32)}
-    _read_again()
-    return former
+@contextmanager
+def fresh_token() -> Iterator[None]:
+    """Inside, this process and what it starts speak to a Ray with a token of their own.
 
-
-def restore_token(former: FormerToken) -> None:
-    """What the user had set counts again, as for a cluster that is joined next; the embedded Ray must have ended."""
-    for name, value in former.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    _read_again()
+    The Ray that is started inside must have ended before: what the user had set counts again afterwards.
+    """
+    try:
+        with environment({MODE: "token", TOKEN: secrets.token_hex(32)}):
+            _read_again()
+            yield
+    finally:
+        _read_again()
 
 
 def _lacks_token(error: BaseException | None) -> bool:

@@ -6,11 +6,11 @@ is already, in those that Ray starts it is read from the environment.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from actors.contract.ray_internals import ray_constants
+from pipelines.cluster.environment import environment
 
 _SWITCH = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 
@@ -18,14 +18,10 @@ _SWITCH = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 @contextmanager
 def on_loopback() -> Iterator[None]:
     """A Ray that is started inside has the node address 127.0.0.1."""
-    former, variable = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(_SWITCH)
+    former = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ[_SWITCH] = "0"
     try:
-        yield
+        with environment({_SWITCH: "0"}):
+            yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = former
-        if variable is None:
-            del os.environ[_SWITCH]
-        else:
-            os.environ[_SWITCH] = variable

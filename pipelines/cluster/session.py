@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import ray
@@ -16,14 +15,14 @@ from actors.files.private import private_files
 from actors.files.session_folder import SessionFolder, session_folder
 from actors.serve.config import PublisherConfig
 from actors.serve.proxy.environment import proxy_environment
-from pipelines.cluster.join import join, restore_token, take_fresh_token
+from pipelines.cluster.environment import environment, ray_environment
+from pipelines.cluster.join import fresh_token, join
 from pipelines.cluster.loopback import on_loopback
 from pipelines.cluster.plan import Plan, available, check, make_plan
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
 
 GIB = 2**30
-IDLE_WORKER_MS = 600_000
 
 
 @contextmanager
@@ -89,24 +88,21 @@ def embedded_ray(
     Raises:
         SalusError: there is no private folder for it.
     """
-    with private_files(), session_folder() as folder:
-        former = take_fresh_token()
-        try:
-            _start(cluster, namespace, cpus, publish, folder)
-            yield
-        finally:
-            ray.shutdown()
-            restore_token(former)
-
-
-def _start(
-    cluster: ClusterConfig, namespace: str, cpus: float, publish: PublisherConfig | None, folder: SessionFolder
-) -> None:
     slots = cluster.logical_cpus or math.ceil(cpus)
-    settle_environment(slots)
-    os.environ.update(proxy_environment(publish, folder.haproxy) if publish is not None else {})
+    with private_files(), session_folder() as folder, fresh_token():
+        proxy = proxy_environment(publish, folder.haproxy) if publish is not None else {}
+        # The proxy's program and sockets end with the session's folder: whatever starts later must not look for them.
+        with environment(ray_environment(slots) | proxy):
+            try:
+                _start(cluster, namespace, slots, folder)
+                yield
+            finally:
+                ray.shutdown()
+
+
+def _start(cluster: ClusterConfig, namespace: str, slots: int, folder: SessionFolder) -> None:
     # Ray's processes alone: what this process starts beside them is not the session's.
-    with _environment({MARKER: str(folder.root), "TMPDIR": str(folder.temporary)}), on_loopback():
+    with environment({MARKER: str(folder.root), "TMPDIR": str(folder.temporary)}), on_loopback():
         ray.init(
             # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
             address="local",
@@ -119,37 +115,6 @@ def _start(
             log_to_driver=False,
             _temp_dir=str(folder.ray),
         )
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables have these values inside."""
-    former = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in former.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def settle_environment(slots: int) -> None:
-    """What the processes of a Ray find in their environment that has so many CPU slots on fewer cores."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(max(16, slots)))
-    # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
-    # start and import anew.
-    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
-    # The agent looks through every process' memory each time, and nobody reads it of an embedded Ray.
-    os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "30000")
-    # A record of every task and its states, for a dashboard that is not there.
-    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
-    # Serve looks over its few replicas ten times a second otherwise.
-    os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
 
 
 def settle_ray_data() -> None:

@@ -18,7 +18,7 @@ from actors.contract.run_folder import RunFolder
 from actors.serve.proxy.environment import PATIENT
 from actors.training.checkpoints import MARK
 from pipelines.alignment.align import align
-from pipelines.cluster.session import settle_environment
+from pipelines.cluster.environment import ray_environment
 from pipelines.config.recipe import Recipe
 from pipelines.runs.checksums import check_sums
 from tests.e2e.faults import results, wait_until
@@ -38,8 +38,7 @@ MOMENTS = (f"ray_train/checkpoints/c1-*/checkpoint-*/{MARK}", "cycles/02/rollout
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head and two more nodes, over which Ray spreads whatever comes."""
-    settle_environment(NODE_CPUS)
-    for name, value in PATIENT.items():
+    for name, value in (ray_environment(NODE_CPUS) | PATIENT).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("RAY_scheduler_spread_threshold", "0")
     # Every object but the smallest lies in the store of the node that made it, as those of a real run do.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,27 @@ import psutil
 import pytest
 import ray
 
-from pipelines.cluster.join import MODE, TOKEN, restore_token, take_fresh_token
+from pipelines.cluster.join import MODE, TOKEN, fresh_token
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 
 JOIN = "import sys; from pipelines.cluster.join import join; join(sys.argv[1]); print('joined')"
 
 
-@pytest.fixture
-def former(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The variables, and what Ray knows of them, are afterwards as they were before."""
-    now = {name: os.environ.get(name) for name in (MODE, TOKEN)}
-    yield
-    restore_token(now)
-
-
-def test_each_token_is_new_and_the_users_own_comes_back(former: None) -> None:
-    os.environ[TOKEN] = "the user's"
-    os.environ.pop(MODE, None)
-    before = take_fresh_token()
-    first = os.environ[TOKEN]
-    assert os.environ[MODE] == "token" and len(first) == 64 and first != "the user's"
-    again = take_fresh_token()
-    assert os.environ[TOKEN] not in (first, "the user's")
-    restore_token(again)
-    assert os.environ[TOKEN] == first
-    restore_token(before)
+def test_each_token_is_new_and_the_users_own_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN, "the user's")
+    monkeypatch.delenv(MODE, raising=False)
+    with fresh_token():
+        first = os.environ[TOKEN]
+        assert os.environ[MODE] == "token" and len(first) == 64 and first != "the user's"
+        with fresh_token():
+            assert os.environ[TOKEN] not in (first, "the user's")
+        assert os.environ[TOKEN] == first
     assert os.environ[TOKEN] == "the user's" and MODE not in os.environ
 
 
 @pytest.mark.ray
-def test_a_client_without_the_token_is_refused(tmp_path: Path, former: None) -> None:
+def test_a_client_without_the_token_is_refused(tmp_path: Path) -> None:
     ray.shutdown()
     home = os.environ | {"HOME": str(tmp_path)}
     with embedded_ray(ClusterConfig(logical_cpus=1), "token-test", 1):
