@@ -67,6 +67,7 @@ def align(
             work in the folder, or has taken it over.
     """
     trust = judge_before_run(recipe)
+    check_feedback(recipe.preference.feedback)
     with hold_run(recipe, root, reporter, fresh) as (folder, hold):
         summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
         if summary is not None:
@@ -102,7 +103,6 @@ def _align_held(
                 hold.check()
                 write_prompts(recipe, folder)
                 write_pairs(recipe.preference.egida_pairs, folder)
-                check_feedback(recipe.preference.feedback)
                 prepare_capability(recipe, folder, materials.policy)
                 check_rater(recipe, materials)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"

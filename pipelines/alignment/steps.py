@@ -102,6 +102,7 @@ def _opened(
 
     `needs` raises SalusError where files of an earlier step are missing; asked before anything is set up in a folder.
     """
+    check_feedback(recipe.preference.feedback)
     if isinstance(root, Path):
         needs(RunFolder(root), cycle)
     with hold_run(recipe, root, reporter) as (folder, hold):
@@ -110,7 +111,6 @@ def _opened(
         hold.check()
         write_prompts(recipe, folder)
         write_pairs(recipe.preference.egida_pairs, folder)
-        check_feedback(recipe.preference.feedback)
         prepare_capability(recipe, folder, materials.policy)
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"

@@ -15,8 +15,10 @@ def register(app: typer.Typer) -> None:
 def plan(recipe: RecipeName, data: DataFolder = None, seed: Seed = None, overrides: Overrides = None) -> None:
     """Print a recipe's actors, CPUs, GPUs, memory and steps; exit with 2 if it cannot fit."""
     from pipelines.cluster.plan import available, check, make_plan, plan_table
+    from pipelines.feedback.snapshot import check_feedback
 
     settings = resolve(recipe, overrides, seed, data)
+    check_feedback(settings.preference.feedback)
     made = make_plan(settings)
     out = console()
     out.print(plan_table(made))

@@ -144,3 +144,17 @@ def test_every_command_shows_an_example(capsys: pytest.CaptureFixture[str], comm
         main([command, "--help"])
     assert ended.value.code == 0
     assert f"Example: salus {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["plan", "align", "generate"])
+def test_feedback_that_cannot_be_read_is_refused_before_a_model_is_built(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALUS_CACHE", str(tmp_path / "cache"))
+    options = ["--run", str(tmp_path / "run"), "--cycle", "1"] if command == "generate" else []
+    options = options if command != "align" else ["--run", str(tmp_path / "run")]
+    missing = f"preference.feedback={{path: {tmp_path / 'nowhere'}, trusted_only: [ward]}}"
+    assert "nowhere holds no feedback" in refused(capsys, command, "demo", "--set", missing, *options)
+    unnamed = f"preference.feedback={{path: {tmp_path}, trusted_only: []}}"
+    assert "preference.feedback.trusted_only" in refused(capsys, command, "demo", "--set", unnamed, *options)
+    assert not (tmp_path / "cache").exists()
