@@ -144,7 +144,7 @@ def settle_environment(slots: int) -> None:
     # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would
     # start and import anew.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
-    # The agent looks through every process' memory each time, and nobody reads it of an embedded Ray.
+    # The agent looks through every process' memory each time, and an embedded Ray's report is never read.
     os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "30000")
     # A record of every task and its states, for a dashboard that is not there.
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
@@ -155,8 +155,8 @@ def settle_environment(slots: int) -> None:
 def settle_ray_data() -> None:
     """Ray Data's settings in this process: no output of its own, and no actors started to read a few files."""
     context = DataContext.get_current()
-    # The second version's reader lists files in actors of its own, started for every read: half a minute on two
-    # busy cores, where the first version takes a fifth of a second for the same rows.
+    # The second version's reader lists files in actors of its own, started for every read. That takes half a minute on
+    # two busy cores, where the first version takes a fifth of a second for the same rows.
     context.use_datasource_v2 = False
     # The order of rows is part of a run's result.
     context.execution_options.preserve_order = True
