@@ -25,8 +25,7 @@ class FeedbackRowsConfig(Section):
         (), description="feedback of these callers alone, by the names of their keys; null: of everybody"
     )
     supplied: bool = Field(
-        False,
-        description="also answers that the caller sent along with the feedback, for which only the caller vouches",
+        False, description="also answers that the caller sent along with the feedback, which no one else vouches for"
     )
     other_turns: Literal["leave_out", "ignore"] = Field(
         "leave_out",
