@@ -18,7 +18,7 @@ _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = ("No space left on device", "Disk quota exceeded")
 # All that torch's own writer says of any write that failed.
 _TORCH_WORDS = ("PytorchStreamWriter failed writing", "unexpected pos ")
-# Whose errors are read for words; the errors of others may quote a text from outside.
+# Whose errors are read for words; that of anybody else may quote a text from outside.
 _TELLERS = ("ray", "pyarrow", "safetensors", "torch")
 # With less than this the disk is what torch failed on. Bytes.
 _NEXT_TO_NOTHING = 2**20

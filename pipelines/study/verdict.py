@@ -1,7 +1,7 @@
 """What one decision says of its validator: who won, who scored higher, and whether ground truth agrees.
 
-Pure. The paper (arXiv 2512.04210) takes the higher of KTO and DPO each cycle. Here a champion may stay, so both the
-winner and the higher of the two are told.
+Pure. The paper (arXiv 2512.04210) takes the higher of KTO and DPO each cycle; here a champion may stay, so both
+the winner and the higher of the two are told.
 """
 
 from __future__ import annotations

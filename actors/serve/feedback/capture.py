@@ -1,9 +1,9 @@
 """ASGI middleware that keeps a conversation where its caller asked for that, and is never in the way of an answer.
 
 A request asks with OpenAI's own `"store": true`. An answer that its request steered (`ChatRequest.unsteered`) is not
-kept: no run may train on words that a client put into the policy's mouth. Every chunk is passed on at once. What is
-kept is read, redacted and handed to the sink after the last chunk, in a task of its own. Faults of that task are
-logged and counted, and reach no client. What cannot be redacted in time is not kept.
+kept: nobody may train on words that a client put into the policy's mouth. Every chunk is passed on at once; what is
+kept is read, redacted and handed to the sink after the last one, in a task of its own, whose faults are logged and
+counted and go nowhere. What cannot be redacted in time is not kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class CaptureMiddleware:
-    """Between a gateway, which bounds requests and finds the caller, and the chat endpoint."""
+    """Stands between a gateway, which bounds requests and finds the caller, and the chat endpoint."""
 
     def __init__(
         self,

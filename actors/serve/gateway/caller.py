@@ -35,7 +35,7 @@ def caller_name(scope: Mapping[str, Any]) -> str:
 
 
 def answered_by(state: Mapping[str, Any], version: Callable[[], str]) -> str:
-    """The policy whose answer begins now, unless the answer was made earlier and its policy was noted then."""
+    """The policy whose answer begins now, unless it was made earlier and somebody has noted then by whom."""
     noted: str | None = state.get(ANSWERED_BY)
     return noted or version()
 
