@@ -17,9 +17,9 @@ themselves. Its p is the larger of the paired bootstrap's and the sign-flip perm
 (`pipelines.decision.paired`). McNemar's exact test on best mark against less is in the record beside it and decides
 nothing. Where the first says better and McNemar counts more prompts lost than gained, the sentence says so.
 
-A chosen challenger is published if it is also inside the publish gate; a champion that stays is not
-published anew. Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach
-of the publish gate alone: a later cycle may regain it, so such a challenger is trained on from, not published.
+A chosen challenger is published if it is also inside the publish gate; a champion that stays is not published anew.
+Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach of the publish gate
+alone. A later cycle may regain it, so training goes on from such a challenger, which is not published.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def _adapters(registry: Registry, entry: PolicyEntry) -> tuple[tuple[Path, Conte
         if ancestor.adapter is None:
             raise SalusError(
                 f"{entry.version} cannot be exported as an adapter, because no adapter is registered for its ancestor"
-                f" {ancestor.run_version}: leave --adapter out; or, if that policy was trained with LoRA, register the"
-                f" run again: salus policy register {entry.origin.run}."
+                f" {ancestor.run_version}: leave --adapter out. If that policy was trained with LoRA, you may also"
+                f" register the run again: salus policy register {entry.origin.run}."
             )
         kinds.append(ancestor_kind(ancestor))
     return tuple(registry.intact(entry, kind) for kind in reversed(kinds))
