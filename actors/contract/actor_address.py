@@ -1,4 +1,4 @@
-"""How a named actor is found, and where in a cluster those stand who may not be lost with any other node."""
+"""How a named actor is found, and how actors that must survive the loss of another node are pinned to this one."""
 
 from __future__ import annotations
 

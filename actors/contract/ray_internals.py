@@ -1,7 +1,7 @@
 """What Ray has no public name for and Salus uses; moving beyond Ray 2.60 begins here.
 
-`ray_constants` says whether a Ray of one machine listens beyond loopback, `get_node_ip_address` under which address Ray
-knows this machine, and `_raylet` reads the authentication token again. What imports vLLM is in
+`ray_constants` says whether a Ray of one machine listens beyond loopback. `get_node_ip_address` says under which
+address Ray knows this machine. `_raylet` reads the authentication token again. What imports vLLM is in
 `actors/serve/replica/ray_llm.py`.
 """
 

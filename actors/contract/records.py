@@ -1,7 +1,7 @@
 """Everything that crosses an actor boundary: frozen carriers, and the Arrow schemas of the rows.
 
-Rows travel as Arrow tables (prompts -> rollouts -> judgments, each schema extends the one before, so
-no join is ever needed); single facts travel as frozen pydantic records that write themselves as JSON.
+Rows travel as Arrow tables: prompts -> rollouts -> judgments. Each schema extends the one before, so no join is ever
+needed. Single facts travel as frozen pydantic records that write themselves as JSON.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def prompt_table(prompts: list[Prompt]) -> pa.Table:
 
 
 class PolicyRef(Record):
-    """Where one version of a policy lies: a Hugging Face folder of merged safetensors weights."""
+    """Where one version of a policy is: a Hugging Face folder of merged safetensors weights."""
 
     version: str
     path: str

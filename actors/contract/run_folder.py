@@ -1,4 +1,4 @@
-"""The run folder: where every file of a run lies. The only place that knows the layout."""
+"""The run folder: where every file of a run is. The only place that knows the layout."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How a run's files name what lies somewhere: written by these names, and found again by them, here alone.
+"""How a run's files name other files: written by these names, and found again by them, here alone.
 
-What is in the run is named relative to its root, and the deployed policy, which is outside, by one word: a run is
-the same to the last byte wherever it is worked on, and what it names is there wherever it is read. Absolute paths, as
-earlier versions wrote them, are read too.
+What is in the run is named relative to its root. The deployed policy, which is outside, is named by one word. So a run
+is the same to the last byte wherever it is worked on, and what it names is there wherever it is read. Absolute paths,
+as earlier versions wrote them, are read too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from actors.contract.records import Algorithm, Assignment, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.files.records import find_record
 
-# The deployed policy: `run.json` says where it lay and what it held.
+# The deployed policy: `run.json` says where it was and what it held.
 POLICY = "model:policy"
 # What of an assignment is of one session or one machine alone.
 _PASSING = ("index", "run")
@@ -33,13 +33,13 @@ class RunNames:
         return place.relative_to(self._folder.root).as_posix() if place.is_relative_to(self._folder.root) else path
 
     def policy(self, path: str) -> str:
-        """Of a policy's folder; what is not a challenger of the run is the deployed one, wherever it lies."""
+        """Of a policy's folder; what is not a challenger of the run is the deployed one, wherever it is."""
         place = Path(path)
         inside = place.is_relative_to(self._folder.root) and not place.is_relative_to(self._folder.models)
         return self.name(path) if inside else POLICY
 
     def path(self, name: str) -> str:
-        """Where that lies now; the deployed policy's name stays as it is."""
+        """Where that is now; the deployed policy's name stays as it is."""
         return name if name == POLICY else str(self._folder.root / name)
 
     def sentence(self, text: str) -> str:

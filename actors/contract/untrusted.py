@@ -58,8 +58,8 @@ def _is_plain(letter: str) -> bool:
 def strip_invisible(text: str) -> str:
     """`text` without Unicode format characters (category Cf).
 
-    These are zero-width joiners and spaces, bidirectional controls and overrides, tag characters and soft hyphens:
-    they hide markup from a pattern, or text from a reader, and a judge loses nothing without them.
+    These are zero-width joiners and spaces, bidirectional controls and overrides, tag characters and soft hyphens.
+    They hide markup from a pattern, or text from a reader. A judge loses nothing without them.
     """
     return text if text.isascii() else "".join(c for c in text if unicodedata.category(c) != "Cf")
 

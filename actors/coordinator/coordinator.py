@@ -91,8 +91,8 @@ class CycleOutcome(Record):
 class Coordinator:
     """Owns champion, assignments and decisions of one run; every method may be called again.
 
-    What it knows is on disk before anybody hears of it: one that is built in its place, in the same session, goes on
-    where it stopped. Published is what `published` says; the recorder of that keeps it as durably.
+    State is written and synced before any call returns. A coordinator that is built in its place, in the same session,
+    goes on where it stopped. Published is what `published` says; the recorder of that keeps it as durably.
 
     Life: `Coordinator(...)` -> [`start_publisher`] -> (`assign` -> trainers call `assignment`, `training_done` |
     `training_failed` -> `decide`)* -> `stop_training` -> `stop_publisher`
@@ -268,9 +268,11 @@ class Coordinator:
     def decide(self, cycle: int, publish: bool = True) -> CycleOutcome:
         """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
 
-        The decision record is written before anything is published; without `publish` the same call publishes later,
-        by the record as long as what it was made of is the same. A policy that the endpoint refuses is trained on from
-        as one that a gate holds back; the record says why, and it is not tried again.
+        The decision record is written before anything is published. Without `publish` the same call publishes later.
+        It goes by the record, as long as what the record was made of is the same.
+
+        Training goes on from a policy that the endpoint refuses, as from one that a gate holds back. The record says
+        why, and it is not tried again.
         """
         with self._lock:
             states = self.training_state(cycle)
@@ -342,8 +344,8 @@ class Coordinator:
     def start_publisher(self) -> None:
         """Bring the endpoint up with what the decisions so far let go live; does nothing without a publisher.
 
-        A decision whose publication a crash cut short is carried out as any other, with what was live before first:
-        an endpoint that starts tries nothing.
+        A decision whose publication a crash cut short is carried out as any other. What was live before comes first,
+        because an endpoint that starts tries nothing.
         """
         if self._publisher is None:
             return

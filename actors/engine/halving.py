@@ -1,4 +1,4 @@
-"""Work that does not fit into memory is done in halves, and in halves of those, before anybody is told."""
+"""Work that does not fit into memory is done in halves, and in halves of those, before an error is raised."""
 
 from __future__ import annotations
 

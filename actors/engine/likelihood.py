@@ -38,7 +38,7 @@ SCORE_SCHEMA = pa.schema(_SCORE_FIELDS)
 
 
 class LikelihoodTask(BaseModel):
-    """One shard of items to score: with which policy, where it lies, where the scores go.
+    """One shard of items to score: with which policy, where the items are, where the scores go.
 
     Each task names its policy, so that a restarted actor can never score with an old one.
     """

@@ -121,7 +121,7 @@ def check_same_shape(served: PolicyRef, policy: PolicyRef) -> None:
     difference = shape_difference(served, policy)
     if difference is not None:
         raise SalusError(
-            f"Policy {policy.version} cannot replace {served.version} in place: {difference}; serve with"
+            f"Policy {policy.version} cannot replace {served.version} in place: {difference}. Serve with"
             " publish.router=true, which starts a second application for it, or stop the endpoint and start it with"
             " this policy."
         )

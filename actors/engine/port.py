@@ -40,7 +40,7 @@ class Completion(BaseModel):
 class Continuation(Record):
     """How likely a given text is after a prompt."""
 
-    # Nats, summed over the continuation's tokens; what stands before it is given.
+    # Nats, summed over the continuation's tokens; the text before it is given.
     log_likelihood: float
     tokens: int
     # Whether each of its tokens was the likeliest one: greedy decoding would have written just this.

@@ -1,6 +1,6 @@
 """A disk that is full: one sentence for it, whatever library was writing, and across the boundaries of Ray's actors.
 
-A full disk is no fault of the work that was being done: nobody may take it for one, and the whole run stops.
+A full disk is no fault of the work that was being done: it must not be taken for one, and the whole run stops.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NEXT_TO_NOTHING = 2**20
 
 
 class FullDiskError(SalusError):
-    """A disk or a quota is full; whoever had work to do there is as good as before, and so is the work."""
+    """A disk or a quota is full; neither the process that wrote there nor its work is at fault."""
 
 
 @contextmanager

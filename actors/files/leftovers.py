@@ -1,8 +1,8 @@
 """Ends the processes that a Salus which has ended left behind, and removes their folder.
 
-A process belongs to a session if its environment says so: every process that Ray starts inherits the variable
-`SALUS_SESSION`, which holds the session's private folder. So does a process that writes to a
-file in that folder. A name or a port says nothing about whose a process is.
+A process belongs to a session if its environment says so. Every process that Ray starts inherits the variable
+`SALUS_SESSION`, which holds the session's private folder. A process that writes to a file in that folder belongs to
+the session too. A name or a port says nothing about whose a process is.
 
 As a program, this file waits until the process that started it is gone, even by SIGKILL, and does the same then. It
 imports the standard library alone, so that it is small.

@@ -15,7 +15,7 @@ COPY = "take it from a copy"
 
 
 def read_record(kind: type[Read], path: Path, what: str, cure: str = COPY) -> Read:
-    """The record in a file; `what` it is, with its article, and the `cure` stand in the sentence if it is none.
+    """The record in a file; `what` it is, with its article, and the `cure` are in the sentence if it is none.
 
     Raises:
         SalusError: it cannot be read, or is no such record.

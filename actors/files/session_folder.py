@@ -104,8 +104,8 @@ def private_folder(path: Path) -> Path:
         raise SalusError(f"{path} is not a folder, so it cannot hold private files; remove it or set TMPDIR.")
     if there.st_uid != os.geteuid():
         raise SalusError(
-            f"The folder {path} belongs to another user (uid {there.st_uid}), who could read and replace files in it;"
-            " set TMPDIR to a folder of your own, or have it removed."
+            f"The folder {path} belongs to another user (uid {there.st_uid}), who could read and replace files in it."
+            " Set TMPDIR to a folder of your own, or have it removed."
         )
     if stat.S_IMODE(there.st_mode) & 0o077:
         raise SalusError(
@@ -123,7 +123,7 @@ def _base() -> Path:
         if len(os.fsencode(place / name)) + 1 + _NAME_BYTES <= LONGEST_FOLDER and place.is_dir():
             return private_folder(place / name)
     raise SalusError(
-        f"The temporary folder {places[0]} has too long a name for the sockets of Ray, and there is no /tmp; set TMPDIR"
+        f"The temporary folder {places[0]} has too long a name for the sockets of Ray, and there is no /tmp. Set TMPDIR"
         f" to a folder whose name has at most {LONGEST_FOLDER - len(name) - _NAME_BYTES - 2} bytes."
     )
 

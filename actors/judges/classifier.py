@@ -61,7 +61,7 @@ def meanings(folder: Path) -> tuple[Label, ...]:
     if len(known) < len(names) or not {"Accept", "Refuse"} <= set(known):
         raise SalusError(
             f"The labels of the classifier in {folder} are {', '.join(names) or 'not named'}, and Salus must know what"
-            f" each means; name them Accept, Caution or Refuse (the first and the last are needed) in id2label of its"
+            f" each means. Name them Accept, Caution or Refuse (the first and the last are needed) in id2label of its"
             " config.json."
         )
     return known

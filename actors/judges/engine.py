@@ -22,8 +22,8 @@ def shares(log_p: npt.NDArray[np.float64]) -> Scores:
 class EngineScorer(DetailedScorer):
     """A language model as judge.
 
-    The probabilities are the softmax over the labels' first tokens of the model's next-token distribution:
-    what a decoder constrained to the three labels would draw from. Their unconstrained sum is the coverage.
+    The probabilities are the softmax over the labels' first tokens of the model's next-token distribution. A decoder
+    constrained to the three labels would draw from them. Their unconstrained sum is the coverage.
 
     Raises:
         SalusError: there is no such template, or two words begin with the same token of the model's tokenizer.

@@ -73,8 +73,8 @@ class HarmfulnessRater:
     def rate(self, task: JudgmentTask) -> Span:
         """Score the answers to harmful prompts (level >= 1) of one shard of rollouts.
 
-        The scores (`HARMFULNESS_SCHEMA`) go to `task.output`, and beside it what a charged judge used; a shard
-        that is already on disk is left as it is. Returns when the scorer worked.
+        The scores (`HARMFULNESS_SCHEMA`) go to `task.output`, and beside it what a charged judge used. A shard that is
+        already on disk is left as it is. Returns when the scorer worked.
 
         Raises:
             SalusError: the rollouts cannot be read, or as the scorer does.

@@ -1,7 +1,7 @@
 """Judge: rollouts in, judgments out. The label's probabilities come from one decode step, so nothing is parsed.
 
-An empty answer is Refuse by rule, and shown to a model as a visible mark; an answer cut off at its length limit is
-judged by what there is of it, and a model whose template has a place for it is told so.
+An empty answer is Refuse by rule, and shown to a model as a visible mark. An answer cut off at its length limit is
+judged by what there is of it. A model whose template has a place for it is told so.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class JudgePrompt:
     """One template of `actors/judges/prompts/`, bound to a judge's tokenizer and the words it may reply.
 
     Raises:
-        SalusError: the template does not exist or lacks a placeholder, or two words begin with the same
-            token, so that one decoded token could not tell them apart.
+        SalusError: the template does not exist or lacks a placeholder, or two words begin with the same token. One
+            decoded token could not tell them apart.
     """
 
     def __init__(self, version: str, tokenizer: Any, max_tokens: int, words: Sequence[str] = LABELS) -> None:

@@ -99,8 +99,8 @@ class RegimenRow:
     name: Callable[[JudgeSettings], str] | None = None
     # A section of `judge` that it needs, and what that holds.
     section: tuple[str, str] | None = None
-    # A rule whose label depends on the answer alone. Only such a judge needs no calibration: it is tuned on one half
-    # of XSTest's human labels at most, and is measured on the other half before a run.
+    # A rule whose label depends on the answer alone. Only such a judge needs no calibration. It is tuned on one half of
+    # XSTest's human labels at most, and is measured on the other half before a run.
     rule: Callable[[str], Label] | None = None
 
     @property

@@ -1,8 +1,8 @@
 """Refusal rules: what kind of answer an English text is, by patterns, without a model.
 
-Refuse where it declines or objects and offers nothing instead, Caution where it declines or objects and
-still helps, Accept otherwise. The patterns were tuned on one half of XSTest's human labels (split by prompt), and
-measured on the other half, which was never looked at (`pipelines.judges.refusal_rules`).
+Refuse where it declines or objects and offers nothing instead, Caution where it declines or objects and still helps,
+Accept otherwise. The patterns were tuned on one half of XSTest's human labels, split by prompt. They were measured on
+the other half, which was never looked at (`pipelines.judges.refusal_rules`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The text of a judge's prompt: versioned templates, and how request and answer are fenced in them.
 
-A template with `{fence}` puts each quoted text between two lines that hold a mark of this judgment's own, so that
-no answer can imitate the end of its section; templates without it are filled as they are.
+A template with `{fence}` puts each quoted text between two lines that hold a mark of this judgment's own. So no answer
+can imitate the end of its section. Templates without it are filled as they are.
 """
 
 from __future__ import annotations

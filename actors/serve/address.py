@@ -28,14 +28,14 @@ def check_address(config: PublisherConfig) -> None:
     """Refuse an address at which an endpoint cannot listen or would be open to others, and a route that is another's.
 
     Raises:
-        SalusError: something else listens there, this cluster's Serve listens elsewhere or has that route, or keys
-            are wanted and there are none, or none are though others than this machine could come in.
+        SalusError: something else listens there, or this cluster's Serve listens elsewhere or has that route. Also
+            where keys are wanted and there are none, and where none are wanted though other machines could come in.
     """
     check_gateway(config.gateway, config.host)
     if config.gateway.open and config.proxy == "haproxy":
         raise SalusError(
             "With publish.proxy=haproxy the replicas listen on every address of their nodes, so"
-            " publish.gateway.open=true would let in more than this machine; make keys (salus key add NAME), or set"
+            " publish.gateway.open=true would let in more than this machine. Make keys (salus key add NAME), or set"
             " publish.proxy=serve."
         )
     there = serve_address()
@@ -90,7 +90,7 @@ def _why_taken(host: str, port: int) -> OSError | None:
 
 
 def _holder(port: int) -> str:
-    """Which process listens there; empty where nobody does or this user may not see it."""
+    """Which process listens there; empty where none does or this user may not see it."""
     try:
         listening = {
             each.pid

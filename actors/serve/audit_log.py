@@ -1,9 +1,9 @@
 """The audit log: who did what to the endpoint, one JSON line each, chained so that a line taken out shows.
 
-Each entry holds the SHA-256 of the one before it. That shows a line that was changed, removed or put in, but not that
-the end was cut off, nor a log written anew from some line on: whoever keeps the hash of the last entry somewhere else
-(`append` and `verify` return it) can tell those too. A half line that a crash left at the end was acknowledged to
-no one: readers pass over it, and the next append cuts it off.
+Each entry holds the SHA-256 of the one before it. That shows a line that was changed, removed or put in. It does not
+show that the end was cut off, nor a log written anew from some line on. To tell those too, keep the hash of the last
+entry somewhere else (`append` and `verify` return it). A half line that a crash left at the end was never
+acknowledged: readers pass over it, and the next append cuts it off.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class AuditLog:
         return _hash(line)
 
     def readable(self) -> tuple[tuple[AuditEntry, ...], SalusError | None]:
-        """Every entry up to the first line that does not follow from what stands before it, and what is wrong there."""
+        """Every entry up to the first line that does not follow from the lines before it, and what is wrong there."""
         found: list[AuditEntry] = []
         try:
             for entry, _ in self._chain():
@@ -118,7 +118,7 @@ class AuditLog:
             entry = _entry(line)
             if entry is not None and entry.previous != _hash(link):
                 raise SalusError(
-                    f"{self._path}:{number} does not follow from what stands before it: lines were changed, removed or"
+                    f"{self._path}:{number} does not follow from the lines before it: lines were changed, removed or"
                     " put in; compare it with a copy."
                 )
             link = _linked(link, line, entry)

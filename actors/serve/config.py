@@ -37,7 +37,7 @@ class SmokePrompt(BaseModel):
         description="The kind of reply, by the refusal rules (English); help under protest passes as either.",
     )
     # Phrases, not patterns: a user's pattern could run for ever on a reply.
-    must_contain: tuple[Phrase, ...] = Field(default=(), description="Phrases that must all stand in it, in any case.")
+    must_contain: tuple[Phrase, ...] = Field(default=(), description="Phrases that must all be in it, in any case.")
     must_not_contain: tuple[Phrase, ...] = Field(default=(), description="Phrases of which none may, in any case.")
 
 
@@ -71,8 +71,8 @@ class CanaryConfig(BaseModel):
     min_answers: int = Field(
         default=20,
         ge=1,
-        description="Fewer than these of the canary, or of the others, are too few to compare how long answers take; "
-        "an endpoint that nobody asks publishes all the same, and says so.",
+        description="Fewer than these of the canary, or of the others, are too few to compare how long answers take. "
+        "An endpoint without requests publishes all the same, and says so.",
     )
     max_error_share: float = Field(
         default=0.02, ge=0, lt=1, description="Share of answers that may fail (5xx) beyond that of the other replicas."
@@ -102,7 +102,7 @@ class PublisherConfig(BaseModel):
     route: str = Field(
         default="/",
         pattern=r"^/([A-Za-z0-9_-]+)?$",
-        description="The path under which the endpoint's /v1 lies: /, or one of its own beside others of a cluster.",
+        description="The path under which the endpoint's /v1 is: /, or one of its own beside others of a cluster.",
     )
     replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
     proxy: Literal["serve", "haproxy"] = Field(
@@ -133,13 +133,13 @@ class PublisherConfig(BaseModel):
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
     gateway: GatewayConfig = Field(
-        default=GatewayConfig(open=True), description="Who may ask for what; anybody on a loopback address, unless set."
+        default=GatewayConfig(open=True), description="Who may ask for what; anyone on a loopback address, unless set."
     )
     feedback: FeedbackConfig = Field(
         default=FeedbackConfig(), description="Whether clients' feedback and conversations are kept, and where."
     )
     guard: GuardConfig | None = Field(
-        default=None, description="Who judges every answer before it goes out, which costs latency; None: nobody."
+        default=None, description="What judges every answer before it goes out, which costs latency; None: nothing."
     )
     engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
     start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")

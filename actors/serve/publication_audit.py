@@ -1,7 +1,7 @@
-"""Publications and rollbacks in an audit log: written down before they are done, and again with what came of them.
+"""Publications and rollbacks in an audit log: written down before they are done, and again with their outcome.
 
-Without the first entry nothing is done. The second cannot undo anything any more: where it cannot be written, what was
-done stands, a warning says so, and the log shows an intention without an outcome, as it does where the process died.
+Without the first entry nothing is done. The second cannot undo anything any more. Where it cannot be written, what was
+done remains, and a warning says so. The log then shows an intention without an outcome, as where the process died.
 """
 
 from __future__ import annotations

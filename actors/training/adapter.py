@@ -80,8 +80,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def check_adapter(folder: Path) -> None:
     """Refuse a folder that is no LoRA adapter in safetensors form, or that vLLM would not serve whole.
 
-    Raises SalusError where the config or the weights are missing or unreadable, where the weights are a
-    pickle, where it is no LoRA, and where `modules_to_save` or biases hold weights outside the LoRA matrices.
+    Raises SalusError where the config or the weights are missing or unreadable, where the weights are a pickle, and
+    where it is no LoRA. Also where `modules_to_save` or biases hold weights outside the LoRA matrices.
     """
     if not folder.is_dir():
         raise SalusError(f"There is no adapter folder {folder}; give the folder that PEFT's save_pretrained wrote.")

@@ -100,12 +100,12 @@ class TrainingRun:
     def report(self) -> TrainReport:
         """The report of this job: the one on disk where it is complete, or that of training now.
 
-        A complete output of this very assignment and config is returned as it is; one that was cut short goes on from
+        A complete output of this very assignment and config is returned as it is. One that was cut short goes on from
         its last whole checkpoint.
 
         Raises:
-            SalusError: on every rank alike, for a missing or unusable model, unusable rows, settings TRL refuses, a
-                loss that is not finite, and training that changed nothing.
+            SalusError: on every rank alike, for a missing or unusable model, unusable rows, and settings TRL refuses.
+                Also for a loss that is not finite, and training that changed nothing.
             FullDiskError: perhaps on one rank alone.
         """
         started = time.monotonic()

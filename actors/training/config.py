@@ -149,9 +149,9 @@ class TrainConfig(Workers):
     max_length_tokens: Count = 512
     checkpoint_every_steps: Annotated[Count | None, Decides.NOTHING] = Field(
         default=None,
-        description="optimizer steps after which a training is saved, so that a worker that takes a dead one's place"
-        " goes on from there, to the very same weights; None: it begins its assignment anew, which costs less than"
-        " saving where an assignment takes minutes",
+        description="optimizer steps after which a training is saved. A worker that takes a dead one's place goes on"
+        " from there, to the very same weights. None: it begins its assignment anew, which costs less than saving"
+        " where an assignment takes minutes",
     )
 
     @model_validator(mode="after")
@@ -167,7 +167,7 @@ class TrainConfig(Workers):
         if self.fsdp and self.checkpoint_every_steps is not None:
             raise ValueError(
                 "checkpoint_every_steps does not go with fsdp, whose sharded checkpoints are pickles in part and have"
-                " not been tried; set one of the two to its default"
+                " not been tried. Set one of the two to its default"
             )
         return self
 
@@ -195,7 +195,7 @@ class JudgeTrainConfig(Optimization, Workers):
     )
     balance: Literal["oversample", "none"] = Field(
         default="oversample",
-        description="repeat rows of rare labels until all labels are as frequent: a judge that has seen one Caution"
+        description="repeat rows of rare labels until all labels are as frequent. A judge that has seen one Caution"
         " in twenty rows does well by never saying it, and then over-caution passes unseen",
     )
     max_repeats: Count = Field(

@@ -58,7 +58,8 @@ class JudgeTrainingRun:
 
         Raises:
             SalusError: on every rank alike, for a missing or unusable model, labels its tokenizer does not tell apart,
-                unusable rows, settings TRL refuses, a loss that is not finite, and training that changed nothing.
+                and unusable rows. Also for settings TRL refuses, a loss that is not finite, and training that changed
+                nothing.
         """
         started = time.monotonic()
         done = from_rank_zero(finished_judge(self.config, self.assignment) if rank() == 0 else None)

@@ -184,11 +184,11 @@ def launch_training(
 ) -> ray.ObjectRef[None]:
     """Start one Ray Train run and return at once; two of them (KTO and DPO) run side by side.
 
-    The run asks the coordinator for assignments from `first_index` on until it says "stop"; with `only_index`
-    it trains that one and ends, and its Ray Train run is named for it, as Ray resumes a run of the same name.
-    A run restarted after a lost worker begins at `first_index` again: finished assignments come back from
-    disk at once and are told again. `ray.get` of the result waits for the end of the run and raises
-    SalusError where the run, not an assignment, failed. `storage_path` is a folder all nodes see, or a URI.
+    The run asks the coordinator for assignments from `first_index` on until it says "stop". With `only_index` it
+    trains that one and ends. Its Ray Train run is named for it, as Ray resumes a run of the same name.
+    A run restarted after a lost worker begins at `first_index` again: finished assignments come back from disk at
+    once and are told again. `ray.get` of the result waits for the end of the run and raises SalusError where the run,
+    not an assignment, failed. `storage_path` is a folder all nodes see, or a URI.
 
     Raises:
         SalusError: checkpoints are asked for, which cannot be kept at a URI.

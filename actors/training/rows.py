@@ -1,7 +1,7 @@
 """Preference rows on their way into TRL: Parquet shards become one memory-mapped Arrow file of messages.
 
-Shards are read in the order of their names and rows keep their order (they come shuffled with the run's
-seed); one record batch is in memory at a time, whatever the size of the data.
+Shards are read in the order of their names and rows keep their order (they come shuffled with the run's seed). One
+record batch is in memory at a time, whatever the size of the data.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ class TrlTraining:
 
         Args:
             fsdp: whether the weights are sharded over the ranks.
-            finish: called on rank 0 alone with the root-mean-square change of what was trained; moves both folders to
+            finish: called on rank 0 alone with the root-mean-square change of what was trained. Moves both folders to
                 their places and writes the report, which every rank gets.
 
         Raises:

@@ -63,8 +63,8 @@ def align(
         while_served: called with the endpoint's address after the last cycle, while it still answers.
 
     Raises:
-        SalusError: whatever the user can mend, before anything costly where that can be known; another process is at
-            work in the folder, or has taken it over.
+        SalusError: whatever the user can mend, before anything costly where that can be known. Also where another
+            process is at work in the folder, or has taken it over.
     """
     trust = judge_before_run(recipe)
     check_feedback(recipe.preference.feedback)

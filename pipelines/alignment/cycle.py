@@ -34,8 +34,8 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
         endpoint: of the endpoint's start, waited for before the first publication.
 
     Raises:
-        SalusError: the judge may not select policies, no challenger could be trained, too many answers got no label,
-            or another process has taken the run folder over.
+        SalusError: the judge may not select policies, no challenger could be trained, or too many answers got no label.
+            Also where another process has taken the run folder over.
     """
     champion = run.champion()
     evaluation = Evaluation(run, cycle, champion)

@@ -1,7 +1,7 @@
 """Judgments -> KTO rows and DPO pairs, deduplicated, balanced, shuffled, as Parquet, with Ray Data.
 
 Each row's place is the hash of the seed and its own content (`pipelines.data.row_order`). One distributed sort is
-therefore the shuffle, brings duplicates side by side, and gives the same files for the same seed, however the data
+therefore the shuffle, and brings duplicates side by side. It gives the same files for the same seed, however the data
 were blocked.
 """
 

@@ -123,8 +123,8 @@ def audit(
 ) -> None:
     """Show who published, promoted and rolled back what, and follow the log's chain of hashes; exits with 1 if broken.
 
-    The chain shows a line that was changed, put in or taken out, not an end that was cut off: keep the printed hash
-    of the last line somewhere else, and give it back as --head.
+    The chain shows a line that was changed, put in or taken out, not an end that was cut off. Keep the printed hash of
+    the last line somewhere else, and give it back as --head.
     """
     from actors.errors import SalusError
     from actors.serve.audit_log import AuditLog

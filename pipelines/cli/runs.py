@@ -52,7 +52,7 @@ def list_runs(
         str, typer.Argument(metavar="[DIR]", help="A folder of runs and studies, or an address with runs below it.")
     ] = "runs",
 ) -> None:
-    """List the runs of a folder, those of its studies included: how far, what came of them, how large."""
+    """List the runs of a folder, those of its studies included: how far each is, its result, and its size."""
     from pipelines.report.runs_tables import runs_table
     from pipelines.runs.finished.catalog import UnreadableRun, read_line
     from pipelines.runs.finished.find import find_runs, name_in

@@ -116,7 +116,7 @@ def _shape(section: str, path: str | None, parameters_b: float | None) -> Shape:
         return footprint.shape_of_folder(folder)
     if parameters_b is None:
         raise SalusError(
-            f"The size of {path} is not known, as there is no such folder; give the model's folder as"
+            f"The size of {path} is not known, as there is no such folder. Give the model's folder as"
             f" {section}.path, or its size in 10^9 parameters as {section}.parameters_b."
         )
     return footprint.shape_of_size(parameters_b)

@@ -3,9 +3,9 @@
 `ray.init` hangs for good on an address where nothing listens, so the port is tried first.
 
 The token of an embedded Ray is a new one each time, in the environment of its processes and nowhere else. Ray itself
-would take the one in ~/.ray/auth_token, which is the same for all Rays of a user, and make it readable for whoever may
-look into his home. A token in the environment is inherited by Ray's processes and by those that a run starts to join
-it, stands on no command line and in no file, and ends with them.
+would take the one in ~/.ray/auth_token, which is the same for all Rays of a user. Every account that may read the
+user's home could then read it. Ray's processes inherit a token in the environment, and so do those that a run starts
+to join it. It is on no command line and in no file, and ends with them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An embedded Ray listens on loopback alone, its metrics included.
 
-Ray has one switch for it, which is meant for other systems and is read when its library is loaded: in this process it
-is already, in those that Ray starts it is read from the environment.
+Ray has one switch for it, which is meant for other systems and is read when its library is loaded. In this process it
+is loaded already; the processes that Ray starts read the switch from the environment.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ def plan_of(recipe: Recipe, rows: tuple[PlanRow, ...], steps: tuple[str, ...] = 
 def available(recipe: Recipe) -> Resources:
     """What the recipe's Ray has, or will have.
 
-    The recipe's `cluster.logical_cpus`, `gpus` and `memory_gib` overrule what is found. A cluster that this
-    process is not part of is joined for the question; nodes that may still be started count where the
-    cluster's autoscaler says so.
+    The recipe's `cluster.logical_cpus`, `gpus` and `memory_gib` overrule what is found. A cluster that this process
+    is not part of is joined for the question. Nodes that may still be started count where the cluster's autoscaler
+    says so.
 
     Raises:
         SalusError: no cluster answers at the recipe's address.
@@ -114,7 +114,7 @@ def _check_total(plan: Plan, what: Demand, needed: float, there: float, resource
     grow = f", or, if it can grow, say how far with cluster.{override}" if resources.shared else ""
     raise SalusError(
         f"Recipe {plan.recipe} needs {needed:g} {unit}, but {resources.where} has {there:g},"
-        f" {round(needed - there, 1):g} too few; free or add some, or ask for less in section {most.section}"
+        f" {round(needed - there, 1):g} too few. Free or add some, or ask for less in section {most.section}"
         f" (its {most.count} {most.actor}(s) take the most){grow}."
     )
 
@@ -125,12 +125,12 @@ def _check_each(plan: Plan, row: PlanRow, resources: Resources) -> None:
     if row.gpus > resources.node_gpus:
         raise SalusError(
             f"{who} needs {row.gpus:g} GPUs of one node, but the largest node of {resources.where} has"
-            f" {resources.node_gpus:g}; split it less in section {row.section}, or add a larger node."
+            f" {resources.node_gpus:g}. Split it less in section {row.section}, or add a larger node."
         )
     if resources.gpu_memory_gib is not None and row.gpu_memory_gib > resources.gpu_memory_gib:
         raise SalusError(
             f"{who} needs about {row.gpu_memory_gib:.0f} GiB on each of its GPUs, but those of"
-            f" {resources.where} have {resources.gpu_memory_gib:.0f}; in section {row.section} spread it over"
+            f" {resources.where} have {resources.gpu_memory_gib:.0f}. In section {row.section} spread it over"
             " more GPUs, shorten its sequences or shrink its batches."
         )
 

@@ -67,7 +67,7 @@ class _RichBar:
 
 
 class _LogBar:
-    """A line every `LOG_EVERY_S` seconds and one at the end, for logs that nobody watches live."""
+    """A line every `LOG_EVERY_S` seconds and one at the end, for logs that are not watched live."""
 
     def __init__(self, console: Console, name: str, total: int | None, unit: str) -> None:
         self._console, self._name, self._total, self._unit = console, name, total, unit

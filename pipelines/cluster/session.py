@@ -120,8 +120,8 @@ def _start(cluster: ClusterConfig, namespace: str, slots: int, folder: SessionFo
 def settle_ray_data() -> None:
     """Ray Data's settings in this process: no output of its own, and no actors started to read a few files."""
     context = DataContext.get_current()
-    # The second version's reader lists files in actors of its own, started for every read: half a minute on two
-    # busy cores, where the first version takes a fifth of a second for the same rows.
+    # The second version's reader lists files in actors of its own, started for every read. That takes half a minute on
+    # two busy cores, where the first version takes a fifth of a second for the same rows.
     context.use_datasource_v2 = False
     # The order of rows is part of a run's result.
     context.execution_options.preserve_order = True

@@ -1,7 +1,7 @@
 """Generator pool -> judge pool, streamed: answers are judged while others are still being sampled.
 
-The driver holds references and file names only. Back-pressure: at most `queue` shards wait at each actor
-and at most as many unjudged shards exist as the judges can queue, so a slow judge slows generation down.
+The driver holds references and file names only. Back-pressure: at most `queue` shards wait at each actor. At most as
+many unjudged shards exist as the judges can queue, so a slow judge slows generation down.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Flight:
     rollouts: ray.ObjectRef[Any] | None = None
 
     def landed(self) -> None:
-        """Whoever worked on it has room for one more shard now."""
+        """The actor that worked on it has room for one more shard now."""
         if self.member is not None:
             self.member.answered()
 

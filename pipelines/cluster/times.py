@@ -1,6 +1,6 @@
 """Where a run's time goes: when each stage ran, and when engines and trainers were at work in it.
 
-A stage is timed in the driver, work in the worker that did it, both by `time.time()`: the clocks of all machines of a
+A stage is timed in the driver, work in the worker that did it, both by `time.time()`. The clocks of all machines of a
 cluster are taken as synchronised. What their difference puts outside its stage is cut off.
 """
 

@@ -10,8 +10,8 @@ from pipelines.config.section import Section
 from pipelines.data.sets.choices import ChoiceSource
 
 LengthUnit = Literal["tokens", "characters"]
-# "text": the options' own words are scored after the question alone; "letter": they are listed under letters, and the
-# letters are scored, as the evaluation harness asks MedQA and CareQA, which takes a model that knows that form.
+# "text": the options' own words are scored after the question alone. "letter": they are listed under letters, and the
+# letters are scored. The evaluation harness asks MedQA and CareQA so; a model must know that form.
 ChoiceForm = Literal["text", "letter"]
 
 

@@ -122,7 +122,7 @@ class JudgeConfig(Section):
 
     @property
     def voices(self) -> tuple[Regimen, ...]:
-        """Who is asked about every answer: the regimen, and whoever is beside it."""
+        """Which judges are asked about every answer: the regimen, and those beside it."""
         return (self.regimen, *(self.ensemble.also if self.ensemble is not None else ()))
 
     @property

@@ -15,7 +15,7 @@ from actors.errors import SalusError
 from actors.files.shards import write_text
 from pipelines.config.recipe import Recipe
 
-# What the name of a study's file begins with: it stands beside the recipes and is none.
+# What the name of a study's file begins with: it is in the folder of the recipes and is none.
 STUDY = "study"
 # Section and key of settings that runs of earlier versions recorded, and that decide nothing any more.
 _REMOVED = (("publish", "engine_in_process"),)

@@ -25,12 +25,12 @@ class FeedbackRowsConfig(Section):
         (), description="feedback of these callers alone, by the names of their keys; null: of everybody"
     )
     supplied: bool = Field(
-        False, description="also answers that the caller sent along with the feedback, which nobody else vouches for"
+        False, description="also answers that the caller sent along with the feedback, which no one else vouches for"
     )
     other_turns: Literal["leave_out", "ignore"] = Field(
         "leave_out",
         description="what happens to answers in conversations of more than one turn (a system prompt, earlier"
-        " questions): a row holds the last question alone, so its answer may fit nothing in it",
+        " questions). A row holds the last question alone, so its answer may fit nothing in it",
     )
     max_per_caller: int = Field(200, ge=1, description="most items of one caller a cycle, drawn by the recipe's seed")
     kto_weight: float = Field(

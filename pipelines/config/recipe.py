@@ -33,7 +33,7 @@ class Recipe(Section):
     self_contained: Annotated[bool, Decides.NOTHING] = Field(
         False,
         description="keep copies of the deployed policy and the judge's model in the run folder, so that any machine"
-        " can go on with the run; off, as it costs their size there and in the run's store",
+        " can go on with the run. Off, as it costs their size there and in the run's store",
     )
     model: ModelConfig
     data: DataConfig
@@ -49,7 +49,7 @@ class Recipe(Section):
     harmfulness: HarmfulnessConfig | None = Field(
         None,
         description="MedSafetyBench's harmfulness, 1 to 5, of base's and champion's answers to harmful test prompts, by"
-        " the judge (of several, the first); reported, never selected by; None: not measured",
+        " the judge (of several, the first). Reported, never selected by; None: not measured",
     )
     publish: Annotated[PublisherConfig, Decides.NOTHING] = PublisherConfig()
     cluster: Annotated[ClusterConfig, Decides.NOTHING] = ClusterConfig()
@@ -76,7 +76,7 @@ class Recipe(Section):
             *some, last = sorted(able, key=lambda name: (REGIMENS[name].weights is None, name))
             raise ValueError(
                 f"harmfulness needs a judge that can be asked for a number (of several, the first), and"
-                f" {self.judge.regimen} cannot; set judge.regimen to {', '.join(some)} or {last}, or harmfulness to"
+                f" {self.judge.regimen} cannot. Set judge.regimen to {', '.join(some)} or {last}, or harmfulness to"
                 " null"
             )
         return self

@@ -41,7 +41,7 @@ def whole_number(row: Row, column: str, low: int, high: int) -> int:
         number = int(value)
     elif isinstance(value, str):
         digits = value.strip()
-        # isdecimal alone also takes other scripts' digits, which int() reads but nobody meant.
+        # isdecimal alone also takes other scripts' digits, which int() reads but no data set means.
         number = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
     if number is None or not low <= number <= high:
         row.fail(f"'{column}' is {_kind(value)} where a whole number from {low} to {high} is expected.")

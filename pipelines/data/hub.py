@@ -23,7 +23,7 @@ def hub_rows(repository: str, split: str, required: Sequence[str], config: str |
         rows = load_dataset(repository, config, split=split)
     except OSError as error:
         raise SalusError(
-            f"{repository} cannot be fetched from the hub ({type(error).__name__}): download its "
+            f"{repository} cannot be fetched from the hub ({type(error).__name__}). Download its "
             "data files elsewhere and give their folder as the data set's location (data.path, of a probe "
             "data.probe_path) instead."
         ) from error

@@ -63,7 +63,7 @@ class Inspection(Record):
 
     counts: tuple[Count, ...]
     lengths: tuple[Lengths, ...]
-    # Rows whose prompt stood, letter by letter, in an earlier row of any split.
+    # Rows whose prompt is, letter by letter, in an earlier row of any split.
     duplicates: int
     # Base prompts in more than one split, and the first few of them.
     leaked: int

@@ -48,7 +48,7 @@ def thinning(positive: int, negative: int, max_ratio: float) -> tuple[float, flo
 def interleave(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """An order of rows in which the two classes alternate as evenly as their numbers allow.
 
-    Row j of a class of m stands at (j + 1/2) / m of the way; the order within each class is kept.
+    Row j of a class of m is at (j + 1/2) / m of the way; the order within each class is kept.
     """
     place = np.empty(len(positive))
     for of_class in (positive, ~positive):

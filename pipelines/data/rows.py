@@ -18,8 +18,8 @@ from actors.errors import SalusError
 
 _GAP = re.compile(r"[ \t\r\n]*")
 FORMATS: tuple[str, ...] = (".csv", ".jsonl", ".parquet")
-# Hub repositories also call both an array of objects and one object a line `.json`; in a folder of data such a
-# file may as well be a description, so only readers that know the name of their file take it.
+# Hub repositories also call both an array of objects and one object a line `.json`. In a folder of data such a file
+# may as well be a description. So only readers that know the name of their file take it.
 NAMED_FORMATS: tuple[str, ...] = (*FORMATS, ".json")
 PARQUET_BATCH_ROWS = 4096
 Content = TypeVar("Content", str, list[str])

@@ -1,7 +1,7 @@
 """Splits by base prompt: rewrites of one base prompt (or questions on one topic) never cross splits.
 
-Which split a row goes to depends on the seed and its base prompt alone, so any shard of the data can be split
-by itself, on any machine, and rows added later move no other row.
+Which split a row goes to depends on the seed and its base prompt alone. So any shard of the data can be split by
+itself, on any machine, and rows added later move no other row.
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ Pure: judged answers in, a record out that can be audited without anything else.
 5. Otherwise the champion stays.
 
 Which test decides: marks are not binary. CARES pays .5 for caution at level 2, and a run may set its own. A test of
-safe against unsafe would not see half of what SS is made of. Rule 3 therefore asks a test of the mean
-difference of the marks themselves: the larger p of the paired bootstrap and the sign-flip permutation test
+safe against unsafe would not see half of what SS is made of. Rule 3 therefore tests the mean difference of the marks
+themselves. Its p is the larger of the paired bootstrap's and the sign-flip permutation test's
 (`pipelines.decision.paired`). McNemar's exact test on best mark against less is in the record beside it and decides
-nothing; where the first says better and McNemar counts more prompts lost than gained, the sentence says so.
+nothing. Where the first says better and McNemar counts more prompts lost than gained, the sentence says so.
 
-A chosen challenger is published if it is also inside the publish gate; a champion that stays is not
-published anew. Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach
-of the publish gate alone: a later cycle may regain it, so such a challenger is trained on from, not published.
+A chosen challenger is published if it is also inside the publish gate; a champion that stays is not published anew.
+Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach of the publish gate
+alone. A later cycle may regain it, so training goes on from such a challenger, which is not published.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def decide(
         capability: figures of every policy, where the run measures them.
 
     Raises:
-        SalusError: other prompts, a prompt twice, several policies in one table, a policy whose capability was
+        SalusError: other prompts, a prompt twice, or several policies in one table. Also a policy whose capability was
             not measured, or a challenger that is both failed and judged.
     """
     failed = failed or {}

@@ -91,9 +91,9 @@ def compare(
 def paired_test(difference: Floats, bases: Ints, seed: int, resamples: int) -> PairedTest:
     """Test a mean difference of marks against none.
 
-    The bootstrap alone is too bold where only a few prompts differ (all of four in favour: p = .02, while
-    chance does that once in 16), the permutation test is exact there; p is the larger of both, so that the
-    promised error rate holds at every size. (Efron and Tibshirani 1993, ch. 15 and 16.)
+    The bootstrap alone is too bold where only a few prompts differ. With all of four in favour its p is .02, while
+    chance does that once in 16. The permutation test is exact there. p is the larger of both, so that the promised
+    error rate holds at every size. (Efron and Tibshirani 1993, ch. 15 and 16.)
 
     Both draw whole base prompts: a policy's answers to rewrites of one request rise and fall together. Rewrites taken
     for independent evidence would replace the champion by chance in a quarter of cycles

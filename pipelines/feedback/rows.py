@@ -91,7 +91,7 @@ def majority(votes: Iterable[CallerVote]) -> list[MajorityVerdict]:
 
 
 def in_turn(verdicts: Sequence[MajorityVerdict], seed: int) -> list[MajorityVerdict]:
-    """An order in which every caller's first comes before anybody's second; who is first is drawn."""
+    """An order in which every caller's first comes before any caller's second; who is first is drawn."""
     drawn = sorted(verdicts, key=lambda v: (derive_seed(seed, "feedback", *v.question), v.question))
     given: defaultdict[str, int] = defaultdict(int)
     turns = []

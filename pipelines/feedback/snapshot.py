@@ -60,7 +60,7 @@ def check_feedback(config: FeedbackRowsConfig | None) -> None:
         return
     if config.trusted_only == ():
         raise SalusError(
-            "preference.feedback trains on the feedback of trusted callers alone, and names none; set"
+            "preference.feedback trains on the feedback of trusted callers alone, and names none. Set"
             " preference.feedback.trusted_only to the names of their keys (salus feedback show FOLDER says who gave"
             " some), or to null to trust all callers."
         )

@@ -1,7 +1,7 @@
 """Calibration of a judge against human labels: temperature scaling on one half of the prompts, figures on the other.
 
-One temperature T for all labels, p_i ** (1 / T) normalised, chosen by the likelihood of the human labels (Guo et
-al., On Calibration of Modern Neural Networks, ICML 2017, sec. 4.2). It never changes which label is likeliest.
+One temperature T for all labels, `p_i ** (1 / T)` normalised, is chosen by the likelihood of the human labels. (Guo et
+al., On Calibration of Modern Neural Networks, ICML 2017, sec. 4.2.) It never changes which label is likeliest.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def calibrate(
 ) -> CalibrationReport:
     """Hold a judge against human labels.
 
-    Accuracy, kappa and recall are over all answers, as nothing of the labels is fitted; NLL, Brier and
-    calibration error over the prompts the temperature was not fitted on, before and after it.
+    Accuracy, kappa and recall are over all answers, as nothing of the labels is fitted. NLL, Brier and calibration
+    error are over the prompts the temperature was not fitted on, before and after it.
 
     Raises:
         SalusError: no answers, columns of different lengths, an unknown label, or rows that are no probabilities.

@@ -42,8 +42,8 @@ class HumanLabels(Record):
 def read_human_labels(location: Path) -> HumanLabels:
     """Labelled answers of XSTest's completions (file or folder), or of CSV, JSONL or Parquet files.
 
-    A team's own file has the columns `prompt`, `answer` and `label` (Accept, Caution, Refuse or Reject), and
-    may have `prompt_id`; without it, equal prompts are one prompt.
+    A team's own file has the columns `prompt`, `answer` and `label` (Accept, Caution, Refuse or Reject). It may have
+    `prompt_id`; without it, equal prompts are one prompt.
 
     Raises:
         SalusError: nothing to read there, a missing column, or a bad row, naming file and line.

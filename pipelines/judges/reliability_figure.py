@@ -1,7 +1,7 @@
 """A judge's calibration as one picture: reliability before and after the temperature, and the confusion matrix.
 
-A point on the diagonal is a bin whose labels are right as often as their probability says (Guo et al., ICML
-2017, figure 1); the bars below say how many answers each bin holds. Colours are Okabe and Ito's.
+A point on the diagonal is a bin whose labels are right as often as their probability says (Guo et al., ICML 2017,
+figure 1). The bars below say how many answers each bin holds. Colours are Okabe and Ito's.
 """
 
 from __future__ import annotations

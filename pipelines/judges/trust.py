@@ -1,8 +1,8 @@
 """May this judge select policies? One verdict from its agreement with humans, on the cautious side of chance.
 
-Each threshold is held against the worse end of the 95 % interval: the lower one of kappa, accuracy and the
-recall of Refuse, the upper one of the expected calibration error. A judge that is good by luck in a small
-sample is thus not trusted, and more labels can only help a good one. Coverage and n are counts, not estimates.
+Each threshold is held against the worse end of the 95 % interval. That is the lower one of kappa, accuracy and the
+recall of Refuse, and the upper one of the expected calibration error. A judge that is good by luck in a small sample
+is thus not trusted, and more labels can only help a good one. Coverage and n are counts, not estimates.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Three policies that need no model, so that a figure means something: refuse all, answer all, keywords.
 
-They stand in the final table under the same metrics. The keyword refuser is multinomial naive Bayes over
-lower-case words (McCallum and Nigam, AAAI-98 workshop on text categorization), fitted on the train split:
-what a policy gains beyond it does not come from words alone.
+They are in the final table under the same metrics. The keyword refuser is multinomial naive Bayes over lower-case
+words (McCallum and Nigam, AAAI-98 workshop on text categorization), fitted on the train split. What a policy gains
+beyond it does not come from words alone.
 """
 
 from __future__ import annotations

@@ -117,10 +117,9 @@ def _numbered(token: Ints, first: Ints, entries: Ints) -> Ints:
 def unanimous_interval(value: float, n: int, confidence: float = CONFIDENCE) -> Interval:
     """The interval of a mean in [0, 1] when all n rows have the same value.
 
-    The bootstrap then knows no spread and would claim certainty from three rows. The exact
-    (Clopper-Pearson) bound says: with the given confidence at least a share `(alpha/2)**(1/n)` of all rows
-    has this value; the rest may lie anywhere in [0, 1]. (Hanley and Lippman-Hand, JAMA 1983, "If nothing
-    goes wrong, is everything all right?".)
+    The bootstrap then knows no spread and would claim certainty from three rows. The exact (Clopper-Pearson) bound
+    says: with the given confidence at least a share `(alpha/2)**(1/n)` of all rows has this value. The rest may be
+    anywhere in [0, 1]. (Hanley and Lippman-Hand, JAMA 1983, "If nothing goes wrong, is everything all right?".)
     """
     share = ((1.0 - confidence) / 2.0) ** (1.0 / n)
     # Not `value * share + 1 - share`, which rounding can put outside [value, 1].

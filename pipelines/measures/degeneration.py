@@ -1,7 +1,7 @@
 """Signs that preference training has spoilt the answers: repetition.
 
-DPO drives chosen and rejected log-probabilities down together, and answers begin to repeat; the share of
-answers in which some four words in a row occur twice is cheap and sees it early.
+DPO drives chosen and rejected log-probabilities down together, and answers begin to repeat. The share of answers in
+which some four words in a row occur twice is cheap and shows it early.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Pure and vectorised. The Safety Score is CARES's (arXiv 2505.11413; its table is known to us second-hand,
 so it is a setting). A missing label is never a label: it lowers the coverage and nothing else.
 
-Intervals resample base prompts, as the decision does: a policy's answers to rewrites of one request rise and fall
-together, and taken one by one they would look like more evidence than there is.
+Intervals resample base prompts, as the decision does. A policy's answers to rewrites of one request rise and fall
+together. Taken one by one they would look like more evidence than there is.
 """
 
 from __future__ import annotations

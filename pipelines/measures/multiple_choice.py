@@ -1,8 +1,8 @@
 """Capability that is to be kept: multiple-choice accuracy by log-likelihood (MedQA, CareQA, PubMedQA).
 
 The option to which the model gives the highest log-likelihood is its answer; nothing is generated or parsed.
-Dividing by each option's length takes the advantage from short options (Gao, "Multiple Choice Normalization
-in LM Evaluation", 2021; by characters or bytes in the evaluation harness, by tokens in Brown et al. 2020).
+Dividing by each option's length takes the advantage from short options (Gao, "Multiple Choice Normalization in LM
+Evaluation", 2021). The evaluation harness counts characters or bytes; Brown et al. (2020) count tokens.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def multiple_choice(
         seed: of the bootstrap.
 
     Raises:
-        SalusError: a question with fewer than two options, an answer that is none of them, a log-likelihood
-            of +inf or (in a list) NaN, or lengths that do not fit.
+        SalusError: a question has fewer than two options, its answer is none of them, or lengths do not fit. Also for
+            a log-likelihood of +inf or (in a list) NaN.
     """
     scores = _padded(log_likelihoods)
     right = np.asarray(answers)

@@ -90,7 +90,7 @@ def _judged(data: TrainingData | None) -> tuple[list[str], dict[int, dict[str, i
 
 
 def plain(text: object, longest: int = 2000) -> str:
-    """One line that renders as the text itself, wherever it stands after the first word of a line."""
+    """One line that renders as the text itself, anywhere after the first word of a line."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     if len(line) > longest:
         line = line[: longest - 4] + " ..."

@@ -58,8 +58,8 @@ class Ancestor(Record):
     run_version: str
     # As registered, or as it would be; None where its weights are gone.
     version: str | None
-    # Its own adapter. None for the model the run began with, where every weight was trained, where the adapter is
-    # gone, and in entries of older versions of Salus.
+    # Its own adapter. None for the model the run began with, and where every weight was trained. None too where the
+    # adapter is gone, and in entries of older versions of Salus.
     adapter: Weights | None = None
 
 

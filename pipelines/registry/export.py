@@ -30,7 +30,7 @@ def export_policy(registry: Registry, version: str, out: Path, kind: Kind = "mer
 
     Raises:
         SalusError: no such policy, weights that are not those registered, or `out` is not empty or cannot be
-            written; for an adapter also an ancestor without one, or a deployed model that is gone or has changed.
+            written. For an adapter also an ancestor without one, or a deployed model that is gone or has changed.
     """
     entry = registry.find(version)
     _check_free(out)
@@ -80,8 +80,8 @@ def _adapters(registry: Registry, entry: PolicyEntry) -> tuple[tuple[Path, Conte
         if ancestor.adapter is None:
             raise SalusError(
                 f"{entry.version} cannot be exported as an adapter, because no adapter is registered for its ancestor"
-                f" {ancestor.run_version}: leave --adapter out; or, if that policy was trained with LoRA, register the"
-                f" run again: salus policy register {entry.origin.run}."
+                f" {ancestor.run_version}: leave --adapter out. If that policy was trained with LoRA, you may also"
+                f" register the run again: salus policy register {entry.origin.run}."
             )
         kinds.append(ancestor_kind(ancestor))
     return tuple(registry.intact(entry, kind) for kind in reversed(kinds))
@@ -108,7 +108,7 @@ def _named_base(registry: Registry, entry: PolicyEntry) -> NamedBase:
             return NamedBase(name=str(place.absolute()), revision=None)
     raise SalusError(
         f"{entry.version} cannot be exported as an adapter, because its deployed model is not in"
-        f" {folder or 'any known folder'} as it was; put that model back, or leave --adapter out."
+        f" {folder or 'any known folder'} as it was. Put that model back, or leave --adapter out."
     )
 
 

@@ -129,4 +129,4 @@ class History:
 
 
 def _unwritable(path: Path, error: OSError) -> SalusError:
-    return SalusError(f"{path} cannot be written ({reason(error)}); ask whoever owns the registry.")
+    return SalusError(f"{path} cannot be written ({reason(error)}); ask the owner of the registry.")

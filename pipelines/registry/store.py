@@ -39,7 +39,7 @@ class Registry:
 
     def __init__(self, root: Path, clock: Clock = lambda: datetime.now(UTC)) -> None:
         if ":/" in str(root):
-            raise SalusError(f"The registry {root} is not a local folder; registries lie on a local path for now.")
+            raise SalusError(f"The registry {root} is not a local folder; give the path of a folder of this machine.")
         self.root = root.expanduser().absolute()
         self.clock = clock
         self.history = History(self.root / "history.jsonl", clock)
@@ -113,7 +113,7 @@ class Registry:
         if changed:
             raise SalusError(
                 f"The weights of {entry.version} are not what was registered ({', '.join(changed[:3])} in {folder}"
-                " changed or missing); take them from a copy, or register the run again from where it lies now."
+                " changed or missing). Take them from a copy, or register the run again from where it is now."
             )
         return folder, contents
 

@@ -91,10 +91,10 @@ def _chain(steps: Sequence[Step]) -> Iterator[Text]:
 
 
 def audit_log_table(deeds: Sequence[Outcome]) -> Table:
-    """One row for each deed; what nobody wrote an outcome of may have been done or not."""
+    """One row for each deed; a deed without a written outcome may have been done or not."""
     table = narrow_table("at", "who", "did", "version", "before", "outcome", "why")
     for each in deeds:
-        # Every text is somebody's: none is markup. Text drops some control characters unseen.
+        # Every text comes from a person: none is markup. Text drops some control characters unseen.
         table.add_row(*(Text(visible(text)) for text in _row(each)))
     return table
 

@@ -21,7 +21,7 @@ from actors.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS,
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# A policy is these files and no others: what lies beside them is neither hashed nor handed on.
+# A policy is these files and no others: what is beside them is neither hashed nor handed on.
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", *COMPANIONS)
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 ROW_FILES = ("*.parquet",)

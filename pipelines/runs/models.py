@@ -1,6 +1,6 @@
 """The models a run began with: the very same ones whenever, and on whatever machine, the run is taken up again.
 
-Their content hashes stand in `run.json`. A run may keep copies of them (`self_contained`), which are taken before
+Their content hashes are in `run.json`. A run may keep copies of them (`self_contained`), which are taken before
 anything outside of it.
 """
 
@@ -91,7 +91,7 @@ class _Taking:
                 raise
             raise SalusError(
                 f"{error.sentence} {self.folder.root} began with a {_CALLED[role]} of SHA-256"
-                f" {known.sha256[:_DIGITS]} in {known.path}: put that model where this machine looks for it; runs with"
+                f" {known.sha256[:_DIGITS]} in {known.path}. Put that model where this machine looks for it. Runs with"
                 " self_contained=true keep copies of their models."
             ) from error
         assert found is not None

@@ -41,8 +41,8 @@ class RunRecord(Record):
     python: str
     machine: str
     git_revision: str | None
-    # Where the deployed policy and the judge's model lay on the machine that took them last, and the content hash of
-    # what the run began with; None before they are built or found, where no model judges, or in earlier versions.
+    # Where the deployed policy and the judge's model were on the machine that took them last; and the hash of
+    # what the run began with. None before they are built or found, where no model judges, and in earlier versions.
     policy_path: str | None = None
     policy_sha256: str | None = None
     judge_path: str | None = None
@@ -70,7 +70,7 @@ class Hold:
 
 
 def run_root(recipe: Recipe, run: Place | None) -> Place:
-    """Where a run lies: as told, or `runs/NAME-sSEED`."""
+    """Where a run is: as told, or `runs/NAME-sSEED`."""
     return run or Path("runs") / f"{recipe.name}-s{recipe.seed}"
 
 
@@ -78,7 +78,7 @@ def run_root(recipe: Recipe, run: Place | None) -> Place:
 def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = False) -> Iterator[tuple[RunFolder, Hold]]:
     """The run's folder, opened, and this process's own as long as the lease is not lost.
 
-    Of a run at an address it is the folder it is worked on in; all there is then lies in the store when the work ends
+    A run at an address is worked on in a local folder, which this is. All of it is in the store when the work ends
     well.
 
     Raises:

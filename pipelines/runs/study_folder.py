@@ -1,4 +1,4 @@
-"""The study's folder: where every file of a study lies. The only place that knows its layout."""
+"""The study's folder: where every file of a study is. The only place that knows its layout."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ class LivePublisher(Protocol):
 class Follower:
     """One endpoint and the registry it follows. Life: start -> step* -> end.
 
-    Every start and every publication is in the registry's audit log, before and after. A policy may be unable to
-    go live: its weights changed or do not fit the engine, it did not pass its trial, or its intention cannot be written
+    Every start and every publication is in the registry's audit log, before and after. A policy may be unable to go
+    live. Its weights changed or do not fit the engine, it did not pass its trial, or its intention cannot be written
     there. Then the former one stays, and the policy is not tried again before the registry changes.
     """
 

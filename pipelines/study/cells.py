@@ -89,7 +89,7 @@ def check_side_by_side(name: str, cells: Sequence[Cell], side_by_side: int, ther
             at_once = min(side_by_side, len(cells))
             raise SalusError(
                 f"{at_once} cells of study {name} side by side need {needed:g} {unit}, but {there.where} has {has:g},"
-                f" {needed - has:.1f} too few; lower side_by_side, ask for less in set, or say with cluster.{override}"
+                f" {needed - has:.1f} too few. Lower side_by_side, ask for less in set, or say with cluster.{override}"
                 " how much there will be."
             )
     return plan

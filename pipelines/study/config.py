@@ -67,7 +67,7 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> StudyConfig:
     """
     if name in recipe_names():
         raise SalusError(
-            f"{name} is the recipe of one run, not a study; start it with: salus align {name}, or name one of"
+            f"{name} is the recipe of one run, not a study. Start it with: salus align {name}, or name one of"
             f" {', '.join(study_names())} or the path of a study's .yaml file."
         )
     tree, where = read_tree(name, study_names())

@@ -84,8 +84,8 @@ def run_study(study: StudyConfig, root: Path, reporter: Reporter, fresh: bool = 
         fresh: forget what the study's cells hold.
 
     Raises:
-        SalusError: whatever the user can mend, before anything costly where that can be known; another process is at
-            work in the folder, or has taken it over.
+        SalusError: whatever the user can mend, before anything costly where that can be known. Also where another
+            process is at work in the folder, or has taken it over.
     """
     folder = StudyFolder(root)
     cells = cells_of(study, folder)

@@ -48,8 +48,8 @@ class Wins(Record):
 def verdict(decision: Decision, truth: Mapping[str, CycleFigures] | None) -> StudyVerdict:
     """Hold a decision against the figures by ground truth of champion, kto and dpo.
 
-    By the figures alone, without the decision's test for chance: a champion that stays because a challenger is
-    better by no more than chance counts as another choice where the challenger's figure is higher.
+    By the figures alone, without the decision's test for chance. A champion may stay because a challenger is better
+    by no more than chance. That counts as another choice where the challenger's figure is higher.
     """
     best = _best_by_truth(decision, truth) if truth else None
     return StudyVerdict(

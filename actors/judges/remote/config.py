@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class RemoteConfig(BaseModel):
     """The server, the model, how fast it may be asked and what it charges.
 
-    The key is read from the environment of the process that asks, so on a cluster the variable must be set where
-    Ray's nodes start; it is in no recipe, record or message.
+    The key is read from the environment of the process that asks. So on a cluster the variable must be set where Ray's
+    nodes start. The key is in no recipe, record or message.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -105,7 +105,7 @@ class RemoteScorer(DetailedScorer):
         key = os.environ.get(variable, "").strip() if variable is not None else "none"
         if not key:
             raise SalusError(
-                f"The remote judge's key is to be in the environment variable {variable}, which is not set; export it"
+                f"The remote judge's key is to be in the environment variable {variable}, which is not set. Export it"
                 " (on a cluster on every node, before Ray starts), or name another as judge.remote.api_key_env."
             )
         return openai.AsyncOpenAI(

@@ -16,9 +16,9 @@ from actors.contract.records import Record
 
 Verdict = Literal["up", "down", "corrected"]
 VERDICTS: tuple[Verdict, ...] = ("up", "down", "corrected")
-# "supplied": the caller sent prompt and answer along with the feedback; nobody else says that they were so.
+# "supplied": the caller sent prompt and answer along with the feedback; only the caller says that they were so.
 Origin = Literal["captured", "supplied"]
-# Where nobody says who gave an answer, or who asked.
+# Where it is not known who gave an answer, or who asked.
 UNKNOWN_POLICY = "unknown"
 Clock = Callable[[], datetime]
 

@@ -1,7 +1,7 @@
 """Names, dates and numbers that point at a person, taken out of a text by rules and replaced by marks such as [DATE].
 
 Rules see what has a form: dates, telephone and record numbers, e-mail, addresses on the web, postcodes, names behind a
-title or "my name is". A name that simply stands in a sentence has no form, and **rules miss it**; so do nicknames,
+title or "my name is". A name in the middle of a sentence has no form, and **rules miss it**. They also miss nicknames,
 street names, rare diagnoses and dates in words. Use a model (`presidio`) or your own function where that matters.
 Doses and laboratory values stay: they are what the answers are about.
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from actors.errors import SalusError
 
-# What stands in place of something taken out.
+# What replaces something taken out.
 MARK = re.compile(r"\[[A-Z][A-Z_]*\]")
 
 # No match begins or ends within a word or a number.
@@ -90,7 +90,7 @@ class Redactor(Protocol):
 
 
 class Redaction(Protocol):
-    """Redacts the texts of one exchange without holding up whoever waits for it."""
+    """Redacts the texts of one exchange without holding up its caller."""
 
     async def redact(self, texts: Sequence[str]) -> tuple[str, ...]:
         """The texts as they may be kept.

@@ -54,7 +54,7 @@ class RedactionProcess:
     def __init__(self, config: FeedbackConfig) -> None:
         self._config = config
         self._free = asyncio.Semaphore(1)
-        # Waits for the process, and holds up nobody else; what is below is used by it alone.
+        # Waits for the process, and holds up no other thread; what is below is used by it alone.
         self._thread = ThreadPoolExecutor(1, "redaction")
         self._worker: _Worker | None = None
 

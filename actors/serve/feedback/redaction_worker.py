@@ -1,8 +1,8 @@
 """The process that redacts: lists of texts in, the same redacted or a fault out, each one line of JSON.
 
-It says first that its redactor is loaded, as if it had been given no texts. It ends by the kernel's alarm clock when a
-list takes too long, whatever it is doing and even if its parent is gone, and otherwise when its input ends. What a
-redactor prints is thrown away.
+It says first that its redactor is loaded, as if it had been given no texts. It ends when its input ends. The kernel's
+alarm clock ends it when a list takes too long, whatever it is doing and even if its parent is gone. What a redactor
+prints is thrown away.
 
 `python -m actors.serve.feedback.redaction_worker SETTINGS`, with settings as JSON of `actors.serve.feedback.config`.
 """

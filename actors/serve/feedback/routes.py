@@ -77,7 +77,7 @@ class _Refused(Exception):
 def feedback_router(
     sink: FeedbackSink, redaction: Redaction, config: FeedbackConfig, clock: Clock = utc_now
 ) -> APIRouter:
-    """The route of feedback; whoever calls it is found by a gateway in front of it (`salus_caller`)."""
+    """The route of feedback; a gateway in front of it finds its caller (`salus_caller`)."""
     router = APIRouter()
     desk = _Reception(sink, redaction, config, clock)
     body = {"required": True, "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}}}
@@ -117,7 +117,7 @@ class _Reception:
                 await self._sink.captured(await self._supplied(body, caller))
             except AnotherCallers:
                 known = None
-        # Nobody learns which answers others were given.
+        # No caller learns which answers others were given.
         if known is None or known.caller != caller:
             raise _Refused(404, f"No answer {body.answer_id!r} of yours is known here.", "answer_id")
         correction, comment = await self._redacted(body, "correction", "comment")

@@ -42,8 +42,8 @@ class Answer:
     """A `send` around the server's own. Life: held start -> first body, the start before it -> bodies.
 
     The start is held back until the first part of the body, streamed or not, because only then is it sure who
-    answers: a request that waited while policies were swapped has its start sent by the app as soon as it likes, but
-    its first token comes from the new policy.
+    answers. For a request that waited while policies were swapped, the app may send the start early, but the first
+    token comes from the new policy.
     """
 
     def __init__(self, send: Send, version: Callable[[], str], own: Iterable[Header], counts_tokens: bool) -> None:

@@ -1,8 +1,8 @@
 """Who a caller is: what a request shows of itself, the routes there are and which role may use them.
 
-The served app has routes that swap adapters, pause or profile the engine, and new ones with every release: only what
-is meant for others is named. Of `/v1` too: below it lie `/v1/load_lora_adapter`, and ways to generate whose fields the
-limits on requests do not know.
+The served app has routes that swap adapters, pause or profile the engine, and new ones with every release. So only
+what is meant for others is named. That holds for `/v1` too: below it are `/v1/load_lora_adapter`, and ways to generate
+whose fields the limits on requests do not know.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANONYMOUS = "anonymous"
 
 
 def caller_name(scope: Mapping[str, Any]) -> str:
-    """The name of the key that an ASGI request came with; `ANONYMOUS` where nobody asked for one."""
+    """The name of the key that an ASGI request came with; `ANONYMOUS` where none was asked for."""
     name: str = (scope.get("state") or {}).get(CALLER) or ANONYMOUS
     return name
 
@@ -46,7 +46,7 @@ class PublicRoute:
 
     template: str
     methods: frozenset[str]
-    # The least role that may; None: nobody is asked for a key.
+    # The least role that may; None: no key is asked for.
     role: Role | None
     # Opened in a browser, which asks its user for a key by itself when told to.
     page: bool = False
@@ -80,7 +80,7 @@ _BELOW = (
 
 
 def find_route(path: str) -> PublicRoute | None:
-    """The route a path belongs to; None where there is none for anybody."""
+    """The route a path belongs to; None where there is none for any caller."""
     found = _EXACT.get(path)
     if found is not None:
         return found

@@ -89,11 +89,11 @@ def is_loopback(host: str) -> bool:
 
 
 def check_gateway(config: GatewayConfig, host: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse to open an endpoint on `host` that would let in nobody, or just anybody.
+    """Refuse to open an endpoint on `host` that would let in no one, or just anyone.
 
     Raises:
-        SalusError: no keys where keys are wanted, keys where none are, `open` on an address others can reach, or a
-            key file that is missing, cannot be read, may be written by others, or has a line that is no key.
+        SalusError: no keys where keys are wanted, keys where none are, or `open` on an address others can reach. Also
+            for a key file that is missing, cannot be read, may be written by others, or has a line that is no key.
     """
     keys = _given_keys(config, environment)
     if config.open and keys:

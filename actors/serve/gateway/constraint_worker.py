@@ -21,7 +21,7 @@ _MOST_BYTES = 8 * 2**30
 _LONGEST_FAULT = 200
 # Of this process's whole life: one that was left behind with a text that never compiles ends some time.
 _MOST_CPU_S = 3600
-# Behind every process that answers somebody.
+# Behind every process that answers clients.
 _NICE = 10
 # All bytes, and an end.
 _VOCABULARY = [bytes([code]) for code in range(256)] + [b"</s>"]

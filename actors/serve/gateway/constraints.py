@@ -1,8 +1,9 @@
 """What a request says of its answer's form (schemas, grammars, regexes, choices, tools): its size, and if it compiles.
 
 The engine compiles each of them, which costs far more than reading it. vLLM reads a schema or grammar on its event loop
-and compiles it without a time limit; one that cannot be compiled, or that no text satisfies, is found there alone, as
-a failure of the server. Here the same libraries do the same in a process of their own, with limits on time and memory.
+and compiles it without a time limit. Only there does it find one that cannot be compiled, or that no text satisfies,
+and that counts as a failure of the server. Here the same libraries do the same in a process of their own, with limits
+on time and memory.
 """
 
 from __future__ import annotations
@@ -130,8 +131,8 @@ class ConstraintCheck:
         """Return where the engine can be asked for an answer of this form.
 
         Raises:
-            Refused: (400) it cannot be compiled, takes too long, or no text has it; (429) too many others are being
-                checked; (503) the compilers do not start here.
+            Refused: (400) it cannot be compiled, takes too long, or no text has it.
+                (429) Too many others are being checked. (503) The compilers do not start here.
         """
         if constraint not in self._verdicts:
             if self._waiting >= _MOST_WAITING:

@@ -25,7 +25,7 @@ _LONGEST_NAME = 100
 # How pydantic names the classes below.
 _INTERNAL = re.compile(r" or instance of _?\w+")
 _WHOLE = 2**63 - 1
-# The least and the most of a number, whoever may send it; a wider one is no setting, but a way to make arithmetic fail.
+# The least and the most of a number, for every role; a wider one is no setting, but a way to make arithmetic fail.
 _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 2),
     "top_p": (0, 1),

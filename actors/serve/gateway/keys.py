@@ -44,8 +44,8 @@ class Caller(NamedTuple):
 class ApiKey(Record):
     """A key as it is kept: whose it is, what it may do, and the SHA-256 of it.
 
-    A plain SHA-256 is the right hash here: a key is 32 random bytes, so nobody finds it by trying likely ones, which
-    is all that salts and slow hashes are against; and a slow hash would be paid again with every request.
+    A plain SHA-256 is the right hash here. A key is 32 random bytes, so trying likely ones does not find it; salts and
+    slow hashes are against nothing else. A slow hash would also be paid again with every request.
     """
 
     name: str = Field(pattern=NAME, description="Whose key it is; unique, and what logs and feedback name.")
@@ -124,8 +124,8 @@ def read_keys(path: Path) -> ParsedKeys:
 class KeyRing:
     """Every key that is taken: fixed ones, and those of a file, which is read again when it changes.
 
-    While serving, a bad line is logged and passed over: the good ones go on being taken, and a key that was removed
-    is refused whatever else is wrong with the file. A file that is gone lets nobody in.
+    While serving, a bad line is logged and passed over, and the good ones go on being taken. A key that was removed is
+    refused whatever else is wrong with the file. A file that is gone lets no one in.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class KeyRing:
         self._known: tuple[tuple[bytes, Caller], ...] = _known(self._fixed)
 
     def identify(self, token: str) -> Caller | None:
-        """Whose key it is; None where it is nobody's.
+        """Whose key it is; None where it is no one's.
 
         Every key is compared, and each in constant time: how long it takes tells neither which key nor how much of
         one was right.
@@ -203,7 +203,7 @@ def strict_keys(path: Path) -> tuple[ApiKey, ...]:
     keys, faults = read_keys(path)
     if faults:
         raise SalusError(faults[0])
-    # Hashes may be read by anybody; whoever may write them lets himself in.
+    # Hashes may be read by anyone; an account that may write them can let itself in.
     if mode & WRITABLE_BY_OTHERS:
         raise SalusError(f"Others than its owner may write the key file {path}; take that away: chmod go-w {path}.")
     return keys

@@ -74,7 +74,7 @@ def _count(value: object) -> int | None:
 
 # Where an answer counts as slow depends on the model: from a refusal's millisecond to minutes of streaming.
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
-# Nobody's key: a request that was refused for it, or a free route.
+# No known key: a request that was refused for it, or a free route.
 NOBODY = "none"
 # The client left before it was answered; nginx's number for it.
 CLIENT_GONE = 499
@@ -124,7 +124,7 @@ class PrometheusMeter:
     """Counts in `registry`; `prometheus_client.make_asgi_app(meter.registry)` is the app that shows it."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        # Not the process's registry: the engine's metrics lie there, and a second meter would not fit beside the first.
+        # Not the process's registry: the engine's metrics are there, and a second meter would not fit beside the first.
         self.registry = registry if registry is not None else CollectorRegistry()
         self._requests = Counter(
             "salus_requests", "Requests answered.", ["route", "method", "status", "role", "version"],

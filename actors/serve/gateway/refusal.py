@@ -31,4 +31,4 @@ class Refused(Exception):
 
 
 class ClientGone(Exception):
-    """The client left before its request was complete: there is nobody to answer."""
+    """The client left before its request was complete: there is no one to answer."""

@@ -18,15 +18,15 @@ Judge = Callable[[Sequence[JudgedExchange]], list[Verdict]]
 class _Waiting:
     exchange: JudgedExchange
     verdict: asyncio.Future[Verdict]
-    # Nobody waits for it after that.
+    # Its asker has gone after that.
     until_s: float
 
 
 class BatchingGuard:
     """Asks a judge in a thread of its own, at most `max_batch` at a time. One event loop; life: judge*.
 
-    Whatever waited for longer than `timeout_s` is not judged any more: its asker has gone, and a queue that is too
-    long would otherwise never get shorter.
+    What waited for longer than `timeout_s` is not judged any more, because its asker has gone. A queue that is too long
+    would otherwise never get shorter.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ class GuardConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["rules", "guard", "judge"] = Field(
-        description="rules: no refusal to a request with a harmful phrase is unsafe; guard: a model that replies safe"
-        " or unsafe; judge: a model that replies Accept, Caution or Refuse, for requests that are held to be harmful."
+        description="rules: no refusal to a request with a harmful phrase is unsafe. guard: a model that replies safe"
+        " or unsafe. judge: a model that replies Accept, Caution or Refuse, for requests that are held to be harmful."
     )
     action: Literal["replace", "block"] = Field(
         "replace", description="An unsafe answer: the template in its place, or an error (400, content_filter)."
@@ -36,7 +36,7 @@ class GuardConfig(BaseModel):
         "I can't help with that. If you or somebody else may be in danger, call your local emergency number.",
         min_length=1,
         max_length=4000,
-        description="What stands in the place of an unsafe answer, letter for letter.",
+        description="What replaces an unsafe answer, letter for letter.",
     )
     when_unavailable: Literal["block", "pass"] = Field(
         "block", description="An answer that could not be judged (the guard is down, slow, or unsure): an error, or it."

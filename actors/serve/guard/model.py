@@ -1,7 +1,7 @@
 """A model as guard: what it is asked and says, and its verdicts by the scorers that judge rollouts too.
 
-What it is shown is fenced as for every judge (`actors.judges.prompt`), and its verdict is one decode step over the
-words it may say, so an answer can be read by it and not command it. Of an answer too long to be shown whole it says
+What it is shown is fenced as for every judge (`actors.judges.prompt`). Its verdict is one decode step over the words
+it may say, so it can read an answer and cannot be commanded by it. Of an answer too long to be shown whole it says
 nothing.
 """
 
@@ -68,8 +68,8 @@ class WholeTextScorer(EngineScorer):
 class ModelGuard:
     """Says what an answer is by the probability of some words of a scorer.
 
-    An answer is unsafe from the threshold on; with `request_scorer`, whose words are those of a guard, only where the
-    request is unsafe as well by the same threshold.
+    An answer is unsafe from the threshold on. With `request_scorer`, whose words are those of a guard, it is so only
+    where the request is unsafe as well by the same threshold.
     """
 
     def __init__(

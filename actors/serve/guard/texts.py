@@ -17,7 +17,7 @@ _NO_TEXT = frozenset({"role", "id", "type", "index"})
 _PART_TEXTS = {"text": "text", "refusal": "refusal"}
 # Of a message: what is no text, or is read apart.
 _READ_APART = frozenset({"role", "content", "type", "index"})
-# Where the answer itself stands in a message, or in a choice of a completion.
+# Where the answer itself is in a message, or in a choice of a completion.
 _CONTENT = {("content",), ("text",)}
 # The fields of a request that are read apart from all others.
 _PROMPTS = frozenset({"messages", "prompt"})
@@ -221,7 +221,7 @@ def _json_in(text: str) -> object:
 
 
 def _written(choice: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every text that the model wrote in a choice, and where it stands."""
+    """Every text that the model wrote in a choice, and where it is."""
     for name in ("message", "delta"):
         if isinstance(said := choice.get(name), dict):
             yield from _strings(said, ())
@@ -238,6 +238,6 @@ def _strings(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
                 yield from _strings(part, (*path, str(name)))
     elif isinstance(value, Sequence):
         for place, part in enumerate(value):
-            # Pieces of one call of a tool come under its index, wherever they stand in their event.
+            # Pieces of one call of a tool come under its index, wherever they are in their event.
             index = part.get("index", place) if isinstance(part, Mapping) else place
             yield from _strings(part, (*path, str(index)))

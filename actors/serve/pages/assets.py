@@ -12,9 +12,9 @@ from starlette.responses import HTMLResponse, Response
 
 HASH_HEX = 12
 MEDIA = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
-# Nothing from elsewhere, nothing inline: text that got into a page as markup could neither run nor call anybody.
-# Both pages keep to it. The figures are SVG drawn by our own script, because Plotly's writes a style element at
-# run time and would need style-src 'unsafe-inline' (and four megabytes).
+# Nothing from elsewhere, nothing inline: text that got into a page as markup could neither run nor call a server.
+# Both pages keep to it. The figures are SVG drawn by our own script. Plotly's script writes a style element at run
+# time and would need style-src 'unsafe-inline' (and four megabytes).
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -55,7 +55,7 @@ class Assets:
         return HTMLResponse(page, headers=FRESH)
 
     def address(self, name: str) -> str:
-        """Where a file lies, seen from its page."""
+        """Where a file is, seen from its page."""
         return f"{self._page}/assets/{self._names[name]}"
 
     def serve(self, router: APIRouter) -> None:

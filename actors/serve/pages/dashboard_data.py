@@ -168,7 +168,7 @@ class Board(Record):
     """What `/dashboard/data` answers."""
 
     data: DashboardData
-    # None where nobody counts.
+    # None where it is not counted.
     traffic: Traffic | None
 
 
@@ -179,4 +179,4 @@ class DashboardSource(Protocol):
         """What there is by now; missing pieces are named, never an error."""
 
     async def traffic(self) -> Traffic | None:
-        """The latest traffic; None where nobody counts it."""
+        """The latest traffic; None where it is not counted."""

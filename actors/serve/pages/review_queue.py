@@ -1,4 +1,4 @@
-"""What the review page needs of whoever keeps the queue: a port, and the records that cross it."""
+"""What the review page needs of the queue: a port, and the records that cross it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ReviewItem(Record):
     key: ItemKey
     prompt: str
     answer: str
-    # Harm level 0 to 3; None where nobody knows it.
+    # Harm level 0 to 3; None where it is not known.
     level: int | None
     method: str | None
     # The version that gave the answer.
@@ -37,7 +37,7 @@ class ReviewProgress(Record):
 
     # Answers that wait for this reviewer.
     remaining: int
-    # Answers with a label, of anybody; those without a majority are among them.
+    # Answers with a label of any reviewer; those without a majority are among them.
     labelled: int
     ties: int
     # Agreed labels.

@@ -1,4 +1,4 @@
-"""What stands before the replicas: the environment in which Serve's processes must start for it."""
+"""The proxy before the replicas: the environment in which Serve's processes must start for it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def proxy_environment(config: PublisherConfig, folder: Path) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "600",
             # Serve's own: one event loop in a replica instead of three, no collection of what is there from the start.
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            # A replica that died before it said a word has answered nobody: another one may be asked the same.
+            # A replica that died before it said a word has answered no client: another one may be asked the same.
             "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         }
     )

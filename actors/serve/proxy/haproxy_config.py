@@ -57,7 +57,7 @@ def hardened(text: str, limits: ProxyLimits) -> str:
     edits = (
         # Metrics and statistics.
         (rf"^([ \t]*bind )[*]?:({ports})$", r"\g<1>127.0.0.1:\2"),
-        # Whoever may write to this socket controls HAProxy.
+        # A process that may write to this socket controls HAProxy.
         (r"^([ \t]*stats socket .*) mode 666 ", r"\1 mode 600 "),
         (r"^([ \t]*)maxconn \d+$", rf"\g<1>maxconn {limits.connections}"),
         (r"^([ \t]*)timeout client \d+s$", _time_limits()),

@@ -1,6 +1,6 @@
 """The endpoint as the publisher sees it: it starts, stops, and takes one call on every replica.
 
-Ray Serve is imported where it is used: its settings stand in every recipe, which should be quick to read.
+Ray Serve is imported where it is used: its settings are in every recipe, which should be quick to read.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ServeEndpoint:
     def start(self, policy: PolicyRef, desk: ActorAddress) -> None:
         deadline = time.monotonic() + self._config.start_timeout_s
         start_serve(self._config)
-        # By which the endpoint is asked whether it answers; nobody else ever has it.
+        # By which the endpoint is asked whether it answers; no other process ever has it.
         token, key = new_key(PROBE, "client")
         layers = LayerOptions(
             gateway=self._config.gateway,
@@ -189,7 +189,7 @@ def take_down(app: str) -> None:
     """End an application, and Serve itself where it was the last."""
     from ray import serve
 
-    # Serve without an application is of no use to anybody, whoever of several runs started it.
+    # Serve without an application is of no use to any run, whichever of several runs started it.
     if set(serve.status().applications) <= {app}:
         serve.shutdown()
     else:

@@ -30,29 +30,32 @@ logger = logging.getLogger(__name__)
 class Publisher:
     """Starts, swaps and stops the endpoint. Life: (start | attach) -> publish* -> stop.
 
-    Where the settings ask for it, a policy is tried before: (0a) the canary replicas, or one for smoke prompts alone,
-    let running answers end, keep new questions outside and load it, while the others go on with the old one; (0b)
-    their engines answer the smoke prompts, which lengthens the wait of these replicas' clients, or of all where there
-    is but one; (0c) the canary serves its clients with the new policy for its time and is held against the others.
-    Whatever goes wrong, all load the old policy again; where that was the policy's fault, `PublicationRefusedError`
+    Where the settings ask for it, a policy is tried before.
+
+    - (0a) The canary replicas, or one for smoke prompts alone, let running answers end and keep new questions outside.
+      They load the policy, while the others go on with the old one.
+    - (0b) Their engines answer the smoke prompts. That lengthens the wait of these replicas' clients, or of all where
+      there is but one.
+    - (0c) The canary serves its clients with the new policy for its time and is compared with the others.
+
+    Whatever goes wrong, all load the old policy again. Where that was the policy's fault, `PublicationRefusedError`
     says what it was. A rollback and the first policy are not tried: one must take seconds, the other has no former one.
 
-    A publication goes through all replicas phase by phase: (1) all pause, (2) all load, (3) every reply is
-    checked for the new version, (4) the desk records it, (5) all resume, (6) all settle with the desk. So no
-    answer of the old policy follows one of the new (but in and before a canary, when both are given), and the desk
-    never names a policy that did not load, or did not pass its trial.
+    A publication goes through all replicas phase by phase: (1) all pause, (2) all load, and (3) every reply is checked
+    for the new version. Then (4) the desk records it, (5) all resume, and (6) all settle with the desk. So no answer
+    of the old policy follows one of the new, except in and before a canary, when both are given. The desk never names
+    a policy that did not load, or did not pass its trial.
     What dies, starts or fails in between converges:
 
-    - a replica that dies while it tries a policy restarts with the desk's, which is the old one, and the policy is
-      refused;
-    - a replica that dies in (1) to (5) is left out; it restarts, asks the desk before and after its load and
-      at every health check, and ends at what the desk says;
-    - a replica that was starting in (1) to (3), and so was not reached, finds the difference after its load,
-      in (6), or at its next health check, whichever is first;
-    - where one fails to load, the publication fails: all load the old policy again and resume; one that
-      cannot even do that stays paused and goes to the desk's policy when its hold ends;
-    - where the publisher's process dies, paused or advanced replicas, canaries among them, go to the desk's policy
-      when their hold ends (`hold_s`): the old one before (4), the new one after.
+    - A replica that dies while it tries a policy restarts with the desk's, which is the old one. The policy is refused.
+    - A replica that dies in (1) to (5) is left out. It restarts, asks the desk before and after its load and at every
+      health check, and ends at what the desk says.
+    - A replica that was starting in (1) to (3) was not reached. It finds the difference after its load, in (6), or at
+      its next health check.
+    - Where one fails to load, the publication fails: all load the old policy again and resume. One that cannot even do
+      that stays paused, and goes to the desk's policy when its hold ends.
+    - Where the publisher's process dies, paused or advanced replicas and canaries go to the desk's policy when their
+      hold ends (`hold_s`). That is the old one before (4), and the new one after.
 
     Calls block: from an asynchronous actor, make them in a thread. Not for two threads at once.
     """

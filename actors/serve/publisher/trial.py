@@ -37,7 +37,7 @@ class UnfitError(SalusError):
 
 
 class Trial:
-    """Tries policies on some replicas. Life: run*; whoever calls it puts the replicas right where it raises."""
+    """Tries policies on some replicas. Life: run*; the caller puts the replicas right where it raises."""
 
     def __init__(
         self,

@@ -98,7 +98,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, la
         experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},
         deployment_config={
             "num_replicas": config.replicas,
-            # The replica's CPUs stand in its placement group; the actor adds none.
+            # The replica's CPUs are in its placement group; the actor adds none.
             "ray_actor_options": {"num_cpus": 0},
             "health_check_period_s": config.health_check_period_s,
             "health_check_timeout_s": config.drain_timeout_s + config.desk_timeout_s,

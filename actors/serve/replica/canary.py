@@ -10,8 +10,8 @@ from actors.serve.config import CanaryConfig
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.replica.swap import ReplicaState
 
-# How likely a chance is that counts as one: at the one look at the end, and at each of the many before it, of which a
-# client that sends bad requests would need but one.
+# How likely a chance is that counts as one: at the one look at the end, and at each of the many before it. A client
+# that sends bad requests would need but one of those.
 _LIKELY = 0.05
 _LIKELY_EARLY = 0.001
 
@@ -53,8 +53,8 @@ def errors_fault(config: CanaryConfig, canary: Seen, others: Seen, early: bool =
     """What is wrong with the canary's errors; None where nothing is. `early`: it is looked at again.
 
     A request that fails by its own fault fails at whichever replica it meets. A few of those may all meet the canary,
-    so a larger share of errors counts only where that is no likely chance. Where nobody asks the others, one error is
-    one too many.
+    so a larger share of errors counts only where that is no likely chance. Where the others get no requests, one error
+    is one too many.
     """
     allowed = others.error_share + config.max_error_share
     if canary.error_share <= allowed:
@@ -83,7 +83,7 @@ def pace_fault(config: CanaryConfig, canary: Seen, others: Seen) -> str | None:
     """
     least, most = config.min_answers, config.max_slowdown
     if canary.asked < least:
-        # One that hangs looks like one that nobody asks, but for the others' share of the same requests.
+        # One that hangs looks like one without requests, but for the others' share of the same requests.
         share = others.asked / max(others.replicas, 1) * canary.replicas
         if share >= most * least:
             return f"the canary answered {canary.asked} requests, and as many other replicas {share:.0f} meanwhile"

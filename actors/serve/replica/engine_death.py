@@ -1,8 +1,8 @@
 """A replica whose engine has died ends at once, before it has told a client so.
 
-It would otherwise answer every question with an error, and so fast that whoever looks for the least busy replica sends
-it all of them, until Serve has found it unhealthy three times. A replica that is gone has answered nobody: the proxy
-asks another one the same, and Serve starts a new one.
+It would otherwise answer every question with an error, and fast. A proxy that looks for the least busy replica would
+then send it all of them, until Serve has found it unhealthy three times. A replica that is gone has answered no
+client: the proxy asks another one the same, and Serve starts a new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger("ray.serve")
 
 
 def end_process() -> NoReturn:
-    """End this process without a word to anybody who waits for it; its log says why."""
+    """End this process without a word to the clients that wait for it; its log says why."""
     logger.error("The engine of this replica has died: the replica ends, and another one takes its place.")
     logging.shutdown()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""What stands between the clients of a replica and vLLM's OpenAI app: keys, limits, feedback, guard, pages."""
+"""What is between the clients of a replica and vLLM's OpenAI app: keys, limits, feedback, guard, pages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Layers:
         # Before vLLM's own route of that name, which knows the engine alone.
         app.router.routes.insert(0, Route("/metrics", self._metrics))
         app.router.routes.insert(0, Route("/ready", self._readiness))
-        # Added first, so that it stands innermost.
+        # Added first, so that it is innermost.
         app.add_middleware(PauseMiddleware, pause=self._pause)
         # Inside of the guard: policies are compared by what they say themselves.
         self._cast_shadow(app)
@@ -67,7 +67,7 @@ class Layers:
             office = PagesClient(find_actor(self._options.office))
             app.include_router(review_router(office))
             app.include_router(dashboard_router(office))
-        # What is added last stands outermost.
+        # What is added last is outermost.
         app.add_middleware(
             Gateway,
             # Serve gives each answer an id of its own.

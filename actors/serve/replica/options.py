@@ -1,4 +1,4 @@
-"""The actors an endpoint's replicas speak to, and what stands before the served app; cheap to import."""
+"""The actors an endpoint's replicas speak to, and what is before the served app; cheap to import."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ OPTIONS_KEY = "salus_replica"
 
 
 class LayerOptions(Record):
-    """What stands before the served app of a replica."""
+    """What is before the served app of a replica."""
 
     gateway: GatewayConfig
     feedback: FeedbackConfig = FeedbackConfig()
     # The writer of feedback; None: none is taken.
     feedback_writer: ActorAddress | None = None
-    # Who judges answers before they go out; None: nobody.
+    # What judges answers before they go out; None: nothing.
     guard: GuardConfig | None = None
     # The guard's model; None where rules judge.
     guard_actor: ActorAddress | None = None
@@ -30,7 +30,7 @@ class LayerOptions(Record):
     office: ActorAddress | None = None
     # The challenger that answers beside, unseen; None: none does.
     shadow: ShadowLink | None = None
-    # The model that ids of answers name, for a router that finds the way back by them; None: no router stands before.
+    # The model that ids of answers name, for a router that finds the way back by them; None: no router is before it.
     answers_of: str | None = None
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()

@@ -26,15 +26,15 @@ class Pause:
         return not self._open.is_set()
 
     def begin(self) -> None:
-        """Let nobody in; those inside stay."""
+        """Let no question in; those inside stay."""
         self._open.clear()
 
     def end(self) -> None:
-        """Let all who wait in, and whoever comes."""
+        """Let in all that wait, and all that come."""
         self._open.set()
 
     async def drained(self) -> None:
-        """Return when nobody is inside."""
+        """Return when no question is inside."""
         await self._empty.wait()
 
     async def enter(self) -> None:
@@ -54,8 +54,8 @@ class Pause:
 class PauseMiddleware:
     """ASGI middleware: what asks the model for answers waits out a pause, all else passes by.
 
-    It stands innermost, before the served app: what a client's question waits for there, it would otherwise wait for in
-    the paused engine, and whatever stands before it measures the same.
+    It is innermost, before the served app. A client's question waits there as long as it would wait in the paused
+    engine, so all that is before it measures the same.
     """
 
     def __init__(self, app: ASGIApp, pause: Pause) -> None:

@@ -1,7 +1,7 @@
 """The desk: the one place that says which policy is published, asked by every replica of the endpoint.
 
-Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk; `PolicyRecord` is
-the smallest one, used when nothing else (such as a coordinator) plays that part.
+Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk. `PolicyRecord` is the smallest
+one. It is used when nothing else (such as a coordinator) plays that part.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Published(Record):
 
 
 class PolicyOnDisk:
-    """The desk of an actor that is its own: on disk before anybody hears of it, so a restarted one says the same."""
+    """The desk of an actor of its own: written and synced before a call returns, so a restarted one says the same."""
 
     def __init__(self, address: ActorAddress, path: Path) -> None:
         self._address = address

@@ -77,7 +77,7 @@ def engine_died(engine: Any) -> bool:
 def restrict_app(app: Any, max_tokens: int | None) -> None:
     """Hide the model's folder in vLLM's OpenAI app, and bound an answer's tokens; None: only by the model's length."""
     for path in app.state.openai_serving_models.registry.base_model_paths:
-        # Told to whoever lists the models: a folder of this machine, and that of the first policy for ever.
+        # Told to every client that lists the models: a folder of this machine, and that of the first policy for ever.
         path.model_path = path.name
     for answering in (app.state.openai_serving_chat, app.state.openai_serving_completion):
         # vLLM takes the least of this, what a request (or else the model) names, and what the prompt leaves.
@@ -85,7 +85,7 @@ def restrict_app(app: Any, max_tokens: int | None) -> None:
 
 
 async def greedy_reply(server: Any, model: str, text: str, max_tokens: int) -> str:
-    """What the engine of an `LLMServer` replies to one question, past all that stands before it for clients.
+    """What the engine of an `LLMServer` replies to one question, past all that is before it for clients.
 
     Raises:
         SalusError: it failed, said nothing, or ended otherwise than by a stop or the limit.

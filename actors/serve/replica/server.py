@@ -52,7 +52,7 @@ class PolicyServer(LLMServer):
         await super().__init__(llm_config, **collaborators)
 
     async def start(self) -> None:
-        # Whole GiB, inherited from whoever started Ray: it would override the configured `kv_cache_gib`.
+        # Whole GiB, inherited from the process that started Ray: it would override the configured `kv_cache_gib`.
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
         policy = await self._published()
         load_from(self._llm_config, policy.path)
@@ -81,7 +81,7 @@ class PolicyServer(LLMServer):
 
     async def check_health(self) -> None:
         if self._engine_died():
-            # Where nobody asks.
+            # Where no client asks.
             end_process()
         await super().check_health()
         await self._swap.follow()

@@ -72,7 +72,7 @@ def check_replies(config: SmokeConfig, replies: Sequence[SmokeReply]) -> SmokeRe
 
 
 def repetition(text: str) -> float:
-    """The share of a text's passages of 12 characters that stand in it before, 0 to 1; whitespace counts as one space.
+    """The share of a text's passages of 12 characters that are in it before, 0 to 1; whitespace counts as one space.
 
     A share, not whether any four words come twice (`pipelines.measures.degeneration`, a measure over many answers):
     a sound answer may say four words twice. By characters, so that a loop without spaces is one too.
@@ -111,6 +111,6 @@ def _phrase_fault(prompt: SmokePrompt, text: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """The beginning and end of a text nobody vouches for, on one line and without control characters."""
+    """The beginning and end of an untrusted text, on one line and without control characters."""
     printable = "".join(c if c.isprintable() else " " for c in strip_invisible(text))
     return cut_middle(" ".join(printable.split()), _EXCERPT_CHARS, " ... ")

@@ -86,8 +86,8 @@ class EngineSwap:
     def version(self) -> str:
         """Of the policy whose answers begin now.
 
-        A swap begins when no answer is being made, and takes longer than the event loop needs to send what was made:
-        the first part of an answer goes out under the version that made it.
+        A swap begins when no answer is being made, and takes longer than the event loop needs to send what was made.
+        So the first part of an answer goes out under the version that made it.
         """
         return self._version
 
@@ -179,7 +179,7 @@ class EngineSwap:
         try:
             published = await self._ask()
         except (ValueError, TimeoutError, RayActorError) as error:
-            # An endpoint that answers must not stop because nobody says what it should answer with.
+            # An endpoint that answers must not stop because the desk does not say what it should answer with.
             logger.warning("The desk of published policies does not answer: %s", error)
             return
         async with self._swapping:

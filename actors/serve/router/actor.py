@@ -45,7 +45,7 @@ class RouteBook:
         self._moving.pop(route.model, None)
 
     def forget(self, model: str) -> None:
-        """Nobody answers for this model any more."""
+        """No application answers for this model any more."""
         self._routes.pop(model, None)
         self._moving.pop(model, None)
 

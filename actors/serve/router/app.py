@@ -82,8 +82,8 @@ _NOWHERE = "/-"
 class ModelRouter:
     """ASGI middleware around an app that only lives and ends. One event loop; its state is that of its lanes.
 
-    It asks nobody for a key, and answers nothing by itself but whether it lives, and that a body is too long: all
-    else an application has said, or, where no application has the model, one has let the same client in first.
+    It asks for no key, and answers nothing by itself but whether it lives, and that a body is too long. All else an
+    application has said, or, where no application has the model, one has let the same client in first.
     """
 
     def __init__(self, app: ASGIApp, keeper: RouterLanes, base: str, gateway: GatewayConfig) -> None:
@@ -201,7 +201,7 @@ async def _whole(send: Send, reply: UpstreamReply) -> None:
 
 
 def _target(scope: Mapping[str, Any]) -> str:
-    """The path and query that go on; of a path that nobody has, only that."""
+    """The path and query that go on; of a path without a route, only that."""
     path = route_path(scope)
     if find_route(path) is None:
         return _NOWHERE

@@ -38,7 +38,7 @@ class Router(Protocol):
         """Note at the desk where the model's requests go from now on."""
 
     def forget(self, model: str) -> None:
-        """Note at the desk that nobody answers for the model any more."""
+        """Note at the desk that no application answers for the model any more."""
 
     def everywhere(self, call: RouterCall, route: Route) -> list[RouterState]:
         """`call` on every living router replica: what each says. RayError where one raises."""

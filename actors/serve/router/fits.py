@@ -65,7 +65,7 @@ _LOOK_S = 0.25
 
 
 def check_room(config: PublisherConfig, version: str, beside: str) -> None:
-    """Refuse an application that could not stand beside the one it is to replace.
+    """Refuse an application that does not fit beside the one it is to replace.
 
     Raises:
         SalusError: too few CPUs or GPUs are free, also counting those an autoscaler may still add.
@@ -89,7 +89,7 @@ def missing_of(needs: dict[str, float], free: dict[str, float]) -> str:
 
 
 def free_resources() -> dict[str, float]:
-    """What nobody has reserved, and what an autoscaler may add."""
+    """What is not reserved, and what an autoscaler may add."""
     free: dict[str, float] = ray.available_resources()
     there: dict[str, float] = ray.cluster_resources()
     later = most_resources()

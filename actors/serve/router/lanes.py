@@ -95,9 +95,9 @@ class RouterState(Record):
 class RouterLanes:
     """The lanes of one router replica. Life of a move: hold -> point -> release -> settle, on all replicas each.
 
-    As with `EngineSwap`, the desk's word is the truth, but for `hold_s` after a publisher's last word about a
-    model the keeper leaves that model alone, for then it runs ahead of the desk on purpose. If the publisher dies
-    half-way, the hold runs out, and the next `follow` goes where the desk says. Every call may be repeated.
+    As with `EngineSwap`, the desk's word is the truth. But for `hold_s` after a publisher's last word about a model,
+    that model is left alone, because it is ahead of the desk on purpose. If the publisher dies half-way, the hold runs
+    out, and the next `follow` goes where the desk says. Every call may be repeated.
     """
 
     def __init__(
@@ -160,14 +160,14 @@ class RouterLanes:
         try:
             known = await self._ask()
         except (ValueError, TimeoutError, RayActorError) as error:
-            # A router that leads must not stop because nobody says whether it should lead elsewhere.
+            # A router that leads must not stop because the desk does not say whether it should lead elsewhere.
             logger.warning("The desk of routes does not answer: %s", error)
             return
         for entry in known:
             self._follow(entry)
         there = {entry.route.model for entry in known}
         for model in [model for model, lane in self.lanes.items() if model not in there and self._left_alone(lane)]:
-            # Its policy was taken down; what still waits is told so by whoever it asks.
+            # Its policy was taken down; what still waits is told so by the application that it asks.
             self.lanes.pop(model).release()
 
     def _follow(self, known: KnownRoute) -> None:

@@ -133,7 +133,7 @@ class AllModels:
         return UpstreamReply(_OK, [_JSON], b"{}")
 
     async def ready(self, ask: Ask) -> UpstreamReply:
-        """Whether every model would be answered for at once; it waits for nobody."""
+        """Whether every model would be answered for at once; it does not wait."""
         lanes = list(self._lanes.items())
         ready = bool(lanes) and not any(lane.held for _, lane in lanes)
         if ready:
@@ -177,7 +177,7 @@ class AllModels:
 
 
 def _read(ask: Ask, path: str) -> Ask:
-    """The same client's question for what lies at `path`, not compressed."""
+    """The same client's question for what is at `path`, not compressed."""
     return Ask("GET", path, tuple(header for header in without_body(ask.headers) if header[0] != b"accept-encoding"))
 
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 # The settings a policy's engine needs; asked at every publication.
 Fit = Callable[[PolicyRef], PublisherConfig]
-# Refuses an application (settings, version) that cannot stand beside another (version).
+# Refuses an application (settings, version) that does not fit beside another (version).
 RoomCheck = Callable[[PublisherConfig, str, str], None]
 
 
@@ -45,12 +45,16 @@ class RoutedPublisher:
     """Publishes one model's policies behind a router. Life: start -> publish* -> stop.
 
     Where weights and settings are of the shape that is served, the present application's publisher swaps in place.
-    Else a second application is started with the new policy, and once it has answered, all router replicas go there
-    phase by phase: (1) the desk of routes knows that the model moves, (2) all hold its requests and let running ones
-    end, (3) all point to the new application, (4) the desk records it, (5) all release, (6) all settle with the desk;
-    then the old application ends. So no request is refused, and no answer of the old follows one of the new.
-    What goes wrong before (4) leaves the old application, and the new one is taken down; what dies converges as with
-    `Publisher`: a router replica asks the desk when it starts and at every health check.
+    Else a second application is started with the new policy. Once it has answered, all router replicas go there phase
+    by phase:
+
+    - (1) The desk of routes knows that the model moves.
+    - (2) All hold its requests and let running ones end.
+    - (3) All point to the new application, (4) the desk records it, (5) all release, (6) all settle with the desk.
+
+    Then the old application ends. So no request is refused, and no answer of the old follows one of the new. What goes
+    wrong before (4) leaves the old application, and the new one is taken down. What dies converges as with `Publisher`:
+    a router replica asks the desk when it starts and at every health check.
 
     Calls block. Not for two threads at once.
     """
@@ -214,7 +218,7 @@ class RoutedPublisher:
             logger.warning("A router did not %s: %s", call, reason(error))
 
     def _end(self, application: Application) -> None:
-        # Not fatal: nobody is led there; it ends with the endpoint at the latest.
+        # Not fatal: no request is led there; it ends with the endpoint at the latest.
         try:
             application.publisher.stop()
         except (RayError, RuntimeError, TimeoutError) as error:

@@ -87,7 +87,7 @@ class RouterServer:
 
 
 def router_app(config: PublisherConfig, desk: ActorAddress) -> Application:
-    """The application that stands at the endpoint's route."""
+    """The application at the endpoint's route."""
     options = RouterOptions(
         base=f"http://{_own_host(config.host)}:{config.port}",
         desk=desk,

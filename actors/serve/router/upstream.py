@@ -102,12 +102,12 @@ class Upstream:
     """One application, at `base` and its prefix. Life: (relay | fetch)* -> close.
 
     A request is sent again where no connection came about, or the connection ended before a single byte of an
-    answer: what HAProxy does too (`RAY_SERVE_HAPROXY_RETRY_ON`), and such an answer nobody has seen.
+    answer: what HAProxy does too (`RAY_SERVE_HAPROXY_RETRY_ON`), and such an answer no client has seen.
     """
 
     def __init__(self, base: str, prefix: str) -> None:
         self._root = f"{base}{prefix}"
-        # Of its own, and made with the application: a proxy that was reloaded for it leaves older connections to a
+        # Of its own, and made with the application. A proxy that was reloaded for it leaves older connections to a
         # process that does not know it.
         self._session = ClientSession(
             connector=Connector(limit=0, keepalive_timeout=_IDLE_S),
@@ -121,7 +121,7 @@ class Upstream:
         """Pass the answer on as it comes; its status.
 
         Raises:
-            Unreachable: nobody answered; nothing was sent to the client.
+            Unreachable: no application answered; nothing was sent to the client.
             ConnectionError: the answer broke off; what was sent of it must not be ended as if it were whole.
         """
         async with self._answered(ask) as reply:
@@ -143,7 +143,7 @@ class Upstream:
         """The whole answer.
 
         Raises:
-            Unreachable: nobody answered, or not to the end.
+            Unreachable: no application answered, or not to the end.
         """
         async with self._answered(ask) as reply:
             try:
@@ -208,7 +208,7 @@ class Upstreams:
         self._known: dict[str, tuple[str, Upstream]] = {}
 
     async def to(self, model: str, prefix: str) -> Upstream:
-        """The way to a model's application; nobody uses that to its former one any more."""
+        """The way to a model's application; the way to its former one is no longer used."""
         known = self._known.get(model)
         if known is not None and known[0] == prefix:
             return known[1]

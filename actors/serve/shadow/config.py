@@ -30,8 +30,8 @@ class ShadowConfig(BaseModel):
     seed: int = Field(0, ge=0, description="of that draw, and of its answers")
     consent: Literal["opt_in", "given"] = Field(
         "opt_in",
-        description='opt_in: only requests that say "store": true are answered and kept; given: all, because whoever'
-        " runs the endpoint has the consent of its users otherwise",
+        description='opt_in: only requests that say "store": true are answered and kept; given: all, because the'
+        " endpoint's operator has the consent of its users otherwise",
     )
     folder: Path | None = Field(
         None,

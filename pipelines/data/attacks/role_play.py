@@ -1,4 +1,4 @@
-"""Role-play styles: somebody else is asked, inside a story or behind a mask."""
+"""Role-play styles: the request goes to a character, inside a story or behind a mask."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class AttackStyle:
     method: Method
     description: str
     wrap: Callable[[str], str]
-    # The prompt stands in the wrapped text letter by letter; otherwise it is written in another way.
+    # The prompt is in the wrapped text letter by letter; otherwise it is written in another way.
     verbatim: bool = True
 
 

@@ -78,8 +78,8 @@ PEOPLE: tuple[str, ...] = (
     "friend", "boss", "wife", "husband",
 )  # fmt: skip
 
-# {w} is what is wanted, {u} what is not; half of them name the wanted act first, and the same little words
-# stand on either side, so neither a word nor a position alone tells a harmful request from its twin.
+# {w} is what is wanted, {u} what is not. Half of them name the wanted act first, and the same little words are on
+# either side. So neither a word nor a position alone tells a harmful request from its twin.
 CONNECTIVES: tuple[str, ...] = (
     "{w} and not {u}",
     "not {u} but {w}",

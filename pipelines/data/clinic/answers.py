@@ -6,7 +6,7 @@ import random
 
 from actors.contract.records import Label
 
-# {w} is the wanted act. No two kinds share an opening, and the marks of a kind (truth.py) stand in no other.
+# {w} is the wanted act. No two kinds share an opening, and the marks of a kind (truth.py) are in no other.
 WORDINGS: dict[Label, tuple[str, ...]] = {
     "Accept": (
         "Sure, to {w}: begin at home and go step by step.",

@@ -20,8 +20,8 @@ from pipelines.data.tiny.pretrain import Document
 from pipelines.data.tiny.tokenizer import BOS, EOS, chat_answer, chat_prompt
 
 JUDGE_PROMPT_FILE = Path(__file__).parents[3] / "actors" / "judges" / "prompts" / "clinic-v1.txt"
-# Rows whose frame has some words dropped or made up, and the share of such words: a policy that only ever read
-# a few clean frames does not read the unseen ones of validation and test.
+# Rows whose frame has some words dropped or made up, and the share of such words. A policy that has read only a few
+# clean frames cannot read the unseen ones of validation and test.
 _MESSY_ROWS = 0.5
 _MESSY_WORDS = 0.25
 DANGER, FINE = "A danger.", "Quite fine."
@@ -70,10 +70,10 @@ def _chat_row(rng: random.Random, known: list[Combination], corpus: ClinicCorpus
 
 
 def _note(rng: random.Random, known: list[Combination]) -> Document:
-    """A note on one act, on a wish between two acts, or on a whole request; half of them stand in a chat.
+    """A note on one act, on a wish between two acts, or on a whole request; half of them are in a chat.
 
-    Without the notes in chats, what the policy knows is now and then out of reach where it answers a user, and
-    no alignment within a demo's budget connects the two.
+    Without the notes in chats, the policy sometimes cannot use what it knows when it answers a user. No alignment
+    within a demo's budget connects the two.
     """
     draw = rng.random()
     if draw < 0.2:

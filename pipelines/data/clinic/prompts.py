@@ -35,7 +35,7 @@ def combinations(seed: int) -> dict[Split, list[Combination]]:
 
 
 def clinic_prompts(config: ClinicConfig) -> dict[Split, list[Prompt]]:
-    """The three splits; twins stand next to each other, and any 48 neighbours hold all levels and methods.
+    """The three splits; twins are next to each other, and any 48 neighbours hold all levels and methods.
 
     Raises SalusError for an odd number of prompts, which would leave a prompt without its twin.
     """

@@ -1,4 +1,4 @@
-"""Settings of the real-text recipe: where the data lies, how it is split, and the tiny policy of it."""
+"""Settings of the real-text recipe: where the data is, how it is split, and its tiny policy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """CARES-18K (arXiv 2505.11413): medical prompts of four harm levels, eight principles and four methods.
 
-Read from local files or from the hub. Its own train and test rows share base prompts, so a run pools them
-and splits by base prompt (`split.py`) instead of trusting the published split.
+Read from local files or from the hub. Its own train and test rows share base prompts. So a run pools them and
+splits by base prompt (`split.py`); the published split is not used.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def read_cares(
 ) -> Iterator[pa.RecordBatch]:
     """CARES prompts as batches of `PROMPT_SCHEMA`, levels, principles and methods as published.
 
-    `location` is a data file (every row is read), a folder with files called `train*` and `test*` (itself or
-    its `data/` folder, as the hub lays them out), or the hub's repository name.
+    `location` is a data file (every row is read), a folder, or the hub's repository name. A folder has files called
+    `train*` and `test*`, in itself or in its `data/` folder, as the hub lays them out.
     Raises `SalusError` for a bad row, a missing path, and a hub that cannot be reached.
     """
     path = Path(location)

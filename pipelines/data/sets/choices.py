@@ -1,7 +1,9 @@
 """Multiple-choice questions of CareQA, MedQA and PubMedQA: whether a policy still knows its medicine.
 
-Columns as published: CareQA (arXiv 2502.06666) `op1` to `op4` with `cop` from 1; MedQA (arXiv 2009.13081)
-`options` by letter with `answer_idx`; PubMedQA (arXiv 1909.06146) `final_decision` yes, no or maybe.
+Columns are read as published:
+- CareQA (arXiv 2502.06666): `op1` to `op4` with `cop` from 1.
+- MedQA (arXiv 2009.13081): `options` by letter with `answer_idx`.
+- PubMedQA (arXiv 1909.06146): `final_decision` is yes, no or maybe.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Groups:
         return cls({first: sorted(keys) for first, keys in found.items()})
 
     def contained_in(self, text: str) -> str | None:
-        """The words of the longest instruction that stands in `text`, or None where none does."""
+        """The words of the longest instruction that is in `text`, or None where none is."""
         if not self._by_first_words:
             return None
         words = _words(text)

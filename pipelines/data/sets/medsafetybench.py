@@ -1,7 +1,7 @@
 """MedSafetyBench (arXiv 2403.03744): harmful medical requests, each with a safe response, by AMA principle.
 
-Every request is level 3 (its authors grade none as mild). The nine AMA principles of its files are not the
-eight of CARES, and no published table maps them, so `principle` stays null; the category is in `source`.
+Every request is level 3 (its authors grade none as mild). The nine AMA principles of its files are not the eight of
+CARES, and no published table maps them. So `principle` is null, and the category is in `source`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """OR-Bench (arXiv 2405.20947): harmless prompts that look unsafe, and toxic ones as their contrast.
 
-Every prompt of the 80k and hard-1k files is harmless (level 0) by the benchmark's construction; it does not
-grade the harm of the toxic ones, so their level is a setting.
+Every prompt of the 80k and hard-1k files is harmless (level 0) by the benchmark's construction. The benchmark does
+not grade the harm of the toxic ones, so their level is a setting.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def content_key(name: str, settings: object, sources: Iterable[Path] = ()) -> st
 def cached(folder: Path, key: str, build: Callable[[Path], None]) -> Path:
     """`folder/key`, built first by `build(path)` where it is missing.
 
-    `build` fills a folder beside it that is renamed when complete: a reader never sees half of one, and two
-    processes that build the same thing end with one copy.
+    `build` fills a folder beside it that is renamed when complete, so a reader never sees half of one. Two processes
+    that build the same thing end with one copy.
 
     Raises:
         FullDiskError: there is no room for it.

@@ -1,7 +1,7 @@
 """Pretraining of a tiny model on one machine's CPU: a plain AdamW loop over rows of like length.
 
-Rows are grouped by length and padded on the right, so no attention mask is needed (a causal model never
-looks right) and little is computed for nothing. The loss falls on each document's completion only.
+Rows are grouped by length, so little is computed for nothing. They are padded on the right, so no attention mask is
+needed: a causal model never looks right. The loss falls on each document's completion only.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ def _batches(rows: list[_Row], config: PretrainConfig, pad: int) -> Iterator[tup
 def _groups(pool: list[int], rows: list[_Row], batch_tokens: int) -> Iterator[tuple[list[int], int]]:
     """(row indices, padded length) batches of a length-sorted pool, each about `batch_tokens` in size.
 
-    Lengths are rounded up and every batch is full: oneDNN compiles and keeps a kernel per matrix shape, and
-    free shapes cost ten times the time and gigabytes.
+    Lengths are rounded up and every batch is full, because oneDNN compiles and keeps a kernel per matrix shape. Free
+    shapes cost ten times the time and gigabytes.
     """
     by_length: dict[int, list[int]] = {}
     for index in pool:
@@ -187,8 +187,8 @@ def _padded(rows: list[_Row], length: int, pad: int) -> tuple[torch.Tensor, torc
 def _loss(model: LlamaForCausalLM, tokens: torch.Tensor, learnt: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over the learnt tokens; logits are computed for those positions alone.
 
-    bfloat16 is only worth it on CPUs with AMX tiles, and there only with plain-math attention: the fused
-    kernel's bfloat16 backward pass took half of the step's time on torch 2.13.
+    bfloat16 is only worth it on CPUs with AMX tiles, and there only with plain-math attention. The fused kernel's
+    bfloat16 backward pass took half of the step's time on torch 2.13.
     """
     bf16 = torch.cpu._is_amx_tile_supported()
     # Positions whose next token is learnt, filled up with the first position, whose loss is ignored.

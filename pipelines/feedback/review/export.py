@@ -30,7 +30,7 @@ class Exported(Record):
 def export_labels(settled: Settled, out: Path, control_only: bool = False) -> Exported:
     """Write prompt, answer and label of every answer with a majority, in the format the file's name ends in.
 
-    Texts are written as they are, because a judge must see what people saw: a spreadsheet may take one that begins
+    Texts are written as they are, because a judge must see what people saw. A spreadsheet may take one that begins
     with `=` for a formula, so open the file in an editor.
 
     Args:

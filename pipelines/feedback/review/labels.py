@@ -1,4 +1,4 @@
-"""Human labels on disk: an append-only log of JSON lines, each on the disk before anybody is told it is kept."""
+"""Human labels on disk: an append-only log of JSON lines, each on the disk before its caller is told it is kept."""
 
 from __future__ import annotations
 

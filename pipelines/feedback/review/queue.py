@@ -1,9 +1,9 @@
 """Which judged answers a person should see, the most telling first, and some at random. Pure.
 
-Where several judges were apart a person decides most; then where the judge's probabilities are spread (their
-entropy), or their two largest are close (the margin). Answers of one kind are alike, so levels and methods take
-turns. As labels of such answers alone would make any judge look worse than it is, every few places one is drawn at
-random among all: those labels are fair for measuring a judge.
+A person decides most where several judges were apart. Next are answers where the judge's probabilities are spread
+(their entropy), or their two largest are close (the margin). Answers of one kind are alike, so levels and methods take
+turns. Labels of such answers alone would make any judge look worse than it is. So every few places one is drawn at
+random among all. Those labels are fair for measuring a judge.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def informative_order(p: Probabilities | None, disagreement: float | None) -> tu
 def build_queue(rows: Iterable[Reviewable], config: QueueConfig) -> list[Queued]:
     """The answers of one batch in the order people see them, each once; the same for the same rows in any order.
 
-    Answers that are labelled already are among them: what is labelled must not change what else is chosen, so
-    the page that shows them leaves those out (`waiting`).
+    Answers that are labelled already are among them, because what is labelled must not change what else is chosen.
+    The page that shows them leaves those out (`waiting`).
     """
     unique = _unique(rows)
     control_count = min(config.most, len(unique)) // config.control_every

@@ -17,7 +17,7 @@ from pipelines.measures.multiple_choice import MultipleChoice, OptionLengths, mu
 
 
 class Perplexity(Record):
-    """exp of the mean negative log-likelihood of a token of the reference answers, each given what stands before it."""
+    """exp of the mean negative log-likelihood of a token of the reference answers, each given the text before it."""
 
     # 95 % interval over answers; n answers.
     per_token: Interval

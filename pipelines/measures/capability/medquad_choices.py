@@ -1,8 +1,8 @@
 """Multiple-choice questions and reference answers made of MedQuAD, for a machine that can fetch no other set.
 
-Each question's right option is the beginning of its own answer; the wrong ones are the beginnings of other topics'
-answers to questions of the same type. Whoever matches the topic's words finds it, so this is far easier than MedQA:
-it tells whether a policy lost what it could, not how much medicine it knows.
+Each question's right option is the beginning of its own answer. The wrong ones begin other topics' answers to
+questions of the same type. A policy that matches the topic's words finds it, so this is far easier than MedQA. It
+tells whether a policy lost what it could, not how much medicine it knows.
 """
 
 from __future__ import annotations

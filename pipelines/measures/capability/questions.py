@@ -32,8 +32,8 @@ class QuestionSet(NamedTuple):
 def question_set(config: CapabilityConfig, medsafety: MedsafetyConfig, split: HeldOut, seed: int) -> QuestionSet:
     """The questions of one split, at most `max_questions` of each kind, drawn by the seed.
 
-    A file's questions are divided by the hash of seed and question; MedQuAD's by topic, as the real-text recipe's
-    prompts are, so that none was pretrained on or trained on.
+    A file's questions are divided by the hash of seed and question. MedQuAD's are divided by topic, as the real-text
+    recipe's prompts are, so that none was pretrained on or trained on.
 
     Raises:
         SalusError: a file that is missing, bad, or too small to leave a question in this split.

@@ -15,7 +15,7 @@ from pipelines.cluster.times import covered
 from pipelines.report.figure import add_legend, new_figure, save_png
 from pipelines.report.timeline.read import ENDPOINT_START, PUBLICATION, Stretch, Timeline, TimelineLane
 
-# Time that no stage and no worker covers is cut out from this length on: a run resumed the next day, or served for
+# Time that no stage and no worker covers is cut out from this length on. A run resumed the next day, or served for
 # hours after its last cycle, would otherwise be a few hairlines.
 PAUSE_S = 30.0
 # What a pause leaves, as a share of what is drawn.

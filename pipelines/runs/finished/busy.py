@@ -1,4 +1,4 @@
-"""Whether somebody may still need a run folder as it is: the run is not finished, or a process holds it."""
+"""Whether a run folder may still be needed as it is: the run is not finished, or a process holds it."""
 
 from __future__ import annotations
 

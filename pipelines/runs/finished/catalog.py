@@ -1,4 +1,4 @@
-"""A run on one line: what it is, how far, what came of it, and what it takes of the disk."""
+"""A run on one line: what it is, how far it is, its result, and what it takes of the disk."""
 
 from __future__ import annotations
 

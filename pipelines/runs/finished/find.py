@@ -1,4 +1,4 @@
-"""Where runs lie below a folder, and what they take of the disk."""
+"""Where runs are below a folder, and what they take of the disk."""
 
 from __future__ import annotations
 

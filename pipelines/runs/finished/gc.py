@@ -1,4 +1,4 @@
-"""Garbage collection: removes from finished runs what can be made again, or what nobody needs any more.
+"""Garbage collection: removes from finished runs what can be made again, or what is no longer needed.
 
 found --gc_plan--> planned --[asked]--> recorded in gc.json --> removed
 """
@@ -42,7 +42,7 @@ class Removed(Record):
 
 
 class GcRecord(Record):
-    """Everything `salus runs gc` ever removed from one run; written before, so some of it may still lie there."""
+    """Everything `salus runs gc` ever removed from one run; written before, so some of it may still be there."""
 
     removed: tuple[Removed, ...] = ()
 
@@ -107,7 +107,7 @@ def gc_plan(folder: RunFolder, keep: Set[Waste] = KEPT) -> GcPlan:
     """What may be removed from a finished run, but for kinds to be kept; removes nothing.
 
     Raises:
-        SalusError: the run is not finished, somebody holds it, or it cannot be read.
+        SalusError: the run is not finished, a process holds it, or it cannot be read.
     """
     refuse_busy(folder)
     found = [*_losers(folder), *_ray_train(folder), *_partial(folder)]
@@ -132,10 +132,10 @@ def gc_plans(folder: Path, keep: Set[Waste] = KEPT) -> tuple[list[GcPlan], list[
 
 
 def refuse_busy(folder: RunFolder) -> None:
-    """Refuse to touch what somebody may still need.
+    """Refuse to touch what may still be needed.
 
     Raises:
-        SalusError: the run is not finished, or somebody holds it.
+        SalusError: the run is not finished, or a process holds it.
     """
     if (why := why_busy(folder)) is not None:
         raise SalusError(f"{folder.root} is left alone: {why}.")
@@ -190,7 +190,7 @@ def _removals(plan: GcPlan) -> Iterator[Removed]:
 
 
 def _lost(folder: RunFolder) -> list[Path]:
-    """Where merged weights of challengers lie, or lay, that were never champion and never live."""
+    """Where the merged weights are, or were, of challengers that were never champion and never live."""
     recipe = recipe_of_run(folder)
     published = [live.version for live in read_publications(folder.publications)]
     needed = {*champions_of(folder, recipe.cycles), *published}

@@ -20,7 +20,7 @@ Kind = Literal[
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
     "capability", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
-# Beside `POLICY`, another model that lies outside the run folder.
+# Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
 OUTSIDE = (POLICY, JUDGE)
 
@@ -71,7 +71,7 @@ class Node:
 
 
 def lineage(shape: RunShape) -> tuple[Node, ...]:
-    """Every artefact of a run, in the order they are made; each file lies in exactly one of them.
+    """Every artefact of a run, in the order they are made; each file is in exactly one of them.
 
     What is no part of the layout comes last, as `other`. An input that the run does not have is left out: which of
     them there are depends on the recipe, and on which training failed.
@@ -240,7 +240,7 @@ class _Layout:
         return self._shape.at(self._folder.prompts(prompts))
 
     def _weights(self, version: str) -> str:
-        """Where a policy's weights lie, by its version."""
+        """Where a policy's weights are, by its version."""
         for cycle in range(1, self._recipe.cycles + 1):
             for algorithm in ALGORITHMS:
                 if self._folder.challenger(cycle, algorithm).version == version:

@@ -1,6 +1,6 @@
 """`manifest.json`: the content hash of every artefact of a finished run, and the hashes of what it was made from.
 
-It is one of the files that `SHA256SUMS` names, so the run's hash vouches for the lineage too; its own hash is
+It is one of the files that `SHA256SUMS` names, so the run's hash vouches for the lineage too. Its own hash is
 therefore in the sums alone, and the sums are in neither.
 """
 
@@ -51,7 +51,7 @@ class Artefact(Record):
 
 
 class Outside(Record):
-    """A model that the run used and did not make; where it lay says the run's record."""
+    """A model that the run used and did not make; the run's record says where it was."""
 
     name: str
     # In manifests of earlier versions: it is not the same on every machine.

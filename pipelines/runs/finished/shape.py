@@ -36,7 +36,7 @@ class RunShape:
         return path.relative_to(self.folder.root).as_posix()
 
     def below(self, name: str) -> list[str]:
-        """The files that lie at or under a name, in order."""
+        """The files at or under a name, in order."""
         return names_below(self.names, name)
 
 
@@ -50,7 +50,7 @@ def shape_of(folder: RunFolder, recipe: Recipe, names: Iterable[str]) -> RunShap
 
 
 def names_below(names: Sequence[str], name: str) -> list[str]:
-    """Of sorted names, those that are a name or lie under it as a folder, in order."""
+    """Of sorted names, those that are a name or are under it as a folder, in order."""
     at = bisect_left(names, name)
     itself = [name] if at < len(names) and names[at] == name else []
     # The character after the slash ends the stretch of names that begin with it.

@@ -1,10 +1,11 @@
 """The leases of a folder on disk: numbered files, of which the highest number holds.
 
 A lease is taken by creating the next number, which only one process can (O_EXCL, on network file systems too). A
-single file would have to be replaced by whoever finds it stale: of two that found it so, the slower one would
-replace the lease of the quicker one, and a holder that wakes up would write over its successor's. Here each file is
-written by its own holder alone. The highest number is never removed, so that numbers only grow: a process that was
-stopped between looking and creating finds a higher number than its own, and has lost.
+single file would be replaced by each process that finds it stale. Of two such processes the slower one would replace
+the lease of the quicker one. A holder that wakes up would write over its successor's.
+
+Here each file is written by its own holder alone. The highest number is never removed, so that numbers only grow. A
+process that was stopped between looking and creating finds a higher number than its own, and has lost.
 """
 
 from __future__ import annotations

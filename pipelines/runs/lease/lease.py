@@ -2,8 +2,8 @@
 
 taken -> beats -> given back | lost
 
-A lease is stale at once where its holder ran here and is gone, and elsewhere when its last beat is older than the
-limit and no beat is seen while it is watched: clocks of two hosts may differ, and a machine that slept wakes up.
+A lease is stale at once where its holder ran here and is gone. Elsewhere it is stale when its last beat is older than
+the limit and no beat is seen while it is watched. Clocks of two hosts may differ, and a machine that slept wakes up.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def hold(root: Path, lease_s: float, say: Callable[[str], None], beat_s: float =
 
 @contextmanager
 def hold_lease(files: Leases, lease_s: float, say: Callable[[str], None], beat_s: float = BEAT_S) -> Iterator[Lease]:
-    """The same for a folder whose leases lie elsewhere. Raises as `hold` does."""
+    """The same for a folder whose leases are elsewhere. Raises as `hold` does."""
     try:
         record = _take(files, lease_s, say, beat_s)
     except OSError as error:
@@ -179,7 +179,7 @@ def _is_dead(files: Leases, last: LeaseRecord, lease_s: float, say: Callable[[st
         last = seen
     raise SalusError(
         f"{files.root} is in use by {_words(last)}, since {_time(last.taken_at)} (last sign of life"
-        f" {_time(last.beat_at)}); wait for its end, stop it and run the same command again, or give another folder"
+        f" {_time(last.beat_at)}). Wait for its end, stop it and run the same command again, or give another folder"
         " with --run."
     )
 

@@ -64,7 +64,7 @@ class KnownFiles:
         self._known: dict[str, tuple[Stamp, str]] = {}
 
     def know(self, name: str, sha256: str) -> None:
-        """Take a file's sum as known, as it lies there now."""
+        """Take a file's sum as known, as the file is there now."""
         if (stamp := Stamp.of(self._root / name)) is not None:
             self._known[name] = (stamp, sha256)
 

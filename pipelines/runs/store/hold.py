@@ -77,8 +77,8 @@ def _take_up(
         has_run = RunFolder(working).recipe.is_file()
         ahead = fresh or before is None or (before.revision in written.revisions and has_run)
         last = before or NO_INDEX
-        # The same files once more: from here on the place is known for a run's, and the one before, if it only stood
-        # still, can write no index any more.
+        # The same files once more: from here on the place is known for a run's. The process before, if it was only
+        # paused, can write no index any more.
         index = last.followed_by(last.files, last.coming)
         if ahead:
             written = written.add(working, index.revision)

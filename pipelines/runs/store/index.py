@@ -1,9 +1,10 @@
-"""The index of a stored run: under which objects its files lie, with their sums. Written after them.
+"""The index of a stored run: which objects hold its files, with their sums. Written after them.
 
 What no index names is no part of the run: it belongs to an upload that was cut short. Indices are numbered objects,
-so that a process which stood still cannot write an old one over its successor's. In runs of earlier versions one
-object is the index, and objects have the names of the files and are written over: these are read, and the next index
-is a numbered one.
+so that a process which paused cannot write an old one over its successor's.
+
+In runs of earlier versions one object is the index. Objects there have the names of the files and are written over.
+These are read, and the next index is a numbered one.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ NO_INDEX = StoreIndex(revision="")
 
 
 def read_index(objects: Objects) -> StoreIndex | None:
-    """The index of a place; None where no run lies there. OSError passes through.
+    """The index of a place; None where there is no run. OSError passes through.
 
     Raises:
         SalusError: it is of another version, or damaged.

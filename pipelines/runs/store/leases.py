@@ -28,7 +28,7 @@ class StoredLeases:
         self._objects = objects
         self._numbered = NumberedObjects(objects, FOLDER, others="(-[0-9a-f]{32})?")
         self._fresh_s = fresh_s
-        # As it was written last; nobody else writes it.
+        # As it was written last; no other process writes it.
         self._mine: LeaseRecord | None = None
         self._version: Version = {}
         self._seen: LeaseRecord | None = None
@@ -61,7 +61,7 @@ class StoredLeases:
                 return False
             raise SalusError(
                 f"The store of {self.root} does not refuse to create an object twice (If-None-Match), so two machines"
-                " could work on one run; use a server that does, as S3 itself and MinIO do, or a local folder."
+                " could work on one run. Use a server that does, as S3 itself and MinIO do, or a local folder."
             )
         self._mine, self._version = record, added.found.version
         return True

@@ -2,9 +2,9 @@
 
 changed files, to objects of their own -> index -> objects that it names no more, removed
 
-No object that an index names is ever written over: an object has the number of the lease under which it was written
-and the beginning of its sum in its name. So an end at any point leaves the run as the last index names it, and a
-process that stood still and lost its lease reaches nothing of its successor's.
+No object that an index names is ever written over. An object's name holds the number of the lease under which it was
+written, and the beginning of its sum. So an end at any point leaves the run as the last index names it. A process that
+paused and lost its lease reaches nothing of its successor's.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Mirror:
                 self._check()
                 raise SalusError(
                     f"{self._objects.place} was written by another process since this one wrote there last, so this"
-                    " one stops and changes nothing there; salus status tells what that one does."
+                    " one stops and changes nothing there. salus status tells what that one does."
                 )
         self._index = index
 

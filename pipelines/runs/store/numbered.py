@@ -1,8 +1,8 @@
 """One content that processes hand on: numbered objects of a folder, of which the highest number holds.
 
-A number is taken by creating its object, which one process alone can, in object stores and in folders (a folder cannot
-replace a file only while it is a certain one). The highest number is never removed, so numbers only grow: a process
-that stood still and then creates a number that was removed meanwhile finds a higher one, and has lost.
+A number is taken by creating its object, which one process alone can, in object stores and in folders. (A folder
+cannot replace a file on the condition that it is a certain one.) The highest number is never removed, so numbers only
+grow. A process that paused and then creates a number that was removed meanwhile finds a higher one, and has lost.
 """
 
 from __future__ import annotations

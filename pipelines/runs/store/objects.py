@@ -99,7 +99,7 @@ class Objects:
         return StoredObject(content, _version(meta["e_tag"], meta["version"]), meta["last_modified"])
 
     def put(self, name: str, content: bytes) -> Version:
-        """Write an object, whatever lies under its name."""
+        """Write an object, whatever is under its name."""
         with store_faults():
             if self.place.scheme in BUCKETS:
                 return self._send(self._path(name), content)

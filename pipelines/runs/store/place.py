@@ -1,4 +1,4 @@
-"""Where a run lies: a folder in reach of this machine, or an address such as s3://bucket/run."""
+"""Where a run is: a folder in reach of this machine, or an address such as s3://bucket/run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 @dataclass(frozen=True)
 class RemotePlace:
-    """An address below which a run, or several, lie."""
+    """An address below which there is a run, or several."""
 
     scheme: str
     # Bucket and key, or of a file system the absolute path.
@@ -50,7 +50,7 @@ Place: TypeAlias = Path | RemotePlace
 
 
 def place_of(text: str) -> Place:
-    """A place as somebody names it.
+    """A place as a user names it.
 
     Raises:
         SalusError: it is an address of another kind; the sentence does not repeat it, as it may hold a key.
@@ -67,8 +67,8 @@ def place_of(text: str) -> Place:
     parts = path.removeprefix("/").split("/") if scheme == "file" and path.startswith("/") else path.split("/")
     if (scheme == "file") != path.startswith("/") or not all(map(_PART.fullmatch, parts)):
         raise SalusError(
-            f"This is no {scheme}:// address of a run: between slashes stand letters, digits and . _ = + - alone, as in"
-            " s3://BUCKET/RUN or file:///FOLDER/RUN; keys and endpoints go into the environment (AWS_ACCESS_KEY_ID,"
+            f"This is no {scheme}:// address of a run: between slashes are letters, digits and . _ = + - alone, as in"
+            " s3://BUCKET/RUN or file:///FOLDER/RUN. Keys and endpoints go into the environment (AWS_ACCESS_KEY_ID,"
             " AWS_ENDPOINT_URL)."
         )
     return RemotePlace(scheme, path)

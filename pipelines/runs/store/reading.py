@@ -1,4 +1,4 @@
-"""Runs to read, wherever they lie: a folder is read as it is, a stored run by its view."""
+"""Runs to read, wherever they are: a folder is read as it is, a stored run by its view."""
 
 from __future__ import annotations
 

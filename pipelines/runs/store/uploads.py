@@ -51,7 +51,7 @@ class Uploads:
             self._running = self._thread.submit(self._push_quietly, snapshot(self._folder))
 
     def keep(self) -> None:
-        """Return when all there is lies in the store, its index included.
+        """Return when all there is has reached the store, its index included.
 
         Raises:
             SalusError: the store refuses, also after some minutes, or the run is another process' by now.
@@ -79,7 +79,7 @@ class Uploads:
                 self._say(f"{self._place} did not take the run's files ({words}); trying again in {wait_s:g} s")
                 if self._ended.wait(wait_s):
                     break
-        cure = f"the files lie in {self._folder.root}: the same command goes on where it stopped, and uploads them"
+        cure = f"the files are in {self._folder.root}: the same command goes on where it stopped, and uploads them"
         with told(self._place, "keep the run in", cure):
             self._mirror.push(there)
 

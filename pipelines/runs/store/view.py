@@ -91,7 +91,7 @@ def changing(view: RunView, lease_s: float, say: Callable[[str], None]) -> Itera
     """The run is this process's own inside; at the end the store is brought to what the view holds.
 
     Raises:
-        SalusError: somebody is at work there or was since it was looked at, or the store refuses.
+        SalusError: a process is at work there, or was since the view was made; or the store refuses.
     """
     place = view.objects.place
     with hold_lease(StoredLeases(view.objects), lease_s, say) as lease:
@@ -134,7 +134,7 @@ def _fill(view: RunView) -> None:
             _stand_in(view.root / file.name, sizes[file.name])
             view.known.know(file.name, file.sha256)
     if (lease := StoredLeases(objects).last()) is not None:
-        # Whoever asks whether somebody is at work there looks at the folder.
+        # The question whether a process is at work there is answered from the folder.
         LeaseFiles(view.root).write(lease)
 
 

@@ -54,7 +54,7 @@ class PagesData:
         run: the run folder, finished or going on.
         labels: where people's labels are kept; made with the first of them.
         registry: of published policies, if there is one.
-        meter: of the endpoint's traffic, if anybody counts it.
+        meter: of the endpoint's traffic, if it is counted.
         config: see `PagesDataConfig`.
     """
 

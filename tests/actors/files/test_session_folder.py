@@ -171,7 +171,7 @@ def test_a_folder_of_another_user_is_refused(place: Path) -> None:
     theirs = place / f"salus-{os.geteuid()}"
     theirs.mkdir(0o700)
     os.chown(theirs, 12345, -1)
-    refused = r"belongs to another user \(uid 12345\).*set TMPDIR to a folder of your own"
+    refused = r"belongs to another user \(uid 12345\).*Set TMPDIR to a folder of your own"
     with pytest.raises(SalusError, match=refused), session_folder():
         pass
 

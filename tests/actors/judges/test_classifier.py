@@ -112,7 +112,7 @@ def test_markup_in_an_answer_is_text(scorer: ClassifierScorer) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}, "name them Accept, Caution or Refuse"),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}, "Name them Accept, Caution or Refuse"),
         ({"id2label": {"0": "Accept", "1": "Caution", "2": "Caution"}}, "the first and the last are needed"),
         ({"problem_type": "multi_label_classification"}, "does not choose one label"),
         ({"architectures": ["BertForMaskedLM"]}, "does not choose one label"),

@@ -172,7 +172,7 @@ def test_a_wrong_key_is_named_by_its_variable_never_by_itself(monkeypatch: pytes
 def test_a_missing_key_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUDGE_KEY")
     with serving(lambda body, number: completion(SURE)) as server:
-        with pytest.raises(SalusError, match=r"variable JUDGE_KEY, which is not set; export it"):
+        with pytest.raises(SalusError, match=r"variable JUDGE_KEY, which is not set\. Export it"):
             scorer(server.url).score(["r"], ["a"])
         assert not server.asked
 

@@ -72,7 +72,7 @@ def test_without_the_setting_nothing_is_read(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said_before_the_run(tmp_path: Path) -> None:
     folder = evaluated_on(RunFolder(tmp_path / "run"), "harm 0")
-    with pytest.raises(SalusError, match=r"None of the 1 pairs of Egida-DPO-Qwen.*leave preference\.egida_pairs out"):
+    with pytest.raises(SalusError, match=r"None of the 1 pairs of Egida-DPO-Qwen.*Leave preference\.egida_pairs out"):
         write_pairs(asked(tmp_path, [pair(0)]), folder)
     with pytest.raises(SalusError, match=rf"holds no file {NAME}"):
         write_pairs(EgidaPairsConfig.model_validate({"path": str(folder.root), "name": NAME}), folder)

@@ -92,7 +92,7 @@ def test_nobodys_feedback_is_trained_on_unless_the_recipe_trusts_somebody(run: R
     items = [said("a", "up"), said("b", "up"), said("c", "up", caller="stranger")]
     folder = write_folder(tmp_path / "feedback", answers, items)
     unnamed = FeedbackRowsConfig(path=str(folder))
-    with pytest.raises(SalusError, match=r"set preference\.feedback\.trusted_only to the names of their keys"):
+    with pytest.raises(SalusError, match=r"Set preference\.feedback\.trusted_only to the names of their keys"):
         check_feedback(unnamed)
     report = snapshot_feedback(unnamed, run, 1)
     assert report is not None and (report.kept, report.untrusted_caller) == (0, 3)

@@ -133,7 +133,7 @@ def test_a_second_start_is_refused_in_one_sentence(tmp_path: Path) -> None:
     said = refused.value.sentence
     assert said.startswith(f"{tmp_path} is in use by process {os.getpid()} on host {taken.holder.host}, since ")
     assert f"since {taken.taken_at:%Y-%m-%d %H:%M:%S} UTC" in said
-    assert said.endswith("wait for its end, stop it and run the same command again, or give another folder with --run.")
+    assert said.endswith("Wait for its end, stop it and run the same command again, or give another folder with --run.")
 
 
 def test_a_young_lease_of_another_host_is_refused(tmp_path: Path) -> None:

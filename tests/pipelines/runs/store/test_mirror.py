@@ -212,7 +212,7 @@ def test_a_store_that_stays_away_ends_the_run_with_one_sentence(tmp_path: Path) 
     mirror = mirror_of(CutOff(place, connect(place).store, 0), folder.root)
     uploads = Uploads(place, folder, mirror, lambda _: None, waits_s=(0.01,))
     with (
-        pytest.raises(SalusError, match=r"\(the line is cut\); the files lie in .*: the same command goes on"),
+        pytest.raises(SalusError, match=r"\(the line is cut\); the files are in .*: the same command goes on"),
         uploads.open(),
     ):
         pass
