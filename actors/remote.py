@@ -62,11 +62,11 @@ class PublishingCoordinator(Coordinator):
         publish: PublisherConfig | None,
         address: ActorAddress,
     ) -> None:
-        desk = PolicyOnDisk(address, RunFolder(Path(root)).published)
+        on_disk = PolicyOnDisk(address, RunFolder(Path(root)).published)
         audit = PublicationAudit(AuditLog(RunFolder(Path(root)).audit))
-        publisher = AuditedPublisher(Publisher(publish, desk), audit, publish.url) if publish is not None else None
+        publisher = AuditedPublisher(Publisher(publish, on_disk), audit, publish.url) if publish is not None else None
         # The namespace is of one session of the run, and no other.
-        super().__init__(root, base, seed, reference, rule, judge, address.namespace, publisher, desk.published)
+        super().__init__(root, base, seed, reference, rule, judge, address.namespace, publisher, on_disk.published)
 
 
 # Ray finds a node dead after twenty seconds or more, and until then every try to reach an actor there counts. It waits

@@ -144,14 +144,16 @@ class PublisherConfig(BaseModel):
     engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
     start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
     drain_timeout_s: float = Field(default=60.0, gt=0, description="How long a swap waits for running answers.")
-    desk_timeout_s: float = Field(default=10.0, gt=0, description="How long the desk of policies may take to answer.")
+    record_timeout_s: float = Field(
+        default=10.0, gt=0, description="How long the record of the published policy may take to answer."
+    )
     # Above the time of a load, or a replica that is done first would go back before the others are.
     hold_s: float = Field(
         default=120.0,
         gt=0,
-        description="How long after a publisher's last word replicas follow the desk again.",
+        description="How long after a publisher's last word replicas follow the record again.",
     )
-    health_check_period_s: float = Field(default=2.0, gt=0, description="How often replicas compare with the desk.")
+    health_check_period_s: float = Field(default=2.0, gt=0, description="How often replicas compare with the record.")
     shutdown_timeout_s: float = Field(
         default=5.0, gt=0, description="Time running requests get when the endpoint stops."
     )
@@ -235,7 +237,7 @@ def check_lengths(config: PublisherConfig, policy: Path) -> None:
 
 
 def publisher_cpus(config: PublisherConfig) -> float:
-    """Logical CPUs the endpoint reserves: its replicas and the guard; controller, proxy and desk reserve none."""
+    """Logical CPUs the endpoint reserves: its replicas and the guard; controller, proxy and record reserve none."""
     return config.replicas * config.cpus_per_replica + guard_cpus(config.guard) if config.enabled else 0.0
 
 

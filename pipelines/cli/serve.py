@@ -98,9 +98,9 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
         # The actor lives as long as its handle.
         pages = open_pages(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
-        desk = PolicyInActor(ActorAddress(namespace=namespace))
+        published = PolicyInActor(ActorAddress(namespace=namespace))
         address = pages[0] if pages is not None else None
-        publisher = Publisher(chosen.publish, desk, office=address, shadow=shadow.start())
+        publisher = Publisher(chosen.publish, published, pages=address, shadow=shadow.start())
         follower = Follower(store, publisher, _say)
         try:
             follower.start(policy)

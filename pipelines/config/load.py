@@ -18,7 +18,7 @@ from pipelines.config.recipe import Recipe
 # What the name of a study's file begins with: it is in the folder of the recipes and is none.
 STUDY = "study"
 # Section and key of settings that runs of earlier versions recorded, and that decide nothing any more.
-_REMOVED = (("publish", "engine_in_process"),)
+_REMOVED = (("publish", "engine_in_process"), ("publish", "desk_timeout_s"))
 Settings = TypeVar("Settings", bound=BaseModel)
 
 

@@ -167,10 +167,10 @@ def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
 def test_pages_work_when_their_address_holds_the_key(
     browser: Browser, run: RunFolder, labels: Path, prefix: str
 ) -> None:
-    office = PagesData(run.root, labels, meter=Meter())
+    data = PagesData(run.root, labels, meter=Meter())
     pages = FastAPI()
-    pages.include_router(review_router(office))
-    pages.include_router(dashboard_router(office))
+    pages.include_router(review_router(data))
+    pages.include_router(dashboard_router(data))
     behind = Served(app=pages)
     app = FastAPI()
     app.mount(prefix, behind.gateway)

@@ -18,31 +18,31 @@ Reply = TypeVar("Reply")
 class PagesClient:
     """`ReviewQueue` and `DashboardSource`, asked of an actor; its faults arrive as the sentences they were."""
 
-    def __init__(self, office: Any) -> None:
-        self._office = office
+    def __init__(self, pages: Any) -> None:
+        self._pages = pages
 
     async def next(self, n: int, reviewer: str) -> list[ReviewItem]:
-        items: list[ReviewItem] = await _asked(self._office.next.remote(n, reviewer))
+        items: list[ReviewItem] = await _asked(self._pages.next.remote(n, reviewer))
         return items
 
     async def label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
-        progress: ReviewProgress = await _asked(self._office.label.remote(key, label, reviewer))
+        progress: ReviewProgress = await _asked(self._pages.label.remote(key, label, reviewer))
         return progress
 
     async def undo(self, reviewer: str) -> ReviewItem | None:
-        item: ReviewItem | None = await _asked(self._office.undo.remote(reviewer))
+        item: ReviewItem | None = await _asked(self._pages.undo.remote(reviewer))
         return item
 
     async def progress(self, reviewer: str) -> ReviewProgress:
-        progress: ReviewProgress = await _asked(self._office.progress.remote(reviewer))
+        progress: ReviewProgress = await _asked(self._pages.progress.remote(reviewer))
         return progress
 
     async def data(self) -> DashboardData:
-        data: DashboardData = await _asked(self._office.data.remote())
+        data: DashboardData = await _asked(self._pages.data.remote())
         return data
 
     async def traffic(self) -> Traffic | None:
-        traffic: Traffic | None = await _asked(self._office.traffic.remote())
+        traffic: Traffic | None = await _asked(self._pages.traffic.remote())
         return traffic
 
 
@@ -55,4 +55,4 @@ async def _asked(reply: Awaitable[Reply]) -> Reply:
             raise said from error
         raise
     except RayActorError as error:
-        raise SalusError("The office behind this page is not up; try again in a minute.") from error
+        raise SalusError("The actor behind this page is not up; try again in a minute.") from error

@@ -41,7 +41,7 @@ Argument = PolicyRef | SmokeConfig | float
 class Endpoint(Protocol):
     """What the publisher needs of an endpoint."""
 
-    def start(self, policy: PolicyRef, desk: ActorAddress) -> None:
+    def start(self, policy: PolicyRef, published: ActorAddress) -> None:
         """Bring it up with `policy`; returns when it has answered a chat request, or raises SalusError."""
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
@@ -64,7 +64,7 @@ class ServeEndpoint:
         self,
         config: PublisherConfig,
         namespace: str,
-        office: ActorAddress | None = None,
+        pages: ActorAddress | None = None,
         shadow: ShadowLink | None = None,
         app: str | None = None,
         feedback: FeedbackRunner | None = None,
@@ -77,11 +77,11 @@ class ServeEndpoint:
         # One of its own for each application: it ends with it.
         guard = GUARD_ACTOR if app is None else f"{GUARD_ACTOR}-{app}"
         self._guard = GuardService(config.guard, ActorAddress(actor=guard, namespace=namespace))
-        self._office = office
+        self._pages = pages
         self._shadow = shadow
         self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
 
-    def start(self, policy: PolicyRef, desk: ActorAddress) -> None:
+    def start(self, policy: PolicyRef, published: ActorAddress) -> None:
         deadline = time.monotonic() + self._config.start_timeout_s
         start_serve(self._config)
         # By which the endpoint is asked whether it answers; no other process ever has it.
@@ -92,12 +92,12 @@ class ServeEndpoint:
             feedback_writer=self._feedback.start(),
             guard=self._config.guard,
             guard_actor=self._guard.start(max(0.0, deadline - time.monotonic())),
-            office=self._office,
+            pages=self._pages,
             shadow=self._shadow,
             keys=() if self._config.gateway.open else (key,),
             answers_of=self._config.model_id if self._config.router else None,
         )
-        self._deploy(policy, desk, layers, deadline)
+        self._deploy(policy, published, layers, deadline)
         self._wait_for_answer(token, deadline)
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
@@ -116,11 +116,11 @@ class ServeEndpoint:
         # Last: what replicas had to tell is kept.
         self._feedback.stop()
 
-    def _deploy(self, policy: PolicyRef, desk: ActorAddress, layers: LayerOptions, deadline: float) -> None:
+    def _deploy(self, policy: PolicyRef, published: ActorAddress, layers: LayerOptions, deadline: float) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
         task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
         placed = task.options(scheduling_strategy=beside_me())
-        running = placed.remote(self._config, policy, desk, layers, self._app)
+        running = placed.remote(self._config, policy, published, layers, self._app)
         try:
             ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
         except GetTimeoutError as error:

@@ -42,19 +42,19 @@ class Publisher:
     says what it was. A rollback and the first policy are not tried: one must take seconds, the other has no former one.
 
     A publication goes through all replicas phase by phase: (1) all pause, (2) all load, and (3) every reply is checked
-    for the new version. Then (4) the desk records it, (5) all resume, and (6) all settle with the desk. So no answer
-    of the old policy follows one of the new, except in and before a canary, when both are given. The desk never names
+    for the new version. Then (4) the record names it, (5) all resume, and (6) all settle with the record. So no answer
+    of the old policy follows one of the new, except in and before a canary, when both are given. The record never names
     a policy that did not load, or did not pass its trial.
     What dies, starts or fails in between converges:
 
-    - A replica that dies while it tries a policy restarts with the desk's, which is the old one. The policy is refused.
-    - A replica that dies in (1) to (5) is left out. It restarts, asks the desk before and after its load and at every
-      health check, and ends at what the desk says.
+    - A replica that dies while it tries a policy restarts with the record's, the old one. The policy is refused.
+    - A replica that dies in (1) to (5) is left out. It restarts, asks the record before and after its load and at every
+      health check, and ends at what the record says.
     - A replica that was starting in (1) to (3) was not reached. It finds the difference after its load, in (6), or at
       its next health check.
     - Where one fails to load, the publication fails: all load the old policy again and resume. One that cannot even do
-      that stays paused, and goes to the desk's policy when its hold ends.
-    - Where the publisher's process dies, paused or advanced replicas and canaries go to the desk's policy when their
+      that stays paused, and goes to the record's policy when its hold ends.
+    - Where the publisher's process dies, paused or advanced replicas and canaries go to the record's policy when their
       hold ends (`hold_s`). That is the old one before (4), and the new one after.
 
     Calls block: from an asynchronous actor, make them in a thread. Not for two threads at once.
@@ -63,16 +63,16 @@ class Publisher:
     def __init__(
         self,
         config: PublisherConfig,
-        desk: PublishedPolicy | None = None,
+        published: PublishedPolicy | None = None,
         endpoint: Endpoint | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        office: ActorAddress | None = None,
+        pages: ActorAddress | None = None,
         shadow: ShadowLink | None = None,
     ) -> None:
-        """`office`: the actor behind the pages of review and dashboard; `shadow`: the challenger beside; None: none."""
+        """`pages`: the actor behind the pages of review and dashboard; `shadow`: the challenger beside; None: none."""
         self._config = config
-        self._desk: PublishedPolicy = desk or PolicyInActor()
-        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._desk.address.namespace, office, shadow)
+        self._published: PublishedPolicy = published or PolicyInActor()
+        self._endpoint: Endpoint = endpoint or ServeEndpoint(config, self._published.address.namespace, pages, shadow)
         self._trial = Trial(config, self._endpoint)
         self._clock = clock
         self._live: PolicyRef | None = None
@@ -99,9 +99,9 @@ class Publisher:
         check_address(self._config)
         began_at = self._now()
         self._check_resources()
-        self._desk.record(policy)
+        self._published.record(policy)
         try:
-            self._endpoint.start(policy, self._desk.address)
+            self._endpoint.start(policy, self._published.address)
         except SalusError:
             self.stop()
             raise
@@ -164,8 +164,8 @@ class Publisher:
         """Take the endpoint down, and Serve itself where it was the last; harmless where it does not run."""
         self._endpoint.stop()
         self._live = None
-        if isinstance(self._desk, PolicyInActor):
-            self._desk.close()
+        if isinstance(self._published, PolicyInActor):
+            self._published.close()
 
     def _served(self) -> PolicyRef:
         if self._live is None:
@@ -238,7 +238,7 @@ class Publisher:
             self._endpoint.everywhere("begin_swap")
             states = self._endpoint.everywhere("load_policy", policy)
             _check_loaded(states, policy)
-            self._desk.record(policy)
+            self._published.record(policy)
         except (RayError, SalusError) as error:
             self._restore(served)
             raise SalusError(not_published(policy, served, error)) from error
@@ -253,7 +253,7 @@ class Publisher:
         self._resume()
 
     def _resume(self) -> None:
-        # Not fatal: the desk has spoken; a replica that cannot resume is restarted or heals after its hold.
+        # Not fatal: the record has spoken; a replica that cannot resume is restarted or heals after its hold.
         for call in SERVE_AGAIN:
             try:
                 self._endpoint.everywhere(call)

@@ -134,7 +134,7 @@ class Trial:
     def _canary(
         self, chosen: Sequence[str], policy: PolicyRef, canary: CanaryConfig, wanted: Callable[[], bool]
     ) -> str:
-        # The hold goes on, renewed by every look: without a publisher they go back to the desk's policy.
+        # The hold goes on, renewed by every look: without a publisher they go back to the record's policy.
         _all_there("canary", chosen, self._endpoint.some(chosen, "end_swap"))
         began = self._monotonic()
         logger.info("%d of %d replicas serve %s first.", len(chosen), self._config.replicas, policy.version)
@@ -145,7 +145,7 @@ class Trial:
             ours = [each for each in watched if each.state.replica in chosen]
             _all_there("canary", chosen, ours)
             if any(each.state.policy != policy for each in ours):
-                raise SalusError("a canary went back to the desk's policy, as this publisher was silent for too long")
+                raise SalusError("a canary went back to the record's policy, as this publisher was silent for too long")
             if not wanted():
                 raise SalusError("another policy is wanted by now")
             others = [each for each in watched if each.state.replica not in chosen]

@@ -21,5 +21,5 @@ class PolicyRecord:
         self._policy = policy
 
 
-# Never restarted: an empty desk would send a restarted replica back to the first policy without a word.
+# Never restarted: an empty record would send a restarted replica back to the first policy without a word.
 PolicyRecordActor = ray.remote(num_cpus=0, max_restarts=0)(PolicyRecord)

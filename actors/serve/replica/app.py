@@ -69,8 +69,8 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
     return environment
 
 
-def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, layers: LayerOptions) -> Application:
-    """The OpenAI-compatible app that serves `policy` first and then whatever the desk says."""
+def build_app(config: PublisherConfig, policy: PolicyRef, published: ActorAddress, layers: LayerOptions) -> Application:
+    """The OpenAI-compatible app that serves `policy` first and then whatever the record says."""
     from ray import serve
     from ray.serve.llm import LLMConfig
 
@@ -78,9 +78,9 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, la
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}
     options = ReplicaOptions(
-        desk=desk,
+        published=published,
         policy=policy,
-        desk_timeout_s=config.desk_timeout_s,
+        record_timeout_s=config.record_timeout_s,
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
         layers=layers,
@@ -101,7 +101,7 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, la
             # The replica's CPUs are in its placement group; the actor adds none.
             "ray_actor_options": {"num_cpus": 0},
             "health_check_period_s": config.health_check_period_s,
-            "health_check_timeout_s": config.drain_timeout_s + config.desk_timeout_s,
+            "health_check_timeout_s": config.drain_timeout_s + config.record_timeout_s,
             "graceful_shutdown_timeout_s": config.shutdown_timeout_s,
             "logging_config": quiet,
         },
@@ -109,9 +109,11 @@ def build_app(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, la
     return build_llm_deployment(llm, _NAME_PREFIX, serve.ingress()(PolicyServer))
 
 
-def deploy(config: PublisherConfig, policy: PolicyRef, desk: ActorAddress, layers: LayerOptions, name: str) -> None:
+def deploy(
+    config: PublisherConfig, policy: PolicyRef, published: ActorAddress, layers: LayerOptions, name: str
+) -> None:
     """Build the app and run it under this name; returns when every replica is up."""
     from ray import serve
 
-    app = build_app(config, policy, desk, layers)
+    app = build_app(config, policy, published, layers)
     serve.run(app, name=name, route_prefix=config.route)

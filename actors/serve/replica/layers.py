@@ -63,10 +63,10 @@ class Layers:
         # Inside of what keeps answers: what is kept is what the client got.
         self._guard_answers(app)
         self._take_feedback(app)
-        if self._options.office is not None:
-            office = PagesClient(find_actor(self._options.office))
-            app.include_router(review_router(office))
-            app.include_router(dashboard_router(office))
+        if self._options.pages is not None:
+            pages = PagesClient(find_actor(self._options.pages))
+            app.include_router(review_router(pages))
+            app.include_router(dashboard_router(pages))
         # What is added last is outermost.
         app.add_middleware(
             Gateway,

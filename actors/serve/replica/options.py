@@ -27,7 +27,7 @@ class LayerOptions(Record):
     # The guard's model; None where rules judge.
     guard_actor: ActorAddress | None = None
     # Behind the pages of review and dashboard; None: there are none.
-    office: ActorAddress | None = None
+    pages: ActorAddress | None = None
     # The challenger that answers beside, unseen; None: none does.
     shadow: ShadowLink | None = None
     # The model that ids of answers name, for a router that finds the way back by them; None: no router is before it.
@@ -39,13 +39,13 @@ class LayerOptions(Record):
 class ReplicaOptions(Record):
     """What a replica is told beside Ray's own LLMConfig; travels in `LLMConfig.experimental_configs`."""
 
-    desk: ActorAddress
-    # The policy to load where the desk has none on record yet.
+    published: ActorAddress
+    # The policy to load where the record names none yet.
     policy: PolicyRef
-    # How long the desk may take to answer.
-    desk_timeout_s: float
+    # How long the record may take to answer.
+    record_timeout_s: float
     # How long a replica waits for its running answers before it gives up a swap.
     drain_timeout_s: float
-    # How long after the last word of a publisher a replica leaves its state alone before it follows the desk.
+    # How long after the last word of a publisher a replica leaves its state alone before it follows the record.
     hold_s: float
     layers: LayerOptions

@@ -1,6 +1,6 @@
-"""The desk: the one place that says which policy is published, asked by every replica of the endpoint.
+"""The record: the one place that says which policy is published, asked by every replica of the endpoint.
 
-Any named actor with a method `published_policy() -> PolicyRef | None` can be the desk. `PolicyRecord` is the smallest
+Any named actor with a method `published_policy() -> PolicyRef | None` can be the record. `PolicyRecord` is the smallest
 one. It is used when nothing else (such as a coordinator) plays that part.
 """
 
@@ -20,10 +20,10 @@ from actors.serve.replica.actor import PolicyRecordActor
 
 
 class PublishedPolicy(Protocol):
-    """What the publisher needs of a desk: where replicas find it, and a way to record the published policy.
+    """What the publisher needs of the record: where replicas find it, and a way to record the published policy.
 
-    The desk's actor must be able to answer `published_policy` while the publisher works. A coordinator that
-    is its own desk and publishes from one of its methods therefore needs a concurrency group for it.
+    The record's actor must be able to answer `published_policy` while the publisher works. A coordinator that
+    holds the record and publishes from one of its methods therefore needs a concurrency group for it.
     """
 
     @property
@@ -34,7 +34,7 @@ class PublishedPolicy(Protocol):
 
 
 class PolicyInActor:
-    """A desk in a small detached actor of its own, which lives as long as the (detached) Serve app."""
+    """The record in a small detached actor of its own, which lives as long as the (detached) Serve app."""
 
     def __init__(self, address: ActorAddress | None = None) -> None:
         self._address = address or ActorAddress()
@@ -44,16 +44,16 @@ class PolicyInActor:
         return self._address
 
     def record(self, policy: PolicyRef) -> None:
-        desk: Any = PolicyRecordActor.options(
+        record: Any = PolicyRecordActor.options(
             name=self._address.actor,
             namespace=self._address.namespace,
             lifetime="detached",
             get_if_exists=True,
         ).remote()
-        ray.get(desk.record.remote(policy))
+        ray.get(record.record.remote(policy))
 
     def close(self) -> None:
-        """End the desk's actor, if there is one."""
+        """End the record's actor, if there is one."""
         try:
             ray.kill(ray.get_actor(self._address.actor, namespace=self._address.namespace))
         except ValueError:
@@ -68,7 +68,7 @@ class Published(Record):
 
 
 class PolicyOnDisk:
-    """The desk of an actor of its own: written and synced before a call returns, so a restarted one says the same."""
+    """The record of an actor of its own: written and synced before a call returns, so a restarted one says the same."""
 
     def __init__(self, address: ActorAddress, path: Path) -> None:
         self._address = address
@@ -91,11 +91,11 @@ class PolicyOnDisk:
 
 
 async def ask_published(address: ActorAddress, timeout_s: float) -> PolicyRef | None:
-    """The published policy, as the desk at `address` says it.
+    """The published policy, as the record at `address` says it.
 
     Errors: ValueError where no such actor lives, TimeoutError where it does not answer in time, RayActorError
     where it dies while answering.
     """
-    desk: Any = ray.get_actor(address.actor, namespace=address.namespace)
-    answer: PolicyRef | None = await asyncio.wait_for(desk.published_policy.remote(), timeout_s)
+    record: Any = ray.get_actor(address.actor, namespace=address.namespace)
+    answer: PolicyRef | None = await asyncio.wait_for(record.published_policy.remote(), timeout_s)
     return answer

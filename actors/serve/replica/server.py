@@ -1,4 +1,4 @@
-"""A replica of the endpoint: `ray.serve.llm`'s LLMServer that keeps to the policy the desk names.
+"""A replica of the endpoint: `ray.serve.llm`'s LLMServer that keeps to the policy the record names.
 
 Importing this module imports vLLM and torch; only replicas and the deploying task do.
 """
@@ -27,7 +27,7 @@ from actors.serve.replica.swap import EngineSwap, ReplicaState
 
 
 class PolicyServer(LLMServer):
-    """One replica. Life: ask the desk -> load -> ask again -> serve, with swaps and health checks -> end.
+    """One replica. Life: ask the record -> load -> ask again -> serve, with swaps and health checks -> end.
 
     It asks again because a load takes seconds and a publication may have happened meanwhile. The health
     check, which Serve also calls before the first request, asks once more, and heals what went wrong since.
@@ -73,7 +73,7 @@ class PolicyServer(LLMServer):
         await engine.start()
 
     async def _published(self) -> PolicyRef:
-        published = await ask_published(self._options.desk, self._options.desk_timeout_s)
+        published = await ask_published(self._options.published, self._options.record_timeout_s)
         return published or self._options.policy
 
     def _engine_died(self) -> bool:

@@ -1,4 +1,4 @@
-"""Keeps one replica's engine at the right policy: the swap itself, and the way back to what the desk says."""
+"""Keeps one replica's engine at the right policy: the swap itself, and the way back to what the record says."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class EngineSwap:
 
     Life: adopt -> ([begin_trial -> load_policy -> try_out ->] begin_swap -> load_policy -> end_swap -> settle)*
 
-    The desk's word is the truth, and `follow` goes there. For `hold_s` after a publisher's last call the
-    swap does not follow, for then it runs ahead of the desk on purpose. If the publisher dies half-way, the
+    The record's word is the truth, and `follow` goes there. For `hold_s` after a publisher's last call the
+    swap does not follow, for then it runs ahead of the record on purpose. If the publisher dies half-way, the
     hold runs out and the next `follow` sets it right and resumes. Every call may be repeated.
     """
 
@@ -167,20 +167,20 @@ class EngineSwap:
             return self.state
 
     async def settle(self) -> ReplicaState:
-        """End the hold and go to what the desk says."""
+        """End the hold and go to what the record says."""
         self._held_until = float("-inf")
         await self.follow()
         return self.state
 
     async def follow(self) -> None:
-        """Go to what the desk says, unless a publisher is at work here; a silent desk changes nothing."""
+        """Go to what the record says, unless a publisher is at work here; a silent record changes nothing."""
         if self._swapping.locked() or self._monotonic() < self._held_until:
             return
         try:
             published = await self._ask()
         except (ValueError, TimeoutError, RayActorError) as error:
-            # An endpoint that answers must not stop because the desk does not say what it should answer with.
-            logger.warning("The desk of published policies does not answer: %s", error)
+            # An endpoint that answers must not stop because the record does not say what it should answer with.
+            logger.warning("The record does not answer: %s", error)
             return
         async with self._swapping:
             if self._monotonic() < self._held_until:

@@ -1,4 +1,4 @@
-"""The desk of routes: the one place that says which application answers for which model, asked by every router."""
+"""The route table: the one place that says which application answers for which model, asked by every router."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class RouteBook:
 RouteBookActor = ray.remote(num_cpus=0, max_restarts=0)(RouteBook)
 
 
-def open_book(namespace: str, hold_s: float) -> ActorAddress:
-    """Bring the desk of a namespace up; it lives as long as the (detached) router, until `close_book`."""
+def start_table(namespace: str, hold_s: float) -> ActorAddress:
+    """Bring the route table of a namespace up; it lives as long as the (detached) router, until `stop_table`."""
     book: Any = RouteBookActor.options(name=ACTOR, namespace=namespace, lifetime="detached", get_if_exists=True)
     ray.get(book.remote(hold_s).routes.remote())
     return ActorAddress(actor=ACTOR, namespace=namespace)
 
 
-def close_book(namespace: str) -> None:
-    """End the desk's actor; harmless where there is none."""
+def stop_table(namespace: str) -> None:
+    """End the table's actor; harmless where there is none."""
     try:
         ray.kill(ray.get_actor(ACTOR, namespace=namespace))
     except ValueError:
@@ -70,7 +70,7 @@ def close_book(namespace: str) -> None:
 
 
 async def ask_routes(address: ActorAddress, timeout_s: float) -> tuple[KnownRoute, ...]:
-    """What the desk says.
+    """What the route table says.
 
     Errors: ValueError where it does not live, TimeoutError where it is silent, RayActorError where it dies.
     """

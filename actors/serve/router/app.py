@@ -86,14 +86,14 @@ class ModelRouter:
     application has said, or, where no application has the model, one has let the same client in first.
     """
 
-    def __init__(self, app: ASGIApp, keeper: RouterLanes, base: str, gateway: GatewayConfig) -> None:
+    def __init__(self, app: ASGIApp, lanes: RouterLanes, base: str, gateway: GatewayConfig) -> None:
         """`base`: the endpoint's address as it is reached from here."""
         self._app = app
-        self._lanes = keeper.lanes
+        self._lanes = lanes.lanes
         self._gateway = gateway
-        self._meter = RouterMeter(keeper.lanes)
+        self._meter = RouterMeter(lanes.lanes)
         self._upstreams = Upstreams(base)
-        self._all = AllModels(keeper.lanes, self._upstreams, self._meter)
+        self._all = AllModels(lanes.lanes, self._upstreams, self._meter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -1,4 +1,4 @@
-"""One model's applications: each generation with a path, a name and a desk of its own, feedback in common."""
+"""One model's applications: each generation with a path, a name and a record of its own, feedback in common."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def application_name(namespace: str, model: str, generation: int) -> str:
 class Applications:
     """Makes a model's applications on Ray Serve. Life: make* -> close."""
 
-    def __init__(self, namespace: str, model: str, config: PublisherConfig, office: ActorAddress | None) -> None:
-        """`office`: the actor behind the pages, where this model's applications have them."""
+    def __init__(self, namespace: str, model: str, config: PublisherConfig, pages: ActorAddress | None) -> None:
+        """`pages`: the actor behind the pages, where this model's applications have them."""
         self._namespace = namespace
         self._model = model
         self._route = config.route
-        self._office = office
+        self._pages = pages
         # It outlives each of the applications that ask it.
         self._feedback = _LastingFeedback(
             FeedbackService(config.feedback, ActorAddress(actor=f"{FEEDBACK_ACTOR}-{model}", namespace=namespace))
@@ -51,15 +51,15 @@ class Applications:
         from actors.serve.publisher.publisher import Publisher
 
         prefix = application_prefix(self._route, self._model, generation)
-        route = Route(model=self._model, prefix=prefix, generation=generation, pages=self._office is not None)
+        route = Route(model=self._model, prefix=prefix, generation=generation, pages=self._pages is not None)
         # A path that settings may not name.
         placed = config.model_copy(update={"route": prefix, "model_id": self._model, "router": True})
         name = application_name(self._namespace, self._model, generation)
-        desk = PolicyInActor(
+        published = PolicyInActor(
             ActorAddress(actor=f"{ActorAddress().actor}-{self._model}-{generation}", namespace=self._namespace)
         )
-        endpoint = ServeEndpoint(placed, self._namespace, self._office, app=name, feedback=self._feedback)
-        return Application(config, route, Publisher(placed, desk, endpoint))
+        endpoint = ServeEndpoint(placed, self._namespace, self._pages, app=name, feedback=self._feedback)
+        return Application(config, route, Publisher(placed, published, endpoint))
 
     def close(self) -> None:
         """End what the applications had in common; they must have ended."""

@@ -17,7 +17,7 @@ from actors.serve.address import check_address, serve_address
 from actors.serve.publisher.endpoint import start_serve, take_down
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name
-from actors.serve.router.actor import ACTOR, close_book, open_book
+from actors.serve.router.actor import ACTOR, start_table, stop_table
 from actors.serve.router.lanes import RouterState
 from actors.serve.router.routes import Route
 
@@ -32,13 +32,13 @@ class Router(Protocol):
     """What a publisher needs of the router before its model."""
 
     def move(self, model: str) -> None:
-        """Note at the desk that the model is about to change its application."""
+        """Note at the route table that the model is about to change its application."""
 
     def record(self, route: Route) -> None:
-        """Note at the desk where the model's requests go from now on."""
+        """Note at the route table where the model's requests go from now on."""
 
     def forget(self, model: str) -> None:
-        """Note at the desk that no application answers for the model any more."""
+        """Note at the route table that no application answers for the model any more."""
 
     def everywhere(self, call: RouterCall, route: Route) -> list[RouterState]:
         """`call` on every living router replica: what each says. RayError where one raises."""
@@ -50,7 +50,7 @@ class ServeRouter:
     def __init__(self, config: PublisherConfig, namespace: str) -> None:
         from actors.serve.router.server import DEPLOYMENT
 
-        self._desk = ActorAddress(actor=ACTOR, namespace=namespace)
+        self._table = ActorAddress(actor=ACTOR, namespace=namespace)
         self._replicas = Replicas(DEPLOYMENT, app_name(namespace), config.drain_timeout_s)
 
     def move(self, model: str) -> None:
@@ -68,9 +68,9 @@ class ServeRouter:
 
     def _book(self) -> Any:
         try:
-            return ray.get_actor(self._desk.actor, namespace=self._desk.namespace)
+            return ray.get_actor(self._table.actor, namespace=self._table.namespace)
         except ValueError as error:
-            raise SalusError("the desk of routes is gone; end the endpoint and start it anew") from error
+            raise SalusError("the route table is gone; end the endpoint and start it anew") from error
 
 
 def start_router(config: PublisherConfig, namespace: str) -> None:
@@ -88,9 +88,9 @@ def start_router(config: PublisherConfig, namespace: str) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     deadline = time.monotonic() + config.start_timeout_s
     start_serve(config)
-    desk = open_book(namespace, config.hold_s)
+    table = start_table(namespace, config.hold_s)
     try:
-        serve.run(router_app(config, desk), name=app_name(namespace), route_prefix=config.route)
+        serve.run(router_app(config, table), name=app_name(namespace), route_prefix=config.route)
     except (RayError, RuntimeError) as error:
         raise SalusError(f"The router at {config.url} could not start: {reason(error)}") from error
     _wait_for_health(config.url, deadline)
@@ -100,7 +100,7 @@ def stop_router(namespace: str) -> None:
     """Take the router down, and Serve where nothing else is up; harmless where it is not."""
     if serve_address() is not None:
         take_down(app_name(namespace))
-    close_book(namespace)
+    stop_table(namespace)
 
 
 def _wait_for_health(url: str, deadline: float) -> None:

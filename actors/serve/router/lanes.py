@@ -95,9 +95,9 @@ class RouterState(Record):
 class RouterLanes:
     """The lanes of one router replica. Life of a move: hold -> point -> release -> settle, on all replicas each.
 
-    As with `EngineSwap`, the desk's word is the truth. But for `hold_s` after a publisher's last word about a model,
-    that model is left alone, because it is ahead of the desk on purpose. If the publisher dies half-way, the hold runs
-    out, and the next `follow` goes where the desk says. Every call may be repeated.
+    As with `EngineSwap`, the table's word is the truth. But for `hold_s` after a publisher's last word about a model,
+    that model is left alone, because it is ahead of the table on purpose. If the publisher dies half-way, the hold runs
+    out, and the next `follow` goes where the table says. Every call may be repeated.
     """
 
     def __init__(
@@ -150,18 +150,18 @@ class RouterLanes:
         return self.state
 
     async def settle(self, route: Route) -> RouterState:
-        """End the hold and go to what the desk says."""
+        """End the hold and go to what the route table says."""
         self._lane(route).held_until = float("-inf")
         await self.follow()
         return self.state
 
     async def follow(self) -> None:
-        """Go to what the desk says of every model that no publisher is at work on; a silent desk changes nothing."""
+        """Go to what the table says of every model that no publisher is at work on; a silent table changes nothing."""
         try:
             known = await self._ask()
         except (ValueError, TimeoutError, RayActorError) as error:
-            # A router that leads must not stop because the desk does not say whether it should lead elsewhere.
-            logger.warning("The desk of routes does not answer: %s", error)
+            # A router that leads must not stop because the route table does not say whether it should lead elsewhere.
+            logger.warning("The route table does not answer: %s", error)
             return
         for entry in known:
             self._follow(entry)

@@ -195,9 +195,9 @@ class RoutedTraffic:
 
     async def traffic(self) -> Traffic | None:
         """The last minute's; None while no replica answers."""
-        desk = ActorAddress(actor=ACTOR, namespace=self._namespace)
+        table = ActorAddress(actor=ACTOR, namespace=self._namespace)
         try:
-            known = await ask_routes(desk, self._config.desk_timeout_s)
+            known = await ask_routes(table, self._config.record_timeout_s)
         except (ValueError, TimeoutError, RayError):
             return None
         asked = [asyncio.to_thread(self._asked, entry.route) for entry in known]

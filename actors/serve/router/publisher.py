@@ -48,13 +48,13 @@ class RoutedPublisher:
     Else a second application is started with the new policy. Once it has answered, all router replicas go there phase
     by phase:
 
-    - (1) The desk of routes knows that the model moves.
+    - (1) The route table knows that the model moves.
     - (2) All hold its requests and let running ones end.
-    - (3) All point to the new application, (4) the desk records it, (5) all release, (6) all settle with the desk.
+    - (3) All point to the new application, (4) the table records it, (5) all release, (6) all settle with it.
 
     Then the old application ends. So no request is refused, and no answer of the old follows one of the new. What goes
     wrong before (4) leaves the old application, and the new one is taken down. What dies converges as with `Publisher`:
-    a router replica asks the desk when it starts and at every health check.
+    a router replica asks the route table when it starts and at every health check.
 
     Calls block. Not for two threads at once.
     """
@@ -198,7 +198,7 @@ class RoutedPublisher:
             self._router.record(there)
         except (RayError, SalusError):
             try:
-                # The desk first, or a replica that starts now would go on holding.
+                # The route table first, or a replica that starts now would go on holding.
                 self._router.record(here)
             finally:
                 self._tell("point", here)
@@ -211,7 +211,7 @@ class RoutedPublisher:
         self._tell("settle", route)
 
     def _tell(self, call: RouterCall, route: Route) -> None:
-        # Not fatal: the desk has spoken; a router that was not reached goes there when its hold ends.
+        # Not fatal: the route table has spoken; a router that was not reached goes there when its hold ends.
         try:
             self._router.everywhere(call, route)
         except RayError as error:
@@ -244,7 +244,7 @@ def routed_publisher(
     config: PublisherConfig,
     namespace: str,
     fit: Fit | None = None,
-    office: ActorAddress | None = None,
+    pages: ActorAddress | None = None,
     placing: AbstractContextManager[object] | None = None,
 ) -> RoutedPublisher:
     """The publisher of the model `config.model_id`, behind the router that `start_router` brought up.
@@ -253,14 +253,14 @@ def routed_publisher(
         config: the endpoint, and what the model's engines need.
         namespace: the router's.
         fit: what one policy's engine needs; None: what the model's engines need.
-        office: the actor behind the pages, where this model has them.
+        pages: the actor behind the pages, where this model has them.
         placing: held while room is looked for and taken, in common with other models' publishers.
     """
     return RoutedPublisher(
         config.model_id,
         config.url,
         ServeRouter(config, namespace),
-        Applications(namespace, config.model_id, config, office),
+        Applications(namespace, config.model_id, config, pages),
         fit or (lambda policy: config),
         check_room,
         placing,

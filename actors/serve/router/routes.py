@@ -22,7 +22,7 @@ class Route(Record):
 
 
 class KnownRoute(Record):
-    """What the desk of routes says of a model. `moving`: it is about to change, so hold its requests."""
+    """What the route table says of a model. `moving`: it is about to change, so hold its requests."""
 
     route: Route
     moving: bool = False

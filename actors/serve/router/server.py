@@ -34,15 +34,15 @@ class RouterOptions(Record):
 
     # The endpoint's port as it is reached from the head node.
     base: str
-    desk: ActorAddress
-    desk_timeout_s: float
+    table: ActorAddress
+    record_timeout_s: float
     drain_timeout_s: float
     hold_s: float
     gateway: GatewayConfig
 
 
 class RouterServer:
-    """One replica. Life: ask the desk -> lead requests, with moves and health checks -> end."""
+    """One replica. Life: ask the route table -> lead requests, with moves and health checks -> end."""
 
     def __init__(self, options: RouterOptions) -> None:
         self._options = options
@@ -63,7 +63,7 @@ class RouterServer:
         await self._router.close()
 
     async def _routes(self) -> tuple[KnownRoute, ...]:
-        return await ask_routes(self._options.desk, self._options.desk_timeout_s)
+        return await ask_routes(self._options.table, self._options.record_timeout_s)
 
     async def check_health(self) -> None:
         await self._keeper.follow()
@@ -86,12 +86,12 @@ class RouterServer:
         return await self._keeper.settle(route)
 
 
-def router_app(config: PublisherConfig, desk: ActorAddress) -> Application:
+def router_app(config: PublisherConfig, table: ActorAddress) -> Application:
     """The application at the endpoint's route."""
     options = RouterOptions(
         base=f"http://{_own_host(config.host)}:{config.port}",
-        desk=desk,
-        desk_timeout_s=config.desk_timeout_s,
+        table=table,
+        record_timeout_s=config.record_timeout_s,
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
         gateway=config.gateway,
@@ -103,7 +103,7 @@ def router_app(config: PublisherConfig, desk: ActorAddress) -> Application:
         max_ongoing_requests=_MOST_REQUESTS,
         ray_actor_options={"num_cpus": 0, "resources": _HEAD_NODE},
         health_check_period_s=config.health_check_period_s,
-        health_check_timeout_s=config.drain_timeout_s + config.desk_timeout_s,
+        health_check_timeout_s=config.drain_timeout_s + config.record_timeout_s,
         graceful_shutdown_timeout_s=config.shutdown_timeout_s,
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )

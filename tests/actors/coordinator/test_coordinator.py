@@ -78,7 +78,7 @@ def refusal(version: str) -> RefusedPublication:
 
 
 class Endpoint:
-    """A publisher and its desk in one, without a server."""
+    """A publisher and its record in one, without a server."""
 
     def __init__(self, *refuses: str) -> None:
         self.refuses = set(refuses)

@@ -25,18 +25,18 @@ class KeptEndpoint(Endpoint):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        self._desk = PolicyOnDisk(ActorAddress(namespace="one"), RunFolder(root).published)
+        self._published = PolicyOnDisk(ActorAddress(namespace="one"), RunFolder(root).published)
 
     def start(self, policy: PolicyRef) -> Publication:
-        self._desk.record(policy)
+        self._published.record(policy)
         return super().start(policy)
 
     def publish(self, policy: PolicyRef, cycle: int) -> Publication:
-        self._desk.record(policy)
+        self._published.record(policy)
         return super().publish(policy, cycle)
 
     def published(self) -> PolicyRef | None:
-        return self._desk.published()
+        return self._published.published()
 
 
 def go_through(of: Coordinator, root: Path, step: str) -> CycleOutcome | None:

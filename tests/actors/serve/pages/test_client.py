@@ -24,11 +24,11 @@ class Remotely:
 class Handle:
     """What Ray gives of an actor, as far as the client uses it."""
 
-    def __init__(self, *offices: object) -> None:
-        self._offices = offices
+    def __init__(self, *pages: object) -> None:
+        self._pages = pages
 
     def __getattr__(self, name: str) -> Remotely:
-        return Remotely(next(getattr(office, name) for office in self._offices if hasattr(office, name)))
+        return Remotely(next(getattr(pages, name) for pages in self._pages if hasattr(pages, name)))
 
 
 class Faulty:
@@ -41,7 +41,7 @@ class Faulty:
         raise self._fault
 
 
-def test_every_question_reaches_the_office() -> None:
+def test_every_question_reaches_the_actor() -> None:
     async def asked() -> None:
         queue = FakeQueue()
         client = PagesClient(Handle(queue, FakeSource()))
@@ -61,7 +61,7 @@ def test_a_sentence_arrives_as_one() -> None:
     assert (type(caught.value), caught.value.sentence) == (SalusError, "Free that place.")
 
 
-def test_an_office_that_died_is_told() -> None:
+def test_an_actor_that_died_is_told() -> None:
     with pytest.raises(SalusError, match="is not up"):
         asyncio.run(PagesClient(Handle(Faulty(ActorDiedError()))).data())
 

@@ -1,4 +1,4 @@
-"""The publisher without Ray: real keepers over small engines; every phase and every failure is played."""
+"""The publisher without Ray: real swaps over small engines; every phase and every failure is played."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class SmallEngine:
         return self.says.get(self.weights, "Take one tablet.")
 
 
-class SmallDesk:
-    """A desk in this process."""
+class RecordHere:
+    """A record in this process."""
 
     def __init__(self) -> None:
         self.address = ActorAddress()
@@ -93,11 +93,11 @@ class SmallDesk:
 class SmallEndpoint:
     """Replicas in this process; records every call made on all of them."""
 
-    def __init__(self, desk: SmallDesk, replicas: int = 2) -> None:
-        self._desk = desk
+    def __init__(self, published: RecordHere, replicas: int = 2) -> None:
+        self._published = published
         self._replicas = replicas
         self.engines: list[SmallEngine] = []
-        self.keepers: list[EngineSwap] = []
+        self.swaps: list[EngineSwap] = []
         self.pauses: list[Pause] = []
         self.calls: list[str] = []
         # Of those that try a policy: the call, and which of them.
@@ -107,58 +107,58 @@ class SmallEndpoint:
         self.traffic: dict[str, ReplicaTraffic] = {}
         self.now = 0.0
 
-    def start(self, policy: PolicyRef, desk: ActorAddress) -> None:
+    def start(self, policy: PolicyRef, published: ActorAddress) -> None:
         for _ in range(self._replicas):
             self.add(policy)
 
     def add(self, policy: PolicyRef) -> EngineSwap:
         engine = SmallEngine(policy.path, says=self.says)
         pause = Pause()
-        keeper = EngineSwap(
+        swap = EngineSwap(
             engine,
-            self._desk.ask,
+            self._published.ask,
             drain_timeout_s=0.05,
             hold_s=60,
             pause=pause,
             replica=f"r{len(self.engines)}",
             monotonic=lambda: self.now,
         )
-        keeper.adopt(policy)
+        swap.adopt(policy)
         self.engines.append(engine)
-        self.keepers.append(keeper)
+        self.swaps.append(swap)
         self.pauses.append(pause)
-        return keeper
+        return swap
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
         self.calls.append(call)
-        return self._play(self.keepers, call, arguments)
+        return self._play(self.swaps, call, arguments)
 
     def some(self, replicas: Sequence[str], call: ReplicaCall, *arguments: Argument) -> list[Any]:
         self.trials.append((call, tuple(replicas)))
-        return self._play([k for k in self.keepers if k.state.replica in replicas], call, arguments)
+        return self._play([k for k in self.swaps if k.state.replica in replicas], call, arguments)
 
-    def _play(self, keepers: Sequence[EngineSwap], call: ReplicaCall, arguments: Sequence[Argument]) -> list[Any]:
+    def _play(self, swaps: Sequence[EngineSwap], call: ReplicaCall, arguments: Sequence[Argument]) -> list[Any]:
         async def play() -> list[Any]:
-            return list(await asyncio.gather(*(self._called(keeper, call, arguments) for keeper in keepers)))
+            return list(await asyncio.gather(*(self._called(swap, call, arguments) for swap in swaps)))
 
         return asyncio.run(play())
 
-    async def _called(self, keeper: EngineSwap, call: ReplicaCall, arguments: Sequence[Any]) -> Any:
-        engine = self.engines[self.keepers.index(keeper)]
+    async def _called(self, swap: EngineSwap, call: ReplicaCall, arguments: Sequence[Any]) -> Any:
+        engine = self.engines[self.swaps.index(swap)]
         if call == "state":
-            return keeper.state
+            return swap.state
         if call == "watch":
             quiet = ReplicaTraffic(window_s=arguments[0], seconds=(), errors=0)
-            return ReplicaWatch(state=keeper.keep_hold(), traffic=self.traffic.get(engine.weights, quiet))
+            return ReplicaWatch(state=swap.keep_hold(), traffic=self.traffic.get(engine.weights, quiet))
         if call == "answer_smoke":
-            return await self._smoke(keeper, engine, arguments[0])
-        return await getattr(keeper, call)(*arguments)
+            return await self._smoke(swap, engine, arguments[0])
+        return await getattr(swap, call)(*arguments)
 
-    async def _smoke(self, keeper: EngineSwap, engine: SmallEngine, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
-        return await keeper.try_out(lambda: ask_all(smoke, engine.reply))
+    async def _smoke(self, swap: EngineSwap, engine: SmallEngine, smoke: SmokeConfig) -> tuple[SmokeReply, ...]:
+        return await swap.try_out(lambda: ask_all(smoke, engine.reply))
 
     def stop(self) -> None:
-        self.keepers.clear()
+        self.swaps.clear()
 
 
 @pytest.fixture
@@ -183,13 +183,13 @@ class StartedPublisher(Publisher):
 
 def started(
     policies: dict[str, PolicyRef], replicas: int = 2, **settings: Any
-) -> tuple[Publisher, SmallEndpoint, SmallDesk]:
-    desk = SmallDesk()
-    endpoint = SmallEndpoint(desk, replicas)
+) -> tuple[Publisher, SmallEndpoint, RecordHere]:
+    published = RecordHere()
+    endpoint = SmallEndpoint(published, replicas)
     config = PublisherConfig(port=free_port(), replicas=replicas, **settings)
-    publisher = StartedPublisher(config, desk, endpoint, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    publisher = StartedPublisher(config, published, endpoint, lambda: datetime(2026, 1, 1, tzinfo=UTC))
     publisher.start(policies["a"])
-    return publisher, endpoint, desk
+    return publisher, endpoint, published
 
 
 @contextmanager
@@ -201,29 +201,29 @@ def busy_port() -> Iterator[int]:
 
 
 def test_an_endpoint_is_taken_over_from_a_publisher_that_died(policies: dict[str, PolicyRef]) -> None:
-    publisher, endpoint, desk = started(policies)
-    successor = StartedPublisher(publisher._config, desk, endpoint)
+    publisher, endpoint, published = started(policies)
+    successor = StartedPublisher(publisher._config, published, endpoint)
     successor.attach(policies["a"])
     publication = successor.publish(policies["b"], cycle=1)
     assert (publication.previous, successor.served_version()) == ("a", "b")
 
 
 def test_an_endpoint_that_was_left_halfway_up_is_taken_down_first(policies: dict[str, PolicyRef]) -> None:
-    publisher, endpoint, desk = started(policies)
-    successor = StartedPublisher(publisher._config, desk, endpoint)
+    publisher, endpoint, published = started(policies)
+    successor = StartedPublisher(publisher._config, published, endpoint)
     successor.attach(policies["a"])
     successor.start(policies["a"])
-    assert len(endpoint.keepers) == 2
+    assert len(endpoint.swaps) == 2
     assert successor.served_version() == "a"
 
 
-def test_a_durable_desk_says_the_same_after_its_actor_died(tmp_path: Path, policies: dict[str, PolicyRef]) -> None:
+def test_a_durable_record_says_the_same_after_its_actor_died(tmp_path: Path, policies: dict[str, PolicyRef]) -> None:
     here = ActorAddress(actor="coordinator", namespace="one")
-    desk = PolicyOnDisk(here, tmp_path / "published.json")
-    assert desk.published() is None
-    desk.record(policies["a"])
-    desk.record(policies["b"])
-    assert PolicyOnDisk(here, tmp_path / "published.json").published() == desk.published() == policies["b"]
+    published = PolicyOnDisk(here, tmp_path / "published.json")
+    assert published.published() is None
+    published.record(policies["a"])
+    published.record(policies["b"])
+    assert PolicyOnDisk(here, tmp_path / "published.json").published() == published.published() == policies["b"]
     elsewhere = ActorAddress(actor="coordinator", namespace="two")
     assert PolicyOnDisk(elsewhere, tmp_path / "published.json").published() is None
 
@@ -261,10 +261,10 @@ class TestConfig:
 
 class TestBadInput:
     def test_port_in_use_is_named_before_anything_starts(self, policies: dict[str, PolicyRef]) -> None:
-        desk = SmallDesk()
+        published = RecordHere()
         with busy_port() as port, pytest.raises(SalusError, match=rf"127\.0\.0\.1:{port}.*publish\.port"):
-            Publisher(PublisherConfig(port=port), desk, SmallEndpoint(desk)).start(policies["a"])
-        assert desk.holder.published_policy() is None
+            Publisher(PublisherConfig(port=port), published, SmallEndpoint(published)).start(policies["a"])
+        assert published.holder.published_policy() is None
 
     def test_free_port_passes(self) -> None:
         check_port_free("127.0.0.1", free_port())
@@ -277,12 +277,12 @@ class TestBadInput:
 
     def test_publish_before_start(self, policies: dict[str, PolicyRef]) -> None:
         with pytest.raises(SalusError, match="call start first"):
-            Publisher(PublisherConfig(), SmallDesk()).publish(policies["a"], 1)
+            Publisher(PublisherConfig(), RecordHere()).publish(policies["a"], 1)
 
 
 class TestPublication:
-    def test_every_replica_swaps_and_the_desk_knows(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies)
+    def test_every_replica_swaps_and_the_record_knows(self, policies: dict[str, PolicyRef]) -> None:
+        publisher, endpoint, published = started(policies)
         publication = publisher.publish(policies["b"], 3)
         assert publication == Publication(
             version="b",
@@ -294,7 +294,7 @@ class TestPublication:
             replicas=2,
             previous="a",
         )
-        assert desk.holder.published_policy() == policies["b"]
+        assert published.holder.published_policy() == policies["b"]
         assert [e.weights for e in endpoint.engines] == [policies["b"].path] * 2
         assert not any(e.paused or e.cached for e in endpoint.engines)
         assert publisher.served_version() == "b"
@@ -305,23 +305,23 @@ class TestPublication:
         assert endpoint.calls == ["begin_swap", "load_policy", "end_swap", "settle"]
 
     def test_a_former_policy_can_be_published_again(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, _, desk = started(policies)
+        publisher, _, published = started(policies)
         publisher.publish(policies["b"], 1)
         publisher.publish(policies["c"], 2)
         assert publisher.publish(policies["b"], 0).previous == "c"
         assert publisher.publish(policies["a"], 0).previous == "b"
-        assert desk.holder.published_policy() == policies["a"]
+        assert published.holder.published_policy() == policies["a"]
 
     def test_one_replica_that_cannot_load_leaves_the_old_policy_everywhere(
         self, policies: dict[str, PolicyRef]
     ) -> None:
-        publisher, endpoint, desk = started(policies)
+        publisher, endpoint, published = started(policies)
         endpoint.engines[1].bad.add(policies["b"].path)
         with pytest.raises(SalusError, match=r"b could not be published and a stays.*do not fit"):
             publisher.publish(policies["b"], 1)
         assert [e.weights for e in endpoint.engines] == [policies["a"].path] * 2
         assert not any(e.paused for e in endpoint.engines)
-        assert desk.holder.published_policy() == policies["a"]
+        assert published.holder.published_policy() == policies["a"]
         assert publisher.served_version() == "a"
 
     def test_answers_that_do_not_end_stop_the_publication(self, policies: dict[str, PolicyRef]) -> None:
@@ -333,11 +333,11 @@ class TestPublication:
         assert publisher.served_version() == "a"
 
     def test_no_replica_alive(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies)
-        endpoint.keepers.clear()
+        publisher, endpoint, published = started(policies)
+        endpoint.swaps.clear()
         with pytest.raises(SalusError, match="no replica is alive"):
             publisher.publish(policies["b"], 1)
-        assert desk.holder.published_policy() == policies["a"]
+        assert published.holder.published_policy() == policies["a"]
 
 
 class TestConvergence:
@@ -352,52 +352,52 @@ class TestConvergence:
         assert endpoint.engines[-1].weights == policies["b"].path
 
     def test_following_twice_loads_once(self, policies: dict[str, PolicyRef]) -> None:
-        _, endpoint, desk = started(policies, replicas=1)
-        desk.record(policies["b"])
+        _, endpoint, published = started(policies, replicas=1)
+        published.record(policies["b"])
         for _ in range(2):
-            asyncio.run(endpoint.keepers[0].follow())
+            asyncio.run(endpoint.swaps[0].follow())
         assert endpoint.engines[0].loads == 1
 
-    def test_a_silent_desk_changes_nothing(self, policies: dict[str, PolicyRef]) -> None:
-        keeper = EngineSwap(SmallEngine("a"), SmallDesk().ask, drain_timeout_s=1, hold_s=1)
-        keeper.adopt(policies["a"])
-        asyncio.run(keeper.follow())
-        assert keeper.state == ReplicaState(policy=policies["a"], paused=False)
+    def test_a_silent_record_changes_nothing(self, policies: dict[str, PolicyRef]) -> None:
+        swap = EngineSwap(SmallEngine("a"), RecordHere().ask, drain_timeout_s=1, hold_s=1)
+        swap.adopt(policies["a"])
+        asyncio.run(swap.follow())
+        assert swap.state == ReplicaState(policy=policies["a"], paused=False)
 
     @pytest.mark.parametrize(("recorded", "expected"), [("a", "a"), ("b", "b")])
-    def test_after_a_publisher_dies_half_way_the_desk_decides_when_the_hold_ends(
+    def test_after_a_publisher_dies_half_way_the_record_decides_when_the_hold_ends(
         self, policies: dict[str, PolicyRef], recorded: str, expected: str
     ) -> None:
-        desk, now = SmallDesk(), [0.0]
-        desk.record(policies["a"])
+        published, now = RecordHere(), [0.0]
+        published.record(policies["a"])
         engine = SmallEngine(policies["a"].path)
-        keeper = EngineSwap(engine, desk.ask, drain_timeout_s=1, hold_s=60, monotonic=lambda: now[0])
-        keeper.adopt(policies["a"])
+        swap = EngineSwap(engine, published.ask, drain_timeout_s=1, hold_s=60, monotonic=lambda: now[0])
+        swap.adopt(policies["a"])
 
         async def play() -> None:
-            await keeper.begin_swap()
-            await keeper.load_policy(policies["b"])
-            desk.record(policies[recorded])
+            await swap.begin_swap()
+            await swap.load_policy(policies["b"])
+            published.record(policies[recorded])
             now[0] = 59.0
-            await keeper.follow()
-            assert keeper.state == ReplicaState(policy=policies["b"], paused=True)
+            await swap.follow()
+            assert swap.state == ReplicaState(policy=policies["b"], paused=True)
             now[0] = 61.0
-            await keeper.follow()
+            await swap.follow()
 
         asyncio.run(play())
-        assert keeper.state == ReplicaState(policy=policies[expected], paused=False)
+        assert swap.state == ReplicaState(policy=policies[expected], paused=False)
         assert engine.weights == policies[expected].path
 
     def test_weights_in_doubt_are_not_served(self, policies: dict[str, PolicyRef]) -> None:
         engine = SmallEngine(policies["a"].path, bad={policies["b"].path})
-        desk = SmallDesk()
-        desk.record(policies["a"])
-        keeper = EngineSwap(engine, desk.ask, drain_timeout_s=1, hold_s=60)
-        keeper.adopt(policies["a"])
+        published = RecordHere()
+        published.record(policies["a"])
+        swap = EngineSwap(engine, published.ask, drain_timeout_s=1, hold_s=60)
+        swap.adopt(policies["a"])
         with pytest.raises(RayError):
-            asyncio.run(keeper.load_policy(policies["b"]))
-        assert asyncio.run(keeper.end_swap()) == ReplicaState(policy=None, paused=True)
-        assert asyncio.run(keeper.settle()) == ReplicaState(policy=policies["a"], paused=False)
+            asyncio.run(swap.load_policy(policies["b"]))
+        assert asyncio.run(swap.end_swap()) == ReplicaState(policy=None, paused=True)
+        assert asyncio.run(swap.settle()) == ReplicaState(policy=policies["a"], paused=False)
 
 
 def test_an_open_endpoint_is_refused_where_others_could_come_in() -> None:

@@ -1,4 +1,4 @@
-"""The trial before a publication, without Ray: smoke prompts and canaries over real keepers and small engines."""
+"""The trial before a publication, without Ray: smoke prompts and canaries over real swaps and small engines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.publisher.endpoint import Argument, ReplicaCall
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.swap import EngineSwap
-from tests.actors.serve.publisher.test_publisher import SmallDesk, SmallEndpoint, SmallEngine, policies, started
+from tests.actors.serve.publisher.test_publisher import RecordHere, SmallEndpoint, SmallEngine, policies, started
 
 __all__ = ["policies"]
 
@@ -41,16 +41,16 @@ def weights(endpoint: SmallEndpoint) -> list[str]:
     return [Path(engine.weights).name for engine in endpoint.engines]
 
 
-def all_serve(endpoint: SmallEndpoint, desk: SmallDesk, policy: PolicyRef) -> bool:
-    """Whether every replica answers with this policy, and the desk names it."""
-    serving = all(k.ready and k.state.policy == policy for k in endpoint.keepers)
+def all_serve(endpoint: SmallEndpoint, published: RecordHere, policy: PolicyRef) -> bool:
+    """Whether every replica answers with this policy, and the record names it."""
+    serving = all(k.ready and k.state.policy == policy for k in endpoint.swaps)
     running = not any(engine.paused for engine in endpoint.engines)
-    return serving and running and desk.holder.published_policy() == policy
+    return serving and running and published.holder.published_policy() == policy
 
 
 class TestSmoke:
     def test_a_policy_that_passes_goes_live_everywhere(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, smoke=SMOKE)
         endpoint.says[policies["b"].path] = REFUSAL
         publication = publisher.publish(policies["b"], 1)
         assert publication.trial == "1 of 1 smoke prompts passed."
@@ -58,17 +58,17 @@ class TestSmoke:
         assert endpoint.trials == [(call, ("r0",)) for call in ("begin_trial", "load_policy", "answer_smoke")]
         # Loaded once, on the replica that tried it too.
         assert [engine.loads for engine in endpoint.engines] == [1, 1]
-        assert all_serve(endpoint, desk, policies["b"])
+        assert all_serve(endpoint, published, policies["b"])
 
     @pytest.mark.parametrize("replicas", [1, 2])
     def test_one_that_fails_leaves_the_old_one_and_says_why(
         self, policies: dict[str, PolicyRef], replicas: int
     ) -> None:
-        publisher, endpoint, desk = started(policies, replicas=replicas, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, replicas=replicas, smoke=SMOKE)
         endpoint.says[policies["b"].path] = OPENED
         with pytest.raises(PublicationRefusedError, match=r"b was refused \(smoke\) and a stays.*refusal is expected"):
             publisher.publish(policies["b"], 1)
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
         # The other replica never heard of it.
         assert [engine.loads for engine in endpoint.engines] == [2, 0][:replicas]
         assert "begin_swap" not in endpoint.calls
@@ -91,39 +91,39 @@ class TestSmoke:
         assert not endpoint.pauses[0].active
 
     def test_one_that_does_not_load_is_refused(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, smoke=SMOKE)
         endpoint.engines[0].bad.add(policies["b"].path)
         with pytest.raises(PublicationRefusedError, match=r"refused \(load\).*weights do not fit") as refused:
             publisher.publish(policies["b"], 1)
         assert refused.value.refusal.step == "load"
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
 
     def test_a_replica_that_dies_of_it_is_enough_to_refuse_it(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, smoke=SMOKE)
         dies_at(endpoint, "answer_smoke", replica=0)
         with pytest.raises(PublicationRefusedError, match=r"refused \(smoke\).*a replica that tried it died"):
             publisher.publish(policies["b"], 1)
-        assert len(endpoint.keepers) == 1 and all_serve(endpoint, desk, policies["a"])
+        assert len(endpoint.swaps) == 1 and all_serve(endpoint, published, policies["a"])
 
     def test_answers_that_do_not_end_are_not_the_policys_fault(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, smoke=SMOKE)
         endpoint.engines[0].busy = True
         with pytest.raises(SalusError, match=r"b could not be published and a stays: running answers") as failed:
             publisher.publish(policies["b"], 1)
         assert not isinstance(failed.value, PublicationRefusedError)
         endpoint.engines[0].busy = False
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
 
     def test_neither_one_that_needs_none_nor_the_first_policy_is_tried(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, smoke=SMOKE)
         publisher.publish(policies["b"], 1, trial=False)
         publisher.publish(policies["a"], 0, trial=False)
-        assert endpoint.trials == [] and all_serve(endpoint, desk, policies["a"])
+        assert endpoint.trials == [] and all_serve(endpoint, published, policies["a"])
 
 
 class TestCanary:
     def test_it_serves_first_and_the_others_follow(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, replicas=3, canary=CANARY, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, replicas=3, canary=CANARY, smoke=SMOKE)
         endpoint.says[policies["b"].path] = REFUSAL
         endpoint.traffic = {policies["a"].path: traffic(20), policies["b"].path: traffic(15)}
         served: list[list[str]] = []
@@ -134,19 +134,19 @@ class TestCanary:
             "1 of 1 smoke prompts passed. The canary answered 15 requests, 0 with an error; the other replicas 40, 0 "
             "with an error."
         )
-        assert all_serve(endpoint, desk, policies["b"])
+        assert all_serve(endpoint, published, policies["b"])
         assert [engine.loads for engine in endpoint.engines] == [1, 1, 1]
 
-    def test_while_it_serves_the_desk_names_the_old_one_and_health_checks_change_nothing(
+    def test_while_it_serves_the_record_names_the_old_one_and_health_checks_change_nothing(
         self, policies: dict[str, PolicyRef]
     ) -> None:
-        publisher, endpoint, desk = started(policies, replicas=2, canary=CANARY)
+        publisher, endpoint, published = started(policies, replicas=2, canary=CANARY)
         found: list[tuple[list[str], list[bool]]] = []
 
         def look() -> None:
             follow(endpoint)
-            assert desk.holder.published_policy() == policies["a"]
-            found.append((weights(endpoint), [keeper.ready for keeper in endpoint.keepers]))
+            assert published.holder.published_policy() == policies["a"]
+            found.append((weights(endpoint), [swap.ready for swap in endpoint.swaps]))
 
         during(endpoint, "watch", look)
         publisher.publish(policies["b"], 1)
@@ -163,11 +163,11 @@ class TestCanary:
     def test_a_fault_brings_the_old_one_back(
         self, policies: dict[str, PolicyRef], canary: ReplicaTraffic, others: ReplicaTraffic, why: str
     ) -> None:
-        publisher, endpoint, desk = started(policies, replicas=2, canary=CANARY)
+        publisher, endpoint, published = started(policies, replicas=2, canary=CANARY)
         endpoint.traffic = {policies["a"].path: others, policies["b"].path: canary}
         with pytest.raises(PublicationRefusedError, match=rf"refused \(canary\) and a stays: .*{why}"):
             publisher.publish(policies["b"], 1)
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
         assert [engine.loads for engine in endpoint.engines] == [2, 0]
 
     def test_errors_end_it_before_its_time(self, policies: dict[str, PolicyRef]) -> None:
@@ -180,26 +180,26 @@ class TestCanary:
 
     def test_enough_answers_end_it_before_its_time(self, policies: dict[str, PolicyRef]) -> None:
         canary = CANARY.model_copy(update={"seconds": 3600.0, "answers": 15})
-        publisher, endpoint, desk = started(policies, canary=canary)
+        publisher, endpoint, published = started(policies, canary=canary)
         publisher._trial._sleep = lambda seconds: None
         endpoint.traffic = {policies["a"].path: traffic(20), policies["b"].path: traffic(15)}
         publisher.publish(policies["b"], 1)
-        assert all_serve(endpoint, desk, policies["b"])
+        assert all_serve(endpoint, published, policies["b"])
 
     def test_an_endpoint_that_nobody_asks_can_publish(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, canary=CANARY)
+        publisher, endpoint, published = started(policies, canary=CANARY)
         assert "too few to compare" in (publisher.publish(policies["b"], 1).trial or "")
-        assert all_serve(endpoint, desk, policies["b"])
+        assert all_serve(endpoint, published, policies["b"])
 
     def test_one_that_dies_is_refused(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, canary=CANARY)
+        publisher, endpoint, published = started(policies, canary=CANARY)
         dies_at(endpoint, "watch", replica=0)
         with pytest.raises(PublicationRefusedError, match=r"refused \(canary\).*died meanwhile"):
             publisher.publish(policies["b"], 1)
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
 
     def test_one_that_went_back_by_itself_is_not_taken_for_sound(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, canary=CANARY)
+        publisher, endpoint, published = started(policies, canary=CANARY)
 
         def silence() -> None:
             endpoint.now += 61
@@ -209,29 +209,29 @@ class TestCanary:
         with pytest.raises(SalusError, match=r"b could not be published and a stays: a canary went back") as failed:
             publisher.publish(policies["b"], 1)
         assert not isinstance(failed.value, PublicationRefusedError)
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
 
     def test_it_ends_where_another_policy_is_wanted_by_then(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, canary=CANARY.model_copy(update={"seconds": 3600.0}))
+        publisher, endpoint, published = started(policies, canary=CANARY.model_copy(update={"seconds": 3600.0}))
         publisher._trial._sleep = lambda seconds: None
         with pytest.raises(SalusError, match="another policy is wanted by now"):
             publisher.publish(policies["b"], 1, wanted=lambda: False)
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
 
     def test_it_waits_for_a_second_replica_and_says_where_none_comes(self, policies: dict[str, PolicyRef]) -> None:
-        publisher, endpoint, desk = started(policies, canary=CANARY)
-        lost = endpoint.keepers.pop()
+        publisher, endpoint, published = started(policies, canary=CANARY)
+        lost = endpoint.swaps.pop()
         waits: list[float] = []
 
         def back(seconds: float) -> None:
             waits.append(seconds)
-            endpoint.keepers[1:] = [lost]
+            endpoint.swaps[1:] = [lost]
 
         publisher._trial._sleep = back
         publisher._trial._monotonic = lambda: sum(waits)
         publisher.publish(policies["b"], 1)
-        assert waits and all_serve(endpoint, desk, policies["b"])
-        endpoint.keepers.pop()
+        assert waits and all_serve(endpoint, published, policies["b"])
+        endpoint.swaps.pop()
         publisher._trial._sleep = waits.append
         with pytest.raises(SalusError, match="1 of 2 replicas serve and a trial needs 2"):
             publisher.publish(policies["c"], 2)
@@ -241,25 +241,25 @@ class TestDeath:
     """A publisher that is gone in the middle of a trial."""
 
     @pytest.mark.parametrize("last", ["load_policy", "answer_smoke", "watch", "begin_swap"])
-    def test_replicas_follow_the_desk_to_the_old_policy(self, policies: dict[str, PolicyRef], last: str) -> None:
-        publisher, endpoint, desk = started(policies, canary=CANARY, smoke=SMOKE)
+    def test_replicas_follow_the_record_to_the_old_policy(self, policies: dict[str, PolicyRef], last: str) -> None:
+        publisher, endpoint, published = started(policies, canary=CANARY, smoke=SMOKE)
         endpoint.says[policies["b"].path] = REFUSAL
         during(endpoint, last, killed)
         with pytest.raises(KilledError):
             publisher.publish(policies["b"], 1)
-        assert not all_serve(endpoint, desk, policies["a"])
+        assert not all_serve(endpoint, published, policies["a"])
         endpoint.now += 59
         follow(endpoint)
-        assert not all_serve(endpoint, desk, policies["a"])
+        assert not all_serve(endpoint, published, policies["a"])
         endpoint.now += 2
         follow(endpoint)
-        assert all_serve(endpoint, desk, policies["a"])
+        assert all_serve(endpoint, published, policies["a"])
 
     @pytest.mark.parametrize("last", ["load_policy", "answer_smoke", "watch", "begin_swap"])
     def test_a_publisher_in_its_place_tries_the_same_replica_again(
         self, policies: dict[str, PolicyRef], last: str
     ) -> None:
-        publisher, endpoint, desk = started(policies, replicas=3, canary=CANARY, smoke=SMOKE)
+        publisher, endpoint, published = started(policies, replicas=3, canary=CANARY, smoke=SMOKE)
         endpoint.says[policies["b"].path] = REFUSAL
         during(endpoint, last, killed)
         with pytest.raises(KilledError):
@@ -268,12 +268,12 @@ class TestDeath:
         during(endpoint, last, lambda: None)
         # In place of another one that died; by name it would come first.
         endpoint.add(policies["a"])._replica = "a"
-        successor = Publisher(publisher._config, desk, endpoint)
+        successor = Publisher(publisher._config, published, endpoint)
         successor.attach(policies["a"])
         successor.publish(policies["b"], 1)
         # Else a replica that nobody watches would go on with the new policy.
         assert endpoint.trials[0][1][0] == "r0"
-        assert all_serve(endpoint, desk, policies["b"])
+        assert all_serve(endpoint, published, policies["b"])
 
 
 class TestSettings:
@@ -307,8 +307,8 @@ def follow(endpoint: SmallEndpoint) -> None:
     """What every replica's health check does."""
 
     async def checks() -> None:
-        for keeper in endpoint.keepers:
-            await keeper.follow()
+        for swap in endpoint.swaps:
+            await swap.follow()
 
     asyncio.run(checks())
 
@@ -317,12 +317,12 @@ def during(endpoint: SmallEndpoint, call: str, do: Any) -> None:
     """Have something done after each time the replicas carry out a call."""
     play = SmallEndpoint._play
 
-    def played(keepers: list[EngineSwap], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
+    def played(swaps: list[EngineSwap], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
         if name == call:
-            before = play(endpoint, keepers, name, arguments) if call != "watch" else []
+            before = play(endpoint, swaps, name, arguments) if call != "watch" else []
             do()
-            return before or play(endpoint, keepers, name, arguments)
-        return play(endpoint, keepers, name, arguments)
+            return before or play(endpoint, swaps, name, arguments)
+        return play(endpoint, swaps, name, arguments)
 
     endpoint._play = played  # type: ignore[assignment,method-assign]
 
@@ -335,12 +335,12 @@ def dies_at(endpoint: SmallEndpoint, call: ReplicaCall, replica: int) -> None:
     """Have a replica's process end at a call; Serve lists it no more."""
     play = SmallEndpoint._play
 
-    def played(keepers: list[EngineSwap], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
-        if name == call and len(endpoint.keepers) > 1:
-            gone = endpoint.keepers[replica]
-            del endpoint.keepers[replica], endpoint.engines[replica], endpoint.pauses[replica]
-            keepers = [keeper for keeper in keepers if keeper is not gone]
-        return play(endpoint, keepers, name, arguments)
+    def played(swaps: list[EngineSwap], name: ReplicaCall, arguments: tuple[Argument, ...]) -> list[Any]:
+        if name == call and len(endpoint.swaps) > 1:
+            gone = endpoint.swaps[replica]
+            del endpoint.swaps[replica], endpoint.engines[replica], endpoint.pauses[replica]
+            swaps = [swap for swap in swaps if swap is not gone]
+        return play(endpoint, swaps, name, arguments)
 
     endpoint._play = played  # type: ignore[assignment,method-assign]
 
@@ -349,31 +349,31 @@ class TestKeeper:
     """One replica's part, with clients at its pause."""
 
     @staticmethod
-    def keeper(policy: PolicyRef) -> tuple[EngineSwap, SmallEngine, SmallEndpoint]:
-        desk = SmallDesk()
-        desk.record(policy)
-        endpoint = SmallEndpoint(desk, 1)
+    def swap(policy: PolicyRef) -> tuple[EngineSwap, SmallEngine, SmallEndpoint]:
+        published = RecordHere()
+        published.record(policy)
+        endpoint = SmallEndpoint(published, 1)
         return endpoint.add(policy), endpoint.engines[0], endpoint
 
     def test_clients_inside_are_answered_first_and_those_outside_afterwards(
         self, policies: dict[str, PolicyRef]
     ) -> None:
-        keeper, engine, endpoint = self.keeper(policies["a"])
+        swap, engine, endpoint = self.swap(policies["a"])
         pause = endpoint.pauses[0]
 
         async def play() -> None:
             await pause.enter()
-            trial = asyncio.create_task(keeper.begin_trial())
+            trial = asyncio.create_task(swap.begin_trial())
             await asyncio.sleep(0.01)
             assert not trial.done() and [each.paused for each in endpoint.engines] == [False]
-            assert not keeper.ready
+            assert not swap.ready
             late = asyncio.create_task(pause.enter())
             pause.leave()
             assert (await trial).paused and [each.paused for each in endpoint.engines] == [True]
-            await keeper.load_policy(policies["b"])
-            assert await keeper.try_out(lambda: engine.reply("", 1)) == "Take one tablet."
-            assert keeper.state.paused and not late.done()
-            await keeper.end_swap()
+            await swap.load_policy(policies["b"])
+            assert await swap.try_out(lambda: engine.reply("", 1)) == "Take one tablet."
+            assert swap.state.paused and not late.done()
+            await swap.end_swap()
             await asyncio.wait_for(late, 1)
 
         asyncio.run(play())
@@ -381,54 +381,54 @@ class TestKeeper:
     def test_a_client_that_never_goes_ends_the_trial_and_lets_the_others_in(
         self, policies: dict[str, PolicyRef]
     ) -> None:
-        keeper, engine, endpoint = self.keeper(policies["a"])
+        swap, engine, endpoint = self.swap(policies["a"])
 
         async def play() -> None:
             await endpoint.pauses[0].enter()
             with pytest.raises(SalusError, match=r"running answers did not end within 0\.05 s"):
-                await keeper.begin_trial()
+                await swap.begin_trial()
             await asyncio.wait_for(endpoint.pauses[0].enter(), 1)
 
         asyncio.run(play())
-        assert keeper.ready and not engine.paused
+        assert swap.ready and not engine.paused
 
     def test_nothing_is_tried_once_the_replica_has_gone_back(self, policies: dict[str, PolicyRef]) -> None:
-        keeper, engine, endpoint = self.keeper(policies["a"])
+        swap, engine, endpoint = self.swap(policies["a"])
 
         async def play() -> None:
-            await keeper.begin_trial()
-            await keeper.load_policy(policies["b"])
+            await swap.begin_trial()
+            await swap.load_policy(policies["b"])
             endpoint.now += 61
-            await keeper.follow()
-            assert keeper.ready and engine.weights == policies["a"].path
+            await swap.follow()
+            assert swap.ready and engine.weights == policies["a"].path
             with pytest.raises(SalusError, match="has left its trial"):
-                await keeper.try_out(lambda: engine.reply("", 1))
+                await swap.try_out(lambda: engine.reply("", 1))
 
         asyncio.run(play())
 
     def test_a_hold_is_prolonged_and_one_that_has_ended_is_not_begun(self, policies: dict[str, PolicyRef]) -> None:
-        keeper, _, endpoint = self.keeper(policies["a"])
+        swap, _, endpoint = self.swap(policies["a"])
 
         async def play() -> None:
-            await keeper.begin_trial()
-            await keeper.load_policy(policies["b"])
-            await keeper.end_swap()
+            await swap.begin_trial()
+            await swap.load_policy(policies["b"])
+            await swap.end_swap()
             for _ in range(5):
                 endpoint.now += 50
-                keeper.keep_hold()
-                await keeper.follow()
-            assert keeper.state.policy == policies["b"]
+                swap.keep_hold()
+                await swap.follow()
+            assert swap.state.policy == policies["b"]
             endpoint.now += 61
-            keeper.keep_hold()
-            await keeper.follow()
-            assert keeper.state.policy == policies["a"]
+            swap.keep_hold()
+            await swap.follow()
+            assert swap.state.policy == policies["a"]
 
         asyncio.run(play())
 
     def test_questions_that_wait_in_an_engine_of_a_swap_cut_short_are_answered_first(
         self, policies: dict[str, PolicyRef]
     ) -> None:
-        keeper, engine, endpoint = self.keeper(policies["a"])
+        swap, engine, endpoint = self.swap(policies["a"])
         pause = endpoint.pauses[0]
 
         async def client() -> None:
@@ -438,24 +438,24 @@ class TestKeeper:
             pause.leave()
 
         async def play() -> None:
-            await keeper.begin_swap()
+            await swap.begin_swap()
             waiting = asyncio.create_task(client())
             await asyncio.sleep(0)
-            await keeper.begin_trial()
+            await swap.begin_trial()
             assert waiting.done() and engine.paused
 
         asyncio.run(play())
 
     def test_weights_in_doubt_keep_the_pause_on(self, policies: dict[str, PolicyRef]) -> None:
-        keeper, engine, _ = self.keeper(policies["a"])
+        swap, engine, _ = self.swap(policies["a"])
         engine.bad.add(policies["b"].path)
 
         async def play() -> None:
-            await keeper.begin_trial()
+            await swap.begin_trial()
             with pytest.raises(RayError):
-                await keeper.load_policy(policies["b"])
-            assert (await keeper.end_swap()).paused
-            assert not (await keeper.settle()).paused
+                await swap.load_policy(policies["b"])
+            assert (await swap.end_swap()).paused
+            assert not (await swap.settle()).paused
 
         asyncio.run(play())
-        assert keeper.ready and keeper.state.policy == policies["a"]
+        assert swap.ready and swap.state.policy == policies["a"]

@@ -18,23 +18,23 @@ from actors.serve.router.fits import EngineSettings, engine_config
 from actors.serve.router.lanes import RouterLanes, RouterState
 from actors.serve.router.publisher import RoutedPublisher
 from actors.serve.router.routes import KnownRoute, Route
-from tests.actors.serve.publisher.test_publisher import SmallDesk, SmallEndpoint, StartedPublisher
+from tests.actors.serve.publisher.test_publisher import RecordHere, SmallEndpoint, StartedPublisher
 from tests.actors.serve.router.standing import route
 
 
 class SmallRouter:
-    """Router replicas in this process; records what is said to them and to the desk. Raises where told to."""
+    """Router replicas in this process; records what is said to them and to the route table. Raises where told to."""
 
     def __init__(self, replicas: int = 2) -> None:
         self.book = RouteBook(60)
-        self.keepers = [RouterLanes(self._ask, drain_timeout_s=0.05, hold_s=60) for _ in range(replicas)]
+        self.swaps = [RouterLanes(self._ask, drain_timeout_s=0.05, hold_s=60) for _ in range(replicas)]
         self.said: list[str] = []
         self.broken: set[str] = set()
-        # The call after which the desk is gone.
-        self.deskless_after: str | None = None
+        # The call after which the route table is gone.
+        self.tableless_after: str | None = None
 
     async def _ask(self) -> tuple[KnownRoute, ...]:
-        if self.deskless_after in self.said:
+        if self.tableless_after in self.said:
             raise ValueError("no such actor")
         return self.book.routes()
 
@@ -43,8 +43,8 @@ class SmallRouter:
         self.book.move(model)
 
     def record(self, route: Route) -> None:
-        if self.deskless_after in self.said:
-            raise SalusError("the desk is gone")
+        if self.tableless_after in self.said:
+            raise SalusError("the route table is gone")
         self.said.append("record")
         self.book.record(route)
 
@@ -57,17 +57,17 @@ class SmallRouter:
             raise RayError(f"no {call} today")
 
         async def play() -> list[RouterState]:
-            return list(await asyncio.gather(*(getattr(keeper, call)(route) for keeper in self.keepers)))
+            return list(await asyncio.gather(*(getattr(lanes, call)(route) for lanes in self.swaps)))
 
         return asyncio.run(play())
 
     @property
     def leads_to(self) -> set[int]:
-        return {lane.route.generation for keeper in self.keepers for lane in keeper.lanes.values()}
+        return {lane.route.generation for lanes in self.swaps for lane in lanes.lanes.values()}
 
     @property
     def held(self) -> bool:
-        return any(keeper.state.held for keeper in self.keepers)
+        return any(lanes.state.held for lanes in self.swaps)
 
 
 class SmallApplications:
@@ -81,11 +81,11 @@ class SmallApplications:
         self.closed = False
 
     def make(self, config: PublisherConfig, generation: int) -> Application:
-        desk = SmallDesk()
-        endpoint = _Endpoint(desk, config.replicas, self.unfit)
+        table = RecordHere()
+        endpoint = _Endpoint(table, config.replicas, self.unfit)
         endpoint.says = self.says
         self.endpoints.append(endpoint)
-        return Application(config, route("clinic", generation), StartedPublisher(config, desk, endpoint))
+        return Application(config, route("clinic", generation), StartedPublisher(config, table, endpoint))
 
     def close(self) -> None:
         self.closed = True
@@ -93,15 +93,15 @@ class SmallApplications:
     @property
     def up(self) -> list[int]:
         """The generations that stand."""
-        return [number for number, endpoint in enumerate(self.endpoints, start=1) if endpoint.keepers]
+        return [number for number, endpoint in enumerate(self.endpoints, start=1) if endpoint.swaps]
 
 
 class _Endpoint(SmallEndpoint):
-    def __init__(self, desk: SmallDesk, replicas: int, unfit: set[str]) -> None:
-        super().__init__(desk, replicas)
+    def __init__(self, table: RecordHere, replicas: int, unfit: set[str]) -> None:
+        super().__init__(table, replicas)
         self._unfit = unfit
 
-    def start(self, policy: PolicyRef, desk: object) -> None:
+    def start(self, policy: PolicyRef, table: object) -> None:
         if policy.version in self._unfit:
             raise SalusError("weights do not fit")
         for _ in range(self._replicas):

@@ -158,10 +158,10 @@ class Proxy:
 
 @dataclass
 class Standing:
-    """A router before applications. Its `known` is what the desk of routes says."""
+    """A router before applications. Its `known` is what the route table says."""
 
     client: httpx.AsyncClient
-    keeper: RouterLanes
+    lanes: RouterLanes
     proxy: Proxy
     known: list[KnownRoute]
 
@@ -185,10 +185,10 @@ async def standing(*applications: Application, pages: str | None = None) -> Asyn
         known.append(KnownRoute(route=there))
     async with (
         serving(proxy) as base,
-        router(base, lambda: tuple(known)) as (url, keeper),
+        router(base, lambda: tuple(known)) as (url, lanes),
         httpx.AsyncClient(base_url=url, timeout=20) as client,
     ):
-        yield Standing(client, keeper, proxy, known)
+        yield Standing(client, lanes, proxy, known)
 
 
 @asynccontextmanager
@@ -198,11 +198,11 @@ async def router(base: str, known: Callable[[], tuple[KnownRoute, ...]]) -> Asyn
     async def ask() -> tuple[KnownRoute, ...]:
         return known()
 
-    keeper = RouterLanes(ask, drain_timeout_s=2, hold_s=60)
-    await keeper.follow()
-    app = ModelRouter(Starlette(), keeper, base, OPEN)
+    lanes = RouterLanes(ask, drain_timeout_s=2, hold_s=60)
+    await lanes.follow()
+    app = ModelRouter(Starlette(), lanes, base, OPEN)
     async with serving(app) as url:
-        yield url, keeper
+        yield url, lanes
         await app.close()
 
 

@@ -51,7 +51,7 @@ class LoopRouter:
 
     def everywhere(self, call: RouterCall, route: Route) -> list[RouterState]:
         async def play() -> list[RouterState]:
-            return list(await asyncio.gather(*(getattr(keeper, call)(route) for keeper in self.keepers)))
+            return list(await asyncio.gather(*(getattr(lanes, call)(route) for lanes in self.keepers)))
 
         return asyncio.run_coroutine_threadsafe(play(), self.loop).result(10)
 
@@ -107,8 +107,8 @@ async def _moves(ward: Ward) -> None:
 
         stand(1)
         book.record(route("clinic"))
-        for keeper in keepers:
-            await keeper.follow()
+        for lanes in keepers:
+            await lanes.follow()
         load = Load(urls)
         running = asyncio.create_task(load.run())
         for number in range(MOVES):

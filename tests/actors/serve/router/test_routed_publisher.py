@@ -37,7 +37,7 @@ def test_another_base_takes_over_phase_by_phase_and_the_old_application_ends(war
 def test_other_engine_settings_take_an_application_of_their_own_too(ward: Ward) -> None:
     ward.engines["b"] = EngineSettings(replicas=3)
     assert ward.publisher.publish(ward.policies["b"], 1).replicas == 3
-    assert ward.applications.up == [2] and len(ward.applications.endpoints[1].keepers) == 3
+    assert ward.applications.up == [2] and len(ward.applications.endpoints[1].swaps) == 3
 
 
 def test_a_former_policy_is_published_again_over_a_change_of_base(ward: Ward) -> None:
@@ -69,7 +69,7 @@ def test_another_base_answers_the_smoke_prompts_before_anybody_is_led_there(ward
     assert publication.trial == "1 of 1 smoke prompts passed." and publication.trial_s is not None
     assert ward.router.leads_to == {3}
     # It serves again after its trial.
-    assert all(keeper.ready for keeper in ward.applications.endpoints[2].keepers)
+    assert all(lanes.ready for lanes in ward.applications.endpoints[2].swaps)
     ward.applications.says[ward.policies["a"].path] = "Sure, here is how to do that."
     assert ward.publisher.publish(ward.policies["a"], 0, trial=False).trial is None
 
@@ -92,7 +92,7 @@ def test_routers_that_cannot_be_told_leave_the_old_one_and_hold_nothing(ward: Wa
 
 def test_answers_that_do_not_end_stop_the_move(ward: Ward) -> None:
     async def busy() -> None:
-        async with ward.router.keepers[1].lanes["clinic"].passing():
+        async with ward.router.swaps[1].lanes["clinic"].passing():
             await asyncio.to_thread(_refused, ward)
 
     asyncio.run(busy())
@@ -105,15 +105,15 @@ def _refused(ward: Ward) -> None:
 
 
 def test_no_router_alive_leaves_the_old_one(ward: Ward) -> None:
-    ward.router.keepers.clear()
+    ward.router.swaps.clear()
     with pytest.raises(SalusError, match="no router is alive"):
         ward.publisher.publish(ward.policies["wide"], 1)
     assert ward.applications.up == [1]
 
 
-def test_a_desk_that_dies_in_the_middle_leaves_nothing_held(ward: Ward) -> None:
-    ward.router.deskless_after = "hold"
-    with pytest.raises(SalusError, match="a stays: the desk is gone"):
+def test_a_table_that_dies_in_the_middle_leaves_nothing_held(ward: Ward) -> None:
+    ward.router.tableless_after = "hold"
+    with pytest.raises(SalusError, match="a stays: the route table is gone"):
         ward.publisher.publish(ward.policies["wide"], 1)
     assert ward.applications.up == [1] and ward.router.leads_to == {1} and not ward.router.held
 
@@ -121,14 +121,14 @@ def test_a_desk_that_dies_in_the_middle_leaves_nothing_held(ward: Ward) -> None:
 def test_a_release_that_fails_does_not_undo_what_is_recorded(ward: Ward) -> None:
     ward.router.broken.add("release")
     assert ward.publisher.publish(ward.policies["wide"], 1).version == "wide"
-    # Settling goes where the desk says, which is there, and open.
+    # Settling goes where the route table says, which is there, and open.
     assert ward.router.leads_to == {2} and not ward.router.held
 
 
 def test_the_end_of_a_model(ward: Ward) -> None:
     ward.publisher.stop()
     assert ward.applications.up == [] and ward.applications.closed
-    assert all(not keeper.lanes for keeper in ward.router.keepers)
+    assert all(not lanes.lanes for lanes in ward.router.swaps)
     with pytest.raises(SalusError, match="call start first"):
         ward.publisher.publish(ward.policies["b"], 1)
 

@@ -147,7 +147,7 @@ def test_a_client_that_leaves_ends_the_answer_over_there(do: str) -> None:
         # uvicorn tells an app that does not listen only by ending it: the stream notices, what waits is asked about.
         if do == "stream":
             await asyncio.wait_for(clinic.left.wait(), 5)
-        lane = stands.keeper.lanes["clinic"]
+        lane = stands.lanes.lanes["clinic"]
         await asyncio.wait_for(lane.hold(5), 5)
         lane.release()
         clinic.go.set()
@@ -245,7 +245,7 @@ def test_ready_is_who_would_answer_at_once() -> None:
         ward.ready = False
         assert (await stands.client.get("/ready")).status_code == 503
         ward.ready = True
-        await stands.keeper.hold(route("clinic"))
+        await stands.lanes.hold(route("clinic"))
         assert (await asyncio.wait_for(stands.client.get("/ready"), 2)).status_code == 503
 
     played(play, clinic, ward)

@@ -1,4 +1,4 @@
-"""Lanes, their keeper and the desk of routes: holding, pointing, releasing, and what dies in between."""
+"""Lanes, their lanes and the route table: holding, pointing, releasing, and what dies in between."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from actors.serve.router.routes import KnownRoute, application_prefix, model_of_
 from tests.actors.serve.router.standing import route
 
 
-class Desk:
-    """A desk in this process; it can fall silent."""
+class Table:
+    """A table in this process; it can fall silent."""
 
     def __init__(self, *known: KnownRoute) -> None:
         self.known = list(known)
@@ -38,8 +38,8 @@ class Clock:
         return self.now_s
 
 
-def keeper_of(desk: Desk, clock: Clock | None = None, drain_timeout_s: float = 2) -> RouterLanes:
-    return RouterLanes(desk.ask, drain_timeout_s=drain_timeout_s, hold_s=60, monotonic=clock or Clock())
+def lanes_of(table: Table, clock: Clock | None = None, drain_timeout_s: float = 2) -> RouterLanes:
+    return RouterLanes(table.ask, drain_timeout_s=drain_timeout_s, hold_s=60, monotonic=clock or Clock())
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:
@@ -102,12 +102,12 @@ def test_a_request_that_was_let_go_and_held_again_in_the_same_turn_waits() -> No
 
 def test_answers_that_do_not_end_open_the_lane_again() -> None:
     async def scene() -> None:
-        keeper = keeper_of(Desk(KnownRoute(route=route("clinic"))), drain_timeout_s=0.05)
-        await keeper.follow()
-        lane = keeper.lanes["clinic"]
+        lanes = lanes_of(Table(KnownRoute(route=route("clinic"))), drain_timeout_s=0.05)
+        await lanes.follow()
+        lane = lanes.lanes["clinic"]
         async with lane.passing():
             with pytest.raises(SalusError, match=r"did not end within 0\.05 s"):
-                await keeper.hold(route("clinic"))
+                await lanes.hold(route("clinic"))
             assert not lane.held
             async with lane.passing() as there:
                 assert there.generation == 1
@@ -137,11 +137,11 @@ def test_a_client_that_leaves_while_it_waits_is_forgotten() -> None:
 
 def test_other_models_go_on_while_one_is_held() -> None:
     async def scene() -> None:
-        keeper = keeper_of(Desk(KnownRoute(route=route("clinic")), KnownRoute(route=route("ward"))))
-        await keeper.follow()
-        state = await keeper.hold(route("clinic"))
+        lanes = lanes_of(Table(KnownRoute(route=route("clinic")), KnownRoute(route=route("ward"))))
+        await lanes.follow()
+        state = await lanes.hold(route("clinic"))
         assert state == RouterState(routes=(route("clinic"), route("ward")), held=("clinic",))
-        async with keeper.lanes["ward"].passing() as there:
+        async with lanes.lanes["ward"].passing() as there:
             assert there.model == "ward"
 
     play(scene())
@@ -149,47 +149,47 @@ def test_other_models_go_on_while_one_is_held() -> None:
 
 def test_a_router_that_starts_in_the_middle_of_a_move_holds_until_it_is_recorded() -> None:
     async def scene() -> None:
-        desk = Desk(KnownRoute(route=route("clinic"), moving=True))
-        keeper = keeper_of(desk)
-        await keeper.follow()
-        assert keeper.state.held == ("clinic",)
-        desk.known = [KnownRoute(route=route("clinic", 2))]
-        await keeper.settle(route("clinic", 2))
-        assert keeper.state == RouterState(routes=(route("clinic", 2),), held=())
+        table = Table(KnownRoute(route=route("clinic"), moving=True))
+        lanes = lanes_of(table)
+        await lanes.follow()
+        assert lanes.state.held == ("clinic",)
+        table.known = [KnownRoute(route=route("clinic", 2))]
+        await lanes.settle(route("clinic", 2))
+        assert lanes.state == RouterState(routes=(route("clinic", 2),), held=())
 
     play(scene())
 
 
 @pytest.mark.parametrize("recorded", [1, 2])
-def test_after_a_publisher_dies_half_way_the_desk_decides_when_the_hold_ends(recorded: int) -> None:
+def test_after_a_publisher_dies_half_way_the_table_decides_when_the_hold_ends(recorded: int) -> None:
     async def scene() -> None:
-        clock, desk = Clock(), Desk(KnownRoute(route=route("clinic")))
-        keeper = keeper_of(desk, clock)
-        await keeper.follow()
-        await keeper.hold(route("clinic"))
-        await keeper.point(route("clinic", 2))
-        desk.known = [KnownRoute(route=route("clinic", recorded))]
+        clock, table = Clock(), Table(KnownRoute(route=route("clinic")))
+        lanes = lanes_of(table, clock)
+        await lanes.follow()
+        await lanes.hold(route("clinic"))
+        await lanes.point(route("clinic", 2))
+        table.known = [KnownRoute(route=route("clinic", recorded))]
         clock.now_s += 59
-        await keeper.follow()
-        assert keeper.state == RouterState(routes=(route("clinic", 2),), held=("clinic",))
+        await lanes.follow()
+        assert lanes.state == RouterState(routes=(route("clinic", 2),), held=("clinic",))
         clock.now_s += 2
-        await keeper.follow()
-        assert keeper.state == RouterState(routes=(route("clinic", recorded),), held=())
+        await lanes.follow()
+        assert lanes.state == RouterState(routes=(route("clinic", recorded),), held=())
 
     play(scene())
 
 
-def test_a_silent_desk_changes_nothing_and_one_that_forgets_a_model_ends_it() -> None:
+def test_a_silent_table_changes_nothing_and_one_that_forgets_a_model_ends_it() -> None:
     async def scene() -> None:
-        desk = Desk(KnownRoute(route=route("clinic")), KnownRoute(route=route("ward")))
-        keeper = keeper_of(desk)
-        await keeper.follow()
-        desk.known, desk.silent = [KnownRoute(route=route("ward"))], True
-        await keeper.follow()
-        assert list(keeper.lanes) == ["clinic", "ward"]
-        desk.silent = False
-        await keeper.follow()
-        assert list(keeper.lanes) == ["ward"]
+        table = Table(KnownRoute(route=route("clinic")), KnownRoute(route=route("ward")))
+        lanes = lanes_of(table)
+        await lanes.follow()
+        table.known, table.silent = [KnownRoute(route=route("ward"))], True
+        await lanes.follow()
+        assert list(lanes.lanes) == ["clinic", "ward"]
+        table.silent = False
+        await lanes.follow()
+        assert list(lanes.lanes) == ["ward"]
 
     play(scene())
 
