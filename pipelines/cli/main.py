@@ -12,7 +12,7 @@ import typer
 from actors.errors import SalusError, own_error
 from actors.files.full_disk import full_disk
 from actors.files.private import private_files
-from pipelines.cli import align, capability, data, feedback, judge, key, plan, policy, runs, serve, study
+from pipelines.cli import align, capability, data, feedback, judge, key, plan, policy, runs, serve, settings, study
 from pipelines.cli.console import error_console
 
 BAD_INPUT = 2
@@ -29,6 +29,7 @@ for command in (
     align,
     study,
     plan,
+    settings,
     data,
     runs,
     judge,

@@ -1,0 +1,85 @@
+"""Every setting of a recipe by its dotted name, with its values, default and meaning: what `salus settings` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from actors.contract.decides import inner_sections
+
+
+@dataclass(frozen=True)
+class SettingLine:
+    """One setting."""
+
+    # Dotted, as `--set` takes it; NAME is a name of the user's own.
+    name: str
+    # As "float", or "none | sft | dpo".
+    values: str
+    # As YAML writes it; None: the recipe must name a value.
+    default: str | None
+    meaning: str
+
+
+def setting_lines(section: type[BaseModel], at: str = "") -> Iterator[SettingLine]:
+    """The settings of a section and of those in it, in the order of their fields."""
+    for key, field in section.model_fields.items():
+        name = f"{at}.{key}" if at else key
+        inner = [(kind, f"{name}.NAME" if named else name) for kind, named in _sections(field.annotation)]
+        # A section that is always there says nothing that its settings do not.
+        if not inner or field.description or NoneType in get_args(field.annotation):
+            yield SettingLine(
+                name, _values(field.annotation), None if inner else _default(field), field.description or ""
+            )
+        for kind, place in inner:
+            yield from setting_lines(kind, place)
+
+
+def matching(lines: Iterator[SettingLine], word: str) -> list[SettingLine]:
+    """Those with the word in their name, their values or their meaning, in any case; all for no word."""
+    wanted = word.casefold()
+    return [line for line in lines if wanted in f"{line.name} {line.values} {line.meaning}".casefold()]
+
+
+def _sections(annotation: Any) -> Iterator[tuple[type[BaseModel], bool]]:
+    """The sections in a setting; True for those that the user names, as the values of a mapping."""
+    yield from ((kind, False) for kind in inner_sections(annotation))
+    for choice in (annotation, *get_args(annotation)):
+        if get_origin(choice) in (dict, Mapping):
+            yield from ((kind, True) for kind in inner_sections(_bare(get_args(choice)[1])))
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _values(annotation: Any) -> str:
+    annotation = _bare(annotation)
+    if annotation is NoneType:
+        return "null"
+    if get_origin(annotation) is Literal:
+        return " | ".join(str(value) for value in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(_values(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {_values(get_args(annotation)[0])}"
+    if get_origin(annotation) in (dict, Mapping):
+        key, value = get_args(annotation)
+        return f"mapping of {_values(key)} to {_values(value)}"
+    if isinstance(annotation, type):
+        return "section" if issubclass(annotation, BaseModel) else annotation.__name__.lower()
+    return str(annotation)
+
+
+def _default(field: FieldInfo) -> str | None:
+    if field.is_required():
+        return None
+    value = to_jsonable_python(field.get_default(call_default_factory=True, validated_data={}))
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip()
