@@ -84,7 +84,7 @@ def literal(node: ast.expr) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "VALUE" for part in node.values)
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "VALUE" for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         sides = literal(node.left), literal(node.right)
         return "".join(side or "VALUE" for side in sides) if any(sides) else None
