@@ -193,7 +193,7 @@ def _farewell(files: Leases, mine: LeaseRecord, lease_s: float) -> str:
         return f"The lease of {files.root} was removed, so this process stops; run the same command again to go on."
     return (
         f"{files.root} was taken over by {_words(last)} at {_time(last.taken_at)}, as this process gave no sign of life"
-        f" for more than {lease_s:g} s (it or its disk stood still); it stops and leaves the folder to that one, whose"
+        f" for more than {lease_s:g} s (it or its disk was paused). It stops and leaves the folder to that one, whose"
         " progress salus status tells; raise cluster.lease_s if this happens again."
     )
 

@@ -42,7 +42,7 @@ def test_studies_are_no_recipes() -> None:
     assert not set(study_names()) & set(recipe_names())
     with pytest.raises(SalusError, match="start it with: salus study study"):
         load_recipe("study")
-    assert "start it with: salus align demo" in sentence("demo")
+    assert "Start it with: salus align demo" in sentence("demo")
 
 
 @pytest.mark.parametrize("name", study_names())
