@@ -24,13 +24,13 @@ from actors.serve.gateway.caller import (
 )
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.constraints import ConstraintCheck, constraints_of
-from actors.serve.gateway.cors import cors_headers, is_preflight, preflight_headers
+from actors.serve.gateway.cors import is_preflight, preflight_headers, with_cors
 from actors.serve.gateway.exchange import NO_LAYERS, ExchangeLayers, ServedAnswer, ServedExchange
 from actors.serve.gateway.fields import check_fields
 from actors.serve.gateway.keys import Caller, KeyRing
 from actors.serve.gateway.limits import Admission
 from actors.serve.gateway.meter import CLIENT_GONE, NOBODY, NOT_SAID, FinishedRequest, Meter
-from actors.serve.gateway.refusal import ClientGone, Header, Refused
+from actors.serve.gateway.refusal import ClientGone, Refused
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -99,7 +99,8 @@ class Gateway:
         began_s = self._clock()
         headers: Headers = dict(scope["headers"])
         asking = _Asking(scope, receive, headers, find_route(route_path(scope)), _request_id(headers))
-        own = self._own(headers, asking.request_id)
+        own = [(b"x-request-id", asking.request_id)] if self._config.request_id_header else []
+        send = with_cors(send, headers, self._config)
         answer = Answer(send, lambda: asking.answered_by or self._version(), own)
         self._meter.started(asking.template)
         try:
@@ -167,10 +168,6 @@ class Gateway:
     def _answer_id(self) -> bytes:
         model = "" if self._answers_of is None else f"{self._answers_of}-"
         return f"{model}{uuid.uuid4().hex}".encode()
-
-    def _own(self, headers: Headers, request_id: bytes) -> list[Header]:
-        own = cors_headers(headers, self._config)
-        return [*own, (b"x-request-id", request_id)] if self._config.request_id_header else own
 
 
 @dataclass(slots=True)

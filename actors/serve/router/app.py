@@ -11,7 +11,7 @@ from actors.serve.gateway.answer import Answer, finished
 from actors.serve.gateway.body import parse_body, read_body
 from actors.serve.gateway.caller import PublicRoute, find_route, route_path
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.cors import cors_headers
+from actors.serve.gateway.cors import with_cors
 from actors.serve.gateway.refusal import ClientGone, Header, Refused
 from actors.serve.router.lanes import RouteLane, RouterLanes
 from actors.serve.router.models import NOBODY, AllModels, AnsweredInstead, RouterMeter
@@ -101,7 +101,7 @@ class ModelRouter:
     async def _until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, unless the client leaves: then the application is left too, which stops answering."""
         headers: list[Header] = list(scope["headers"])
-        answer = Answer(send, lambda: "", cors_headers(dict(headers), self._gateway))
+        answer = Answer(with_cors(send, dict(headers), self._gateway), lambda: "", ())
         try:
             body = b""
             if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
