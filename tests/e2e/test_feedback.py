@@ -21,18 +21,19 @@ from actors.engine.chat import chat_tokens
 from actors.engine.port import Sampling
 from actors.files.shards import read_folder
 from actors.judges.rules import refusal_label
-from actors.serve.feedback.capture import CaptureMiddleware
+from actors.serve.feedback.capture import AnswerCapture
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
 from actors.serve.feedback.writer import FeedbackWriter
+from actors.serve.gateway.exchange import ExchangeLayers
 from pipelines.alignment.align import align
 from pipelines.alignment.preference import PreferenceReport
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.snapshot import SnapshotReport
 from pipelines.runs.checksums import check_sums
-from tests.actors.serve.feedback.endpoint import CHAT, ChatApp, as_caller
+from tests.actors.serve.feedback.endpoint import CHAT, ChatApp, as_caller, read_once
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import REFUSE, requests
 from tests.quiet_reporter import QuietReporter
@@ -61,10 +62,11 @@ async def outcomes(folder: Path, given: dict[str, str]) -> int:
     desk, redaction, kept = FeedbackWriter(folder, config), RedactionProcess(config), 0
     for number, (prompt, answer) in enumerate(given.items()):
         for caller in ("ward", "pharmacy"):
-            chat = ChatApp([answer], f"chatcmpl-{caller}-{number}", headers={"x-salus-policy": "c0-base"})
+            chat = ChatApp([answer], f"chatcmpl-{caller}-{number}")
             app = FastAPI()
             app.include_router(feedback_router(desk, redaction, config))
-            app.mount("/", CaptureMiddleware(chat, desk, redaction, config))
+            capture = ExchangeLayers(capture=AnswerCapture(desk, redaction, config))
+            app.mount("/", read_once(chat, capture, caller, policy="c0-base"))
             transport = httpx.ASGITransport(as_caller(app, caller))
             async with httpx.AsyncClient(transport=transport, base_url="http://salus") as client:
                 messages = [{"role": "user", "content": prompt}]

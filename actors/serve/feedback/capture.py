@@ -1,9 +1,9 @@
-"""ASGI middleware that keeps a conversation where its caller asked for that, and is never in the way of an answer.
+"""Keeps a conversation where its caller asked for that, and is never in the way of an answer.
 
 A request asks with OpenAI's own `"store": true`. An answer that its request steered (`ChatRequest.unsteered`) is not
-kept: nobody may train on words that a client put into the policy's mouth. Every chunk is passed on at once; what is
-kept is read, redacted and handed to the sink after the last one, in a task of its own, whose faults are logged and
-counted and go nowhere. What cannot be redacted in time is not kept.
+kept: nobody may train on words that a client put into the policy's mouth. What is kept is redacted and handed to the
+sink after the client has its answer, in a task of its own, whose faults are logged and counted and go nowhere. What
+cannot be redacted in time is not kept.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
-
-from starlette.types import ASGIApp, Receive, Scope, Send
+from collections.abc import Callable
+from typing import Literal
 
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.exchange import ChatAnswer, HttpExchange, answered, is_chat, pass_on, read_request
-from actors.serve.feedback.records import CapturedAnswer, Clock, Turn, conversation_json, utc_now
+from actors.serve.feedback.records import UNKNOWN_POLICY, CapturedAnswer, Clock, conversation_json, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.feedback.sink import FeedbackSink, OverQuota
-from actors.serve.gateway.caller import answered_by, caller_name
+from actors.serve.gateway.exchange import ServedAnswer, ServedExchange
 
 # What became of a chat request that passed.
 CaptureOutcome = Literal[
@@ -33,47 +30,32 @@ CaptureOutcome = Literal[
 _log = logging.getLogger(__name__)
 
 
-class CaptureMiddleware:
-    """Stands between a gateway, which bounds requests and finds the caller, and the chat endpoint."""
+class AnswerCapture:
+    """Reads the exchanges of a gateway, which bounds requests and finds the caller."""
 
     def __init__(
         self,
-        app: ASGIApp,
         sink: FeedbackSink,
         redaction: Redaction,
         config: FeedbackConfig,
-        version: Callable[[], str] | None = None,
         count: Callable[[CaptureOutcome], None] = lambda outcome: None,
         clock: Clock = utc_now,
     ) -> None:
-        """`version`: the policy that answers now; None: the response's header `x-salus-policy` says it.
-
-        `count` is told every outcome.
-        """
-        self._app = app
+        """`count` is told every outcome."""
+        self.most_bytes = config.max_response_bytes
         self._sink = sink
         self._redaction = redaction
         self._config = config
-        self._version = version
         self._count = count
         self._clock = clock
         self._running: set[asyncio.Task[CaptureOutcome]] = set()
         self.outcomes: Counter[CaptureOutcome] = Counter()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._config.capture == "never" or not is_chat(scope):
-            await self._app(scope, receive, send)
+    async def read(self, exchange: ServedExchange, given: ServedAnswer) -> None:
+        """Keep what the client got, where it asked for that."""
+        if self._config.capture == "never" or not exchange.is_chat:
             return
-        version = self._version
-        exchange = HttpExchange(
-            self._config.max_request_bytes,
-            self._config.max_response_bytes,
-            version=None if version is None else lambda: answered_by(scope.get("state") or {}, version),
-        )
-        await pass_on(self._app, scope, receive, send, exchange, lambda: self._keep(scope, exchange))
-
-    async def _keep(self, scope: Scope, exchange: HttpExchange) -> None:
-        task = asyncio.create_task(self._capture(scope, exchange))
+        task = asyncio.create_task(self._capture(exchange, given))
         self._running.add(task)
         task.add_done_callback(self._ended)
         # The client has its answer. Waiting only keeps work from piling up behind a slow sink, and raises nothing.
@@ -94,37 +76,33 @@ class CaptureMiddleware:
         self.outcomes[outcome] += 1
         self._count(outcome)
 
-    async def _capture(self, scope: Scope, exchange: HttpExchange) -> CaptureOutcome:
-        if exchange.too_large:
+    async def _capture(self, exchange: ServedExchange, given: ServedAnswer) -> CaptureOutcome:
+        if exchange.size > self._config.max_request_bytes or given.size > self._config.max_response_bytes:
             return "too_large"
-        request = read_request(exchange, opted_in=True)
+        request = exchange.chat if exchange.may_be_kept else None
         turns = request.turns() if request is not None else None
         if request is None or turns is None:
             return "not_asked"
         if not request.unsteered:
             return "steered"
-        said = answered(exchange)
-        if said is None:
+        said = given.chat
+        if said is None or not said.answer:
             return "no_answer"
         if max(len(said.answer), *(len(turn.content) for turn in turns)) > self._config.max_text_chars:
             return "too_large"
         turns, (answer,) = await redacted_exchange(self._redaction, turns, said.answer)
-        try:
-            await self._sink.captured(self._answer(scope, exchange, said, turns, answer))
-        except OverQuota:
-            return "over_quota"
-        return "captured"
-
-    def _answer(
-        self, scope: Mapping[str, Any], exchange: HttpExchange, said: ChatAnswer, turns: tuple[Turn, ...], answer: str
-    ) -> CapturedAnswer:
-        return CapturedAnswer(
+        kept = CapturedAnswer(
             answer_id=said.answer_id,
-            policy=exchange.policy,
-            caller=caller_name(scope),
+            policy=given.policy or UNKNOWN_POLICY,
+            caller=exchange.caller,
             prompt=turns[-1].content,
             conversation=conversation_json(turns),
             answer=answer,
             finish_reason=said.finish_reason,
             at=self._clock(),
         )
+        try:
+            await self._sink.captured(kept)
+        except OverQuota:
+            return "over_quota"
+        return "captured"

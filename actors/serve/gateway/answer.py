@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
-from actors.serve.gateway.meter import NOT_SAID, AnswerTail, TokenCount
+from actors.serve.gateway.exchange import STREAM_KIND, ExchangeLayers, ExchangeReader, ServedAnswer, ServedExchange
 from actors.serve.gateway.refusal import Header, Refused
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _SAFE: tuple[Header, ...] = (
 _OWN = (b"access-control-", b"x-request-id", VERSION_HEADER)
 # How a stream begins to say that it has failed; vLLM sends that in a part of its own.
 _STREAM_ERROR = b'data: {"error"'
+_OK = 200
 _SERVER_ERROR = 500
 
 
@@ -46,14 +48,13 @@ class Answer:
     token comes from the new policy.
     """
 
-    def __init__(self, send: Send, version: Callable[[], str], own: Iterable[Header], counts_tokens: bool) -> None:
-        """`own`: headers that are this gateway's to say. `counts_tokens`: whether to look for the answer's usage."""
+    def __init__(self, send: Send, version: Callable[[], str], own: Iterable[Header]) -> None:
+        """`own`: headers that are this gateway's to say."""
         self._send = send
         self._version = version
         self._own = tuple(own)
-        self._counts_tokens = counts_tokens
         self._held: Message | None = None
-        self._tail: AnswerTail | None = None
+        self._streams = False
         # Whether its client may learn which policy answers.
         self.names_policy = False
         self.begun = False
@@ -69,10 +70,8 @@ class Answer:
                 self._held = message
                 return
             await self._begin()
-        if self._tail is not None:
-            self._tail.see(message.get("body", b""))
-            if message.get("body", b"").startswith(_STREAM_ERROR):
-                message = {**message, "body": told_apart(message["body"])}
+        if self._streams and message.get("body", b"").startswith(_STREAM_ERROR):
+            message = {**message, "body": told_apart(message["body"])}
         await self._send(message)
         self.complete = not message.get("more_body", False)
 
@@ -93,22 +92,16 @@ class Answer:
         await self._start(204, finished(headers, self._own))
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def tokens(self) -> TokenCount:
-        """The tokens the answer says it took."""
-        return self._tail.count() if self._tail is not None else NOT_SAID
-
     async def _begin(self) -> None:
         if self._held is None:
             raise RuntimeError("The app sent a body without a start.")
         self.policy = self._version()
         sent = [(bytes(name).lower(), bytes(value)) for name, value in self._held.get("headers", ())]
         status: int = self._held["status"]
-        kind = dict(sent).get(b"content-type", b"")
         if status == 500:
             # The words of a framework or an engine, which may hold a traceback, or a path of this machine.
             raise AppFailed("The app answered 500.")
-        if self._counts_tokens and status == 200 and kind.startswith((b"application/json", b"text/event-stream")):
-            self._tail = AnswerTail(streamed=kind.startswith(b"text"))
+        self._streams = dict(sent).get(b"content-type", b"").startswith(STREAM_KIND)
         version = (VERSION_HEADER, _NOT_FOR_HEADERS.sub(b"?", self.policy.encode("ascii", "replace")))
         kept = [header for header in sent if not header[0].startswith(_OWN)]
         await self._start(status, finished(kept, (*self._own, version) if self.names_policy else self._own))
@@ -117,6 +110,64 @@ class Answer:
         self.begun = True
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+class AnswerTail:
+    """Collects the answer to one exchange, once for all who read it, on its way from the app to the client.
+
+    Life: run. A good answer is held back where there is a guard, and what that says goes out; any other goes on part
+    by part. Behind the last part come those who read.
+    """
+
+    def __init__(self, exchange: ServedExchange, layers: ExchangeLayers, answer: Answer) -> None:
+        self._exchange = exchange
+        self._layers = layers
+        self._guarded = layers.guard is not None
+        self._answer = answer
+        # What the client gets.
+        self.given = exchange.answer
+
+    async def run(self, app: Callable[[Send], Awaitable[None]]) -> None:
+        """Have the app answer."""
+        ask = partial(app, self)
+        guard = self._layers.guard
+        if guard is None:
+            await ask()
+            await self._answer.finish()
+            return
+        given = await guard.given(self._exchange, ask)
+        if given is None:
+            await self._answer.finish()
+            return
+        self.given = given
+        await self._deliver(given)
+        await self._read(self._layers.capture)
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Take what the app sends. A part that only passes costs no coroutine of its own: there are many."""
+        said = self._exchange.answer
+        said.see(message)
+        held = self._guarded and said.status == _OK
+        return self._answer(message) if not (held or said.complete) else self._taken(message, held)
+
+    async def _taken(self, message: Message, held: bool) -> None:
+        if not held:
+            await self._answer(message)
+        if self._exchange.answer.complete:
+            await self._read(self._layers.shadow)
+            if not held:
+                await self._read(self._layers.capture)
+
+    async def _deliver(self, given: ServedAnswer) -> None:
+        await self._answer({"type": "http.response.start", "status": given.status, "headers": given.headers})
+        for part in given.parts[:-1]:
+            await self._answer({"type": "http.response.body", "body": part, "more_body": True})
+        last = given.parts[-1] if given.parts else b""
+        await self._answer({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _read(self, reader: ExchangeReader | None) -> None:
+        if reader is not None:
+            await reader.read(self._exchange, self.given)
 
 
 def told_apart(part: bytes) -> bytes:

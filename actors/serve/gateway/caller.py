@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -22,8 +22,6 @@ from actors.serve.gateway.refusal import Header, Refused
 CALLER = "salus_caller"
 ROLE = "salus_role"
 REQUEST_ID = "salus_request_id"
-# The policy that gave an answer, noted by who holds answers back: another one may be served when they go out.
-ANSWERED_BY = "salus_answered_by"
 # Everybody, where no keys are wanted or no gateway is in front.
 ANONYMOUS = "anonymous"
 
@@ -32,12 +30,6 @@ def caller_name(scope: Mapping[str, Any]) -> str:
     """The name of the key that an ASGI request came with; `ANONYMOUS` where none was asked for."""
     name: str = (scope.get("state") or {}).get(CALLER) or ANONYMOUS
     return name
-
-
-def answered_by(state: Mapping[str, Any], version: Callable[[], str]) -> str:
-    """The policy whose answer begins now, unless it was made earlier and somebody has noted then by whom."""
-    noted: str | None = state.get(ANSWERED_BY)
-    return noted or version()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,44 +44,48 @@ def constraints_of(asked: Mapping[str, Any], config: GatewayConfig) -> tuple[Con
     """
     if (tools := asked.get("tools")) is not None:
         _measured(tools, "tools", config)
-    found = tuple(_forms(asked))
-    for each in found:
-        _measured(_parsed(each), each.field, config)
-    return found
+    found: list[Constraint] = []
+    for each, value in _forms(asked):
+        _measured(value, each.field, config)
+        found.append(each)
+    return tuple(found)
 
 
-def _forms(asked: Mapping[str, Any]) -> Iterator[Constraint]:
+def _forms(asked: Mapping[str, Any]) -> Iterator[tuple[Constraint, object]]:
+    """Each form, and the value that it was made of."""
     form = asked.get("response_format")
     if isinstance(form, Mapping) and form.get("type") == "json_object":
-        yield Constraint("json", _OBJECT, "response_format")
+        yield Constraint("json", _OBJECT, "response_format"), None
     elif isinstance(form, Mapping) and form.get("type") == "json_schema":
         schema = form["json_schema"].get("schema") if isinstance(form.get("json_schema"), Mapping) else None
         if schema is not None:
-            yield Constraint("json", json.dumps(schema), "response_format")
+            yield Constraint("json", json.dumps(schema), "response_format"), schema
     outputs = asked.get("structured_outputs")
     if isinstance(outputs, Mapping):
         for kind in ("json", "regex", "choice", "grammar"):
             if (value := outputs.get(kind)) is not None:
-                text = value if isinstance(value, str) else json.dumps(value)
-                yield Constraint(kind, text, f"structured_outputs.{kind}")
+                yield _form(kind, value, f"structured_outputs.{kind}")
         if outputs.get("json_object"):
-            yield Constraint("json", _OBJECT, "structured_outputs.json_object")
+            yield Constraint("json", _OBJECT, "structured_outputs.json_object"), None
     if asked.get("tool_choice") not in (None, "none", "auto"):
         tools = asked.get("tools")
         for tool in tools if isinstance(tools, list) else ():
             function = tool.get("function") if isinstance(tool, Mapping) else None
             parameters = function.get("parameters") if isinstance(function, Mapping) else None
-            yield Constraint("json", json.dumps(parameters) if parameters is not None else _OBJECT, "tools")
+            text = json.dumps(parameters) if parameters is not None else _OBJECT
+            yield Constraint("json", text, "tools"), parameters
 
 
-def _parsed(constraint: Constraint) -> object:
-    """What is measured: the JSON of a schema or of choices, any other text as it is."""
-    if constraint.kind not in ("json", "choice"):
-        return constraint.text
+def _form(kind: ConstraintKind, value: object, field: str) -> tuple[Constraint, object]:
+    """A form of vLLM's own. A schema, or choices, may also come as a text that is JSON."""
+    if not isinstance(value, str):
+        return Constraint(kind, json.dumps(value), field), value
+    if kind not in ("json", "choice"):
+        return Constraint(kind, value, field), value
     try:
-        return json.loads(constraint.text)
+        return Constraint(kind, value, field), json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, f"{constraint.field} is not JSON.", "invalid_constraint", constraint.field) from error
+        raise Refused(400, f"{field} is not JSON.", "invalid_constraint", field) from error
 
 
 def _measured(value: object, field: str, config: GatewayConfig) -> None:

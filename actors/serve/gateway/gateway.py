@@ -8,9 +8,10 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from actors.serve.gateway.answer import Answer, AppFailed
+from actors.serve.gateway.answer import Answer, AnswerTail, AppFailed
 from actors.serve.gateway.body import check_limits, parse_body, read_body, replayed
 from actors.serve.gateway.caller import (
     CALLER,
@@ -18,18 +19,18 @@ from actors.serve.gateway.caller import (
     ROLE,
     Headers,
     PublicRoute,
-    answered_by,
     find_route,
     route_path,
 )
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.constraints import ConstraintCheck, constraints_of
-from actors.serve.gateway.cors import cors_headers, is_preflight, preflight_headers
+from actors.serve.gateway.cors import is_preflight, preflight_headers, with_cors
+from actors.serve.gateway.exchange import NO_LAYERS, ExchangeLayers, ServedAnswer, ServedExchange
 from actors.serve.gateway.fields import check_fields
 from actors.serve.gateway.keys import Caller, KeyRing
 from actors.serve.gateway.limits import Admission
-from actors.serve.gateway.meter import CLIENT_GONE, NOBODY, FinishedRequest, Meter
-from actors.serve.gateway.refusal import ClientGone, Header, Refused
+from actors.serve.gateway.meter import CLIENT_GONE, NOBODY, NOT_SAID, FinishedRequest, Meter
+from actors.serve.gateway.refusal import ClientGone, Refused
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -53,9 +54,10 @@ _POLICY_VIOLATION = 1008
 class Gateway:
     """ASGI middleware: keys, roles, limits, safe headers, metrics. One event loop; all its state is its own.
 
-    A request: admitted (else 401, 403, 404, 405, 415, 429) -> its body read and looked at (else 400, 408, 413) -> the
-    app -> its answer, or 500 where it fails before it has begun to answer. After that the connection breaks off, as
-    it would without a gateway: half an answer must not look like a whole one.
+    A request: admitted (else 401, 403, 404, 405, 415, 429) -> its body read once and checked (else 400, 408, 413) ->
+    the app -> its answer, or 500 where it fails before it has begun to answer. After that the connection breaks off,
+    as it would without a gateway: half an answer must not look like a whole one. Of a request for answers, the layers
+    see what was read here, and its answer as it is collected here.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Gateway:
         version: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
         answers_of: str | None = None,
+        layers: ExchangeLayers = NO_LAYERS,
     ) -> None:
         """`version`: the policy that answers now, asked for when an answer begins. `clock`: seconds, never set back.
 
@@ -79,6 +82,7 @@ class Gateway:
         self._version = version
         self._clock = clock
         self._answers_of = answers_of
+        self._layers = layers
         self._constraints = ConstraintCheck(config.constraint_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,84 +98,80 @@ class Gateway:
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s = self._clock()
         headers: Headers = dict(scope["headers"])
-        route = find_route(route_path(scope))
-        request_id = _request_id(headers)
-        state = dict(scope.get("state") or {})
-        answer = Answer(
-            send,
-            lambda: answered_by(state, self._version),
-            self._own(headers, request_id),
-            route is not None and route.generates,
-        )
-        exchange = _Exchange(scope, receive, headers, route, request_id, answer, state)
-        self._meter.started(exchange.template)
+        asking = _Asking(scope, receive, headers, find_route(route_path(scope)), _request_id(headers))
+        own = [(b"x-request-id", asking.request_id)] if self._config.request_id_header else []
+        send = with_cors(send, headers, self._config)
+        answer = Answer(send, lambda: asking.answered_by or self._version(), own)
+        self._meter.started(asking.template)
         try:
-            await self._answered(exchange)
+            await self._answered(asking, answer)
         finally:
-            self._meter.finished(_finished(exchange, self._clock() - began_s))
+            self._meter.finished(_finished(asking, answer, self._clock() - began_s))
 
-    async def _answered(self, exchange: _Exchange) -> None:
-        answer = exchange.answer
+    async def _answered(self, asking: _Asking, answer: Answer) -> None:
         try:
-            await self._admitted(exchange)
+            await self._admitted(asking, answer)
         except Refused as refused:
             await answer.refuse(refused)
         except ClientGone:
             return
 
-    async def _admitted(self, exchange: _Exchange) -> None:
-        route, headers, receive = exchange.route, exchange.headers, exchange.receive
-        if is_preflight(exchange.method, headers):
-            await exchange.answer.empty(preflight_headers(route, headers, self._config))
+    async def _admitted(self, asking: _Asking, answer: Answer) -> None:
+        route, headers, receive = asking.route, asking.headers, asking.receive
+        if is_preflight(asking.method, headers):
+            await answer.empty(preflight_headers(route, headers, self._config))
             return
-        exchange.caller = self._admission.admit(exchange.method, route, headers)
-        exchange.answer.names_policy = exchange.caller is not None
-        if exchange.method != "GET":
+        asking.caller = self._admission.admit(asking.method, route, headers)
+        answer.names_policy = asking.caller is not None
+        if asking.method != "GET":
             body = await read_body(receive, headers, self._config)
-            await self._check(exchange, parse_body(body))
+            await self._read(asking, body)
             receive = replayed(body, receive)
-        await self._forward(exchange, receive)
+        await self._forward(asking, receive, answer)
 
-    async def _check(self, exchange: _Exchange, asked: dict[str, Any]) -> None:
-        """Refuse a body whose sender may not ask for that."""
-        route = exchange.route
+    async def _read(self, asking: _Asking, body: bytes) -> None:
+        """Read the body, here and nowhere else, and refuse what its sender may not ask for."""
+        asked, route = parse_body(body), asking.route
         generates = route is not None and route.generates
         check_limits(asked, self._config, generates)
-        if route is None or exchange.caller is None or not generates:
+        if route is None or asking.caller is None or not generates:
             return
-        check_fields(asked, "chat" in route.template, self._config.fields_of(exchange.caller.role))
+        check_fields(asked, "chat" in route.template, self._config.fields_of(asking.caller.role))
         for constraint in constraints_of(asked, self._config):
-            exchange.constrained = True
+            asking.constrained = True
             await self._constraints.check(constraint)
+        said = ServedAnswer(self._layers.most_bytes, self._version)
+        asking.exchange = ServedExchange(route, asking.caller.name, MappingProxyType(asked), len(body), said)
 
-    async def _forward(self, exchange: _Exchange, receive: Receive) -> None:
+    async def _forward(self, asking: _Asking, receive: Receive, answer: Answer) -> None:
+        scope = asking.inner_scope(self._answer_id())
         try:
-            await self._app(exchange.inner_scope(self._answer_id()), receive, exchange.answer)
-            await exchange.answer.finish()
-        except Exception as error:  # Whatever the app lets out has no type in common.
-            if exchange.answer.begun and not exchange.answer.complete:
-                raise
-            logger.exception("Request %s to %s failed", exchange.request_id.decode(), exchange.template)
-            if exchange.answer.begun:
+            if asking.exchange is None:
+                await self._app(scope, receive, answer)
+                await answer.finish()
                 return
-            if exchange.constrained and isinstance(error, AppFailed):
+            asking.tail = AnswerTail(asking.exchange, self._layers, answer)
+            await asking.tail.run(lambda send: self._app(scope, receive, send))
+        except Exception as error:  # Whatever the app lets out has no type in common.
+            if answer.begun and not answer.complete:
+                raise
+            logger.exception("Request %s to %s failed", asking.request_id.decode(), asking.template)
+            if answer.begun:
+                return
+            if asking.constrained and isinstance(error, AppFailed):
                 # An engine that died says nothing any more (see EngineDeathWatch): it found no token to go on with.
                 sentence = "No answer of the form that the request demands could be given."
                 raise Refused(400, sentence, "invalid_constraint") from error
-            sentence = f"The server failed; its log says more of request {exchange.request_id.decode()}."
+            sentence = f"The server failed; its log says more of request {asking.request_id.decode()}."
             raise Refused(500, sentence, "internal_error") from error
 
     def _answer_id(self) -> bytes:
         model = "" if self._answers_of is None else f"{self._answers_of}-"
         return f"{model}{uuid.uuid4().hex}".encode()
 
-    def _own(self, headers: Headers, request_id: bytes) -> list[Header]:
-        own = cors_headers(headers, self._config)
-        return [*own, (b"x-request-id", request_id)] if self._config.request_id_header else own
-
 
 @dataclass(slots=True)
-class _Exchange:
+class _Asking:
     """One request on its way through."""
 
     scope: Scope
@@ -179,12 +179,12 @@ class _Exchange:
     headers: Headers
     route: PublicRoute | None
     request_id: bytes
-    answer: Answer
-    # What is said to the app, and what it may say in return.
-    state: dict[str, Any]
     caller: Caller | None = None
     # Whether its answer must have a form.
     constrained: bool = False
+    # Of a request for answers, once it was read.
+    exchange: ServedExchange | None = None
+    tail: AnswerTail | None = None
 
     @property
     def method(self) -> str:
@@ -194,25 +194,31 @@ class _Exchange:
     def template(self) -> str:
         return self.route.template if self.route is not None else OTHER
 
+    @property
+    def answered_by(self) -> str | None:
+        """The policy that gave the answer: another one may be served when it goes out."""
+        return self.exchange.answer.policy if self.exchange is not None else None
+
     def inner_scope(self, answer_id: bytes) -> dict[str, Any]:
         """The scope as the app sees it: without keys, with who asks, and with the id that its answer is to have."""
         name, role = self.caller if self.caller is not None else ("", "")
-        self.state |= {CALLER: name, ROLE: role, REQUEST_ID: self.request_id.decode()}
+        told = {CALLER: name, ROLE: role, REQUEST_ID: self.request_id.decode()}
         headers = [header for header in self.scope["headers"] if header[0] in _HANDED_ON]
-        return {**self.scope, "headers": [*headers, (_ANSWER_ID, answer_id)], "state": self.state}
+        state = {**(self.scope.get("state") or {}), **told}
+        return {**self.scope, "headers": [*headers, (_ANSWER_ID, answer_id)], "state": state}
 
 
-def _finished(exchange: _Exchange, seconds: float) -> FinishedRequest:
-    answer, caller = exchange.answer, exchange.caller
+def _finished(asking: _Asking, answer: Answer, seconds: float) -> FinishedRequest:
+    caller = asking.caller
     return FinishedRequest(
-        route=exchange.template,
+        route=asking.template,
         # A client may send any word as its method; metrics keep every word they see.
-        method=exchange.method if exchange.method in _METHODS else OTHER,
+        method=asking.method if asking.method in _METHODS else OTHER,
         status=answer.status if answer.status is not None else CLIENT_GONE,
         seconds=seconds,
         role=caller.role if caller is not None else NOBODY,
         version=answer.policy or NOBODY,
-        tokens=answer.tokens(),
+        tokens=asking.tail.given.tokens() if asking.tail is not None else NOT_SAID,
     )
 
 

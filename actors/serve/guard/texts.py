@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from actors.serve.gateway.exchange import AnswerContent
 from actors.serve.guard.model import JudgedExchange
-from actors.serve.sse import events
 
 # Of an answer: who speaks, and names of things; everything else in it was written by the model.
 _NO_TEXT = frozenset({"role", "id", "type", "index"})
@@ -62,44 +62,37 @@ class AnswerChoice:
         return "\n\n".join(text for text in (*content, *others) if text)
 
 
-@dataclass(frozen=True)
-class Response:
-    """A response as JSON: one object, or the events of a stream."""
-
-    parts: tuple[dict[str, Any], ...]
-    streamed: bool
-
-    @property
-    def failed(self) -> bool:
-        """Whether it tells of an error in a stream that had begun well."""
-        return self.streamed and any("error" in part for part in self.parts)
-
-    def choices(self) -> dict[int, AnswerChoice]:
-        """Every answer by its index. Raises Unreadable where there is none, or they have another shape."""
-        found: dict[int, AnswerChoice] = {}
-        for part in self.parts:
-            for choice in choices_of(part):
-                answer = found.setdefault(index_of(choice), AnswerChoice())
-                answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
-                for path, text in _written(choice):
-                    answer.parts[path] = answer.parts.get(path, "") + text
-        if not found:
-            raise Unreadable
-        return found
-
-    def exchanges(self, question: RequestTexts) -> dict[int, JudgedExchange]:
-        """Each answer beside its prompt. Raises Unreadable."""
-        return {
-            index: JudgedExchange(
-                request=question.of_choice(index), answer=choice.text, cut_off=choice.finish_reason == "length"
-            )
-            for index, choice in sorted(self.choices().items())
-        }
+def failed(content: AnswerContent) -> bool:
+    """Whether an answer tells of an error in a stream that had begun well."""
+    return content.streamed and any("error" in part for part in content.parts)
 
 
-def question_of(body: bytes, chat: bool) -> RequestTexts:
+def choices_in(content: AnswerContent) -> dict[int, AnswerChoice]:
+    """Every choice of an answer by its index. Raises Unreadable where there is none, or they have another shape."""
+    found: dict[int, AnswerChoice] = {}
+    for part in content.parts:
+        for choice in choices_of(part):
+            answer = found.setdefault(index_of(choice), AnswerChoice())
+            answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
+            for path, text in _written(choice):
+                answer.parts[path] = answer.parts.get(path, "") + text
+    if not found:
+        raise Unreadable
+    return found
+
+
+def to_judge(content: AnswerContent, question: RequestTexts) -> dict[int, JudgedExchange]:
+    """Each choice of an answer beside its prompt. Raises Unreadable."""
+    return {
+        index: JudgedExchange(
+            request=question.of_choice(index), answer=choice.text, cut_off=choice.finish_reason == "length"
+        )
+        for index, choice in sorted(choices_in(content).items())
+    }
+
+
+def question_of(asked: Mapping[str, Any], chat: bool) -> RequestTexts:
     """What a request asks. Raises Unreadable for anything but texts: token ids, embeddings, pictures."""
-    asked = _object(body)
     n = asked.get("n")
     answers = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
     further = _further(asked)
@@ -112,19 +105,6 @@ def question_of(body: bytes, chat: bool) -> RequestTexts:
     if not all(isinstance(text, str) for text in prompts):
         raise Unreadable
     return RequestTexts(tuple(text + further for text in prompts), answers)
-
-
-def response_of(body: bytes, streamed: bool) -> Response:
-    """A response's body. Raises Unreadable."""
-    if not streamed:
-        return Response((_object(body),), streamed=False)
-    try:
-        parts = list(events(body.decode()))
-    except ValueError as error:
-        raise Unreadable from error
-    if not all(isinstance(part, dict) for part in parts):
-        raise Unreadable
-    return Response(tuple(parts), streamed=True)
 
 
 def choices_of(part: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -141,16 +121,6 @@ def index_of(choice: Mapping[str, Any]) -> int:
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
         raise Unreadable
     return index
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found = from_json(body)
-    except ValueError as error:
-        raise Unreadable from error
-    if not isinstance(found, dict):
-        raise Unreadable
-    return found
 
 
 def _further(asked: Mapping[str, Any]) -> str:

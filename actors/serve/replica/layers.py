@@ -14,15 +14,16 @@ from starlette.routing import Route
 
 from actors.contract.actor_address import find_actor
 from actors.serve.feedback.actor import RemoteSink
-from actors.serve.feedback.capture import CaptureMiddleware
+from actors.serve.feedback.capture import AnswerCapture
 from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
 from actors.serve.gateway.caller import CALLER
 from actors.serve.gateway.config import key_ring
+from actors.serve.gateway.exchange import ExchangeLayers
 from actors.serve.gateway.gateway import Gateway
 from actors.serve.gateway.meter import Meter, Meters, PrometheusMeter, RayMeter
 from actors.serve.gateway.traffic import TrafficWindow
-from actors.serve.guard.middleware import GuardMeter, ServeGuard
+from actors.serve.guard.gate import GuardMeter, ServeGuard
 from actors.serve.guard.rules import answer_guard
 from actors.serve.pages.client import PagesClient
 from actors.serve.pages.dashboard_routes import dashboard_router
@@ -30,7 +31,7 @@ from actors.serve.pages.review_routes import review_router
 from actors.serve.replica.options import LayerOptions
 from actors.serve.replica.pause import Pause, PauseMiddleware
 from actors.serve.shadow.actor import RemoteShadow
-from actors.serve.shadow.middleware import ShadowMiddleware
+from actors.serve.shadow.sampler import ShadowSampler
 
 
 class Layers:
@@ -58,11 +59,7 @@ class Layers:
         app.router.routes.insert(0, Route("/ready", self._readiness))
         # Added first, so that it is innermost.
         app.add_middleware(PauseMiddleware, pause=self._pause)
-        # Inside of the guard: policies are compared by what they say themselves.
-        self._cast_shadow(app)
-        # Inside of what keeps answers: what is kept is what the client got.
-        self._guard_answers(app)
-        self._take_feedback(app)
+        capture = self._take_feedback(app)
         if self._options.pages is not None:
             pages = PagesClient(find_actor(self._options.pages))
             app.include_router(review_router(pages))
@@ -76,21 +73,20 @@ class Layers:
             meter=self._meter(),
             version=self._version,
             answers_of=self._options.answers_of,
+            layers=ExchangeLayers(guard=self._guard(), shadow=self._shadow(), capture=capture),
         )
         return app
 
-    def _guard_answers(self, app: FastAPI) -> None:
+    def _guard(self) -> ServeGuard | None:
         config = self._options.guard
         if config is None:
-            return
-        guard = answer_guard(config, self._options.guard_actor)
-        meter = GuardMeter(self._counted.registry)
-        app.add_middleware(ServeGuard, config=config, guard=guard, version=self._version, meter=meter)
+            return None
+        return ServeGuard(config, answer_guard(config, self._options.guard_actor), GuardMeter(self._counted.registry))
 
-    def _take_feedback(self, app: FastAPI) -> None:
+    def _take_feedback(self, app: FastAPI) -> AnswerCapture | None:
         config = self._options.feedback
         if self._options.feedback_writer is None:
-            return
+            return None
         sink = RemoteSink(find_actor(self._options.feedback_writer), config.timeout_s)
         redaction = RedactionProcess(config)
         redaction.start()
@@ -99,29 +95,20 @@ class Layers:
             registry=self._counted.registry,
         )  # fmt: skip
         app.include_router(feedback_router(sink, redaction, config))
-        app.add_middleware(
-            CaptureMiddleware,
-            sink=sink,
-            redaction=redaction,
-            config=config,
-            version=self._version,
-            count=lambda outcome: outcomes.labels(outcome).inc(),
-        )
+        return AnswerCapture(sink, redaction, config, count=lambda outcome: outcomes.labels(outcome).inc())
 
-    def _cast_shadow(self, app: FastAPI) -> None:
+    def _shadow(self) -> ShadowSampler | None:
         link = self._options.shadow
         if link is None:
-            return
+            return None
         outcomes = Counter(
             "salus_shadow", "Live chat requests by what became of them in shadow mode.", ["outcome"],
             registry=self._counted.registry,
         )  # fmt: skip
-        app.add_middleware(
-            ShadowMiddleware,
-            challenger=RemoteShadow(link.challenger),
-            config=link.config,
-            bounds=self._options.feedback,
-            version=self._version,
+        return ShadowSampler(
+            RemoteShadow(link.challenger),
+            link.config,
+            self._options.feedback,
             count=lambda outcome: outcomes.labels(outcome).inc(),
             limit=self._options.gateway.max_tokens_per_request,
         )

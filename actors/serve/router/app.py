@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic_core import from_json
-
 from actors.serve.gateway.answer import Answer, finished
-from actors.serve.gateway.body import read_body
+from actors.serve.gateway.body import parse_body, read_body
 from actors.serve.gateway.caller import PublicRoute, find_route, route_path
 from actors.serve.gateway.config import GatewayConfig
-from actors.serve.gateway.cors import cors_headers
+from actors.serve.gateway.cors import with_cors
 from actors.serve.gateway.refusal import ClientGone, Header, Refused
 from actors.serve.router.lanes import RouteLane, RouterLanes
 from actors.serve.router.models import NOBODY, AllModels, AnsweredInstead, RouterMeter
@@ -67,12 +65,11 @@ def _named(model: object) -> ModelChoice:
 
 
 def _field(body: bytes, name: str) -> object:
-    """A field of a JSON object; read as gateways read it, so that both see the same."""
+    """A field of a JSON object, read as the gateway behind it reads it, which is in another process."""
     try:
-        asked = from_json(body, allow_inf_nan=False)
-    except ValueError:
+        return parse_body(body).get(name)
+    except Refused:
         return _NoObject()
-    return asked.get(name) if isinstance(asked, dict) else _NoObject()
 
 
 # A path that no gateway has a route for.
@@ -104,7 +101,7 @@ class ModelRouter:
     async def _until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, unless the client leaves: then the application is left too, which stops answering."""
         headers: list[Header] = list(scope["headers"])
-        answer = Answer(send, lambda: "", cors_headers(dict(headers), self._gateway), counts_tokens=False)
+        answer = Answer(with_cors(send, dict(headers), self._gateway), lambda: "", ())
         try:
             body = b""
             if scope["method"] not in ("GET", "HEAD", "OPTIONS"):

@@ -33,7 +33,7 @@ Waiting = tuple[LiveAnswer, "asyncio.Future[Taken]"]
 
 
 class Shadow:
-    """Answers and keeps; see `actors.serve.shadow.middleware.Challenger`. All calls come from one event loop."""
+    """Answers and keeps; see `actors.serve.shadow.sampler.Challenger`. All calls come from one event loop."""
 
     def __init__(
         self,

@@ -9,7 +9,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.serve.gateway.caller import CALLER
+from actors.serve.gateway.answer import Answer, AnswerTail
+from actors.serve.gateway.body import parse_body, read_body, replayed
+from actors.serve.gateway.caller import CALLER, find_route
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.gateway.exchange import ExchangeLayers, ServedAnswer, ServedExchange
 
 ANSWER = ["Mrs Lind ", "stores it ", "in the fridge."]
 CHAT = "/v1/chat/completions"
@@ -23,7 +27,7 @@ class ChatApp:
     answer_id: str = "chatcmpl-1"
     finish_reason: str | None = "stop"
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=lambda: {"x-salus-policy": "c1-dpo"})
+    headers: Mapping[str, str] = field(default_factory=dict)
     # Called after each chunk that was sent.
     sent: Callable[[], None] = lambda: None
     bodies: list[bytes] = field(default_factory=list)
@@ -70,5 +74,22 @@ def as_caller(app: ASGIApp, name: str | None) -> ASGIApp:
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         state = {CALLER: name} if name is not None else {}
         await app({**scope, "state": state}, receive, send)
+
+    return gateway
+
+
+def read_once(app: ASGIApp, layers: ExchangeLayers, caller: str = "ward", policy: str = "c1-dpo") -> ASGIApp:
+    """The app behind as much of a gateway as reads requests and collects answers, and refuses nothing."""
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        route = find_route(scope["path"])
+        if route is None:
+            await app(scope, receive, send)
+            return
+        body = await read_body(receive, {}, GatewayConfig())
+        said = ServedAnswer(layers.most_bytes, lambda: policy)
+        exchange = ServedExchange(route, caller, parse_body(body), len(body), said)
+        tail = AnswerTail(exchange, layers, Answer(send, lambda: policy, ()))
+        await tail.run(lambda send: app(scope, replayed(body, receive), send))
 
     return gateway

@@ -11,12 +11,13 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from actors.serve.feedback.capture import CaptureMiddleware, CaptureOutcome
+from actors.serve.feedback.capture import AnswerCapture, CaptureOutcome
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.records import turns_of
 from actors.serve.feedback.redaction import NotRedacted
 from actors.serve.feedback.sink import OverQuota
-from tests.actors.serve.feedback.endpoint import ANSWER, CHAT, ChatApp, as_caller
+from actors.serve.gateway.exchange import ExchangeLayers
+from tests.actors.serve.feedback.endpoint import ANSWER, CHAT, ChatApp, read_once
 from tests.actors.serve.feedback.given import FULL, NOON, DirectRedaction, MemorySink
 
 CONFIG = FeedbackConfig.model_validate({"folder": "feedback", "capture": "opt_in", "max_request_bytes": 2000})
@@ -27,23 +28,22 @@ ASKED = [
 
 
 class Endpoint:
-    """The middleware around a chat app, and a client of it."""
+    """Capture behind a chat app, and a client of it."""
 
     def __init__(
         self,
         app: ChatApp | None = None,
         sink: Any = None,
         config: FeedbackConfig = CONFIG,
-        caller: str | None = "ward",
         fault: Exception | None = None,
     ) -> None:
         self.app = app or ChatApp()
         self.sink = sink or MemorySink()
         self.counted: list[CaptureOutcome] = []
-        self.capture = CaptureMiddleware(
-            self.app, self.sink, DirectRedaction(fault=fault), config, count=self.counted.append, clock=lambda: NOON
+        self.capture = AnswerCapture(
+            self.sink, DirectRedaction(fault=fault), config, count=self.counted.append, clock=lambda: NOON
         )
-        self._whole = as_caller(self.capture, caller)
+        self._whole = read_once(self.app, ExchangeLayers(capture=self.capture))
 
     def ask(self, path: str = CHAT, **body: Any) -> httpx.Response:
         async def send() -> httpx.Response:
@@ -119,21 +119,15 @@ def test_a_deployment_that_keeps_nothing_keeps_nothing() -> None:
 
 def test_other_paths_pass_untouched() -> None:
     endpoint = Endpoint()
-    assert endpoint.ask(path="/v1/embeddings", store=True).status_code == 200
+    assert endpoint.ask(path="/v1/completions", store=True).status_code == 200
     assert endpoint.outcomes == {}
-
-
-def test_a_caller_without_a_key_has_no_name_and_an_answer_without_a_header_no_policy() -> None:
-    endpoint = Endpoint(ChatApp(headers={}), caller=None)
-    endpoint.ask(store=True)
-    assert (endpoint.sink.answers[0].caller, endpoint.sink.answers[0].policy) == ("anonymous", "unknown")
 
 
 @pytest.mark.parametrize(
     "app",
     [
         ChatApp(finish_reason=None),
-        ChatApp(status=500),
+        ChatApp(status=503),
         ChatApp(pieces=[]),
         ChatApp(headers={"content-encoding": "x-none"}),
         ChatApp(answer_id=""),

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.serve.gateway.config import GatewayConfig
+from actors.serve.gateway.exchange import NO_LAYERS, ExchangeLayers
 from actors.serve.gateway.gateway import Gateway
 from actors.serve.gateway.keys import ApiKey, KeyRing, Role, new_key
 from actors.serve.gateway.meter import FinishedRequest
@@ -125,12 +126,13 @@ class Served:
     clock: Clock = field(default_factory=Clock)
     meter: Tally = field(default_factory=Tally)
     version: str = "c1-dpo"
+    layers: ExchangeLayers = NO_LAYERS
 
     def __post_init__(self) -> None:
         self.tokens, kept = keys_of("client", "reviewer", "admin")
         keys = KeyRing(None, kept, self.clock)
         self.gateway: Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]] = Gateway(
-            self.app, self.config, keys, self.meter, lambda: self.version, self.clock
+            self.app, self.config, keys, self.meter, lambda: self.version, self.clock, layers=self.layers
         )
 
     def ask(

@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from actors.serve.gateway.meter import (
-    LONGEST_EVENT,
-    LONGEST_JSON,
-    NOT_SAID,
-    AnswerTail,
-    FinishedRequest,
-    Meters,
-    PrometheusMeter,
-    TokenCount,
-)
+from actors.serve.gateway.exchange import LONGEST_EVENT, LONGEST_JSON, ServedAnswer
+from actors.serve.gateway.meter import NOT_SAID, FinishedRequest, Meters, PrometheusMeter, TokenCount
 from tests.actors.serve.gateway.served import Tally
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
@@ -28,10 +20,12 @@ DONE = b"data: [DONE]\n\n"
 
 
 def counted(streamed: bool, *parts: bytes) -> TokenCount:
-    tail = AnswerTail(streamed)
+    said = ServedAnswer(0, lambda: "c1")
+    kind = b"text/event-stream" if streamed else b"application/json"
+    said.see({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
     for part in parts:
-        tail.see(part)
-    return tail.count()
+        said.see({"type": "http.response.body", "body": part, "more_body": True})
+    return said.tokens()
 
 
 def test_a_short_answer_says_its_tokens_however_it_is_cut() -> None:

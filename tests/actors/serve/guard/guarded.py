@@ -10,8 +10,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
+from actors.serve.gateway.exchange import ExchangeLayers
 from actors.serve.guard.config import GuardConfig
-from actors.serve.guard.middleware import GuardMeter, ServeGuard
+from actors.serve.guard.gate import GuardMeter, ServeGuard
 from actors.serve.guard.model import AnswerGuard, GuardUnavailable, JudgedExchange, Verdict
 from actors.serve.guard.rules import PhraseScreen, RulesGuard
 from actors.serve.sse import END, event
@@ -101,12 +102,12 @@ def _event(head: dict[str, Any], index: int, delta: dict[str, str], reason: str 
 
 
 class Guarded(Served):
-    """The guarded app behind a gateway."""
+    """The app behind a gateway with a guard."""
 
     def __init__(self, app: Any, config: GuardConfig = RULES, guard: AnswerGuard | None = None) -> None:
         self.registry = CollectorRegistry()
         guard = guard or RulesGuard(PhraseScreen(config.harmful_phrases))
-        super().__init__(app=ServeGuard(app, config, guard, lambda: self.version, GuardMeter(self.registry)))
+        super().__init__(app=app, layers=ExchangeLayers(guard=ServeGuard(config, guard, GuardMeter(self.registry))))
 
     def send(self, body: object, path: str = "/v1/chat/completions") -> list[Message]:
         """What goes out for one request, message by message."""

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from actors.serve.shadow.config import ShadowConfig, shadow_cpus
-from actors.serve.shadow.middleware import drawn
+from actors.serve.shadow.sampler import drawn
 
 IDS = [f"chatcmpl-{number:x}" for number in range(20_000)]
 

@@ -1,4 +1,4 @@
-"""The middleware: what is handed over, after the client has its answer, and that nothing comes back or holds it up."""
+"""The sampler: what is handed over, after the client has its answer, and that nothing comes back or holds it up."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.records import Turn
+from actors.serve.gateway.exchange import ExchangeLayers
 from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
-from actors.serve.shadow.middleware import ShadowMiddleware, ShadowOutcome
 from actors.serve.shadow.records import LiveAnswer, Taken
-from tests.actors.serve.feedback.endpoint import ANSWER, CHAT, ChatApp
+from actors.serve.shadow.sampler import ShadowOutcome, ShadowSampler
+from tests.actors.serve.feedback.endpoint import ANSWER, CHAT, ChatApp, read_once
 from tests.actors.serve.feedback.given import FULL, NOON
 from tests.actors.serve.shadow.given import MemoryChallenger
 
@@ -28,7 +29,7 @@ ASKED = [
 
 
 class Endpoint:
-    """The middleware around a chat app, and a client of it that waits until nothing is under way."""
+    """The sampler behind a chat app, and a client of it that waits until nothing is under way."""
 
     def __init__(
         self,
@@ -40,12 +41,10 @@ class Endpoint:
         self.app = app or ChatApp()
         self.challenger = challenger or MemoryChallenger()
         self.counted: list[str] = []
-        self.shadow = ShadowMiddleware(
-            self.app,
+        self.shadow = ShadowSampler(
             self.challenger,
             config,
             bounds or FeedbackConfig(),
-            version=lambda: "c1-dpo",
             count=self.counted.append,
             clock=lambda: NOON,
             limit=50,
@@ -53,7 +52,7 @@ class Endpoint:
 
     def ask(self, times: int = 1, path: str = CHAT, **body: Any) -> list[httpx.Response]:
         async def send() -> list[httpx.Response]:
-            transport = httpx.ASGITransport(self.shadow)
+            transport = httpx.ASGITransport(read_once(self.app, ExchangeLayers(shadow=self.shadow)))
             async with httpx.AsyncClient(transport=transport, base_url="http://salus") as client:
                 asked = {"model": "salus", "messages": ASKED, "store": True} | body
                 replies = [await client.post(path, json=asked) for _ in range(times)]
@@ -172,11 +171,11 @@ def test_requests_that_cannot_be_asked_again_are_left_alone() -> None:
     endpoint = Endpoint()
     endpoint.ask(tools=[{"type": "function"}])
     endpoint.ask(messages=[*ASKED, {"role": "assistant", "content": "Well,"}])
-    endpoint.ask(path="/v1/embeddings")
+    endpoint.ask(path="/v1/completions")
     assert endpoint.challenger.taken == [] and endpoint.outcomes == {"other_settings": 1, "not_asked": 1}
 
 
-@pytest.mark.parametrize("app", [ChatApp(finish_reason=None), ChatApp(status=500), ChatApp(answer_id="")])
+@pytest.mark.parametrize("app", [ChatApp(finish_reason=None), ChatApp(status=503), ChatApp(answer_id="")])
 def test_what_is_no_whole_answer_is_left_alone(app: ChatApp) -> None:
     endpoint = Endpoint(app)
     assert endpoint.ask(stream=True)[0].status_code == app.status

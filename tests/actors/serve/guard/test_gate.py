@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from actors.serve.gateway.caller import ANSWERED_BY
+from actors.serve.gateway.exchange import AnswerContent
 from actors.serve.guard.config import GuardConfig
-from actors.serve.guard.texts import Response
+from actors.serve.guard.texts import choices_in
 from actors.serve.sse import END, event, events
 from tests.actors.serve.gateway.served import USAGE, error_of
 from tests.actors.serve.guard.guarded import (
@@ -44,7 +44,7 @@ def header(messages: Sequence[Message], name: bytes) -> bytes | None:
 
 def answers(stream: bytes) -> dict[int, tuple[str, str | None]]:
     """Text and reason of each choice of a stream."""
-    found = Response(tuple(events(stream.decode())), streamed=True).choices()
+    found = choices_in(AnswerContent(tuple(events(stream.decode())), streamed=True))
     return {index: (choice.text, choice.finish_reason) for index, choice in found.items()}
 
 
@@ -270,4 +270,3 @@ def test_an_answer_is_of_the_policy_that_gave_it_though_another_is_live_when_it_
     guarded = Guarded(whole(SAFE), guard=SwappingGuard("safe"))
     reply = guarded.chat(messages=HARMLESS)
     assert reply.headers["x-salus-policy"] == "c1-dpo" and guarded.last.version == "c1-dpo"
-    assert ANSWERED_BY.startswith("salus_")

@@ -1,4 +1,4 @@
-"""ASGI middleware that hands a sampled share of live answers to a challenger, once their clients have them.
+"""Hands a sampled share of live answers to a challenger.
 
 Nothing of the challenger's comes back but a word on what became of it. Nobody waits for that word: whoever does not fit
 beside those that wait is dropped and counted, and a fault is logged and counted and goes nowhere.
@@ -12,13 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError, own_error
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.exchange import HttpExchange, answered, is_chat, pass_on, read_request
-from actors.serve.feedback.records import Clock, utc_now
+from actors.serve.feedback.records import UNKNOWN_POLICY, Clock, utc_now
+from actors.serve.gateway.exchange import ServedAnswer, ServedExchange
 from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
 from actors.serve.shadow.records import LiveAnswer, Taken
 
@@ -41,29 +39,26 @@ class Challenger(Protocol):
         """Return when both answers are durable, or at once where they never will be. Raises whatever it likes."""
 
 
-class ShadowMiddleware:
-    """Stands between a gateway, which bounds requests, and the chat endpoint."""
+class ShadowSampler:
+    """Reads the exchanges of a gateway, which bounds requests."""
 
     def __init__(
         self,
-        app: ASGIApp,
         challenger: Challenger,
         config: ShadowConfig,
         bounds: FeedbackConfig,
-        version: Callable[[], str] | None = None,
         count: Callable[[str], None] = lambda outcome: None,
         clock: Clock = utc_now,
         limit: int | None = None,
     ) -> None:
-        """`bounds`: of what is read; `version`: the policy that answers now; `count` is told every outcome.
+        """`bounds`: of what is read; `count` is told every outcome.
 
         `limit`: the most tokens of an answer at this endpoint; None: the model's own limit.
         """
-        self._app = app
+        self.most_bytes = bounds.max_response_bytes
         self._challenger = challenger
         self._config = config
         self._bounds = bounds
-        self._version = version
         self._count = count
         self._clock = clock
         self._limit = limit
@@ -72,21 +67,16 @@ class ShadowMiddleware:
         self._well = True
         self.outcomes: Counter[ShadowOutcome] = Counter()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_chat(scope):
-            await self._app(scope, receive, send)
+    async def read(self, exchange: ServedExchange, given: ServedAnswer) -> None:
+        """Hand over what is drawn; returns at once."""
+        if not exchange.is_chat:
             return
-        bounds = self._bounds
-        exchange = HttpExchange(bounds.max_request_bytes, bounds.max_response_bytes, version=self._version)
-        await pass_on(self._app, scope, receive, send, exchange, lambda: self._begin(exchange))
-
-    async def _begin(self, exchange: HttpExchange) -> None:
-        task = asyncio.create_task(self._hand_over(exchange))
+        task = asyncio.create_task(self._hand_over(exchange, given))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
-    async def _hand_over(self, exchange: HttpExchange) -> ShadowOutcome:
-        live = self._live(exchange)
+    async def _hand_over(self, exchange: ServedExchange, given: ServedAnswer) -> ShadowOutcome:
+        live = self._live(exchange, given)
         if not isinstance(live, LiveAnswer):
             return live
         if self._waiting >= self._config.queue:
@@ -97,14 +87,14 @@ class ShadowMiddleware:
         finally:
             self._waiting -= 1
 
-    def _live(self, exchange: HttpExchange) -> LiveAnswer | Passed:
-        if exchange.too_large:
+    def _live(self, exchange: ServedExchange, given: ServedAnswer) -> LiveAnswer | Passed:
+        if exchange.size > self._bounds.max_request_bytes or given.size > self._bounds.max_response_bytes:
             return "too_large"
-        request = read_request(exchange, opted_in=self._config.consent == "opt_in")
+        request = exchange.chat if exchange.may_be_kept or self._config.consent == "given" else None
         turns = request.turns() if request is not None else None
         if request is None or turns is None:
             return "not_asked"
-        said = answered(exchange, or_empty=True)
+        said = given.chat
         if said is None:
             return "no_answer"
         if not drawn(said.answer_id, self._config.share, self._config.seed):
@@ -116,7 +106,7 @@ class ShadowMiddleware:
             return "too_large"
         return LiveAnswer(
             answer_id=said.answer_id,
-            policy=exchange.policy,
+            policy=given.policy or UNKNOWN_POLICY,
             turns=turns,
             answer=said.answer,
             finish_reason=said.finish_reason,
