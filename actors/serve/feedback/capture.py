@@ -1,7 +1,7 @@
 """Keeps a conversation where its caller asked for that, and is never in the way of an answer.
 
 A request asks with OpenAI's own `"store": true`. An answer that its request steered (`ChatRequest.unsteered`) is not
-kept: nobody may train on words that a client put into the policy's mouth. What is kept is redacted and handed to the
+kept: a client that chooses the policy's words must not train it. What is kept is redacted and handed to the
 sink after the client has its answer, in a task of its own, whose faults are logged and counted and go nowhere. What
 cannot be redacted in time is not kept.
 """

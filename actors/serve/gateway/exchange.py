@@ -1,4 +1,4 @@
-"""One request for answers, read once, and its answer, collected once: all that guard, capture and shadow go by."""
+"""One request for answers, parsed once, and its answer, collected once, for guard, shadow, capture and token count."""
 
 from __future__ import annotations
 

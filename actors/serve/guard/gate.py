@@ -85,7 +85,7 @@ class ServeGuard:
         began_s = self._clock()
         content = held.content if held.complete and held.size <= self.most_bytes else None
         if content is not None and failed(content):
-            # What there is of an answer ends here: it is not whole, and nobody has judged it.
+            # The answer ends here: it is not whole, and was not judged.
             return _instead(held, errors_of(content))
         try:
             verdicts = await self._verdicts(question, content)

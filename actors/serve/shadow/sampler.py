@@ -1,7 +1,7 @@
 """Hands a sampled share of live answers to a challenger.
 
-Nothing of the challenger's comes back but a word on what became of it. Nobody waits for that word: whoever does not fit
-beside those that wait is dropped and counted, and a fault is logged and counted and goes nowhere.
+The challenger's answer does not come back, only its outcome, and no client waits for that. What does not fit in the
+queue is dropped and counted. A fault is logged and counted, and goes nowhere.
 """
 
 from __future__ import annotations

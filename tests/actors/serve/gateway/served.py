@@ -26,6 +26,14 @@ from actors.serve.gateway.meter import FinishedRequest
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 CHAT = {"model": "salus", "messages": [{"role": "user", "content": "Hello"}]}
 PAGE_POLICY = "default-src 'self'"
+# What every answer has.
+SAFE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
 # Some of what vLLM's app, of one release or another, also answers to.
 NOT_FOR_OTHERS = (
     "/tokenize", "/detokenize", "/docs", "/redoc", "/load", "/version", "/ping", "/invocations", "/pause", "/resume",

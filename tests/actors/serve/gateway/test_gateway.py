@@ -18,6 +18,7 @@ from actors.serve.router.routes import model_of_answer
 from tests.actors.serve.gateway.served import (
     CHAT,
     PAGE_POLICY,
+    SAFE,
     Clock,
     Served,
     Tally,
@@ -29,13 +30,6 @@ from tests.actors.serve.gateway.served import (
     small_app,
 )
 
-SAFE = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "x-frame-options": "DENY",
-    "cache-control": "no-store",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-}
 START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
 
 
@@ -381,52 +375,6 @@ def test_what_is_measured() -> None:
     served.ask("BREW", "/v1/models/whatever", "client")
     assert (served.last.route, served.last.method) == ("/v1/models/{model}", "other")
     assert served.meter.running == []
-
-
-CORS = GatewayConfig(allowed_origins=("https://ward.example",))
-WARD = ("origin", "https://ward.example")
-ASKS = [("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")]
-
-
-def test_cors_is_closed() -> None:
-    served = Served()
-    preflight = served.ask("OPTIONS", "/v1/chat/completions", headers=[WARD, *ASKS])
-    assert preflight.status_code == 403
-    for response in (preflight, served.ask("GET", "/v1/models", "client", [WARD])):
-        assert not [name for name in response.headers if name.startswith("access-control-")]
-
-
-def test_a_named_origin_may_call_the_api_with_its_own_key() -> None:
-    served = Served(config=CORS)
-    preflight = served.ask("OPTIONS", "/v1/chat/completions", headers=[WARD, *ASKS])
-    assert preflight.status_code == 204 and preflight.content == b""
-    assert preflight.headers["access-control-allow-methods"] == "POST"
-    answer = served.ask("POST", "/v1/chat/completions", "client", [WARD], json_body=CHAT)
-    for response in (preflight, answer):
-        assert response.headers["access-control-allow-origin"] == "https://ward.example"
-        assert "Origin" in response.headers.get_list("vary", split_commas=True)
-        assert "access-control-allow-credentials" not in response.headers
-    # Refused ones too, or the page could not read why.
-    assert served.ask("GET", "/v1/models", headers=[WARD]).headers["access-control-allow-origin"] == WARD[1]
-
-
-@pytest.mark.parametrize(
-    ("origin", "path"),
-    [
-        ("https://ward.example.evil.example", "/v1/models"),
-        ("http://ward.example", "/v1/models"),
-        ("null", "/v1/models"),
-        ("https://ward.example", "/review"),
-        ("https://ward.example", "/tokenize"),
-    ],
-)
-def test_no_other_origin_and_no_page(origin: str, path: str) -> None:
-    served = Served(config=CORS)
-    assert served.ask("OPTIONS", path, headers=[("origin", origin), *ASKS]).status_code == 403
-    if origin != "https://ward.example":
-        response = served.ask("GET", path, "client", [("origin", origin)])
-        assert "access-control-allow-origin" not in response.headers
-        assert "Origin" in response.headers.get_list("vary", split_commas=True)
 
 
 def test_options_that_is_no_preflight_is_like_any_method() -> None:
