@@ -30,6 +30,8 @@ _LOCAL = frozenset(
 # Longest wait for another connection's lock, and for readers that still need what was erased.
 _BUSY_S = 10.0
 _ERASING_S = 1.0
+# Of a new database. Room for several conversations: one that fills half a page has the rest of it empty.
+_PAGE_BYTES = 16_384
 _DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 
 
@@ -57,6 +59,7 @@ def open_writer(path: Path, mark: int) -> sqlite3.Connection:
     connection = _connect(path, "mode=rw")
     try:
         is_marked(connection, path, mark)
+        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         wanted = "wal" if shares_memory(path.parent) else "delete"
         (mode,) = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()
         if mode != wanted:

@@ -224,10 +224,11 @@ def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
 
 def test_of_what_is_too_old_or_replaced_no_byte_stays_on_the_disk(tmp_path: Path) -> None:
     draw = random.Random(3)
-    # Short and long ones, so that rows move from page to page when others go: that leaves copies.
-    sizes = (1, 1, 1, *range(1, 61, 9))
+    # Short rows, most of which are replaced: the others move from page to page, and that leaves copies of them.
     texts = {
-        f"{day}-{i}": f"secret{draw.getrandbits(64):x} " * draw.choice(sizes) for day in range(10) for i in range(150)
+        f"{day}-{i}": f"secret{draw.getrandbits(64):x} " * draw.choice((1, 2, 3, 5, 8))
+        for day in range(10)
+        for i in range(200)
     }
 
     def of(day: int) -> list[CapturedAnswer]:
@@ -240,16 +241,16 @@ def test_of_what_is_too_old_or_replaced_no_byte_stays_on_the_disk(tmp_path: Path
     with captures(tmp_path) as journal:
         for day in range(10):
             answers = of(day)
-            for i in range(0, len(answers), 25):
-                journal.append(answers[i : i + 25])
-        replaced = [captured(name, answer="said again", at=NOON + 9 * DAY) for name in texts if name.endswith("7")]
+            for i in range(0, len(answers), 20):
+                journal.append(answers[i : i + 20])
+        replaced = [captured(name, answer="said again", at=NOON + 9 * DAY) for name in texts if int(name[2:]) % 4]
         journal.append(replaced)
         again = {each.answer_id for each in replaced}
         for day in range(1, 10):
             assert journal.expire(NOON + day * DAY)
             bytes_ = on_disk(tmp_path)
             kept = {name for name in texts if int(name.split("-")[0]) >= day and name not in again}
-            # Its first word, of which every copy has a part that no other text has.
+            # The first word of each text is in no other one.
             assert {name for name, text in texts.items() if text.split()[0].encode() in bytes_} == kept
             assert set(ids(tmp_path)) == kept | again
         assert journal.expire(NOON + 10 * DAY)
@@ -307,7 +308,7 @@ def test_a_torn_page_is_a_sentence(tmp_path: Path) -> None:
     with captures(tmp_path) as journal:
         journal.append([captured(f"{i}", answer="x" * 900) for i in range(200)])
     content = bytearray((tmp_path / DATABASE).read_bytes())
-    content[8192:] = os.urandom(len(content) - 8192)
+    content[32768:] = os.urandom(len(content) - 32768)
     (tmp_path / DATABASE).write_bytes(content)
     with pytest.raises(SalusError, match="is damaged, or not a journal of captures"):
         read(tmp_path, CAPTURES)
