@@ -72,15 +72,18 @@ def write_atomically(path: Path, content: bytes, mode: int | None = None, sync: 
         file.write(content)
 
 
-def create(path: Path, content: bytes) -> bool:
+def create(path: Path, content: bytes, mode: int = _ANY) -> bool:
     """Make a file of which there is none; False where there is one.
 
     A crash may leave it with a part of its content. Of several processes one succeeds. Raises as `replacing` does.
+
+    Args:
+        mode: permissions of the file, less those that the umask takes.
     """
     with _told(path):
         make_folder(path.parent)
         try:
-            descriptor = os.open(path, _WRITE_NEW, _ANY)
+            descriptor = os.open(path, _WRITE_NEW, mode)
         except FileExistsError:
             return False
         try:
@@ -205,13 +208,17 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, on disk; one that is there is left. OSError passes through."""
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder and those above it, on disk; one that is there is left. OSError passes through.
+
+    Args:
+        mode: permissions of the folder itself, less those that the umask takes.
+    """
     if folder.is_dir():
         return
     make_folder(folder.parent)
     with suppress(FileExistsError):
-        os.mkdir(folder)
+        os.mkdir(folder, mode)
     sync_folder(folder.parent)
 
 

@@ -15,12 +15,12 @@ from actors.errors import SalusError
 
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 # Rust's libraries say it in words alone, and Ray hands the text of a remote fault on within its own.
-_WORDS = ("No space left on device", "Disk quota exceeded")
-# All that torch's own writer says of any write that failed.
-_TORCH_WORDS = ("PytorchStreamWriter failed writing", "unexpected pos ")
+_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+# All that torch's own writer and SQLite say of any write that failed.
+_UNCLEAR_WORDS = ("PytorchStreamWriter failed writing", "unexpected pos ", "disk I/O error")
 # Whose errors are read for words; that of anybody else may quote a text from outside.
-_TELLERS = ("ray", "pyarrow", "safetensors", "torch")
-# With less than this the disk is what torch failed on. Bytes.
+_TELLERS = ("ray", "pyarrow", "safetensors", "sqlite3", "torch")
+# With less than this the disk is what they failed on. Bytes.
 _NEXT_TO_NOTHING = 2**20
 
 
@@ -86,7 +86,7 @@ def _words(error: BaseException, folder: Path | None) -> str | None:
     if not isinstance(error, OSError | RuntimeError) and type(error).__module__.partition(".")[0] not in _TELLERS:
         return None
     text = str(error)
-    if any(words in text for words in _TORCH_WORDS) and folder is not None and _is_full(folder):
+    if any(words in text for words in _UNCLEAR_WORDS) and folder is not None and _is_full(folder):
         return _WORDS[0]
     return next((words for words in _WORDS if words in text), None)
 

@@ -17,8 +17,8 @@ from pipelines.config.recipe import Recipe
 
 # What the name of a study's file begins with: it is in the folder of the recipes and is none.
 STUDY = "study"
-# Section and key of settings that runs of earlier versions recorded, and that decide nothing any more.
-_REMOVED = (("publish", "engine_in_process"), ("publish", "desk_timeout_s"))
+# Sections and key of settings that runs of earlier versions recorded, and that decide nothing any more.
+_REMOVED = (("publish", "engine_in_process"), ("publish", "desk_timeout_s"), ("publish", "feedback", "compact_files"))
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -53,8 +53,11 @@ def load_run_recipe(path: Path) -> Recipe:
         SalusError: as `load_recipe` raises.
     """
     tree, where = read_tree(str(path), ())
-    for section, key in _REMOVED:
-        if isinstance(settings := tree.get(section), dict):
+    for *sections, key in _REMOVED:
+        settings: Any = tree
+        for section in sections:
+            settings = settings.get(section) if isinstance(settings, dict) else None
+        if isinstance(settings, dict):
             settings.pop(key, None)
     return recipe_of(tree, (), where)
 

@@ -43,7 +43,6 @@ class FeedbackConfig(BaseModel):
     capture_wait_s: float = Field(
         1.0, ge=0, description="how long feedback waits for its answer, which may still be on its way into the folder"
     )
-    compact_files: int = Field(256, ge=2, description="the journal's files are merged when there are so many new ones")
 
     @model_validator(mode="after")
     def _has_a_folder(self) -> FeedbackConfig:

@@ -1,7 +1,7 @@
 """The one writer of a feedback folder, with an index of the answers it has captured, and a limit on each day.
 
-Life: lock -> merge and expire -> index from the journals -> keep items, merging now and then -> end. It may die at any
-moment: what it acknowledged is on disk, and the next one begins from there.
+Life: lock -> expire -> index from the journals -> keep items, expiring now and then -> end. It may die at any moment:
+what it acknowledged is on disk, and the next one begins from there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.contract.records import Record
+from actors.files.one_writer import only_writer
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.journal import Journal, JournalWriter, Upkeep, list_files, only_writer, read_file
-from actors.serve.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Clock, Feedback, utc_now
+from actors.serve.feedback.journal import Journal, JournalWriter, Retention, read
+from actors.serve.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Clock, Feedback, JournalKind, utc_now
 from actors.serve.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
 
 
@@ -48,11 +49,11 @@ class DailyQuota:
             )
         self._used[caller] += size
 
-    def kept(self, table: pa.Table) -> None:
-        """Count what a journal's rows hold of today, as after a restart."""
+    def recount(self, journal: Path, kind: JournalKind) -> None:
+        """Count what a journal's folder holds of today, as after a restart. Raises as `read` does."""
         self._turn()
         midnight = datetime.combine(self._day, datetime.min.time(), tzinfo=self._clock().tzinfo)
-        today = table.filter(pc.greater_equal(table["at"], pa.scalar(midnight, type=table["at"].type)))
+        today = read(journal, kind, since=midnight)
         texts = [name for name in today.column_names if pa.types.is_string(today.schema.field(name).type)]
         sizes = [pc.fill_null(pc.binary_length(today[name]), 0).to_pylist() for name in texts]
         for caller, *lengths in zip(today["caller"].to_pylist(), *sizes, strict=True):
@@ -73,15 +74,15 @@ class FeedbackWriter:
     def __init__(self, folder: Path, config: FeedbackConfig, clock: Clock = utc_now, lock_wait_s: float = 10.0) -> None:
         # Open as long as the desk lives: that is the lock.
         self._lock = only_writer(folder, lock_wait_s, "feedback", "feedback.folder")
-        self._journals = {kind.name: Journal(folder / kind.name, kind) for kind in (CAPTURES, FEEDBACK)}
-        self._writers = {name: JournalWriter(journal, config.gather_s) for name, journal in self._journals.items()}
-        self._merging: asyncio.Task[None] | None = None
-        self._upkeep = Upkeep(tuple(self._journals.values()), config, clock)
-        self._upkeep.merge()
+        journals = {kind.name: Journal(folder / kind.name, kind) for kind in (CAPTURES, FEEDBACK)}
+        self._writers = {name: JournalWriter(journal, config.gather_s) for name, journal in journals.items()}
+        self._expiring: asyncio.Task[None] | None = None
+        self._retention = Retention(tuple(journals.values()), config, clock)
+        self._retention.expire()
         self._quota = DailyQuota(config.bytes_per_day, clock)
-        self._index = _index(folder / CAPTURES.name, self._quota)
-        for file in list_files(folder / FEEDBACK.name):
-            self._quota.kept(read_file(file, FEEDBACK))
+        for kind in (CAPTURES, FEEDBACK):
+            self._quota.recount(folder / kind.name, kind)
+        self._index = _index(folder / CAPTURES.name)
         # Ids that are being written, and whose they are.
         self._arriving: dict[str, str] = {}
 
@@ -100,43 +101,40 @@ class FeedbackWriter:
             self._index[answer.answer_id] = (sys.intern(answer.caller), sys.intern(answer.policy))
         finally:
             self._arriving.pop(answer.answer_id, None)
-        self._merge_in_time()
+        self._expire_in_time()
 
     async def feedback(self, item: Feedback) -> None:
         self._quota.take(item.caller, item)
         await self._writers[FEEDBACK.name].append(item)
-        self._merge_in_time()
+        self._expire_in_time()
 
     async def known(self, answer_id: str) -> KnownAnswer | None:
         found = self._index.get(answer_id)
         return KnownAnswer(caller=found[0], policy=found[1]) if found is not None else None
 
     async def close(self) -> None:
-        """Let another one have the folder; what is being merged is merged first."""
-        if self._merging is not None:
-            await asyncio.wait({self._merging})
+        """Let another one have the folder; what is being written or removed is done first."""
+        if self._expiring is not None:
+            await asyncio.wait({self._expiring})
+        for writer in self._writers.values():
+            await writer.close()
         self._lock.close()
 
-    def _merge_in_time(self) -> None:
-        running = self._merging is not None and not self._merging.done()
-        if not running and self._upkeep.due:
-            self._merging = asyncio.create_task(asyncio.to_thread(self._upkeep.merge))
-            self._merging.add_done_callback(_log_fault)
+    def _expire_in_time(self) -> None:
+        running = self._expiring is not None and not self._expiring.done()
+        if not running and self._retention.due:
+            self._expiring = asyncio.create_task(asyncio.to_thread(self._retention.expire))
+            self._expiring.add_done_callback(_log_fault)
 
 
-def _log_fault(merging: asyncio.Task[None]) -> None:
-    error = None if merging.cancelled() else merging.exception()
+def _log_fault(expiring: asyncio.Task[None]) -> None:
+    error = None if expiring.cancelled() else expiring.exception()
     if error is not None:
-        _log.error("The journals of feedback could not be merged, and stay as they are: %s", error)
+        _log.error("What is too old could not be removed from the journals of feedback: %s", error)
 
 
-def _index(folder: Path, quota: DailyQuota) -> dict[str, tuple[str, str]]:
-    """Caller and policy of every captured answer, a file at a time; `quota` counts today's."""
-    index: dict[str, tuple[str, str]] = {}
-    for file in list_files(folder):
-        whole = read_file(file, CAPTURES)
-        quota.kept(whole)
-        table = whole.select(["answer_id", "caller", "policy"])
-        for answer_id, caller, policy in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            index[answer_id] = (sys.intern(caller), sys.intern(policy))
-    return index
+def _index(folder: Path) -> dict[str, tuple[str, str]]:
+    """Caller and policy of every captured answer."""
+    columns = read(folder, CAPTURES, ("answer_id", "caller", "policy")).to_pydict().values()
+    rows = zip(*columns, strict=True)
+    return {answer_id: (sys.intern(caller), sys.intern(policy)) for answer_id, caller, policy in rows}

@@ -1,6 +1,6 @@
 """The shadow: the challenger's engine, which answers what replicas hand over and keeps both answers.
 
-Life: engine up -> lock -> merge and expire -> take*, batch by batch -> close. It may die at any moment: what it called
+Life: engine up -> lock -> expire -> take*, batch by batch -> close. It may die at any moment: what it called
 stored is on disk. What it is handed is not redacted, and stays in memory.
 """
 
@@ -17,8 +17,9 @@ from actors.contract.records import PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.engine.port import Completion, Engine, Sampling
 from actors.errors import SalusError
+from actors.files.one_writer import only_writer
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.journal import Journal, Upkeep, only_writer
+from actors.serve.feedback.journal import Journal, Retention
 from actors.serve.feedback.records import Clock, conversation_json, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
@@ -58,8 +59,8 @@ class Shadow:
         # Open as long as the shadow lives: that is the lock.
         self._lock = only_writer(folder, lock_wait_s, "a challenger's answers", "shadow.folder")
         self._journal = Journal(folder / SHADOW.name, SHADOW)
-        self._upkeep = Upkeep([self._journal], feedback, clock)
-        self._upkeep.merge()
+        self._retention = Retention([self._journal], feedback, clock)
+        self._retention.expire()
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(config.queue)
         self._working: asyncio.Task[None] | None = None
         # One thread, in which the engine lives.
@@ -91,6 +92,7 @@ class Shadow:
         if self._working is not None:
             await asyncio.wait({self._working})
         self._thread.shutdown()
+        self._journal.close()
         self._lock.close()
 
     async def _work(self) -> None:
@@ -153,7 +155,7 @@ class Shadow:
 
     def _keep(self, records: Sequence[ShadowRecord]) -> None:
         self._journal.append(records)
-        self._merge_in_time()
+        self._expire_in_time()
 
     def _generate(
         self, fit: Sequence[tuple[LiveAnswer, EngineQuestion]]
@@ -188,13 +190,13 @@ class Shadow:
             at=live.at,
         )
 
-    def _merge_in_time(self) -> None:
-        if not self._upkeep.due:
+    def _expire_in_time(self) -> None:
+        if not self._retention.due:
             return
         try:
-            self._upkeep.merge()
-        except (OSError, SalusError) as error:
-            _log.error("The records of shadow mode could not be merged, and stay as they are: %s", error)
+            self._retention.expire()
+        except SalusError as error:
+            _log.error("The records of shadow mode that are too old could not be removed: %s", error.sentence)
 
 
 def _fault(error: BaseException) -> SalusError:

@@ -31,10 +31,7 @@ from actors.files.atomic import (
 from actors.files.full_disk import FullDiskError
 from actors.files.shards import read_shard, write_table
 from actors.serve.audit_log import AuditLog
-from actors.serve.feedback.journal import Journal, compact, read
-from actors.serve.feedback.records import CAPTURES
 from actors.serve.gateway.keys import KeyFile
-from tests.actors.serve.feedback.given import captured
 from tests.power_cut import Tape, recorded
 from tests.root import ROOT
 from tests.rows import prompts
@@ -207,21 +204,6 @@ def test_keys_and_audit_entries_survive(root: Path, monkeypatch: pytest.MonkeyPa
         assert len(entries) <= len(done) + 1
         AuditLog(log).append("root", "after")
         assert AuditLog(log).verify()[:2] == (len(entries) + 1, 0)
-
-
-def test_a_journal_keeps_what_it_acknowledged_while_it_is_merged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = root / "captures"
-    with recorded(root, monkeypatch) as tape:
-        journal = Journal(folder, CAPTURES)
-        for name in ("a", "b"):
-            journal.append([captured(name)])
-            tape.acknowledge(name)
-        compact(folder, CAPTURES)
-        journal.append([captured("c")])
-        tape.acknowledge("c")
-    for done in tape.crashes():
-        ids = read(folder, CAPTURES)["answer_id"].to_pylist()
-        assert ids in (list(done), ["a", "b", "c"][: len(done) + 1])
 
 
 # -- what fails

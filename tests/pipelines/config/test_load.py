@@ -53,6 +53,7 @@ def test_a_run_of_an_earlier_version_is_read(recipe_file: str, tmp_path: Path) -
     saved.write_text(saved.read_text().replace("publish:\n", "publish:\n  engine_in_process: true\n"))
     with pytest.raises(SalusError, match="engine_in_process"):
         load_recipe(str(saved))
+    saved.write_text(saved.read_text().replace("  feedback:\n", "  feedback:\n    compact_files: 256\n", 1))
     assert load_run_recipe(saved) == recipe
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,8 +73,10 @@ def said(
 
 def write_folder(folder: Path, answers: Sequence[CapturedAnswer], feedback: Sequence[Feedback]) -> Path:
     """A folder as an endpoint leaves it."""
-    Journal(folder / CAPTURES.name, CAPTURES).append(answers)
-    Journal(folder / FEEDBACK.name, FEEDBACK).append(feedback)
+    with closing(Journal(folder / CAPTURES.name, CAPTURES)) as journal:
+        journal.append(answers)
+    with closing(Journal(folder / FEEDBACK.name, FEEDBACK)) as journal:
+        journal.append(feedback)
     return folder
 
 

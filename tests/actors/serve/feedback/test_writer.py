@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 import ray
 
 from actors.errors import SalusError
+from actors.files.shards import write_table
+from actors.serve.feedback import journal
 from actors.serve.feedback.actor import FeedbackWriterActor, RemoteSink
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.journal import list_files, read
+from actors.serve.feedback.journal import DATABASE, read
 from actors.serve.feedback.records import CAPTURES, FEEDBACK
 from actors.serve.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
 from actors.serve.feedback.writer import FeedbackWriter
 from tests.actors.serve.feedback.given import NOON, captured, said
 
-CONFIG = FeedbackConfig(gather_s=0.0, compact_files=4, retention_days=30)
+CONFIG = FeedbackConfig(gather_s=0.0, retention_days=30)
 
 
 def desk(folder: Path, days_later: int = 0) -> FeedbackWriter:
@@ -95,18 +100,40 @@ def test_no_caller_has_more_kept_a_day_than_it_may(tmp_path: Path) -> None:
     assert asyncio.run(give(1, "ward")) == first
 
 
-def test_files_are_merged_now_and_then(tmp_path: Path) -> None:
-    async def give() -> int:
-        one = desk(tmp_path)
-        for i in range(40):
-            await one.captured(captured(f"{i}"))
-            await one.feedback(said(f"{i}", "up"))
-        await one.close()
-        return len(list_files(tmp_path / CAPTURES.name))
+def test_what_has_expired_goes_once_a_day_while_a_desk_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = 0
 
-    # One merge at the least; how many more depends on how soon each ends.
-    assert asyncio.run(give()) < 40
-    assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == read(tmp_path / FEEDBACK.name, FEEDBACK).num_rows == 40
+    async def give() -> list[str]:
+        nonlocal days
+        one = FeedbackWriter(tmp_path, CONFIG, lambda: NOON + timedelta(days=days), lock_wait_s=0.0)
+        await one.captured(captured("a", answer="secret"))
+        days = 31
+        await one.captured(captured("b", at=NOON + timedelta(days=31)))
+        # It was looked at when the desk started.
+        assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 2
+        later = time.monotonic() + 86_401
+        monkeypatch.setattr(journal, "time", SimpleNamespace(monotonic=lambda: later))
+        await one.feedback(said("b", "up", minutes=31 * 24 * 60))
+        await one.close()
+        return [str(each) for each in read(tmp_path / CAPTURES.name, CAPTURES)["answer_id"].to_pylist()]
+
+    assert asyncio.run(give()) == ["b"]
+    assert b"secret" not in (tmp_path / CAPTURES.name / DATABASE).read_bytes()
+
+
+def test_a_desk_starts_with_the_journals_of_an_earlier_version(tmp_path: Path) -> None:
+    name = "00000000000000000001-0000-00000001.parquet"
+    table = pa.Table.from_pylist([captured("a").model_dump()], schema=CAPTURES.schema)
+    write_table(table, tmp_path / CAPTURES.name / name)
+
+    async def give() -> KnownAnswer | None:
+        one = desk(tmp_path)
+        try:
+            return await one.known("a")
+        finally:
+            await one.close()
+
+    assert asyncio.run(give()) == KnownAnswer(caller="ward", policy="c1-dpo")
 
 
 def test_what_has_expired_is_forgotten_when_a_desk_starts(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from actors.contract.records import PolicyRef
 from actors.engine.port import Engine
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.journal import list_files, read
+from actors.serve.feedback.journal import DATABASE, read
 from actors.serve.feedback.records import Turn, turns_of
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.shadow.config import ShadowConfig
@@ -107,7 +107,6 @@ def test_prompts_are_answered_in_batches_one_run_for_each_way_of_drawing(folder:
     taken = run(shadow(folder, engine), lambda of: all_of([of.take(each) for each in given]))
     assert taken == ["stored"] * 4
     assert [(sampling.temperature, len(asked)) for sampling, asked in engine.runs] == [(0.0, 2), (1.0, 2)]
-    assert len(list_files(folder / SHADOW.name)) == 1
     assert sorted(row["answer_id"] for row in kept(folder)) == [each.answer_id for each in given]
 
 
@@ -204,15 +203,16 @@ def test_a_folder_has_one_writer_and_an_answer_taken_twice_is_kept_once(folder: 
     assert [row["challenger_answer"] for row in kept(folder)] == ["again"]
 
 
-def test_records_expire_as_feedback_does_and_files_are_merged(folder: Path) -> None:
-    keep = FeedbackConfig(retention_days=30, compact_files=2)
+def test_records_expire_as_feedback_does(folder: Path) -> None:
+    keep = FeedbackConfig(retention_days=30)
 
     async def some(of: Shadow) -> None:
         for i in range(6):
             await of.take(live(f"chatcmpl-{i}"))
 
     run(shadow(folder, SpokenEngine(), feedback=keep), some)
-    assert len(kept(folder)) == 6 and len(list_files(folder / SHADOW.name)) < 4
+    assert len(kept(folder)) == 6
     late = live("chatcmpl-late", at=NOON + timedelta(days=31))
     run(shadow(folder, SpokenEngine(), feedback=keep, days_later=31), lambda of: of.take(late))
     assert [row["answer_id"] for row in kept(folder)] == ["chatcmpl-late"]
+    assert b"chatcmpl-0" not in (folder / SHADOW.name / DATABASE).read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,5 +56,6 @@ def labelled(*pairs: tuple[Label, Label], policy: str = "c1-dpo", start: int = 0
 
 def kept(folder: Path, records: Sequence[ShadowRecord]) -> Path:
     """A folder as a shadow leaves it."""
-    Journal(folder / SHADOW.name, SHADOW).append(records)
+    with closing(Journal(folder / SHADOW.name, SHADOW)) as journal:
+        journal.append(records)
     return folder
