@@ -85,6 +85,7 @@ class TrainingRun:
         self.on_step = on_step
         self.names = names_of(assignment)
         self.settings = config.challengers[assignment.name]
+        self.row = ALGORITHMS[algorithm_of(self.settings)]
         self.output = Path(assignment.output)
         self.champion = Path(assignment.champion.path)
         self.job = TrainingJob(
@@ -157,7 +158,7 @@ class TrainingRun:
                 # On disk before anything it tells of is changed.
                 remove(self.output / "report.json")
                 make_folder(self.job.work)
-                count = stage_rows(Path(self.assignment.rows), ALGORITHMS[algorithm_of(self.settings)].rows, self._rows)
+                count = stage_rows(Path(self.assignment.rows), self.row.rows, self._rows)
                 job = self._job_key()
                 kept = self._kept(job)
                 return _Staged(count, job, kept.last() if kept is not None else None)
@@ -217,9 +218,9 @@ class TrainingRun:
         return load_model(folder, half)
 
     def _reference_model(self) -> PreTrainedModel | None:
-        """None where TRL's own reference, the model as it was loaded, is the right one: the champion."""
+        """None where TRL's own, the model as it was loaded, is the right one: the champion; or where none is used."""
         reference = Path(self.assignment.reference.path)
-        if self.config.reference == "champion" or reference == self.champion:
+        if not self.row.reference or self.config.reference == "champion" or reference == self.champion:
             return None
         return self._load_model(reference)
 

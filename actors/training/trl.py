@@ -37,6 +37,8 @@ from actors.training.ranks import all_or_none, from_all, from_rank_zero, rank, w
 from actors.training.rows import RowCount
 
 _Report = TypeVar("_Report")
+# The label of a token that is not learnt.
+IGNORED = -100
 
 
 def silence() -> None:
@@ -65,7 +67,20 @@ def trl_trainer(
     if not row.reference:
         del parts["ref_model"]
     trainer: transformers.Trainer = row.trl().trainer(**parts, args=trl_arguments(config, assignment, count, folder))
+    _leave_out_empty(trainer)
     return trainer
+
+
+def _leave_out_empty(trainer: transformers.Trainer) -> None:
+    """Leave out pairs whose prompt alone is as long as a row may be, as TRL does for some of its trainers."""
+    rows, answers = trainer.train_dataset, ("chosen_labels", "rejected_labels")
+    if isinstance(rows, datasets.Dataset) and set(answers) <= set(rows.column_names):
+        # In memory: every rank does it, and a file in the cache could be another's, half written.
+        trainer.train_dataset = rows.filter(
+            lambda *labels: all(any(label != IGNORED for label in each) for each in labels),
+            input_columns=list(answers),
+            keep_in_memory=True,
+        )
 
 
 def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> TrainingArguments:

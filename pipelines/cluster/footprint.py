@@ -15,6 +15,7 @@ from pydantic import Field
 
 from actors.contract.records import Record
 from actors.errors import SalusError
+from actors.training.algorithms.table import ALGORITHMS
 from actors.training.config import JudgeTrainConfig, LoraSettings, TrainConfig, Workers
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def training_gib(shape: Shape, config: TrainConfig, dtype: str) -> float:
     if config.lora is None:
         model = shape.parameters * TRAINED_PARAMETER_BYTES / GIB + weights
     else:
-        copies = 2 if config.reference == "base" else 1
+        compared = any(ALGORITHMS[algorithm].reference for algorithm in config.algorithms.values())
+        copies = 2 if config.reference == "base" and compared else 1
         model = copies * weights + _adapter_gib(shape, config.lora)
     largest = max(settings.batch_size for settings in config.challengers.values())
     tokens = SEQUENCES_PER_ROW * largest * config.max_length_tokens

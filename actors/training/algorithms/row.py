@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -29,6 +31,14 @@ class TrlClasses(NamedTuple):
 
     trainer: Any
     arguments: Any
+
+
+@contextmanager
+def experimental() -> Iterator[None]:
+    """Import from `trl.experimental` without its warning: the lock file pins TRL's version."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
+        yield
 
 
 @dataclass(frozen=True)

@@ -160,10 +160,10 @@ class _Layout:
 
     def _training(self, cycle: int, name: ChallengerName, champion: str) -> Iterator[Node]:
         at, output = self._shape.at, self._folder.training(cycle, name)
-        kind = ALGORITHMS[self._recipe.train.algorithms[name]].rows
+        row = ALGORITHMS[self._recipe.train.algorithms[name]]
         start = self._weights(champion)
-        reference = self._weights(BASE_VERSION) if self._recipe.train.reference == "base" else start
-        inputs = (at(self._folder.rows(cycle, kind)), start, reference)
+        base = row.reference and self._recipe.train.reference == "base"
+        inputs = (at(self._folder.rows(cycle, row.rows)), start, self._weights(BASE_VERSION) if base else start)
         settings = (*SETTINGS["adapter"], f"train.challengers.{name}")
         adapter = at(output / "adapter")
         merged_from = (adapter, start) if self._shape.below(adapter) else inputs
