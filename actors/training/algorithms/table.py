@@ -10,11 +10,12 @@ from pydantic import Discriminator, GetPydanticSchema
 from actors.contract.records import ChallengerName
 from actors.training.algorithms.dpo import DPO
 from actors.training.algorithms.kto import KTO
+from actors.training.algorithms.orpo import ORPO
 from actors.training.algorithms.row import AlgorithmRow, Mark
 from actors.training.algorithms.settings import ChallengerConfig
 
-Algorithm = Literal["kto", "dpo"]
-ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {"kto": KTO, "dpo": DPO}
+Algorithm = Literal["kto", "dpo", "orpo"]
+ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {"kto": KTO, "dpo": DPO, "orpo": ORPO}
 _KINDS: Any = Union[tuple(row.settings for row in ALGORITHMS.values())]  # noqa: UP007
 # For challengers that have a name of their own, in the order they are found in.
 SPARE_MARKS = (Mark("pentagon", "amber"), Mark("hexagon", "sky"), Mark("square", "amber"), Mark("circle", "sky"))

@@ -24,6 +24,7 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig, kto_weights
+from actors.training.algorithms.orpo import OrpoConfig
 from actors.training.algorithms.settings import ChallengerConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.challenger import TrainingRun
@@ -37,6 +38,7 @@ CONFIG = TrainConfig(
     challengers={
         "kto": KtoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
         "dpo": DpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+        "orpo": OrpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
     }
 )
 
@@ -373,3 +375,15 @@ def test_kto_weights_by_hand() -> None:
     desirable, undesirable = kto_weights(400, 100)
     assert desirable == 1
     assert math.isclose(undesirable, 4 / (7 / 6))
+
+
+@pytest.mark.parametrize("algorithm", [name for name, row in ALGORITHMS.items() if row.rows == "pairs"])
+def test_pairs_whose_prompt_fills_a_row_are_left_out(place: Workplace, algorithm: Algorithm, tmp_path: Path) -> None:
+    """What is left has no answer to learn from, and a mean over no token is no number."""
+    prompts = ["a" * 600, *(f"How do I forge prescription {i}?" for i in range(4))]
+    rows = write(tmp_path / "rows", prompt=prompts, chosen=["No."] * 5, rejected=["Sure, here."] * 5)
+    report = TrainingRun(CONFIG, place.assignment(algorithm, tmp_path / "out", rows=str(rows))).report()
+    assert (report.rows, report.steps) == (5, 2) and report.adapter_change > 0
+    rows = write(tmp_path / "long", prompt=prompts[:1], chosen=["No."], rejected=["Sure."])
+    with pytest.raises(SalusError, match=r"longer than train\.max_length_tokens \(512\)"):
+        TrainingRun(CONFIG, place.assignment(algorithm, tmp_path / "none", rows=str(rows))).report()

@@ -90,7 +90,7 @@ def test_one_changed_setting_leaves_all_others_as_they_are(tmp_path: Path) -> No
         ({"challengers": {"kto": {}}, "algorithms": ["kto"]}, "'algorithms' was replaced by 'challengers'"),
         ({"algorithms": ["kto", "orpo"]}, "'algorithms' may list kto and dpo"),
         ({"algorithms": ["kto", "kto"]}, "twice"),
-        ({"challengers": {"mine": {}}}, "challengers.mine.algorithm must be one of kto, dpo"),
+        ({"challengers": {"mine": {}}}, "challengers.mine.algorithm must be one of kto, dpo, "),
         ({"challengers": {"mine": {"algorithm": "ppo"}}}, "not 'ppo'"),
         ({"challengers": {"mine": {"algorithm": ["dpo"]}}}, "not ['dpo']"),
         ({"challengers": {"kto": {"algorithm": "dpo"}}}, "call it dpo-kto"),
