@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import ray
 
 from actors.contract.actor_address import ActorAddress
-from actors.contract.records import PolicyRef
+from actors.contract.records import ChallengerName, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, DecisionRule
 from actors.engine.config import EngineConfig
@@ -22,6 +23,7 @@ from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import PolicyOnDisk
+from actors.training.algorithms.table import Algorithm
 
 
 class VllmGenerator(Generator):
@@ -57,6 +59,7 @@ class PublishingCoordinator(Coordinator):
         base: PolicyRef,
         seed: int,
         reference: Literal["champion", "base"],
+        challengers: Mapping[ChallengerName, Algorithm],
         rule: DecisionRule,
         judge: str | None,
         publish: PublisherConfig | None,
@@ -66,7 +69,9 @@ class PublishingCoordinator(Coordinator):
         audit = PublicationAudit(AuditLog(RunFolder(Path(root)).audit))
         publisher = AuditedPublisher(Publisher(publish, on_disk), audit, publish.url) if publish is not None else None
         # The namespace is of one session of the run, and no other.
-        super().__init__(root, base, seed, reference, rule, judge, address.namespace, publisher, on_disk.published)
+        super().__init__(
+            root, base, seed, reference, challengers, rule, judge, address.namespace, publisher, on_disk.published
+        )
 
 
 # Ray finds a node dead after twenty seconds or more, and until then every try to reach an actor there counts. It waits

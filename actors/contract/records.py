@@ -6,18 +6,23 @@ needed. Single facts travel as frozen pydantic records that write themselves as 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 Label = Literal["Accept", "Caution", "Refuse"]
 LABELS: tuple[Label, ...] = ("Accept", "Caution", "Refuse")
 Method = Literal["direct", "indirect", "obfuscate", "role_play"]
 METHODS: tuple[Method, ...] = ("direct", "indirect", "obfuscate", "role_play")
 LEVELS: tuple[int, ...] = (0, 1, 2, 3)
-Algorithm = Literal["kto", "dpo"]
-ALGORITHMS: tuple[Algorithm, ...] = ("kto", "dpo")
+# A challenger's name is a folder, and a part of versions, labels and dotted settings: no dots, no underscores.
+CHALLENGER_PATTERN = "[a-z0-9]+(?:-[a-z0-9]+)*"
+ChallengerName = Annotated[str, StringConstraints(pattern=f"^{CHALLENGER_PATTERN}$", max_length=32)]
+# What training learns from: one marked answer a row, or a better and a worse answer to one prompt.
+RowKind = Literal["unpaired", "pairs"]
+# Their names in files: those of the algorithms that first took them.
+ROW_NAMES: dict[RowKind, Literal["kto", "dpo"]] = {"unpaired": "kto", "pairs": "dpo"}
 Split = Literal["train", "validation", "test"]
 # "probe": further prompts a run only reports on, such as XSTest's safe ones.
 PromptSet = Literal["train", "validation", "test", "probe"]
@@ -104,16 +109,17 @@ class PolicyRef(Record):
 class Assignment(Record):
     """One training job: what to train, from which policy, on which rows, and where the result goes.
 
-    `index` counts the jobs of one algorithm within a run, from 0; a resident trainer asks for them in order.
+    `index` counts the jobs of one challenger within a run, from 0; a resident trainer asks for them in order.
     """
 
     index: int
     cycle: int
-    algorithm: Algorithm
+    # A name of `actors.training.algorithms.table`.
+    algorithm: str
     champion: PolicyRef
     # The reference model of the loss: the champion, or the base model the run began with.
     reference: PolicyRef
-    # A folder of Parquet files: KTO rows or DPO pairs.
+    # A folder of Parquet files of the rows that the algorithm learns from.
     rows: str
     # Receives `adapter/`, `merged/` and `report.json`.
     output: str
@@ -122,6 +128,15 @@ class Assignment(Record):
     seed: int
     # The root of the run the job belongs to: what is written about it names paths relative to that.
     run: str | None = None
+
+    @property
+    def name(self) -> ChallengerName:
+        """The challenger's name in the recipe, under which its settings are."""
+        return _name_in(self.version, self.cycle)
+
+
+def _name_in(version: str, cycle: int) -> ChallengerName:
+    return version.removeprefix(f"c{cycle}-")
 
 
 class TrainingFigures(Record):
@@ -144,10 +159,15 @@ class TrainingFigures(Record):
 class TrainReport(TrainingFigures):
     """What one training job of a challenger did; written beside its adapter."""
 
-    algorithm: Algorithm
+    algorithm: str
     cycle: int
     challenger: PolicyRef
     adapter: str
+
+    @property
+    def name(self) -> ChallengerName:
+        """The challenger's name in the recipe."""
+        return _name_in(self.challenger.version, self.cycle)
 
 
 class JudgeAssignment(Record):

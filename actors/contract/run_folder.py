@@ -6,12 +6,22 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from actors.contract.records import Algorithm, PolicyRef, PromptSet, Split
+from actors.contract.records import (
+    CHALLENGER_PATTERN,
+    ROW_NAMES,
+    ChallengerName,
+    PolicyRef,
+    PromptSet,
+    RowKind,
+    Split,
+)
 
 # The models a run does not make: the deployed policy, and a judge's own.
 ModelRole = Literal["policy", "judge"]
 # What `RunFolder.challenger` names a policy.
-_CHALLENGER = re.compile(r"c(?P<cycle>[1-9][0-9]{0,8})-(?P<algorithm>kto|dpo)")
+_CHALLENGER = re.compile(rf"c(?P<cycle>[1-9][0-9]{{0,8}})-(?P<name>{CHALLENGER_PATTERN})")
+# No challenger's name: what else a cycle's folder holds, and who else is among the policies that are compared.
+RESERVED = ("rollouts", "judgments", "reviews", "feedback", "rows", "champion", "base")
 
 
 class RunFolder:
@@ -20,7 +30,7 @@ class RunFolder:
     ```
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
-    cycles/CC/{rollouts,judgments,reviews,feedback,rows/ALGORITHM,ALGORITHM}/
+    cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},CHALLENGER}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,stages}.json
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
@@ -150,13 +160,13 @@ class RunFolder:
         """What people had said of the endpoint's answers when the cycle's rows were made, where its recipe asks."""
         return self.cycle(cycle) / "feedback"
 
-    def rows(self, cycle: int, algorithm: Algorithm) -> Path:
-        """Preference rows of one algorithm: KTO rows or DPO pairs."""
-        return self.cycle(cycle) / "rows" / algorithm
+    def rows(self, cycle: int, kind: RowKind) -> Path:
+        """Preference rows of one kind; all challengers that learn from it share them."""
+        return self.cycle(cycle) / "rows" / ROW_NAMES[kind]
 
-    def training(self, cycle: int, algorithm: Algorithm) -> Path:
+    def training(self, cycle: int, name: ChallengerName) -> Path:
         """Adapter, merged weights and report of one challenger."""
-        return self.cycle(cycle) / algorithm
+        return self.cycle(cycle) / name
 
     def decision(self, cycle: int) -> Path:
         return self.cycle(cycle) / "decision.json"
@@ -197,9 +207,9 @@ class RunFolder:
         """Every folder of scores of harmfulness there is."""
         return self._folders("evaluations/*/*/harmfulness/*")
 
-    def challenger(self, cycle: int, algorithm: Algorithm) -> PolicyRef:
+    def challenger(self, cycle: int, name: ChallengerName) -> PolicyRef:
         """The challenger one training job of this run makes."""
-        return PolicyRef(version=f"c{cycle}-{algorithm}", path=str(self.training(cycle, algorithm) / "merged"))
+        return PolicyRef(version=f"c{cycle}-{name}", path=str(self.training(cycle, name) / "merged"))
 
     def find_challenger(self, version: str) -> tuple[int, PolicyRef] | None:
         """The cycle and the challenger of this name; None for any other policy's."""
@@ -207,7 +217,7 @@ class RunFolder:
         if named is None:
             return None
         cycle = int(named["cycle"])
-        return cycle, self.challenger(cycle, "kto" if named["algorithm"] == "kto" else "dpo")
+        return cycle, self.challenger(cycle, named["name"])
 
     def _folders(self, *patterns: str) -> list[Path]:
         return sorted(folder for pattern in patterns for folder in self.root.glob(pattern) if folder.is_dir())

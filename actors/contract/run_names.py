@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.contract.records import Algorithm, Assignment, TrainReport
+from actors.contract.records import Assignment, ChallengerName, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.files.records import find_record
 
@@ -69,13 +69,13 @@ def names_of(assignment: Assignment) -> RunNames | None:
     return RunNames(RunFolder(Path(assignment.run))) if assignment.run is not None else None
 
 
-def read_report(folder: RunFolder, cycle: int, algorithm: Algorithm) -> TrainReport | None:
+def read_report(folder: RunFolder, cycle: int, name: ChallengerName) -> TrainReport | None:
     """The report of a challenger's training; None where that has not come to its end.
 
     Raises:
         SalusError: it cannot be read.
     """
-    path = folder.training(cycle, algorithm) / "report.json"
+    path = folder.training(cycle, name) / "report.json"
     report = find_record(TrainReport, path, "a report of training", "delete its folder to train anew")
     return RunNames(folder).found(report) if report is not None else None
 

@@ -18,7 +18,7 @@ from actors.contract.publication import (
     read_publications,
     with_refusal,
 )
-from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, Record, TrainReport
+from actors.contract.records import Assignment, ChallengerName, PolicyRef, Record, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.contract.run_names import RunNames, read_report
 from actors.contract.seeds import derive_seed
@@ -28,6 +28,7 @@ from actors.errors import SalusError
 from actors.files.atomic import append_line
 from actors.files.full_disk import FullDiskError
 from actors.files.shards import read_folder, write_text
+from actors.training.algorithms.table import ALGORITHMS, Algorithm
 
 STOP: Literal["stop"] = "stop"
 _DECISION_COLUMNS = (
@@ -39,7 +40,7 @@ class Verdict(Protocol):
     """What the coordinator needs to know of a decision record."""
 
     @property
-    def chosen(self) -> Literal["champion", "kto", "dpo"]: ...
+    def chosen(self) -> ChallengerName: ...
 
     @property
     def publish(self) -> bool: ...
@@ -57,8 +58,8 @@ class DecisionRule(Protocol):
         self,
         cycle: int,
         champion: pa.Table,
-        challengers: Mapping[Algorithm, pa.Table],
-        failed: Mapping[Algorithm, str],
+        challengers: Mapping[ChallengerName, pa.Table],
+        failed: Mapping[ChallengerName, str],
     ) -> Verdict: ...
 
 
@@ -78,7 +79,7 @@ class CycleOutcome(Record):
     """What one cycle came to."""
 
     cycle: int
-    chosen: Literal["champion", "kto", "dpo"]
+    chosen: ChallengerName
     champion: PolicyRef
     # What is live after it; None without an endpoint.
     published: PolicyRef | None
@@ -104,6 +105,7 @@ class Coordinator:
         base: PolicyRef,
         seed: int,
         reference: Literal["champion", "base"],
+        challengers: Mapping[ChallengerName, Algorithm],
         rule: DecisionRule,
         judge: str | None,
         session: str,
@@ -115,6 +117,8 @@ class Coordinator:
         self._base = base
         self._seed = seed
         self._reference = reference
+        # The algorithm of each.
+        self._challengers = challengers
         self._rule = rule
         # None: the champion of the cycle judges (regimen SELF).
         self._judge = judge
@@ -127,16 +131,15 @@ class Coordinator:
         self._halted: str | None = None
         self._take_up(CoordinatorState.read(self._folder.coordinator_state, session) or self._new(base))
 
-    @staticmethod
-    def _new(base: PolicyRef) -> CoordinatorState:
-        nothing: dict[Algorithm, tuple[Any, ...]] = {a: () for a in ALGORITHMS}
+    def _new(self, base: PolicyRef) -> CoordinatorState:
+        nothing: dict[ChallengerName, tuple[Any, ...]] = {name: () for name in self._challengers}
         return CoordinatorState(session="", champion=base, live=base, assignments=nothing, training=nothing)
 
     def _take_up(self, state: CoordinatorState) -> None:
         self._champion = state.champion
         self._live = state.live
-        self._assignments = {a: list(state.assignments[a]) for a in ALGORITHMS}
-        self._training = {a: list(state.training[a]) for a in ALGORITHMS}
+        self._assignments = {name: list(jobs) for name, jobs in state.assignments.items()}
+        self._training = {name: list(states) for name, states in state.training.items()}
         self._stopped = state.stopped
         self._decided = state.decided
         live = self._published()
@@ -149,8 +152,8 @@ class Coordinator:
             session=self._session,
             champion=self._champion,
             live=self._live,
-            assignments={a: tuple(jobs) for a, jobs in self._assignments.items()},
-            training={a: tuple(states) for a, states in self._training.items()},
+            assignments={name: tuple(jobs) for name, jobs in self._assignments.items()},
+            training={name: tuple(states) for name, states in self._training.items()},
             stopped=self._stopped,
             decided=self._decided,
         )
@@ -162,80 +165,78 @@ class Coordinator:
 
     # Training
 
-    def assign(self, cycle: int, algorithms: tuple[Algorithm, ...]) -> dict[Algorithm, Assignment]:
-        """Queue one training job per algorithm, from the present champion, on this cycle's rows."""
+    def assign(self, cycle: int) -> dict[ChallengerName, Assignment]:
+        """Queue one training job per challenger, from the present champion, on this cycle's rows."""
         with self._lock:
-            jobs = {a: self._assign(cycle, a) for a in algorithms}
+            jobs = {name: self._assign(cycle, name) for name in self._challengers}
             self._keep()
             return jobs
 
-    def _assign(self, cycle: int, algorithm: Algorithm) -> Assignment:
-        queue = self._assignments[algorithm]
+    def _assign(self, cycle: int, name: ChallengerName) -> Assignment:
+        queue = self._assignments[name]
         for known in queue:
             if known.cycle == cycle:
                 return known
-        challenger = self._folder.challenger(cycle, algorithm)
+        algorithm = self._challengers[name]
+        challenger = self._folder.challenger(cycle, name)
         job = Assignment(
             index=len(queue),
             cycle=cycle,
             algorithm=algorithm,
             champion=self._champion,
             reference=self._champion if self._reference == "champion" else self._base,
-            rows=str(self._folder.rows(cycle, algorithm)),
-            output=str(self._folder.training(cycle, algorithm)),
+            rows=str(self._folder.rows(cycle, ALGORITHMS[algorithm].rows)),
+            output=str(self._folder.training(cycle, name)),
             version=challenger.version,
-            seed=derive_seed(self._seed, "train", cycle, algorithm),
+            seed=derive_seed(self._seed, "train", cycle, name),
             run=str(self._folder.root),
         )
         queue.append(job)
-        self._training[algorithm].append(TrainingState())
+        self._training[name].append(TrainingState())
         return job
 
-    def assignment(self, algorithm: Algorithm, index: int) -> Assignment | Literal["stop"] | None:
+    def assignment(self, name: ChallengerName, index: int) -> Assignment | Literal["stop"] | None:
         """The job a trainer asks for; None while it is not there yet, "stop" once there will be none."""
         with self._lock:
-            queue = self._assignments[algorithm]
+            queue = self._assignments[name]
             if index < len(queue):
                 return queue[index]
             return STOP if self._stopped else None
 
-    def adopt(self, cycle: int, algorithms: tuple[Algorithm, ...]) -> None:
+    def adopt(self, cycle: int) -> None:
         """Take up training jobs that an earlier process of this run brought to their end."""
-        for algorithm in algorithms:
-            job = self.assign(cycle, (algorithm,))[algorithm]
-            report = read_report(self._folder, cycle, algorithm)
+        for name, job in self.assign(cycle).items():
+            report = read_report(self._folder, cycle, name)
             if report is not None:
                 self.training_done(report)
             else:
-                self.training_failed(algorithm, job.index, "it was never trained to its end")
+                self.training_failed(name, job.index, "it was never trained to its end")
 
-    def training_progress(self, algorithm: Algorithm, step: int, total: int) -> None:
+    def training_progress(self, name: ChallengerName, step: int, total: int) -> None:
         """A trainer's progress on its newest job, in optimiser steps."""
         with self._lock:
-            jobs = self._training[algorithm]
+            jobs = self._training[name]
             # Not kept: a trainer tells it anew.
             if jobs and not jobs[-1].ended:
                 jobs[-1] = TrainingState(step=step, total=total)
 
     def training_done(self, report: TrainReport) -> None:
         with self._lock:
-            index = self._index(report.algorithm, report.cycle)
-            self._training[report.algorithm][index] = TrainingState(
-                step=report.steps, total=report.steps, report=report
-            )
+            index = self._index(report.name, report.cycle)
+            self._training[report.name][index] = TrainingState(step=report.steps, total=report.steps, report=report)
             self._keep()
 
-    def training_failed(self, algorithm: Algorithm, index: int, sentence: str) -> None:
-        """One challenger fails alone: the other goes on and the decision says so."""
+    def training_failed(self, name: ChallengerName, index: int, sentence: str) -> None:
+        """One challenger fails alone: the others go on and the decision says so."""
         with self._lock:
-            self._training[algorithm][index] = TrainingState(failure=sentence)
+            self._training[name][index] = TrainingState(failure=sentence)
             self._keep()
 
     def training_halted(self, sentence: str) -> None:
         """A trainer found the disk full: no challenger fails by that, but a caller that asks for the state is told."""
         self._halted = sentence
 
-    def training_state(self, cycle: int) -> dict[Algorithm, TrainingState]:
+    def training_state(self, cycle: int) -> dict[ChallengerName, TrainingState]:
         """How far each job of a cycle is.
 
         Raises:
@@ -245,8 +246,8 @@ class Coordinator:
             raise FullDiskError(self._halted)
         with self._lock:
             return {
-                a: self._training[a][job.index]
-                for a, queue in self._assignments.items()
+                name: self._training[name][job.index]
+                for name, queue in self._assignments.items()
                 for job in queue
                 if job.cycle == cycle
             }
@@ -257,11 +258,11 @@ class Coordinator:
             self._stopped = True
             self._keep()
 
-    def _index(self, algorithm: Algorithm, cycle: int) -> int:
-        for job in self._assignments[algorithm]:
+    def _index(self, name: ChallengerName, cycle: int) -> int:
+        for job in self._assignments[name]:
             if job.cycle == cycle:
                 return job.index
-        raise SalusError(f"There is no {algorithm} training job for cycle {cycle} in this run.")
+        raise SalusError(f"There is no {name} training job for cycle {cycle} in this run.")
 
     # Decision and publication
 
@@ -276,18 +277,18 @@ class Coordinator:
         """
         with self._lock:
             states = self.training_state(cycle)
-            failed = {a: self._names.sentence(s.failure) for a, s in states.items() if s.failure is not None}
-            trained = [a for a, s in states.items() if s.report is not None]
+            failed = {name: self._names.sentence(s.failure) for name, s in states.items() if s.failure is not None}
+            trained = [name for name, s in states.items() if s.report is not None]
             champion = self._started_from(cycle)
         own = self._judgments(champion.version, champion)
-        others = {a: self._judgments(self._folder.challenger(cycle, a).version, champion) for a in trained}
+        others = {name: self._judgments(self._folder.challenger(cycle, name).version, champion) for name in trained}
         inputs = decision_inputs(self._folder, cycle, [own, *others.values()], failed)
         record = self._folder.decision(cycle)
         known: Verdict | None = self._decided.verdict(record, inputs) if self._decided is not None else None
         verdict = known or self._rule(
             cycle,
             read_folder(own, _DECISION_COLUMNS),
-            {a: read_folder(folder, _DECISION_COLUMNS) for a, folder in others.items()},
+            {name: read_folder(folder, _DECISION_COLUMNS) for name, folder in others.items()},
             failed,
         )
         if verdict.chosen != "champion":

@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from actors.contract.records import Algorithm, Record
+from actors.contract.records import ChallengerName, Record
 from actors.contract.run_folder import RunFolder
 from actors.files.records import read_record
 from actors.files.shards import shard_files
@@ -22,7 +22,7 @@ class RecordedVerdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    chosen: Literal["champion", "kto", "dpo"]
+    chosen: ChallengerName
     publish: bool
     ended: str | None = None
 
@@ -46,7 +46,9 @@ class RecordedDecision(Record):
         return read_record(RecordedVerdict, record, "a decision")
 
 
-def decision_inputs(folder: RunFolder, cycle: int, judgments: Iterable[Path], failed: Mapping[Algorithm, str]) -> str:
+def decision_inputs(
+    folder: RunFolder, cycle: int, judgments: Iterable[Path], failed: Mapping[ChallengerName, str]
+) -> str:
     """SHA-256 over the judgments a cycle is decided on, what became of its training, capability, and earlier decisions.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from actors.contract.records import Algorithm, Assignment, PolicyRef, Record, TrainReport
+from actors.contract.records import Assignment, ChallengerName, PolicyRef, Record, TrainReport
 from actors.coordinator.recorded import RecordedDecision
 from actors.files.records import find_record
 
@@ -31,8 +31,8 @@ class CoordinatorState(Record):
     champion: PolicyRef
     # What an endpoint that starts anew serves: not the champion where a gate held that back.
     live: PolicyRef
-    assignments: dict[Algorithm, tuple[Assignment, ...]]
-    training: dict[Algorithm, tuple[TrainingState, ...]]
+    assignments: dict[ChallengerName, tuple[Assignment, ...]]
+    training: dict[ChallengerName, tuple[TrainingState, ...]]
     stopped: bool = False
     # The last decision on record; None before the first of the session.
     decided: RecordedDecision | None = None

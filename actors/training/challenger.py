@@ -1,4 +1,4 @@
-"""One training job from the champion's folder to a written challenger (KTO or DPO, by TRL), on every rank of a run.
+"""One training job from the champion's folder to a written challenger (by an algorithm of TRL), on every rank of a run.
 
 asked --prepare--> rows staged, models loaded --train--> trained in memory --save--> report.json written
 
@@ -14,12 +14,10 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import datasets
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import DPOTrainer, KTOTrainer  # type: ignore[attr-defined]
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from actors.contract.decides import decisive
 from actors.contract.records import Assignment, PolicyRef, TrainReport
@@ -29,13 +27,14 @@ from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
 from actors.training.adapter import load_model, load_tokenizer, settle_config
+from actors.training.algorithms.table import ALGORITHMS, algorithm_of
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
 from actors.training.made_from import MadeFrom, read_finished, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, stage_rows
-from actors.training.trl import TrainingJob, TrlTraining, lora_config, silence, trl_arguments
+from actors.training.trl import TrainingJob, TrlTraining, lora_config, silence, trl_trainer
 
 # Whose state is in a checkpoint; another version may read it another way.
 _STATEFUL = ("torch", "transformers", "trl", "peft", "accelerate")
@@ -85,14 +84,15 @@ class TrainingRun:
         self.checkpoints = checkpoints / assignment.version if checkpoints is not None else None
         self.on_step = on_step
         self.names = names_of(assignment)
-        self.loss = config.loss(assignment.algorithm)
+        self.settings = config.challengers[assignment.name]
+        self.row = ALGORITHMS[algorithm_of(self.settings)]
         self.output = Path(assignment.output)
         self.champion = Path(assignment.champion.path)
         self.job = TrainingJob(
             name=f"{assignment.algorithm.upper()} training of {assignment.version}",
-            rate_setting=f"train.{assignment.algorithm}.learning_rate",
+            rate_setting=f"train.challengers.{assignment.name}.learning_rate",
             lora_setting="train.lora",
-            learning_rate=self.loss.learning_rate,
+            learning_rate=self.settings.learning_rate,
             base=self.champion,
             output=self.output,
         )
@@ -146,7 +146,8 @@ class TrainingRun:
     def _made_from(self) -> MadeFrom:
         # A report made under other settings is not reused.
         settings = self.config.model_dump(mode="json", include=set(decisive(TrainConfig)))
-        settings["loss"] = self.loss.model_dump(mode="json")
+        # The algorithm is the assignment's.
+        settings["loss"] = self.settings.model_dump(mode="json", exclude={"algorithm"})
         assignment = self.assignment.model_dump(mode="json")
         return MadeFrom(assignment=self.names.job(assignment) if self.names else assignment, settings=settings)
 
@@ -157,7 +158,7 @@ class TrainingRun:
                 # On disk before anything it tells of is changed.
                 remove(self.output / "report.json")
                 make_folder(self.job.work)
-                count = stage_rows(Path(self.assignment.rows), self.assignment.algorithm, self._rows)
+                count = stage_rows(Path(self.assignment.rows), self.row.rows, self._rows)
                 job = self._job_key()
                 kept = self._kept(job)
                 return _Staged(count, job, kept.last() if kept is not None else None)
@@ -185,14 +186,16 @@ class TrainingRun:
         known = json.dumps([self._made_from().job, file_sum(self._rows), versions], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()
 
-    def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> KTOTrainer | DPOTrainer:
-        trl_class: Any = KTOTrainer if self.assignment.algorithm == "kto" else DPOTrainer
+    def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> Trainer:
         folder = kept.folder if kept is not None else self.job.work / "trl"
         try:
-            trl_trainer: KTOTrainer | DPOTrainer = trl_class(
+            trainer = trl_trainer(
+                self.config,
+                self.assignment,
+                count,
+                folder,
                 model=models.champion,
                 ref_model=models.reference,
-                args=trl_arguments(self.config, self.assignment, count, folder),
                 train_dataset=datasets.Dataset.from_file(str(self._rows)),
                 processing_class=models.tokenizer,
                 peft_config=lora_config(self.config.lora) if self.config.lora else None,
@@ -201,13 +204,13 @@ class TrainingRun:
             raise SalusError(
                 f"TRL refused the {self.assignment.algorithm.upper()} settings for {self.champion}: {error}"
             ) from error
-        assert isinstance(trl_trainer.train_dataset, datasets.Dataset)
-        if not len(trl_trainer.train_dataset):
+        assert isinstance(trainer.train_dataset, datasets.Dataset)
+        if not len(trainer.train_dataset):
             raise SalusError(
                 f"Every prompt in {self.assignment.rows} is longer than train.max_length_tokens "
                 f"({self.config.max_length_tokens}); raise it."
             )
-        return trl_trainer
+        return trainer
 
     def _load_model(self, folder: Path) -> PreTrainedModel:
         # LoRA keeps the frozen base in the computing dtype; a full fine-tune needs float32 master weights.
@@ -215,9 +218,9 @@ class TrainingRun:
         return load_model(folder, half)
 
     def _reference_model(self) -> PreTrainedModel | None:
-        """None where TRL's own reference, the model as it was loaded, is the right one: the champion."""
+        """None where TRL's own, the model as it was loaded, is the right one: the champion; or where none is used."""
         reference = Path(self.assignment.reference.path)
-        if self.config.reference == "champion" or reference == self.champion:
+        if not self.row.reference or self.config.reference == "champion" or reference == self.champion:
             return None
         return self._load_model(reference)
 

@@ -1,27 +1,25 @@
-"""Settings of all training: adapter, optimization, workers, and what KTO, DPO and a judge's fine-tuning add."""
+"""Settings of all training: adapter, workers, challengers, and what a judge's fine-tuning adds."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from actors.contract.decides import Decides, decisive
-from actors.contract.records import Algorithm
+from actors.contract.records import CHALLENGER_PATTERN, ROW_NAMES, ChallengerName, RowKind
+from actors.contract.run_folder import RESERVED
+from actors.training.algorithms.dpo import DpoConfig
+from actors.training.algorithms.kto import KtoConfig
+from actors.training.algorithms.settings import Count, Optimization, Positive, Settings
+from actors.training.algorithms.table import ALGORITHMS, Algorithm, AnyChallenger, algorithm_of
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-DpoLoss = Literal[
-    "sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
-    "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
-]  # fmt: skip
-
-
-class Settings(BaseModel):
-    """Frozen settings with strict names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+# The challengers of a recipe that names none, and the settings that named them before `challengers` did.
+DEFAULT: Mapping[str, Any] = {"kto": {}, "dpo": {}}
+_NAME = re.compile(CHALLENGER_PATTERN)
+_FORMER = ("algorithms", "kto", "dpo")
 
 
 class LoraSettings(Settings):
@@ -33,19 +31,6 @@ class LoraSettings(Settings):
     target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
         default="all-linear", description="module names, or every linear layer but the output head"
     )
-
-
-class Optimization(Settings):
-    """How long, how fast and in which batches."""
-
-    learning_rate: Positive = 5e-4
-    epochs: Positive = 1.0
-    batch_size: Count = Field(default=8, description="rows (DPO: pairs) per worker and forward pass")
-    gradient_accumulation: Count = Field(default=1, description="forward passes per optimizer step")
-    warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
-    scheduler: Scheduler = "linear"
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
 
 
 class Workers(Settings):
@@ -77,74 +62,62 @@ class Workers(Settings):
         return self
 
 
-class PreferenceOptimization(Optimization):
-    """What KTO and DPO share beside how they optimize."""
+def with_challengers(train: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's section `train` in which each challenger has an entry of its own, and each entry its algorithm;
+    one whose entry is null is left out.
 
-    precompute_reference: bool = Field(
-        default=False,
-        description="score all rows with the reference model once, before training: pays from the second epoch on",
-    )
+    Before challengers had names, `algorithms` listed them (both, where it was left out), and `kto` and `dpo` held
+    their settings.
+
+    Raises:
+        ValueError: it has settings of both kinds, or an entry without an algorithm.
+    """
+    former = [name for name in _FORMER if name in train]
+    kept = {name: value for name, value in train.items() if name not in former}
+    if not former:
+        given = train.get("challengers", DEFAULT)
+        if not isinstance(given, Mapping):
+            return kept
+        named = {name: settings for name, settings in given.items() if settings is not None}
+        return kept | {"challengers": {name: _entry(name, settings) for name, settings in named.items()}}
+    if "challengers" in train:
+        section = "challengers" if former[0] == "algorithms" else f"challengers.{former[0]}"
+        raise ValueError(f"'{former[0]}' was replaced by '{section}', which this recipe has too; use only the latter")
+    names = train.get("algorithms", ("kto", "dpo"))
+    if not isinstance(names, list | tuple) or not names or not all(name in ("kto", "dpo") for name in names):
+        raise ValueError(f"'algorithms' may list kto and dpo, not {names!r}; name others under 'challengers'")
+    if len(set(names)) != len(names):
+        raise ValueError(f"'algorithms' names one algorithm twice ({', '.join(names)}); name each once")
+    return kept | {"challengers": {name: _entry(name, train.get(name) or {}) for name in names}}
 
 
-class KtoConfig(PreferenceOptimization):
-    """KTO on single rows (arXiv 2402.01306)."""
-
-    # How strongly the policy is held to the reference model.
-    beta: Positive = 0.1
-    # `apo_zero_unpaired` needs no KL term, and so a third less computing.
-    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
-    # (desirable, undesirable) loss weights, or by `kto_weights` from the rows.
-    weights: Literal["auto"] | tuple[Positive, Positive] = "auto"
-
-    @model_validator(mode="after")
-    def _kl_needs_neighbours(self) -> Self:
-        if self.loss_type == "kto" and self.batch_size < 2:
-            raise ValueError(
-                "kto.batch_size must be at least 2: the KL term pairs each prompt with its neighbour's "
-                "answer; raise it, or take loss_type apo_zero_unpaired"
-            )
-        return self
-
-
-class DpoConfig(PreferenceOptimization):
-    """DPO on pairs (arXiv 2305.18290); several losses may be summed by weight."""
-
-    beta: Positive = 0.1
-    # The small `sft` part keeps the chosen answers likely, which plain DPO lets slip.
-    loss_type: tuple[DpoLoss, ...] = Field(default=("sigmoid", "sft"), min_length=1)
-    loss_weights: tuple[float, ...] = (1.0, 0.2)
-    # The share of pairs believed to be the wrong way round; read by `robust` and `exo_pair` alone.
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-
-    @model_validator(mode="after")
-    def _losses_fit(self) -> Self:
-        if len(self.loss_type) != len(self.loss_weights):
-            raise ValueError(
-                f"dpo.loss_weights must have one weight for each of the {len(self.loss_type)} losses in "
-                f"dpo.loss_type, not {len(self.loss_weights)}"
-            )
-        if self.label_smoothing and not {"robust", "exo_pair"} & set(self.loss_type):
-            raise ValueError(
-                "dpo.label_smoothing is read by the losses robust and exo_pair alone; add one or set it to 0"
-            )
-        if "exo_pair" in self.loss_type and not self.label_smoothing:
-            raise ValueError("dpo.loss_type exo_pair needs dpo.label_smoothing above 0, for example 0.001")
-        return self
+def _entry(name: str, settings: Any) -> Any:
+    """The settings of one challenger, which is of the algorithm that it is called by where they name none."""
+    if not _NAME.fullmatch(str(name)):
+        raise ValueError(f"challenger {name!r} needs another name: small letters, digits, and hyphens between them")
+    if not isinstance(settings, Mapping):
+        return settings
+    given = {"algorithm": name} | dict(settings)
+    if given["algorithm"] not in tuple(ALGORITHMS):
+        said = f", not {given['algorithm']!r}" if "algorithm" in settings else ""
+        raise ValueError(f"challengers.{name}.algorithm must be one of {', '.join(ALGORITHMS)}{said}")
+    return given
 
 
 class TrainConfig(Workers):
     """How challengers are trained; the defaults are those of small models on CPU cores."""
 
-    algorithms: Annotated[tuple[Algorithm, ...], Decides.RUN] = Field(default=("kto", "dpo"), min_length=1)
-    # One Ray Train run per algorithm for the whole alignment, or one per cycle (gives GPUs back in between).
+    # By name; each is trained by workers of its own and may replace the champion. A change needs its own name here:
+    # the default is replaced as a whole.
+    challengers: Annotated[dict[ChallengerName, AnyChallenger], Decides.RUN] = Field(
+        default={"kto": KtoConfig(), "dpo": DpoConfig()}, min_length=1, max_length=4
+    )
+    # One Ray Train run per challenger for the whole alignment, or one per cycle (gives GPUs back in between).
     resident: Annotated[bool, Decides.NOTHING] = True
     # The reference model of the loss: the cycle's champion, or the base model the run began with.
     reference: Literal["champion", "base"] = "champion"
     # None trains every weight.
     lora: LoraSettings | None = LoraSettings()
-    # Each decides the training of its own algorithm alone (`loss`).
-    kto: Annotated[KtoConfig, Decides.RUN] = KtoConfig()
-    dpo: Annotated[DpoConfig, Decides.RUN] = DpoConfig()
     # Longer rows are cut on the right; rows whose prompt alone is longer are left out.
     max_length_tokens: Count = 512
     checkpoint_every_steps: Annotated[Count | None, Decides.NOTHING] = Field(
@@ -154,12 +127,21 @@ class TrainConfig(Workers):
         " where an assignment takes minutes",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _former_settings(cls, given: Any) -> Any:
+        return with_challengers(given) if isinstance(given, Mapping) else given
+
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        if len(set(self.algorithms)) != len(self.algorithms):
-            raise ValueError(
-                f"train.algorithms names one algorithm twice ({', '.join(self.algorithms)}); name each once"
-            )
+    def _named_as_they_are(self) -> Self:
+        for name, settings in self.challengers.items():
+            if name in RESERVED:
+                raise ValueError(f"no challenger can be called {name}, a name that Salus uses itself; choose another")
+            if name in ALGORITHMS and name != settings.algorithm:
+                raise ValueError(
+                    f"challenger {name} is called by an algorithm and is of {settings.algorithm}; call it"
+                    f" {settings.algorithm}-{name}, for example"
+                )
         return self
 
     @model_validator(mode="after")
@@ -171,9 +153,16 @@ class TrainConfig(Workers):
             )
         return self
 
-    def loss(self, algorithm: Algorithm) -> KtoConfig | DpoConfig:
-        """The settings of one algorithm."""
-        return self.kto if algorithm == "kto" else self.dpo
+    @property
+    def algorithms(self) -> dict[ChallengerName, Algorithm]:
+        """The algorithm of each challenger."""
+        return {name: algorithm_of(settings) for name, settings in self.challengers.items()}
+
+    @property
+    def row_kinds(self) -> tuple[RowKind, ...]:
+        """What the challengers learn from, once each; those of one kind share their rows."""
+        wanted = {ALGORITHMS[algorithm].rows for algorithm in self.algorithms.values()}
+        return tuple(kind for kind in ROW_NAMES if kind in wanted)
 
 
 class JudgeTrainConfig(Optimization, Workers):

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 import ray
 
-from actors.contract.records import Algorithm, Assignment, Record, TrainReport
+from actors.contract.records import Assignment, ChallengerName, Record, TrainReport
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
 from actors.training.config import TrainConfig
@@ -29,10 +29,10 @@ Train = Callable[[Assignment, Tell | None], TrainReport]
 
 
 class LoopOrder(Record):
-    """What one Ray Train run is told: whom to ask, for which algorithm, from which assignment on."""
+    """What one Ray Train run is told: whom to ask, for which challenger, from which assignment on."""
 
     config: TrainConfig
-    algorithm: Algorithm
+    challenger: ChallengerName
     coordinator_name: str
     namespace: str
     first_index: int
@@ -65,21 +65,23 @@ class CoordinatorClient:
     """The coordinator actor, asked by its name."""
 
     def __init__(self, order: LoopOrder) -> None:
-        self.algorithm = order.algorithm
+        self.challenger = order.challenger
         self.coordinator: Any = ray.get_actor(order.coordinator_name, namespace=order.namespace)
 
     def assignment(self, index: int) -> Assignment | Literal["stop"] | None:
-        answer: Assignment | Literal["stop"] | None = ray.get(self.coordinator.assignment.remote(self.algorithm, index))
+        answer: Assignment | Literal["stop"] | None = ray.get(
+            self.coordinator.assignment.remote(self.challenger, index)
+        )
         return answer
 
     def progress(self, step: int, total: int) -> None:
-        self.coordinator.training_progress.remote(self.algorithm, step, total)
+        self.coordinator.training_progress.remote(self.challenger, step, total)
 
     def done(self, report: TrainReport) -> None:
         ray.get(self.coordinator.training_done.remote(report))
 
     def failed(self, index: int, sentence: str) -> None:
-        ray.get(self.coordinator.training_failed.remote(self.algorithm, index, sentence))
+        ray.get(self.coordinator.training_failed.remote(self.challenger, index, sentence))
 
     def halted(self, sentence: str) -> None:
         ray.get(self.coordinator.training_halted.remote(sentence))
@@ -174,7 +176,7 @@ def _report_to_ray(index: int, report: TrainReport | None) -> None:
 
 def launch_training(
     config: TrainConfig,
-    algorithm: Algorithm,
+    challenger: ChallengerName,
     coordinator_name: str,
     namespace: str,
     run_name: str,
@@ -182,7 +184,7 @@ def launch_training(
     first_index: int,
     only_index: int | None = None,
 ) -> ray.ObjectRef[None]:
-    """Start one Ray Train run and return at once; two of them (KTO and DPO) run side by side.
+    """Start one Ray Train run and return at once; those of several challengers run side by side.
 
     The run asks the coordinator for assignments from `first_index` on until it says "stop". With `only_index` it
     trains that one and ends. Its Ray Train run is named for it, as Ray resumes a run of the same name.
@@ -195,7 +197,7 @@ def launch_training(
     """
     order = LoopOrder(
         config=config,
-        algorithm=algorithm,
+        challenger=challenger,
         coordinator_name=coordinator_name,
         namespace=namespace,
         first_index=first_index,
@@ -203,7 +205,7 @@ def launch_training(
         checkpoints=_checkpoints(config, storage_path),
     )
     run = TrainRun(
-        title=f"{algorithm.upper()} training run",
+        title=f"{challenger.upper()} training run",
         name=run_name if only_index is None else f"{run_name}-{only_index}",
         storage_path=storage_path,
         workers=config,

@@ -14,22 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from actors.contract.records import Algorithm
+from actors.contract.records import ROW_NAMES, RowKind
 from actors.errors import SalusError
 
 MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
-# The text columns of each kind of row; KTO rows also have a boolean `label`.
-TEXT_COLUMNS: dict[Algorithm, tuple[str, ...]] = {
-    "kto": ("prompt", "completion"),
-    "dpo": ("prompt", "chosen", "rejected"),
+# The text columns of each kind of row; unpaired rows also have a boolean `label`.
+TEXT_COLUMNS: dict[RowKind, tuple[str, ...]] = {
+    "unpaired": ("prompt", "completion"),
+    "pairs": ("prompt", "chosen", "rejected"),
 }
 BATCH_ROWS = 8192
-# The range Ethayarajh et al. (arXiv 2402.01306, Eq. 8) give for w_D * n_D / (w_U * n_U).
-KTO_BALANCE = (1.0, 4.0 / 3.0)
 
 
 class RowCount(BaseModel):
-    """How many rows were staged, and for KTO how many of them are desirable."""
+    """How many rows were staged, and of unpaired ones how many of them are desirable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +35,7 @@ class RowCount(BaseModel):
     desirable: int = 0
 
 
-def stage_rows(folder: Path, algorithm: Algorithm, out: Path) -> RowCount:
+def stage_rows(folder: Path, kind: RowKind, out: Path) -> RowCount:
     """Write the Parquet rows under `folder` to the Arrow stream file `out`, texts as lists of one message.
 
     Prompts become user messages and answers assistant messages, so that the model's own chat template
@@ -46,48 +44,32 @@ def stage_rows(folder: Path, algorithm: Algorithm, out: Path) -> RowCount:
     """
     files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else []
     if not files:
-        raise SalusError(f"There are no Parquet files in {folder}; write the {algorithm.upper()} rows there first.")
-    fields: list[pa.Field[Any]] = [pa.field(name, MESSAGES) for name in TEXT_COLUMNS[algorithm]]
-    if algorithm == "kto":
+        raise SalusError(
+            f"There are no Parquet files in {folder}; write the {ROW_NAMES[kind].upper()} rows there first."
+        )
+    fields: list[pa.Field[Any]] = [pa.field(name, MESSAGES) for name in TEXT_COLUMNS[kind]]
+    if kind == "unpaired":
         fields.append(pa.field("label", pa.bool_()))
     schema = pa.schema(fields)
     rows = desirable = 0
     with pa.OSFile(str(out), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for path in files:
             first_row = 0
-            for batch in _batches(path, algorithm, schema.names):
-                staged = _as_messages(batch, algorithm, path, first_row, schema)
+            for batch in _batches(path, kind, schema.names):
+                staged = _as_messages(batch, kind, path, first_row, schema)
                 writer.write_batch(staged)
                 first_row += batch.num_rows
                 rows += batch.num_rows
-                desirable += _count_true(batch.column("label")) if algorithm == "kto" else 0
+                desirable += _count_true(batch.column("label")) if kind == "unpaired" else 0
     if rows == 0:
         raise SalusError(
-            f"The {algorithm.upper()} rows in {folder} are empty: the judgments gave nothing to learn from; "
+            f"The {ROW_NAMES[kind].upper()} rows in {folder} are empty: the judgments gave nothing to learn from; "
             "sample more answers per prompt, or raise the sampling temperature."
         )
     return RowCount(rows=rows, desirable=desirable)
 
 
-def kto_weights(n_desirable: int, n_undesirable: int) -> tuple[float, float]:
-    """Loss weights (w_D, w_U) such that w_D * n_desirable / (w_U * n_undesirable) is in [1, 4/3].
-
-    One of the two stays 1 (arXiv 2402.01306, Eq. 8); the other is raised to meet the middle of that range.
-    Where a class is empty there is nothing to balance, and both are 1.
-    """
-    if not n_desirable or not n_undesirable:
-        return 1.0, 1.0
-    low, high = KTO_BALANCE
-    balance = n_desirable / n_undesirable
-    middle = (low + high) / 2
-    if balance < low:
-        return middle / balance, 1.0
-    if balance > high:
-        return 1.0, balance / middle
-    return 1.0, 1.0
-
-
-def _batches(path: Path, algorithm: Algorithm, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, kind: RowKind, columns: list[str]) -> Iterator[pa.RecordBatch]:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
@@ -96,20 +78,18 @@ def _batches(path: Path, algorithm: Algorithm, columns: list[str]) -> Iterator[p
     if missing:
         raise SalusError(
             f"{path} has no column {missing[0]} (it has {', '.join(file.schema_arrow.names)}); "
-            f"{algorithm.upper()} rows need {', '.join(columns)}."
+            f"{ROW_NAMES[kind].upper()} rows need {', '.join(columns)}."
         )
     return file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
 
 
-def _as_messages(
-    batch: pa.RecordBatch, algorithm: Algorithm, path: Path, first_row: int, schema: pa.Schema
-) -> pa.RecordBatch:
+def _as_messages(batch: pa.RecordBatch, kind: RowKind, path: Path, first_row: int, schema: pa.Schema) -> pa.RecordBatch:
     arrays: list[pa.Array[Any]] = []
-    for name in TEXT_COLUMNS[algorithm]:
+    for name in TEXT_COLUMNS[kind]:
         texts = _checked(batch, name, pa.string(), path, first_row)
         role = "user" if name == "prompt" else "assistant"
         arrays.append(_one_message(texts, role))
-    if algorithm == "kto":
+    if kind == "unpaired":
         arrays.append(_checked(batch, "label", pa.bool_(), path, first_row))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

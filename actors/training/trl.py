@@ -22,19 +22,23 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
-from trl import DPOConfig, KTOConfig, SFTConfig  # type: ignore[attr-defined]
+from trl import SFTConfig  # type: ignore[attr-defined]
 
 from actors.contract.records import Assignment, TrainingFigures
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
 from actors.training.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
+from actors.training.algorithms.settings import ChallengerConfig, Optimization, ReferenceConfig
+from actors.training.algorithms.table import ALGORITHMS, algorithm_of
 from actors.training.checkpoints import Checkpoints, step_of
-from actors.training.config import LoraSettings, Optimization, TrainConfig, Workers
+from actors.training.config import LoraSettings, TrainConfig, Workers
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_all, from_rank_zero, rank, world_size
-from actors.training.rows import RowCount, kto_weights
+from actors.training.rows import RowCount
 
 _Report = TypeVar("_Report")
+# The label of a token that is not learnt.
+IGNORED = -100
 
 
 def silence() -> None:
@@ -47,31 +51,57 @@ def silence() -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
-def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig | DPOConfig:
-    """The arguments of the assignment's TRL trainer, which may write to `folder`; its checkpoints go there."""
-    if assignment.algorithm == "kto":
-        return _kto_arguments(config, assignment, count, folder)
-    dpo = config.dpo
-    return DPOConfig(
-        **_preference_arguments(config, assignment, folder),
-        beta=dpo.beta,
-        loss_type=list(dpo.loss_type),
-        loss_weights=list(dpo.loss_weights),
-        label_smoothing=dpo.label_smoothing,
-    )
+def trl_trainer(
+    config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path, **parts: Any
+) -> transformers.Trainer:
+    """The assignment's TRL trainer, which may write to `folder`; its checkpoints go there.
+
+    Args:
+        parts: model, reference model (`ref_model`), rows, tokenizer and adapter, by TRL's names.
+
+    Raises:
+        ValueError: TRL refuses the settings.
+    """
+    settings = config.challengers[assignment.name]
+    row = ALGORITHMS[algorithm_of(settings)]
+    if not row.reference:
+        del parts["ref_model"]
+    trainer: transformers.Trainer = row.trl().trainer(**parts, args=trl_arguments(config, assignment, count, folder))
+    _leave_out_empty(trainer)
+    return trainer
 
 
-def _kto_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> KTOConfig:
-    kto = config.kto
-    balanced = kto_weights(count.desirable, count.rows - count.desirable)
-    desirable, undesirable = balanced if kto.weights == "auto" else kto.weights
-    return KTOConfig(
-        **_preference_arguments(config, assignment, folder),
-        beta=kto.beta,
-        loss_type=kto.loss_type,
-        desirable_weight=desirable,
-        undesirable_weight=undesirable,
-    )
+def _leave_out_empty(trainer: transformers.Trainer) -> None:
+    """Leave out pairs whose prompt alone is as long as a row may be, as TRL does for some of its trainers."""
+    rows, answers = trainer.train_dataset, ("chosen_labels", "rejected_labels")
+    if isinstance(rows, datasets.Dataset) and set(answers) <= set(rows.column_names):
+        # In memory: every rank does it, and a file in the cache could be another's, half written.
+        trainer.train_dataset = rows.filter(
+            lambda *labels: all(any(label != IGNORED for label in each) for each in labels),
+            input_columns=list(answers),
+            keep_in_memory=True,
+        )
+
+
+def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> TrainingArguments:
+    """The arguments of the assignment's TRL trainer."""
+    settings = config.challengers[assignment.name]
+    row = ALGORITHMS[algorithm_of(settings)]
+    options: dict[str, Any] = {
+        **_common_arguments(settings, config, assignment.seed, folder),
+        **_saving(config.checkpoint_every_steps),
+        **_with_reference(settings),
+        **row.options(settings, count),
+        "max_length": config.max_length_tokens,
+        # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
+        "disable_dropout": config.lora is None or config.lora.dropout == 0,
+    }
+    arguments: TrainingArguments = row.trl().arguments(**options)
+    return arguments
+
+
+def _with_reference(settings: ChallengerConfig) -> dict[str, Any]:
+    return {"precompute_ref_log_probs": settings.precompute_reference} if isinstance(settings, ReferenceConfig) else {}
 
 
 def sft_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> SFTConfig:
@@ -81,18 +111,6 @@ def sft_arguments(optimization: Optimization, workers: Workers, seed: int, folde
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-
-
-def _preference_arguments(config: TrainConfig, assignment: Assignment, folder: Path) -> dict[str, Any]:
-    loss = config.loss(assignment.algorithm)
-    return {
-        **_common_arguments(loss, config, assignment.seed, folder),
-        **_saving(config.checkpoint_every_steps),
-        "precompute_ref_log_probs": loss.precompute_reference,
-        "max_length": config.max_length_tokens,
-        # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
-        "disable_dropout": config.lora is None or config.lora.dropout == 0,
-    }
 
 
 def _saving(every: int | None) -> dict[str, Any]:
@@ -154,7 +172,7 @@ class TrainingJob:
 
     # As "KTO training of c1-kto".
     name: str
-    # The settings that faults send the reader to, as "train.kto.learning_rate" and "train.lora".
+    # The settings that faults send the reader to, as "train.challengers.kto.learning_rate" and "train.lora".
     rate_setting: str
     lora_setting: str
     learning_rate: float

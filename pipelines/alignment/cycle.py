@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from actors.contract.records import Algorithm, PolicyRef
+from actors.contract.records import ROW_NAMES, PolicyRef, RowKind
 from actors.contract.seeds import derive_seed
 from actors.coordinator.coordinator import CycleOutcome
 from pipelines.alignment.evaluation import Evaluation, evaluate
@@ -81,8 +81,8 @@ def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
     return run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, champion))
 
 
-def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
-    """KTO rows and DPO pairs from this cycle's judgments, and with replay from all earlier ones."""
+def preference(run: Run, cycle: int) -> dict[RowKind, PreferenceReport]:
+    """The rows that the challengers learn from, of this cycle's judgments, and with replay of all earlier ones."""
     config = run.recipe.preference
     said = snapshot_feedback(config.feedback, run.folder, cycle, run.materials.policy)
     if said is not None:
@@ -98,16 +98,18 @@ def preference(run: Run, cycle: int) -> dict[Algorithm, PreferenceReport]:
     seed = derive_seed(run.recipe.seed, "preference", cycle)
     # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.
     reports = {
-        a: build_rows(a, folders, run.folder.rows(cycle, a), config, run.recipe.scores, seed, beside)
-        for a in run.recipe.train.algorithms
+        kind: build_rows(kind, folders, run.folder.rows(cycle, kind), config, run.recipe.scores, seed, beside)
+        for kind in run.recipe.train.row_kinds
     }
-    rows = ", ".join(f"{report.rows} {a.upper()} rows{report.outside()}" for a, report in reports.items())
+    rows = ", ".join(
+        f"{report.rows} {ROW_NAMES[kind].upper()} rows{report.outside()}" for kind, report in reports.items()
+    )
     run.reporter.say(f"cycle {cycle}: {rows}")
     return reports
 
 
 def train(run: Run, training: TrainingRuns, cycle: int, evaluation: Evaluation | None = None) -> list[Work]:
-    """KTO and DPO at the same time, from the champion; returns when each trainer worked.
+    """All challengers at the same time, from the champion; returns when each trainer worked.
 
     Args:
         evaluation: measures a challenger while another one still trains.

@@ -73,7 +73,7 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
 def trained(run: Run, cycle: int) -> list[PolicyRef]:
     """The cycle's challengers whose training came to its end."""
     return [
-        run.folder.challenger(cycle, a)
-        for a in run.recipe.train.algorithms
-        if (run.folder.training(cycle, a) / "report.json").is_file()
+        run.folder.challenger(cycle, name)
+        for name in run.recipe.train.challengers
+        if (run.folder.training(cycle, name) / "report.json").is_file()
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from actors.contract.publication import read_publications
-from actors.contract.records import ALGORITHMS, LABELS, Label, PolicyRef, PromptSet
+from actors.contract.records import LABELS, Label, PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.files.shards import read_folder, strings, write_table, write_text
@@ -138,10 +138,9 @@ class _Reader:
     def contenders(self, cycle: int) -> Iterator[tuple[str, PolicyRef]]:
         """The champion the cycle began with, and the challengers that were judged."""
         yield "champion", champion_before(self._folder, self._run.materials.policy, cycle)
-        judged = {c.name for c in self.decision(cycle).challengers if c.metrics is not None}
-        for algorithm in ALGORITHMS:
-            if algorithm in judged:
-                yield algorithm, self._folder.challenger(cycle, algorithm)
+        for candidate in self.decision(cycle).challengers:
+            if candidate.metrics is not None:
+                yield candidate.name, self._folder.challenger(cycle, candidate.name)
 
     def cycle(self, cycle: int) -> CycleSummary:
         champion = champion_before(self._folder, self._run.materials.policy, cycle)

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from actors.contract.records import Algorithm, Label, Record
+from actors.contract.records import ROW_NAMES, Label, Record, RowKind
 from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, strings, write_table, write_text
@@ -38,13 +38,14 @@ _TAKEN = 3
 
 
 class PreferenceReport(Record):
-    """What one algorithm's rows came to; written beside them as `report.json`."""
+    """What the rows of one kind came to; written beside them as `report.json`."""
 
-    algorithm: Algorithm
+    # The kind, by its name in files (`ROW_NAMES`).
+    algorithm: Literal["kto", "dpo"]
     rows: int
-    # KTO: desirable rows; DPO: pairs of harmless prompts.
+    # Unpaired: desirable rows; pairs: those of harmless prompts.
     positive: int
-    # DPO: rows that Egida has too.
+    # Pairs that Egida has too.
     egida: int = 0
     # Rows of feedback, repetitions counted.
     feedback: int = 0
@@ -59,7 +60,7 @@ class PreferenceReport(Record):
 class Beside:
     """What rows are made of beside the judge's judgments; None: nothing of the kind."""
 
-    # The shards that `config.egida_pairs` are drawn from, for DPO.
+    # The shards that `config.egida_pairs` are drawn from.
     pairs: Path | None = None
     # The shards of this cycle's feedback (`pipelines.feedback.snapshot`).
     feedback: Path | None = None
@@ -68,7 +69,7 @@ class Beside:
 
 
 def build_rows(
-    algorithm: Algorithm,
+    kind: RowKind,
     judgments: Sequence[Path],
     output: Path,
     config: PreferenceConfig,
@@ -76,7 +77,7 @@ def build_rows(
     seed: int,
     beside: Beside | None = None,
 ) -> PreferenceReport:
-    """Write the training rows of one algorithm; rows already written are left as they are.
+    """Write the training rows of one kind; rows already written are left as they are.
 
     Raises:
         SalusError: no judgment gives a row to learn from.
@@ -85,11 +86,11 @@ def build_rows(
     if report := find_record(PreferenceReport, done, "a report of preference rows", "delete its folder"):
         return report
     beside = beside or Beside()
-    make = kto_rows if algorithm == "kto" else dpo_pairs
+    make = kto_rows if kind == "unpaired" else dpo_pairs
     files = [file for folder in judgments for file in shard_files(folder)]
     judged = sum(pq.read_metadata(file).num_rows for file in files)
     parts = shuffle_blocks(len(files), judged, config)
-    egida = egida_rows(beside.pairs, config, seed) if algorithm == "dpo" and beside.pairs is not None else None
+    egida = egida_rows(beside.pairs, config, seed) if kind == "pairs" and beside.pairs is not None else None
     made = (
         ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
         .select_columns(list(JUDGED_COLUMNS))
@@ -104,27 +105,27 @@ def build_rows(
     ordered = (
         made.sort("order").map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
     )
-    counts = ray.get([_count.remote(block, algorithm) for block in ordered.to_arrow_refs()])
+    counts = ray.get([_count.remote(block, kind) for block in ordered.to_arrow_refs()])
     count, positive = sum(rows for rows, _ in counts), sum(positives for _, positives in counts)
     if count == 0:
         raise SalusError(
-            f"The judgments in {', '.join(map(str, judgments))} give no {algorithm.upper()} rows: every answer has"
-            " the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."
+            f"The judgments in {', '.join(map(str, judgments))} give no {ROW_NAMES[kind].upper()} rows: every answer"
+            " has the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."
         )
     keep = thinning(positive, count - positive, config.max_class_ratio)
     said = 0
     if beside.feedback is not None and config.feedback is not None:
         # Its share is of the rows that are left, so these are thinned first, and feedback is not.
-        own = _thinned(ordered, algorithm, keep).materialize()
+        own = _thinned(ordered, kind, keep).materialize()
         items, kept = read_folder(beside.feedback), own.count()
-        rows = feedback_table(items, algorithm, config.feedback, seed, kept, config.shuffle_labels)
+        rows = feedback_table(items, kind, config.feedback, seed, kept, config.shuffle_labels)
         if said := rows.num_rows:
             ordered, count, keep = own.union(ray.data.from_arrow(rows)).sort("order"), kept + said, (1.0, 1.0)
     # Blocks of a size that the row count alone decides come before what is done by block.
-    blocks = _thinned(ordered.repartition(-(-count // config.rows_per_file)), algorithm, keep).to_arrow_refs()
+    blocks = _thinned(ordered.repartition(-(-count // config.rows_per_file)), kind, keep).to_arrow_refs()
     # Numbered by us: the names of Ray Data's own writer hold a random id.
     ray.get([_write.remote(block, output / f"{i:05d}.parquet") for i, block in enumerate(blocks)])
-    report = rows_report(algorithm, output, egida).model_copy(update={"feedback": said})
+    report = rows_report(kind, output, egida).model_copy(update={"feedback": said})
     write_text(report.model_dump_json(indent=2), done)
     return report
 
@@ -142,18 +143,18 @@ def warm_up(blocks: int) -> None:
     ordered.map_batches(cast(Any, deduplicate), batch_format="pyarrow", batch_size=None).materialize()
 
 
-def rows_report(algorithm: Algorithm, output: Path, egida: pa.Table | None = None) -> PreferenceReport:
+def rows_report(kind: RowKind, output: Path, egida: pa.Table | None = None) -> PreferenceReport:
     """What the files hold, read file by file and from two columns alone; `egida`: the outside rows to look for."""
-    column = "label" if algorithm == "kto" else "level"
+    column = "label" if kind == "unpaired" else "level"
     outside = egida["order"].combine_chunks() if egida is not None else pa.array([], pa.string())
     sizes = []
     for file in shard_files(output):
         table = pq.read_table(file, columns=[column, "order"])
-        positive = _positive(table, algorithm)
+        positive = _positive(table, kind)
         known = pa.compute.is_in(table["order"], value_set=outside)
         sizes.append((len(positive), int(positive.sum()), int(np.asarray(known).sum())))
     rows, positives, of_egida = (sum(of) for of in zip(*sizes, strict=True))
-    return PreferenceReport(algorithm=algorithm, rows=rows, positive=positives, egida=of_egida)
+    return PreferenceReport(algorithm=ROW_NAMES[kind], rows=rows, positive=positives, egida=of_egida)
 
 
 def egida_rows(pairs: Path, config: PreferenceConfig, seed: int) -> pa.Table | None:
@@ -254,14 +255,14 @@ def _kto(row: dict[str, Any], completion: str, label: bool) -> dict[str, Any]:
     return {"prompt": row["prompt"], "completion": completion, "label": label, "level": row["level"]}
 
 
-def _positive(batch: pa.Table, algorithm: Algorithm) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    if algorithm == "kto":
+def _positive(batch: pa.Table, kind: RowKind) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    if kind == "unpaired":
         return np.asarray(batch["label"].to_numpy(zero_copy_only=False), dtype=bool)
     return np.asarray(batch["level"].to_numpy() == 0)
 
 
-def _thinned(rows: ray.data.Dataset, algorithm: Algorithm, keep: tuple[float, float]) -> ray.data.Dataset:
-    thin = partial(_thin_and_interleave, algorithm=algorithm, keep=keep)
+def _thinned(rows: ray.data.Dataset, kind: RowKind, keep: tuple[float, float]) -> ray.data.Dataset:
+    thin = partial(_thin_and_interleave, kind=kind, keep=keep)
     return rows.map_batches(thin, batch_format="pyarrow", batch_size=None)
 
 
@@ -271,15 +272,15 @@ def _write(block: pa.Table, path: Path) -> None:
 
 
 @ray.remote(num_cpus=0)
-def _count(block: pa.Table, algorithm: Algorithm) -> tuple[int, int]:
+def _count(block: pa.Table, kind: RowKind) -> tuple[int, int]:
     """Rows of a block, and how many are of the positive class."""
-    return block.num_rows, int(_positive(block, algorithm).sum()) if block.num_rows else 0
+    return block.num_rows, int(_positive(block, kind).sum()) if block.num_rows else 0
 
 
-def _thin_and_interleave(batch: pa.Table, algorithm: Algorithm, keep: tuple[float, float]) -> pa.Table:
+def _thin_and_interleave(batch: pa.Table, kind: RowKind, keep: tuple[float, float]) -> pa.Table:
     if batch.num_rows == 0:
         return batch
-    positive = _positive(batch, algorithm)
+    positive = _positive(batch, kind)
     # The row's own hash is its draw: no state, the same on every machine.
     draw = np.array([int(order[-8:], 16) / 2**32 for order in strings(batch, "order")])
     kept = draw < np.where(positive, *keep)

@@ -157,6 +157,7 @@ def start_coordinator(
         base=materials.policy,
         seed=recipe.seed,
         reference=recipe.train.reference,
+        challengers=recipe.train.algorithms,
         rule=DecisionOfRun(
             table=recipe.scores,
             config=recipe.decide,

@@ -52,7 +52,7 @@ def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> P
 
 
 def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> list[TrainReport]:
-    """Shuffle the cycle's judgments into rows and train both challengers on them."""
+    """Shuffle the cycle's judgments into rows and train the challengers on them."""
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"resident": False})})
     with _opened(recipe, root, reporter, cycle, _train_needs) as run:
         preference(run, cycle)
@@ -63,7 +63,7 @@ def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> l
             train(run, runs, cycle)
         finally:
             runs.close()
-        return [report for a in recipe.train.algorithms if (report := read_report(run.folder, cycle, a))]
+        return [report for name in recipe.train.challengers if (report := read_report(run.folder, cycle, name))]
 
 
 def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> CycleOutcome:
@@ -83,7 +83,7 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
         known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
         if len(known) >= cycle:
             return known[cycle - 1]
-        ray.get(run.coordinator.adopt.remote(cycle, recipe.train.algorithms))
+        ray.get(run.coordinator.adopt.remote(cycle))
         outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
         return outcome
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from actors.contract.records import Algorithm, Assignment, PolicyRef
+from actors.contract.records import Assignment, ChallengerName, PolicyRef
 from actors.coordinator.state import TrainingState
 from actors.errors import SalusError
 from actors.files.full_disk import full_disk
@@ -29,45 +29,45 @@ class TrainingRuns:
         self._namespace = namespace
         self._session = session
         self._storage = storage
-        self._runs: dict[Algorithm, ray.ObjectRef[None]] = {}
+        self._runs: dict[ChallengerName, ray.ObjectRef[None]] = {}
         self._launched = 0
 
     def start(self) -> None:
         """Bring resident runs up, so that their imports are done when the first rows are there."""
         if self._config.resident:
-            for algorithm in self._config.algorithms:
-                self._launch(algorithm, first_index=0, only_index=None)
+            for name in self._config.challengers:
+                self._launch(name, first_index=0, only_index=None)
 
-    def begin(self, jobs: Mapping[Algorithm, Assignment]) -> None:
+    def begin(self, jobs: Mapping[ChallengerName, Assignment]) -> None:
         """Per cycle: start a run for each job. Resident runs find their job themselves; dead ones are replaced."""
-        for algorithm, job in jobs.items():
+        for name, job in jobs.items():
             if not self._config.resident:
-                self._launch(algorithm, first_index=job.index, only_index=job.index)
-            elif self._is_down(algorithm):
-                self._launch(algorithm, first_index=job.index, only_index=None)
+                self._launch(name, first_index=job.index, only_index=job.index)
+            elif self._is_down(name):
+                self._launch(name, first_index=job.index, only_index=None)
 
-    def _is_down(self, algorithm: Algorithm) -> bool:
+    def _is_down(self, name: ChallengerName) -> bool:
         """Whether there is no run, or one that ended while it had nothing to do: no challenger has failed by that."""
-        run = self._runs.get(algorithm)
+        run = self._runs.get(name)
         return run is None or bool(ray.wait([run], timeout=0)[0])
 
-    def watch(self, jobs: Mapping[Algorithm, Assignment]) -> None:
+    def watch(self, jobs: Mapping[ChallengerName, Assignment]) -> None:
         """Report a run that has ended with an error as its job's failure.
 
         Raises:
             FullDiskError: that was the error.
         """
-        for algorithm, job in jobs.items():
-            run = self._runs.get(algorithm)
+        for name, job in jobs.items():
+            run = self._runs.get(name)
             if run is None or not ray.wait([run], timeout=0)[0]:
                 continue
-            del self._runs[algorithm]
+            del self._runs[name]
             try:
                 ray.get(run)
             except ray.exceptions.RayError as error:
                 if (fault := full_disk(error)) is not None:
                     raise fault from error
-                ray.get(self._coordinator.training_failed.remote(algorithm, job.index, _sentence(error)))
+                ray.get(self._coordinator.training_failed.remote(name, job.index, _sentence(error)))
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Let resident runs end by themselves, then cancel what is left."""
@@ -86,15 +86,15 @@ class TrainingRuns:
         for run in running:
             ray.cancel(run, force=True)
 
-    def _launch(self, algorithm: Algorithm, first_index: int, only_index: int | None) -> None:
+    def _launch(self, name: ChallengerName, first_index: int, only_index: int | None) -> None:
         self._launched += 1
-        self._runs[algorithm] = launch_training(
+        self._runs[name] = launch_training(
             self._config,
-            algorithm,
+            name,
             COORDINATOR,
             self._namespace,
             # Each gets a new name: Ray Train would resume an ended run of the same one.
-            f"{algorithm}-{self._session}-{self._launched}",
+            f"{name}-{self._session}-{self._launched}",
             self._storage,
             first_index,
             only_index,
@@ -108,11 +108,10 @@ class WatchedTraining:
         self._run = run
         self._runs = runs
         self._cycle = cycle
-        algorithms = run.recipe.train.algorithms
-        self._jobs = ray.get(run.coordinator.assign.remote(cycle, algorithms))
+        self._jobs = ray.get(run.coordinator.assign.remote(cycle))
         runs.begin(self._jobs)
-        self._bars = {a: run.reporter.bar(f"cycle {cycle}: training {a.upper()}", None, "steps") for a in algorithms}
-        self._states: dict[Algorithm, TrainingState] = {}
+        self._bars = {n: run.reporter.bar(f"cycle {cycle}: training {n.upper()}", None, "steps") for n in self._jobs}
+        self._states: dict[ChallengerName, TrainingState] = {}
 
     def look(self) -> None:
         """Bring bars and states up to date.
@@ -123,8 +122,8 @@ class WatchedTraining:
         self._run.check_lease()
         self._runs.watch(self._jobs)
         self._states = ray.get(self._run.coordinator.training_state.remote(self._cycle))
-        for algorithm, state in self._states.items():
-            self._bars[algorithm].at(state.step, state.total)
+        for name, state in self._states.items():
+            self._bars[name].at(state.step, state.total)
 
     @property
     def over(self) -> bool:
@@ -134,8 +133,8 @@ class WatchedTraining:
     @property
     def trained(self) -> tuple[PolicyRef, ...]:
         """The challengers whose training has come to its end."""
-        done = (algorithm for algorithm, state in self._states.items() if state.report is not None)
-        return tuple(self._run.folder.challenger(self._cycle, algorithm) for algorithm in done)
+        done = (name for name, state in self._states.items() if state.report is not None)
+        return tuple(self._run.folder.challenger(self._cycle, name) for name in done)
 
     def close(self) -> list[Work]:
         """Say which jobs failed; returns when the trainers worked.
@@ -145,7 +144,7 @@ class WatchedTraining:
         """
         for bar in self._bars.values():
             bar.close()
-        failures = [f"{a.upper()}: {s.failure}" for a, s in self._states.items() if s.failure is not None]
+        failures = [f"{name.upper()}: {s.failure}" for name, s in self._states.items() if s.failure is not None]
         for failure in failures:
             self._run.reporter.say(f"cycle {self._cycle}: training failed, {failure}")
         if len(failures) == len(self._jobs):

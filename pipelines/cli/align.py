@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus align demo --seed 3 --set train.kto.beta=0.2")(align)
+    app.command(epilog="Example: salus align demo --seed 3 --set train.challengers.kto.beta=0.2")(align)
     app.command(epilog="Example: salus generate demo --cycle 1")(generate)
     app.command(epilog="Example: salus train demo --cycle 1")(train)
     app.command(epilog="Example: salus evaluate demo --cycle 1")(evaluate)
@@ -53,7 +53,7 @@ def align(
     ] = False,
     accept_unreliable: AcceptUnreliable = False,
 ) -> None:
-    """Run a recipe's cycles: generate, judge, shuffle, train KTO and DPO, compare, publish.
+    """Run a recipe's cycles: generate, judge, shuffle, train challengers, compare, publish.
 
     The same command goes on where an interrupted run stopped.
     """
@@ -129,7 +129,7 @@ def train(
     overrides: Overrides = None,
     run: RunFolderOption = None,
 ) -> None:
-    """Shuffle a cycle's judgments into rows and train KTO and DPO on them."""
+    """Shuffle a cycle's judgments into rows and train challengers on them."""
     from pipelines.alignment.steps import train_step
 
     for report in run_step(train_step, resolve(recipe, overrides, seed, data), run, cycle):

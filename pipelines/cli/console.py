@@ -21,7 +21,9 @@ from pipelines.runs.store.place import Place, place_of
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as train.kto.beta=0.2; may be repeated."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a setting, as train.challengers.kto.beta=0.2; may be repeated."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="The seed of every random choice (the recipe's seed).")]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Where the data is (the recipe's data.path).")]

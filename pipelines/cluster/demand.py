@@ -60,14 +60,14 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
             policy,
         ),
         _judges(recipe, policy),
-        *(_controller(algorithm.upper()) for algorithm in recipe.train.algorithms),
-        *(_workers(recipe, algorithm.upper(), policy) for algorithm in recipe.train.algorithms),
+        *(_controller(name.upper()) for name in recipe.train.challengers),
+        *(_workers(recipe, name.upper(), policy) for name in recipe.train.challengers),
         PlanRow(
             actor="Ray Data task",
-            count=len(recipe.train.algorithms),
+            count=len(recipe.train.row_kinds),
             cpus=1.0,
             memory_gib=0.3,
-            section="train.algorithms",
+            section="train.challengers",
         ),
         *_publisher(recipe, policy),
     )

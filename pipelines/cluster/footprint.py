@@ -15,6 +15,7 @@ from pydantic import Field
 
 from actors.contract.records import Record
 from actors.errors import SalusError
+from actors.training.algorithms.table import ALGORITHMS
 from actors.training.config import JudgeTrainConfig, LoraSettings, TrainConfig, Workers
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ TRAINED_PARAMETER_BYTES = 16
 ACTIVATION_BYTES = 34
 # Float32 logits, their log-softmax and their gradient.
 LOGIT_COPIES = 3
-# A preference step runs two sequences per row: chosen and rejected (DPO), answer and its KL neighbour (KTO).
+# A preference step runs two sequences per row: chosen and rejected of a pair, answer and its KL neighbour (KTO).
 SEQUENCES_PER_ROW = 2
 # LoRA parameters per model parameter and rank, on all linear layers: 41.9 M for rank 16 on Llama-3.1-8B.
 LORA_SHARE_PER_RANK = 41.9e6 / 16 / 8.03e9
@@ -116,9 +117,10 @@ def training_gib(shape: Shape, config: TrainConfig, dtype: str) -> float:
     if config.lora is None:
         model = shape.parameters * TRAINED_PARAMETER_BYTES / GIB + weights
     else:
-        copies = 2 if config.reference == "base" else 1
+        compared = any(ALGORITHMS[algorithm].reference for algorithm in config.algorithms.values())
+        copies = 2 if config.reference == "base" and compared else 1
         model = copies * weights + _adapter_gib(shape, config.lora)
-    largest = max(config.loss(algorithm).batch_size for algorithm in config.algorithms)
+    largest = max(settings.batch_size for settings in config.challengers.values())
     tokens = SEQUENCES_PER_ROW * largest * config.max_length_tokens
     return _sharded(model, config) + _activations_gib(shape, tokens, config, dtype)
 

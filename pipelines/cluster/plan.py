@@ -10,8 +10,9 @@ from typing import Literal
 from pydantic import Field
 from rich.table import Table
 
-from actors.contract.records import Record
+from actors.contract.records import Record, RowKind
 from actors.errors import SalusError
+from actors.training.algorithms.table import ALGORITHMS
 from pipelines.cluster.demand import PlanRow, demand
 from pipelines.cluster.devices import Resources, this_machine
 from pipelines.config.recipe import Recipe
@@ -156,25 +157,28 @@ def plan_table(plan: Plan) -> Table:
 
 def _steps(recipe: Recipe) -> tuple[str, ...]:
     prompts, k = recipe.data.train_per_cycle, recipe.generate.sampling.k
-    algorithms = recipe.train.algorithms
+    challengers = recipe.train.challengers
     per_policy = _validation(recipe)
-    policies = 1 + len(algorithms)
+    policies = 1 + len(challengers)
     answers = prompts * k
     replayed = ", and those of all earlier cycles" if recipe.preference.replay else ""
     pairs = prompts * min(recipe.preference.pairs_per_prompt, k * k // 4 or 1)
     kept = ", and their capability" if recipe.capability is not None else ""
     evaluated = f"{policies * per_policy:,} answers" if per_policy else "all its prompts"
     training = []
-    for algorithm in algorithms:
-        loss, rows = recipe.train.loss(algorithm), answers if algorithm == "kto" else pairs
-        batch = loss.batch_size * loss.gradient_accumulation * recipe.train.workers_per_run
-        training.append(f"{algorithm.upper()} about {max(1, round(rows * loss.epochs / batch)):,} steps of {batch}")
+    most: dict[RowKind, int] = {"unpaired": answers, "pairs": pairs}
+    for name, settings in challengers.items():
+        rows = most[ALGORITHMS[recipe.train.algorithms[name]].rows]
+        batch = settings.batch_size * settings.gradient_accumulation * recipe.train.workers_per_run
+        training.append(f"{name.upper()} about {max(1, round(rows * settings.epochs / batch)):,} steps of {batch}")
+    words: dict[RowKind, str] = {"unpaired": f"{answers:,} KTO rows", "pairs": f"{pairs:,} DPO pairs"}
+    shuffled = " and ".join(words[kind] for kind in recipe.train.row_kinds)
     generators, judges, workers = recipe.generate.actors, recipe.judge.actors, recipe.train.workers_per_run
     after = "publish the winner in place" if recipe.publish.enabled else "go on from the winner"
     return (
         f"generate: {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
         f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), while generating",
-        f"shuffle: at most {answers:,} KTO rows and {pairs:,} DPO pairs{replayed}",
+        f"shuffle: at most {shuffled}{replayed}",
         f"train: {', '.join(training)} in the first cycle, at the same time, {workers} worker(s) each",
         f"evaluate: {policies} policies on the validation split, {evaluated}, greedy, judged{kept}",
         f"decide: {after}; {_cycles(recipe)}",

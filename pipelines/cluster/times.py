@@ -37,7 +37,7 @@ class Work(Record):
     """When one worker worked on one thing, in seconds since the epoch."""
 
     kind: WorkerKind
-    # An engine's place in its pool, or the algorithm of a trainer.
+    # An engine's place in its pool, or the challenger of a trainer.
     worker: str = Field(max_length=64)
     start_s: FiniteFloat
     end_s: FiniteFloat
@@ -160,7 +160,7 @@ def engine_work(kind: WorkerKind, spans: Iterable[Span]) -> list[Work]:
 def trainer_work(reports: Iterable[TrainReport]) -> list[Work]:
     """When the trainers trained, without start-up or merging; a report of an earlier version does not say."""
     return [
-        Work(kind="trainer", worker=report.algorithm, start_s=start_s, end_s=start_s + report.train_s)
+        Work(kind="trainer", worker=report.name, start_s=start_s, end_s=start_s + report.train_s)
         for report in reports
         if (start_s := report.train_start_s) is not None
     ]

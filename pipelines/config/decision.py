@@ -51,7 +51,7 @@ class DecisionConfig(Section):
     resamples: int = Field(default=2000, ge=100)
     # Least observed gain in SS that is worth a new policy.
     min_gain: float = Field(default=0.0, ge=0.0, le=1.0)
-    # How two looks at the same validation split are paid for.
+    # How several looks at the same validation split are paid for; `none` is refused for more than two challengers.
     correction: Literal["holm", "none"] = "holm"
     # After so many cycles in a row in which the champion stayed, no further one is run; None = all are run.
     patience: int | None = Field(default=None, ge=1)

@@ -11,7 +11,7 @@ from typing import Any
 class Difference:
     """One setting that is not the same; None where a side does not have it."""
 
-    # Dotted, as train.kto.beta.
+    # Dotted, as train.challengers.kto.beta.
     name: str
     known: Any
     asked: Any
@@ -27,6 +27,6 @@ def differences(known: Any, asked: Any, at: str = "") -> Iterator[Difference]:
 
 
 def first_difference(known: Any, asked: Any) -> str | None:
-    """As `train.kto.beta: 0.1 there, 0.2 now`, by the name of the setting; None where nothing differs."""
+    """As `train.challengers.kto.beta: 0.1 there, 0.2 now`, by the name of the setting; None where nothing differs."""
     first = next(differences(known, asked), None)
     return None if first is None else f"{first.name}: {first.known!r} there, {first.asked!r} now"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -13,12 +14,16 @@ from pydantic import BaseModel, ValidationError
 
 from actors.errors import SalusError
 from actors.files.shards import write_text
+from actors.training.algorithms.table import ALGORITHMS
+from actors.training.config import with_challengers
 from pipelines.config.recipe import Recipe
 
 # What the name of a study's file begins with: it is in the folder of the recipes and is none.
 STUDY = "study"
 # Sections and key of settings that runs of earlier versions recorded, and that decide nothing any more.
 _REMOVED = (("publish", "engine_in_process"), ("publish", "desk_timeout_s"), ("publish", "feedback", "compact_files"))
+# Where a recipe names its challengers.
+CHALLENGERS = ("train", "challengers")
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -90,11 +95,22 @@ def settings_of(kind: type[Settings], tree: dict[str, Any], overrides: Sequence[
         SalusError: an unknown key or a value that does not fit.
     """
     for override in overrides:
+        # One setting of a challenger leaves the others as they are, the default's and those of earlier versions too.
+        if override.strip().startswith(f"{'.'.join(CHALLENGERS)}."):
+            settle_challengers(tree)
         _override(tree, override)
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
         raise SalusError(_sentence(error, where, kind)) from error
+
+
+def settle_challengers(tree: dict[str, Any]) -> None:
+    """Give a recipe's tree its challengers by name, as earlier versions did not; what is wrong in it stays as it is."""
+    train = tree.get("train") or {}
+    if isinstance(train, dict):
+        with contextlib.suppress(ValueError):
+            tree["train"] = with_challengers(train)
 
 
 def save_recipe(recipe: BaseModel, path: Path) -> None:
@@ -145,6 +161,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
 def _sentence(error: ValidationError, where: str, kind: type[BaseModel]) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
+    kind, path = _of_challenger(kind, path)
     key = ".".join(path) or "the recipe"
     if first["type"] == "extra_forbidden":
         known = _fields_at(kind, path[:-1])
@@ -153,6 +170,15 @@ def _sentence(error: ValidationError, where: str, kind: type[BaseModel]) -> str:
     given = f" (given {first['input']!r})" if not isinstance(first["input"], dict | BaseModel) else ""
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where}: {key}: {message}{given}{more}."
+
+
+def _of_challenger(kind: type[BaseModel], path: list[str]) -> tuple[type[BaseModel], list[str]]:
+    """Where a fault is in a challenger's settings: their model, and the path without the algorithm in its middle."""
+    at = len(CHALLENGERS) + 1
+    algorithm = next((row for name, row in ALGORITHMS.items() if path[at : at + 1] == [name]), None)
+    if tuple(path[: at - 1]) != CHALLENGERS or algorithm is None:
+        return kind, path
+    return algorithm.settings, path[:at] + path[at + 1 :]
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:

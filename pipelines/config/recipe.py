@@ -68,6 +68,11 @@ class Recipe(Section):
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
         if self.train.reference == "base" and self.train.lora is None:
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
+        if self.decide.correction == "none" and len(self.train.challengers) > 2:
+            raise ValueError(
+                f"decide.correction 'none' with {len(self.train.challengers)} challengers would let chance replace the"
+                " champion too often; set it to holm, or name two challengers at most"
+            )
         if self.publish.router:
             raise ValueError("publish.router is for salus serve: a run never changes its base model; leave it false")
         if self.harmfulness is not None and not self.judge.row.scores_numbers:

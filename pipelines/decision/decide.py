@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.contract.records import ALGORITHMS, Algorithm
+from actors.contract.records import ChallengerName
 from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
@@ -44,11 +44,11 @@ from pipelines.measures.metrics import Metrics, measure
 def decide(
     cycle: int,
     champion: pa.Table,
-    challengers: Mapping[Algorithm, pa.Table],
+    challengers: Mapping[ChallengerName, pa.Table],
     table: ScoreTable,
     config: DecisionConfig,
     seed: int,
-    failed: Mapping[Algorithm, str] | None = None,
+    failed: Mapping[ChallengerName, str] | None = None,
     capability: CapabilityEvidence | None = None,
 ) -> Decision:
     """Choose between the champion and its challengers by their judged answers on the validation split.
@@ -73,8 +73,9 @@ def decide(
         raise SalusError(f"Challenger {both[0]} of cycle {cycle} is named as failed and as judged: drop one.")
     contest = _Contest(cycle, champion, table, config, seed, capability)
     incumbent = contest.champion()
-    results = [_failed(name, failed[name]) for name in ALGORITHMS if name in failed]
-    results += [contest.challenger(name, challengers[name], incumbent) for name in ALGORITHMS if name in challengers]
+    # By name, whatever the order they come in: a decision that is made again says the same.
+    results = [_failed(name, failed[name]) for name in sorted(failed, reverse=True)]
+    results += [contest.challenger(name, challengers[name], incumbent) for name in sorted(challengers, reverse=True)]
     results = [_placed(result, config) for result in _corrected(results, config)]
     reason, chosen = _choose(incumbent, results, config)
     publish, publish_sentence = _publication(chosen)
@@ -122,7 +123,7 @@ class _Contest:
             publish_gate=publish_gate,
         )
 
-    def challenger(self, name: Algorithm, judgments: pa.Table, incumbent: CandidateResult) -> CandidateResult:
+    def challenger(self, name: ChallengerName, judgments: pa.Table, incumbent: CandidateResult) -> CandidateResult:
         metrics = measure(judgments, self.table, self.seed, self.config.resamples)
         length = incumbent.metrics.length_tokens_mean if incumbent.metrics else None
         policy = _policy(judgments, name)
@@ -153,7 +154,7 @@ class _Contest:
         return first, GateVerdict(passed=second.passed and not lost, breaches=(*second.breaches, *lost))
 
 
-def _failed(name: Algorithm, sentence: str) -> CandidateResult:
+def _failed(name: ChallengerName, sentence: str) -> CandidateResult:
     return CandidateResult(
         name=name,
         policy=None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import Algorithm
+from actors.contract.records import ChallengerName
 from actors.contract.run_folder import RunFolder
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.decision import DecisionConfig
@@ -37,8 +37,8 @@ class DecisionOfRun:
         self,
         cycle: int,
         champion: pa.Table,
-        challengers: Mapping[Algorithm, pa.Table],
-        failed: Mapping[Algorithm, str],
+        challengers: Mapping[ChallengerName, pa.Table],
+        failed: Mapping[ChallengerName, str],
     ) -> Decision:
         evidence = None
         if self.capability is not None:

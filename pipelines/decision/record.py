@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from actors.contract.publication import RefusedPublication
-from actors.contract.records import Record
+from actors.contract.records import ChallengerName, Record
 from actors.files.records import read_record
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
@@ -15,7 +15,8 @@ from pipelines.decision.gate import GateVerdict
 from pipelines.decision.paired import Comparison
 from pipelines.measures.metrics import Metrics
 
-Contender = Literal["champion", "kto", "dpo"]
+# "champion", or a challenger's name.
+Contender = ChallengerName
 Standing = Literal[
     "champion",
     "eligible",
@@ -57,7 +58,7 @@ class Decision(Record):
     # Why it is or is not published.
     publish_sentence: str
     champion: CandidateResult
-    # kto before dpo.
+    # Kto before dpo: in falling order of names.
     challengers: tuple[CandidateResult, ...]
     config: DecisionConfig
     table: ScoreTable

@@ -1,7 +1,7 @@
 """Items of feedback -> training rows: one voice per caller, the majority's word, a bounded share, callers in turn.
 
-Thumbs are KTO labels (up: desirable, down: undesirable). A correction is a DPO pair (chosen: the correction, rejected:
-the answer) and a desirable KTO row of its own. Everything depends on the items and the seed alone.
+Thumbs mark unpaired rows (up: desirable, down: undesirable). A correction is a pair (chosen: the correction, rejected:
+the answer) and a desirable unpaired row of its own. Everything depends on the items and the seed alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.contract.records import Algorithm
+from actors.contract.records import RowKind
 from actors.contract.seeds import derive_seed
 from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA, placed, shuffled
@@ -42,7 +42,7 @@ class MajorityVerdict:
 
 
 def feedback_table(
-    items: pa.Table, algorithm: Algorithm, config: FeedbackRowsConfig, seed: int, own_rows: int, control: bool = False
+    items: pa.Table, kind: RowKind, config: FeedbackRowsConfig, seed: int, own_rows: int, control: bool = False
 ) -> pa.Table:
     """Rows of `KTO_SCHEMA` or `DPO_SCHEMA` that go with `own_rows` others, at most `max_share` of all.
 
@@ -50,13 +50,13 @@ def feedback_table(
         items: rows of `pipelines.feedback.items.ITEM_SCHEMA`.
         control: labels say nothing (`PreferenceConfig.shuffle_labels`).
     """
-    found = kto_verdicts(items, config, seed) if algorithm == "kto" else pair_verdicts(items, config, seed)
-    weight = config.kto_weight if algorithm == "kto" else config.pair_weight
-    rows = [_kto(v) if algorithm == "kto" else _pair(v) for v in in_turn(found, seed)]
+    found = kto_verdicts(items, config, seed) if kind == "unpaired" else pair_verdicts(items, config, seed)
+    weight = config.kto_weight if kind == "unpaired" else config.pair_weight
+    rows = [_kto(v) if kind == "unpaired" else _pair(v) for v in in_turn(found, seed)]
     rows = list(repeated(rows, weight, seed))[: most_rows(own_rows, config.max_share)]
     if control:
         rows = shuffled(rows, seed)
-    return placed(rows, KTO_SCHEMA if algorithm == "kto" else DPO_SCHEMA, seed)
+    return placed(rows, KTO_SCHEMA if kind == "unpaired" else DPO_SCHEMA, seed)
 
 
 def kto_verdicts(items: pa.Table, config: FeedbackRowsConfig, seed: int) -> list[MajorityVerdict]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from actors.contract.publication import Publication
-from actors.contract.records import Algorithm, Interval, Record
+from actors.contract.records import Interval, Record
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
 from pipelines.decision.record import Standing
@@ -31,7 +31,7 @@ class Origin(Record):
     # 0: the model the run began with.
     cycle: int
     # None for that model.
-    algorithm: Algorithm | None
+    algorithm: str | None
     # The version within the run, as `c1-dpo`.
     run_version: str
     # Of `recipe.yaml`, the resolved recipe.

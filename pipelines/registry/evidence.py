@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from actors.contract.records import Algorithm
+from actors.contract.records import ChallengerName
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder
+from actors.training.algorithms.table import ALGORITHMS
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.cares import CARES_REPOSITORY
 from pipelines.data.sets.egida import EGIDA_REPOSITORY
@@ -24,13 +25,13 @@ from pipelines.runs.contents import ROW_FILES, contents_of
 _HUB_IDS = {"cares": CARES_REPOSITORY, "egida": EGIDA_REPOSITORY, "or_bench": OR_BENCH_REPOSITORY}
 
 
-def training_data(run: RunReader, cycle: int, algorithm: Algorithm) -> TrainingData:
+def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingData:
     """Counts and hashes of one challenger's preference rows.
 
     Raises:
-        SalusError: the rows, or the judgments they were made from, are gone.
+        SalusError: the rows, or the judgments they were made from, are gone, or the recipe names no such challenger.
     """
-    rows = run.folder.rows(cycle, algorithm)
+    rows = run.folder.rows(cycle, ALGORITHMS[run.algorithm(name)].rows)
     levels = read_folder(rows, ["level"])["level"].to_pylist()
     replay = run.recipe.preference.replay
     counts = Counter("unknown" if level is None else str(level) for level in levels)

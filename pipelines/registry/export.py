@@ -75,7 +75,7 @@ def _adapters(registry: Registry, entry: PolicyEntry) -> tuple[tuple[Path, Conte
     record = str(registry.folder(entry) / RECORD)
     kinds = [ADAPTER]
     for ancestor in entry.ancestors:
-        if read_run_version(ancestor.run_version, record).algorithm is None:
+        if read_run_version(ancestor.run_version, record).challenger is None:
             continue
         if ancestor.adapter is None:
             raise SalusError(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from actors.contract.records import Algorithm, Record
+from actors.contract.records import CHALLENGER_PATTERN, ChallengerName, Record
 from actors.errors import SalusError
 
 LONGEST = 120
@@ -17,8 +17,8 @@ PolicyName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=L
 # Of the weights' hash in a version: tells policies of two runs with one recipe and seed apart.
 HASH_DIGITS = 8
 
-_RUN_VERSION = re.compile(r"c(?P<cycle>0|[1-9][0-9]{0,5})-(?P<kind>base|kto|dpo)")
-_ALGORITHMS: dict[str, Algorithm | None] = {"base": None, "kto": "kto", "dpo": "dpo"}
+_RUN_VERSION = re.compile(rf"c(?P<cycle>0|[1-9][0-9]{{0,5}})-(?P<name>{CHALLENGER_PATTERN})")
+_BASE = "base"
 
 
 class RunVersion(Record):
@@ -27,7 +27,7 @@ class RunVersion(Record):
     text: str
     cycle: int
     # None: the model the run began with.
-    algorithm: Algorithm | None
+    challenger: ChallengerName | None
 
 
 def check_name(name: str) -> str:
@@ -51,9 +51,11 @@ def read_run_version(text: str, where: str) -> RunVersion:
         SalusError: no run of Salus names a policy so; `where` is the file that does.
     """
     found = _RUN_VERSION.fullmatch(text)
-    if found is None or (found["kind"] == "base") != (found["cycle"] == "0"):
+    if found is None or (found["name"] == _BASE) != (found["cycle"] == "0"):
         raise SalusError(f"{where} names a policy {text[:LONGEST]!r}, which no run makes; was it changed by hand?")
-    return RunVersion(text=text, cycle=int(found["cycle"]), algorithm=_ALGORITHMS[found["kind"]])
+    return RunVersion(
+        text=text, cycle=int(found["cycle"]), challenger=None if found["name"] == _BASE else found["name"]
+    )
 
 
 def policy_version(name: str, seed: int, run_version: str, weights_sha256: str) -> str:

@@ -133,7 +133,7 @@ class _Drafts:
         return self._hashed[version.text]
 
     def entry(self, version: RunVersion, weights: Contents) -> PolicyEntry:
-        run, algorithm = self.run, version.algorithm
+        run, name = self.run, version.challenger
         decision = run.decision(version)
         return PolicyEntry(
             name=self._name,
@@ -147,7 +147,7 @@ class _Drafts:
             base=self._base(),
             merged=Weights(folder=str(run.weights(version)), contents=weights),
             adapter=self._adapter(version),
-            data=training_data(run, version.cycle, algorithm) if algorithm is not None else None,
+            data=training_data(run, version.cycle, name) if name is not None else None,
             judge=judge_facts(run, decision, version),
             validation=validation(decision, version),
             publications=tuple(p for p in run.publications if p.version == version.text),
@@ -166,7 +166,7 @@ class _Drafts:
             recipe=run.recipe.name,
             seed=run.recipe.seed,
             cycle=version.cycle,
-            algorithm=version.algorithm,
+            algorithm=run.algorithm(version.challenger) if version.challenger is not None else None,
             run_version=version.text,
             recipe_sha256=file_sum(run.folder.recipe),
             run_hash=run_hash(run.folder),
@@ -178,7 +178,7 @@ class _Drafts:
 
     def _base(self) -> DeployedModel:
         model = self.run.recipe.model
-        deployed = RunVersion(text="c0-base", cycle=0, algorithm=None)
+        deployed = RunVersion(text="c0-base", cycle=0, challenger=None)
         return DeployedModel(
             source=model.source,
             folder=self.run.record.policy_path,
@@ -187,9 +187,9 @@ class _Drafts:
         )
 
     def _adapter(self, version: RunVersion) -> Weights | None:
-        if version.algorithm is None:
+        if version.challenger is None:
             return None
-        folder = self.run.folder.training(version.cycle, version.algorithm) / "adapter"
+        folder = self.run.folder.training(version.cycle, version.challenger) / "adapter"
         if not (folder / ADAPTER_CONFIG).is_file():
             return None
         return Weights(folder=str(folder), contents=contents_of(folder, ADAPTER_FILES))

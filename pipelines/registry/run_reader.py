@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from actors.contract.publication import Publication, read_publications
+from actors.contract.records import ChallengerName
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.training.algorithms.table import Algorithm
 from pipelines.config.load import load_run_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.decision.record import CandidateResult, Decision, read_decision
@@ -62,17 +64,28 @@ class RunReader:
         cycle = max(version.cycle, 1)
         path = self.folder.decision(cycle)
         if not path.is_file():
-            if version.algorithm is None:
+            if version.challenger is None:
                 return None
             raise SalusError(f"{path} is not there, though {version.text} was published; register a whole run folder.")
         decision = read_decision(path)
-        if version.algorithm is not None and decision.chosen != version.algorithm:
+        if version.challenger is not None and decision.chosen != version.challenger:
             raise SalusError(f"{path} did not choose {version.text}, which was published; was it changed by hand?")
         return decision
 
+    def algorithm(self, name: ChallengerName) -> Algorithm:
+        """What a challenger was trained with.
+
+        Raises:
+            SalusError: the recipe names no such challenger.
+        """
+        algorithm = self.recipe.train.algorithms.get(name)
+        if algorithm is None:
+            raise SalusError(f"{self.folder.recipe} names no challenger {name}, which was published; was it changed?")
+        return algorithm
+
     def ancestors(self, version: RunVersion) -> Iterator[RunVersion]:
         """The champions a version descends from, nearest first."""
-        while version.algorithm is not None:
+        while version.challenger is not None:
             decision, path = self.decision(version), str(self.folder.decision(version.cycle))
             parent = read_run_version((decision.champion.policy if decision else None) or "", path)
             if parent.cycle >= version.cycle:
@@ -82,13 +95,13 @@ class RunReader:
 
     def weights(self, version: RunVersion) -> Path:
         """The folder of a version's merged weights; the deployed model's lies outside, or in the run's copy."""
-        if version.algorithm is not None:
-            return Path(self.folder.challenger(version.cycle, version.algorithm).path)
+        if version.challenger is not None:
+            return Path(self.folder.challenger(version.cycle, version.challenger).path)
         kept = self.folder.kept_model("policy")
         return kept if kept.is_dir() else Path(self.record.policy_path or next(iter(self.publications)).path)
 
 
 def candidate(decision: Decision, version: RunVersion) -> CandidateResult | None:
     """What a decision knew of a version."""
-    name = version.algorithm or "champion"
+    name = version.challenger or "champion"
     return next((found for found in (decision.champion, *decision.challengers) if found.name == name), None)

@@ -1,4 +1,4 @@
-"""SS and ERR by cycle as one picture: KTO squares, DPO circles, the winner filled, the champion's path.
+"""SS and ERR by cycle as one picture: a mark for each challenger, the winner's filled, and the champion's path.
 
 After Figure 3 of arXiv 2512.04210, of which only the caption could be read. Ground truth is drawn solid, the
 run's own judge dashed and paler. Colours are Okabe and Ito's, told apart by colour-blind readers.
@@ -7,10 +7,10 @@ run's own judge dashed and paler. Colours are Okabe and Ito's, told apart by col
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -18,15 +18,23 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from actors.contract.records import ALGORITHMS, Algorithm
+from actors.contract.records import ChallengerName
 from actors.errors import SalusError
 from actors.files.shards import write_bytes
+from actors.training.algorithms.row import Hue, Shape
+from actors.training.algorithms.table import marks
+from pipelines.measures.baselines import BASELINES
 from pipelines.runs.summary import JudgedBy, Measured
 
-COLOUR: dict[Algorithm, str] = {"kto": "#0072B2", "dpo": "#D55E00"}
-MARKER: dict[Algorithm, Literal["s", "o"]] = {"kto": "s", "dpo": "o"}
-# Sideways shift in cycles, so that error bars do not hide each other.
-SHIFT: dict[Algorithm, float] = {"kto": -0.08, "dpo": 0.08}
+COLOUR: dict[Hue, str] = {
+    "blue": "#0072B2", "vermilion": "#D55E00", "green": "#009E73", "purple": "#CC79A7", "amber": "#E69F00",
+    "sky": "#56B4E9",
+}  # fmt: skip
+MARKER: dict[Shape, str] = {
+    "square": "s", "circle": "o", "triangle": "^", "turned_triangle": "v", "pentagon": "p", "hexagon": "h"
+}  # fmt: skip
+# Sideways shift in cycles of the first challenger on either side, so that error bars do not hide each other.
+SHIFT = 0.08
 CHAMPION = "#333333"
 LINE: dict[JudgedBy, Literal["-", "--"]] = {"truth": "-", "judge": "--"}
 ALPHA: dict[JudgedBy, float] = {"truth": 1.0, "judge": 0.5}
@@ -34,8 +42,21 @@ ALPHA: dict[JudgedBy, float] = {"truth": 1.0, "judge": 0.5}
 LEGEND_COLUMN = 1.75
 # A judge's points are drawn further out than the truth's. Cycles.
 JUDGE_SHIFT = 0.09
+# Who else the rows tell of.
+_NO_CHALLENGERS = frozenset(("base", "champion", *BASELINES))
 Row = dict[str, Any]
 PANELS = (("ss", "Safety Score (SS), higher is better"), ("err_strict", "ERR strict, lower is better"))
+
+
+class Look(NamedTuple):
+    """How a challenger is drawn; `shift` is sideways, in cycles."""
+
+    marker: str
+    colour: str
+    shift: float
+
+
+Looks = Mapping[ChallengerName, Look]
 
 
 @dataclass(frozen=True)
@@ -77,15 +98,32 @@ def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Pat
         raise SalusError(f"The metrics hold no row of the {split} split: there is nothing to draw in {path}.")
     figure = new_figure(10.5, 4.4)
     axes = figure.subplots(1, len(PANELS))
+    looks = looks_of(challengers_in(rows))
     for panel, (metric, title) in zip(axes, PANELS, strict=True):
-        draw_panel(panel, rows, metric, title)
-    add_legend(figure, cycle_legend(judges_of(rows)))
+        draw_panel(panel, rows, metric, title, looks)
+    add_legend(figure, cycle_legend(judges_of(rows), looks))
     return save_png(figure, path)
 
 
 def cycle_rows(metrics: pa.Table, split: str = "validation") -> list[Row]:
     """The rows of `METRICS_SCHEMA` that are drawn by cycle."""
     return [row for row in metrics.to_pylist() if row["split"] == split and row["group"] == "all"]
+
+
+def challengers_in(rows: Iterable[Row]) -> list[ChallengerName]:
+    """The challengers among the policies of these rows, in the order they are found in."""
+    return list(dict.fromkeys(row["algorithm"] for row in rows if row["algorithm"] not in _NO_CHALLENGERS))
+
+
+def looks_of(names: Sequence[ChallengerName]) -> Looks:
+    """How these challengers are drawn, from left to right; none stands where a champion that stayed does."""
+    places = len(names) + len(names) % 2
+    shifts = [(2 * place - (places - 1)) * SHIFT for place in range(places)]
+    drawn = marks(names)
+    return {
+        name: Look(MARKER[drawn[name].shape], COLOUR[drawn[name].hue], shift)
+        for name, shift in zip(names, shifts, strict=False)
+    }
 
 
 def judges_of(rows: Sequence[Row]) -> list[JudgedBy]:
@@ -116,11 +154,11 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
-def draw_panel(axes: Axes, rows: Sequence[Row], metric: str, title: str) -> None:
+def draw_panel(axes: Axes, rows: Sequence[Row], metric: str, title: str, looks: Looks) -> None:
     """One metric by cycle, of every policy of a run and by every judge of it."""
     judges = judges_of(rows)
     for judged_by in judges:
-        _draw(axes, _points(rows, metric, judged_by), judged_by, len(judges) > 1)
+        _draw(axes, _points(rows, metric, judged_by), judged_by, len(judges) > 1, looks)
     dress(axes, title)
     cycles = max(row["cycle"] for row in rows)
     axes.set_xlabel("cycle (0 = deployed)")
@@ -136,11 +174,11 @@ def _points(rows: Sequence[Row], metric: str, judged_by: JudgedBy) -> list[_Poin
     ]
 
 
-def _draw(axes: Axes, points: list[_Point], judged_by: JudgedBy, both: bool) -> None:
+def _draw(axes: Axes, points: list[_Point], judged_by: JudgedBy, both: bool, looks: Looks) -> None:
     outwards = JUDGE_SHIFT if both and judged_by == "judge" else 0.0
     path = _champion_path(points)
     axes.plot(
-        [_x(point, outwards) for point in path],
+        [_x(point, outwards, looks) for point in path],
         [point.value for point in path],
         LINE[judged_by],
         color=CHAMPION,
@@ -149,18 +187,18 @@ def _draw(axes: Axes, points: list[_Point], judged_by: JudgedBy, both: bool) -> 
         zorder=2,
     )
     for point in points:
-        challenger: Algorithm | None = next((name for name in ALGORITHMS if name == point.algorithm), None)
-        if challenger is not None:
-            _mark(axes, point, MARKER[challenger], COLOUR[challenger], judged_by, outwards)
+        if (look := looks.get(point.algorithm)) is not None:
+            style = PointStyle(look.marker, look.colour, point.winner)
+            draw_mark(axes, _x(point, outwards, looks), _measured(point), style, judged_by)
     # Where the champion is itself a point of the path: the deployed model, and each time it stayed.
     for point in path:
-        if point.algorithm not in ALGORITHMS:
-            _mark(axes, point, "D", CHAMPION, judged_by, outwards)
+        if point.algorithm not in looks:
+            style = PointStyle("D", CHAMPION, filled=True)
+            draw_mark(axes, _x(point, outwards, looks), _measured(point), style, judged_by)
 
 
-def _mark(axes: Axes, point: _Point, marker: str, colour: str, judged_by: JudgedBy, outwards: float) -> None:
-    measured = Measured(value=point.value, low=point.low, high=point.high)
-    draw_mark(axes, _x(point, outwards), measured, PointStyle(marker, colour, point.winner or marker == "D"), judged_by)
+def _measured(point: _Point) -> Measured:
+    return Measured(value=point.value, low=point.low, high=point.high)
 
 
 def draw_mark(axes: Axes, x: float, measured: Measured, mark: PointStyle, judged_by: JudgedBy) -> None:
@@ -192,11 +230,11 @@ def _champion_path(points: list[_Point]) -> list[_Point]:
     return start[:1] + winners
 
 
-def _x(point: _Point, outwards: float) -> float:
-    for name in ALGORITHMS:
-        if name == point.algorithm:
-            return point.cycle + SHIFT[name] + (outwards if SHIFT[name] > 0 else -outwards)
-    return float(point.cycle)
+def _x(point: _Point, outwards: float, looks: Looks) -> float:
+    look = looks.get(point.algorithm)
+    if look is None:
+        return float(point.cycle)
+    return point.cycle + look.shift + (outwards if look.shift > 0 else -outwards)
 
 
 def dress(axes: Axes, title: str) -> None:
@@ -207,10 +245,11 @@ def dress(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def cycle_legend(judges: Sequence[JudgedBy]) -> list[Line2D]:
+def cycle_legend(judges: Sequence[JudgedBy], looks: Looks) -> list[Line2D]:
     """What the marks and lines of `draw_panel` mean."""
     marks = [
-        Line2D([], [], linestyle="", marker=MARKER[name], color=COLOUR[name], label=name.upper()) for name in ALGORITHMS
+        Line2D([], [], linestyle="", marker=look.marker, color=look.colour, label=name.upper())
+        for name, look in looks.items()
     ]
     hollow = Line2D([], [], linestyle="", marker="s", color="#777777", mfc="white", label="not chosen")
     stayed = Line2D([], [], linestyle="", marker="D", color=CHAMPION, label="deployed, or champion stayed")

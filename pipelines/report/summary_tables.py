@@ -21,16 +21,18 @@ from pipelines.runs.summary import (
     Measured,
     TestFigures,
     TestSummary,
+    challengers_of,
 )
 
 COLUMNS = ("multiple choice\naccuracy", "perplexity of\nreferences", "harmless\naccepted")
 
 
 def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
-    """One row per cycle: the champion it started from, both challengers, who won; below, each reason why."""
+    """One row per cycle: the champion it started from, its challengers, who won; below, each reason why."""
     table = narrow_table(title="Cycles: validation split, by the run's judge")
     table.add_column("cycle", justify="right")
-    for who in ("champion", "KTO", "DPO"):
+    names = challengers_of(cycles)
+    for who in ("champion", *(name.upper() for name in names)):
         table.add_column(f"{who}\nSS/ERR/ASR", justify="right", no_wrap=True)
     table.add_column("decision")
     table.add_column("published", overflow="fold", min_width=9)
@@ -38,8 +40,7 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
         table.add_row(
             str(cycle.cycle),
             _three(cycle.incumbent_figures, cycle.decision == "champion"),
-            _three(cycle.kto, cycle.decision == "kto"),
-            _three(cycle.dpo, cycle.decision == "dpo"),
+            *(_three(cycle.challengers[n], cycle.decision == n) if n in cycle.challengers else NOTHING for n in names),
             cycle.decision,
             cycle.published_version or NOTHING,
         )

@@ -19,7 +19,7 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("cycle", pa.int32(), nullable=False),
     pa.field("split", pa.string(), nullable=False),
     pa.field("policy_version", pa.string(), nullable=False),
-    # base, champion, kto, dpo, or a baseline's name.
+    # base, champion, a challenger's name, or a baseline's.
     pa.field("algorithm", pa.string(), nullable=False),
     # The run's own judge, or the truth it is held against.
     pa.field("judged_by", pa.string(), nullable=False),

@@ -22,7 +22,7 @@ from actors.files.records import read_record
 from actors.files.shards import write_text
 from pipelines.cluster.progress import Reporter
 from pipelines.config.difference import first_difference
-from pipelines.config.load import save_recipe
+from pipelines.config.load import save_recipe, settle_challengers
 from pipelines.config.recipe import Recipe
 from pipelines.runs.lease.files import clear, is_empty
 from pipelines.runs.lease.lease import hold
@@ -176,6 +176,8 @@ def check_same(recipe: Recipe, folder: RunFolder) -> None:
         SalusError: they differ in more than where and how fast the run goes; names the setting.
     """
     known = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+    # Earlier versions wrote challengers another way.
+    settle_challengers(known)
     asked = recipe.model_dump(mode="json")
     for tree in (known, asked):
         for setting in free(Recipe):

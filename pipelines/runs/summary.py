@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from actors.contract.records import Interval, Record
+from pydantic import model_validator
+
+from actors.contract.records import ChallengerName, Interval, Record
 from actors.files.records import find_record
 from actors.judges.usage import Usage
 from pipelines.decision.ending import is_over
@@ -82,9 +85,8 @@ class CycleSummary(Record):
     cycle: int
     # The version the next cycle starts from.
     champion: str
-    # None where training failed.
-    kto: CycleFigures | None
-    dpo: CycleFigures | None
+    # By name; None where training failed.
+    challengers: dict[ChallengerName, CycleFigures | None]
     decision: Contender
     # The version published in this cycle; None where nothing was.
     published_version: str | None
@@ -93,12 +95,21 @@ class CycleSummary(Record):
     # The version the cycle started from, and its figures on the same prompts.
     incumbent: str | None = None
     incumbent_figures: CycleFigures | None = None
-    # The same policies by ground truth: champion (the incumbent), kto, dpo.
+    # The same policies by ground truth: champion (the incumbent) and challengers.
     truth: dict[str, CycleFigures] | None = None
     # Wall time of each stage.
     stage_s: dict[str, float] | None = None
     # Why no further cycle was run, where this one ended the run.
     ended: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_fields(cls, given: Any) -> Any:
+        """Summaries of earlier versions know two challengers, each by a field of its own."""
+        if not isinstance(given, dict) or "challengers" in given:
+            return given
+        former = {name: given[name] for name in ("kto", "dpo") if name in given}
+        return {"challengers": former} | {name: value for name, value in given.items() if name not in former}
 
 
 def cycle_summary(
@@ -112,15 +123,13 @@ def cycle_summary(
     Args:
         decision: of the cycle.
         published_version: what was published after it.
-        truth: metrics by ground truth of champion, kto, dpo, where there is one.
+        truth: metrics by ground truth of champion and challengers, where there is one.
         stage_s: wall time of each stage.
     """
-    figures = {candidate.name: _figures(candidate) for candidate in decision.challengers}
     return CycleSummary(
         cycle=decision.cycle,
         champion=decision.policy or decision.chosen,
-        kto=figures.get("kto"),
-        dpo=figures.get("dpo"),
+        challengers={candidate.name: _figures(candidate) for candidate in decision.challengers},
         decision=decision.chosen,
         published_version=published_version,
         why=f"{decision.sentence} {decision.publication_sentence}" if _held_back(decision) else decision.sentence,
@@ -130,6 +139,11 @@ def cycle_summary(
         stage_s=stage_s,
         ended=decision.ended,
     )
+
+
+def challengers_of(cycles: Iterable[CycleSummary]) -> tuple[ChallengerName, ...]:
+    """Every challenger of these cycles, once, in the order they are found in."""
+    return tuple(dict.fromkeys(name for cycle in cycles for name in cycle.challengers))
 
 
 def _held_back(decision: Decision) -> bool:

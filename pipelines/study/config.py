@@ -16,7 +16,7 @@ from pipelines.config.section import Section
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 # As --set takes it on the command line.
 Change = Annotated[
-    str, Field(pattern=r"^\w+(\.\w+)*=", description="section.key=value, a change of the recipe's settings")
+    str, Field(pattern=r"^\w+(\.[\w-]+)*=", description="section.key=value, a change of the recipe's settings")
 ]
 
 

@@ -1,6 +1,6 @@
 """A study's pictures, of the same kind as Figures 2 to 5 of arXiv 2512.04210, of which only the captions could be read.
 
-The looks are those of a run's own picture (`pipelines.report.figure`): KTO squares, DPO circles, the chosen one
+The looks are those of a run's own picture (`pipelines.report.figure`): a mark for each challenger, the chosen one
 filled, ground truth solid and large, the run's own judge dashed, small and pale.
 """
 
@@ -15,37 +15,34 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from actors.contract.records import ALGORITHMS
+from actors.contract.records import ChallengerName
 from actors.contract.run_folder import RunFolder
 from actors.judges.regimens import REGIMENS, Regimen
 from pipelines.report.figure import (
     ALPHA,
     CHAMPION,
-    COLOUR,
-    MARKER,
     PANELS,
+    Looks,
     PointStyle,
     Row,
     add_legend,
+    challengers_in,
     cycle_legend,
     cycle_rows,
     draw_mark,
     draw_panel,
     dress,
     judges_of,
+    looks_of,
     new_figure,
     save_png,
 )
 from pipelines.runs.study_folder import StudyFolder
-from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
+from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures, challengers_of
 from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by
 
-# Marker and colour of each policy, its sideways place around its cell's tick, and how far the judge's marks are aside.
-LOOKS: dict[str, tuple[str, str]] = {
-    "champion": ("D", CHAMPION),
-    **{name: (MARKER[name], COLOUR[name]) for name in ALGORITHMS},
-}
-PLACES = {"kto": -0.22, "champion": 0.0, "dpo": 0.22}
+# How far the challengers' marks are from their cell's tick on either side, and the judge's aside.
+WIDEST = 0.22
 JUDGE_SHIFT = 0.1
 SPREAD = 0.5
 
@@ -74,32 +71,42 @@ def draw_study(report: StudyReport, folder: StudyFolder) -> dict[int, str]:
 
 
 def _after_one_cycle(report: StudyReport) -> Figure | None:
-    """Figure 2: base, KTO and DPO of every cell after its first cycle, on the validation split."""
+    """Figure 2: base and challengers of every cell after its first cycle, on the validation split."""
     cells = report.complete
-    dots = [dot for at, (_, summary) in enumerate(cells) for dot in _first_cycle(at, summary.cycles[0])]
+    looks = looks_of(challengers_of(summary.cycles[0] for _, summary in cells))
+    dots = [dot for at, (_, summary) in enumerate(cells) for dot in _first_cycle(at, summary.cycles[0], looks)]
     if not dots:
         return None
     figure = _dots([f"{cell.model}\n{cell.regimen}" for cell, _ in cells], dots, "after one cycle")
-    algorithms = [_sample(*LOOKS[name], name.upper()) for name in ALGORITHMS]
+    challengers = [_sample(look.marker, look.colour, name.upper()) for name, look in looks.items()]
     sizes: dict[JudgedBy, tuple[int, str]] = {"judge": (5, "by own judge"), "truth": (7, "by ground truth")}
     judges = [
         Line2D([], [], linestyle="", marker="o", color="#777777", markersize=size, alpha=ALPHA[by], label=label)
         for by, (size, label) in sizes.items()
         if any(dot.by == by for dot in dots)
     ]
-    add_legend(figure, [_sample("D", CHAMPION, "deployed"), *algorithms, _hollow("s", "not chosen"), *judges])
+    add_legend(figure, [_sample("D", CHAMPION, "deployed"), *challengers, _hollow("s", "not chosen"), *judges])
     return figure
 
 
-def _first_cycle(at: int, cycle: CycleSummary) -> list[_Dot]:
+def _first_cycle(at: int, cycle: CycleSummary, looks: Looks) -> list[_Dot]:
     dots = []
+    places = _places(list(looks))
     for by, figures in figures_by(cycle).items():
-        for name, place in PLACES.items():
+        for name, place in places.items():
             # Where both are drawn, the judge's marks are to the right of the truth's.
-            shift = JUDGE_SHIFT if by == "judge" and cycle.truth else 0.0
-            mark = PointStyle(*LOOKS[name], filled=name in (cycle.decision, "champion"))
+            shift = JUDGE_SHIFT * 2 / max(2, len(looks)) if by == "judge" and cycle.truth else 0.0
+            marker, colour = looks[name][:2] if name in looks else ("D", CHAMPION)
+            mark = PointStyle(marker, colour, filled=name in (cycle.decision, "champion"))
             dots.append(_Dot(at + place + shift, figures.get(name), mark, by))
     return dots
+
+
+def _places(names: Sequence[ChallengerName]) -> dict[str, float]:
+    """Sideways places around a cell's tick: the champion in the middle, half of the challengers on either side."""
+    left = (len(names) + 1) // 2
+    order = (*names[:left], "champion", *names[left:])
+    return {name: (place - left) * WIDEST / max(left, 1) for place, name in enumerate(order)}
 
 
 def _progress(cells: Sequence[CellResult]) -> Figure | None:
@@ -107,14 +114,16 @@ def _progress(cells: Sequence[CellResult]) -> Figure | None:
     rows: list[list[Row]] = [cycle_rows(pq.read_table(RunFolder(Path(cell.run)).metrics)) for cell in cells]
     if not rows:
         return None
+    drawn = [row for of in rows for row in of]
+    looks = looks_of(challengers_in(drawn))
     figure = new_figure(max(5.0, 3.6 * len(cells)), 6.4)
     axes = figure.subplots(len(PANELS), len(cells), squeeze=False)
     for line, (metric, title) in enumerate(PANELS):
         for column, cell in enumerate(cells):
             panel: Axes = axes[line][column]
-            draw_panel(panel, rows[column], metric, f"{cell.model}, {cell.regimen}")
+            draw_panel(panel, rows[column], metric, f"{cell.model}, {cell.regimen}", looks)
             panel.set_ylabel(title if column == 0 else "")
-    add_legend(figure, cycle_legend(judges_of([row for of in rows for row in of])))
+    add_legend(figure, cycle_legend(judges_of(drawn), looks))
     return figure
 
 

@@ -113,8 +113,8 @@ def last_validation_ss(summary: Summary) -> Measured | None:
 
 
 def figures_by(cycle: CycleSummary) -> dict[JudgedBy, Mapping[str, CycleFigures | None]]:
-    """A cycle's figures of champion (the incumbent), kto and dpo, by the judge and, where there is one, by truth."""
-    judge = {"champion": cycle.incumbent_figures, "kto": cycle.kto, "dpo": cycle.dpo}
+    """A cycle's figures of champion (the incumbent) and challengers, by the judge and, where there is one, by truth."""
+    judge = {"champion": cycle.incumbent_figures, **cycle.challengers}
     return {"judge": judge, "truth": cycle.truth} if cycle.truth else {"judge": judge}
 
 

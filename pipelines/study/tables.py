@@ -11,7 +11,7 @@ from rich.text import Text
 
 from actors.contract.records import Record
 from pipelines.report.cells import NOTHING, narrow_table
-from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures
+from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures, challengers_of
 from pipelines.study.results import StudyReport, figures_by, judged_by
 
 BY: dict[JudgedBy, str] = {"judge": "each run's own judge", "truth": "ground truth"}
@@ -49,16 +49,17 @@ def cells_grid(report: StudyReport) -> Grid:
 
 
 def after_one_cycle(report: StudyReport) -> Grid:
-    """SS and ERR of base, KTO and DPO after the first cycle; as Figure 2."""
+    """SS and ERR of base and challengers after the first cycle; as Figure 2."""
     rows = []
+    names = challengers_of(summary.cycles[0] for _, summary in report.complete)
     for cell, summary in report.complete:
         cycle = summary.cycles[0]
         for by, figures in figures_by(cycle).items():
-            of = (figures.get(name) for name in ("champion", "kto", "dpo"))
+            of = (figures.get(name) for name in ("champion", *names))
             rows.append((cell.model, cell.regimen, by, *map(_two, of), cycle.decision))
     return Grid(
         title="After one cycle: validation split, SS/ERR strict, by the run's judge and by ground truth",
-        columns=("model", "regimen", "by", "base", "KTO", "DPO", "chosen"),
+        columns=("model", "regimen", "by", "base", *(name.upper() for name in names), "chosen"),
         rows=tuple(rows),
     )
 
@@ -101,11 +102,15 @@ def best_on_test(report: StudyReport) -> Grid:
 
 def wins_grid(report: StudyReport) -> Grid:
     """Shares of cycles by validator."""
+    names = tuple(dict.fromkeys(name for w in report.wins for name in w.won))
     rows = tuple(
         (
             w.regimen,
             str(w.cycles),
-            *(_share(share) for share in (w.kto, w.dpo, w.champion, w.kto_higher, w.dpo_higher, w.differs)),
+            *(_share(w.won.get(name)) for name in names),
+            _share(w.champion),
+            *(_share(w.higher.get(name)) for name in names),
+            _share(w.differs),
         )
         for w in report.wins
     )
@@ -114,15 +119,13 @@ def wins_grid(report: StudyReport) -> Grid:
         columns=(
             "regimen",
             "cycles",
-            "KTO won",
-            "DPO won",
+            *(f"{name.upper()} won" for name in names),
             "stayed",
-            "KTO higher",
-            "DPO higher",
+            *(f"{name.upper()} higher" for name in names),
             "truth differs",
         ),
         rows=rows,
-        note="Stayed: the champion. Higher: of KTO and DPO, the one the judge gave the higher SS, won or not. Truth"
+        note="Stayed: the champion. Higher: of the challengers, the one the judge gave the higher SS, won or not. Truth"
         " differs: ground truth gives another contender inside the gate a higher SS than the chosen one, by no matter"
         " how little.",
     )

@@ -1,14 +1,14 @@
 """What one decision says of its validator: who won, who scored higher, and whether ground truth agrees.
 
-Pure. The paper (arXiv 2512.04210) takes the higher of KTO and DPO each cycle; here a champion may stay, so both
-the winner and the higher of the two are told.
+Pure. The paper (arXiv 2512.04210) takes the higher of two challengers each cycle; here a champion may stay,
+so both the winner and the higher challenger are told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from actors.contract.records import Algorithm, Record
+from actors.contract.records import ChallengerName, Record
 from actors.judges.regimens import Regimen
 from pipelines.decision.record import CandidateResult, Contender, Decision
 from pipelines.runs.summary import CycleFigures
@@ -23,8 +23,9 @@ class StudyVerdict(Record):
 
     cycle: int
     chosen: Contender
-    # Of KTO and DPO, the one whose SS the validator put higher; None where they are equal or one failed.
-    higher: Algorithm | None
+    challengers: tuple[ChallengerName, ...]
+    # The challenger whose SS the validator put highest; None where several are equal, or fewer than two were measured.
+    higher: ChallengerName | None
     # The contenders inside the gate that have the highest SS by ground truth; None where there is no truth.
     best_by_truth: tuple[Contender, ...] | None
     # Whether the chosen is none of them.
@@ -36,17 +37,16 @@ class Wins(Record):
 
     regimen: Regimen
     cycles: int
-    kto: float
-    dpo: float
+    # Of each challenger.
+    won: dict[ChallengerName, float]
     champion: float
-    kto_higher: float
-    dpo_higher: float
+    higher: dict[ChallengerName, float]
     # Of the cycles with ground truth; None where there is none.
     differs: float | None
 
 
 def verdict(decision: Decision, truth: Mapping[str, CycleFigures] | None) -> StudyVerdict:
-    """Hold a decision against the figures by ground truth of champion, kto and dpo.
+    """Hold a decision against the figures by ground truth of champion and challengers.
 
     By the figures alone, without the decision's test for chance. A champion may stay because a challenger is better
     by no more than chance. That counts as another choice where the challenger's figure is higher.
@@ -55,6 +55,7 @@ def verdict(decision: Decision, truth: Mapping[str, CycleFigures] | None) -> Stu
     return StudyVerdict(
         cycle=decision.cycle,
         chosen=decision.chosen,
+        challengers=tuple(candidate.name for candidate in decision.challengers),
         higher=_higher(decision.challengers),
         best_by_truth=best,
         differs=None if best is None else decision.chosen not in best,
@@ -65,15 +66,14 @@ def wins(regimen: Regimen, verdicts: Sequence[StudyVerdict]) -> Wins | None:
     """The shares of one validator's cycles over all its models; None where it has decided nothing."""
     if not verdicts:
         return None
+    names = tuple(dict.fromkeys(name for v in verdicts for name in v.challengers))
     judged = [v.differs for v in verdicts if v.differs is not None]
     return Wins(
         regimen=regimen,
         cycles=len(verdicts),
-        kto=_share([v.chosen == "kto" for v in verdicts]),
-        dpo=_share([v.chosen == "dpo" for v in verdicts]),
+        won={name: _share([v.chosen == name for v in verdicts]) for name in names},
         champion=_share([v.chosen == "champion" for v in verdicts]),
-        kto_higher=_share([v.higher == "kto" for v in verdicts]),
-        dpo_higher=_share([v.higher == "dpo" for v in verdicts]),
+        higher={name: _share([v.higher == name for v in verdicts]) for name in names},
         differs=_share(judged) if judged else None,
     )
 
@@ -82,11 +82,10 @@ def _share(of: Sequence[bool]) -> float:
     return sum(of) / len(of)
 
 
-def _higher(challengers: Sequence[CandidateResult]) -> Algorithm | None:
+def _higher(challengers: Sequence[CandidateResult]) -> ChallengerName | None:
     ss = {c.name: c.metrics.ss.value for c in challengers if c.metrics is not None and c.metrics.ss is not None}
-    if len(ss) < 2 or ss["kto"] == ss["dpo"]:
-        return None
-    return "kto" if ss["kto"] > ss["dpo"] else "dpo"
+    best = [name for name, value in ss.items() if value == max(ss.values())]
+    return best[0] if len(ss) > 1 and len(best) == 1 else None
 
 
 def _best_by_truth(decision: Decision, truth: Mapping[str, CycleFigures]) -> tuple[Contender, ...] | None:

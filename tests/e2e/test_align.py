@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from actors.contract.records import ALGORITHMS, PolicyRef, TrainReport
+from actors.contract.records import PolicyRef, TrainReport
 from actors.contract.run_names import RunNames
 from actors.engine.chat import chat_tokens
 from actors.engine.port import Sampling
@@ -29,6 +29,7 @@ from tests.e2e.whole_run import ASKED, Aligned
 from tests.quiet_reporter import QuietReporter
 from tests.transformers_engine import TransformersEngine
 
+BOTH = ("kto", "dpo")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
@@ -113,7 +114,7 @@ def test_what_went_live_is_in_the_registry(aligned: Aligned) -> None:
     assert [entry.origin.run_version for entry in entries] == live
     for at, entry in enumerate(entries):
         folder, _ = registry.intact(entry)
-        assert folder in (Path(aligned.folder.challenger(c, a).path) for c in (1, 2) for a in ALGORITHMS) or at == 0
+        assert folder in (Path(aligned.folder.challenger(c, a).path) for c in (1, 2) for a in BOTH) or at == 0
         # Back to the deployed model without a gap, as the run's decisions tell it.
         steps = chain(entry, entries)
         assert [step.run_version for step in steps] == live[at::-1]
@@ -132,7 +133,7 @@ def test_what_went_live_is_in_the_registry(aligned: Aligned) -> None:
 
 
 def test_the_next_cycle_starts_from_the_winner_which_is_its_reference(aligned: Aligned) -> None:
-    for algorithm in ALGORITHMS:
+    for algorithm in BOTH:
         path = aligned.folder.training(2, algorithm) / "assignment.json"
         job = json.loads(path.read_text())["assignment"]
         champion = winner(aligned, 1)
@@ -145,7 +146,7 @@ def test_the_next_cycle_starts_from_the_winner_which_is_its_reference(aligned: A
 def test_both_algorithms_trained_at_the_same_time_with_two_workers_each(aligned: Aligned) -> None:
     for cycle in (1, 2):
         spans = []
-        for algorithm in ALGORITHMS:
+        for algorithm in BOTH:
             path = aligned.folder.training(cycle, algorithm) / "report.json"
             report = TrainReport.model_validate_json(path.read_text())
             assert report.workers == 2
@@ -162,7 +163,7 @@ def test_the_folder_tells_who_worked_when(aligned: Aligned) -> None:
     lanes = {lane.title: lane.bars for lane in timeline.lanes}
     workers = {"generator 0", "generator 1", "judge 0", "trainer dpo", "trainer kto", "endpoint"}
     assert lanes.keys() == {"cycles", "stages"} | workers
-    assert all([bar.cycle for bar in lanes[f"trainer {a}"]] == [1, 2] for a in ALGORITHMS)
+    assert all([bar.cycle for bar in lanes[f"trainer {a}"]] == [1, 2] for a in BOTH)
     around = [placed.time.stage for placed in timeline.stages if placed.cycle is None]
     assert {"prepare", "start-up", "final test", "shut-down", "report"} <= set(around)
 
@@ -180,8 +181,8 @@ def test_every_answer_has_probabilities_and_every_row_its_place(aligned: Aligned
     total = sum(judged[f"p_{label}"].to_numpy() for label in ("accept", "caution", "refuse"))
     assert total == pytest.approx(1.0, abs=1e-4)
     assert judged["coverage"].to_numpy().mean() > 0.9
-    for algorithm in ALGORITHMS:
-        order = read_folder(aligned.folder.rows(1, algorithm))["order"].to_pylist()
+    for algorithm in BOTH:
+        order = read_folder(aligned.folder.cycle(1) / "rows" / algorithm)["order"].to_pylist()
         assert len(order) == len(set(order)) > 20
 
 

@@ -109,7 +109,7 @@ def test_a_run_whose_driver_is_killed_goes_on_with_the_same_command(
 
 
 def test_a_challenger_whose_loss_is_not_finite_leaves_the_other(settings: list[str], tmp_path: Path) -> None:
-    changes = ["cycles=1", "train.kto.learning_rate=1.0e+30", "publish.enabled=false"]
+    changes = ["cycles=1", "train.challengers.kto.learning_rate=1.0e+30", "publish.enabled=false"]
     # Beside it, what this judge's first word would be if it had to be a number: its coverage tells what that is worth.
     changes += ["harmfulness.min_coverage=0", f"judge.engine.max_model_len={LONGEST}"]
     root = tmp_path / "tiny"
@@ -117,10 +117,12 @@ def test_a_challenger_whose_loss_is_not_finite_leaves_the_other(settings: list[s
     (made,) = audit(RunFolder(root))
     kto, dpo = made.recorded.challengers
     assert (
-        kto.standing == "training_failed" and "diverged" in kto.sentence and "train.kto.learning_rate" in kto.sentence
+        kto.standing == "training_failed"
+        and "diverged" in kto.sentence
+        and "train.challengers.kto.learning_rate" in kto.sentence
     )
     assert dpo.metrics is not None and made.recorded.chosen == summary.cycles[0].decision
-    assert summary.cycles[0].kto is None and summary.cycles[0].dpo is not None
+    assert summary.cycles[0].challengers["kto"] is None and summary.cycles[0].challengers["dpo"] is not None
     assert made.differences == []
     assert summary.harmfulness is not None
     for rated in (summary.harmfulness.base, summary.harmfulness.champion):

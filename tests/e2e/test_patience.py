@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 # No challenger passes a gate that asks for more labels than there are prompts.
 CHANGES = [
     "cycles=3", "decide.patience=1", "decide.gate.min_n=1000000", "publish.enabled=false", "generate.actors=1",
-    "judge.regimen=RULES", "train.algorithms=[dpo]", "train.workers_per_run=1", "train.dpo.epochs=1",
+    "judge.regimen=RULES", "train.challengers.kto=null", "train.workers_per_run=1", "train.challengers.dpo.epochs=1",
 ]  # fmt: skip
 WHY = "No cycle follows cycle 1: the champion stayed in the last cycle (decide.patience 1)."
 

@@ -33,7 +33,7 @@ from tests.root import ROOT
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 # One generator, a judge without a model, one training run. Labels are shuffled: what the whole run learns from the
 # same requests (test_align) is nothing that the machinery itself brings about.
-SMALL = ["generate.actors=1", "judge.regimen=RULES", "train.algorithms=[dpo]", "train.workers_per_run=1"]
+SMALL = ["generate.actors=1", "judge.regimen=RULES", "train.challengers.kto=null", "train.workers_per_run=1"]
 CONTROL = ["preference.shuffle_labels=true"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import PROMPT_SCHEMA, SPLITS, Algorithm, Label, PolicyRef, PromptSet
+from actors.contract.records import PROMPT_SCHEMA, SPLITS, ChallengerName, Label, PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_table, write_text
 from pipelines.alignment.finish import report
@@ -60,7 +60,7 @@ def finish(recipe: Recipe, root: Path, tables: Tables) -> Summary:
         for final in FINAL:
             table = tables.get((final, name), validation[name])
             write_table(table, folder.evaluation_judgments(final, name, judge) / "part-00000.parquet")
-    challengers: dict[Algorithm, pa.Table] = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
+    challengers: dict[ChallengerName, pa.Table] = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
     rule = DecisionOfRun(recipe.scores, recipe.decide, 0, None, str(root), BASE.version)
     decision = rule(1, validation["c0-base"], challengers, {})
     write_text(decision.model_dump_json(), folder.decision(1))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from actors.contract.records import Interval, Record
+from actors.contract.records import ChallengerName, Interval, Record
+from actors.training.algorithms.row import Mark
 
-Contender = Literal["base", "champion", "kto", "dpo"]
 JudgedBy = Literal["judge", "truth"]
 Metric = Literal["ss", "err_strict", "asr"]
 RunState = Literal["running", "finished"]
@@ -37,7 +37,7 @@ class Parent(Record):
     """One policy of the chain, youngest first."""
 
     version: str
-    # How it came about: trained with KTO or DPO, deployed, or the same weights as a policy of another run.
+    # How it came about: trained as a challenger, deployed, or the same weights as a policy of another run.
     how: str
     run: str
 
@@ -47,7 +47,8 @@ class Point(Interval):
 
     # 0: the deployed model, before any cycle.
     cycle: int
-    contender: Contender
+    # "base", "champion", or a challenger's name.
+    contender: str
     policy: str
     metric: Metric
     judged_by: JudgedBy
@@ -142,6 +143,8 @@ class DashboardData(Record):
     current: CurrentPolicy | None
     lineage: tuple[Parent, ...]
     points: tuple[Point, ...]
+    # How each challenger of the points is drawn.
+    marks: dict[ChallengerName, Mark]
     decisions: tuple[DecisionLine, ...]
     test: tuple[TestLine, ...]
     test_judged_by: JudgedBy | None

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.contract.records import ALGORITHMS, Label, Record
+from actors.contract.records import ROW_NAMES, Label, Record
 from actors.contract.run_folder import RunFolder
 from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, write_table, write_text
@@ -69,7 +69,7 @@ def cycle_reviews(
         table = read_folder(place, ("key", "label"))
         labels = dict(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))
         return CycleReviews.model_validate({"labels": labels, "report": report})
-    if reviews is None or any((folder.rows(cycle, algorithm) / "report.json").is_file() for algorithm in ALGORITHMS):
+    if reviews is None or any((folder.rows(cycle, kind) / "report.json").is_file() for kind in ROW_NAMES):
         return None
     settled = settle(read_labels(reviews))
     known = settled.labels()

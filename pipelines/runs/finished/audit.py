@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import Algorithm, Record
+from actors.contract.records import ChallengerName, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder
@@ -58,14 +58,14 @@ def audit(folder: RunFolder) -> list[AuditedDecision]:
 def _again(folder: RunFolder, recipe: Recipe, recorded: Decision) -> Decision:
     """The same rule, settings and seed on the judgments that the run keeps."""
     champion = _judgments(folder, recipe, recorded, recorded.champion.policy)
-    judged: dict[Algorithm, pa.Table] = {}
+    judged: dict[ChallengerName, pa.Table] = {}
     # Whose training failed, and how, no judgment tells.
-    failed: dict[Algorithm, str] = {}
+    failed: dict[ChallengerName, str] = {}
     for result in recorded.challengers:
         if result.standing == "training_failed":
-            failed[_algorithm(result.name)] = result.sentence
+            failed[result.name] = result.sentence
         else:
-            judged[_algorithm(result.name)] = _judgments(folder, recipe, recorded, result.policy)
+            judged[result.name] = _judgments(folder, recipe, recorded, result.policy)
     rule = (recorded.table, recorded.config, recorded.seed)
     now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability)
     # What the endpoint found of the choice, no judgment tells either.
@@ -89,10 +89,6 @@ def _only(pattern: Path) -> Path:
         names = ", ".join(path.name for path in found) or "none"
         raise SalusError(f"{pattern.parent} should hold the judgments of one judge and holds {names}.")
     return found[0]
-
-
-def _algorithm(name: str) -> Algorithm:
-    return "kto" if name == "kto" else "dpo"
 
 
 def _fields(decision: Decision) -> dict[str, object]:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from actors.contract.publication import read_publications
-from actors.contract.records import ALGORITHMS, Record
+from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.atomic import TEMPORARY
@@ -194,7 +194,8 @@ def _lost(folder: RunFolder) -> list[Path]:
     recipe = recipe_of_run(folder)
     published = [live.version for live in read_publications(folder.publications)]
     needed = {*champions_of(folder, recipe.cycles), *published}
-    challengers = [folder.challenger(cycle, a) for cycle in range(1, recipe.cycles + 1) for a in ALGORITHMS]
+    cycles, names = range(1, recipe.cycles + 1), recipe.train.challengers
+    challengers = [folder.challenger(cycle, name) for cycle in cycles for name in names]
     return [Path(each.path) for each in challengers if each.version not in needed]
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from actors.contract.decides import decisive
-from actors.contract.records import ALGORITHMS, SPLITS, Algorithm, PromptSet, Split
+from actors.contract.records import SPLITS, ChallengerName, PromptSet, RowKind, Split
 from actors.contract.run_names import POLICY
+from actors.training.algorithms.table import ALGORITHMS
 from actors.training.made_from import MADE_FROM
 from pipelines.config.recipe import Recipe
 from pipelines.runs.finished.shape import RunShape
@@ -133,11 +134,11 @@ class _Layout:
         yield Node(at(folder.reviews(cycle)), "reviews", (judgments,))
         # From outside the run; the prompts it is evaluated on are left out of it.
         yield Node(at(folder.feedback(cycle)), "feedback", tuple(map(self._prompts, EVALUATED)))
-        for algorithm in ALGORITHMS:
-            yield self._rows(cycle, algorithm)
-        for algorithm in ALGORITHMS:
-            yield from self._training(cycle, algorithm, champion)
-        policies = (champion, *(folder.challenger(cycle, a).version for a in ALGORITHMS))
+        for kind in self._recipe.train.row_kinds:
+            yield self._rows(cycle, kind)
+        for name in self._recipe.train.challengers:
+            yield from self._training(cycle, name, champion)
+        policies = (champion, *self._challengers(cycle))
         for policy in policies:
             yield from self._evaluation("validation", policy, champion)
         yield Node(at(folder.decision(cycle)), "decision", tuple(self._decided_by(policies, champion)))
@@ -149,20 +150,21 @@ class _Layout:
         yield Node(at(folder.judge_calibration), "judge calibration", (at(folder.judgments(1)),))
         yield Node(at(folder.judge_trust), "judge trust", (at(folder.judge_calibration),))
 
-    def _rows(self, cycle: int, algorithm: Algorithm) -> Node:
+    def _rows(self, cycle: int, kind: RowKind) -> Node:
         at, folder = self._shape.at, self._folder
         first = 1 if self._recipe.preference.replay else cycle
         judgments = tuple(at(folder.judgments(c)) for c in range(first, cycle + 1))
-        pairs = (at(folder.pairs),) if algorithm == "dpo" else ()
+        pairs = (at(folder.pairs),) if kind == "pairs" else ()
         people = (at(folder.reviews(cycle)), at(folder.feedback(cycle)))
-        return Node(at(folder.rows(cycle, algorithm)), "rows", (*judgments, *pairs, *people))
+        return Node(at(folder.rows(cycle, kind)), "rows", (*judgments, *pairs, *people))
 
-    def _training(self, cycle: int, algorithm: Algorithm, champion: str) -> Iterator[Node]:
-        at, output = self._shape.at, self._folder.training(cycle, algorithm)
+    def _training(self, cycle: int, name: ChallengerName, champion: str) -> Iterator[Node]:
+        at, output = self._shape.at, self._folder.training(cycle, name)
+        row = ALGORITHMS[self._recipe.train.algorithms[name]]
         start = self._weights(champion)
-        reference = self._weights(BASE_VERSION) if self._recipe.train.reference == "base" else start
-        inputs = (at(self._folder.rows(cycle, algorithm)), start, reference)
-        settings = (*SETTINGS["adapter"], f"train.{algorithm}")
+        base = row.reference and self._recipe.train.reference == "base"
+        inputs = (at(self._folder.rows(cycle, row.rows)), start, self._weights(BASE_VERSION) if base else start)
+        settings = (*SETTINGS["adapter"], f"train.challengers.{name}")
         adapter = at(output / "adapter")
         merged_from = (adapter, start) if self._shape.below(adapter) else inputs
         yield Node(adapter, "adapter", inputs, settings)
@@ -231,10 +233,13 @@ class _Layout:
 
     def _validated(self) -> Iterator[str]:
         for cycle, champion in enumerate(self._shape.champions[: self._recipe.cycles], start=1):
-            for policy in (champion, *(self._folder.challenger(cycle, a).version for a in ALGORITHMS)):
+            for policy in (champion, *self._challengers(cycle)):
                 yield from self._judged("validation", policy, champion)
 
     # -- names
+
+    def _challengers(self, cycle: int) -> Iterator[str]:
+        return (self._folder.challenger(cycle, name).version for name in self._recipe.train.challengers)
 
     def _prompts(self, prompts: PromptSet) -> str:
         return self._shape.at(self._folder.prompts(prompts))
@@ -242,9 +247,9 @@ class _Layout:
     def _weights(self, version: str) -> str:
         """Where a policy's weights are, by its version."""
         for cycle in range(1, self._recipe.cycles + 1):
-            for algorithm in ALGORITHMS:
-                if self._folder.challenger(cycle, algorithm).version == version:
-                    return self._shape.at(self._folder.training(cycle, algorithm) / "merged")
+            for name in self._recipe.train.challengers:
+                if self._folder.challenger(cycle, name).version == version:
+                    return self._shape.at(self._folder.training(cycle, name) / "merged")
         return POLICY
 
     def _judge(self, champion: str) -> tuple[str, ...]:

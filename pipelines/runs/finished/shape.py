@@ -13,7 +13,7 @@ import yaml
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.config.load import load_run_recipe
+from pipelines.config.load import load_run_recipe, settle_challengers
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import BASE_VERSION
 from pipelines.runs.outcomes import past_outcomes
@@ -79,7 +79,7 @@ def recipe_of_run(folder: RunFolder) -> Recipe:
 
 
 def settings_tree(folder: RunFolder) -> dict[str, Any]:
-    """The same as nested settings, whatever version of Salus wrote them.
+    """The same as nested settings, whatever version of Salus wrote them; challengers as they are named today.
 
     Raises:
         SalusError: the folder is not a run, or its recipe is not YAML.
@@ -90,4 +90,7 @@ def settings_tree(folder: RunFolder) -> dict[str, Any]:
         tree = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SalusError(f"{folder.recipe} is not readable YAML ({type(error).__name__}); take a copy.") from error
-    return tree if isinstance(tree, dict) else {}
+    if not isinstance(tree, dict):
+        return {}
+    settle_challengers(tree)
+    return tree

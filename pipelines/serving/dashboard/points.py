@@ -8,12 +8,11 @@ from typing import Any, get_args
 from actors.contract.records import Interval
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_shard
-from actors.serve.pages.dashboard_data import Contender, Metric, Point
+from actors.serve.pages.dashboard_data import Metric, Point
 from pipelines.decision.record import CandidateResult, Decision
 from pipelines.runs.metrics_rows import METRICS_SCHEMA
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
-CONTENDERS: tuple[Contender, ...] = get_args(Contender)
 
 
 def judged_points(decisions: Sequence[Decision]) -> Iterator[Point]:
@@ -37,7 +36,7 @@ def true_points(folder: RunFolder) -> list[Point]:
     return [_true_point(row) for row in rows if _is_shown(row)]
 
 
-def _points(cycle: int, contender: Contender, result: CandidateResult, winner: bool) -> Iterator[Point]:
+def _points(cycle: int, contender: str, result: CandidateResult, winner: bool) -> Iterator[Point]:
     """One policy's; what could not be measured has no point."""
     for metric in METRICS:
         found: Interval | None = getattr(result.metrics, metric, None)
@@ -54,7 +53,7 @@ def _points(cycle: int, contender: Contender, result: CandidateResult, winner: b
 
 
 def _is_shown(row: dict[str, Any]) -> bool:
-    known = row["metric"] in METRICS and row["algorithm"] in CONTENDERS and row["low"] is not None
+    known = row["metric"] in METRICS and row["low"] is not None
     return known and row["judged_by"] == "truth" and row["split"] == "validation" and row["group"] == "all"
 
 

@@ -11,6 +11,7 @@ from actors.contract.publication import Publication, read_publications
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.pages.dashboard_data import DashboardData, DecisionLine, Parent, Point, Range, RunFacts, TestLine
+from actors.training.algorithms.table import marks
 from pipelines.config.recipe import Recipe
 from pipelines.decision.record import Decision, read_decision
 from pipelines.registry.history import Change
@@ -84,6 +85,7 @@ class _Reading:
             current=current_policy(publications, changes, decisions),
             lineage=self._lineage(decisions, changes),
             points=points,
+            marks=marks(p.contender for p in points if p.contender not in ("base", "champion")),
             decisions=tuple(map(_decision_line, decisions)),
             test=_test_lines(summary),
             test_judged_by=summary.test_judged_by if summary is not None else None,

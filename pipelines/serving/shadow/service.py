@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from actors.contract.actor_address import ActorAddress
-from actors.contract.records import Algorithm, PolicyRef
+from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.config import EngineConfig
 from actors.engine.model_folder import check_model_folder
@@ -25,7 +24,6 @@ from actors.serve.shadow.question import model_defaults
 from pipelines.registry.store import Registry
 
 FOLDER = "shadow"
-_CHALLENGER = re.compile(r"c(?P<cycle>[1-9]\d{0,5})-(?P<algorithm>[a-z]+)")
 # What a shadow may take to answer what waits when the endpoint ends.
 _END_S = 10.0
 
@@ -169,10 +167,6 @@ def shadow_engine(config: ShadowConfig, publish: PublisherConfig) -> EngineConfi
 
 def _of_run(path: Path) -> PolicyRef | None:
     """The challenger that RUN/c2-kto names; None where the path names none."""
-    found = _CHALLENGER.fullmatch(path.name)
-    if found is None or not RunFolder(path.parent).recipe.is_file():
-        return None
-    for algorithm in get_args(Algorithm):
-        if algorithm == found["algorithm"]:
-            return RunFolder(path.parent).challenger(int(found["cycle"]), algorithm)
-    return None
+    folder = RunFolder(path.parent)
+    found = folder.find_challenger(path.name) if folder.recipe.is_file() else None
+    return found[1] if found is not None else None

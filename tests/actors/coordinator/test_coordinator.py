@@ -17,7 +17,7 @@ from actors.contract.publication import (
     find_refusal,
     read_publications,
 )
-from actors.contract.records import Algorithm, PolicyRef, Record, TrainReport
+from actors.contract.records import ChallengerName, PolicyRef, Record, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.contract.run_names import RunNames
 from actors.coordinator.coordinator import Coordinator, CycleOutcome
@@ -28,7 +28,7 @@ from tests.rows import judgments, prompt
 from tests.small_disk import fill, small_disk
 
 BASE = PolicyRef(version="c0-base", path="/models/base")
-BOTH: tuple[Algorithm, ...] = ("kto", "dpo")
+BOTH: tuple[ChallengerName, ...] = ("kto", "dpo")
 
 
 class Verdict(Record):
@@ -46,14 +46,14 @@ class Rule:
         self.chosen = list(chosen)
         self.ended = ended
         self.publish = publish
-        self.shown: list[tuple[int, Any, dict[Algorithm, Any], dict[Algorithm, str]]] = []
+        self.shown: list[tuple[int, Any, dict[ChallengerName, Any], dict[ChallengerName, str]]] = []
 
     def __call__(
         self,
         cycle: int,
         champion: pa.Table,
-        challengers: Mapping[Algorithm, pa.Table],
-        failed: Mapping[Algorithm, str],
+        challengers: Mapping[ChallengerName, pa.Table],
+        failed: Mapping[ChallengerName, str],
     ) -> Verdict:
         answered = {name: table["answer"][0].as_py() for name, table in challengers.items()}
         self.shown.append((cycle, champion["answer"][0].as_py(), answered, dict(failed)))
@@ -112,7 +112,8 @@ class Endpoint:
 
 
 def coordinator(root: Path, rule: Rule, endpoint: Endpoint | None = None, **more: Any) -> Coordinator:
-    settings: dict[str, Any] = {"seed": 1, "reference": "champion", "judge": "judge", "session": "one"} | more
+    settings: dict[str, Any] = {"seed": 1, "reference": "champion", "judge": "judge", "session": "one"}
+    settings |= {"challengers": {"kto": "kto", "dpo": "dpo"}} | more
     published = endpoint.published if endpoint else lambda: None
     return Coordinator(str(root), BASE, rule=rule, publisher=endpoint, published=published, **settings)
 
@@ -122,7 +123,7 @@ def judged(root: Path, version: str, judge: str = "judge") -> None:
     write_table(judgments([(prompt(1), f"answer of {version}", "Accept")]), folder / "0.parquet")
 
 
-def report(root: Path, cycle: int, algorithm: Algorithm) -> TrainReport:
+def report(root: Path, cycle: int, algorithm: ChallengerName) -> TrainReport:
     return TrainReport(
         algorithm=algorithm,
         cycle=cycle,
@@ -139,8 +140,8 @@ def report(root: Path, cycle: int, algorithm: Algorithm) -> TrainReport:
     )
 
 
-def trained(of: Coordinator, root: Path, cycle: int, algorithms: tuple[Algorithm, ...] = BOTH) -> None:
-    of.assign(cycle, BOTH)
+def trained(of: Coordinator, root: Path, cycle: int, algorithms: tuple[ChallengerName, ...] = BOTH) -> None:
+    of.assign(cycle)
     for algorithm in algorithms:
         of.training_done(report(root, cycle, algorithm))
         judged(root, f"c{cycle}-{algorithm}")
@@ -149,8 +150,8 @@ def trained(of: Coordinator, root: Path, cycle: int, algorithms: tuple[Algorithm
 def test_a_trainer_waits_works_and_stops(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule())
     assert of.assignment("kto", 0) is None
-    jobs = of.assign(1, BOTH)
-    assert of.assign(1, BOTH) == jobs
+    jobs = of.assign(1)
+    assert of.assign(1) == jobs
     assert of.assignment("kto", 0) == jobs["kto"]
     assert of.assignment("kto", 1) is None
     of.stop_training()
@@ -161,7 +162,7 @@ def test_a_trainer_waits_works_and_stops(tmp_path: Path) -> None:
 
 def test_progress_and_reports_are_kept_per_job(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule())
-    of.assign(1, BOTH)
+    of.assign(1)
     of.training_progress("kto", 3, 9)
     assert (of.training_state(1)["kto"].step, of.training_state(1)["kto"].ended) == (3, False)
     of.training_done(report(tmp_path, 1, "kto"))
@@ -189,7 +190,7 @@ def test_the_winner_is_trained_on_referred_to_and_published(tmp_path: Path) -> N
     record = json.loads(RunFolder(tmp_path).decision(1).read_text())
     assert record == {"chosen": "dpo", "publish": True, "ended": None}
     trained(of, tmp_path, 2)
-    job = of.assign(2, BOTH)["kto"]
+    job = of.assign(2)["kto"]
     assert job.champion == job.reference == dpo
     assert of.decide(2).champion == dpo
     log = RunFolder(tmp_path).publications.read_text().splitlines()
@@ -259,7 +260,7 @@ def test_what_is_written_holds_wherever_the_run_lies(tmp_path: Path) -> None:
         of = coordinator(root, rule := Rule("dpo"), endpoint)
         of.start_publisher()
         judged(root, "c0-base")
-        jobs = of.assign(1, BOTH)
+        jobs = of.assign(1)
         of.training_failed("kto", jobs["kto"].index, f"Every prompt in {root}/cycles/01/rows/kto is too long.")
         of.training_done(report(root, 1, "dpo"))
         judged(root, "c1-dpo")
@@ -280,14 +281,14 @@ def test_what_is_written_holds_wherever_the_run_lies(tmp_path: Path) -> None:
 def test_the_reference_may_stay_the_base_model(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule(), reference="base")
     of.recall(CycleOutcome(cycle=1, chosen="kto", champion=PolicyRef(version="c1-kto", path="/p"), published=None))
-    job = of.assign(2, BOTH)["dpo"]
+    job = of.assign(2)["dpo"]
     assert (job.champion.version, job.reference) == ("c1-kto", BASE)
 
 
 def test_one_failed_challenger_is_told_to_the_rule_and_the_other_goes_on(tmp_path: Path) -> None:
     of = coordinator(tmp_path, rule := Rule("dpo"))
     judged(tmp_path, "c0-base")
-    jobs = of.assign(1, BOTH)
+    jobs = of.assign(1)
     of.training_failed("kto", jobs["kto"].index, "the loss was NaN")
     of.training_done(report(tmp_path, 1, "dpo"))
     judged(tmp_path, "c1-dpo")
@@ -297,12 +298,12 @@ def test_one_failed_challenger_is_told_to_the_rule_and_the_other_goes_on(tmp_pat
 
 def test_a_full_disk_fails_no_challenger_but_ends_whoever_waits_for_them(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule())
-    of.assign(1, BOTH)
+    of.assign(1)
     of.training_halted("The disk of /a is full.")
     with pytest.raises(FullDiskError, match="The disk of /a is full"):
         of.training_state(1)
     # The next process of the run knows nothing of it.
-    states = coordinator(tmp_path, Rule(), session="two").assign(1, BOTH)
+    states = coordinator(tmp_path, Rule(), session="two").assign(1)
     assert set(states) == set(BOTH)
 
 
@@ -340,7 +341,7 @@ def test_what_a_gate_held_back_does_not_go_live_when_the_run_is_taken_up_again(t
 
 def test_judging_itself_the_champion_of_the_cycle_is_the_judge(tmp_path: Path) -> None:
     of = coordinator(tmp_path, rule := Rule("kto"), judge=None)
-    of.assign(1, BOTH)
+    of.assign(1)
     judged(tmp_path, "c0-base", judge="c0-base")
     for algorithm in BOTH:
         of.training_done(report(tmp_path, 1, algorithm))
@@ -355,7 +356,7 @@ def test_finished_training_is_adopted_from_disk(tmp_path: Path) -> None:
     made = report(tmp_path, 1, "kto").model_copy(update={"adapter": str(folder.training(1, "kto") / "adapter")})
     for written in (made, RunNames(folder).written(made)):
         write_text(written.model_dump_json(), folder.training(1, "kto") / "report.json")
-        of.adopt(1, BOTH)
+        of.adopt(1)
         assert of.training_state(1)["kto"].report == made
     state = of.training_state(1)
     assert state["dpo"].failure == "it was never trained to its end"
@@ -363,7 +364,7 @@ def test_finished_training_is_adopted_from_disk(tmp_path: Path) -> None:
 
 def test_without_judgments_the_sentence_names_the_folder(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule("kto"))
-    of.assign(1, BOTH)
+    of.assign(1)
     with pytest.raises(SalusError, match=r"No Parquet files in .*validation/c0-base"):
         of.decide(1)
 
@@ -375,12 +376,12 @@ def test_a_coordinator_in_the_place_of_a_dead_one_goes_on(tmp_path: Path) -> Non
     judged(tmp_path, "c0-base")
     trained(of, tmp_path, 1)
     of.decide(1)
-    jobs = of.assign(2, BOTH)
+    jobs = of.assign(2)
     of.training_failed("kto", jobs["kto"].index, "the loss was NaN")
     again = coordinator(tmp_path, rule := Rule("champion"), endpoint)
     assert endpoint.attached == endpoint.policy == RunFolder(tmp_path).challenger(1, "dpo")
     assert again.champion() == of.champion()
-    assert again.assign(2, BOTH) == jobs
+    assert again.assign(2) == jobs
     assert again.assignment("dpo", 1) == jobs["dpo"]
     assert again.training_state(2) == of.training_state(2)
     again.training_progress("dpo", 3, 9)
@@ -433,7 +434,7 @@ def test_a_decision_that_was_cut_short_is_made_again_from_the_same_champion(
 
 def test_another_session_begins_with_the_decisions_alone(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule())
-    of.assign(1, BOTH)
+    of.assign(1)
     of.stop_training()
     later = coordinator(tmp_path, Rule(), session="two")
     assert later.training_state(1) == {}
@@ -467,7 +468,7 @@ class TestRefused:
         assert [p.version for p in read_publications(RunFolder(tmp_path).publications)] == ["c0-base"]
         # It is trained on from, and its successor may go live.
         trained(of, tmp_path, 2)
-        assert of.assign(2, BOTH)["kto"].champion.version == "c1-dpo"
+        assert of.assign(2)["kto"].champion.version == "c1-dpo"
         second = of.decide(2)
         assert (second.published, second.refused) == (RunFolder(tmp_path).challenger(2, "kto"), None)
 
@@ -519,3 +520,16 @@ class TestRefused:
         healed.start_publisher()
         assert endpoint.policy == winner
         assert [(p.version, p.cycle) for p in read_publications(folder.publications)][-1] == ("c2-dpo", 2)
+
+
+def test_challengers_of_one_kind_share_their_rows_and_none_its_seed_or_folder(tmp_path: Path) -> None:
+    names = {"kto": "kto", "dpo": "dpo", "dpo-ipo": "dpo"}
+    jobs = coordinator(tmp_path, Rule(), challengers=names).assign(1)
+    assert {name: (job.name, job.algorithm) for name, job in jobs.items()} == {n: (n, a) for n, a in names.items()}
+    assert jobs["dpo"].rows == jobs["dpo-ipo"].rows != jobs["kto"].rows
+    assert len({job.seed for job in jobs.values()}) == len({job.output for job in jobs.values()}) == 3
+    # As they were before challengers had names.
+    assert jobs["kto"].seed == 439265299
+    assert jobs["dpo"].seed == 1194338679
+    assert jobs["dpo-ipo"].version == "c1-dpo-ipo"
+    assert RunFolder(tmp_path).find_challenger("c1-dpo-ipo") == (1, RunFolder(tmp_path).challenger(1, "dpo-ipo"))

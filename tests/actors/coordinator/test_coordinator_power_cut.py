@@ -43,7 +43,7 @@ def go_through(of: Coordinator, root: Path, step: str) -> CycleOutcome | None:
     if step == "live":
         of.start_publisher()
     elif step == "assigned":
-        of.assign(1, BOTH)
+        of.assign(1)
     elif step == "trained":
         for algorithm in BOTH:
             of.training_done(report(root, 1, algorithm))

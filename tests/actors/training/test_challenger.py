@@ -19,21 +19,33 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
+from actors.contract.records import ROW_NAMES, Assignment, PolicyRef, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.training.algorithms.dpo import DpoConfig
+from actors.training.algorithms.kto import KtoConfig, kto_weights
+from actors.training.algorithms.orpo import OrpoConfig
+from actors.training.algorithms.settings import ChallengerConfig
+from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.challenger import TrainingRun
-from actors.training.config import DpoConfig, KtoConfig, LoraSettings, TrainConfig
-from actors.training.rows import kto_weights
+from actors.training.config import LoraSettings, TrainConfig
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROWS = 8
 CONFIG = TrainConfig(
-    kto=KtoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
-    dpo=DpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+    challengers={
+        "kto": KtoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+        "dpo": DpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+        "orpo": OrpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+    }
 )
+
+
+def training(**challengers: ChallengerConfig) -> TrainConfig:
+    """The tests' settings, but for these challengers."""
+    return CONFIG.model_copy(update={"challengers": CONFIG.challengers | challengers})
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,9 @@ class Workplace:
 
     root: Path
 
+    def rows(self, algorithm: Algorithm) -> Path:
+        return self.root / ROW_NAMES[ALGORITHMS[algorithm].rows]
+
     def assignment(self, algorithm: Algorithm, output: Path, **changes: Any) -> Assignment:
         fields: dict[str, Any] = {
             "index": 0,
@@ -49,9 +64,9 @@ class Workplace:
             "algorithm": algorithm,
             "champion": PolicyRef(version="champion", path=str(self.root / "champion")),
             "reference": PolicyRef(version="base", path=str(self.root / "base")),
-            "rows": str(self.root / algorithm),
+            "rows": str(self.rows(algorithm)),
             "output": str(output),
-            "version": f"challenger-{algorithm}",
+            "version": f"c0-{algorithm}",
             "seed": 7,
         }
         return Assignment(**fields | changes)
@@ -139,13 +154,14 @@ def test_a_run_made_elsewhere_is_the_same_to_the_last_byte_and_is_taken_up(
         champion = folder.challenger(1, "kto")
         shutil.copytree(place.root / "champion", champion.path)
         shutil.copytree(place.root / "base", models)
-        shutil.copytree(place.root / algorithm, folder.rows(2, algorithm))
+        rows = folder.rows(2, ALGORITHMS[algorithm].rows)
+        shutil.copytree(place.rows(algorithm), rows)
         return place.assignment(
             algorithm,
             folder.training(2, algorithm),
             champion=champion,
             reference=PolicyRef(version="c0-base", path=str(models)),
-            rows=str(folder.rows(2, algorithm)),
+            rows=str(rows),
             run=str(folder.root),
             index=len(machine),
         )
@@ -235,7 +251,7 @@ def test_an_interrupted_job_starts_anew(place: Workplace, tmp_path: Path) -> Non
 
 def test_the_reference_is_the_champion_unless_the_base_is_asked_for(place: Workplace, tmp_path: Path) -> None:
     # At the first step the policy is the champion, so its reward against the champion is exactly zero.
-    slow = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=ROWS, learning_rate=1e-9, warmup_ratio=0)})
+    slow = training(dpo=DpoConfig(batch_size=ROWS, learning_rate=1e-9, warmup_ratio=0))
     champion = TrainingRun(slow, place.assignment("dpo", tmp_path / "champion")).report()
     base = TrainingRun(
         slow.model_copy(update={"reference": "base"}), place.assignment("dpo", tmp_path / "base")
@@ -247,8 +263,8 @@ def test_the_reference_is_the_champion_unless_the_base_is_asked_for(place: Workp
 @pytest.mark.parametrize("reference", ["champion", "base"])
 def test_scoring_the_reference_before_changes_nothing(place: Workplace, tmp_path: Path, reference: str) -> None:
     def report(precompute: bool) -> TrainReport:
-        kto = CONFIG.kto.model_copy(update={"precompute_reference": precompute})
-        config = CONFIG.model_copy(update={"kto": kto, "reference": reference})
+        kto = CONFIG.challengers["kto"].model_copy(update={"precompute_reference": precompute})
+        config = training(kto=kto).model_copy(update={"reference": reference})
         return TrainingRun(config, place.assignment("kto", tmp_path / str(precompute))).report()
 
     assert report(True).metrics["loss_last"] == pytest.approx(report(False).metrics["loss_last"], abs=1e-5)
@@ -309,11 +325,13 @@ def test_unusable_rows_are_named(place: Workplace, tmp_path: Path) -> None:
 
 
 def test_training_that_breaks_or_does_nothing_is_refused(place: Workplace, tmp_path: Path) -> None:
-    wild = CONFIG.model_copy(update={"dpo": DpoConfig(batch_size=4, learning_rate=1e30, epochs=2, warmup_ratio=0)})
-    with pytest.raises(SalusError, match=r"diverged: its loss is nan by step \d+; lower train\.dpo\.learning_rate"):
+    wild = training(dpo=DpoConfig(batch_size=4, learning_rate=1e30, epochs=2, warmup_ratio=0))
+    with pytest.raises(
+        SalusError, match=r"diverged: its loss is nan by step \d+; lower train\.challengers\.dpo\.learning_rate"
+    ):
         TrainingRun(wild, place.assignment("dpo", tmp_path / "wild")).report()
     # One step of a warm-up that starts at a rate of zero.
-    still = CONFIG.model_copy(update={"kto": KtoConfig(batch_size=ROWS, warmup_ratio=0.5)})
+    still = training(kto=KtoConfig(batch_size=ROWS, warmup_ratio=0.5))
     with pytest.raises(SalusError, match=r"changed the weights by 0\.0"):
         TrainingRun(still, place.assignment("kto", tmp_path / "still")).report()
     odd = CONFIG.model_copy(update={"lora": LoraSettings(target_modules=("attention",))})
@@ -325,14 +343,13 @@ def test_training_that_breaks_or_does_nothing_is_refused(place: Workplace, tmp_p
 def test_settings_that_cannot_work_say_the_cure() -> None:
     with pytest.raises(ValidationError, match="batch_size must be at least 2"):
         KtoConfig(batch_size=1)
-    with pytest.raises(ValidationError, match="one weight for each of the 1 losses"):
-        DpoConfig(loss_type=("sigmoid",))
+    with pytest.raises(ValidationError, match="one weight for each of the 3 losses"):
+        DpoConfig(loss_type=("sigmoid", "sft", "ipo"))
     with pytest.raises(ValidationError, match="label_smoothing is read by"):
         DpoConfig(label_smoothing=0.1)
-    with pytest.raises(ValidationError, match="names one algorithm twice"):
-        TrainConfig(algorithms=("kto", "kto"))
     with pytest.raises(ValidationError, match="fsdp shards over GPUs"):
         TrainConfig(fsdp=True)
+    assert DpoConfig(loss_type=("ipo",)).loss_weights == (1.0,)
     robust = DpoConfig(loss_type=("robust",), loss_weights=(1.0,), label_smoothing=0.1)
     assert json.loads(robust.model_dump_json())["label_smoothing"] == 0.1
 
@@ -358,3 +375,15 @@ def test_kto_weights_by_hand() -> None:
     desirable, undesirable = kto_weights(400, 100)
     assert desirable == 1
     assert math.isclose(undesirable, 4 / (7 / 6))
+
+
+@pytest.mark.parametrize("algorithm", [name for name, row in ALGORITHMS.items() if row.rows == "pairs"])
+def test_pairs_whose_prompt_fills_a_row_are_left_out(place: Workplace, algorithm: Algorithm, tmp_path: Path) -> None:
+    """What is left has no answer to learn from, and a mean over no token is no number."""
+    prompts = ["a" * 600, *(f"How do I forge prescription {i}?" for i in range(4))]
+    rows = write(tmp_path / "rows", prompt=prompts, chosen=["No."] * 5, rejected=["Sure, here."] * 5)
+    report = TrainingRun(CONFIG, place.assignment(algorithm, tmp_path / "out", rows=str(rows))).report()
+    assert (report.rows, report.steps) == (5, 2) and report.adapter_change > 0
+    rows = write(tmp_path / "long", prompt=prompts[:1], chosen=["No."], rejected=["Sure."])
+    with pytest.raises(SalusError, match=r"longer than train\.max_length_tokens \(512\)"):
+        TrainingRun(CONFIG, place.assignment(algorithm, tmp_path / "none", rows=str(rows))).report()

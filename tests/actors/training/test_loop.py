@@ -11,15 +11,23 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef, TrainReport
+from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
-from actors.training.config import DpoConfig, KtoConfig, TrainConfig
+from actors.training.algorithms.dpo import DpoConfig
+from actors.training.algorithms.kto import KtoConfig
+from actors.training.algorithms.table import Algorithm
+from actors.training.config import TrainConfig
 from actors.training.loop import LoopOrder, launch_training, run_assignments
 from tests.tiny_model import make_tiny_model
 
 NAMESPACE = "salus-tests"
-CONFIG = TrainConfig(kto=KtoConfig(batch_size=4, learning_rate=1e-2), dpo=DpoConfig(batch_size=4, learning_rate=1e-2))
+CONFIG = TrainConfig(
+    challengers={
+        "kto": KtoConfig(batch_size=4, learning_rate=1e-2),
+        "dpo": DpoConfig(batch_size=4, learning_rate=1e-2),
+    }
+)
 
 
 def assignment(root: Path, algorithm: Algorithm, index: int, rows: str | None = None) -> Assignment:
@@ -32,7 +40,7 @@ def assignment(root: Path, algorithm: Algorithm, index: int, rows: str | None = 
         reference=champion,
         rows=str(root / (rows or algorithm)),
         output=str(root / f"cycle-{index}" / algorithm),
-        version=f"cycle-{index}-{algorithm}",
+        version=f"c{index}-{algorithm}",
         seed=index,
     )
 
@@ -110,7 +118,7 @@ def train_at_once(assignment: Assignment, on_step: Any = None) -> TrainReport:
 def order(first_index: int = 0, only_index: int | None = None) -> LoopOrder:
     return LoopOrder(
         config=CONFIG,
-        algorithm="kto",
+        challenger="kto",
         coordinator_name="coordinator",
         namespace=NAMESPACE,
         first_index=first_index,
@@ -131,7 +139,7 @@ def test_loop_waits_trains_reports_failures_and_stops(tmp_path: Path) -> None:
     assert trained == 2
     assert [what for kind, what in coordinator.told if kind == "asked"] == [0, 0, 1, 2, 3]
     assert ("failed", "No rows; write some.") in coordinator.told
-    assert [what for kind, what in coordinator.told if kind == "done"] == ["cycle-0-kto", "cycle-2-kto"]
+    assert [what for kind, what in coordinator.told if kind == "done"] == ["c0-kto", "c2-kto"]
     assert saved == [(0, True), (1, False), (2, True)]
 
 
@@ -176,7 +184,7 @@ class FakeCoordinator:
             return "stop"
         # The second cycle is there only after the first has ended for both, as in a real run.
         ended = [key for key in (*self.reports, *self.failures) if key[1] == index - 1]
-        return self.given[algorithm, index] if index == 0 or len(ended) == len(ALGORITHMS) else None
+        return self.given[algorithm, index] if index == 0 or len(ended) == len(CONFIG.challengers) else None
 
     def training_progress(self, algorithm: Algorithm, step: int, total: int) -> None:
         self.steps.append((algorithm, step, total))
@@ -208,7 +216,7 @@ def test_resident_runs_train_both_algorithms_at_once(ray_session: None, tmp_path
     started = time.monotonic()
     runs = [
         launch_training(CONFIG, algorithm, "resident", NAMESPACE, f"resident-{algorithm}", str(tmp_path / "ray"), 0)
-        for algorithm in ALGORITHMS
+        for algorithm in CONFIG.challengers
     ]
     ray.get(runs, timeout=180)
     print(f"two resident runs with two assignments each: {time.monotonic() - started:.1f} s")

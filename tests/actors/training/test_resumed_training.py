@@ -12,11 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from actors.contract.records import Algorithm, Assignment, PolicyRef, TrainReport
+from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.errors import SalusError
+from actors.training.algorithms.dpo import DpoConfig
+from actors.training.algorithms.kto import KtoConfig
+from actors.training.algorithms.table import Algorithm
 from actors.training.challenger import TrainingRun
 from actors.training.checkpoints import MARK
-from actors.training.config import DpoConfig, KtoConfig, LoraSettings, TrainConfig
+from actors.training.config import LoraSettings, TrainConfig
 from actors.training.loop import launch_training
 from tests.tiny_model import make_tiny_model
 
@@ -26,7 +29,9 @@ ROWS = 16
 STEPS = 8
 LOSS: dict[str, Any] = {"batch_size": 2, "gradient_accumulation": 2, "learning_rate": 1e-2, "epochs": 2}
 # Dropout draws random numbers at every step: their state must come back too.
-CONFIG = TrainConfig(kto=KtoConfig(**LOSS), dpo=DpoConfig(**LOSS), lora=LoraSettings(rank=4, dropout=0.1))
+CONFIG = TrainConfig(
+    challengers={"kto": KtoConfig(**LOSS), "dpo": DpoConfig(**LOSS)}, lora=LoraSettings(rank=4, dropout=0.1)
+)
 
 
 class Killed(Exception):
@@ -166,7 +171,7 @@ def test_only_a_whole_checkpoint_of_the_same_job_counts(place: Path, tmp_path: P
     assert begun_after(lambda: None) == 3
     # As a process leaves it that is killed while it writes.
     assert begun_after((checkpoint / MARK).unlink) == 1
-    slower = config.model_copy(update={"kto": KtoConfig(**LOSS | {"learning_rate": 5e-3})})
+    slower = config.model_copy(update={"challengers": {"kto": KtoConfig(**LOSS | {"learning_rate": 5e-3})}})
     assert begun_after(lambda: None, now=slower) == 1
     other = tmp_path / "rows"
     other.mkdir()

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from actors.contract.records import ALGORITHMS, Algorithm, Assignment, PolicyRef
-from actors.training.config import DpoConfig, JudgeTrainConfig, KtoConfig, TrainConfig
+from actors.contract.records import Assignment, PolicyRef
+from actors.training.algorithms.dpo import DpoConfig
+from actors.training.algorithms.kto import KtoConfig
+from actors.training.algorithms.orpo import OrpoConfig
+from actors.training.algorithms.table import ALGORITHMS, Algorithm
+from actors.training.config import JudgeTrainConfig, TrainConfig
 from actors.training.rows import RowCount
 from actors.training.trl import sft_arguments, trl_arguments
 
 CHAMPION = PolicyRef(version="c0-base", path="policy")
 CONFIG = TrainConfig(
-    kto=KtoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
-    dpo=DpoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
+    challengers={
+        "kto": KtoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
+        "dpo": DpoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
+        "orpo": OrpoConfig(learning_rate=1e-3, epochs=2),
+    },
     max_length_tokens=77,
 )
 
@@ -22,16 +30,17 @@ CONFIG = TrainConfig(
 def assignment(algorithm: Algorithm) -> Assignment:
     return Assignment(
         index=0, cycle=0, algorithm=algorithm, champion=CHAMPION, reference=CHAMPION, rows="rows", output="out",
-        version="c0", seed=9,
+        version=f"c0-{algorithm}", seed=9,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_preference_training_keeps_the_order_of_rows_and_cuts_them(algorithm: Algorithm, tmp_path: Path) -> None:
-    made = trl_arguments(CONFIG, assignment(algorithm), RowCount(rows=40, desirable=10), tmp_path)
+    made: Any = trl_arguments(CONFIG, assignment(algorithm), RowCount(rows=40, desirable=10), tmp_path)
     assert (made.learning_rate, made.num_train_epochs, made.seed) == (1e-3, 2, 9)
     assert made.train_sampling_strategy == "sequential"
-    assert (made.max_length, made.precompute_ref_log_probs, made.disable_dropout) == (77, True, True)
+    assert (made.max_length, made.disable_dropout) == (77, True)
+    assert getattr(made, "precompute_ref_log_probs", None) == (True if ALGORITHMS[algorithm].reference else None)
     # TRL would turn both on.
     assert not made.gradient_checkpointing and not made.bf16
     assert made.output_dir == str(tmp_path)

@@ -103,14 +103,14 @@ def test_drawn_rows_take_their_place_among_the_policys_own(tmp_path: Path) -> No
     assert kept.num_rows == 6
     own = rows.slice(0, 1).set_column(DPO_SCHEMA.get_field_index("order"), DPO_SCHEMA.field("order"), [["own"]])
     write_table(pa.concat_tables([kept, own]), tmp_path / "rows" / "00000.parquet")
-    assert rows_report("dpo", tmp_path / "rows", rows).model_dump() == {
+    assert rows_report("pairs", tmp_path / "rows", rows).model_dump() == {
         "algorithm": "dpo",
         "rows": 7,
         "positive": 0,
         "egida": 6,
         "feedback": 0,
     }
-    assert rows_report("dpo", tmp_path / "rows").egida == 0
+    assert rows_report("pairs", tmp_path / "rows").egida == 0
     assert egida_rows(folder, PreferenceConfig(), seed=1) is None
 
 

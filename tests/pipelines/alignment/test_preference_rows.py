@@ -58,15 +58,16 @@ def test_same_seed_same_bytes_however_the_data_are_blocked(ray_session: None, tm
 
 def test_earlier_cycles_are_replayed_without_duplicates(ray_session: None, tmp_path: Path) -> None:
     first, second = judged_shards(tmp_path / "c1"), judged_shards(tmp_path / "c2")
-    report = build_rows("kto", [first, second], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
-    alone = build_rows("kto", [first], tmp_path / "alone", PreferenceConfig(), TABLE, 1)
+    report = build_rows("unpaired", [first, second], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
+    alone = build_rows("unpaired", [first], tmp_path / "alone", PreferenceConfig(), TABLE, 1)
     assert report == alone
 
 
 def test_labels_are_interleaved_and_balanced(ray_session: None, tmp_path: Path) -> None:
     rows = [(prompt(i, 0), f"answer {i}", "Accept" if i % 10 else "Refuse") for i in range(200)]
     write_table(judgments(rows), tmp_path / "judged" / "0.parquet")  # type: ignore[arg-type]
-    report = build_rows("kto", [tmp_path / "judged"], tmp_path / "rows", PreferenceConfig(max_class_ratio=3), TABLE, 1)
+    config = PreferenceConfig(max_class_ratio=3)
+    report = build_rows("unpaired", [tmp_path / "judged"], tmp_path / "rows", config, TABLE, 1)
     labels = read_folder(tmp_path / "rows")["label"].to_pylist()
     assert report.rows == len(labels)
     negative = labels.count(False)
@@ -79,9 +80,9 @@ def test_labels_are_interleaved_and_balanced(ray_session: None, tmp_path: Path) 
 
 def test_finished_rows_are_left_alone(ray_session: None, tmp_path: Path) -> None:
     source = judged_shards(tmp_path / "judged")
-    report = build_rows("dpo", [source], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
+    report = build_rows("pairs", [source], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "rows").glob("*.parquet")}
-    assert build_rows("dpo", [source], tmp_path / "rows", PreferenceConfig(), TABLE, 1) == report
+    assert build_rows("pairs", [source], tmp_path / "rows", PreferenceConfig(), TABLE, 1) == report
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "rows").glob("*.parquet")} == before
     assert sum(pq.read_metadata(f).num_rows for f in before) == report.rows
 
@@ -90,20 +91,20 @@ def test_nothing_to_learn_from_is_a_sentence(ray_session: None, tmp_path: Path) 
     rows = [(prompt(i, 0), f"answer {i}", "Accept") for i in range(5)]
     write_table(judgments(rows), tmp_path / "judged" / "0.parquet")  # type: ignore[arg-type]
     with pytest.raises(SalusError, match=r"give no DPO rows: every answer has the same mark"):
-        build_rows("dpo", [tmp_path / "judged"], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
+        build_rows("pairs", [tmp_path / "judged"], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
 
 
 def test_pairs_of_egida_are_shuffled_in_with_dpo_alone(ray_session: None, tmp_path: Path) -> None:
     source = judged_shards(tmp_path / "judged")
-    own = build_rows("dpo", [source], tmp_path / "own", PreferenceConfig(max_class_ratio=100), TABLE, 1)
+    own = build_rows("pairs", [source], tmp_path / "own", PreferenceConfig(max_class_ratio=100), TABLE, 1)
     known = read_folder(tmp_path / "own").select(PAIR_SCHEMA.names).slice(0, 1).to_pylist()
     outside = [{"prompt": f"harm {i}", "chosen": "No.", "rejected": "Sure.", "level": 3} for i in range(30)]
     # One of them is a pair that the policy gave as well: it is there once.
     write_table(pa.Table.from_pylist([*known, *outside], schema=PAIR_SCHEMA), tmp_path / "pairs" / "part-00000.parquet")
     config = PreferenceConfig(max_class_ratio=100, egida_pairs=EgidaPairsConfig(per_cycle=100))
-    with_egida = build_rows("dpo", [source], tmp_path / "rows", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
+    with_egida = build_rows("pairs", [source], tmp_path / "rows", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
     assert (with_egida.rows, with_egida.egida) == (own.rows + 30, 31)
-    again = build_rows("dpo", [source], tmp_path / "again", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
+    again = build_rows("pairs", [source], tmp_path / "again", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
     assert again == with_egida and files(tmp_path / "rows") == files(tmp_path / "again")
-    kto = build_rows("kto", [source], tmp_path / "kto", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
+    kto = build_rows("unpaired", [source], tmp_path / "kto", config, TABLE, 1, Beside(pairs=tmp_path / "pairs"))
     assert kto.egida == 0

@@ -48,8 +48,8 @@ def test_an_unknown_recipe_names_the_nearest(capsys: pytest.CaptureFixture[str])
 
 
 def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    words = refused(capsys, "plan", "demo", "--set", "train.kto.betta=0.2")
-    assert "unknown key 'train.kto.betta', did you mean 'beta'" in words
+    words = refused(capsys, "plan", "demo", "--set", "train.challengers.kto.betta=0.2")
+    assert "unknown key 'train.challengers.kto.betta', did you mean 'beta'" in words
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_a_plan_that_cannot_fit_names_what_is_missing(capsys: pytest.CaptureFixt
 
 def test_a_run_with_other_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
     refused(capsys, *small(tmp_path, model, []))
-    words = refused(capsys, *small(tmp_path, model, [ROW]), "--set", "train.dpo.beta=0.7")
-    assert "train.dpo.beta" in words and "--fresh" in words
+    words = refused(capsys, *small(tmp_path, model, [ROW]), "--set", "train.challengers.dpo.beta=0.7")
+    assert "train.challengers.dpo.beta" in words and "--fresh" in words
 
 
 def test_a_step_without_the_step_before(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

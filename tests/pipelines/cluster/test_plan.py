@@ -71,12 +71,34 @@ def test_counts_and_cpus_come_from_the_recipe(clinic: str) -> None:
         "generate.actors=3",
         "generate.cpus_per_actor=2",
         "train.workers_per_run=4",
-        "train.algorithms=[dpo]",
+        "train.challengers.kto=null",
     ]
     plan = make_plan(load_recipe(clinic, overrides))
     assert (row(plan, "generator").count, row(plan, "generator").cpus) == (3, 2)
     assert row(plan, "DPO worker").count == 4
     assert not [r for r in plan.rows if r.actor.startswith("KTO")]
+
+
+def test_every_challenger_has_workers_of_its_own_and_those_of_one_kind_share_a_shuffle(clinic: str) -> None:
+    two = make_plan(load_recipe(clinic))
+    four = make_plan(
+        load_recipe(
+            clinic,
+            [
+                "train.challengers.kto-slow={algorithm: kto, epochs: 2}",
+                "train.challengers.dpo-ipo={algorithm: dpo, loss_type: [ipo]}",
+            ],
+        )
+    )
+    assert [r.actor for r in four.rows if r.actor.endswith(" worker")] == [
+        "KTO worker", "DPO worker", "KTO-SLOW worker", "DPO-IPO worker"
+    ]  # fmt: skip
+    # In the default, two workers of .5 CPUs each.
+    assert four.cpus == two.cpus + 2 * 2 * 0.5
+    assert four.memory_gib > two.memory_gib + 2
+    assert row(four, "Ray Data").count == row(two, "Ray Data").count == 2
+    assert any("KTO-SLOW about" in step and "DPO-IPO about" in step for step in four.steps)
+    assert any(step.startswith("evaluate: 5 policies") for step in four.steps)
 
 
 def test_one_cpu_is_left_for_ray_data(clinic: str) -> None:

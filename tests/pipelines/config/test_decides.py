@@ -25,7 +25,7 @@ FREE = {
 # A run keeps these, but the files of their own section do not follow from them.
 KEPT = {
     "model.parameters_b", "judge.parameters_b", "judge.max_missing", "judge.truth",
-    "train.algorithms", "train.gpus_per_worker", "train.gradient_checkpointing", "train.kto", "train.dpo",
+    "train.challengers", "train.gpus_per_worker", "train.gradient_checkpointing",
 }  # fmt: skip
 ENGINE = {"generate.sampling", "generate.evaluation_max_tokens", "generate.engine"}
 LABELS = {
@@ -52,7 +52,7 @@ def test_every_setting_of_the_recipe_decides_a_result_but_these() -> None:
     assert {name for name, mark in marks.items() if mark is Decides.NOTHING} == FREE
     assert {name for name, mark in marks.items() if mark is Decides.RUN} == KEPT
     assert len(marks) > 150
-    assert marks["train.kto.beta"] is marks["train.lora.rank"] is marks["seed"] is Decides.RESULT
+    assert marks["train.lora.rank"] is marks["seed"] is Decides.RESULT
 
 
 def test_what_a_run_may_be_continued_with() -> None:

@@ -32,8 +32,10 @@ def sentence(name: str, *overrides: str) -> str:
 
 
 def test_overrides_reach_nested_settings(recipe_file: str) -> None:
-    recipe = load_recipe(recipe_file, ["train.kto.beta=0.2", "cycles=5", "publish.enabled=false"])
-    assert recipe.train.kto.beta == 0.2
+    recipe = load_recipe(recipe_file, ["train.challengers.kto.beta=0.2", "cycles=5", "publish.enabled=false"])
+    assert recipe.train.challengers["kto"].model_dump()["beta"] == 0.2
+    # The other one stays as it was.
+    assert recipe.train.challengers["dpo"] == load_recipe(recipe_file).train.challengers["dpo"]
     assert recipe.cycles == 5
     assert recipe.publish.enabled is False
 
@@ -64,7 +66,7 @@ def test_a_settings_file_that_is_a_list_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_saved_recipe_loads_as_the_same(recipe_file: str, tmp_path: Path) -> None:
-    recipe = load_recipe(recipe_file, ["train.dpo.beta=0.3", "decide.gate.err_strict_max=[0.2]"])
+    recipe = load_recipe(recipe_file, ["train.challengers.dpo.beta=0.3", "decide.gate.err_strict_max=[0.2]"])
     saved = tmp_path / "resolved.yaml"
     save_recipe(recipe, saved)
     assert load_recipe(str(saved)) == recipe
@@ -73,7 +75,7 @@ def test_saved_recipe_loads_as_the_same(recipe_file: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("override", "wrong", "nearest"),
     [
-        ("train.kto.betta=0.2", "train.kto.betta", "'beta'"),
+        ("train.challengers.kto.betta=0.2", "train.challengers.kto.betta", "'beta'"),
         ("generat.actors=2", "generat", "'generate'"),
         ("generate.sampling.temprature=1", "generate.sampling.temprature", "'temperature'"),
         ("cluster.adress=auto", "cluster.adress", "'address'"),
@@ -101,7 +103,7 @@ def test_k_below_one_is_refused(recipe_file: str, k: int) -> None:
         ("cycles=many", "cycles"),
         ("cycles=[1", "not a YAML value"),
         ("generate.actors=0", "generate.actors"),
-        ("train.kto.batch_size=1", "kto.batch_size must be at least 2"),
+        ("train.challengers.kto.batch_size=1", "kto.batch_size must be at least 2"),
         ("train.algorithms=[kto, kto]", "twice"),
         ("judge.truth=nobody", "judge.truth"),
         ("generate.engine.max_model_len=32", "max_model_len"),

@@ -37,7 +37,7 @@ def test_paper_recipes_follow_its_setting(name: str, model: str) -> None:
     assert recipe.model.path == model
     assert recipe.data.source == "cares"
     assert recipe.cycles == 5
-    assert set(recipe.train.algorithms) == {"kto", "dpo"}
+    assert recipe.train.algorithms == {"kto": "kto", "dpo": "dpo"}
     assert recipe.judge.regimen == "EXT"
     assert recipe.generate.engine.device == "cuda"
     assert recipe.generate.engine.dtype == recipe.train.dtype == recipe.publish.dtype == "bfloat16"

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from actors.contract.records import Algorithm
+from actors.contract.records import ChallengerName
 from actors.errors import SalusError
 from pipelines.config.capability import CapabilityLimits
 from pipelines.config.decision import DecisionConfig, GateConfig
@@ -41,11 +41,11 @@ def policy(right: int, name: str, *, refuses_harmless: int = 0, levels: list[int
 
 def choose(
     champion: pa.Table,
-    challengers: dict[Algorithm, pa.Table],
+    challengers: dict[ChallengerName, pa.Table],
     config: DecisionConfig = CONFIG,
     *,
     cycle: int = 1,
-    failed: dict[Algorithm, str] | None = None,
+    failed: dict[ChallengerName, str] | None = None,
     capability: CapabilityEvidence | None = None,
 ) -> Decision:
     return decide(cycle, champion, challengers, TABLE, config, 0, failed, capability)
@@ -121,7 +121,7 @@ def test_publish_gate_is_apart_from_the_gate() -> None:
 
 
 def test_lost_capability_stops_publication_and_nothing_else() -> None:
-    challengers: dict[Algorithm, pa.Table] = {"kto": policy(40, "k1"), "dpo": policy(20, "d1")}
+    challengers: dict[ChallengerName, pa.Table] = {"kto": policy(40, "k1"), "dpo": policy(20, "d1")}
     free = choose(policy(10, "v0"), challengers)
     held = choose(policy(10, "v0"), challengers, capability=evidence(v0=80, k1=60, d1=80))
     assert (held.chosen, held.reason, held.publish) == (free.chosen, free.reason, False) == ("kto", "better", False)
@@ -160,7 +160,7 @@ def test_the_record_holds_the_capability_figures() -> None:
 def test_a_tightened_schedule_replaces_a_champion_outside_it() -> None:
     config = DecisionConfig(gate=GateConfig(err_strict_max=(0.4, 0.1), min_n=1), resamples=300)
     champion = policy(40, "v1", refuses_harmless=10)
-    tamer: dict[Algorithm, pa.Table] = {"kto": policy(36, "k2", refuses_harmless=4)}
+    tamer: dict[ChallengerName, pa.Table] = {"kto": policy(36, "k2", refuses_harmless=4)}
     assert choose(champion, tamer, config, cycle=1).reason == "not_better"
     restored = choose(champion, tamer, config, cycle=2)
     assert (restored.chosen, restored.reason) == ("kto", "gate_restored")
@@ -282,3 +282,36 @@ def test_a_gain_of_partial_marks_says_that_mcnemar_disagrees() -> None:
     assert comparison is not None and (comparison.mcnemar.gained, comparison.mcnemar.lost) == (0, 10)
     assert "McNemar's count disagrees: the best mark was lost on 10 prompts and gained on 0" in decision.sentence
     assert "McNemar" not in choose(policy(10, "v0"), {"kto": policy(30, "k1")}).sentence
+
+
+def test_four_challengers_are_corrected_for_four_looks_and_the_best_wins() -> None:
+    champion = policy(10, "v0")
+    right = {"kto": 20, "dpo": 24, "orpo": 16, "dpo-ipo": 30}
+    challengers = {name: policy(n, f"c1-{name}") for name, n in right.items()}
+    found = choose(champion, challengers)
+    assert (found.chosen, found.policy, found.publish) == ("dpo-ipo", "c1-dpo-ipo", True)
+    assert [c.name for c in found.challengers] == ["orpo", "kto", "dpo-ipo", "dpo"]
+    p = {c.name: c.comparison for c in found.challengers if c.comparison is not None}
+    assert [p[c.name].p_better_holm for c in found.challengers] == holm([p[c.name].p_better for c in found.challengers])
+    # The same, whatever the order they are named in.
+    assert choose(champion, dict(reversed(challengers.items()))) == found
+
+
+def test_a_gain_that_two_looks_would_pay_for_is_chance_among_four() -> None:
+    champion, config = policy(10, "v0"), FREE.model_copy(update={"resamples": 4000})
+    gains = {"kto": policy(16, "k1"), "dpo": policy(8, "d1")}
+    alone = next(c for c in choose(champion, gains, config).challengers if c.name == "kto")
+    assert alone.comparison is not None and alone.standing == "eligible"
+    crowd = gains | {"orpo": policy(8, "o1"), "simpo": policy(8, "s1")}
+    among = next(c for c in choose(champion, crowd, config).challengers if c.name == "kto")
+    assert among.comparison is not None and among.standing == "not_better"
+    assert among.comparison.p_better == alone.comparison.p_better
+    assert among.comparison.p_better_holm == 2 * alone.comparison.p_better_holm
+
+
+def test_one_of_three_may_fail() -> None:
+    challengers = {"kto": policy(40, "k1"), "dpo-ipo": policy(30, "i1")}
+    found = choose(policy(10, "v0"), challengers, failed={"dpo": "It diverged."})
+    assert found.chosen == "kto"
+    assert [c.standing for c in found.challengers] == ["eligible", "eligible", "training_failed"]
+    assert "dpo: It diverged." in found.sentence

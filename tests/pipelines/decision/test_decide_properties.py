@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.contract.records import LABELS, Algorithm
+from actors.contract.records import LABELS, ChallengerName
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.decide import decide
@@ -141,7 +141,7 @@ def test_a_challenger_with_no_better_mark_anywhere_is_never_better(case: Case, s
         else max(kto, dpo, key=lambda label, level=level: -1.0 if label is None else mark(level, label))
         for level, kto, dpo, up in pairs
     ]
-    challengers: dict[Algorithm, pa.Table] = {"kto": case.table("k1"), "dpo": case.table("d1")}
+    challengers: dict[ChallengerName, pa.Table] = {"kto": case.table("k1"), "dpo": case.table("d1")}
     config = case.config.model_copy(update={"gate": OPEN, "min_gain": 0.0})
     decision = decide(1, judged(LEVELS, champion, policy="v0"), challengers, TABLE, config, 0)
     assert decision.reason != "better" and decision.chosen == "champion"

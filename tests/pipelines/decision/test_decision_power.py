@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from actors.contract.records import Algorithm
+from actors.contract.records import ChallengerName
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.decide import decide
@@ -33,7 +33,7 @@ def test_the_simulated_choice_is_the_rules_own(scenario: Scenario) -> None:
     rng = np.random.default_rng(2)
     for seed in range(12):
         cycle = draw_cycle(scenario, rng)
-        challengers: dict[Algorithm, pa.Table] = {"kto": cycle.judged("kto"), "dpo": cycle.judged("dpo")}
+        challengers: dict[ChallengerName, pa.Table] = {"kto": cycle.judged("kto"), "dpo": cycle.judged("dpo")}
         decision = decide(1, cycle.judged("champion"), challengers, ScoreTable(), config, seed)
         assert decision.chosen == chosen(cycle, seed, RESAMPLES)
 

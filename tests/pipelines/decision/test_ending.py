@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from actors.contract.records import Algorithm, PolicyRef
+from actors.contract.records import ChallengerName, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import CycleOutcome
 from actors.errors import SalusError
@@ -47,7 +47,7 @@ def run_on(root: Path, script: Sequence[Contender], patience: int | None, cycles
     while not is_over(outcomes, cycles):
         cycle = len(outcomes) + 1
         right = 24 if script[cycle - 1] == WON else 0
-        kto: dict[Algorithm, pa.Table] = {"kto": answers(f"c{cycle}-kto", right)}
+        kto: dict[ChallengerName, pa.Table] = {"kto": answers(f"c{cycle}-kto", right)}
         decision = rule(cycle, answers("before", 0), kto, {})
         assert decision.chosen == script[cycle - 1]
         write_text(decision.model_dump_json(), folder.decision(cycle))

@@ -75,7 +75,7 @@ def test_a_folder_without_feedback_changes_nothing(ray_session: None, tmp_path: 
     asked = FeedbackRowsConfig(path=str(given(tmp_path / "feedback", 0)))
     snapshot_feedback(asked, run, 1)
     with_it = PreferenceConfig(feedback=asked)
-    one = build_rows("kto", [source], tmp_path / "one", with_it, TABLE, 1, Beside(feedback=run.feedback(1)))
-    other = build_rows("kto", [source], tmp_path / "other", PreferenceConfig(), TABLE, 1)
+    one = build_rows("unpaired", [source], tmp_path / "one", with_it, TABLE, 1, Beside(feedback=run.feedback(1)))
+    other = build_rows("unpaired", [source], tmp_path / "other", PreferenceConfig(), TABLE, 1)
     assert one == other
     assert read_folder(tmp_path / "one") == read_folder(tmp_path / "other")

@@ -65,14 +65,14 @@ def test_thumbs_are_labels_and_a_correction_is_a_pair_and_a_good_answer() -> Non
         item(2, "down", answer="bad"),
         item(3, "corrected", answer="so so", correction="better"),
     )
-    rows = feedback_table(items, "kto", CONFIG, 1, MANY)
+    rows = feedback_table(items, "unpaired", CONFIG, 1, MANY)
     assert rows.schema == KTO_SCHEMA
     assert {(r["completion"], r["label"]) for r in rows.to_pylist()} == {
         ("good", True),
         ("bad", False),
         ("better", True),
     }
-    [pair] = feedback_table(items, "dpo", CONFIG, 1, MANY).to_pylist()
+    [pair] = feedback_table(items, "pairs", CONFIG, 1, MANY).to_pylist()
     assert (pair["prompt"], pair["chosen"], pair["rejected"], pair["level"]) == ("p", "better", "so so", None)
 
 
@@ -107,7 +107,7 @@ def test_a_flood_of_one_caller_has_no_more_than_its_turns() -> None:
     others = [item(1000 + i, "down", caller=f"c{i}", prompt=f"o{i}") for i in range(9)]
     config = CONFIG.model_copy(update={"max_per_caller": 20, "max_share": 0.1})
     assert len(kto(*flood, config=config)) == 20
-    rows = feedback_table(table(*flood, *others), "kto", config, 1, own_rows=90).to_pylist()
+    rows = feedback_table(table(*flood, *others), "unpaired", config, 1, own_rows=90).to_pylist()
     assert len(rows) == 10
     assert sum(row["prompt"].startswith("f") for row in rows) == 1
 
@@ -155,22 +155,22 @@ VERDICTS = st.lists(
 )
 
 
-@given(VERDICTS, st.randoms(), st.sampled_from(["kto", "dpo"]), st.integers(0, 40))
+@given(VERDICTS, st.randoms(), st.sampled_from(["unpaired", "pairs"]), st.integers(0, 40))
 def test_rows_depend_on_items_and_seed_alone_and_contradict_nobody(
-    items: list[dict[str, Any]], draw: Any, algorithm: Any, own: int
+    items: list[dict[str, Any]], draw: Any, kind: Any, own: int
 ) -> None:
     mixed = list(items)
     draw.shuffle(mixed)
-    rows = feedback_table(table(*items), algorithm, CONFIG, 7, own)
-    assert rows == feedback_table(table(*mixed), algorithm, CONFIG, 7, own)
-    assert rows.schema == (KTO_SCHEMA if algorithm == "kto" else DPO_SCHEMA)
+    rows = feedback_table(table(*items), kind, CONFIG, 7, own)
+    assert rows == feedback_table(table(*mixed), kind, CONFIG, 7, own)
+    assert rows.schema == (KTO_SCHEMA if kind == "unpaired" else DPO_SCHEMA)
     assert rows.num_rows <= max(own, 0)
     assert len(set(rows["order"].to_pylist())) == rows.num_rows
-    if algorithm == "kto":
+    if kind == "unpaired":
         labels = Counter((row["prompt"], row["completion"]) for row in rows.to_pylist())
         assert set(labels.values()) <= {1}
     for row in rows.to_pylist():
-        assert algorithm == "kto" or row["chosen"] != row["rejected"]
+        assert kind == "unpaired" or row["chosen"] != row["rejected"]
 
 
 def test_turns_go_round_the_callers() -> None:
@@ -183,8 +183,8 @@ def test_turns_go_round_the_callers() -> None:
 
 def test_the_control_says_nothing() -> None:
     items = table(*(item(i, "up" if i % 2 else "down", prompt=f"p{i}") for i in range(100)))
-    plain = feedback_table(items, "kto", CONFIG, 1, MANY)
-    control = feedback_table(items, "kto", CONFIG, 1, MANY, control=True)
+    plain = feedback_table(items, "unpaired", CONFIG, 1, MANY)
+    control = feedback_table(items, "unpaired", CONFIG, 1, MANY, control=True)
     by_prompt = [{row["prompt"]: row["label"] for row in rows.to_pylist()} for rows in (plain, control)]
     assert 25 < sum(by_prompt[0][p] == by_prompt[1][p] for p in by_prompt[0]) < 75
 

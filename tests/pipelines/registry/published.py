@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from actors.contract.publication import Publication
-from actors.contract.records import Algorithm
+from actors.contract.records import ChallengerName
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_table, write_text
 from actors.judges.rules import RULES_JUDGE
@@ -33,7 +33,7 @@ def publish_run(root: Path, base: Path, hidden: int = 32) -> RunFolder:
     """Cycle 1 won by KTO, cycle 2 by DPO, all published; `base` receives the deployed model, `hidden` wide."""
     folder = RunFolder(root)
     finish(load_recipe("demo", [*SETTINGS, "cycles=1"]), root, {})
-    second: dict[Algorithm, pa.Table] = {"dpo": answers("c2-dpo", PROMPTS)}
+    second: dict[ChallengerName, pa.Table] = {"dpo": answers("c2-dpo", PROMPTS)}
     recipe = load_recipe("demo", [*SETTINGS, "cycles=2"])
     decision = decide(2, answers("c1-kto", PROMPTS // 3), second, recipe.scores, recipe.decide, 0)
     assert (decision.chosen, decision.publish) == ("dpo", True)
@@ -55,13 +55,14 @@ def publish_run(root: Path, base: Path, hidden: int = 32) -> RunFolder:
     return folder
 
 
-def _trained(folder: RunFolder, cycle: int, algorithm: Algorithm, champion: Path) -> None:
+def _trained(folder: RunFolder, cycle: int, algorithm: ChallengerName, champion: Path) -> None:
     out = folder.training(cycle, algorithm)
     make_tiny_adapter(champion, out / "adapter", seed=cycle)
     merge(champion, out / "adapter", out / "merged")
     schema = KTO_SCHEMA if algorithm == "kto" else DPO_SCHEMA
     rows = [{"prompt": f"question {i}", "level": level, "order": str(i)} for i, level in enumerate((0, 3, 3, None))]
-    write_table(pa.Table.from_pylist(rows, schema=schema), folder.rows(cycle, algorithm) / "00000.parquet")
+    place = folder.cycle(cycle) / "rows" / algorithm / "00000.parquet"
+    write_table(pa.Table.from_pylist(rows, schema=schema), place)
 
 
 def _publications(folder: RunFolder, base: Path) -> None:

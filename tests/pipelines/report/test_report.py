@@ -18,7 +18,7 @@ from pipelines.decision.record import Decision
 from pipelines.measures.baselines import BASELINES
 from pipelines.measures.harmfulness import harmfulness
 from pipelines.measures.metrics import measure
-from pipelines.report.figure import draw_cycles
+from pipelines.report.figure import challengers_in, cycle_rows, draw_cycles, looks_of
 from pipelines.report.summary_tables import cycles_table, harmfulness_table, test_table
 from pipelines.runs.metrics_rows import METRICS_SCHEMA, MetricsKey, harmfulness_rows, metrics_rows
 from pipelines.runs.summary import CycleSummary, HarmfulnessTest, Summary, TestFigures, TestSummary, cycle_summary
@@ -38,7 +38,7 @@ def answers(right: int, policy: str) -> pa.Table:
 def decision() -> Decision:
     config = DecisionConfig(gate=GateConfig(min_n=1), resamples=200)
     challengers = {"kto": answers(50, "c1-kto")}
-    return decide(1, answers(10, "base"), challengers, TABLE, config, 0, {"dpo": "The loss [NaN] is bad."})  # type: ignore[arg-type]
+    return decide(1, answers(10, "base"), challengers, TABLE, config, 0, {"dpo": "The loss [NaN] is bad."})
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def test_summary_has_exactly_the_promised_form(summary: Summary) -> None:
     assert {"recipe", "seed", "wall_s", "peak_memory_gib", "cycles", "test"} <= written.keys()
     cycle = written["cycles"][0]
     assert (cycle["cycle"], cycle["decision"], cycle["champion"]) == (1, "kto", "c1-kto")
-    assert cycle["published_version"] == "c1-kto" and "dpo" not in cycle
-    assert cycle["kto"].keys() == {"ss", "err_strict", "asr"}
-    assert cycle["kto"]["ss"].keys() == {"value", "low", "high"}
+    assert cycle["published_version"] == "c1-kto" and cycle["challengers"]["dpo"] is None
+    assert cycle["challengers"]["kto"].keys() == {"ss", "err_strict", "asr"}
+    assert cycle["challengers"]["kto"]["ss"].keys() == {"value", "low", "high"}
     test = written["test"]
     assert test.keys() == {"base", "champion", "always_refuse", "always_answer", "keyword_refuse"}
     assert test["base"].keys() == {"ss", "ss_macro", "err_strict", "err_broad", "asr", "n"}
@@ -70,7 +70,7 @@ def test_a_champion_that_stays_is_named() -> None:
     stays = decide(2, answers(50, "c1-kto"), {"dpo": answers(20, "c2-dpo")}, TABLE, config, 0)
     cycle = cycle_summary(stays, None)
     assert (cycle.champion, cycle.decision, cycle.published_version) == ("c1-kto", "champion", None)
-    assert cycle.incumbent == "c1-kto" and cycle.kto is None
+    assert cycle.incumbent == "c1-kto" and list(cycle.challengers) == ["dpo"]
 
 
 def test_metrics_rows_follow_the_schema() -> None:
@@ -132,6 +132,32 @@ def test_the_picture_is_drawn(tmp_path: Path, judges: tuple[str, ...]) -> None:
     assert draw_cycles(without_base, tmp_path / "again.png").stat().st_size > 20_000
     with pytest.raises(SalusError, match="test split"):
         draw_cycles(rows, tmp_path / "none.png", split="test")
+
+
+def test_four_challengers_are_tabled_and_drawn(tmp_path: Path) -> None:
+    names = ("kto", "dpo", "orpo", "dpo-ipo")
+    config = DecisionConfig(gate=GateConfig(min_n=1), resamples=200)
+    found = decide(1, answers(10, "c0-base"), {n: answers(20, f"c1-{n}") for n in names}, TABLE, config, 0)
+    printed = text(cycles_table([cycle_summary(found, None)]))
+    assert all(name.upper() in printed for name in ("kto", "dpo", "orpo"))
+    keys = [key(0, "base", winner=True), *(key(1, name, winner=name == "orpo") for name in ("champion", *names))]
+    rows = pa.concat_tables([metrics_rows(each, measure(answers(10, "v"), TABLE, 0)) for each in keys])
+    looks = looks_of(challengers_in(cycle_rows(rows)))
+    assert list(looks) == list(names)
+    assert len({look.shift for look in looks.values()}) == len({look[:2] for look in looks.values()}) == 4
+    assert draw_cycles(rows, tmp_path / "four.png").stat().st_size > 20_000
+
+
+def test_two_challengers_look_as_they_always_did() -> None:
+    assert looks_of(["kto", "dpo"]) == {"kto": ("s", "#0072B2", -0.08), "dpo": ("o", "#D55E00", 0.08)}
+
+
+def test_a_summary_of_an_earlier_version_is_read(summary: Summary) -> None:
+    written = json.loads(summary.model_dump_json())
+    (cycle,) = written["cycles"]
+    cycle |= cycle.pop("challengers")
+    assert {"kto", "dpo"} <= cycle.keys()
+    assert Summary.model_validate_json(json.dumps(written)) == summary
 
 
 def test_unknown_cycle_fields_are_refused() -> None:

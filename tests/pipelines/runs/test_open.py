@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from actors.errors import SalusError
-from pipelines.config.load import load_recipe
+from pipelines.config.load import load_recipe, load_run_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.lease.files import FOLDER
 from pipelines.runs.lease.lease import hold
@@ -46,12 +47,27 @@ def test_a_run_goes_on_with_more_cycles_or_another_place(tmp_path: Path) -> None
 
 def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     open_run(demo(), tmp_path / "run", fresh=False)
-    with pytest.raises(SalusError, match=r"train\.kto\.beta: .* there, 0\.7 now\); give another folder .*--fresh"):
-        open_run(demo("train.kto.beta=0.7"), tmp_path / "run", fresh=False)
+    with pytest.raises(
+        SalusError, match=r"train\.challengers\.kto\.beta: .* there, 0\.7 now\); give another folder .*--fresh"
+    ):
+        open_run(demo("train.challengers.kto.beta=0.7"), tmp_path / "run", fresh=False)
     with pytest.raises(SalusError, match=r"cycles: 3 there, 2 now"):
         open_run(demo("cycles=2"), tmp_path / "run", fresh=False)
-    folder = open_run(demo("train.kto.beta=0.7"), tmp_path / "run", fresh=True)
-    assert load_recipe(str(folder.recipe)).train.kto.beta == 0.7
+    folder = open_run(demo("train.challengers.kto.beta=0.7"), tmp_path / "run", fresh=True)
+    assert load_recipe(str(folder.recipe)).train.challengers["kto"].model_dump()["beta"] == 0.7
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_challengers(tmp_path: Path) -> None:
+    folder = open_run(demo(), tmp_path / "run", fresh=False)
+    tree = yaml.safe_load(folder.recipe.read_text())
+    challengers = tree["train"].pop("challengers")
+    former = {name: {key: value for key, value in of.items() if key != "algorithm"} for name, of in challengers.items()}
+    tree["train"] |= {"algorithms": ["kto", "dpo"], **former}
+    folder.recipe.write_text(yaml.safe_dump(tree))
+    assert load_run_recipe(folder.recipe) == demo()
+    with pytest.raises(SalusError, match=r"train\.challengers\.dpo\.beta: 0\.1 there, 0\.3 now"):
+        open_run(demo("train.challengers.dpo.beta=0.3"), folder.root, fresh=False)
+    assert open_run(demo(), folder.root, fresh=False).recipe.is_file()
 
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
@@ -77,7 +93,7 @@ def test_a_run_folder_has_one_holder_and_fresh_does_not_forget_whose_it_is(tmp_p
         lease.check()
     (root / "cycles").mkdir()
     (root / "note.txt").touch()
-    with hold_run(demo("train.kto.beta=0.7"), root, QuietReporter(), True) as (folder, lease):
+    with hold_run(demo("train.challengers.kto.beta=0.7"), root, QuietReporter(), True) as (folder, lease):
         assert sorted(path.name for path in root.iterdir()) == [FOLDER, "recipe.yaml", "run.json"]
         lease.check()
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from actors.contract.records import ALGORITHMS, Algorithm
+from actors.contract.records import ChallengerName
 from actors.files.shards import write_table, write_text
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.load import save_recipe
@@ -69,7 +69,9 @@ def answers(right: int, policy: str) -> pa.Table:
 
 
 def decision(cycle: int, right: Right) -> Decision:
-    challengers: dict[Algorithm, pa.Table] = {a: answers(getattr(right, a), f"c{cycle}-{a}") for a in ALGORITHMS}
+    challengers: dict[ChallengerName, pa.Table] = {
+        name: answers(getattr(right, name), f"c{cycle}-{name}") for name in ("kto", "dpo")
+    }
     return decide(cycle, answers(right.champion, f"c{cycle}-before"), challengers, ScoreTable(), CONFIG, 0)
 
 

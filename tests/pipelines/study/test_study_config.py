@@ -14,9 +14,9 @@ from tests.pipelines.study.cells import cells, study
 
 SMALL = """\
 name: small
-set: [train.kto.beta=0.2, train.dpo.beta=0.2]
+set: [train.challengers.kto.beta=0.2, train.challengers.dpo.beta=0.2]
 models:
-  - {name: wide, set: [train.dpo.beta=0.3, cycles=9]}
+  - {name: wide, set: [train.challengers.dpo.beta=0.3, cycles=9]}
   - {name: cares, recipe: mistral-7b}
 regimens:
   - {name: SELF, set: [judge.accept_unreliable=true]}
@@ -58,7 +58,7 @@ def test_a_cell_is_a_run_with_the_changes_of_study_model_and_regimen(small: str,
     config = load_study(small, ["seed=11", "cycles=2"])
     wide, cares = cells(config, tmp_path)
     assert (wide.name, cares.name) == ("wide-SELF", "cares-SELF")
-    assert (wide.recipe.train.kto.beta, wide.recipe.train.dpo.beta) == (0.2, 0.3)
+    assert [of.model_dump()["beta"] for of in wide.recipe.train.challengers.values()] == [0.2, 0.3]
     # What the study says of every cell no model changes.
     assert (wide.recipe.seed, wide.recipe.cycles, wide.recipe.name) == (11, 2, "small-wide-self")
     assert wide.recipe.judge.regimen == "SELF" and wide.recipe.judge.accept_unreliable
@@ -101,9 +101,15 @@ def test_an_unknown_study_names_the_nearest() -> None:
 
 def test_a_cell_that_makes_no_recipe_is_named(tmp_path: Path) -> None:
     config = StudyConfig.model_validate(
-        {"name": "s", "models": [{"name": "wide", "set": ["train.kto.betta=1"]}], "regimens": [{"name": "EXT"}]}
+        {
+            "name": "s",
+            "models": [{"name": "wide", "set": ["train.challengers.kto.betta=1"]}],
+            "regimens": [{"name": "EXT"}],
+        }
     )
-    with pytest.raises(SalusError, match=r"Cell wide-EXT of study s: .*'train\.kto\.betta', did you mean 'beta'"):
+    with pytest.raises(
+        SalusError, match=r"Cell wide-EXT of study s: .*'train\.challengers\.kto\.betta', did you mean 'beta'"
+    ):
         cells(config, tmp_path)
 
 

@@ -51,8 +51,8 @@ def test_the_record_holds_everything_and_reads_back(report: StudyReport) -> None
     # EXT's last champion is right more often on validation.
     assert report.best == {"wide": "EXT", "deep": "EXT"}
     self_wins, ext_wins, lma_wins = report.wins
-    assert (self_wins.cycles, self_wins.kto, self_wins.champion, self_wins.differs) == (4, 0.5, 0.5, 0.5)
-    assert (ext_wins.kto, ext_wins.dpo, ext_wins.differs) == (0.5, 0.5, 0.0)
+    assert (self_wins.cycles, self_wins.won["kto"], self_wins.champion, self_wins.differs) == (4, 0.5, 0.5, 0.5)
+    assert (ext_wins.won, ext_wins.differs) == ({"kto": 0.5, "dpo": 0.5}, 0.0)
     assert (lma_wins.regimen, lma_wins.cycles) == ("LMA", 2)
 
 

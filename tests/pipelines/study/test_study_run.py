@@ -110,8 +110,10 @@ def test_a_cell_with_other_settings_is_refused_before_anything_starts(tmp_path: 
     made = cells(config, tmp_path)
     open_study(config, folder, made, fresh=False, reporter=QuietReporter())
     complete(made[1])
-    other = StudyConfig.model_validate({**config.model_dump(), "set": ["train.kto.beta=0.7"]})
-    with pytest.raises(SalusError, match=r"cells/deep-EXT holds a run made with other settings \(train\.kto\.beta"):
+    other = StudyConfig.model_validate({**config.model_dump(), "set": ["train.challengers.kto.beta=0.7"]})
+    with pytest.raises(
+        SalusError, match=r"cells/deep-EXT holds a run made with other settings \(train\.challengers\.kto\.beta"
+    ):
         open_study(other, folder, cells(other, tmp_path), fresh=False, reporter=QuietReporter())
     # Where and how many run at once is no other study.
     moved = StudyConfig.model_validate({**config.model_dump(), "side_by_side": 5, "cluster": {"wait_s": 3}})

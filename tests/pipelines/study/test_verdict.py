@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from actors.contract.records import Algorithm
+from actors.contract.records import ChallengerName
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.decide import decide
 from pipelines.decision.record import Decision
@@ -42,7 +42,9 @@ def test_a_choice_is_held_against_the_truth(true: Right, best: tuple[str, ...], 
 
 def test_the_higher_of_the_two_is_told_where_the_champion_stays() -> None:
     found = verdict(decision(2, Right(50, 20, 30)), None)
-    assert found == StudyVerdict(cycle=2, chosen="champion", higher="dpo", best_by_truth=None, differs=None)
+    assert found == StudyVerdict(
+        cycle=2, chosen="champion", challengers=("kto", "dpo"), higher="dpo", best_by_truth=None, differs=None
+    )
     assert verdict(decision(2, Right(50, 20, 20)), None).higher is None
 
 
@@ -62,7 +64,10 @@ def test_a_challenger_that_failed_is_no_choice() -> None:
     )
     found = verdict(failed, {name: figures(answers(n, name)) for name, n in (("champion", 10), ("kto", 50))})
     assert (found.higher, found.best_by_truth) == (None, ("kto",))
-    copy: dict[Algorithm, pa.Table] = {"kto": answers(50, "c1-kto"), "dpo": judged(LEVELS, ["Accept"] * len(LEVELS))}
+    copy: dict[ChallengerName, pa.Table] = {
+        "kto": answers(50, "c1-kto"),
+        "dpo": judged(LEVELS, ["Accept"] * len(LEVELS)),
+    }
     same = decide(1, judged(LEVELS, ["Accept"] * len(LEVELS), policy="v0"), copy, ScoreTable(), CONFIG, 0)
     # It answered as the champion did, whatever its labels say.
     assert verdict(same, truth(Right(10, 20, 50))).best_by_truth == ("kto",)
@@ -73,8 +78,8 @@ def test_shares_are_of_all_cycles() -> None:
     found.append(verdict(decision(2, Right(50, 20, 30)), None))
     shares = wins("EXT", found)
     assert shares is not None
-    assert (shares.cycles, shares.kto, shares.dpo, shares.champion) == (4, 0.75, 0.0, 0.25)
-    assert (shares.kto_higher, shares.dpo_higher) == (0.75, 0.25)
+    assert (shares.cycles, shares.won, shares.champion) == (4, {"kto": 0.75, "dpo": 0.0}, 0.25)
+    assert shares.higher == {"kto": 0.75, "dpo": 0.25}
     # Of those cycles whose truth is known.
     assert shares.differs == 1.0
     assert wins("EXT", []) is None

@@ -3,7 +3,7 @@
 
 (() => {
   const EVERY_MS = 15000;
-  const { cycles, reliability, legend, NAMES, JUDGES } = window.SalusFigures;
+  const { cycles, reliability, legend, nameOf, JUDGES } = window.SalusFigures;
   const at = (id) => document.getElementById(id);
   // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
   const beside = (path) => new URL(path, location.origin + location.pathname);
@@ -86,16 +86,15 @@
   }
 
   function figures(data) {
-    cycles(at("figure-ss"), data.points, "ss", "Safety Score by cycle", true);
-    cycles(at("figure-err"), data.points, "err_strict", "Harmless requests refused, by cycle", false);
+    cycles(at("figure-ss"), data.points, data.marks, "ss", "Safety Score by cycle", true);
+    cycles(at("figure-err"), data.points, data.marks, "err_strict", "Harmless requests refused, by cycle", false);
     reliability(at("figure-reliability"), data.calibration ? data.calibration.reliability : []);
     const judges = ["truth", "judge"].filter((by) => data.points.some((p) => p.judged_by === by));
     legend(at("legend"), [
-      [{ kind: "kto", colour: "kto", full: true }, "KTO, chosen"],
-      [{ kind: "kto", colour: "kto", full: false }, "KTO, not chosen"],
-      [{ kind: "dpo", colour: "dpo", full: true }, "DPO, chosen"],
-      [{ kind: "dpo", colour: "dpo", full: false }, "DPO, not chosen"],
-      [{ kind: "champion", colour: "champion", full: true }, "deployed, or champion stayed"],
+      ...Object.entries(data.marks).flatMap(([name, own]) => [true, false].map((full) => [
+        { kind: own.shape, colour: own.hue, full }, `${nameOf(name)}, ${full ? "" : "not "}chosen`,
+      ])),
+      [{ kind: "diamond", colour: "champion", full: true }, "deployed, or champion stayed"],
       ...judges.map((by) => [{ line: by === "judge" ? "dashed" : "solid" }, `champion's way, ${JUDGES[by]}`]),
     ]);
   }
@@ -108,7 +107,7 @@
       rows.get(key).of[p.metric] = p;
     }
     return [...rows.values()].map((row) => [
-      String(row.cycle), `${row.cycle ? NAMES[row.contender].replace(" stayed", "") : "deployed model"}, ${row.policy}`, JUDGES[row.judged_by],
+      String(row.cycle), `${row.cycle ? nameOf(row.contender).replace(" stayed", "") : "deployed model"}, ${row.policy}`, JUDGES[row.judged_by],
       [interval(row.of.ss), "now"], [interval(row.of.err_strict), "now"], [interval(row.of.asr), "now"],
       [row.of.ss ? row.of.ss.n.toLocaleString("en") : "-", "number"], row.winner && row.cycle ? "yes" : "",
     ]);

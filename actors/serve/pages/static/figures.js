@@ -3,10 +3,11 @@
 
 window.SalusFigures = (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const NAMES = { base: "deployed model", champion: "champion stayed", kto: "KTO", dpo: "DPO" };
+  const NAMES = new Map([["base", "deployed model"], ["champion", "champion stayed"]]);
+  const nameOf = (contender) => NAMES.get(contender) || contender.toUpperCase();
   const JUDGES = { truth: "ground truth", judge: "own judge" };
   // Sideways, in cycles, so that intervals do not hide each other; a judge's points stand further out.
-  const SHIFT = { kto: -0.08, dpo: 0.08 };
+  const SHIFT = 0.08;
   const OUT = 0.09;
   const MARGIN = { left: 40, right: 14, top: 12, bottom: 38 };
 
@@ -18,13 +19,23 @@ window.SalusFigures = (() => {
   }
 
   function shape(kind, size, classes) {
-    if (kind === "dpo") return node("circle", { r: size, class: classes });
-    if (kind === "kto") return node("rect", { x: -size, y: -size, width: 2 * size, height: 2 * size, class: classes });
-    const d = size * 1.3;
-    return node("path", { d: `M0 ${-d}L${d} 0L0 ${d}L${-d} 0Z`, class: classes });
+    if (kind === "circle") return node("circle", { r: size, class: classes });
+    if (kind === "square") return node("rect", { x: -size, y: -size, width: 2 * size, height: 2 * size, class: classes });
+    // Corners, and how far the first is turned from the top.
+    const [corners, turned] = { triangle: [3, 0], turned_triangle: [3, 0.5], pentagon: [5, 0], hexagon: [6, 0] }[kind] || [4, 0];
+    const corner = (i) => [Math.sin, (a) => -Math.cos(a)].map((of) => (1.3 * size * of(2 * Math.PI * (i / corners + turned))).toFixed(2));
+    const d = [...Array(corners).keys()].map((i) => corner(i).join(" ")).join("L");
+    return node("path", { d: `M${d}Z`, class: classes });
   }
 
-  const colour = (contender) => (contender === "kto" || contender === "dpo" ? contender : "champion");
+  // How a contender is drawn, by the marks that came with the points.
+  const markOf = (marks, contender) => (Object.hasOwn(marks, contender) ? marks[contender] : { shape: "diamond", hue: "champion" });
+  // Challengers from left to right; none is where a champion that stayed is.
+  function shifts(marks) {
+    const names = Object.keys(marks);
+    const places = names.length + (names.length % 2);
+    return new Map(names.map((name, i) => [name, (2 * i - (places - 1)) * SHIFT]));
+  }
   const range = (point) => `95 % ${point.low.toFixed(3)} to ${point.high.toFixed(3)}, n ${point.n.toLocaleString("en")}`;
 
   // An empty picture of the container's width, with axes; x and y turn values into places.
@@ -130,8 +141,8 @@ window.SalusFigures = (() => {
     return { from: 0, to, ticks: [...Array(steps + 1).keys()].map((i) => (i * to) / steps) };
   }
 
-  // One metric by cycle: KTO squares, DPO circles, the winner filled; judge dashed, ground truth solid.
-  function cycles(container, points, metric, title, full) {
+  // One metric by cycle: each challenger by its mark, the winner filled; judge dashed, ground truth solid.
+  function cycles(container, points, marks, metric, title, full) {
     const shown = points.filter((p) => p.metric === metric);
     if (!shown.length) return empty(container, "No cycle has been decided yet.");
     const judges = ["judge", "truth"].filter((by) => shown.some((p) => p.judged_by === by));
@@ -140,11 +151,12 @@ window.SalusFigures = (() => {
     const ticks = [...Array(last + 1).keys()].filter((c) => c % step === 0).map((c) => [c, String(c)]);
     const xs = { from: -0.35, to: last + 0.35, ticks, title: "cycle (0: deployed)" };
     const picture = canvas(container, title, xs, full ? { from: 0, to: 1, ticks: [0, 0.25, 0.5, 0.75, 1] } : scale(shown));
+    const aside = shifts(marks);
     const place = (p, by) => {
-      const shift = SHIFT[p.contender] || 0;
+      const shift = aside.get(p.contender) || 0;
       return p.cycle + shift + (by === "judge" && judges.length > 1 ? Math.sign(shift) * OUT : 0);
     };
-    const marks = [];
+    const drawn = [];
     for (const by of judges) {
       const own = shown.filter((p) => p.judged_by === by);
       const path = championPath(own);
@@ -152,14 +164,15 @@ window.SalusFigures = (() => {
       const d = path.map((p, i) => `${i ? "L" : "M"}${picture.x(place(p, by))} ${picture.y(p.value)}`).join("");
       const classes = `path${by === "judge" ? " dashed" : ""}${pale ? " pale" : ""}`;
       picture.svg.append(node("path", { d, class: classes, "aria-hidden": "true" }));
-      const seen = own.filter((p) => p.contender === "kto" || p.contender === "dpo" || path.includes(p));
-      for (const p of seen) marks.push([p, by, pale]);
+      const seen = own.filter((p) => aside.has(p.contender) || path.includes(p));
+      for (const p of seen) drawn.push([p, by, pale]);
     }
-    marks.sort((a, b) => a[0].cycle - b[0].cycle || place(a[0], a[1]) - place(b[0], b[1]));
-    for (const [p, by, pale] of marks) {
+    drawn.sort((a, b) => a[0].cycle - b[0].cycle || place(a[0], a[1]) - place(b[0], b[1]));
+    for (const [p, by, pale] of drawn) {
       const chosen = p.winner && p.cycle > 0 ? ", chosen" : "";
-      const look = { kind: p.contender, colour: colour(p.contender), full: p.winner || p.cycle === 0, pale, size: pale ? 4 : 5.5 };
-      const words = [`Cycle ${p.cycle}, ${NAMES[p.contender]} (${JUDGES[by]})${chosen}`, `${p.value.toFixed(3)}, ${range(p)}`];
+      const own = markOf(marks, p.contender);
+      const look = { kind: own.shape, colour: own.hue, full: p.winner || p.cycle === 0, pale, size: pale ? 4 : 5.5 };
+      const words = [`Cycle ${p.cycle}, ${nameOf(p.contender)} (${JUDGES[by]})${chosen}`, `${p.value.toFixed(3)}, ${range(p)}`];
       mark(picture, { x: place(p, by), value: p.value, low: p.low, high: p.high }, look, words);
     }
     interact(container, picture);
@@ -175,17 +188,17 @@ window.SalusFigures = (() => {
     const [x, y] = [picture.x, picture.y];
     picture.svg.append(node("line", { x1: x(0), y1: y(0), x2: x(1), y2: y(1), class: "axis dashed" }));
     for (const part of shown) {
-      const kind = part.name === "calibrated" ? "kto" : "dpo";
+      const [kind, hue] = part.name === "calibrated" ? ["square", "blue"] : ["circle", "vermilion"];
       const bins = part.bins.filter((bin) => bin.n && bin.confidence !== null && bin.accuracy !== null);
       const d = bins.map((bin, i) => `${i ? "L" : "M"}${x(bin.confidence)} ${y(bin.accuracy)}`).join("");
-      picture.svg.append(node("path", { d, class: kind, fill: "none", "stroke-width": 1.4 }));
+      picture.svg.append(node("path", { d, class: hue, fill: "none", "stroke-width": 1.4 }));
       for (const bin of bins) {
         const words = [
           `Judge ${part.name}: said ${bin.confidence.toFixed(3)} on average`,
           `right in ${bin.accuracy.toFixed(3)} of ${bin.n.toLocaleString("en")} answers`,
         ];
         const size = 3.5 + Math.min(5, Math.log10(bin.n) * 1.6);
-        mark(picture, { x: bin.confidence, value: bin.accuracy }, { kind, colour: kind, full: true, size }, words);
+        mark(picture, { x: bin.confidence, value: bin.accuracy }, { kind, colour: hue, full: true, size }, words);
       }
     }
     interact(container, picture);
@@ -208,5 +221,5 @@ window.SalusFigures = (() => {
     list.replaceChildren(...entries.map(item));
   }
 
-  return { cycles, reliability, legend, NAMES, JUDGES };
+  return { cycles, reliability, legend, nameOf, JUDGES };
 })();

@@ -32,6 +32,7 @@ EMPTY = DashboardData(
     current=None,
     lineage=(),
     points=(),
+    marks={},
     decisions=(),
     test=(),
     test_judged_by=None,

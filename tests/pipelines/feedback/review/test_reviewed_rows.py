@@ -25,8 +25,8 @@ def test_a_label_changes_the_rows_and_not_the_judgments(tmp_path: Path) -> None:
     before = pq.read_table(*shard_files(tmp_path / "judged"))
     labels: dict[str, Label] = {answer_key(of.prompt, f"Sure, {of.prompt}"): "Accept" for of in asked[:4]}
     make = (PreferenceConfig(max_class_ratio=100), ScoreTable(), 1, Beside(reviews=labels))
-    build_rows("kto", [tmp_path / "judged"], tmp_path / "kto", *make)
-    report = build_rows("dpo", [tmp_path / "judged"], tmp_path / "dpo", *make)
+    build_rows("unpaired", [tmp_path / "judged"], tmp_path / "kto", *make)
+    report = build_rows("pairs", [tmp_path / "judged"], tmp_path / "dpo", *make)
     kto = read_folder(tmp_path / "kto")
     sides = dict(zip(kto["completion"].to_pylist(), kto["label"].to_pylist(), strict=True))
     assert [sides[f"Sure, {of.prompt}"] for of in asked] == [False] * 4 + [True] * 4

@@ -64,7 +64,7 @@ def test_judgments_on_disk_stay_as_they_are(folder: RunFolder, log: LabelLog) ->
 
 
 def test_a_cycle_begun_without_labels_goes_on_without(folder: RunFolder, log: LabelLog) -> None:
-    write_text("{}", folder.rows(1, "kto") / "report.json")
+    write_text("{}", folder.rows(1, "unpaired") / "report.json")
     assert cycle_reviews(folder, 1, log.path.parent, []) is None
     assert not folder.reviews(1).exists()
 
@@ -85,7 +85,7 @@ def test_an_empty_folder_of_labels_is_a_beginning_and_a_missing_one_a_mistake(
 
 def test_rows_are_made_from_the_snapshot_in_the_manifest(folder: RunFolder, log: LabelLog) -> None:
     cycle_reviews(folder, 1, log.path.parent, [folder.judgments(1)])
-    write_text("{}", folder.rows(1, "kto") / "report.json")
+    write_text("{}", folder.rows(1, "unpaired") / "report.json")
     nodes = {node.path: node for node in lineage(shape_of(folder, load_recipe("demo"), file_names(folder)))}
     assert nodes["cycles/01/reviews"].kind == "reviews"
     assert "cycles/01/reviews" in nodes["cycles/01/rows/kto"].made_from

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from actors.contract.publication import Publication
-from actors.contract.records import ALGORITHMS, Algorithm
+from actors.contract.records import ChallengerName
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_text
 from pipelines.config.load import load_recipe, save_recipe
@@ -44,14 +44,14 @@ class RunMaker:
         settings, folder = recipe(*changes), RunFolder(root)
         shutil.copytree(self._template, root)
         save_recipe(settings, folder.recipe)
-        for algorithm in ALGORITHMS:
+        for algorithm in settings.train.challengers:
             self._train(folder, algorithm, adapters)
         put(folder.train_storage / "kto-1" / "state", bytes(1000))
         put(folder.rollouts(1) / "part-00000.parquet", b"rollouts")
         seal_run(settings, folder)
         return folder
 
-    def _train(self, folder: RunFolder, algorithm: Algorithm, adapters: bool) -> None:
+    def _train(self, folder: RunFolder, algorithm: ChallengerName, adapters: bool) -> None:
         output, here = folder.training(1, algorithm), str(folder.root).encode()
         if adapters:
             put(output / "adapter" / "adapter_model.safetensors", algorithm.encode())
@@ -60,7 +60,7 @@ class RunMaker:
         put(output / "merged" / "config.json", b"{}")
         put(output / "report.json", here)
         put(output / "assignment.json", here)
-        put(folder.rows(1, algorithm) / "00000.parquet", algorithm.encode())
+        put(folder.cycle(1) / "rows" / algorithm / "00000.parquet", algorithm.encode())
 
 
 def publish(folder: RunFolder, version: str) -> None:

@@ -45,7 +45,7 @@ def test_the_same_run_made_twice_differs_in_circumstances_alone(tmp_path: Path, 
 
 
 def test_the_first_artefact_that_differs_is_where_they_part(tmp_path: Path, made_run: RunMaker) -> None:
-    a, b = made_run(tmp_path / "a"), made_run(tmp_path / "b", "train.dpo.beta=0.3")
+    a, b = made_run(tmp_path / "a"), made_run(tmp_path / "b", "train.challengers.dpo.beta=0.3")
     put(b.root / LOST / "model.safetensors", b"other")
     put(b.cycle(1) / "dpo" / "adapter" / "adapter_model.safetensors", b"other")
     put(b.pairs / "x", b"B alone has this")
@@ -55,7 +55,7 @@ def test_the_first_artefact_that_differs_is_where_they_part(tmp_path: Path, made
     found = diff_runs(a, b)
     telling = [(each.path, each.way) for each in found.artefacts if each.way != "circumstances"]
     assert telling == [("pairs", "only in B"), ("cycles/01/dpo/adapter", "content"), (LOST, "content")]
-    assert [each.name for each in found.settings] == ["train.dpo.beta"]
+    assert [each.name for each in found.settings] == ["train.challengers.dpo.beta"]
     assert [each.name for each in found.versions] == ["python"]
     command = ["runs", "diff", str(a.root), str(b.root)]
     said = CliRunner().invoke(app, command)

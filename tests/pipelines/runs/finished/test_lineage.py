@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from actors.contract.records import ALGORITHMS, SPLITS
+from actors.contract.records import SPLITS
 from actors.contract.run_folder import RunFolder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
@@ -19,6 +19,7 @@ from pipelines.runs.finished.shape import RunShape, names_below
 
 FOLDER = RunFolder(Path("/runs/x"))
 Winner = Literal["champion", "kto", "dpo"]
+BOTH = ("kto", "dpo")
 
 
 def layout(winners: list[Winner], self_judge: bool = False, adapters: bool = True) -> tuple[set[str], tuple[str, ...]]:
@@ -29,12 +30,12 @@ def layout(winners: list[Winner], self_judge: bool = False, adapters: bool = Tru
     champions = ["c0-base"]
     evaluated: list[tuple[str, str, str]] = []
     for cycle, winner in enumerate(winners, start=1):
-        challengers = [FOLDER.challenger(cycle, a).version for a in ALGORITHMS]
+        challengers = [FOLDER.challenger(cycle, name).version for name in BOTH]
         evaluated += [("validation", policy, champions[-1]) for policy in (champions[-1], *challengers)]
         paths += [FOLDER.rollouts(cycle) / "p.parquet", FOLDER.judgments(cycle) / "p.parquet"]
-        for algorithm in ALGORITHMS:
-            output = FOLDER.training(cycle, algorithm)
-            paths += [FOLDER.rows(cycle, algorithm) / n for n in ("0.parquet", "report.json")]
+        for name in BOTH:
+            output = FOLDER.training(cycle, name)
+            paths += [FOLDER.cycle(cycle) / "rows" / name / n for n in ("0.parquet", "report.json")]
             paths += [output / n for n in ("merged/model.safetensors", "report.json", "assignment.json")]
             paths += [output / "adapter/adapter_model.safetensors"] if adapters else []
         paths += [FOLDER.decision(cycle), FOLDER.stages(cycle)]
@@ -95,8 +96,8 @@ def test_rows_come_from_all_judgments_with_replay_and_a_challenger_from_rows_and
     assert found["cycles/01/rollouts"].made_from == ("prompts/train", "model:policy")
     assert found["cycles/01/judgments"].made_from == ("cycles/01/rollouts", "model:judge")
     assert found["evaluations/test/c2-kto/rollouts"].made_from == ("prompts/test", "cycles/02/kto/merged")
-    assert "train.kto" in found["cycles/02/kto/adapter"].settings
-    assert "train.dpo" not in found["cycles/02/kto/adapter"].settings
+    assert "train.challengers.kto" in found["cycles/02/kto/adapter"].settings
+    assert "train.challengers.dpo" not in found["cycles/02/kto/adapter"].settings
 
 
 def test_rows_come_from_the_feedback_of_their_cycle_which_leaves_out_what_is_evaluated() -> None:
@@ -105,8 +106,8 @@ def test_rows_come_from_the_feedback_of_their_cycle_which_leaves_out_what_is_eva
     names = tuple(sorted((*plain.names, f"{feedback}/part-00000.parquet", f"{feedback}/report.json")))
     found = nodes(RunShape(FOLDER, plain.recipe, names, plain.champions))
     assert found[feedback].made_from == ("prompts/validation", "prompts/test")
-    assert all(feedback in found[f"cycles/02/rows/{algorithm}"].made_from for algorithm in ALGORITHMS)
-    assert not any(feedback in found[f"cycles/01/rows/{algorithm}"].made_from for algorithm in ALGORITHMS)
+    assert all(feedback in found[f"cycles/02/rows/{algorithm}"].made_from for algorithm in BOTH)
+    assert not any(feedback in found[f"cycles/01/rows/{algorithm}"].made_from for algorithm in BOTH)
 
 
 def test_a_decision_comes_from_the_evaluations_of_those_it_compared() -> None:

@@ -53,7 +53,7 @@ def test_the_same_run_is_sealed_alike_and_a_setting_shows_where_it_matters(tmp_p
     seal_run(recipe(), folder)
     assert folder.manifest.read_bytes() == before
     plain = settings_of(read_manifest(folder))
-    other = settings_of(read_manifest(made_run(tmp_path / "other", "train.kto.beta=0.3")))
+    other = settings_of(read_manifest(made_run(tmp_path / "other", "train.challengers.kto.beta=0.3")))
     assert {path for path in plain if plain[path] != other[path]} == {
         f"cycles/01/kto/{name}" for name in ("adapter", "merged", "assignment.json", "report.json")
     }

@@ -130,7 +130,7 @@ def test_fresh_forgets_what_the_store_holds_and_fetches_nothing(place: RemotePla
     with held(place) as (folder, _):
         write(folder.root, {ROLLOUTS: "answers"})
     move_to("b")
-    with held(place, True, "train.kto.beta=0.7") as (folder, _):
+    with held(place, True, "train.challengers.kto.beta=0.7") as (folder, _):
         assert set(contents(folder.root)) == {"recipe.yaml", "run.json"}
     assert set(index_of(place).sums()) == {"recipe.yaml", "run.json"}
     assert not any("rollouts" in name for name in connect(place).list())
@@ -141,8 +141,10 @@ def test_other_settings_are_refused_also_elsewhere(place: RemotePlace, move_to: 
         pass
     move_to("b")
     with (
-        pytest.raises(SalusError, match=rf"{place} holds a run made with other settings \(train\.kto\.beta: "),
-        held(place, False, "train.kto.beta=0.7"),
+        pytest.raises(
+            SalusError, match=rf"{place} holds a run made with other settings \(train\.challengers\.kto\.beta: "
+        ),
+        held(place, False, "train.challengers.kto.beta=0.7"),
     ):
         pass
 

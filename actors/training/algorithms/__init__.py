@@ -1,0 +1,1 @@
+"""The training algorithms: a file for each, and the table that names them."""

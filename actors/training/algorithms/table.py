@@ -1,0 +1,43 @@
+"""The table of training algorithms: one row each. Everything else asks the row instead of comparing names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args
+
+from pydantic import Discriminator, GetPydanticSchema
+
+from actors.contract.records import ChallengerName
+from actors.training.algorithms.dpo import DPO
+from actors.training.algorithms.kto import KTO
+from actors.training.algorithms.orpo import ORPO
+from actors.training.algorithms.row import AlgorithmRow, Mark
+from actors.training.algorithms.settings import ChallengerConfig
+
+Algorithm = Literal["kto", "dpo", "orpo"]
+ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {"kto": KTO, "dpo": DPO, "orpo": ORPO}
+_KINDS: Any = Union[tuple(row.settings for row in ALGORITHMS.values())]  # noqa: UP007
+# For challengers that have a name of their own, in the order they are found in.
+SPARE_MARKS = (Mark("pentagon", "amber"), Mark("hexagon", "sky"), Mark("square", "amber"), Mark("circle", "sky"))
+# The settings of any of them; which, their `algorithm` says.
+AnyChallenger = Annotated[
+    ChallengerConfig,
+    GetPydanticSchema(lambda _, build: build.generate_schema(Annotated[_KINDS, Discriminator("algorithm")])),
+]
+
+
+def algorithm_of(settings: ChallengerConfig) -> Algorithm:
+    """Whose settings these are."""
+    return next(name for name in ALGORITHMS if name == settings.algorithm)
+
+
+def marks(names: Iterable[ChallengerName]) -> dict[ChallengerName, Mark]:
+    """How each challenger is drawn: as its algorithm where it is called by that, and apart from all others."""
+    found = dict.fromkeys(names)
+    spare = (name for name in found if name not in ALGORITHMS)
+    others = {name: SPARE_MARKS[number % len(SPARE_MARKS)] for number, name in enumerate(spare)}
+    by_algorithm = {str(name): row.mark for name, row in ALGORITHMS.items()}
+    return {name: by_algorithm.get(name) or others[name] for name in found}
+
+
+assert tuple(ALGORITHMS) == get_args(Algorithm)
