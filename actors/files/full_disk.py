@@ -18,7 +18,7 @@ _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 # All that torch's own writer and SQLite say of any write that failed.
 _UNCLEAR_WORDS = ("PytorchStreamWriter failed writing", "unexpected pos ", "disk I/O error")
-# Whose errors are read for words; that of anybody else may quote a text from outside.
+# Whose errors are read for words; any other may quote a text from outside.
 _TELLERS = ("ray", "pyarrow", "safetensors", "sqlite3", "torch")
 # With less than this the disk is what they failed on. Bytes.
 _NEXT_TO_NOTHING = 2**20

@@ -2,7 +2,7 @@
 
 A database is kept with a write-ahead log (WAL): readers and the writer never wait for each other. The log's index is
 memory that all of them share, so it needs a file system of this machine. On any other one, such as NFS, the database
-is kept with a rollback journal, which needs file locks alone: it is slower, and a reader may wait for a commit.
+is kept with a rollback journal, which needs file locks alone. That is slower, and a reader may wait for a commit.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
         connection.close()
         if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
             raise
-        # A writer that was killed left a transaction half-way: whoever opens the database next undoes that.
+        # A writer that was killed left a transaction half-way: the next to open the database undoes that.
         return _connect(path, "mode=rw")
     except BaseException:
         connection.close()

@@ -63,8 +63,9 @@ class Workers(Settings):
 
 
 def with_challengers(train: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's section `train` in which each challenger has an entry of its own, and each entry its algorithm;
-    one whose entry is null is left out.
+    """A recipe's section `train` in which each challenger has an entry of its own, and each entry its algorithm.
+
+    A challenger whose entry is null is left out.
 
     Before challengers had names, `algorithms` listed them (both, where it was left out), and `kto` and `dpo` held
     their settings.

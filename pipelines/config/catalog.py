@@ -13,13 +13,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from actors.contract.decides import inner_sections
+from actors.training.algorithms.settings import ChallengerConfig
+from actors.training.algorithms.table import ALGORITHMS
 
 
 @dataclass(frozen=True)
 class SettingLine:
     """One setting."""
 
-    # Dotted, as `--set` takes it; NAME is a name of the user's own.
+    # Dotted, as `--set` takes it; NAME is a name of the user's own. A challenger is called by its algorithm.
     name: str
     # As "float", or "none | sft | dpo".
     values: str
@@ -32,7 +34,7 @@ def setting_lines(section: type[BaseModel], at: str = "") -> Iterator[SettingLin
     """The settings of a section and of those in it, in the order of their fields."""
     for key, field in section.model_fields.items():
         name = f"{at}.{key}" if at else key
-        inner = [(kind, f"{name}.NAME" if named else name) for kind, named in _sections(field.annotation)]
+        inner = [(kind, f"{name}.{called}" if called else name) for kind, called in _sections(field.annotation)]
         # A section that is always there says nothing that its settings do not.
         if not inner or field.description or NoneType in get_args(field.annotation):
             yield SettingLine(
@@ -48,12 +50,16 @@ def matching(lines: Iterator[SettingLine], word: str) -> list[SettingLine]:
     return [line for line in lines if wanted in f"{line.name} {line.values} {line.meaning}".casefold()]
 
 
-def _sections(annotation: Any) -> Iterator[tuple[type[BaseModel], bool]]:
-    """The sections in a setting; True for those that the user names, as the values of a mapping."""
-    yield from ((kind, False) for kind in inner_sections(annotation))
+def _sections(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    """The sections in a setting; each with the name it has there, where the user gives names."""
+    yield from ((kind, "") for kind in inner_sections(annotation))
     for choice in (annotation, *get_args(annotation)):
         if get_origin(choice) in (dict, Mapping):
-            yield from ((kind, True) for kind in inner_sections(_bare(get_args(choice)[1])))
+            for kind in inner_sections(_bare(get_args(choice)[1])):
+                if kind is ChallengerConfig:
+                    yield from ((row.settings, algorithm) for algorithm, row in ALGORITHMS.items())
+                else:
+                    yield kind, "NAME"
 
 
 def _bare(annotation: Any) -> Any:

@@ -116,7 +116,7 @@ def challengers_in(rows: Iterable[Row]) -> list[ChallengerName]:
 
 
 def looks_of(names: Sequence[ChallengerName]) -> Looks:
-    """How these challengers are drawn, from left to right; none stands where a champion that stayed does."""
+    """How these challengers are drawn, from left to right, beside the place of a champion that stayed."""
     places = len(names) + len(names) % 2
     shifts = [(2 * place - (places - 1)) * SHIFT for place in range(places)]
     drawn = marks(names)
