@@ -13,9 +13,10 @@ from actors.training.algorithms.kto import KTO
 from actors.training.algorithms.orpo import ORPO
 from actors.training.algorithms.row import AlgorithmRow, Mark
 from actors.training.algorithms.settings import ChallengerConfig
+from actors.training.algorithms.simpo import SIMPO
 
-Algorithm = Literal["kto", "dpo", "orpo"]
-ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {"kto": KTO, "dpo": DPO, "orpo": ORPO}
+Algorithm = Literal["kto", "dpo", "orpo", "simpo"]
+ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {"kto": KTO, "dpo": DPO, "orpo": ORPO, "simpo": SIMPO}
 _KINDS: Any = Union[tuple(row.settings for row in ALGORITHMS.values())]  # noqa: UP007
 # For challengers that have a name of their own, in the order they are found in.
 SPARE_MARKS = (Mark("pentagon", "amber"), Mark("hexagon", "sky"), Mark("square", "amber"), Mark("circle", "sky"))

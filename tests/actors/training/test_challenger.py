@@ -26,6 +26,7 @@ from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig, kto_weights
 from actors.training.algorithms.orpo import OrpoConfig
 from actors.training.algorithms.settings import ChallengerConfig
+from actors.training.algorithms.simpo import SimpoConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.challenger import TrainingRun
 from actors.training.config import LoraSettings, TrainConfig
@@ -39,6 +40,7 @@ CONFIG = TrainConfig(
         "kto": KtoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
         "dpo": DpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
         "orpo": OrpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+        "simpo": SimpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
     }
 )
 

@@ -11,6 +11,7 @@ from actors.contract.records import Assignment, PolicyRef
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
 from actors.training.algorithms.orpo import OrpoConfig
+from actors.training.algorithms.simpo import SimpoConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.config import JudgeTrainConfig, TrainConfig
 from actors.training.rows import RowCount
@@ -22,6 +23,7 @@ CONFIG = TrainConfig(
         "kto": KtoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
         "dpo": DpoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
         "orpo": OrpoConfig(learning_rate=1e-3, epochs=2),
+        "simpo": SimpoConfig(learning_rate=1e-3, epochs=2),
     },
     max_length_tokens=77,
 )
@@ -54,3 +56,9 @@ def test_a_judges_rows_come_as_tokens_and_are_never_cut(tmp_path: Path) -> None:
     assert made.dataset_kwargs == {"skip_prepare_dataset": True}
     assert made.train_sampling_strategy == "sequential"
     assert not made.gradient_checkpointing and not made.bf16
+
+
+def test_simpo_is_a_loss_of_cpo(tmp_path: Path) -> None:
+    config = TrainConfig(challengers={"simpo": SimpoConfig(beta=2.5, gamma=1.25)})
+    made: Any = trl_arguments(config, assignment("simpo"), RowCount(rows=40), tmp_path)
+    assert (made.loss_type, made.beta, made.simpo_gamma, made.cpo_alpha) == ("simpo", 2.5, 1.25, 0.0)
