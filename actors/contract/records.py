@@ -18,7 +18,8 @@ METHODS: tuple[Method, ...] = ("direct", "indirect", "obfuscate", "role_play")
 LEVELS: tuple[int, ...] = (0, 1, 2, 3)
 # A challenger's name is a folder, and a part of versions, labels and dotted settings: no dots, no underscores.
 CHALLENGER_PATTERN = "[a-z0-9]+(?:-[a-z0-9]+)*"
-ChallengerName = Annotated[str, StringConstraints(pattern=f"^{CHALLENGER_PATTERN}$", max_length=32)]
+LONGEST_CHALLENGER = 32
+ChallengerName = Annotated[str, StringConstraints(pattern=f"^{CHALLENGER_PATTERN}$", max_length=LONGEST_CHALLENGER)]
 # What training learns from: one marked answer a row, or a better and a worse answer to one prompt.
 RowKind = Literal["unpaired", "pairs"]
 # Their names in files: those of the algorithms that first took them.

@@ -108,10 +108,12 @@ def _entry(name: str, settings: Any) -> Any:
 class TrainConfig(Workers):
     """How challengers are trained; the defaults are those of small models on CPU cores."""
 
-    # By name; each is trained by workers of its own and may replace the champion. A change needs its own name here:
-    # the default is replaced as a whole.
     challengers: Annotated[dict[ChallengerName, AnyChallenger], Decides.RUN] = Field(
-        default={"kto": KtoConfig(), "dpo": DpoConfig()}, min_length=1, max_length=4
+        default={"kto": KtoConfig(), "dpo": DpoConfig()},
+        min_length=1,
+        max_length=4,
+        description="by name, who may replace the champion: an algorithm and its settings. Each has workers of its own."
+        " A recipe that names some names all. null leaves one out",
     )
     # One Ray Train run per challenger for the whole alignment, or one per cycle (gives GPUs back in between).
     resident: Annotated[bool, Decides.NOTHING] = True

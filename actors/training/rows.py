@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from actors.contract.records import ROW_NAMES, RowKind
 from actors.errors import SalusError
 
+if TYPE_CHECKING:
+    import datasets
+
 MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
 # The text columns of each kind of row; unpaired rows also have a boolean `label`.
 TEXT_COLUMNS: dict[RowKind, tuple[str, ...]] = {
@@ -24,6 +27,8 @@ TEXT_COLUMNS: dict[RowKind, tuple[str, ...]] = {
     "pairs": ("prompt", "chosen", "rejected"),
 }
 BATCH_ROWS = 8192
+# The label of a token that is not learnt.
+IGNORED = -100
 
 
 class RowCount(BaseModel):
@@ -67,6 +72,21 @@ def stage_rows(folder: Path, kind: RowKind, out: Path) -> RowCount:
             "sample more answers per prompt, or raise the sampling temperature."
         )
     return RowCount(rows=rows, desirable=desirable)
+
+
+def with_answers(rows: datasets.Dataset) -> datasets.Dataset:
+    """A trainer's rows without pairs whose prompt alone is as long as a row may be; some of TRL's trainers keep them.
+
+    In memory: every rank does it, and a file in the cache could be another's, half written.
+    """
+    answers = ("chosen_labels", "rejected_labels")
+    if not set(answers) <= set(rows.column_names):
+        return rows
+    return rows.filter(
+        lambda *labels: all(any(label != IGNORED for label in each) for each in labels),
+        input_columns=list(answers),
+        keep_in_memory=True,
+    )
 
 
 def _batches(path: Path, kind: RowKind, columns: list[str]) -> Iterator[pa.RecordBatch]:

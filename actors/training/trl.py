@@ -34,11 +34,9 @@ from actors.training.checkpoints import Checkpoints, step_of
 from actors.training.config import LoraSettings, TrainConfig, Workers
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_all, from_rank_zero, rank, world_size
-from actors.training.rows import RowCount
+from actors.training.rows import RowCount, with_answers
 
 _Report = TypeVar("_Report")
-# The label of a token that is not learnt.
-IGNORED = -100
 
 
 def silence() -> None:
@@ -67,20 +65,9 @@ def trl_trainer(
     if not row.reference:
         del parts["ref_model"]
     trainer: transformers.Trainer = row.trl().trainer(**parts, args=trl_arguments(config, assignment, count, folder))
-    _leave_out_empty(trainer)
+    if isinstance(trainer.train_dataset, datasets.Dataset):
+        trainer.train_dataset = with_answers(trainer.train_dataset)
     return trainer
-
-
-def _leave_out_empty(trainer: transformers.Trainer) -> None:
-    """Leave out pairs whose prompt alone is as long as a row may be, as TRL does for some of its trainers."""
-    rows, answers = trainer.train_dataset, ("chosen_labels", "rejected_labels")
-    if isinstance(rows, datasets.Dataset) and set(answers) <= set(rows.column_names):
-        # In memory: every rank does it, and a file in the cache could be another's, half written.
-        trainer.train_dataset = rows.filter(
-            lambda *labels: all(any(label != IGNORED for label in each) for each in labels),
-            input_columns=list(answers),
-            keep_in_memory=True,
-        )
 
 
 def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> TrainingArguments:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from actors.contract.records import CHALLENGER_PATTERN, ChallengerName, Record
+from actors.contract.records import CHALLENGER_PATTERN, LONGEST_CHALLENGER, ChallengerName, Record
+from actors.contract.run_folder import RESERVED
 from actors.errors import SalusError
 
 LONGEST = 120
@@ -51,11 +52,17 @@ def read_run_version(text: str, where: str) -> RunVersion:
         SalusError: no run of Salus names a policy so; `where` is the file that does.
     """
     found = _RUN_VERSION.fullmatch(text)
-    if found is None or (found["name"] == _BASE) != (found["cycle"] == "0"):
+    if found is None or not _possible(found["name"], int(found["cycle"])):
         raise SalusError(f"{where} names a policy {text[:LONGEST]!r}, which no run makes; was it changed by hand?")
     return RunVersion(
         text=text, cycle=int(found["cycle"]), challenger=None if found["name"] == _BASE else found["name"]
     )
+
+
+def _possible(name: str, cycle: int) -> bool:
+    if cycle == 0:
+        return name == _BASE
+    return len(name) <= LONGEST_CHALLENGER and name not in RESERVED
 
 
 def policy_version(name: str, seed: int, run_version: str, weights_sha256: str) -> str:

@@ -102,7 +102,7 @@ class Loop:
         ]
 
     def _train(self, algorithm: str) -> list[str]:
-        rows = [str(f) for f in sorted(self.folder.rows(self.cycle, algorithm).glob("*.parquet"))]  # type: ignore[arg-type]
+        rows = [str(f) for f in sorted((self.folder.cycle(self.cycle) / "rows" / algorithm).glob("*.parquet"))]
         settings = json.dumps(self.recipe.train.model_dump(mode="json"))
         program = ["loop_train.py", "--algorithm", algorithm, "--model", self.champion.path, "--rows", *rows]
         return [*program, "--output", str(self.output / algorithm), "--settings", settings]

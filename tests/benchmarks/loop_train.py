@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--settings", required=True, help="the recipe's train section, as JSON")
     args = parser.parse_args()
     settings = json.loads(args.settings)
-    own = settings[args.algorithm]
+    own = settings["challengers"][args.algorithm]
     rows = Dataset.from_parquet(args.rows).remove_columns(["level", "order"])
     answers = ("completion",) if args.algorithm == "kto" else ("chosen", "rejected")
     rows = rows.map(

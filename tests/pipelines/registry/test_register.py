@@ -184,3 +184,24 @@ def test_a_registry_is_private_unless_its_folder_is_the_groups(tmp_path: Path, s
     assert len(written) > 3 and {stat.S_IMODE(path.stat().st_mode) for path in written} == {file}
     folders = {stat.S_IMODE(path.stat().st_mode) for path in registry.root.rglob("*") if path.is_dir()}
     assert folders == {shared}
+
+
+def test_a_challenger_with_a_name_of_its_own_is_registered_with_its_algorithm(
+    run: RunFolder, registry: Registry
+) -> None:
+    for path in (run.decision(2), run.publications):
+        text = path.read_text().replace("c2-dpo", "c2-dpo-ipo").replace('"dpo"', '"dpo-ipo"')
+        write_text(text.replace("/02/dpo/", "/02/dpo-ipo/"), path)
+    run.training(2, "dpo").rename(run.training(2, "dpo-ipo"))
+    added = "train.challengers.dpo-ipo={algorithm: dpo, loss_type: [ipo]}"
+    save_recipe(load_recipe(str(run.recipe), [added]), run.recipe)
+    version = register_run(run.root, registry)[-1].version
+    entry = registry.find(version or "")
+    assert entry.version.startswith("demo-s7-c2-dpo-ipo-")
+    assert (entry.origin.algorithm, entry.origin.run_version) == ("dpo", "c2-dpo-ipo")
+    assert entry.data is not None and entry.data.n == 4 and entry.adapter is not None
+    assert entry.validation is not None and entry.validation.standing == "eligible"
+    # What no recipe names cannot have been trained.
+    save_recipe(load_recipe(str(run.recipe), ["train.challengers.dpo-ipo=null"]), run.recipe)
+    with pytest.raises(SalusError, match="names no challenger dpo-ipo, which was published"):
+        register_run(run.root, registry)
