@@ -114,7 +114,7 @@ class Journal:
             self._connection.execute(f"PRAGMA application_id={_MARK}")
 
     def _take_over(self) -> None:
-        """Take in the rows of Parquet files, then remove these. After a kill half-way the next opening does the rest."""
+        """Take in the rows of Parquet files, then remove them. After a kill half-way the next one does the rest."""
         folder = self._path.parent
         files = _parquet_files(folder)
         known = _taken_over(self._connection)
