@@ -7,6 +7,7 @@ Earlier versions kept a journal as Parquet files in the same folder. A writer ta
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import sqlite3
@@ -30,6 +31,7 @@ from actors.files.sqlite import as_sentence, empty_log, is_marked, open_writer, 
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.records import Clock, JournalKind
 
+_log = logging.getLogger(__name__)
 # The database in a journal's folder.
 DATABASE = "journal.sqlite"
 # Says that a database is a journal, and in which form ("SaJ1").
@@ -86,7 +88,7 @@ class Journal:
             False where a reader still needs what went, so that the write-ahead log holds it: expire again.
 
         Raises:
-            SalusError: it could not be done; the rows are as they were.
+            SalusError: not all of it could be done; expire again.
         """
         oldest = _plain(keep_from) if keep_from is not None else None
         with self._lock, as_sentence(self._path, _named(self.kind), "written"):
@@ -112,7 +114,7 @@ class Journal:
             self._connection.execute(f"PRAGMA application_id={_MARK}")
 
     def _take_over(self) -> None:
-        """What a kill leaves half-way the next one does to its end: rows come once, and files go when they are in."""
+        """Take in the rows of Parquet files, then remove them. After a kill half-way the next one does the rest."""
         folder = self._path.parent
         files = _parquet_files(folder)
         known = _taken_over(self._connection)
@@ -375,3 +377,5 @@ class Retention:
         self._again_s = time.monotonic() + _SOON_S
         if all([journal.expire(keep_from) for journal in self._journals]):
             self._again_s = time.monotonic() + _DAY_S
+        else:
+            _log.warning("What expired is in a journal's log until the reader that needs it has ended.")
