@@ -11,14 +11,15 @@ from rich.text import Text
 
 from actors.contract.untrusted import visible
 from pipelines.cli.console import Overrides, console
+from pipelines.data.sets.table import PROMPT_SOURCES
 
 if TYPE_CHECKING:
     from pipelines.data.inspection import Inspection
 
-Source = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="clinic, medsafety, cares, or_bench, egida or tabular (data.source).")
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=f"One of {', '.join(PROMPT_SOURCES)} (data.source).")]
+DataPath = Annotated[
+    Path | None, typer.Option("--path", help="A data file or folder; without it, the hub's copy of a set that it has.")
 ]
-DataPath = Annotated[Path | None, typer.Option("--path", help="A data file or folder; the hub where there is none.")]
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 

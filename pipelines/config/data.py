@@ -10,6 +10,7 @@ from pipelines.config.section import Section
 from pipelines.data.attacks.styles import StyleConfig
 from pipelines.data.sets.egida import EgidaConfig
 from pipelines.data.sets.or_bench import OrBenchConfig
+from pipelines.data.sets.table import DATA_SETS, PromptSource
 from pipelines.data.sets.tabular import ColumnMapping
 from pipelines.data.split import SplitFractions
 
@@ -17,9 +18,9 @@ from pipelines.data.split import SplitFractions
 class DataConfig(Section):
     """The safety prompts, and how many of them each step uses."""
 
-    source: Literal["clinic", "medsafety", "cares", "or_bench", "egida", "tabular"] = "clinic"
+    source: PromptSource = "clinic"
     path: str | None = Field(
-        None, description="local file or folder; without it CARES, OR-Bench and Egida are read from the hub"
+        None, description="local file or folder; without it a data set that the hub has is read from there"
     )
     columns: ColumnMapping | None = Field(None, description="which column is what, for source tabular")
     or_bench: OrBenchConfig = Field(OrBenchConfig(), description="what is read, for source or_bench")
@@ -52,6 +53,8 @@ class DataConfig(Section):
     def _needs_columns(self) -> DataConfig:
         if self.source == "tabular" and (self.columns is None or self.path is None):
             raise ValueError("source 'tabular' needs path and columns (which column is the prompt, the level, ...)")
+        if self.source in DATA_SETS and self.path is None and DATA_SETS[self.source].hub_id is None:
+            raise ValueError(f"source {self.source!r} needs path: the hub does not have it")
         if self.source == "or_bench" and self.probe == "or-bench":
             raise ValueError("probe 'or-bench' holds the prompts that source 'or_bench' trains on; take xstest")
         if self.probe_path is not None and self.probe is None:

@@ -10,9 +10,7 @@ from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder
 from actors.training.algorithms.table import ALGORITHMS
 from pipelines.config.recipe import Recipe
-from pipelines.data.sets.cares import CARES_REPOSITORY
-from pipelines.data.sets.egida import EGIDA_REPOSITORY
-from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY
+from pipelines.data.sets.table import DATA_SETS
 from pipelines.decision.record import Decision
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.evidence import read_trust
@@ -20,9 +18,6 @@ from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, Train
 from pipelines.registry.names import RunVersion
 from pipelines.registry.run_reader import RunReader, candidate
 from pipelines.runs.contents import ROW_FILES, contents_of
-
-# Of the sources in `data.source` that are data sets on the hub, local copies of them included.
-_HUB_IDS = {"cares": CARES_REPOSITORY, "egida": EGIDA_REPOSITORY, "or_bench": OR_BENCH_REPOSITORY}
 
 
 def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingData:
@@ -41,8 +36,14 @@ def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingD
         rows_by_level=dict(sorted(counts.items())),
         judged=_judged(run.folder, range(1 if replay else cycle, cycle + 1)),
         replay=replay,
-        datasets=tuple(hub_id for source, hub_id in _HUB_IDS.items() if source == run.recipe.data.source),
+        datasets=_datasets(run.recipe.data.source),
     )
+
+
+def _datasets(source: str) -> tuple[str, ...]:
+    """The hub's name of the prompts' data set, a local copy's too; none where the hub has no such set."""
+    row = DATA_SETS.get(source)
+    return (row.hub_id,) if row is not None and row.hub_id is not None else ()
 
 
 def _judged(folder: RunFolder, cycles: range) -> tuple[LevelCount, ...]:

@@ -26,13 +26,8 @@ from pipelines.data.clinic.prompts import clinic_prompts
 from pipelines.data.clinic.truth import truth_label
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.prompts import medsafety_prompts
-from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
-from pipelines.data.sets.egida import (
-    EGIDA_REPOSITORY,
-    read_egida,
-)
 from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrBenchSubset, read_or_bench
-from pipelines.data.sets.tabular import read_tabular
+from pipelines.data.sets.table import DATA_SETS
 from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import check_disjoint, group_key, split_by_base_prompt
@@ -277,14 +272,8 @@ def _source_splits(recipe: Recipe) -> dict[Split, pa.Table]:
 def _batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
     data = recipe.data
     path = None if data.path is None else Path(data.path).expanduser()
-    if data.source == "cares":
-        return read_cares(path or CARES_REPOSITORY)
-    if data.source == "or_bench":
-        return read_or_bench(path or OR_BENCH_REPOSITORY, data.or_bench)
-    if data.source == "egida":
-        return read_egida(path or EGIDA_REPOSITORY, data.egida)
-    assert data.columns is not None and path is not None
-    return read_tabular(path, data.columns)
+    row = DATA_SETS[data.source]
+    return row.batches(path, getattr(data, row.section) if row.section is not None else None)
 
 
 def _shuffled(table: pa.Table, seed: int) -> pa.Table:

@@ -1,0 +1,48 @@
+"""The table of data sets of prompts that `data.source` can name: one row each. Everything else asks the row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+
+from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
+from pipelines.data.sets.egida import EGIDA_REPOSITORY, read_egida
+from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, read_or_bench
+from pipelines.data.sets.tabular import read_tabular
+
+# Salus builds the prompts of the first two, and splits them itself.
+PromptSource = Literal["clinic", "medsafety", "cares", "or_bench", "egida", "tabular"]
+PROMPT_SOURCES: tuple[PromptSource, ...] = get_args(PromptSource)
+
+
+@dataclass(frozen=True)
+class DataSetRow:
+    """One data set."""
+
+    # Its prompts, as batches of `PROMPT_SCHEMA`: of a file, a folder or `hub_id`, by the settings of its section.
+    read: Callable[[Any, Any], Iterator[pa.RecordBatch]]
+    # The section of `data` that holds its settings; None: it has none.
+    section: str | None = None
+    # The hub's name of it, which is read where no path is given; None: a path must be given.
+    hub_id: str | None = None
+
+    def batches(self, path: Path | None, settings: Any) -> Iterator[pa.RecordBatch]:
+        """The prompts at `path`, or on the hub. Raises `SalusError` where they cannot be read."""
+        return self.read(path or self.hub_id, settings)
+
+
+def _read_cares(place: Path | str, settings: None) -> Iterator[pa.RecordBatch]:
+    return read_cares(place)
+
+
+DATA_SETS: Mapping[str, DataSetRow] = {
+    "cares": DataSetRow(_read_cares, hub_id=CARES_REPOSITORY),
+    "or_bench": DataSetRow(read_or_bench, "or_bench", OR_BENCH_REPOSITORY),
+    "egida": DataSetRow(read_egida, "egida", EGIDA_REPOSITORY),
+    "tabular": DataSetRow(read_tabular, "columns"),
+}
+assert {*DATA_SETS, "clinic", "medsafety"} == set(PROMPT_SOURCES)
