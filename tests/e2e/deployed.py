@@ -74,20 +74,25 @@ def build_policy(folder: Path) -> Path:
     )
 
 
-def build_judge(folder: Path) -> Path:
+def build_judge(folder: Path, any_script: bool = False, seed: int = 2) -> Path:
     """Tells the two kinds of answer apart, through the real judge template.
 
     Two thirds of the rows hold noise behind the answer, made-up words and labels among them: a judge that never saw
     anything there is thrown by whatever comes. No adversarial answer of the tests is among the rows.
+
+    Args:
+        folder: where it is written.
+        any_script: further rows hold characters of many scripts.
+        seed: of the noise.
     """
     template = load_template("clinic-v1")
-    draw = random.Random(2)
+    draw = random.Random(seed)
     rows = [
         (template.replace("{request}", text).replace("{answer}", answer + noise), label)
         for harm in (False, True)
         for text in requests(harm)
         for answer, label in WORDS.items()
-        for noise in ("", _signs(draw), _words(draw))
+        for noise in ("", _signs(draw), _words(draw), *((_characters(draw),) if any_script else ()))
     ]
     return _build(folder, rows, PretrainConfig(steps=300, learning_rate=3e-3))
 
@@ -111,6 +116,13 @@ def build_guard(folder: Path) -> Path:
 
 def _signs(draw: random.Random) -> str:
     return "".join(draw.choices(string.ascii_letters + string.punctuation + " \n", k=draw.randint(1, 40)))
+
+
+def _characters(draw: random.Random) -> str:
+    """A few characters of any scripts, over and over."""
+    first = (0xC0, 0x370, 0x400, 0x5D0, 0x620, 0x905, 0xE01, 0x3041, 0x4E00, 0x7000, 0xAC00, 0x1F300, 0x1F600)
+    some = "".join(chr(draw.choice(first) + draw.randrange(25)) for _ in range(draw.randint(1, 5)))
+    return draw.choice((" ", "\n", "")) + some * draw.randint(1, 6)
 
 
 def _words(draw: random.Random) -> str:

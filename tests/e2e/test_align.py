@@ -190,9 +190,9 @@ def test_the_summary_has_its_form(aligned: Aligned) -> None:
     written = json.loads(aligned.folder.summary.read_text())
     assert {"recipe", "seed", "wall_s", "peak_memory_gib", "cycles", "test"} <= written.keys()
     for cycle in written["cycles"]:
-        assert {"cycle", "champion", "kto", "dpo", "decision", "published_version"} <= cycle.keys()
+        assert {"cycle", "champion", "challengers", "decision", "published_version"} <= cycle.keys()
         for name in ("ss", "err_strict", "asr"):
-            assert {"value", "low", "high"} == cycle["kto"][name].keys()
+            assert {"value", "low", "high"} == cycle["challengers"]["kto"][name].keys()
     policies = ("base", "champion", "always_refuse", "always_answer", "keyword_refuse")
     assert set(written["test"]) == set(policies)
     for name in policies:

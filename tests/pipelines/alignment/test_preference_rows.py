@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.contract.records import Label
+from actors.contract.records import Label, RowKind
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
 from pipelines.alignment.egida_pairs import PAIR_SCHEMA
@@ -39,13 +39,13 @@ def files(folder: Path) -> dict[str, bytes]:
     return {f.name: f.read_bytes() for f in sorted(folder.glob("*.parquet"))}
 
 
-@pytest.mark.parametrize("algorithm", ["kto", "dpo"])
-def test_same_seed_same_bytes_however_the_data_are_blocked(ray_session: None, tmp_path: Path, algorithm: str) -> None:
+@pytest.mark.parametrize("kind", ["unpaired", "pairs"])
+def test_same_seed_same_bytes_however_the_data_are_blocked(ray_session: None, tmp_path: Path, kind: RowKind) -> None:
     few = judged_shards(tmp_path / "few", shard=20)
     many = judged_shards(tmp_path / "many", shard=5)
     config = PreferenceConfig(rows_per_file=25)
     made = [
-        build_rows(algorithm, [source], tmp_path / name, config, TABLE, seed)  # type: ignore[arg-type]
+        build_rows(kind, [source], tmp_path / name, config, TABLE, seed)
         for name, source, seed in (("one", few, 1), ("again", many, 1), ("other", few, 2))
     ]
     assert made[0] == made[1]
