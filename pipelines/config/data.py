@@ -17,7 +17,11 @@ from pipelines.data.split import SplitFractions
 class DataConfig(Section):
     """The safety prompts, and how many of them each step uses."""
 
-    source: Literal["clinic", "medsafety", "cares", "or_bench", "egida", "tabular"] = "clinic"
+    source: Literal["clinic", "medsafety", "cares", "or_bench", "egida", "tabular"] = Field(
+        "clinic",
+        description="which data set. clinic: built here. medsafety: MedSafetyBench and MedQuAD, as section medsafety"
+        " says. cares, or_bench, egida: the public sets of these names. tabular: a table of your own",
+    )
     path: str | None = Field(
         None, description="local file or folder; without it CARES, OR-Bench and Egida are read from the hub"
     )
