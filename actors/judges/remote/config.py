@@ -41,7 +41,7 @@ class RemoteConfig(BaseModel):
         0.0, ge=0, description="the server's price of requests, for reports of the cost; nothing is limited by it"
     )
     usd_per_million_completion_tokens: float = Field(
-        0.0, ge=0, description="the server's price of replies, for them too"
+        0.0, ge=0, description="the server's price of replies, likewise for reports"
     )
 
     @property
