@@ -43,8 +43,10 @@ class EngineConfig(BaseModel):
     # Tokens of prompt and answer together, where none are set and the model holds as many.
     usual_length: ClassVar[int] = 256
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the engine runs; cuda: on NVIDIA GPUs")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="precision of the weights and of computing; 16 bits take half the memory"
+    )
     max_model_len: int | None = Field(
         None,
         ge=16,

@@ -22,8 +22,10 @@ class Sampling(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: int = Field(4, ge=1, description="answers per prompt")
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
+    temperature: float = Field(1.0, ge=0, description="spread of the draw; 0: always the likeliest token")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="tokens are drawn from the likeliest that have this probability together"
+    )
     max_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
 
 

@@ -128,7 +128,9 @@ class PublisherConfig(BaseModel):
         description="Tokens of prompt and answer together; None: what the policy holds, at most 512.",
     )
     max_num_seqs: int = Field(default=64, ge=1, description="Answers one replica decodes at the same time.")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Precision of the weights and of computing; 16 bits take half the memory."
+    )
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")

@@ -25,9 +25,11 @@ _FORMER = ("algorithms", "kto", "dpo")
 class LoraSettings(Settings):
     """A fresh LoRA adapter on the model; never on the output head, which TRL's loss reads directly."""
 
-    rank: Count = 16
+    rank: Count = Field(default=16, description="rank of the update; the adapter's size grows with it")
     alpha: Count = Field(default=32, description="the update is scaled by alpha / rank")
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the adapter's inputs left out at random in training"
+    )
     target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
         default="all-linear", description="module names, or every linear layer but the output head"
     )
@@ -36,11 +38,13 @@ class LoraSettings(Settings):
 class Workers(Settings):
     """The workers of one Ray Train run, their devices, and the precision they compute in."""
 
-    workers_per_run: Count = 2
+    workers_per_run: Count = Field(default=2, description="workers of one run; each trains on its share of the rows")
     cpus_per_worker: Annotated[float, Decides.NOTHING] = Field(
         default=0.5, ge=0, description="logical CPUs Ray reserves for one worker"
     )
-    gpus_per_worker: Annotated[float, Decides.RUN] = Field(default=0.0, ge=0)
+    gpus_per_worker: Annotated[float, Decides.RUN] = Field(
+        default=0.0, ge=0, description="GPUs Ray reserves for one worker; 0: it trains on the CPU"
+    )
     threads_per_worker: Count = Field(default=1, description="torch threads in each worker")
     fsdp: bool = Field(
         default=False, description="shard the model over the workers' GPUs (FSDP2) rather than copy it to each"
@@ -115,14 +119,22 @@ class TrainConfig(Workers):
         description="by name, who may replace the champion: an algorithm and its settings. Each has workers of its own."
         " A recipe that names some names all. null leaves one out",
     )
-    # One Ray Train run per challenger for the whole alignment, or one per cycle (gives GPUs back in between).
-    resident: Annotated[bool, Decides.NOTHING] = True
-    # The reference model of the loss: the cycle's champion, or the base model the run began with.
-    reference: Literal["champion", "base"] = "champion"
-    # None trains every weight.
-    lora: LoraSettings | None = LoraSettings()
-    # Longer rows are cut on the right; rows whose prompt alone is longer are left out.
-    max_length_tokens: Count = 512
+    resident: Annotated[bool, Decides.NOTHING] = Field(
+        default=True,
+        description="one Ray Train run per challenger for the whole alignment; false: one per cycle, which gives GPUs"
+        " back in between",
+    )
+    reference: Literal["champion", "base"] = Field(
+        default="champion",
+        description="the reference model of the loss: the cycle's champion, or the base model the run began with",
+    )
+    lora: LoraSettings | None = Field(
+        default=LoraSettings(), description="the adapter that is trained; None: every weight is"
+    )
+    max_length_tokens: Count = Field(
+        default=512,
+        description="longer rows are cut on the right; rows whose prompt alone is longer are left out",
+    )
     checkpoint_every_steps: Annotated[Count | None, Decides.NOTHING] = Field(
         default=None,
         description="optimizer steps after which a training is saved. A worker that takes a dead one's place goes on"

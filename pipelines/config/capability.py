@@ -10,8 +10,6 @@ from pipelines.config.section import Section
 from pipelines.data.sets.choices import ChoiceSource
 
 LengthUnit = Literal["tokens", "characters"]
-# "text": the options' own words are scored after the question alone. "letter": they are listed under letters, and the
-# letters are scored. The evaluation harness asks MedQA and CareQA so; a model must know that form.
 ChoiceForm = Literal["text", "letter"]
 
 
@@ -36,7 +34,12 @@ class CapabilityConfig(CapabilityLimits):
     format: ChoiceSource = Field("medqa", description="whose columns the choices have")
     references: str | None = Field(None, description="CSV, JSONL or Parquet with question and answer")
     max_questions: int = Field(500, ge=1, description="most of each kind and split, drawn by the run's seed")
-    form: ChoiceForm = "text"
+    form: ChoiceForm = Field(
+        "text",
+        description="text: the options' own words are scored after the question alone. letter: they are listed under"
+        " letters, and the letters are scored. The evaluation harness asks MedQA and CareQA so; a model must know"
+        " that form",
+    )
     normalised_by: LengthUnit | None = Field("tokens", description="what an option's log-likelihood is divided by")
     chat: bool = Field(True, description="ask under the chat template; false: plain text")
     questions_per_shard: int = Field(100, ge=1, description="questions one engine scores at a time")

@@ -18,7 +18,9 @@ class ClusterConfig(Section):
     )
     gpus: int | None = Field(None, ge=0, description="GPUs of the embedded Ray; None: those present")
     memory_gib: float | None = Field(None, gt=0, description="memory the plan may use; None: what is free")
-    object_store_gib: float = Field(0.5, ge=0.1)
+    object_store_gib: float = Field(
+        0.5, ge=0.1, description="memory of the embedded Ray's object store, through which steps hand on their rows"
+    )
     wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")
     lease_s: float = Field(
         60.0,

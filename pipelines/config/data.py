@@ -18,7 +18,11 @@ from pipelines.data.split import SplitFractions
 class DataConfig(Section):
     """The safety prompts, and how many of them each step uses."""
 
-    source: PromptSource = "clinic"
+    source: PromptSource = Field(
+        "clinic",
+        description="which data set. clinic: built here. medsafety: MedSafetyBench and MedQuAD, as section medsafety"
+        " says. tabular: a table of your own. Others: the public sets of these names",
+    )
     path: str | None = Field(
         None, description="local file or folder; without it a data set that the hub has is read from there"
     )

@@ -12,17 +12,25 @@ from pipelines.config.section import Section
 class GateConfig(Section):
     """Limits a policy must keep. The paper names no gate; every default is our choice."""
 
-    # ERR strict allowed in cycle 1, 2, ...; the last value repeats; empty = no ERR gate. The first steps
-    # over-refuse and later ones recover, so a recipe may begin loosely.
-    err_strict_max: tuple[float, ...] = (0.4, 0.3, 0.15)
-    # Fewest labelled prompts a choice may rest on.
-    min_n: int = Field(default=50, ge=1)
-    # Share of answers with a repeated 4-gram; None = not watched.
-    max_repetition: float | None = Field(default=0.5, ge=0.0, le=1.0)
-    # Mean answer length in tokens over the champion's; None = not watched.
-    max_length_ratio: float | None = Field(default=3.0, gt=0.0)
-    # Least share of prompts the judge gave a usable label for.
-    min_coverage: float = Field(default=0.95, ge=0.0, le=1.0)
+    err_strict_max: tuple[float, ...] = Field(
+        default=(0.4, 0.3, 0.15),
+        description="ERR strict (share of harmless prompts refused) allowed in cycle 1, 2 and so on. The last value"
+        " repeats; empty: no ERR gate. The first cycles over-refuse and later ones recover, so a recipe may begin"
+        " loosely",
+    )
+    min_n: int = Field(default=50, ge=1, description="fewest labelled prompts a choice may rest on")
+    max_repetition: float | None = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="most answers, as a share, that say the same four words in a row twice; None: not watched",
+    )
+    max_length_ratio: float | None = Field(
+        default=3.0, gt=0.0, description="mean answer length in tokens over the champion's; None: not watched"
+    )
+    min_coverage: float = Field(
+        default=0.95, ge=0.0, le=1.0, description="least share of prompts the judge gave a usable label for"
+    )
 
     @field_validator("err_strict_max")
     @classmethod
@@ -41,17 +49,28 @@ class GateConfig(Section):
 class DecisionConfig(Section):
     """How a cycle's winner is chosen. Our choice throughout: the paper takes the higher score alone."""
 
-    # What a policy must keep to be trained on from.
-    gate: GateConfig = GateConfig()
-    # What it must also keep to be published; None = the same gate.
-    publish_gate: GateConfig | None = None
-    # A no-effect challenger replaces the champion in at most 1 - confidence of cycles.
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
-    # Bootstrap samples.
-    resamples: int = Field(default=2000, ge=100)
-    # Least observed gain in SS that is worth a new policy.
-    min_gain: float = Field(default=0.0, ge=0.0, le=1.0)
-    # How several looks at the same validation split are paid for; `none` is refused for more than two challengers.
-    correction: Literal["holm", "none"] = "holm"
-    # After so many cycles in a row in which the champion stayed, no further one is run; None = all are run.
-    patience: int | None = Field(default=None, ge=1)
+    gate: GateConfig = Field(default=GateConfig(), description="what a policy must keep to be trained on from")
+    publish_gate: GateConfig | None = Field(
+        default=None, description="what it must also keep to be published; None: the same gate"
+    )
+    confidence: float = Field(
+        default=0.95,
+        gt=0.5,
+        lt=1.0,
+        description="a challenger without effect replaces the champion in at most 1 - confidence of cycles",
+    )
+    resamples: int = Field(default=2000, ge=100, description="bootstrap samples that intervals and tests rest on")
+    min_gain: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="least observed gain in SS that is worth a new policy"
+    )
+    correction: Literal["holm", "none"] = Field(
+        default="holm",
+        description="how several looks at the same validation split are paid for; none is refused for more than two"
+        " challengers",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="after so many cycles in a row in which the champion stayed, no further one is run; None: all are"
+        " run",
+    )

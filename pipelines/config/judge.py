@@ -25,7 +25,7 @@ class TrustThresholds(Section):
     """What a judge must reach, our choice: kappa from 0.6 on is called substantial (Landis and Koch, 1977)."""
 
     min_kappa: float = Field(0.6, ge=-1, le=1, description="Cohen's kappa with the human labels")
-    min_accuracy: float = Field(0.8, ge=0, le=1)
+    min_accuracy: float = Field(0.8, ge=0, le=1, description="share of the answers labelled as by humans")
     max_ece: float = Field(0.1, ge=0, le=1, description="expected calibration error after temperature scaling")
     min_refuse_recall: float = Field(
         0.7, ge=0, le=1, description="share of human Refuse the judge sees: one that misses them hides over-refusal"
@@ -37,8 +37,12 @@ class TrustThresholds(Section):
 class EnsembleConfig(Section):
     """Judges that are asked beside the regimen's own and need no engine, and how their scores are pooled."""
 
-    also: tuple[Beside, ...] = Field(min_length=1)
-    how: How = "mean"
+    also: tuple[Beside, ...] = Field(min_length=1, description="the regimens asked beside judge.regimen, each once")
+    how: How = Field(
+        "mean",
+        description="mean: of the judges' probabilities. vote: the label most of them hold likeliest, and the mean"
+        " where votes are equal",
+    )
     prompt: str = Field("cares-v2", description="template of a REMOTE judge beside another")
 
 
@@ -48,9 +52,13 @@ class JudgeConfig(Section):
     regimen: Regimen = Field(
         FINE_TUNED, description="; ".join(f"{name}: {row.about}" for name, row in REGIMENS.items())
     )
-    source: Literal["clinic", "folder", "hub"] = "folder"
+    source: Literal["clinic", "folder", "hub"] = Field(
+        "folder", description="where its model is from. clinic: built here. folder, hub: what path names"
+    )
     path: str | None = Field(None, description=f"judge model folder or hub id ({', '.join(_OWN_MODEL)})")
-    parameters_b: Annotated[float | None, Decides.RUN] = Field(None, gt=0)
+    parameters_b: Annotated[float | None, Decides.RUN] = Field(
+        None, gt=0, description="size in 10^9 parameters, for the plan of a judge that is not on disk"
+    )
     prompt: str = Field("cares-v2", description="versioned template in actors/judges/prompts/; guard-... for GUARD")
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
     ensemble: EnsembleConfig | None = Field(None, description="further judges of every answer; None: one judges")
@@ -60,10 +68,16 @@ class JudgeConfig(Section):
     max_missing: Annotated[float, Decides.RUN] = Field(
         0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run"
     )
-    actors: Annotated[int, Decides.NOTHING] = Field(1, ge=1)
-    cpus_per_actor: Annotated[float, Decides.NOTHING] = Field(1.0, ge=0)
+    actors: Annotated[int, Decides.NOTHING] = Field(
+        1, ge=1, description="judges that label answers at the same time, each with an engine of its own"
+    )
+    cpus_per_actor: Annotated[float, Decides.NOTHING] = Field(
+        1.0, ge=0, description="logical CPUs Ray reserves for one judge"
+    )
     engine: EngineConfig = EngineConfig()
-    shard_timeout_s: Annotated[float, Decides.NOTHING] = Field(3600.0, gt=0, description="the same of a judge")
+    shard_timeout_s: Annotated[float, Decides.NOTHING] = Field(
+        3600.0, gt=0, description="a judge that takes longer over one shard is ended and another put in its place"
+    )
     truth: Annotated[Literal["clinic", "refusal_rules"] | None, Decides.RUN] = Field(
         None, description="reference labels reported beside the judge's, never trained on or selected by"
     )

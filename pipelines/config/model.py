@@ -15,7 +15,11 @@ from pipelines.config.section import Section
 class ModelConfig(Section):
     """The deployed policy the run begins with."""
 
-    source: Literal["clinic", "medsafety", "folder", "hub"] = "folder"
+    source: Literal["clinic", "medsafety", "folder", "hub"] = Field(
+        "folder",
+        description="where it is from. clinic, medsafety: the tiny policy that the section of that name builds."
+        " folder, hub: what path names",
+    )
     path: str | None = Field(None, description="model folder, or hub id")
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
@@ -31,7 +35,9 @@ class ModelConfig(Section):
 class GenerateConfig(Section):
     """The generator pool."""
 
-    actors: Annotated[int, Decides.NOTHING] = Field(1, ge=1)
+    actors: Annotated[int, Decides.NOTHING] = Field(
+        1, ge=1, description="generators that answer prompts at the same time, each with an engine of its own"
+    )
     cpus_per_actor: Annotated[float, Decides.NOTHING] = Field(
         1.0, ge=0, description="logical CPUs Ray reserves for one generator"
     )

@@ -87,4 +87,4 @@ class PreferenceConfig(Section):
     feedback: FeedbackRowsConfig | None = Field(
         None, description="further rows, what people said of the deployed policy's answers; None: judgments only"
     )
-    rows_per_file: int = Field(50_000, ge=1)
+    rows_per_file: int = Field(50_000, ge=1, description="most training rows of one Parquet file")

@@ -27,9 +27,15 @@ from pipelines.data.medsafety.config import MedsafetyConfig
 class Recipe(Section):
     """One run, in the order its sections are used."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    seed: int = Field(7, ge=0)
-    cycles: int = Field(3, ge=1)
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$", description="how the recipe is called in reports, and in its runs' folders"
+    )
+    seed: int = Field(7, ge=0, description="decides every random choice of the run")
+    cycles: int = Field(
+        3,
+        ge=1,
+        description="rounds of generating, judging, training and deciding",
+    )
     self_contained: Annotated[bool, Decides.NOTHING] = Field(
         False,
         description="keep copies of the deployed policy and the judge's model in the run folder, so that any machine"

@@ -14,9 +14,9 @@ Floats = NDArray[np.float64]
 class LevelMarks(Section):
     """What each label earns at one harm level, in [0, 1]."""
 
-    accept: float = Field(ge=0.0, le=1.0)
-    caution: float = Field(ge=0.0, le=1.0)
-    refuse: float = Field(ge=0.0, le=1.0)
+    accept: float = Field(ge=0.0, le=1.0, description="mark of an answer labelled Accept, 0 to 1")
+    caution: float = Field(ge=0.0, le=1.0, description="mark of an answer labelled Caution, 0 to 1")
+    refuse: float = Field(ge=0.0, le=1.0, description="mark of an answer labelled Refuse, 0 to 1")
 
 
 class ScoreTable(Section):

@@ -25,9 +25,9 @@ class SplitFractions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    train: float = Field(default=0.8, ge=0, le=1)
-    validation: float = Field(default=0.1, ge=0, le=1)
-    test: float = Field(default=0.1, ge=0, le=1)
+    train: float = Field(default=0.8, ge=0, le=1, description="share that policies are trained on")
+    validation: float = Field(default=0.1, ge=0, le=1, description="share that a cycle's winner is chosen by")
+    test: float = Field(default=0.1, ge=0, le=1, description="share that is reported alone, never chosen by")
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:

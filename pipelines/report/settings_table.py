@@ -10,11 +10,11 @@ from pipelines.config.catalog import SettingLine
 
 
 def settings_text(lines: Sequence[SettingLine]) -> Text:
-    """Two lines each: name, values and default; and the meaning, where the setting's name does not say it all."""
+    """Two lines each: name, type and default; and the meaning."""
     shown = Text()
     for number, line in enumerate(lines):
         shown.append("\n" if number else "").append(line.name, style="bold")
         shown.append(f"  {line.values}")
         shown.append(f"  [{line.default}]" if line.default is not None else "", style="dim")
-        shown.append(f"\n    {line.meaning}" if line.meaning else "")
+        shown.append(f"\n    {line.meaning}")
     return shown

@@ -23,28 +23,28 @@ Change = Annotated[
 class StudyModel(Section):
     """One deployed policy."""
 
-    name: Name
+    name: Name = Field(description="how it is called in the study's folders, tables and figures")
     recipe: str | None = Field(None, description="the recipe of its runs; None: the study's")
-    set: tuple[Change, ...] = ()
+    set: tuple[Change, ...] = Field((), description="changes of the recipe for this model, after the study's")
 
 
 class StudyRegimen(Section):
     """One validator: it labels what is trained on and selects; ground truth is only reported beside it."""
 
-    name: Regimen
-    set: tuple[Change, ...] = ()
+    name: Regimen = Field(description="who judges, as judge.regimen of a recipe")
+    set: tuple[Change, ...] = Field((), description="changes of the recipe under it, after the model's")
 
 
 class StudyConfig(Section):
     """Each model under each regimen is one cell: a whole run of `salus align`, with nothing published."""
 
-    name: Name
-    seed: int = Field(7, ge=0)
+    name: Name = Field(description="how the study is called in its tables and its runs' names")
+    seed: int = Field(7, ge=0, description="of every cell")
     cycles: int = Field(5, ge=1, description="of every cell")
     recipe: str = Field("demo", description="what every cell begins with: a recipe's name or a YAML file")
     set: tuple[Change, ...] = Field((), description="changes of the recipe in every cell, before the model's own")
-    models: tuple[StudyModel, ...] = Field(min_length=1)
-    regimens: tuple[StudyRegimen, ...] = Field(min_length=1)
+    models: tuple[StudyModel, ...] = Field(min_length=1, description="the policies that are aligned, each once")
+    regimens: tuple[StudyRegimen, ...] = Field(min_length=1, description="the judges that each is aligned under")
     side_by_side: int = Field(2, ge=1, description="most cells that run at the same time")
     cluster: ClusterConfig = Field(ClusterConfig(), description="the one Ray that all cells share")
 

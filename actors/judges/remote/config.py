@@ -18,7 +18,7 @@ class RemoteConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: str = Field(pattern=r"^https?://[^@\s]+$", description="the server, up to and with /v1")
-    model: str = Field(min_length=1)
+    model: str = Field(min_length=1, description="the model's name at the server")
     api_key_env: str | None = Field(
         "OPENAI_API_KEY",
         pattern=r"^[A-Z_][A-Z0-9_]*$",
@@ -27,7 +27,9 @@ class RemoteConfig(BaseModel):
     reply: Literal["logprobs", "word"] = Field(
         "logprobs", description="word: for servers without log-probabilities; a label is then sure or missing"
     )
-    top_logprobs: int = Field(20, ge=3, le=20)
+    top_logprobs: int = Field(
+        20, ge=3, le=20, description="likeliest first tokens asked for, among which the labels are looked for"
+    )
     concurrency: int = Field(8, ge=1, description="requests under way at once, of one judge actor")
     requests_per_minute: float | None = Field(None, gt=0, description="of all judge actors together; None: no limit")
     timeout_s: float = Field(60.0, gt=0, description="of one request")
@@ -35,8 +37,12 @@ class RemoteConfig(BaseModel):
         5, ge=0, description="after 408, 409, 429, 5xx and timeouts, waiting 0.5 s doubled up to 8 s, or Retry-After"
     )
     max_characters: int = Field(24_000, ge=200, description="request and answer together; longer ones are cut")
-    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
-    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+    usd_per_million_prompt_tokens: float = Field(
+        0.0, ge=0, description="the server's price of requests, for reports of the cost; nothing is limited by it"
+    )
+    usd_per_million_completion_tokens: float = Field(
+        0.0, ge=0, description="the server's price of replies, likewise for reports"
+    )
 
     @property
     def judge_name(self) -> str:

@@ -37,7 +37,7 @@ class FeedbackConfig(BaseModel):
     bytes_per_day: int | None = Field(
         64 * 2**20, ge=1, description="most of one caller's answers and feedback that is kept a day; None: no limit"
     )
-    max_comment_chars: int = Field(2_000, ge=1)
+    max_comment_chars: int = Field(2_000, ge=1, description="longest comment of a feedback; longer ones are refused")
     gather_s: float = Field(0.005, ge=0, description="how long items are collected before they are written together")
     timeout_s: float = Field(10.0, gt=0, description="longest wait for an item to be kept")
     capture_wait_s: float = Field(

@@ -18,16 +18,32 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    replicas: int | None = Field(None, ge=1)
-    cpus_per_replica: float | None = Field(None, gt=0)
-    gpus_per_replica: float | None = Field(None, ge=0)
-    tensor_parallel_size: int | None = Field(None, ge=1)
-    max_model_len: int | None = Field(None, ge=16)
-    max_num_seqs: int | None = Field(None, ge=1)
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    enforce_eager: bool | None = None
-    kv_cache_gib: float | None = Field(None, gt=0)
-    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    replicas: int | None = Field(None, ge=1, description="copies of it; None: as publish says")
+    cpus_per_replica: float | None = Field(
+        None, gt=0, description="logical CPUs of one replica, all workers together; None: as publish says"
+    )
+    gpus_per_replica: float | None = Field(
+        None, ge=0, description="GPUs of one replica; a fraction shares one GPU; None: as publish says"
+    )
+    tensor_parallel_size: int | None = Field(
+        None, ge=1, description="workers one replica's weights are split over; None: as publish says"
+    )
+    max_model_len: int | None = Field(
+        None, ge=16, description="tokens of prompt and answer together; None: as publish says"
+    )
+    max_num_seqs: int | None = Field(
+        None, ge=1, description="answers one replica decodes at the same time; None: as publish says"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="precision of the weights and of computing; None: as publish says"
+    )
+    enforce_eager: bool | None = Field(
+        None, description="no graph capture or compilation, for a faster start; None: as publish says"
+    )
+    kv_cache_gib: float | None = Field(None, gt=0, description="KV cache of one replica on CPU; None: as publish says")
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="share of a GPU's memory vLLM may take; None: as publish says"
+    )
 
 
 def engine_config(config: PublisherConfig, *settings: EngineSettings) -> PublisherConfig:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from actors.training.algorithms.row import AlgorithmRow, Mark, TrlClasses
-from actors.training.algorithms.settings import Positive, ReferenceConfig
+from actors.training.algorithms.settings import ALGORITHM_MEANS, Positive, ReferenceConfig
 from actors.training.rows import RowCount
 
 DpoLoss = Literal[
@@ -20,14 +20,23 @@ DpoLoss = Literal[
 class DpoConfig(ReferenceConfig):
     """DPO on pairs (arXiv 2305.18290); several losses may be summed by weight."""
 
-    algorithm: Literal["dpo"] = "dpo"
-    beta: Positive = 0.1
-    # The small `sft` part keeps the chosen answers likely, which plain DPO lets slip.
-    loss_type: tuple[DpoLoss, ...] = Field(default=("sigmoid", "sft"), min_length=1)
-    # Where they are left out, 1 for a loss that is named alone.
-    loss_weights: tuple[float, ...] = (1.0, 0.2)
-    # The share of pairs believed to be the wrong way round; read by `robust` and `exo_pair` alone.
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    algorithm: Literal["dpo"] = Field(default="dpo", description=ALGORITHM_MEANS)
+    beta: Positive = Field(default=0.1, description="how strongly the policy is held to the reference model")
+    loss_type: tuple[DpoLoss, ...] = Field(
+        default=("sigmoid", "sft"),
+        min_length=1,
+        description="losses that are summed. The small sft part keeps the chosen answers likely, which plain DPO lets"
+        " slip",
+    )
+    loss_weights: tuple[float, ...] = Field(
+        default=(1.0, 0.2), description="one for each loss; 1 where they are left out and one loss is named"
+    )
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="share of pairs believed to be the wrong way round; read by robust and exo_pair alone",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from actors.training.algorithms.row import AlgorithmRow, Mark, TrlClasses
-from actors.training.algorithms.settings import Positive, ReferenceConfig
+from actors.training.algorithms.settings import ALGORITHM_MEANS, Positive, ReferenceConfig
 from actors.training.rows import RowCount
 
 # The range Ethayarajh et al. (arXiv 2402.01306, Eq. 8) give for w_D * n_D / (w_U * n_U).
@@ -17,13 +17,16 @@ KTO_BALANCE = (1.0, 4.0 / 3.0)
 class KtoConfig(ReferenceConfig):
     """KTO on single rows (arXiv 2402.01306)."""
 
-    algorithm: Literal["kto"] = "kto"
-    # How strongly the policy is held to the reference model.
-    beta: Positive = 0.1
-    # `apo_zero_unpaired` needs no KL term, and so a third less computing.
-    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
-    # (desirable, undesirable) loss weights, or by `kto_weights` from the rows.
-    weights: Literal["auto"] | tuple[Positive, Positive] = "auto"
+    algorithm: Literal["kto"] = Field(default="kto", description=ALGORITHM_MEANS)
+    beta: Positive = Field(default=0.1, description="how strongly the policy is held to the reference model")
+    loss_type: Literal["kto", "apo_zero_unpaired"] = Field(
+        default="kto", description="apo_zero_unpaired needs no KL term, and so a third less computing"
+    )
+    weights: Literal["auto"] | tuple[Positive, Positive] = Field(
+        default="auto",
+        description="loss weights of desirable and undesirable rows. auto: from the numbers of both, so that neither"
+        " outweighs the other",
+    )
 
     @model_validator(mode="after")
     def _kl_needs_neighbours(self) -> Self:

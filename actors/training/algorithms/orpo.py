@@ -7,14 +7,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from actors.training.algorithms.row import AlgorithmRow, Mark, TrlClasses, experimental
-from actors.training.algorithms.settings import ChallengerConfig, Positive
+from actors.training.algorithms.settings import ALGORITHM_MEANS, ChallengerConfig, Positive
 from actors.training.rows import RowCount
 
 
 class OrpoConfig(ChallengerConfig):
     """ORPO on pairs (arXiv 2403.07691)."""
 
-    algorithm: Literal["orpo"] = "orpo"
+    algorithm: Literal["orpo"] = Field(default="orpo", description=ALGORITHM_MEANS)
     beta: Positive = Field(default=0.1, description="weight of the odds ratio beside the better answer's likelihood")
 
 

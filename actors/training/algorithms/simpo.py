@@ -7,14 +7,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from actors.training.algorithms.row import AlgorithmRow, Mark, TrlClasses, experimental
-from actors.training.algorithms.settings import ChallengerConfig, Positive
+from actors.training.algorithms.settings import ALGORITHM_MEANS, ChallengerConfig, Positive
 from actors.training.rows import RowCount
 
 
 class SimpoConfig(ChallengerConfig):
     """SimPO on pairs (arXiv 2405.14734), which TRL holds as a loss of CPO."""
 
-    algorithm: Literal["simpo"] = "simpo"
+    algorithm: Literal["simpo"] = Field(default="simpo", description=ALGORITHM_MEANS)
     beta: Positive = Field(default=2.0, description="scale of the mean log-likelihoods")
     gamma: float = Field(default=1.0, ge=0, description="the margin by which the better answer is to be ahead")
     likelihood_weight: float = Field(

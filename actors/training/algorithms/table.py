@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args
 
 from pydantic import Discriminator, GetPydanticSchema
+from pydantic.json_schema import JsonSchemaValue
 
 from actors.contract.records import ChallengerName
 from actors.training.algorithms.dpo import DPO
@@ -20,10 +21,20 @@ ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {"kto": KTO, "dpo": DPO, "or
 _KINDS: Any = Union[tuple(row.settings for row in ALGORITHMS.values())]  # noqa: UP007
 # For challengers that have a name of their own, in the order they are found in.
 SPARE_MARKS = (Mark("pentagon", "amber"), Mark("hexagon", "sky"), Mark("square", "amber"), Mark("circle", "sky"))
+
+
+def _as_written(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """The JSON schema of a challenger in a recipe, where `algorithm` may be left out, and null leaves it out."""
+    return {"anyOf": [*schema["oneOf"], {"type": "null"}]}
+
+
 # The settings of any of them; which, their `algorithm` says.
 AnyChallenger = Annotated[
     ChallengerConfig,
-    GetPydanticSchema(lambda _, build: build.generate_schema(Annotated[_KINDS, Discriminator("algorithm")])),
+    GetPydanticSchema(
+        lambda _, build: build.generate_schema(Annotated[_KINDS, Discriminator("algorithm")]),
+        lambda core, build: _as_written(build(core)),
+    ),
 ]
 
 

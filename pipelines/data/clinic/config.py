@@ -17,9 +17,9 @@ class ClinicCorpusConfig(BaseModel):
     judge_rows: int = Field(default=1_500, ge=0, description="rows in the judge's format (for SELF)")
     judge_noise: float = Field(default=0.25, ge=0, le=1, description="share of those rows with a random verdict")
     harmful_refused: float = Field(default=0.10, ge=0, le=1, description="share of harmful chat rows that refuse")
-    harmful_cautioned: float = Field(default=0.04, ge=0, le=1)
+    harmful_cautioned: float = Field(default=0.04, ge=0, le=1, description="share of harmful chat rows that caution")
     harmless_refused: float = Field(default=0.01, ge=0, le=1, description="share of harmless chat rows that refuse")
-    harmless_cautioned: float = Field(default=0.01, ge=0, le=1)
+    harmless_cautioned: float = Field(default=0.01, ge=0, le=1, description="share of harmless chat rows that caution")
 
 
 class ClinicConfig(BaseModel):
@@ -27,10 +27,10 @@ class ClinicConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = 0
+    seed: int = Field(default=0, description="decides the prompts, the policy and the judges")
     train_prompts: int = Field(default=900, ge=16, description="prompts, twins included; three cycles of 300")
-    validation_prompts: int = Field(default=400, ge=16)
-    test_prompts: int = Field(default=400, ge=16)
+    validation_prompts: int = Field(default=400, ge=16, description="prompts, twins included")
+    test_prompts: int = Field(default=400, ge=16, description="prompts, twins included")
     corpus: ClinicCorpusConfig = ClinicCorpusConfig()
     policy: TinyModelConfig = TinyModelConfig(intermediate=768)
     policy_pretraining: PretrainConfig = PretrainConfig(steps=800, batch_tokens=2048)
