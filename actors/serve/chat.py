@@ -78,7 +78,7 @@ class ChatRequest(BaseModel):
     def unsteered(self) -> bool:
         """Whether all that shapes its answer is known here and leaves the words to the policy.
 
-        A form, a biased token, a forced tool or a begun answer makes the policy say what it would not: such an answer
+        A form, a biased token, a forced tool or a begun answer makes the policy say what it would not. Such an answer
         teaches nothing about it, and is comparable to no other policy's.
         """
         others = (self.model_extra or {}).items()

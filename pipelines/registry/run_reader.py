@@ -94,7 +94,7 @@ class RunReader:
             version = parent
 
     def weights(self, version: RunVersion) -> Path:
-        """The folder of a version's merged weights; the deployed model's lies outside, or in the run's copy."""
+        """The folder of a version's merged weights; the deployed model's is outside, or in the run's copy."""
         if version.challenger is not None:
             return Path(self.folder.challenger(version.cycle, version.challenger).path)
         kept = self.folder.kept_model("policy")

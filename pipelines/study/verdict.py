@@ -1,6 +1,6 @@
 """What one decision says of its validator: who won, who scored higher, and whether ground truth agrees.
 
-Pure. The paper (arXiv 2512.04210) takes the higher of two challengers each cycle; here a champion may stay,
+Pure. The paper (arXiv 2512.04210) takes the higher of two challengers each cycle. Here a champion may stay,
 so both the winner and the higher challenger are told.
 """
 

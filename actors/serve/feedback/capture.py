@@ -2,8 +2,8 @@
 
 A request asks with OpenAI's own `"store": true`. An answer that its request steered (`ChatRequest.unsteered`) is not
 kept: a client that chooses the policy's words must not train it. What is kept is redacted and handed to the
-sink after the client has its answer, in a task of its own, whose faults are logged and counted and go nowhere. What
-cannot be redacted in time is not kept.
+sink after the client has its answer, in a task of its own. Faults of that task are logged and counted, and change
+nothing else. What cannot be redacted in time is not kept.
 """
 
 from __future__ import annotations

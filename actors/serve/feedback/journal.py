@@ -1,4 +1,4 @@
-"""Journals: rows that one process appends to a SQLite database, each durable before anybody hears of it.
+"""Journals: rows that one process appends to a SQLite database, each durable before a call returns.
 
 The last row of each key counts, and what is too old goes. Any number of processes read meanwhile, without waiting.
 Earlier versions kept a journal as Parquet files in the same folder. A writer takes them over; a reader reads them too.
@@ -150,8 +150,8 @@ class Journal:
     def _rewrite(self, oldest: int | None) -> None:
         """Move the rows that stay into a new table, and drop the old one, whose pages are overwritten.
 
-        SQLite overwrites a row that it deletes, but not a copy of it that was left behind when the row moved from one
-        page to another.
+        SQLite overwrites a row that it deletes. It does not overwrite the copy that stays behind when a row moves to
+        another page.
         """
         name, columns = self.kind.name, _quoted(self.kind.schema.names)
         self._connection.execute(_create(self.kind, "kept"))

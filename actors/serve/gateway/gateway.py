@@ -54,10 +54,10 @@ _POLICY_VIOLATION = 1008
 class Gateway:
     """ASGI middleware: keys, roles, limits, safe headers, metrics. One event loop; all its state is its own.
 
-    A request: admitted (else 401, 403, 404, 405, 415, 429) -> its body read once and checked (else 400, 408, 413) ->
-    the app -> its answer, or 500 where it fails before it has begun to answer. After that the connection breaks off,
-    as it would without a gateway: half an answer must not look like a whole one. Of a request for answers, the layers
-    see what was read here, and its answer as it is collected here.
+    A request is admitted (else 401, 403, 404, 405, 415, 429). Its body is read once and checked (else 400, 408, 413).
+    Then the app answers; where it fails before its answer has begun, the gateway answers 500. Where it fails later, the
+    connection breaks off, as it would without a gateway: half an answer must not look like a whole one. Of a request
+    for answers, the layers see what was read here, and its answer as it is collected here.
     """
 
     def __init__(

@@ -53,10 +53,14 @@ _OK = 200
 class ServeGuard:
     """Decides what goes out of the answers that the gateway holds back for it.
 
-    A request for answers: one that the guard cannot read is refused -> the app answers, into memory -> anything but
-    200 goes on as it is -> the answers are judged -> all safe: the response as it came, part by part -> one is unsafe:
-    the template in its place, or an error -> no verdict (the guard fails, is slow or unsure, or cannot read the
-    response): an error, unless the settings say that it may pass. Nothing of a good response is sent before.
+    - A request for answers that the guard cannot read is refused.
+    - The app answers into memory. Anything but 200 goes on as it is.
+    - The answers are judged. Where all are safe, the response goes out as it came, part by part.
+    - Where one is unsafe, the template is sent in its place, or an error.
+    - Without a verdict an error is sent, unless the settings let the response pass. So it is where the guard fails, is
+      slow or unsure, or cannot read the response.
+
+    Nothing of a good response is sent before its verdict.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def drawn(answer_id: str, share: float, seed: int) -> bool:
 
 
 class Challenger(Protocol):
-    """Whoever answers what was answered live."""
+    """Answers what was answered live."""
 
     async def take(self, live: LiveAnswer) -> Taken:
         """Return when both answers are durable, or at once where they never will be. Raises whatever it likes."""
