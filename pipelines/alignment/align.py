@@ -21,6 +21,7 @@ from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.harmfulness import check_rater
 from pipelines.alignment.preference import shuffle_blocks, warm_up
+from pipelines.alignment.ready import check_beginning
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
@@ -30,8 +31,7 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over
-from pipelines.feedback.snapshot import check_feedback
-from pipelines.judges.evidence import judge_before_run, record_trust
+from pipelines.judges.evidence import record_trust
 from pipelines.registry.register import register_published
 from pipelines.registry.store import Registry
 from pipelines.runs.finished.manifest import seal_run
@@ -66,8 +66,7 @@ def align(
         SalusError: whatever the user can mend, before anything costly where that can be known. Also where another
             process is at work in the folder, or has taken it over.
     """
-    trust = judge_before_run(recipe)
-    check_feedback(recipe.preference.feedback)
+    trust = check_beginning(recipe)
     with hold_run(recipe, root, reporter, fresh) as (folder, hold):
         summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
         if summary is not None:

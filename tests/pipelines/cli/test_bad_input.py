@@ -121,6 +121,27 @@ def test_a_plan_that_cannot_fit_names_what_is_missing(capsys: pytest.CaptureFixt
     assert "CPUs" in refused(capsys, "plan", "demo", "--set", "cluster.logical_cpus=2")
 
 
+def test_what_align_refuses_is_no_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
+    def planned(rows: list[str], *more: str) -> str:
+        _, recipe, _, _, *settings = small(tmp_path, model, rows)
+        return refused(capsys, "plan", recipe, *settings, *more)
+
+    rows = [json.dumps({"text": f"how much insulin {n}", "harm": 0}) for n in range(60)]
+    assert "was not held against human labels" in planned(rows, "--set", "judge.accept_unreliable=false")
+    assert "rows.jsonl" in planned([*rows, "{broken"])
+    assert "is empty" in planned(rows[:1])
+    assert "nowhere" in planned(rows, "--set", f"model.path={tmp_path / 'nowhere'}")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert str(port) in planned(rows, "--set", "publish.enabled=true", "--set", f"publish.port={port}")
+    with pytest.raises(SystemExit) as ended:
+        _, recipe, _, _, *settings = small(tmp_path, model, rows)
+        main(["plan", recipe, *settings])
+    assert ended.value.code == 0 and "It fits." in capsys.readouterr().out
+
+
 def test_a_run_with_other_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
     refused(capsys, *small(tmp_path, model, []))
     words = refused(capsys, *small(tmp_path, model, [ROW]), "--set", "train.challengers.dpo.beta=0.7")

@@ -47,8 +47,9 @@ def test_a_missing_folder_of_tasks_is_named(capsys: pytest.CaptureFixture[str], 
     assert "is not a folder" in refused(capsys, *command)
 
 
-def test_a_plan_says_that_capability_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_says_that_capability_is_measured(capsys: pytest.CaptureFixture[str], public_data: Path) -> None:
+    room = ["--set", "cluster.memory_gib=64", "--set", "cluster.logical_cpus=16"]
     with pytest.raises(SystemExit) as ended:
-        main(["plan", "medsafety", "--set", "cluster.memory_gib=64", "--set", "cluster.logical_cpus=16"])
+        main(["plan", "medsafety", "--data", str(public_data), *room])
     assert ended.value.code == 0
     assert "judged, and their capability" in " ".join(capsys.readouterr().out.split())
