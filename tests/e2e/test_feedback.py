@@ -60,13 +60,13 @@ def obeyed(policy: PolicyRef, prompts: list[str]) -> float:
 async def outcomes(folder: Path, given: dict[str, str]) -> int:
     """Ask each prompt at an endpoint that keeps what callers ask it to; two callers reject what obeys it."""
     config = FeedbackConfig(folder=folder, capture="opt_in")
-    desk, redaction, kept = FeedbackWriter(folder, config), RedactionProcess(config), 0
+    writer, redaction, kept = FeedbackWriter(folder, config), RedactionProcess(config), 0
     for number, (prompt, answer) in enumerate(given.items()):
         for caller in ("ward", "pharmacy"):
             chat = ChatApp([answer], f"chatcmpl-{caller}-{number}")
             app = FastAPI()
-            app.include_router(feedback_router(desk, redaction, config))
-            capture = ExchangeLayers(capture=AnswerCapture(desk, redaction, config))
+            app.include_router(feedback_router(writer, redaction, config))
+            capture = ExchangeLayers(capture=AnswerCapture(writer, redaction, config))
             app.mount("/", read_once(chat, capture, caller, policy="c0-base"))
             transport = httpx.ASGITransport(as_caller(app, caller))
             async with httpx.AsyncClient(transport=transport, base_url="http://salus") as client:
@@ -77,7 +77,7 @@ async def outcomes(folder: Path, given: dict[str, str]) -> int:
                 said = {"verdict": "down"} if caller == "ward" else {"correction": REFUSE}
                 response = await client.post("/v1/feedback", json={"answer_id": asked.json()["id"], **said})
                 kept += response.status_code == 200
-    await desk.close()
+    await writer.close()
     redaction.close()
     return kept
 

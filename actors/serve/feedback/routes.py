@@ -79,14 +79,14 @@ def feedback_router(
 ) -> APIRouter:
     """The route of feedback; a gateway in front of it finds its caller (`salus_caller`)."""
     router = APIRouter()
-    desk = _Reception(sink, redaction, config, clock)
+    reception = _Reception(sink, redaction, config, clock)
     body = {"required": True, "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}}}
 
     @router.post(PATH, openapi_extra={"requestBody": body})
     async def give_feedback(request: Request) -> JSONResponse:
         """Say of an answer that it was good, bad, or how it should have been; the last word of a caller counts."""
         try:
-            return JSONResponse(await desk.receive(request))
+            return JSONResponse(await reception.receive(request))
         except _Refused as refused:
             return refused.response
         except OverQuota as over:

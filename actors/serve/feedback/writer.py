@@ -72,7 +72,7 @@ class FeedbackWriter:
     """Keeps captured answers and feedback; see `FeedbackSink`."""
 
     def __init__(self, folder: Path, config: FeedbackConfig, clock: Clock = utc_now, lock_wait_s: float = 10.0) -> None:
-        # Open as long as the desk lives: that is the lock.
+        # Open as long as the writer lives: that is the lock.
         self._lock = only_writer(folder, lock_wait_s, "feedback", "feedback.folder")
         journals = {kind.name: Journal(folder / kind.name, kind) for kind in (CAPTURES, FEEDBACK)}
         self._writers = {name: JournalWriter(journal, config.gather_s) for name, journal in journals.items()}
@@ -91,7 +91,7 @@ class FeedbackWriter:
         owner = known[0] if known is not None else self._arriving.get(answer.answer_id)
         if owner not in (None, answer.caller):
             raise AnotherCallers(f"The answer {answer.answer_id[:200]!r} is another caller's, and is not kept again.")
-        # Handed over again after this desk has died, or a second answer under one id: the first one stays.
+        # Handed over again after this writer has died, or a second answer under one id: the first one stays.
         if known is not None:
             return
         self._quota.take(answer.caller, answer)

@@ -15,7 +15,7 @@ from actors.serve.router.routes import KnownRoute, Route
 ACTOR = "salus-routes"
 
 
-class RouteBook:
+class RouteTable:
     """Every model's route, in the order in which they came. A model's life: (record | move)* -> forget.
 
     A move that was never ended, because who began it died, is over after `hold_s`: the former route then holds.
@@ -50,14 +50,14 @@ class RouteBook:
         self._moving.pop(model, None)
 
 
-# Never restarted: an empty book would make every router forget its models.
-RouteBookActor = ray.remote(num_cpus=0, max_restarts=0)(RouteBook)
+# Never restarted: an empty table would make every router forget its models.
+RouteTableActor = ray.remote(num_cpus=0, max_restarts=0)(RouteTable)
 
 
 def start_table(namespace: str, hold_s: float) -> ActorAddress:
     """Bring the route table of a namespace up; it lives as long as the (detached) router, until `stop_table`."""
-    book: Any = RouteBookActor.options(name=ACTOR, namespace=namespace, lifetime="detached", get_if_exists=True)
-    ray.get(book.remote(hold_s).routes.remote())
+    table: Any = RouteTableActor.options(name=ACTOR, namespace=namespace, lifetime="detached", get_if_exists=True)
+    ray.get(table.remote(hold_s).routes.remote())
     return ActorAddress(actor=ACTOR, namespace=namespace)
 
 
@@ -74,6 +74,6 @@ async def ask_routes(address: ActorAddress, timeout_s: float) -> tuple[KnownRout
 
     Errors: ValueError where it does not live, TimeoutError where it is silent, RayActorError where it dies.
     """
-    book: Any = ray.get_actor(address.actor, namespace=address.namespace)
-    known: tuple[KnownRoute, ...] = await asyncio.wait_for(book.routes.remote(), timeout_s)
+    table: Any = ray.get_actor(address.actor, namespace=address.namespace)
+    known: tuple[KnownRoute, ...] = await asyncio.wait_for(table.routes.remote(), timeout_s)
     return known

@@ -54,19 +54,19 @@ class ServeRouter:
         self._replicas = Replicas(DEPLOYMENT, app_name(namespace), config.drain_timeout_s)
 
     def move(self, model: str) -> None:
-        ray.get(self._book().move.remote(model))
+        ray.get(self._actor().move.remote(model))
 
     def record(self, route: Route) -> None:
-        ray.get(self._book().record.remote(route))
+        ray.get(self._actor().record.remote(route))
 
     def forget(self, model: str) -> None:
-        ray.get(self._book().forget.remote(model))
+        ray.get(self._actor().forget.remote(model))
 
     def everywhere(self, call: RouterCall, route: Route) -> list[RouterState]:
         arguments = () if call == "state" else (route,)
         return self._replicas.everywhere(call, *arguments)
 
-    def _book(self) -> Any:
+    def _actor(self) -> Any:
         try:
             return ray.get_actor(self._table.actor, namespace=self._table.namespace)
         except ValueError as error:

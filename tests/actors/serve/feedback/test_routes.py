@@ -133,7 +133,7 @@ def test_what_could_not_be_kept_is_not_acknowledged() -> None:
     sink.fault = FULL
     response = posted(sink, {"answer_id": "a", "verdict": "up"})
     assert response.status_code == 503 and error(response)["type"] == "server_error"
-    # The desk's folders are nobody's business.
+    # The writer's folders are nobody's business.
     assert "disk" not in error(response)["message"]
 
 
@@ -173,11 +173,11 @@ def test_feedback_waits_for_an_answer_that_is_still_on_its_way() -> None:
 
 def test_what_is_acknowledged_is_in_the_journal(tmp_path: Path) -> None:
     async def give() -> list[str]:
-        desk = FeedbackWriter(tmp_path, CONFIG)
-        await asyncio.gather(*(desk.captured(captured(f"chatcmpl-{i}")) for i in range(40)))
-        calls = (post(desk, {"answer_id": f"chatcmpl-{i}", "verdict": "up"}) for i in range(40))
+        writer = FeedbackWriter(tmp_path, CONFIG)
+        await asyncio.gather(*(writer.captured(captured(f"chatcmpl-{i}")) for i in range(40)))
+        calls = (post(writer, {"answer_id": f"chatcmpl-{i}", "verdict": "up"}) for i in range(40))
         given = [response.json()["feedback_id"] for response in await asyncio.gather(*calls)]
-        await desk.close()
+        await writer.close()
         return given
 
     acknowledged = asyncio.run(give())

@@ -1,4 +1,4 @@
-"""The desk: one writer of a folder, which knows after a restart what it knew before."""
+"""The writer: one writer of a folder, which knows after a restart what it knew before."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from tests.actors.serve.feedback.given import NOON, captured, said
 CONFIG = FeedbackConfig(gather_s=0.0, retention_days=30)
 
 
-def desk(folder: Path, days_later: int = 0) -> FeedbackWriter:
+def writer(folder: Path, days_later: int = 0) -> FeedbackWriter:
     return FeedbackWriter(folder, CONFIG, lambda: NOON + timedelta(days=days_later), lock_wait_s=0.0)
 
 
-def test_a_second_desk_of_a_folder_is_refused_and_a_next_one_knows_everything(tmp_path: Path) -> None:
+def test_a_second_writer_of_a_folder_is_refused_and_a_next_one_knows_everything(tmp_path: Path) -> None:
     async def first() -> None:
-        one = desk(tmp_path)
+        one = writer(tmp_path)
         await one.captured(captured("a"))
         await one.feedback(said("a", "up"))
         with pytest.raises(SalusError, match="Another process keeps feedback"):
-            desk(tmp_path)
+            writer(tmp_path)
         await one.close()
 
     async def second() -> tuple[KnownAnswer | None, KnownAnswer | None]:
-        other = desk(tmp_path)
+        other = writer(tmp_path)
         found = await other.known("a"), await other.known("b")
         await other.close()
         return found
@@ -53,7 +53,7 @@ def test_a_second_desk_of_a_folder_is_refused_and_a_next_one_knows_everything(tm
 
 def test_an_answers_id_is_its_first_callers_for_good(tmp_path: Path) -> None:
     async def give() -> None:
-        one = desk(tmp_path)
+        one = writer(tmp_path)
         await one.captured(captured("a", answer="Yes.", caller="ward"))
         # Known already; and while the first one is still being written.
         with pytest.raises(AnotherCallers, match="another caller's"):
@@ -61,7 +61,7 @@ def test_an_answers_id_is_its_first_callers_for_good(tmp_path: Path) -> None:
         both = (one.captured(captured("b", caller=caller)) for caller in ("ward", "mallory"))
         first, second = await asyncio.gather(*both, return_exceptions=True)
         assert first is None and isinstance(second, AnotherCallers)
-        # The same again, as Ray hands it over where the desk died, and another one under its id: nothing changes.
+        # The same again, as Ray hands it over where the writer died, and another one under its id: nothing changes.
         await one.captured(captured("a", answer="Yes.", caller="ward"))
         await one.captured(captured("a", answer="No.", caller="ward", origin="supplied"))
         await one.close()
@@ -94,13 +94,13 @@ def test_no_caller_has_more_kept_a_day_than_it_may(tmp_path: Path) -> None:
 
     first = asyncio.run(give(0, "ward"))
     assert 2 < first < 12
-    # A desk that starts anew counts what is there of today; another caller and another day have their own.
+    # A writer that starts anew counts what is there of today; another caller and another day have their own.
     assert asyncio.run(give(0, "ward")) <= first // 2
     assert asyncio.run(give(0, "other")) == first
     assert asyncio.run(give(1, "ward")) == first
 
 
-def test_what_has_expired_goes_once_a_day_while_a_desk_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_expired_goes_once_a_day_while_a_writer_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     days = 0
 
     async def give() -> list[str]:
@@ -109,7 +109,7 @@ def test_what_has_expired_goes_once_a_day_while_a_desk_lives(tmp_path: Path, mon
         await one.captured(captured("a", answer="secret"))
         days = 31
         await one.captured(captured("b", at=NOON + timedelta(days=31)))
-        # It was looked at when the desk started.
+        # It was looked at when the writer started.
         assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 2
         later = time.monotonic() + 86_401
         monkeypatch.setattr(journal, "time", SimpleNamespace(monotonic=lambda: later))
@@ -121,13 +121,13 @@ def test_what_has_expired_goes_once_a_day_while_a_desk_lives(tmp_path: Path, mon
     assert b"secret" not in (tmp_path / CAPTURES.name / DATABASE).read_bytes()
 
 
-def test_a_desk_starts_with_the_journals_of_an_earlier_version(tmp_path: Path) -> None:
+def test_a_writer_starts_with_the_journals_of_an_earlier_version(tmp_path: Path) -> None:
     name = "00000000000000000001-0000-00000001.parquet"
     table = pa.Table.from_pylist([captured("a").model_dump()], schema=CAPTURES.schema)
     write_table(table, tmp_path / CAPTURES.name / name)
 
     async def give() -> KnownAnswer | None:
-        one = desk(tmp_path)
+        one = writer(tmp_path)
         try:
             return await one.known("a")
         finally:
@@ -136,9 +136,9 @@ def test_a_desk_starts_with_the_journals_of_an_earlier_version(tmp_path: Path) -
     assert asyncio.run(give()) == KnownAnswer(caller="ward", policy="c1-dpo")
 
 
-def test_what_has_expired_is_forgotten_when_a_desk_starts(tmp_path: Path) -> None:
+def test_what_has_expired_is_forgotten_when_a_writer_starts(tmp_path: Path) -> None:
     async def give(days_later: int) -> KnownAnswer | None:
-        one = desk(tmp_path, days_later)
+        one = writer(tmp_path, days_later)
         if not days_later:
             await one.captured(captured("a"))
         found = await one.known("a")
@@ -153,12 +153,12 @@ def test_what_has_expired_is_forgotten_when_a_desk_starts(tmp_path: Path) -> Non
 def test_a_folder_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SalusError, match="cannot be used"):
-        desk(tmp_path / "file")
+        writer(tmp_path / "file")
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_desk_comes_back_with_what_it_acknowledged(ray_session: None, tmp_path: Path) -> None:
+def test_a_killed_writer_comes_back_with_what_it_acknowledged(ray_session: None, tmp_path: Path) -> None:
     actor: Any = FeedbackWriterActor.remote(tmp_path, FeedbackConfig())
     sink = RemoteSink(actor, timeout_s=60.0)
 

@@ -1,4 +1,4 @@
-"""A routed publisher of small parts: real publishers and keepers, over engines and routers of this process."""
+"""A routed publisher of small parts: real publishers and lanes, over engines and routers of this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig, SmokeConfig
-from actors.serve.router.actor import RouteBook
+from actors.serve.router.actor import RouteTable
 from actors.serve.router.applications import Application
 from actors.serve.router.endpoint import RouterCall
 from actors.serve.router.fits import EngineSettings, engine_config
@@ -26,7 +26,7 @@ class SmallRouter:
     """Router replicas in this process; records what is said to them and to the route table. Raises where told to."""
 
     def __init__(self, replicas: int = 2) -> None:
-        self.book = RouteBook(60)
+        self.table = RouteTable(60)
         self.swaps = [RouterLanes(self._ask, drain_timeout_s=0.05, hold_s=60) for _ in range(replicas)]
         self.said: list[str] = []
         self.broken: set[str] = set()
@@ -36,20 +36,20 @@ class SmallRouter:
     async def _ask(self) -> tuple[KnownRoute, ...]:
         if self.tableless_after in self.said:
             raise ValueError("no such actor")
-        return self.book.routes()
+        return self.table.routes()
 
     def move(self, model: str) -> None:
         self.said.append("move")
-        self.book.move(model)
+        self.table.move(model)
 
     def record(self, route: Route) -> None:
         if self.tableless_after in self.said:
             raise SalusError("the route table is gone")
         self.said.append("record")
-        self.book.record(route)
+        self.table.record(route)
 
     def forget(self, model: str) -> None:
-        self.book.forget(model)
+        self.table.forget(model)
 
     def everywhere(self, call: RouterCall, route: Route) -> list[RouterState]:
         self.said.append(call)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from actors.errors import SalusError
-from actors.serve.router.actor import RouteBook
+from actors.serve.router.actor import RouteTable
 from actors.serve.router.lanes import RouteLane, RouterLanes, RouterState
 from actors.serve.router.routes import KnownRoute, application_prefix, model_of_answer
 from tests.actors.serve.router.standing import route
@@ -194,21 +194,21 @@ def test_a_silent_table_changes_nothing_and_one_that_forgets_a_model_ends_it() -
     play(scene())
 
 
-def test_the_book_tells_of_a_move_until_it_is_recorded_or_too_old() -> None:
+def test_the_table_tells_of_a_move_until_it_is_recorded_or_too_old() -> None:
     clock = Clock()
-    book = RouteBook(60, clock)
-    book.record(route("clinic"))
-    book.record(route("ward"))
-    book.move("clinic")
-    assert [(known.route.model, known.moving) for known in book.routes()] == [("clinic", True), ("ward", False)]
+    table = RouteTable(60, clock)
+    table.record(route("clinic"))
+    table.record(route("ward"))
+    table.move("clinic")
+    assert [(known.route.model, known.moving) for known in table.routes()] == [("clinic", True), ("ward", False)]
     clock.now_s += 61
-    assert [known.moving for known in book.routes()] == [False, False]
-    book.move("clinic")
-    book.record(route("clinic", 2))
+    assert [known.moving for known in table.routes()] == [False, False]
+    table.move("clinic")
+    table.record(route("clinic", 2))
     # As the first one in, it stays the first.
-    assert book.routes() == (KnownRoute(route=route("clinic", 2)), KnownRoute(route=route("ward")))
-    book.forget("clinic")
-    assert [known.route.model for known in book.routes()] == ["ward"]
+    assert table.routes() == (KnownRoute(route=route("clinic", 2)), KnownRoute(route=route("ward")))
+    table.forget("clinic")
+    assert [known.route.model for known in table.routes()] == ["ward"]
 
 
 @pytest.mark.parametrize(

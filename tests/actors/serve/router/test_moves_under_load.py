@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from actors.serve.router.actor import RouteBook
+from actors.serve.router.actor import RouteTable
 from actors.serve.router.endpoint import RouterCall
 from actors.serve.router.lanes import RouterLanes, RouterState
 from actors.serve.router.routes import Route
@@ -36,22 +36,22 @@ class Asked:
 class LoopRouter:
     """The routers of an event loop, as a publisher in another thread speaks to them."""
 
-    book: RouteBook
-    keepers: list[RouterLanes]
+    table: RouteTable
+    replicas: list[RouterLanes]
     loop: asyncio.AbstractEventLoop
 
     def move(self, model: str) -> None:
-        self.book.move(model)
+        self.table.move(model)
 
     def record(self, route: Route) -> None:
-        self.book.record(route)
+        self.table.record(route)
 
     def forget(self, model: str) -> None:
-        self.book.forget(model)
+        self.table.forget(model)
 
     def everywhere(self, call: RouterCall, route: Route) -> list[RouterState]:
         async def play() -> list[RouterState]:
-            return list(await asyncio.gather(*(getattr(lanes, call)(route) for lanes in self.keepers)))
+            return list(await asyncio.gather(*(getattr(lanes, call)(route) for lanes in self.replicas)))
 
         return asyncio.run_coroutine_threadsafe(play(), self.loop).result(10)
 
@@ -85,8 +85,8 @@ class Load:
 
 
 @asynccontextmanager
-async def two_routers(base: str, book: RouteBook) -> AsyncIterator[tuple[list[str], list[RouterLanes]]]:
-    async with router(base, book.routes) as (one, first), router(base, book.routes) as (two, second):
+async def two_routers(base: str, table: RouteTable) -> AsyncIterator[tuple[list[str], list[RouterLanes]]]:
+    async with router(base, table.routes) as (one, first), router(base, table.routes) as (two, second):
         yield [one, two], [first, second]
 
 
@@ -96,18 +96,18 @@ def test_moves_under_load(ward: Ward) -> None:
 
 async def _moves(ward: Ward) -> None:
     proxy, applications = Proxy(), list[Application]()
-    book = RouteBook(60)
-    async with serving(proxy) as base, two_routers(base, book) as (urls, keepers):
+    table = RouteTable(60)
+    async with serving(proxy) as base, two_routers(base, table) as (urls, replicas):
         publisher = ward.publisher
-        publisher._router = LoopRouter(book, keepers, asyncio.get_running_loop())
+        publisher._router = LoopRouter(table, replicas, asyncio.get_running_loop())
 
         def stand(generation: int) -> None:
             applications.append(Application("clinic", str(generation)))
             proxy.add(route("clinic", generation), applications[-1])
 
         stand(1)
-        book.record(route("clinic"))
-        for lanes in keepers:
+        table.record(route("clinic"))
+        for lanes in replicas:
             await lanes.follow()
         load = Load(urls)
         running = asyncio.create_task(load.run())

@@ -1,4 +1,4 @@
-"""A model's publisher behind routers: real publishers over small engines, real keepers, every failure played."""
+"""A model's publisher behind routers: real publishers over small engines, real lanes, every failure played."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_routers_that_cannot_be_told_leave_the_old_one_and_hold_nothing(ward: Wa
     with pytest.raises(SalusError, match=rf"wide could not be published and a stays: no {call} today"):
         ward.publisher.publish(ward.policies["wide"], 1)
     assert ward.applications.up == [1] and ward.router.leads_to == {1} and not ward.router.held
-    assert not ward.router.book.routes()[0].moving
+    assert not ward.router.table.routes()[0].moving
 
 
 def test_answers_that_do_not_end_stop_the_move(ward: Ward) -> None:
