@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.records import RowKind
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder, write_table
 from pipelines.alignment.preference import Beside, build_rows
@@ -39,8 +40,8 @@ def given(folder: Path, count: int) -> Path:
     return write_folder(folder, answers, words)
 
 
-@pytest.mark.parametrize("algorithm", ["kto", "dpo"])
-def test_feedback_is_shuffled_in_up_to_its_share(ray_session: None, tmp_path: Path, algorithm: str) -> None:
+@pytest.mark.parametrize("kind", ["unpaired", "pairs"])
+def test_feedback_is_shuffled_in_up_to_its_share(ray_session: None, tmp_path: Path, kind: RowKind) -> None:
     run = RunFolder(tmp_path / "run")
     source = judged(tmp_path / "judged")
     asked = FeedbackRowsConfig(path=str(given(tmp_path / "feedback", 300)), trusted_only=None, max_share=0.2)
@@ -49,7 +50,7 @@ def test_feedback_is_shuffled_in_up_to_its_share(ray_session: None, tmp_path: Pa
 
     def built(name: str, seed: int = 1, of: PreferenceConfig = config) -> tuple[dict[str, bytes], int, int]:
         beside = Beside(feedback=run.feedback(1))
-        report = build_rows(algorithm, [source], tmp_path / name, of, TABLE, seed, beside)  # type: ignore[arg-type]
+        report = build_rows(kind, [source], tmp_path / name, of, TABLE, seed, beside)
         files = {f.name: f.read_bytes() for f in sorted((tmp_path / name).glob("*.parquet"))}
         return files, report.rows, report.feedback
 
