@@ -32,6 +32,7 @@ def test_each_token_is_new_and_the_users_own_comes_back(monkeypatch: pytest.Monk
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_client_without_the_token_is_refused(tmp_path: Path) -> None:
     ray.shutdown()
     home = os.environ | {"HOME": str(tmp_path)}
