@@ -21,7 +21,6 @@ from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.harmfulness import check_rater
 from pipelines.alignment.preference import shuffle_blocks, warm_up
-from pipelines.alignment.ready import check_beginning
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
@@ -31,7 +30,8 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over
-from pipelines.judges.evidence import record_trust
+from pipelines.feedback.snapshot import check_feedback
+from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_published
 from pipelines.registry.store import Registry
 from pipelines.runs.finished.manifest import seal_run
@@ -40,7 +40,7 @@ from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import Hold, add_cost, hold_run
 from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.stage_log import StageLog
-from pipelines.runs.store.place import Place
+from pipelines.runs.store.place import Place, working_folder
 from pipelines.runs.summary import Summary, complete_summary
 
 # How long resident trainers have to end by themselves where all went well.
@@ -66,7 +66,10 @@ def align(
         SalusError: whatever the user can mend, before anything costly where that can be known. Also where another
             process is at work in the folder, or has taken it over.
     """
-    trust = check_beginning(recipe)
+    trust = judge_before_run(recipe)
+    # A finished run reads no more feedback, which may be gone by now.
+    if fresh or complete_summary(RunFolder(working_folder(root)).summary, recipe.cycles) is None:
+        check_feedback(recipe.preference.feedback)
     with hold_run(recipe, root, reporter, fresh) as (folder, hold):
         summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
         if summary is not None:

@@ -8,23 +8,8 @@ from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import DATA_SETS
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
-from pipelines.judges.gate import JudgeTrust
 from pipelines.runs.lengths import check_run_lengths
 from pipelines.runs.materials import check_splits, gather_own_judge, gather_policy, probe_prompts, prompt_splits
-
-
-def check_beginning(recipe: Recipe) -> JudgeTrust | None:
-    """Hold the judge's evidence and the feedback against what a run may begin with.
-
-    Returns:
-        Why the judge may select policies; None where the run's first cycle will tell.
-
-    Raises:
-        SalusError: the judge may not select policies, or there is no such feedback.
-    """
-    trust = judge_before_run(recipe)
-    check_feedback(recipe.preference.feedback)
-    return trust
 
 
 def check_ready(recipe: Recipe, reporter: Reporter) -> tuple[str, ...]:
@@ -36,7 +21,8 @@ def check_ready(recipe: Recipe, reporter: Reporter) -> tuple[str, ...]:
     Raises:
         SalusError: `salus align` would refuse the recipe.
     """
-    check_beginning(recipe)
+    judge_before_run(recipe)
+    check_feedback(recipe.preference.feedback)
     if recipe.publish.enabled and recipe.cluster.address is None:
         check_address(recipe.publish)
     return (*_check_models(recipe, reporter), *_check_prompts(recipe))

@@ -166,3 +166,14 @@ def test_a_plan_names_the_patience() -> None:
 def test_a_run_without_decisions_has_its_base_for_champion(tmp_path: Path) -> None:
     assert past_outcomes(RunFolder(tmp_path), BASE, 3) == []
     assert champion_before(RunFolder(tmp_path), PolicyRef(version="v", path="/v"), 1).version == "v"
+
+
+def test_a_finished_run_asks_for_no_feedback_any_more(tmp_path: Path) -> None:
+    gone = f"preference.feedback={{path: {tmp_path / 'gone'}, trusted_only: [ward]}}"
+    root = tmp_path / "run"
+    recipe = load_recipe("demo", [*PATIENT, gone, "judge.accept_unreliable=true"])
+    open_run(recipe, root, fresh=False)
+    with pytest.raises(SalusError, match="holds no feedback"):
+        align(recipe, root, QuietReporter())
+    summary = finish(recipe, root, {("validation", "c1-kto"): answers("c1-kto", 0)})
+    assert align(recipe, root, QuietReporter()) == summary
