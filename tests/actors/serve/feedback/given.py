@@ -118,4 +118,9 @@ class DirectRedaction:
         return tuple(map(self._redactor.redact, texts))
 
 
+# Messages with a name in them.
+ASKED = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "text", "text": "My name is Anna,"}, {"type": "text", "text": "insulin?"}]},
+]
 FULL = SalusError("The disk is full.")

@@ -18,13 +18,9 @@ from actors.serve.feedback.redaction import NotRedacted
 from actors.serve.feedback.sink import OverQuota
 from actors.serve.gateway.exchange import ExchangeLayers
 from tests.actors.serve.feedback.endpoint import ANSWER, CHAT, ChatApp, read_once
-from tests.actors.serve.feedback.given import FULL, NOON, DirectRedaction, MemorySink
+from tests.actors.serve.feedback.given import ASKED, FULL, NOON, DirectRedaction, MemorySink
 
 CONFIG = FeedbackConfig.model_validate({"folder": "feedback", "capture": "opt_in", "max_request_bytes": 2000})
-ASKED = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": [{"type": "text", "text": "My name is Anna,"}, {"type": "text", "text": "insulin?"}]},
-]
 
 
 class Endpoint:

@@ -18,14 +18,10 @@ from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
 from actors.serve.shadow.records import LiveAnswer, Taken
 from actors.serve.shadow.sampler import ShadowOutcome, ShadowSampler
 from tests.actors.serve.feedback.endpoint import ANSWER, CHAT, ChatApp, read_once
-from tests.actors.serve.feedback.given import FULL, NOON
+from tests.actors.serve.feedback.given import ASKED, FULL, NOON
 from tests.actors.serve.shadow.given import MemoryChallenger
 
 ALL = ShadowConfig(policy="c2-kto", share=1.0)
-ASKED = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": [{"type": "text", "text": "My name is Anna,"}, {"type": "text", "text": "insulin?"}]},
-]
 
 
 class Endpoint:
