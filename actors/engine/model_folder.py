@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat_format import own_template
 from actors.errors import SalusError
 
 
@@ -110,6 +111,9 @@ def shape_difference(served: PolicyRef, policy: PolicyRef) -> str | None:
     for key in SHAPE_KEYS:
         if old.get(key) != new.get(key):
             return f"its {key} is {new.get(key)} instead of {old.get(key)}"
+    templates = [own_template(Path(p.path)) for p in (served, policy)]
+    if templates[0] != templates[1]:
+        return "its chat template is another one, and with it the system prompt or the way it is asked"
     held, holds = (longest_sequence(Path(p.path)) for p in (served, policy))
     if held is not None and holds is not None and holds < held:
         return f"it holds {holds} tokens instead of {held}"

@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat import conversation_tokens
 from actors.engine.config import EngineConfig, engine_arguments
 from actors.engine.halving import in_batches_that_fit
 from actors.engine.model_folder import check_model_folder
 from actors.engine.port import Completion, Continuation, Sampling, check_continuations
+from actors.engine.rendering import check_same_ids, rendered_conversations
+from actors.engine.tokenizer import load_tokenizer
 
 
 class VllmEngine:
@@ -28,7 +31,10 @@ class VllmEngine:
         self._vllm = vllm
         arguments = engine_arguments(config, Path(policy.path))
         self._llm = vllm.LLM(model=policy.path, **arguments, disable_log_stats=True)
-        self.tokenizer = self._llm.get_tokenizer()
+        self.tokenizer = load_tokenizer(Path(policy.path))
+        vllm_tokenizer = self._llm.get_tokenizer()
+        for turns, expected in rendered_conversations(self.tokenizer):
+            check_same_ids(self.tokenizer, expected, conversation_tokens(vllm_tokenizer, turns), "vLLM")
         self.max_model_len: int = arguments["max_model_len"]
         self._loaded = policy
 

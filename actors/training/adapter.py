@@ -20,7 +20,7 @@ from actors.files.shards import write_text
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -55,26 +55,6 @@ def load_model(folder: Path, half: bool) -> PreTrainedModel:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if half else torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
         raise SalusError(f"The model folder {folder} cannot be loaded: {error}") from error
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with its chat template.
-
-    Raises:
-        SalusError: the folder is no chat model, or its tokenizer cannot be read.
-    """
-    from transformers import AutoTokenizer
-
-    check_model_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise SalusError(f"The tokenizer of {folder} cannot be loaded: {error}") from error
-    if not tokenizer.chat_template:
-        raise SalusError(
-            f"The model {folder} has no chat template; use an instruction-tuned model, or add a chat_template.jinja."
-        )
-    return tokenizer
 
 
 def check_adapter(folder: Path) -> None:

@@ -67,6 +67,7 @@ def harmfulness_tasks(run: Run, policy: PolicyRef, champion: PolicyRef) -> list[
             rollouts=str(shard),
             output=str(run.folder.evaluation_harmfulness(SPLIT, policy.version, judge) / shard.name),
             weights=run.judge_weights(champion),
+            system=run.recipe.shown_system_prompt,
         )
         for shard in shard_files(run.folder.evaluation_rollouts(SPLIT, policy.version))
     ]

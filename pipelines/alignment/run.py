@@ -123,11 +123,13 @@ class Run:
                 output=output,
                 sampling=generate.greedy() if greedy else generate.sampling,
                 seed=seed,
+                thoughts=generate.thoughts,
             ),
             judgment=JudgmentTask(
                 rollouts=output,
                 output=str(judgments / shard.name),
                 weights=self.judge_weights(champion),
+                system=self.recipe.shown_system_prompt,
             ),
         )
 

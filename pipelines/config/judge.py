@@ -56,6 +56,9 @@ class JudgeConfig(Section):
         "folder", description="where its model is from. clinic: built here. folder, hub: what path names"
     )
     path: str | None = Field(None, description=f"judge model folder or hub id ({', '.join(_OWN_MODEL)})")
+    reads_system_prompt: bool = Field(
+        True, description="whether the judge reads the deployed system prompt (model.system_prompt) with each answer"
+    )
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a judge that is not on disk"
     )

@@ -116,7 +116,7 @@ def prepare(recipe: Recipe, labels: HumanLabels, split: TrainingSplit, base: Pol
         SalusError: its tokenizer or chat template cannot be taught the labels, or it holds fewer tokens than are set.
     """
     # Imported late: a bad label is found without torch.
-    from actors.training.adapter import load_tokenizer
+    from actors.engine.tokenizer import load_tokenizer
 
     judge = recipe.judge
     JudgeRows(load_tokenizer(Path(base.path)), judge.prompt, judge_length(recipe, base))

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from actors.contract.publication import Publication
 from actors.contract.records import Interval, Record
+from actors.engine.chat_format import ChatFormat
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
 from pipelines.decision.record import Standing
@@ -150,6 +151,8 @@ class PolicyEntry(Record):
     ancestors: tuple[Ancestor, ...]
     base: DeployedModel
     merged: Weights
+    # How it was asked where it was measured; None: by its own template alone, and in entries of older versions.
+    chat: ChatFormat | None = None
     # None where every weight was trained, and for the model the run began with.
     adapter: Weights | None
     # None for the model the run began with.

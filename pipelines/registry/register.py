@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.contract.records import Record
+from actors.engine.chat_format import chat_format_of
 from actors.errors import SalusError
 from actors.files.private import private_files
 from actors.files.sums import file_sum
@@ -146,6 +147,7 @@ class _Drafts:
             ),
             base=self._base(),
             merged=Weights(folder=str(run.weights(version)), contents=weights),
+            chat=chat_format_of(run.weights(version)),
             adapter=self._adapter(version),
             data=training_data(run, version.cycle, name) if name is not None else None,
             judge=judge_facts(run, decision, version),

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from actors.contract.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, PromptSet, Record, Split, prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
+from actors.engine.chat_format import own_template, write_deployed
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
@@ -31,7 +32,7 @@ from pipelines.data.sets.table import DATA_SETS
 from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import check_disjoint, group_key, split_by_base_prompt
-from pipelines.data.tiny.cache import default_cache_root
+from pipelines.data.tiny.cache import cached, content_key, default_cache_root
 
 BASE_VERSION = "c0-base"
 # All harmless; the 80k they are taken from would be far more than a probe needs.
@@ -68,7 +69,7 @@ def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
 
 def gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
     """The deployed policy alone. Raises as `gather_models` does."""
-    return PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
+    return PolicyRef(version=BASE_VERSION, path=str(_deployed(_policy_folder(recipe, reporter), recipe)))
 
 
 def gather_own_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
@@ -215,6 +216,18 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
         with _Bar(reporter, "pretraining the deployed policy") as bar:
             return build_medsafety_policy(medsafety_config(recipe), cache, bar)
     return _model_folder(source, str(recipe.model.path), check_model_folder)
+
+
+def _deployed(model: Path, recipe: Recipe) -> Path:
+    """The model as it is deployed: a folder of links beside a template that holds the recipe's system prompt."""
+    chat = recipe.model.chat
+    template = own_template(model)
+    if template is None or not chat.changes(template):
+        return model
+    # A model that changed in its place is another one.
+    state = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in sorted(model.iterdir()) if f.is_file()]
+    key = content_key("deployed", [str(model), state, chat.model_dump(mode="json")])
+    return cached(default_cache_root(), key, lambda out: write_deployed(model, chat, out))
 
 
 def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:

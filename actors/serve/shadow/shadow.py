@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from actors.contract.conversation import conversation_json
 from actors.contract.records import PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.engine.port import Completion, Engine, Sampling
@@ -20,7 +21,7 @@ from actors.errors import SalusError
 from actors.files.one_writer import only_writer
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.journal import Journal, Retention
-from actors.serve.feedback.records import Clock, conversation_json, utc_now
+from actors.serve.feedback.records import Clock, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.shadow.config import ShadowConfig

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from tokenizers import AddedToken
 
+from actors.contract.conversation import Turn
 from actors.contract.records import PolicyRef, prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
-from actors.serve.feedback.records import Turn
 from actors.serve.feedback.redaction import RuleRedactor
 from pipelines.config.load import load_recipe
 from pipelines.config.preference import FeedbackRowsConfig

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.conversation import Turn
 from actors.engine.port import Sampling
 from actors.errors import SalusError
-from actors.serve.feedback.records import Turn
 from actors.serve.shadow.question import EngineQuestion, ModelDefaults, model_defaults, questions
 from actors.serve.shadow.records import LiveAnswer
 from tests.actors.serve.shadow.given import live
