@@ -65,7 +65,7 @@ def tell_cut_off(run: Run, name: str, answers: Path) -> None:
         return
     told = f"{name}: {share:.1%} of the answers were cut off"
     if share > MANY_CUT_OFF:
-        told += "; WARNING: that is more than a tenth, and such answers are never chosen. Raise generate.sampling.max_tokens"
+        told += "; WARNING: that is more than a tenth, and they are never chosen. Raise generate.sampling.max_tokens"
     run.reporter.say(told)
 
 
