@@ -14,9 +14,10 @@ from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, UNFINISHED_TH
 from actors.contract.seeds import derive_seed
 from actors.contract.span import Span, instant
 from actors.engine.chat import chat_tokens, conversation_text, text_tokens
+from actors.engine.chat_format import thought_marks
 from actors.engine.likelihood import LikelihoodTask, read_items, score_items
 from actors.engine.port import Completion, Engine, Sampling
-from actors.engine.thoughts import ThoughtMarks, spoken
+from actors.engine.thoughts import spoken
 from actors.errors import SalusError
 from actors.files.shards import read_shard, strings, with_columns, write_table
 
@@ -34,8 +35,6 @@ class RolloutTask(BaseModel):
     output: str
     sampling: Sampling
     seed: int
-    # How the policy marks its thoughts.
-    thoughts: ThoughtMarks = ThoughtMarks()
 
 
 class Generator:
@@ -109,10 +108,9 @@ def _rollouts(prompts: pa.Table, rendered: list[str], answers: list[list[Complet
     rows = prompts.take([row for row, group in enumerate(answers) for _ in group])
     samples = [sample for group in answers for sample in range(len(group))]
     flat = [answer for group in answers for answer in group]
+    marks = thought_marks(Path(task.policy.path))
     said = [
-        spoken(answer.text, prompt, task.thoughts)
-        for prompt, group in zip(rendered, answers, strict=True)
-        for answer in group
+        spoken(answer.text, prompt, marks) for prompt, group in zip(rendered, answers, strict=True) for answer in group
     ]
     ids = rows["prompt_id"].to_pylist()
     columns: dict[str, list[Any]] = {

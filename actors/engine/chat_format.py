@@ -1,6 +1,6 @@
 """How a deployed policy is asked: its system prompt, its template's switches, and the date its template writes.
 
-All three become part of the chat template in the policy's folder. Whatever loads that folder then asks alike:
+They become part of the chat template in the policy's folder. Whatever loads that folder then asks alike:
 generators, trainers, the endpoint, and every policy that is trained from it.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from actors.contract.records import Record
+from actors.engine.thoughts import ThoughtMarks
 from actors.errors import SalusError
 from actors.files.shards import write_text
 
@@ -35,10 +36,12 @@ class ChatFormat(Record):
     template_kwargs: Mapping[str, JsonValue] = {}
     # The day that a template which writes today's date gets.
     date: datetime.date
+    thoughts: ThoughtMarks = ThoughtMarks()
 
     def changes(self, template: str) -> bool:
         """Whether a policy of this template is asked in another way with these settings than without them."""
-        return self.system_prompt is not None or bool(self.template_kwargs) or "strftime_now" in template
+        said = self.system_prompt is not None or bool(self.template_kwargs) or self.thoughts != ThoughtMarks()
+        return said or "strftime_now" in template
 
     @property
     def system_prompt_sha256(self) -> str | None:
@@ -116,6 +119,17 @@ def chat_format_of(folder: Path) -> ChatFormat | None:
         return ChatFormat.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SalusError(f"{path} cannot be read ({type(error).__name__}); register the policy again.") from error
+
+
+def thought_marks(folder: Path) -> ThoughtMarks:
+    """How the policy of a folder marks its thoughts. Raises as `chat_format_of` does."""
+    chat = chat_format_of(folder)
+    return chat.thoughts if chat is not None else ThoughtMarks()
+
+
+def thinks(folder: Path) -> bool:
+    """Whether the template of a folder knows thoughts. Raises as `chat_format_of` does."""
+    return thought_marks(folder).begin in (own_template(folder) or "")
 
 
 def _literal(value: JsonValue) -> str:

@@ -123,7 +123,6 @@ class Run:
                 output=output,
                 sampling=generate.greedy() if greedy else generate.sampling,
                 seed=seed,
-                thoughts=generate.thoughts,
             ),
             judgment=JudgmentTask(
                 rollouts=output,

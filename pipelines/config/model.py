@@ -42,6 +42,7 @@ class ModelConfig(Section):
         datetime.date(2024, 7, 26),
         description="the day that a chat template which writes today's date gets, so that a run is the same on any day",
     )
+    thoughts: ThoughtMarks = ThoughtMarks()
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
     )
@@ -50,7 +51,10 @@ class ModelConfig(Section):
     def chat(self) -> ChatFormat:
         """How the deployed policy is asked."""
         return ChatFormat(
-            system_prompt=self.system_prompt, template_kwargs=self.chat_template_kwargs, date=self.template_date
+            system_prompt=self.system_prompt,
+            template_kwargs=self.chat_template_kwargs,
+            date=self.template_date,
+            thoughts=self.thoughts,
         )
 
     @model_validator(mode="before")
@@ -89,7 +93,6 @@ class GenerateConfig(Section):
         None, ge=1, description="longest greedy answer in evaluation; None: as in sampling"
     )
     engine: EngineConfig = EngineConfig()
-    thoughts: ThoughtMarks = ThoughtMarks()
     shard_timeout_s: Annotated[float, Decides.NOTHING] = Field(
         3600.0, gt=0, description="a generator that takes longer over one shard is ended and another put in its place"
     )

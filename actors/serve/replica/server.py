@@ -14,6 +14,7 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat_format import thinks
 from actors.engine.rendering import check_same_ids, rendered_conversations
 from actors.engine.tokenizer import load_tokenizer
 from actors.serve.config import SmokeConfig
@@ -66,6 +67,9 @@ class PolicyServer(LLMServer):
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
         policy = await self._published()
         load_from(self._llm_config, policy.path)
+        if thinks(Path(policy.path)):
+            # vLLM's own command would load the plugin.
+            import actors.serve.replica.thought_parser  # noqa: F401
         await super().start()  # type: ignore[no-untyped-call]
         await self._check_rendering(policy)
         self._swap.adopt(policy)
