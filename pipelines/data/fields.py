@@ -17,6 +17,8 @@ def text(row: Row, column: str) -> str:
 
 def clean_text(row: Row, name: str, value: object) -> str:
     """A value of a row as `text`; `name` is what faults call it."""
+    if isinstance(value, bytes):
+        row.fail(f"'{name}' holds bytes where text is expected; write the column as text (UTF-8 strings).")
     if not isinstance(value, str):
         row.fail(f"'{name}' is {_kind(value)} where text is expected; fill it in or drop the row.")
     stripped = value.strip()
