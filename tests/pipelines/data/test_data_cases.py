@@ -1,4 +1,4 @@
-"""Data files as users bring them (`shared/cases/data_files.py`): read where they can be, else refused with the place."""
+"""Data files as users bring them (`shared/cases/data_files.py`): read where they can be, else refused by place."""
 
 from __future__ import annotations
 
