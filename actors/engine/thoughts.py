@@ -29,6 +29,11 @@ class Spoken(NamedTuple):
     finished: bool = True
 
 
+def without_thought(prompt: str, marks: ThoughtMarks) -> str:
+    """A rendered prompt whose answer begins at once: a thought that the template begins is ended in it."""
+    return f"{prompt}\n{marks.end}\n\n" if prompt.rstrip().endswith(marks.begin) else prompt
+
+
 def spoken(text: str, prompt: str, marks: ThoughtMarks) -> Spoken:
     """What of a sampled text is thought, and what is the answer.
 

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from actors.contract.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, PromptSet, Record, Split, prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
-from actors.engine.chat_format import own_template, write_deployed
+from actors.engine.chat_format import ChatFormat, own_template, write_deployed
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
+from actors.files.atomic import make_folder
 from actors.files.shards import read_folder, strings
 from actors.judges.regimens import Regimen
 from actors.judges.rules import refusal_label
@@ -69,12 +70,16 @@ def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
 
 def gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
     """The deployed policy alone. Raises as `gather_models` does."""
-    return PolicyRef(version=BASE_VERSION, path=str(_deployed(_policy_folder(recipe, reporter), recipe)))
+    return PolicyRef(
+        version=BASE_VERSION, path=str(deployed_model(_policy_folder(recipe, reporter), recipe.model.chat))
+    )
 
 
 def gather_own_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
     """The judge's own weights; None where it has none. Raises as `gather_models` does."""
     judge = _judge_folder(recipe, reporter)
+    if judge is not None:
+        judge = deployed_model(judge, judge_chat(recipe, own_template(judge) or ""))
     return PolicyRef(version=judge_name(recipe.judge.regimen, judge), path=str(judge)) if judge is not None else None
 
 
@@ -218,16 +223,28 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
     return _model_folder(source, str(recipe.model.path), check_model_folder)
 
 
-def _deployed(model: Path, recipe: Recipe) -> Path:
-    """The model as it is deployed: a folder of links beside a template that holds the recipe's system prompt."""
-    chat = recipe.model.chat
+def judge_chat(recipe: Recipe, template: str) -> ChatFormat:
+    """How the judge is asked: at once, where its template has a switch for that, and on the same day always."""
+    quick = {"enable_thinking": False} if "enable_thinking" in template else {}
+    switches = {**quick, **recipe.judge.chat_template_kwargs}
+    return ChatFormat(template_kwargs=switches, date=recipe.model.template_date)
+
+
+def deployed_model(model: Path, chat: ChatFormat) -> Path:
+    """The model as it is asked: itself, or a folder of its name with links to its files beside another template."""
     template = own_template(model)
     if template is None or not chat.changes(template):
         return model
     # A model that changed in its place is another one.
     state = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in sorted(model.iterdir()) if f.is_file()]
     key = content_key("deployed", [str(model), state, chat.model_dump(mode="json")])
-    return cached(default_cache_root(), key, lambda out: write_deployed(model, chat, out))
+
+    def build(out: Path) -> None:
+        # Judgments are found by the name of the judge's folder.
+        make_folder(out / model.name)
+        write_deployed(model, chat, out / model.name)
+
+    return cached(default_cache_root(), key, build) / model.name
 
 
 def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
