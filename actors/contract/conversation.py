@@ -10,9 +10,11 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
+import pyarrow as pa
 from pydantic import TypeAdapter
 
 from actors.contract.records import Record
+from actors.files.shards import strings
 
 Role = Literal["system", "user", "assistant"]
 USER: Role = "user"
@@ -47,6 +49,12 @@ def whole_conversation(context: str | None, prompt: str) -> tuple[Turn, ...]:
     """All turns of a table's row, the user's question last."""
     before = turns_of(context) if context else ()
     return (*before, Turn(role=USER, content=prompt))
+
+
+def transcripts(rows: pa.Table, system: str | None = None) -> list[str]:
+    """`transcript` of each row of a table with `prompt`, and `context` where it has that."""
+    contexts = strings(rows, "context") if "context" in rows.column_names else [""] * rows.num_rows
+    return [transcript(*row, system) for row in zip(contexts, strings(rows, "prompt"), strict=True)]
 
 
 def transcript(context: str | None, prompt: str, system: str | None = None) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from actors.contract.conversation import transcript
+from actors.contract.conversation import transcripts
 from actors.contract.records import CUT_OFF, JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, UNFINISHED_THOUGHT, PolicyRef
 from actors.contract.span import Span, instant
 from actors.files.shards import read_shard, strings, write_table
@@ -117,9 +117,9 @@ def judged(scorer: Scorer, rollouts: pa.Table, system: str | None = None) -> Ver
     A thought that never ended is no answer, so there is no verdict on it.
     """
     reasons = strings(rollouts, "finish_reason")
-    rows = zip(strings(rollouts, "context"), strings(rollouts, "prompt"), strict=True)
-    requests = [transcript(*row, system) for row in rows]
-    found = ask(scorer, requests, strings(rollouts, "answer"), [reason == CUT_OFF for reason in reasons])
+    found = ask(
+        scorer, transcripts(rollouts, system), strings(rollouts, "answer"), [reason == CUT_OFF for reason in reasons]
+    )
     answered = np.array([reason != UNFINISHED_THOUGHT for reason in reasons], dtype=bool)
     return replace(found, coverage=np.where(answered, found.coverage, 0.0))
 
