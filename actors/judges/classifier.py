@@ -16,6 +16,7 @@ import numpy.typing as npt
 from actors.contract.records import LABELS, Label, PolicyRef
 from actors.contract.untrusted import ChatMarkup, cut_middle_tokens, strip_invisible
 from actors.engine.config import EngineConfig
+from actors.engine.tokenizer import hugging_face_tokenizer
 from actors.errors import SalusError
 from actors.judges.judge import NO_PROMPT, Scores
 
@@ -88,11 +89,11 @@ class ClassifierScorer:
 
     def load(self, policy: PolicyRef) -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
         folder = Path(policy.path)
         self._mean = np.eye(len(LABELS))[[LABELS.index(label) for label in meanings(folder)]]
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._tokenizer = hugging_face_tokenizer(folder)
         # Without an own head transformers makes one up, and only warns.
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             folder,

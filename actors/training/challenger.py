@@ -22,11 +22,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from actors.contract.decides import decisive
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.contract.run_names import names_of
+from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
-from actors.training.adapter import load_model, load_tokenizer, settle_config
+from actors.training.adapter import language_layers, load_model, settle_config
 from actors.training.algorithms.table import ALGORITHMS, algorithm_of
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
@@ -198,7 +199,7 @@ class TrainingRun:
                 ref_model=models.reference,
                 train_dataset=datasets.Dataset.from_file(str(self._rows)),
                 processing_class=models.tokenizer,
-                peft_config=lora_config(self.config.lora) if self.config.lora else None,
+                peft_config=lora_config(self.config.lora, language_layers(models.champion)) if self.config.lora else None,
             )
         except ValueError as error:
             raise SalusError(
