@@ -11,7 +11,6 @@ from actors.contract.records import PolicyRef
 from actors.engine.model_files import check_no_pointer, check_weights, has_chat_template, read_json
 from actors.errors import SalusError
 
-
 # What a Hugging Face tokenizer is stored in.
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 # How the classes of models are called that write text after text.

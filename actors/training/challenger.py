@@ -199,7 +199,9 @@ class TrainingRun:
                 ref_model=models.reference,
                 train_dataset=datasets.Dataset.from_file(str(self._rows)),
                 processing_class=models.tokenizer,
-                peft_config=lora_config(self.config.lora, language_layers(models.champion)) if self.config.lora else None,
+                peft_config=lora_config(self.config.lora, language_layers(models.champion))
+                if self.config.lora
+                else None,
             )
         except ValueError as error:
             raise SalusError(

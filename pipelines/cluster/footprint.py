@@ -159,4 +159,3 @@ def _from_config(config: dict[str, Any], parameters: int) -> Shape:
         kv_width=int(text.get("num_key_value_heads", heads)) * head,
         vocabulary=int(text.get("vocab_size", guess.vocabulary)),
     )
-

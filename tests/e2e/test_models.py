@@ -49,7 +49,14 @@ def mistrals_names(folder: Path) -> dict[str, object]:
     """The weights as Mistral stores them: under its own names, its heads in another order."""
     config = json.loads((folder / "config.json").read_text())
     heads = {"wq": config["num_attention_heads"], "wk": config["num_key_value_heads"]}
-    names = {"q_proj": "wq", "k_proj": "wk", "v_proj": "wv", "o_proj": "wo", "self_attn": "attention", "mlp": "feed_forward"}
+    names = {
+        "q_proj": "wq",
+        "k_proj": "wk",
+        "v_proj": "wv",
+        "o_proj": "wo",
+        "self_attn": "attention",
+        "mlp": "feed_forward",
+    }
     names |= {"gate_proj": "w1", "down_proj": "w2", "up_proj": "w3", "input_layernorm": "attention_norm"}
     names |= {"post_attention_layernorm": "ffn_norm", "embed_tokens": "tok_embeddings", "lm_head": "output"}
     found: dict[str, object] = {}
@@ -58,7 +65,9 @@ def mistrals_names(folder: Path) -> dict[str, object]:
         for kind, count in heads.items():
             if kind in parts:
                 wide, deep = weight.shape
-                weight = weight.view(count, 2, wide // count // 2, deep).transpose(1, 2).reshape(wide, deep).contiguous()
+                weight = (
+                    weight.view(count, 2, wide // count // 2, deep).transpose(1, 2).reshape(wide, deep).contiguous()
+                )
         found[".".join(parts)] = weight
     return found
 

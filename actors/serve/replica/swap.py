@@ -214,7 +214,9 @@ class EngineSwap:
         logger.info("Replica goes from %s to %s.", self._policy, policy)
         await self._drain()
         self._policy = None
-        await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))})
+        await self._engine.collective_rpc(
+            "reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))}
+        )
         await self._engine.reset_prefix_cache()
         self.adopt(policy)
 
