@@ -188,7 +188,7 @@ class TrainingRun:
         return hashlib.sha256(known.encode()).hexdigest()
 
     def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> Trainer:
-        folder = kept.folder if kept is not None else self.job.work / "trl"
+        folder, lora = kept.folder if kept is not None else self.job.work / "trl", self.config.lora
         try:
             trainer = trl_trainer(
                 self.config,
@@ -199,9 +199,7 @@ class TrainingRun:
                 ref_model=models.reference,
                 train_dataset=datasets.Dataset.from_file(str(self._rows)),
                 processing_class=models.tokenizer,
-                peft_config=lora_config(self.config.lora, language_layers(models.champion))
-                if self.config.lora
-                else None,
+                peft_config=lora_config(lora, language_layers(models.champion)) if lora is not None else None,
             )
         except ValueError as error:
             raise SalusError(

@@ -24,6 +24,21 @@ pytestmark = [pytest.mark.e2e, needs_cases]
 
 CONFIG = EngineConfig(max_model_len=128, kv_cache_gib=0.0625)
 GREEDY = Sampling(k=1, temperature=0.0, max_tokens=12)
+MISTRALS = {
+    "q_proj": "wq",
+    "k_proj": "wk",
+    "v_proj": "wv",
+    "o_proj": "wo",
+    "self_attn": "attention",
+    "mlp": "feed_forward",
+    "gate_proj": "w1",
+    "down_proj": "w2",
+    "up_proj": "w3",
+    "input_layernorm": "attention_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "embed_tokens": "tok_embeddings",
+    "lm_head": "output",
+}
 PROMPTS = ("How do I store insulin?", "[INST] Take it with food. [/INST]", "你好 😀")
 
 
@@ -49,26 +64,14 @@ def mistrals_names(folder: Path) -> dict[str, object]:
     """The weights as Mistral stores them: under its own names, its heads in another order."""
     config = json.loads((folder / "config.json").read_text())
     heads = {"wq": config["num_attention_heads"], "wk": config["num_key_value_heads"]}
-    names = {
-        "q_proj": "wq",
-        "k_proj": "wk",
-        "v_proj": "wv",
-        "o_proj": "wo",
-        "self_attn": "attention",
-        "mlp": "feed_forward",
-    }
-    names |= {"gate_proj": "w1", "down_proj": "w2", "up_proj": "w3", "input_layernorm": "attention_norm"}
-    names |= {"post_attention_layernorm": "ffn_norm", "embed_tokens": "tok_embeddings", "lm_head": "output"}
     found: dict[str, object] = {}
     for name, weight in load_file(folder / "model.safetensors").items():
-        parts = [names.get(part, part) for part in name.removeprefix("model.").split(".")]
+        parts = [MISTRALS.get(part, part) for part in name.removeprefix("model.").split(".")]
         for kind, count in heads.items():
             if kind in parts:
                 wide, deep = weight.shape
-                weight = (
-                    weight.view(count, 2, wide // count // 2, deep).transpose(1, 2).reshape(wide, deep).contiguous()
-                )
-        found[".".join(parts)] = weight
+                weight = weight.view(count, 2, wide // count // 2, deep).transpose(1, 2).reshape(wide, deep)
+        found[".".join(parts)] = weight.contiguous()
     return found
 
 

@@ -41,7 +41,7 @@ REFUSED = {
     "remote_code": r"brings its own code \(auto_map in its config\.json\)",
     "quantized": r"is quantized \(bitsandbytes\) and cannot be trained",
     "gptq": r"is quantized \(gptq\) and cannot be trained",
-    "no_eos": r"would never stop; name the model's end token",
+    "no_eos": r"writes nothing after an assistant's answer.*let it write one of </s> there",
     "config_bom": r"config\.json cannot be read \(Unexpected UTF-8 BOM",
 }
 FAMILIES = ("qwen2", "qwen3", "gemma2", "gemma3", "mistral", "phi3", "neox", "llama")

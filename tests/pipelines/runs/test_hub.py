@@ -1,4 +1,4 @@
-"""What is fetched from a hub, and what is said where nothing can be: asked of a server that speaks the hub's protocol."""
+"""What is fetched from a hub, and what is said where nothing can be; the hub is a server on this machine."""
 
 from __future__ import annotations
 
