@@ -12,16 +12,15 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
 from actors.contract.records import Record
+from actors.engine.model_files import TEMPLATE, processor_template, read_json
 from actors.engine.thoughts import ThoughtMarks
 from actors.errors import SalusError
 from actors.files.shards import write_text
 
-TEMPLATE = "chat_template.jinja"
 # Beside the template: what went into it. `actors.training.adapter.COMPANIONS` carries both on.
 FORMAT = "chat_template.salus.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -77,14 +76,11 @@ def own_template(folder: Path) -> str | None:
     file, settings = folder / TEMPLATE, folder / _TOKENIZER_CONFIG
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    for place in (folder / "chat_template.json", settings):
-        found = _json(place).get("chat_template") if place.is_file() else None
-        if isinstance(found, list):
-            # Several by name, as of tokenizers that have one for tools.
-            found = {each.get("name"): each.get("template") for each in found}.get("default")
-        if isinstance(found, str):
-            return found
-    return None
+    found = read_json(settings).get("chat_template") if settings.is_file() else None
+    if isinstance(found, list):
+        # Several by name, as of tokenizers that have one for tools.
+        found = {each.get("name"): each.get("template") for each in found}.get("default")
+    return found if isinstance(found, str) else processor_template(folder)
 
 
 def write_deployed(model: Path, chat: ChatFormat, out: Path) -> None:
@@ -99,7 +95,7 @@ def write_deployed(model: Path, chat: ChatFormat, out: Path) -> None:
     for file in sorted(model.iterdir()):
         if file.is_file() and file.name not in (TEMPLATE, FORMAT, _TOKENIZER_CONFIG):
             (out / file.name).symlink_to(file.resolve())
-    settings = _json(model / _TOKENIZER_CONFIG) if (model / _TOKENIZER_CONFIG).is_file() else {}
+    settings = read_json(model / _TOKENIZER_CONFIG) if (model / _TOKENIZER_CONFIG).is_file() else {}
     settings.pop("chat_template", None)
     write_text(json.dumps(settings, indent=2, ensure_ascii=False), out / _TOKENIZER_CONFIG)
     write_text(deployed_template(template, chat), out / TEMPLATE)
@@ -140,10 +136,3 @@ def _literal(value: JsonValue) -> str:
         return "[" + ", ".join(map(_literal, value)) + "]"
     # Jinja takes JSON's strings and numbers, and has a word of its own for nothing.
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise SalusError(f"{path} cannot be read ({type(error).__name__}); save the tokenizer again.") from error

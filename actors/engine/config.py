@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.engine.model_folder import longest_sequence
+from actors.engine.model_folder import longest_sequence, sees_images
 from actors.errors import SalusError
 
 # Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
@@ -103,12 +103,22 @@ def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
     """
     length = config.length(model)
     arguments: dict[str, Any] = {
+        # The Hugging Face files, as the trainers read them. vLLM would prefer Mistral's own, whose tokenizer reads
+        # the control tokens of a text as letters.
+        "tokenizer_mode": "hf",
+        "config_format": "hf",
+        "load_format": "safetensors",
+        # Set by hand, so that no default can change it: a folder's own code is never run.
+        "trust_remote_code": False,
         "dtype": config.dtype,
         "max_model_len": length,
         "max_num_seqs": config.max_num_seqs,
         "enforce_eager": config.enforce_eager,
         "tensor_parallel_size": config.tensor_parallel,
     }
+    if sees_images(model):
+        # Texts alone are asked: without it vLLM tries the largest image at its start.
+        arguments["language_model_only"] = True
     if config.device == "cuda":
         # Chunked prefill stays on: vLLM draws seeded tokens by their positions there, and warns where it is off.
         return arguments | {"gpu_memory_utilization": config.gpu_memory_utilization}

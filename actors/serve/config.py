@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
 from actors.engine.config import EngineConfig
-from actors.engine.model_folder import check_model_folder
+from actors.engine.tokenizer import check_asked_model
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
@@ -234,7 +234,7 @@ def check_lengths(config: PublisherConfig, policy: Path) -> None:
             f" an engine of {policy}; lower it."
         )
     if config.guard is not None and (guard := config.guard.folder) is not None:
-        check_model_folder(guard)
+        check_asked_model(guard)
         config.guard.engine.length(guard, "publish.guard.engine")
 
 

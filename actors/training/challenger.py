@@ -27,7 +27,7 @@ from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
-from actors.training.adapter import load_model, settle_config
+from actors.training.adapter import language_layers, load_model, settle_config
 from actors.training.algorithms.table import ALGORITHMS, algorithm_of
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
@@ -189,7 +189,7 @@ class TrainingRun:
         return hashlib.sha256(known.encode()).hexdigest()
 
     def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> Trainer:
-        folder = kept.folder if kept is not None else self.job.work / "trl"
+        folder, lora = kept.folder if kept is not None else self.job.work / "trl", self.config.lora
         try:
             trainer = trl_trainer(
                 self.config,
@@ -201,7 +201,7 @@ class TrainingRun:
                 train_dataset=datasets.Dataset.from_file(str(self._rows)),
                 # TRL is given rendered messages.
                 processing_class=plain_tokenizer(models.tokenizer),
-                peft_config=lora_config(self.config.lora) if self.config.lora else None,
+                peft_config=lora_config(lora, language_layers(models.champion)) if lora is not None else None,
             )
         except ValueError as error:
             raise SalusError(

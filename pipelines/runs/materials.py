@@ -13,7 +13,8 @@ from actors.contract.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, Pro
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.engine.chat_format import ChatFormat, own_template, write_deployed
-from actors.engine.model_folder import check_model_folder
+from actors.engine.model_files import OTHER_WEIGHTS
+from actors.engine.tokenizer import check_chat_model
 from actors.errors import SalusError
 from actors.files.atomic import make_folder
 from actors.files.shards import read_folder, strings
@@ -40,6 +41,9 @@ BASE_VERSION = "c0-base"
 OR_BENCH_PROBE: OrBenchSubset = "or-bench-hard-1k"
 # What a policy is measured on must not be trained on.
 EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
+_FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.model", "README.md")
+# Mistral's own copies of weights and tokenizer, and folders with other formats of the same weights.
+_NOT_FETCHED = (OTHER_WEIGHTS, "tekken.json", "*/*")
 
 
 class Materials(Record):
@@ -220,7 +224,8 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
 
         with _Bar(reporter, "pretraining the deployed policy") as bar:
             return build_medsafety_policy(medsafety_config(recipe), cache, bar)
-    return _model_folder(source, str(recipe.model.path), check_model_folder)
+    system = recipe.model.system_prompt
+    return _model_folder(source, str(recipe.model.path), lambda folder: check_chat_model(folder, system))
 
 
 def judge_chat(recipe: Recipe, template: str) -> ChatFormat:
@@ -277,12 +282,26 @@ def _model_folder(source: str, path: str, check: Callable[[Path], object]) -> Pa
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "README.md"])
-        )
+        return Path(snapshot_download(name, allow_patterns=list(_FETCHED), ignore_patterns=list(_NOT_FETCHED)))
+    except GatedRepoError as error:
+        raise SalusError(
+            f"Model {name} is gated: accept the licence on its page, then run `hf auth login` with a token of that"
+            " account."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise SalusError(
+            f"The hub has no model {name!r} that you may see; write its name as ORGANISATION/NAME, as on its page. For"
+            " a private one, run `hf auth login`; for a folder, --set model.source=folder."
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise SalusError(
             f"Model {name} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.llm._internal.common.callbacks.base import CallbackBase, CallbackConfig
 
 from actors.contract.conversation import Turn
+from actors.engine.model_files import engine_folder
 from actors.errors import SalusError
 
 if TYPE_CHECKING:
@@ -67,8 +69,9 @@ def load_from(config: Any, path: str) -> None:
     """Have the engine of an `LLMConfig`, which has not started, load the model of this folder."""
     from ray.serve.llm import ModelLoadingConfig
 
-    config.model_loading_config = ModelLoadingConfig(model_id=config.model_id, model_source=path)
-    config.get_engine_config().hf_model_id = path
+    source = str(engine_folder(Path(path)))
+    config.model_loading_config = ModelLoadingConfig(model_id=config.model_id, model_source=source)
+    config.get_engine_config().hf_model_id = source
 
 
 def engine_died(engine: Any) -> bool:
