@@ -32,7 +32,7 @@ class ModelConfig(Section):
         description="the system prompt that the deployed assistant has. A conversation that brings its own keeps that."
         " It becomes a part of the policy's chat template: answers, training and endpoint all have it",
     )
-    system_prompt_file: str | None = Field(
+    system_prompt_file: Annotated[str | None, Decides.NOTHING] = Field(
         None, description="a text file with the system prompt, read when the recipe is; the recipe of a run holds it"
     )
     chat_template_kwargs: dict[str, JsonValue] = Field(
