@@ -55,7 +55,7 @@ def deployed_template(template: str, chat: ChatFormat) -> str:
     """
     parts = []
     if "strftime_now" in template:
-        days = {call[1]: chat.date.strftime(call[1]) for call in _DATE_CALL.findall(template)}
+        days: dict[str, JsonValue] = {call[1]: chat.date.strftime(call[1]) for call in _DATE_CALL.findall(template)}
         known = f"{_literal(days)}.get(format, {_literal(chat.date.isoformat())})"
         parts.append("{%- macro strftime_now(format) -%}{{- " + known + " -}}{%- endmacro %}")
     for name, value in sorted(chat.template_kwargs.items()):

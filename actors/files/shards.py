@@ -58,7 +58,7 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return pa.concat_tables(shards, promote_options="default")
 
 
-def strings(table: pa.Table, column: str) -> list[str]:
+def strings(table: pa.Table | pa.RecordBatch, column: str) -> list[str]:
     """A column of strings as a list; a null becomes the empty string."""
     return [value or "" for value in table[column].to_pylist()]
 

@@ -23,6 +23,7 @@ from actors.contract.records import ROW_NAMES, RowKind
 from actors.engine.chat import PLAIN_TEMPLATE, completion_text, conversation_text, text_tokens
 from actors.engine.rendering import check_same_ids
 from actors.errors import SalusError
+from actors.files.shards import strings
 
 if TYPE_CHECKING:
     import datasets
@@ -140,8 +141,11 @@ def _batches(path: Path, kind: RowKind, columns: list[str]) -> Iterator[pa.Recor
 def _rendered(
     batch: pa.RecordBatch, kind: RowKind, place: tuple[Path, int], schema: pa.Schema, tokenizer: Any
 ) -> pa.RecordBatch:
-    texts = {name: _checked(batch, name, pa.string(), *place).to_pylist() for name in TEXT_COLUMNS[kind]}
-    contexts = batch.column(CONTEXT).to_pylist() if CONTEXT in batch.schema.names else [None] * batch.num_rows
+    texts = {
+        name: [str(text) for text in _checked(batch, name, pa.string(), *place).to_pylist()]
+        for name in TEXT_COLUMNS[kind]
+    }
+    contexts = strings(batch, CONTEXT) if CONTEXT in batch.schema.names else [""] * batch.num_rows
     asked = [whole_conversation(*row) for row in zip(contexts, texts.pop("prompt"), strict=True)]
     arrays: list[pa.Array[Any]] = [_messages("user", [conversation_text(tokenizer, turns) for turns in asked])]
     for answers in texts.values():

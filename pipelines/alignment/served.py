@@ -36,10 +36,11 @@ def served_answers(run: Run) -> str:
         return f"The endpoint serves {published.version}, which is neither the base model nor the last champion."
     # Shards of earlier versions have no context.
     rows = read_folder(folder).slice(0, ASKED)
-    contexts = rows["context"].to_pylist() if "context" in rows.column_names else [None] * rows.num_rows
-    asked = list(zip(contexts, strings(rows, "prompt"), strings(rows, "answer"), strict=True))
+    contexts = strings(rows, "context") if "context" in rows.column_names else [""] * rows.num_rows
+    asked = [whole_conversation(*row) for row in zip(contexts, strings(rows, "prompt"), strict=True)]
     limit = run.recipe.generate.greedy().max_tokens
-    same = sum(ask(run.recipe, whole_conversation(*turns), limit) == answer for *turns, answer in asked)
+    answers = strings(rows, "answer")
+    same = sum(ask(run.recipe, turns, limit) == answer for turns, answer in zip(asked, answers, strict=True))
     return (
         f"The endpoint answered {same} of {len(asked)} test prompts exactly as {published.version} did in evaluation."
     )

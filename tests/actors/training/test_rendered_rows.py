@@ -58,11 +58,11 @@ def test_trl_trains_on_the_context_that_is_sampled_in(template: str, tmp_path: P
         train_dataset=rows,
         processing_class=plain_tokenizer(tokenizer),
     )
+    assert isinstance(trainer.train_dataset, datasets.Dataset)
     row = trainer.train_dataset[0]
     turns = whole_conversation(context_of((*BEFORE, ASKED)), ASKED.content)
     assert row["prompt_ids"] == conversation_tokens(tokenizer, turns)
     assert tokenizer.decode(row["chosen_ids"]) == f"{chosen}<|end|>"
-    assert isinstance(trainer.train_dataset, datasets.Dataset)
     check_prompts(trainer.train_dataset, tokenizer)
 
 
