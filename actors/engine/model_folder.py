@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.contract.records import PolicyRef
+from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError
 
 
@@ -110,6 +111,10 @@ def shape_difference(served: PolicyRef, policy: PolicyRef) -> str | None:
     for key in SHAPE_KEYS:
         if old.get(key) != new.get(key):
             return f"its {key} is {new.get(key)} instead of {old.get(key)}"
+    # Fixed when a server starts, and so is what was measured with them.
+    drawn, draws = (sampling_defaults(Path(p.path)) for p in (served, policy))
+    if drawn != draws:
+        return f"its own sampling defaults are {draws.in_words()} instead of {drawn.in_words()}"
     held, holds = (longest_sequence(Path(p.path)) for p in (served, policy))
     if held is not None and holds is not None and holds < held:
         return f"it holds {holds} tokens instead of {held}"

@@ -15,6 +15,7 @@ from actors.engine.config import EngineConfig, engine_arguments
 from actors.engine.halving import in_batches_that_fit
 from actors.engine.model_folder import check_model_folder
 from actors.engine.port import Completion, Continuation, Sampling, check_continuations
+from actors.engine.sampling_defaults import LEFT_TO_MODEL, sampling_defaults
 
 
 class VllmEngine:
@@ -43,13 +44,16 @@ class VllmEngine:
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Completion]]:
+        sampling = sampling_defaults(Path(self._loaded.path)).settled(sampling)
+        shaped = {name: value for name in LEFT_TO_MODEL if (value := getattr(sampling, name)) is not None}
         params = [
             self._vllm.SamplingParams(
                 n=sampling.k,
                 temperature=sampling.temperature,
-                top_p=sampling.top_p,
                 max_tokens=sampling.max_tokens,
                 seed=seed if sampling.temperature > 0 else None,
+                stop=list(sampling.stop),
+                **shaped,
             )
             for seed in seeds
         ]

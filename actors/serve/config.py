@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
 from actors.engine.config import EngineConfig
+from actors.engine.extra import SERVER_ARGUMENTS, check_extra
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
@@ -21,6 +22,7 @@ class ReplicaEngineConfig(EngineConfig):
     """The engine of one replica."""
 
     usual_length: ClassVar[int] = 512
+    extra_also: ClassVar[frozenset[str]] = SERVER_ARGUMENTS
 
 
 Phrase = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -134,6 +136,10 @@ class PublisherConfig(BaseModel):
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
+    engine_extra: dict[str, Any] = Field(
+        default={},
+        description="Further arguments of vLLM's engine and tool parser, by vLLM's own names; none that runs code.",
+    )
     gateway: GatewayConfig = Field(
         default=GatewayConfig(open=True), description="Who may ask for what; anyone on a loopback address, unless set."
     )
@@ -188,7 +194,14 @@ class PublisherConfig(BaseModel):
             kv_cache_gib=self.kv_cache_gib,
             threads=max(1, int(self.cpus_per_replica)),
             enforce_eager=self.enforce_eager,
+            extra=self.engine_extra,
         )
+
+    @model_validator(mode="after")
+    def _extra_is_vllms(self) -> Self:
+        if self.engine_extra:
+            check_extra(self.engine_extra, "cuda" if self.gpus_per_replica else "cpu", SERVER_ARGUMENTS)
+        return self
 
     @model_validator(mode="after")
     def _gpus_fit_workers(self) -> Self:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from actors.contract.publication import Publication
 from actors.contract.records import Interval, Record
+from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
 from pipelines.decision.record import Standing
@@ -152,6 +153,9 @@ class PolicyEntry(Record):
     merged: Weights
     # None where every weight was trained, and for the model the run began with.
     adapter: Weights | None
+    # What its folder sets for requests that do not say, in evaluation as at the endpoint; None in entries of older
+    # versions of Salus.
+    sampling: SamplingDefaults | None = None
     # None for the model the run began with.
     data: TrainingData | None
     judge: JudgeFacts
