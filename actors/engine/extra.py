@@ -92,7 +92,7 @@ _UNSAFE = frozenset(
     }
 )
 # What a later vLLM may call arguments that name code.
-_NAMES_CODE = re.compile(r"trust|plugin|_cls$|_class(_|$)|module_path|processors$|^data_parallel_|^_")
+_NAMES_CODE = re.compile(r"trust|plugin|_cls$|_class(_|$)|module_path|processors$|^_")
 # Of vLLM's server, which only the endpoint starts.
 SERVER_ARGUMENTS = frozenset({"enable_auto_tool_choice", "tool_call_parser", "exclude_tools_when_tool_choice_none"})
 
@@ -112,8 +112,9 @@ def check_extra(extra: Mapping[str, Any], device: str, also: Iterable[str] = ())
     known = {*engine_argument_names(), *also}
     set_here = {**_SET_BY_SALUS, **(_SET_ON_CPU if device == "cpu" else {})}
     for name in extra:
-        if name in set_here:
-            raise ValueError(f"extra may not hold {name}, which Salus sets itself: {set_here[name]}")
+        by_plan = "Salus places engines by its own plan" if name.startswith("data_parallel_") else None
+        if (why := set_here.get(name, by_plan)) is not None:
+            raise ValueError(f"extra may not hold {name}, which Salus sets itself: {why}")
         if name in _UNSAFE or _NAMES_CODE.search(name):
             raise ValueError(
                 f"extra may not hold {name}: it could load pickles, run code, or open files and hosts to others;"

@@ -13,6 +13,7 @@ from actors.engine.config import EngineConfig
 from actors.engine.extra import SERVER_ARGUMENTS, check_extra
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
+from actors.judges.guard_format import check_guard_format
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.guard.config import GuardConfig, guard_cpus, guard_gpus
@@ -248,6 +249,8 @@ def check_lengths(config: PublisherConfig, policy: Path) -> None:
         )
     if config.guard is not None and (guard := config.guard.folder) is not None:
         check_model_folder(guard)
+        if config.guard.kind == "guard":
+            check_guard_format(guard, config.guard.prompt_version, "publish.guard.prompt")
         config.guard.engine.length(guard, "publish.guard.engine")
 
 

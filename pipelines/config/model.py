@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from actors.contract.decides import Decides
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
-from pipelines.config.section import Section
+from pipelines.config.section import Section, check_revision
 
 
 class ModelConfig(Section):
@@ -21,6 +21,9 @@ class ModelConfig(Section):
         " folder, hub: what path names",
     )
     path: str | None = Field(None, description="model folder, or hub id")
+    revision: str | None = Field(
+        None, min_length=1, description="branch, tag or commit of the hub id; None: the hub's main branch"
+    )
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
     )
@@ -29,6 +32,7 @@ class ModelConfig(Section):
     def _needs_path(self) -> ModelConfig:
         if self.source in ("folder", "hub") and not self.path:
             raise ValueError(f"source {self.source!r} needs path: a model folder or a hub id")
+        check_revision(self.source, self.revision)
         return self
 
 
@@ -51,7 +55,10 @@ class GenerateConfig(Section):
     )
 
     def greedy(self) -> Sampling:
-        """How the validation and test splits are answered."""
+        """How the validation and test splits are answered: as the endpoint answers who asks for temperature 0.
+
+        Everything else is left to the model's own defaults, whatever rollouts are sampled with.
+        """
         return Sampling(k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens)
 
     @property

@@ -71,6 +71,8 @@ class DeployedModel(Record):
     # None: it was never written down (an interrupted run).
     folder: str | None
     hub_id: str | None
+    # As the recipe names it; None: the hub's main branch, or no hub.
+    revision: str | None = None
     # None where its folder is gone.
     contents: Contents | None
 

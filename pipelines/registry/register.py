@@ -185,6 +185,7 @@ class _Drafts:
             source=model.source,
             folder=self.run.record.policy_path,
             hub_id=model.path if model.source == "hub" else None,
+            revision=model.revision,
             contents=self.contents(deployed),
         )
 

@@ -214,7 +214,7 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
 
         with _Bar(reporter, "pretraining the deployed policy") as bar:
             return build_medsafety_policy(medsafety_config(recipe), cache, bar)
-    return _model_folder(source, str(recipe.model.path), check_model_folder)
+    return _model_folder(source, str(recipe.model.path), check_model_folder, recipe.model.revision)
 
 
 def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
@@ -229,13 +229,15 @@ def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
         assert kind is not None
         with _Bar(reporter, f"training the {kind} judge") as bar:
             return build_judge(judge_clinic(recipe, kind), kind, default_cache_root(), bar)
-    return _model_folder(judge.source, str(judge.path), judge.row.check_folder)
+    folder = _model_folder(judge.source, str(judge.path), judge.row.check_folder, judge.revision)
+    judge.row.check_prompt(folder, judge.prompt)
+    return folder
 
 
-def _model_folder(source: str, path: str, check: Callable[[Path], object]) -> Path:
+def _model_folder(source: str, path: str, check: Callable[[Path], object], revision: str | None) -> Path:
     folder = Path(path).expanduser()
     if source == "hub":
-        folder = _download(path)
+        folder = _download(path, revision)
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         check_adapter(folder)
         raise SalusError(
@@ -245,17 +247,19 @@ def _model_folder(source: str, path: str, check: Callable[[Path], object]) -> Pa
     return folder.absolute()
 
 
-def _download(name: str) -> Path:
+def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(
-            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "README.md"])
+            snapshot_download(
+                name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "README.md"]
+            )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise SalusError(
-            f"Model {name} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
+            f"Model {name}{f' at revision {revision}' if revision else ''} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
             " network and give its folder: --set model.source=folder --set model.path=DIR."
         ) from error
 

@@ -29,7 +29,8 @@ KEPT = {
 }  # fmt: skip
 ENGINE = {"generate.sampling", "generate.evaluation_max_tokens", "generate.engine"}
 LABELS = {
-    "judge.regimen", "judge.source", "judge.path", "judge.prompt", "judge.remote", "judge.ensemble",
+    "judge.regimen", "judge.source", "judge.path", "judge.revision", "judge.prompt", "judge.remote", "judge.function",
+    "judge.ensemble",
     "judge.min_coverage", "judge.engine",
 }  # fmt: skip
 TRAINING = {
@@ -62,7 +63,7 @@ def test_what_a_run_may_be_continued_with() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        ("model", {"model.source", "model.path", "judge.source", "judge.path"}),
+        ("model", {"model.source", "model.path", "model.revision", "judge.source", "judge.path", "judge.revision"}),
         ("rollouts", {"seed", "data.train_per_cycle", "data.prompts_per_shard", *ENGINE}),
         ("judgments", LABELS),
         ("harmfulness", {"harmfulness", *LABELS}),
