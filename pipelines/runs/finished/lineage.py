@@ -36,7 +36,7 @@ def _decisive(section: str) -> tuple[str, ...]:
 _ENGINE, _LABELS, _TRAIN = _decisive("generate"), _decisive("judge"), _decisive("train")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
 SETTINGS: dict[Kind, tuple[str, ...]] = {
-    "model": (*_decisive("model"), "judge.source", "judge.path"),
+    "model": (*_decisive("model"), "judge.source", "judge.path", "judge.revision"),
     "prompts": ("seed", "data", "clinic", "medsafety"),
     "pairs": ("preference.egida_pairs",),
     "questions": ("seed", "capability", "medsafety"),
