@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -68,7 +68,7 @@ class EngineConfig(BaseModel):
     @model_validator(mode="after")
     def _extra_is_vllms(self) -> Self:
         if self.extra:
-            check_extra(self.extra, self.device, self.extra_also)
+            check_engine_extra(self.extra, self.device, self.extra_also)
         return self
 
     @property
@@ -125,10 +125,19 @@ def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
     if config.device == "cuda":
         # Chunked prefill stays on: vLLM draws seeded tokens by their positions there, and warns where it is off.
         return arguments | {"gpu_memory_utilization": config.gpu_memory_utilization}
-    return arguments | {
-        "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
+    return arguments | _cpu_arguments(config.kv_cache_gib, length)
+
+
+def _cpu_arguments(kv_cache_gib: float, length: int) -> dict[str, Any]:
+    return {
+        "kv_cache_memory_bytes": int(kv_cache_gib * 2**30),
         # On CPU a seeded request whose prompt is read in parts ends the engine ("CPU Generator does not use offset").
         # Without chunks a step must have room for the longest prompt whole.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(BATCHED_TOKENS, length),
     }
+
+
+def check_engine_extra(extra: Mapping[str, Any], device: str, also: Iterable[str] = ()) -> None:
+    """Hold an engine's `extra` against vLLM's names and its other settings; raises ValueError as `check_extra`."""
+    check_extra(extra, _cpu_arguments(0, 0) if device == "cpu" else (), also)

@@ -1,4 +1,4 @@
-"""vLLM arguments that a recipe passes through as `extra`: vLLM's own names, and none that Salus sets or that run code."""
+"""vLLM arguments that a recipe passes on as `extra`: vLLM's own names, but none that Salus sets or that run code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import difflib
 import importlib.util
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ _SET_BY_SALUS: Mapping[str, str] = {
     "enforce_eager": "set enforce_eager beside extra",
     "tensor_parallel_size": "set tensor_parallel beside extra, or publish.tensor_parallel_size",
     "gpu_memory_utilization": "set gpu_memory_utilization beside extra",
-    "enable_chunked_prefill": "seeded sampling depends on it",
     "disable_log_stats": "set publish.engine_metrics",
     "seed": "the recipe's seed decides every draw",
     "logprobs_mode": "judges read probabilities in the usual mode",
@@ -46,11 +45,6 @@ _SET_BY_SALUS: Mapping[str, str] = {
         ),
         "Salus places engines by its own plan",
     ),
-}
-# On a CPU only.
-_SET_ON_CPU: Mapping[str, str] = {
-    "kv_cache_memory_bytes": "set kv_cache_gib beside extra",
-    "max_num_batched_tokens": "on a CPU a step must have room for the longest prompt",
 }
 # They load pickles, import what they name, or let requests reach files and hosts.
 _UNSAFE = frozenset(
@@ -87,6 +81,8 @@ _UNSAFE = frozenset(
         "default_mm_loras",
         "enable_prompt_embeds",
         "enable_mm_embeds",
+        "mm_encoder_fp8_scale_path",
+        "mm_encoder_fp8_scale_save_path",
         "allowed_local_media_path",
         "allowed_media_domains",
     }
@@ -97,12 +93,12 @@ _NAMES_CODE = re.compile(r"trust|plugin|_cls$|_class(_|$)|module_path|processors
 SERVER_ARGUMENTS = frozenset({"enable_auto_tool_choice", "tool_call_parser", "exclude_tools_when_tool_choice_none"})
 
 
-def check_extra(extra: Mapping[str, Any], device: str, also: Iterable[str] = ()) -> None:
+def check_extra(extra: Mapping[str, Any], set_on_device: Collection[str], also: Iterable[str] = ()) -> None:
     """Hold the names of `extra` against vLLM's, without importing it.
 
     Args:
         extra: vLLM's argument names and their values.
-        device: where the engine runs.
+        set_on_device: names that Salus also sets where this engine runs.
         also: names that are allowed beside those of vLLM's `EngineArgs`.
 
     Raises:
@@ -110,7 +106,7 @@ def check_extra(extra: Mapping[str, Any], device: str, also: Iterable[str] = ())
             makes one sentence of it.
     """
     known = {*engine_argument_names(), *also}
-    set_here = {**_SET_BY_SALUS, **(_SET_ON_CPU if device == "cpu" else {})}
+    set_here = {**_SET_BY_SALUS, **dict.fromkeys(set_on_device, "it follows from what is set beside extra")}
     for name in extra:
         by_plan = "Salus places engines by its own plan" if name.startswith("data_parallel_") else None
         if (why := set_here.get(name, by_plan)) is not None:

@@ -137,8 +137,7 @@ class FunctionScorer:
             place = _PLACES.get(str(label).strip().casefold())
             if place is None:
                 raise SalusError(
-                    f"judge.function {self._called} returned the label {_shown(label)}; labels are"
-                    f" {', '.join(LABELS)}."
+                    f"judge.function {self._called} returned the label {_shown(label)}; labels are {', '.join(LABELS)}."
                 )
             mass[place] += self._probability(probability)
         if sum(mass) > _SUM:

@@ -180,7 +180,7 @@ class OwnFormatScorer(DetailedScorer):
             if all(probe in rendered for probe in _PROBES):
                 return in_parts
         raise SalusError(
-            f"The chat template of {self._policy.path} does not show a user's and an assistant's message; take a guard"
+            f"The chat template of {self._policy.path} does not show a user's and an assistant's message. Take a guard"
             " that judges answers, or set the prompt to guard-v1."
         )
 

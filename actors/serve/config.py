@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
-from actors.engine.config import EngineConfig
-from actors.engine.extra import SERVER_ARGUMENTS, check_extra
+from actors.engine.config import EngineConfig, check_engine_extra
+from actors.engine.extra import SERVER_ARGUMENTS
 from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
 from actors.judges.guard_format import check_guard_format
@@ -201,7 +201,7 @@ class PublisherConfig(BaseModel):
     @model_validator(mode="after")
     def _extra_is_vllms(self) -> Self:
         if self.engine_extra:
-            check_extra(self.engine_extra, "cuda" if self.gpus_per_replica else "cpu", SERVER_ARGUMENTS)
+            check_engine_extra(self.engine_extra, "cuda" if self.gpus_per_replica else "cpu", SERVER_ARGUMENTS)
         return self
 
     @model_validator(mode="after")

@@ -59,8 +59,8 @@ def judge_pool(
         weights: of the judge, as `gather_judge` finds them; None for rules, which start no model engine.
 
     Raises:
-        SalusError: the recipe's plan does not fit, its judge holds fewer tokens than are set, what it judges with is
-            not here, or an engine is not up in time.
+        SalusError: the recipe's plan does not fit, or its judge holds fewer tokens than are set. Also where what it
+            judges with is not here, or an engine is not up in time.
     """
     check_voices(recipe.judge)
     if recipe.judge.row.weights is not None and weights is not None:

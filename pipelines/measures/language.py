@@ -14,12 +14,13 @@ from actors.contract.records import Record
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 # The commonest English words that are not also common in other languages of Europe, and what refusals and advice say.
-_ENGLISH = frozenset(
-    "the of and to that is it for was with as are be this have from or by not but what all were we when your can"
-    " there use an each which she how their if will other about out many then them these some her would make like him"
-    " into time has look more see could been who its now people than first you my they i'm i can't cannot don't won't"
-    " it's sorry help should may please do does did yes take your with doctor no help because any also".split()
-)
+_COMMON = """
+    the of and to that is it for was with as are be this have from or by not but what all were we when your can
+    there use an each which she how their if will other about out many then them these some her would make like him
+    into time has look more see could been who its now people than first you my they i'm i can't cannot don't won't
+    it's sorry help should may please does do did yes take your with doctor no help because any also
+"""
+_ENGLISH = frozenset(_COMMON.split())
 # Words that a text must have to be counted, and the least share of common English words in an English one.
 LEAST_WORDS = 4
 _ENGLISH_SHARE = 0.15

@@ -258,8 +258,9 @@ def _download(name: str, revision: str | None) -> Path:
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        which = f"{name} at revision {revision}" if revision is not None else name
         raise SalusError(
-            f"Model {name}{f' at revision {revision}' if revision else ''} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
+            f"Model {which} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
             " network and give its folder: --set model.source=folder --set model.path=DIR."
         ) from error
 

@@ -7,11 +7,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-
 # A word, where the server tells no log-probabilities, in tokens.
 _WORD_TOKENS = 8
 _OWN_FIELDS = frozenset(
-    {"model", "messages", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "n", "stream"}
+    {
+        "model",
+        "messages",
+        "temperature",
+        "max_tokens",
+        "max_completion_tokens",
+        "logprobs",
+        "top_logprobs",
+        "n",
+        "stream",
+    }
 )
 _OWN_HEADERS = frozenset({"authorization", "content-type", "content-length", "host"})
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")

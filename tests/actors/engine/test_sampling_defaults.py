@@ -59,7 +59,9 @@ def test_vllms_server_reads_the_same(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["[]", "{", '{"temperature": "hot"}', '{"top_k": 2.5}'])
 def test_a_damaged_file_is_named(wrong: str, tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text(wrong)
-    with pytest.raises(SalusError, match=r"generation_config\.json is no generation config \(.+\); take it from a copy"):
+    with pytest.raises(
+        SalusError, match=r"generation_config\.json is no generation config \(.+\); take it from a copy"
+    ):
         sampling_defaults(tmp_path)
 
 
@@ -92,7 +94,12 @@ def test_an_endpoint_swaps_no_policy_in_that_it_would_sample_otherwise(tmp_path:
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [({"top_p": 0}, "top_p"), ({"top_k": -1}, "top_k"), ({"repetition_penalty": 0}, "penalty"), ({"stop": [""]}, "empty")],
+    [
+        ({"top_p": 0}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"repetition_penalty": 0}, "penalty"),
+        ({"stop": [""]}, "empty"),
+    ],
 )
 def test_a_sampling_that_cannot_be_is_refused(values: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -8,21 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from actors.contract.records import LABELS, ROLLOUT_SCHEMA
 from actors.errors import SalusError
 from actors.files.shards import read_folder
 from actors.judges.function import FunctionScorer, load_function
 from actors.judges.judge import Judge, JudgmentTask
-from pipelines.cli.main import app
+from pipelines.cli.main import main
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.judges.evidence import judge_before_run
 from pipelines.judges.gate import UnreliableJudge
 from tests.rows import judgments, prompt
 
 MODULE = "ward_judge"
-SOURCE = '''
+SOURCE = """
 def by_words(conversations):
     return ["Refuse" if "sorry" in turns[-1]["content"].lower() else "Accept" for turns in conversations]
 
@@ -66,7 +65,7 @@ def a_word(conversations):
     return [{"Accept": "sure"} for _ in conversations]
 
 by_name = "not callable"
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -178,12 +177,11 @@ def test_a_recipe_names_it(overrides: list[str], said: str) -> None:
     assert said in fault(lambda: load_recipe("llama-3.1-8b", overrides))
 
 
-def test_the_plan_finds_what_cannot_be_imported(tmp_path: Path) -> None:
+def test_the_plan_finds_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "ward.yaml"
     accepted = [*settings("by_word"), "judge.accept_unreliable=true", "publish.enabled=false"]
     save_recipe(load_recipe("demo", accepted), recipe)
-    result = CliRunner().invoke(app, ["plan", str(recipe)])
-    assert result.exit_code == 2, result.output
-    assert "has no function by_word" in " ".join(str(result.exception or result.output).split()) or (
-        "has no function by_word" in " ".join(result.output.split())
-    )
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", str(recipe)])
+    assert ended.value.code == 2
+    assert "module ward_judge has no function by_word; name one that it has." in capsys.readouterr().err

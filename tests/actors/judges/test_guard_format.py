@@ -28,7 +28,7 @@ from tests.rows import judgments, prompt
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 
-# Built as Llama Guard 3's: the task, the categories, the conversation, what is asked, and no generation prompt but this.
+# Built as Llama Guard 3's: the task, the categories, the conversation, and what is asked.
 LLAMA_GUARD = (
     "{{ bos_token }}<|user|>Task: Check if there is unsafe content in 'Agent' messages.\n\n"
     "<BEGIN UNSAFE CONTENT CATEGORIES>\nS1: Harm.\n<END UNSAFE CONTENT CATEGORIES>\n\n<BEGIN CONVERSATION>\n\n"
@@ -150,7 +150,7 @@ def test_a_template_that_takes_messages_in_parts_gets_them(tmp_path: Path) -> No
     parts = with_template(tmp_path / "vision-guard", IN_PARTS)
     engine = GuardEngine(parts)
     OwnFormatScorer(engine, parts).score(["How much?"], ["Take two."])
-    assert "User: How much?\n\nAgent: Take two." in engine.text()
+    assert "User: How much?\nAgent: Take two." in engine.text()
 
 
 def test_a_template_without_the_answer_is_refused(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_which_format_a_folder_has_is_read_from_its_template(model: PolicyRef, t
 
 def test_a_run_finds_a_format_that_does_not_fit(model: PolicyRef) -> None:
     guard = ["judge.regimen=GUARD", f"judge.path={model.path}"]
-    with pytest.raises(SalusError, match="set judge.prompt to guard-own"):
+    with pytest.raises(SalusError, match=r"set judge\.prompt to guard-own"):
         gather_own_judge(load_recipe("llama-3.1-8b", [*guard, "judge.prompt=guard-v1"]), QuietReporter())
     found = gather_own_judge(load_recipe("llama-3.1-8b", [*guard, "judge.prompt=guard-own"]), QuietReporter())
     assert found is not None and found.version == "guard-llama-guard"
@@ -208,6 +208,8 @@ def test_an_endpoints_guard_is_asked_in_it_too(model: PolicyRef) -> None:
     assert "Agent: Take two." in engine.text()
     check_lengths(PublisherConfig(guard=config, max_model_len=128), Path(model.path))
     with pytest.raises(SalusError, match=r"set publish\.guard\.prompt to guard-own"):
-        check_lengths(PublisherConfig(guard=config.model_copy(update={"prompt": None}), max_model_len=128), Path(model.path))
+        check_lengths(
+            PublisherConfig(guard=config.model_copy(update={"prompt": None}), max_model_len=128), Path(model.path)
+        )
     with pytest.raises(ValueError, match="goes with kind=guard only"):
         GuardConfig(kind="judge", model=Path(model.path), prompt=GUARD_OWN, screen="model")

@@ -158,7 +158,7 @@ def test_a_failing_server_is_one_sentence_after_the_last_retry() -> None:
 
     sentence = fault(respond, max_retries=2)
     assert asked == [0, 1, 2]
-    assert "answered HTTP 500, asked 3 time(s)" in sentence and "what is judged is kept" in sentence
+    assert "answered HTTP 500: boom, asked 3 time(s)" in sentence and "what is judged is kept" in sentence
 
 
 def test_one_of_many_failing_answers_is_one_sentence() -> None:
@@ -171,7 +171,8 @@ def test_one_of_many_failing_answers_is_one_sentence() -> None:
 def test_a_wrong_key_is_named_by_its_variable_never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "sk-secret-and-wrong")
     sentence = fault(lambda body, number: completion(SURE), max_retries=3)
-    assert "refused the key (HTTP 401)" in sentence and "environment variable JUDGE_KEY" in sentence
+    assert "refused the key (HTTP 401: Incorrect API key provided: Bearer [JUDGE_KEY])" in sentence
+    assert "environment variable JUDGE_KEY" in sentence
     assert "sk-secret" not in sentence
 
 
@@ -208,7 +209,10 @@ def test_other_refusals_are_told_in_the_servers_own_words() -> None:
 @pytest.mark.parametrize(
     ("said", "cure"),
     [
-        ("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "token_limit=max_completion_tokens"),
+        (
+            "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            "token_limit=max_completion_tokens",
+        ),
         ("Unsupported value: 'temperature' does not support 0.0 with this model.", "judge.remote.temperature=null"),
         ("You are not allowed to request logprobs from this model.", "judge.remote.reply=word"),
     ],
@@ -239,14 +243,18 @@ def test_a_reasoning_model_is_asked_as_it_wants() -> None:
 
 def test_headers_come_from_the_environment_and_are_in_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARD_TENANT", "tenant-of-mine")
-    config = RemoteConfig.model_validate({"base_url": "http://x/v1", "model": "m", "headers": {"X-Tenant": "WARD_TENANT"}})
+    config = RemoteConfig.model_validate(
+        {"base_url": "http://x/v1", "model": "m", "headers": {"X-Tenant": "WARD_TENANT"}}
+    )
     assert "tenant-of-mine" not in config.model_dump_json()
     with serving(lambda body, number: completion(SURE)) as server:
         scorer(server.url, headers={"X-Tenant": "WARD_TENANT"}).score(["r"], ["a"])
         assert server.headers[0]["x-tenant"] == "tenant-of-mine"
     monkeypatch.delenv("WARD_TENANT")
     with serving(lambda body, number: completion(SURE)) as server:
-        with pytest.raises(SalusError, match=r"header is to be in the environment variable WARD_TENANT, which is not set"):
+        with pytest.raises(
+            SalusError, match=r"header is to be in the environment variable WARD_TENANT, which is not set"
+        ):
             scorer(server.url, headers={"X-Tenant": "WARD_TENANT"}).score(["r"], ["a"])
         assert not server.asked
 
@@ -263,7 +271,10 @@ def test_headers_come_from_the_environment_and_are_in_no_setting(monkeypatch: py
 )
 def test_what_may_not_be_sent_is_refused(setting: str, value: object, said: str) -> None:
     with pytest.raises(SalusError) as caught:
-        load_recipe("llama-3.1-8b", ["judge.remote={base_url: 'http://x/v1', model: m}", f"judge.remote.{setting}={json.dumps(value)}"])
+        load_recipe(
+            "llama-3.1-8b",
+            ["judge.remote={base_url: 'http://x/v1', model: m}", f"judge.remote.{setting}={json.dumps(value)}"],
+        )
     assert said in caught.value.sentence
     assert "sk-live" not in caught.value.sentence
 
