@@ -54,7 +54,7 @@ def test_others_reach_vllm_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
-        ("{enable_prefix_cashing: true}", "vLLM has no argument 'enable_prefix_cashing' of extra, did you mean 'enable_pre"),
+        ("{enable_prefix_cashing: true}", "'enable_prefix_cashing' of extra, did you mean 'enable_prefix_caching'"),
         ("{max_model_len: 64}", "extra may not hold max_model_len, which Salus sets itself: set max_model_len beside"),
         ("{max_num_batched_tokens: 64}", "which Salus sets itself: it follows from what is set beside extra"),
         ("{override_generation_config: {}}", "change generation_config.json of the model"),
