@@ -67,7 +67,7 @@ def sampling_defaults(folder: Path) -> SamplingDefaults:
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         if path.name != GENERATION_CONFIG:
-            text = next((found[part] for part in _TEXT_CONFIGS if found.get(part)), {})
+            text: dict[str, Any] = next((found[part] for part in _TEXT_CONFIGS if found.get(part)), {})
             found = text | {name: value for name, value in found.items() if value is not None}
         return SamplingDefaults.model_validate(found)
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -40,7 +40,7 @@ class GuardScorer(DetailedScorer):
 
     def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, when_safe: Scorer) -> None:
         self.prompt_version = prompt_version
-        self._guard: DetailedScorer = (
+        self._guard: EngineScorer | OwnFormatScorer = (
             OwnFormatScorer(engine, policy)
             if prompt_version == GUARD_OWN
             else EngineScorer(engine, prompt_version, policy, GUARD_WORDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.tiny_model import make_tiny_model
 
 COMMON = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05, "do_sample": True}
 # The files of a folder, and what is in them.
-FOLDERS = {
+FOLDERS: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any]]] = {
     "common": ({"generation_config.json": {**COMMON, "eos_token_id": [2, 3]}}, {**COMMON, "max_new_tokens": None}),
     "nulls": ({"generation_config.json": {"top_p": None, "min_p": 0.1, "max_new_tokens": 64}}, {"min_p": 0.1}),
     "older": ({"config.json": {"repetition_penalty": 1.2, "top_p": None}}, {"repetition_penalty": 1.2}),
