@@ -32,15 +32,18 @@ class ChatServer:
     respond: Callable[[dict[str, Any], int], Answer]
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
     most_at_once: int = 0
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, path: str, key: str | None, body: bytes) -> Answer:
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        key = headers.get("authorization")
         with self._lock:
             number = len(self.asked)
             self.asked.append(json.loads(body))
+            self.headers.append(headers)
             self.times_s.append(time.monotonic())
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
@@ -91,7 +94,8 @@ def serving(respond: Callable[[dict[str, Any], int], Answer]) -> Iterator[ChatSe
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            found = chat.answer(self.path, self.headers.get("authorization"), body)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            found = chat.answer(self.path, headers, body)
             payload = found.body.encode()
             # A client that gave up no longer listens.
             with suppress(ConnectionError):

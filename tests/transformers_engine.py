@@ -44,7 +44,7 @@ class TransformersEngine:
                 "do_sample": True,
                 "temperature": sampling.temperature,
                 "top_k": 0,
-                "top_p": sampling.top_p,
+                "top_p": sampling.top_p or 1.0,
             }
         ids = torch.tensor([list(prompt)])
         output = self._model.generate(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.engine.extra import check_extra
 from actors.engine.model_folder import longest_sequence, sees_images
 from actors.errors import SalusError
 
@@ -42,6 +43,8 @@ class EngineConfig(BaseModel):
 
     # Tokens of prompt and answer together, where none are set and the model holds as many.
     usual_length: ClassVar[int] = 256
+    # Names that `extra` may hold beside those of vLLM's engine.
+    extra_also: ClassVar[frozenset[str]] = frozenset()
 
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the engine runs; cuda: on NVIDIA GPUs")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
@@ -58,6 +61,15 @@ class EngineConfig(BaseModel):
     kv_cache_gib: float = Field(0.25, gt=0, description="KV cache of a CPU engine")
     threads: int = Field(2, ge=1, description="CPU threads of one engine")
     enforce_eager: bool = Field(True, description="no CUDA graphs or compilation: quicker start, slower decode")
+    extra: dict[str, Any] = Field(
+        {}, description="further arguments of vLLM's engine, by vLLM's own names; none that loads pickles or runs code"
+    )
+
+    @model_validator(mode="after")
+    def _extra_is_vllms(self) -> Self:
+        if self.extra:
+            check_engine_extra(self.extra, self.device, self.extra_also)
+        return self
 
     @property
     def longest(self) -> int:
@@ -115,6 +127,7 @@ def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
         "max_num_seqs": config.max_num_seqs,
         "enforce_eager": config.enforce_eager,
         "tensor_parallel_size": config.tensor_parallel,
+        **config.extra,
     }
     if sees_images(model):
         # Texts alone are asked: without it vLLM tries the largest image at its start.
@@ -122,10 +135,19 @@ def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
     if config.device == "cuda":
         # Chunked prefill stays on: vLLM draws seeded tokens by their positions there, and warns where it is off.
         return arguments | {"gpu_memory_utilization": config.gpu_memory_utilization}
-    return arguments | {
-        "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
+    return arguments | _cpu_arguments(config.kv_cache_gib, length)
+
+
+def _cpu_arguments(kv_cache_gib: float, length: int) -> dict[str, Any]:
+    return {
+        "kv_cache_memory_bytes": int(kv_cache_gib * 2**30),
         # On CPU a seeded request whose prompt is read in parts ends the engine ("CPU Generator does not use offset").
         # Without chunks a step must have room for the longest prompt whole.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(BATCHED_TOKENS, length),
     }
+
+
+def check_engine_extra(extra: Mapping[str, Any], device: str, also: Iterable[str] = ()) -> None:
+    """Hold an engine's `extra` against vLLM's names and its other settings; raises ValueError as `check_extra`."""
+    check_extra(extra, _cpu_arguments(0, 0) if device == "cpu" else (), also)

@@ -10,6 +10,7 @@ from typing import Any
 from actors.contract.records import PolicyRef
 from actors.engine.chat_format import own_template
 from actors.engine.model_files import check_no_pointer, check_weights, has_chat_template, read_json
+from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError
 
 # What a Hugging Face tokenizer is stored in.
@@ -208,6 +209,10 @@ def shape_difference(served: PolicyRef, policy: PolicyRef) -> str | None:
     templates = [own_template(Path(p.path)) for p in (served, policy)]
     if templates[0] != templates[1]:
         return "its chat template is another one, and with it the system prompt or the way it is asked"
+    # Fixed when a server starts, and so is what was measured with them.
+    drawn, draws = (sampling_defaults(Path(p.path)) for p in (served, policy))
+    if drawn != draws:
+        return f"its own sampling defaults are {draws.in_words()} instead of {drawn.in_words()}"
     held, holds = (longest_sequence(Path(p.path)) for p in (served, policy))
     if held is not None and holds is not None and holds < held:
         return f"it holds {holds} tokens instead of {held}"

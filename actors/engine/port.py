@@ -10,23 +10,56 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from actors.contract.records import PolicyRef, Record
 from actors.errors import SalusError
 
 
 class Sampling(BaseModel):
-    """How answers are drawn. `temperature` 0 is greedy."""
+    """How answers are drawn. `temperature` 0 is greedy.
+
+    What is None is left to the model's own defaults (`actors.engine.sampling_defaults`), as the endpoint does.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: int = Field(4, ge=1, description="answers per prompt")
     temperature: float = Field(1.0, ge=0, description="spread of the draw; 0: always the likeliest token")
-    top_p: float = Field(
-        1.0, gt=0, le=1, description="tokens are drawn from the likeliest that have this probability together"
+    top_p: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="tokens are drawn from the likeliest that have this probability together; None: as the model's"
+        " generation_config.json says, else 1",
+    )
+    top_k: int | None = Field(
+        None, ge=0, description="tokens are drawn from so many likeliest; 0: from all; None: as the model says, else 0"
+    )
+    min_p: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="tokens under this share of the likeliest one's probability are not drawn; None: as the model says,"
+        " else 0",
+    )
+    repetition_penalty: float | None = Field(
+        None,
+        gt=0,
+        description="over 1: tokens of the prompt and the answer so far are less likely, also greedily; None: as the"
+        " model says, else 1",
+    )
+    stop: tuple[str, ...] = Field(
+        (), description="texts that end an answer and are left out of it, for sampled answers; greedy ones have none"
     )
     max_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_are_texts(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(stop):
+            raise ValueError("an empty text would end every answer at once; leave it out")
+        return stop
 
 
 class Completion(BaseModel):
@@ -61,7 +94,10 @@ class Engine(Protocol):
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Completion]]:
-        """`sampling.k` answers for each tokenised prompt; `seeds[i]` fixes all draws of prompt i."""
+        """`sampling.k` answers for each tokenised prompt; `seeds[i]` fixes all draws of prompt i.
+
+        What the sampling leaves to the model is as the loaded policy's folder says.
+        """
 
     def score_next(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
         """Log-probability of each of `token_ids` as the next token; shape (prompts, token_ids)."""

@@ -18,6 +18,7 @@ from actors.engine.model_files import engine_folder, model_fault
 from actors.engine.model_folder import check_model_folder
 from actors.engine.port import Completion, Continuation, Sampling, check_continuations
 from actors.engine.rendering import check_same_ids, rendered_conversations
+from actors.engine.sampling_defaults import LEFT_TO_MODEL, sampling_defaults
 from actors.engine.tokenizer import load_tokenizer
 
 
@@ -52,13 +53,16 @@ class VllmEngine:
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Completion]]:
+        sampling = sampling_defaults(Path(self._loaded.path)).settled(sampling)
+        shaped = {name: value for name in LEFT_TO_MODEL if (value := getattr(sampling, name)) is not None}
         params = [
             self._vllm.SamplingParams(
                 n=sampling.k,
                 temperature=sampling.temperature,
-                top_p=sampling.top_p,
                 max_tokens=sampling.max_tokens,
                 seed=seed if sampling.temperature > 0 else None,
+                stop=list(sampling.stop),
+                **shaped,
             )
             for seed in seeds
         ]

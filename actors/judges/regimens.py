@@ -15,13 +15,15 @@ from actors.engine.config import EngineConfig
 from actors.engine.tokenizer import check_asked_model
 from actors.judges.classifier import ClassifierScorer, meanings
 from actors.judges.ensemble import How
+from actors.judges.function import FunctionScorer, function_judge_name, load_function
+from actors.judges.guard_format import GUARD_OWN, check_guard_format
 from actors.judges.judge import Scorer
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.rules import RULES_JUDGE, RuleScorer, refusal_label
 
-Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE", "CLASSIFIER"]
+Regimen = Literal["SELF", "LMA", "EXT", "RULES", "GUARD", "REMOTE", "CLASSIFIER", "PYTHON"]
 # Those that may be asked beside another, as they need no model of their own.
-Beside = Literal["RULES", "REMOTE"]
+Beside = Literal["RULES", "REMOTE", "PYTHON"]
 # What `salus judge train` makes of a model, and the regimen of a recipe that names none.
 FINE_TUNED: Regimen = "EXT"
 
@@ -43,6 +45,9 @@ class JudgeSettings(Protocol):
 
     @property
     def remote(self) -> RemoteConfig | None: ...
+
+    @property
+    def function(self) -> str | None: ...
 
     @property
     def actors(self) -> int: ...
@@ -85,6 +90,10 @@ class RegimenRow:
     weights: Literal["own", "champion"] | None = None
     # Raises SalusError where a folder holds no model that it can use.
     check_folder: Callable[[Path], object] = check_asked_model
+    # Raises SalusError where the model in a folder cannot be asked with this template.
+    check_prompt: Callable[[Path, str], object] = lambda folder, prompt: None
+    # Raises SalusError where what it judges with, beside weights, is not here.
+    check: Callable[[JudgeSettings], object] = lambda settings: None
     # Host memory of its process beside the weights; None: that of a vLLM engine with its KV cache.
     memory_gib: float | None = None
     # None: it fills no template.
@@ -102,6 +111,8 @@ class RegimenRow:
     # A rule whose label depends on the answer alone. Only such a judge needs no calibration. It is tuned on one half of
     # XSTest's human labels at most, and is measured on the other half before a run.
     rule: Callable[[str], Label] | None = None
+    # Whether it reads answers by rules that know English alone.
+    english_only: bool = False
 
     @property
     def champion_judges(self) -> bool:
@@ -142,6 +153,21 @@ def _classifier(settings: JudgeSettings, prompt: str, weights: PolicyRef | None)
     return ClassifierScorer(settings.engine, weights)
 
 
+def _function(settings: JudgeSettings, prompt: str, weights: PolicyRef | None) -> Scorer:
+    assert settings.function is not None
+    return FunctionScorer(settings.function)
+
+
+def _check_function(settings: JudgeSettings) -> None:
+    assert settings.function is not None
+    load_function(settings.function)
+
+
+def _function_name(settings: JudgeSettings) -> str:
+    assert settings.function is not None
+    return function_judge_name(settings.function)
+
+
 def _server_name(settings: JudgeSettings) -> str:
     assert settings.remote is not None
     return settings.remote.judge_name
@@ -174,20 +200,23 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         clinic="EXT",
     ),
     "RULES": RegimenRow(
-        about="refusal rules, no model",
+        about="refusal rules, no model; they know English only",
         build=_rules,
         colour="#56B4E9",
         memory_gib=0.2,
         prompts=None,
         name=lambda settings: RULES_JUDGE,
         rule=refusal_label,
+        english_only=True,
     ),
     "GUARD": RegimenRow(
         about="a safe/unsafe model, and the rules for what it finds safe",
         build=_guard,
         colour="#999999",
         weights="own",
-        prompts=PromptFamily("safe or unsafe", "guard-", "guard-v1"),
+        check_prompt=check_guard_format,
+        prompts=PromptFamily("safe or unsafe", "guard-", f"{GUARD_OWN} (models like Llama Guard) or guard-v1"),
+        english_only=True,
     ),
     "REMOTE": RegimenRow(
         about="a model behind an OpenAI-compatible server",
@@ -209,12 +238,33 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         memory_gib=1.0,
         prompts=None,
     ),
+    "PYTHON": RegimenRow(
+        about="a Python function of yours, in judge.function",
+        build=_function,
+        colour="#0072B2",
+        check=_check_function,
+        # What it loads is its own affair; this has room for a small model.
+        memory_gib=1.0,
+        prompts=None,
+        name=_function_name,
+        section=("function", "package.module:name of a function that labels conversations"),
+    ),
 }
 
 
 def regimens(fits: Callable[[RegimenRow], bool] = lambda row: True) -> Sequence[Regimen]:
     """The names of the regimens whose row fits, in the table's order."""
     return [name for name, row in REGIMENS.items() if fits(row)]
+
+
+def check_voices(settings: JudgeSettings) -> None:
+    """Hold each voice against what it judges with, beside weights, before anything starts.
+
+    Raises:
+        SalusError: it is not here.
+    """
+    for voice in settings.voices:
+        REGIMENS[voice].check(settings)
 
 
 def scorers(settings: JudgeSettings, weights: PolicyRef | None) -> Sequence[Scorer]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
-from actors.engine.config import EngineConfig
+from actors.engine.config import EngineConfig, check_engine_extra
+from actors.engine.extra import SERVER_ARGUMENTS
 from actors.engine.tokenizer import check_asked_model
 from actors.errors import SalusError
+from actors.judges.guard_format import check_guard_format
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.guard.config import GuardConfig, guard_cpus, guard_gpus
@@ -21,6 +23,7 @@ class ReplicaEngineConfig(EngineConfig):
     """The engine of one replica."""
 
     usual_length: ClassVar[int] = 512
+    extra_also: ClassVar[frozenset[str]] = SERVER_ARGUMENTS
 
 
 Phrase = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -134,6 +137,10 @@ class PublisherConfig(BaseModel):
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
+    engine_extra: dict[str, Any] = Field(
+        default={},
+        description="Further arguments of vLLM's engine and tool parser, by vLLM's own names; none that runs code.",
+    )
     gateway: GatewayConfig = Field(
         default=GatewayConfig(open=True), description="Who may ask for what; anyone on a loopback address, unless set."
     )
@@ -188,7 +195,14 @@ class PublisherConfig(BaseModel):
             kv_cache_gib=self.kv_cache_gib,
             threads=max(1, int(self.cpus_per_replica)),
             enforce_eager=self.enforce_eager,
+            extra=self.engine_extra,
         )
+
+    @model_validator(mode="after")
+    def _extra_is_vllms(self) -> Self:
+        if self.engine_extra:
+            check_engine_extra(self.engine_extra, "cuda" if self.gpus_per_replica else "cpu", SERVER_ARGUMENTS)
+        return self
 
     @model_validator(mode="after")
     def _gpus_fit_workers(self) -> Self:
@@ -235,6 +249,8 @@ def check_lengths(config: PublisherConfig, policy: Path) -> None:
         )
     if config.guard is not None and (guard := config.guard.folder) is not None:
         check_asked_model(guard)
+        if config.guard.kind == "guard":
+            check_guard_format(guard, config.guard.prompt_version, "publish.guard.prompt")
         config.guard.engine.length(guard, "publish.guard.engine")
 
 

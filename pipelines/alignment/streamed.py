@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.errors import SalusError
-from actors.files.shards import read_folder
+from actors.files.shards import read_folder, strings
+from actors.judges.regimens import REGIMENS
 from pipelines.alignment.run import Run
 from pipelines.cluster.progress import Bar
 from pipelines.cluster.stream import Limits, ShardTask, StreamReport, stream
+from pipelines.config.judge import JudgeConfig
+from pipelines.measures.language import LanguageShare, language_share
 from pipelines.measures.metrics import cut_off_share
 
 # Above this share of answers that were cut off, the run warns.
@@ -40,10 +44,41 @@ def streamed(
     try:
         limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
         count, pools = (_count(run, generated), _count(run, judged)), run.pools
-        return stream(tasks, pools.generators, pools.judges, *count, limits=limits, meanwhile=meanwhile)
+        report = stream(tasks, pools.generators, pools.judges, *count, limits=limits, meanwhile=meanwhile)
     finally:
         generated.close()
         judged.close()
+    if pools.judges:
+        for line in judging_notes(run.recipe.judge, [Path(task.judgment.output) for task in tasks]):
+            run.reporter.say(f"{name}: {line}")
+    return report
+
+
+def judging_notes(judge: JudgeConfig, judged: Sequence[Path]) -> Iterator[str]:
+    """What a judging step shows of its judge: its mean coverage, and answers that its rules cannot read.
+
+    Args:
+        judge: who judged.
+        judged: the files of its judgments, those of an earlier session too.
+    """
+    rows = [REGIMENS[voice] for voice in judge.voices]
+    english_only = any(row.english_only for row in rows)
+    columns = ["coverage", *(["answer"] if english_only else [])]
+    tables = [pq.read_table(file, columns=columns) for file in judged if file.is_file()]
+    n = sum(table.num_rows for table in tables)
+    if not n:
+        return
+    # A rule always gives a label.
+    if any(row.rule is None for row in rows):
+        mean = sum(pc.sum(table["coverage"]).as_py() for table in tables) / n
+        yield f"mean coverage of the judge {mean:.3f} (share of its replies that are labels), n {n:,}"
+    if english_only:
+        share = sum((language_share(strings(table, "answer")) for table in tables), LanguageShare(other=0, n=0))
+        if share.n and share.mostly_other:
+            yield (
+                f"WARNING: {share.other:,} of {share.n:,} answers do not look English, and refusal rules know English"
+                " only; take another judge, such as a model that reads their language"
+            )
 
 
 def check_labelled(run: Run, name: str, reports: Sequence[StreamReport]) -> None:

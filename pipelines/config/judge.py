@@ -10,13 +10,14 @@ from pydantic import Field, JsonValue, model_validator
 from actors.contract.decides import Decides
 from actors.engine.config import EngineConfig
 from actors.judges.ensemble import How
+from actors.judges.function import FUNCTION_PATTERN
 from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judges.judge import NO_PROMPT
 from actors.judges.regimens import FINE_TUNED, REGIMENS, Beside, Regimen, RegimenRow, regimens
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
 from actors.training.config import JudgeTrainConfig
-from pipelines.config.section import Section
+from pipelines.config.section import Section, check_revision
 
 _OWN_MODEL = regimens(lambda row: row.weights == "own")
 
@@ -56,6 +57,9 @@ class JudgeConfig(Section):
         "folder", description="where its model is from. clinic: built here. folder, hub: what path names"
     )
     path: str | None = Field(None, description=f"judge model folder or hub id ({', '.join(_OWN_MODEL)})")
+    revision: str | None = Field(
+        None, min_length=1, description="branch, tag or commit of the hub id; None: the hub's main branch"
+    )
     reads_system_prompt: bool = Field(
         True, description="whether the judge reads the deployed system prompt (model.system_prompt) with each answer"
     )
@@ -66,11 +70,20 @@ class JudgeConfig(Section):
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a judge that is not on disk"
     )
-    prompt: str = Field("cares-v2", description="versioned template in actors/judges/prompts/; guard-... for GUARD")
+    prompt: str = Field(
+        "cares-v2",
+        description="versioned template in actors/judges/prompts/; for GUARD guard-..., and guard-own for models like"
+        " Llama Guard, whose own chat template asks",
+    )
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
+    function: str | None = Field(
+        None,
+        pattern=FUNCTION_PATTERN,
+        description="package.module:name of the function of PYTHON (actors/judges/README.md); its code is run",
+    )
     ensemble: EnsembleConfig | None = Field(None, description="further judges of every answer; None: one judges")
     min_coverage: float = Field(
-        0.0, ge=0, le=1, description="answers whose labels had less probability stay unlabelled"
+        0.5, ge=0, le=1, description="answers whose labels had less probability together stay unlabelled"
     )
     max_missing: Annotated[float, Decides.RUN] = Field(
         0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run"
@@ -112,6 +125,7 @@ class JudgeConfig(Section):
             )
         if self.source != "clinic" and not self.path:
             raise ValueError(f"regimen {self.regimen} needs path: the judge's model folder or hub id")
+        check_revision(self.source, self.revision)
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from actors.engine.chat_format import ChatFormat
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from actors.engine.thoughts import ThoughtMarks
-from pipelines.config.section import Section
+from pipelines.config.section import Section, check_revision
 
 
 class ModelConfig(Section):
@@ -43,6 +43,9 @@ class ModelConfig(Section):
         description="the day that a chat template which writes today's date gets, so that a run is the same on any day",
     )
     thoughts: ThoughtMarks = ThoughtMarks()
+    revision: str | None = Field(
+        None, min_length=1, description="branch, tag or commit of the hub id; None: the hub's main branch"
+    )
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
     )
@@ -76,6 +79,7 @@ class ModelConfig(Section):
     def _needs_path(self) -> ModelConfig:
         if self.source in ("folder", "hub") and not self.path:
             raise ValueError(f"source {self.source!r} needs path: a model folder or a hub id")
+        check_revision(self.source, self.revision)
         return self
 
 
@@ -98,7 +102,10 @@ class GenerateConfig(Section):
     )
 
     def greedy(self) -> Sampling:
-        """How the validation and test splits are answered."""
+        """How the validation and test splits are answered: as the endpoint answers who asks for temperature 0.
+
+        Everything else is left to the model's own defaults, whatever rollouts are sampled with.
+        """
         return Sampling(k=1, temperature=0.0, max_tokens=self.evaluation_max_tokens or self.sampling.max_tokens)
 
     @property

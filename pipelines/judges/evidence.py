@@ -11,6 +11,7 @@ from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.files.records import find_record
 from actors.files.shards import read_folder, strings, write_text
+from actors.judges.regimens import check_voices
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, read_xstest_answers
@@ -29,8 +30,9 @@ def judge_before_run(recipe: Recipe) -> JudgeTrust | None:
     """Whether the recipe's judge may select policies; None where the run's first cycle will tell.
 
     Raises:
-        SalusError: it may not, or the labels it is to be held against cannot be read.
+        SalusError: it may not, the labels it is to be held against cannot be read, or what it judges with is not here.
     """
+    check_voices(recipe.judge)
     report = read_calibration(recipe)
     if report is None and has_ground_truth(recipe):
         return None

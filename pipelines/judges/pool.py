@@ -13,6 +13,7 @@ from actors.contract.records import PolicyRef
 from actors.files.shards import write_table
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
+from actors.judges.regimens import check_voices
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
@@ -58,9 +59,10 @@ def judge_pool(
         weights: of the judge, as `gather_judge` finds them; None for rules, which start no model engine.
 
     Raises:
-        SalusError: the recipe's plan does not fit, its judge holds fewer tokens than are set, or an engine is not up in
-            time.
+        SalusError: the recipe's plan does not fit, or its judge holds fewer tokens than are set. Also where what it
+            judges with is not here, or an engine is not up in time.
     """
+    check_voices(recipe.judge)
     if recipe.judge.row.weights is not None and weights is not None:
         judge_length(recipe, weights)
     with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"), judging(recipe, weights, reporter) as judge_shards:

@@ -13,6 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from actors.contract.records import METHODS
+from actors.judges.regimens import REGIMENS
+from actors.judges.rules import RULES_JUDGE
 from pipelines.registry.entry import PolicyEntry, TrainingData
 from pipelines.registry.figures import in_words, judge_figures, validation_figures
 
@@ -34,6 +36,7 @@ def model_card(entry: PolicyEntry) -> str:
         data=entry.data,
         validation=entry.validation,
         judge=entry.judge,
+        english_only=REGIMENS[entry.judge.regimen].english_only or RULES_JUDGE in (entry.judge.name or ""),
         built_here=entry.base.source in ("clinic", "medsafety"),
         chain=[entry.version, *(ancestor.version or ancestor.run_version for ancestor in entry.ancestors)],
         methods=methods,

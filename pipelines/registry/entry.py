@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from actors.contract.publication import Publication
 from actors.contract.records import Interval, Record
 from actors.engine.chat_format import ChatFormat
+from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
 from pipelines.decision.record import Standing
@@ -71,6 +72,8 @@ class DeployedModel(Record):
     # None: it was never written down (an interrupted run).
     folder: str | None
     hub_id: str | None
+    # As the recipe names it; None: the hub's main branch, or no hub.
+    revision: str | None = None
     # None where its folder is gone.
     contents: Contents | None
 
@@ -155,6 +158,9 @@ class PolicyEntry(Record):
     chat: ChatFormat | None = None
     # None where every weight was trained, and for the model the run began with.
     adapter: Weights | None
+    # What its folder sets for requests that do not say, in evaluation as at the endpoint; None in entries of older
+    # versions of Salus.
+    sampling: SamplingDefaults | None = None
     # None for the model the run began with.
     data: TrainingData | None
     judge: JudgeFacts

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from actors.contract.records import Record
 from actors.engine.chat_format import chat_format_of
+from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError
 from actors.files.private import private_files
 from actors.files.sums import file_sum
@@ -149,6 +150,7 @@ class _Drafts:
             merged=Weights(folder=str(run.weights(version)), contents=weights),
             chat=chat_format_of(run.weights(version)),
             adapter=self._adapter(version),
+            sampling=sampling_defaults(run.weights(version)),
             data=training_data(run, version.cycle, name) if name is not None else None,
             judge=judge_facts(run, decision, version),
             validation=validation(decision, version),
@@ -185,6 +187,7 @@ class _Drafts:
             source=model.source,
             folder=self.run.record.policy_path,
             hub_id=model.path if model.source == "hub" else None,
+            revision=model.revision,
             contents=self.contents(deployed),
         )
 

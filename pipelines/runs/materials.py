@@ -225,7 +225,9 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
         with _Bar(reporter, "pretraining the deployed policy") as bar:
             return build_medsafety_policy(medsafety_config(recipe), cache, bar)
     system = recipe.model.system_prompt
-    return _model_folder(source, str(recipe.model.path), lambda folder: check_chat_model(folder, system))
+    return _model_folder(
+        source, str(recipe.model.path), lambda folder: check_chat_model(folder, system), recipe.model.revision
+    )
 
 
 def judge_chat(recipe: Recipe, template: str) -> ChatFormat:
@@ -264,13 +266,15 @@ def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
         assert kind is not None
         with _Bar(reporter, f"training the {kind} judge") as bar:
             return build_judge(judge_clinic(recipe, kind), kind, default_cache_root(), bar)
-    return _model_folder(judge.source, str(judge.path), judge.row.check_folder)
+    folder = _model_folder(judge.source, str(judge.path), judge.row.check_folder, judge.revision)
+    judge.row.check_prompt(folder, judge.prompt)
+    return folder
 
 
-def _model_folder(source: str, path: str, check: Callable[[Path], object]) -> Path:
+def _model_folder(source: str, path: str, check: Callable[[Path], object], revision: str | None) -> Path:
     folder = Path(path).expanduser()
     if source == "hub":
-        folder = _download(path)
+        folder = _download(path, revision)
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         check_adapter(folder)
         raise SalusError(
@@ -280,7 +284,7 @@ def _model_folder(source: str, path: str, check: Callable[[Path], object]) -> Pa
     return folder.absolute()
 
 
-def _download(name: str) -> Path:
+def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -291,7 +295,11 @@ def _download(name: str) -> Path:
     )
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_FETCHED), ignore_patterns=list(_NOT_FETCHED)))
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=list(_FETCHED), ignore_patterns=list(_NOT_FETCHED)
+            )
+        )
     except GatedRepoError as error:
         raise SalusError(
             f"Model {name} is gated: accept the licence on its page, then run `hf auth login` with a token of that"
@@ -303,8 +311,9 @@ def _download(name: str) -> Path:
             " a private one, run `hf auth login`; for a folder, --set model.source=folder."
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        which = f"{name} at revision {revision}" if revision is not None else name
         raise SalusError(
-            f"Model {name} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
+            f"Model {which} cannot be fetched from the hub ({type(error).__name__}); fetch it where there is a"
             " network and give its folder: --set model.source=folder --set model.path=DIR."
         ) from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import ModelRole, RunFolder
+from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError
 from actors.files.full_disk import FullDiskError
 from pipelines.cluster.progress import Reporter
@@ -19,7 +20,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.runs.contents import MODEL_FILES, Contents, contents_of, copy_whole
 from pipelines.runs.lengths import check_run_lengths
 from pipelines.runs.materials import BASE_VERSION, Materials, gather_own_judge, gather_policy, judge_name
-from pipelines.runs.open import ModelNote, note_model, noted_model
+from pipelines.runs.open import ModelNote, note_model, note_sampling, noted_model
 
 _CALLED: dict[ModelRole, str] = {"policy": "deployed policy", "judge": "judge's model"}
 _DIGITS = 12
@@ -47,6 +48,7 @@ def models_of_run(
             lambda came_from: judge_name(recipe.judge.regimen, came_from),
         )
     check_run_lengths(recipe, policy, judge)
+    note_sampling(folder, sampling_defaults(Path(policy.path)))
     return Materials(policy=policy, judge=judge)
 
 

@@ -16,6 +16,7 @@ import yaml
 from actors.contract.decides import free
 from actors.contract.records import Record
 from actors.contract.run_folder import ModelRole, RunFolder
+from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
 from actors.files.records import read_record
@@ -50,6 +51,8 @@ class RunRecord(Record):
     policy_sha256: str | None = None
     judge_path: str | None = None
     judge_sha256: str | None = None
+    # The deployed model's own sampling defaults, which evaluation and endpoint apply; None: as above.
+    sampling_defaults: SamplingDefaults | None = None
     wall_s: float = 0.0
     peak_memory_gib: float = 0.0
 
@@ -138,6 +141,12 @@ def note_model(folder: RunFolder, role: ModelRole, note: ModelNote) -> None:
     _change(folder, **{f"{role}_path": note.path, f"{role}_sha256": note.sha256})
 
 
+def note_sampling(folder: RunFolder, defaults: SamplingDefaults) -> None:
+    """Write down what evaluation and endpoint add to a request that leaves it out."""
+    if read_run_record(folder).sampling_defaults != defaults:
+        _change(folder, sampling_defaults=defaults)
+
+
 def noted_model(folder: RunFolder, role: ModelRole) -> ModelNote | None:
     """What is written down of it; None where nothing is."""
     record = read_run_record(folder)
@@ -166,7 +175,7 @@ def read_run_record(folder: RunFolder) -> RunRecord:
     return read_record(RunRecord, folder.run_record, "the record of a run")
 
 
-def _change(folder: RunFolder, **values: str | float | None) -> RunRecord:
+def _change(folder: RunFolder, **values: str | float | SamplingDefaults | None) -> RunRecord:
     record = read_run_record(folder).model_copy(update=values)
     write_text(record.model_dump_json(indent=2), folder.run_record)
     return record

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from actors.contract.records import LABELS
-from actors.judges.guard import GUARD_WORDS
+from actors.judges.guard_format import GUARD_WORDS
 from actors.judges.template import load_template
 from pipelines.data.tiny.config import PretrainConfig, TinyModelConfig
 from pipelines.data.tiny.model import build_llama

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# A word, where the server tells no log-probabilities, in tokens.
+_WORD_TOKENS = 8
+_OWN_FIELDS = frozenset(
+    {
+        "model",
+        "messages",
+        "temperature",
+        "max_tokens",
+        "max_completion_tokens",
+        "logprobs",
+        "top_logprobs",
+        "n",
+        "stream",
+    }
+)
+_OWN_HEADERS = frozenset({"authorization", "content-type", "content-length", "host"})
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 class RemoteConfig(BaseModel):
     """The server, the model, how fast it may be asked and what it charges.
 
-    The key is read from the environment of the process that asks. So on a cluster the variable must be set where Ray's
-    nodes start. The key is in no recipe, record or message.
+    The key and the headers are read from the environment of the process that asks. So on a cluster their variables must
+    be set where Ray's nodes start. They are in no recipe, record or message.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +45,26 @@ class RemoteConfig(BaseModel):
     )
     reply: Literal["logprobs", "word"] = Field(
         "logprobs", description="word: for servers without log-probabilities; a label is then sure or missing"
+    )
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="how the server calls the limit of a reply; newer models know the second alone"
+    )
+    reply_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="longest reply, thoughts included; None: 1 with logprobs, 8 with word. A reasoning model needs some"
+        " thousand, and reply: word",
+    )
+    temperature: float | None = Field(
+        0.0, ge=0, description="sent with each request; None: not sent, for reasoning models that refuse it"
+    )
+    extra_body: dict[str, Any] = Field(
+        {}, description="further fields of each request, such as reasoning_effort: low; kept in the run's records"
+    )
+    headers: dict[str, str] = Field(
+        {},
+        description="further HTTP headers: of each, the environment variable that holds its value. Values are in no"
+        " record, as the key",
     )
     top_logprobs: int = Field(
         20, ge=3, le=20, description="likeliest first tokens asked for, among which the labels are looked for"
@@ -43,6 +82,29 @@ class RemoteConfig(BaseModel):
     usd_per_million_completion_tokens: float = Field(
         0.0, ge=0, description="the server's price of replies, likewise for reports"
     )
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_question(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(_OWN_FIELDS & extra.keys()):
+            raise ValueError(f"{', '.join(taken)} is set by Salus or by a setting beside extra_body; leave it out")
+        return extra
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_name_variables(cls, headers: dict[str, str]) -> dict[str, str]:
+        for header, variable in headers.items():
+            if not _HEADER.fullmatch(header) or header.lower() in _OWN_HEADERS:
+                raise ValueError(f"{header!r} is no header that a recipe may set; name another")
+            if not _VARIABLE.fullmatch(variable):
+                # Not shown: it may be the secret itself.
+                raise ValueError(f"{header} must name an environment variable, such as JUDGE_TENANT, not hold a value")
+        return headers
+
+    @property
+    def longest_reply(self) -> int:
+        """Tokens of a reply."""
+        return self.reply_tokens or (1 if self.reply == "logprobs" else _WORD_TOKENS)
 
     @property
     def judge_name(self) -> str:

@@ -24,8 +24,10 @@ def spellings(words: Sequence[str]) -> Spellings:
 LABEL_SPELLINGS: Spellings = {**spellings(LABELS), "reject": LABELS.index("Refuse")}
 # One letter says too little of a longer word. Characters.
 _SHORTEST_PREFIX = 2
-# How byte-level and sentencepiece tokenizers spell the space before a word.
-_SPACES = " \t\r\n\u0120\u2581"
+# How byte-level and sentencepiece tokenizers spell the space before a word, and what may be set around one.
+_AROUND = " \t\r\n\u0120\u2581*_`'\".,:;!\u201c\u201d()[]"
+# A thought before the reply ends so.
+_THOUGHT_END = "</think>"
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,7 +78,8 @@ class ServerReply(_ReplyPart):
 def read_reply(reply: ServerReply, spelled: Spellings) -> tuple[Floats, float]:
     """Probabilities of the words, shape (words,), summing to 1, and coverage.
 
-    Without log-probabilities the whole reply must be one of the words, or the coverage is 0: missing, never a guess.
+    Without log-probabilities the whole reply must be one of the words, or the coverage is 0: missing, never a guess. A
+    thought before it, and marks around it as in "**Refuse**.", are not counted.
     """
     first = reply.choices[0]
     positions = first.logprobs.content if first.logprobs is not None else None
@@ -84,7 +87,8 @@ def read_reply(reply: ServerReply, spelled: Spellings) -> tuple[Floats, float]:
         mass = word_mass(positions[0].top_logprobs, spelled)
     else:
         mass = np.zeros(places(spelled))
-        place = spelled.get((first.message.content or "").strip().casefold())
+        said = (first.message.content or "").rpartition(_THOUGHT_END)[2]
+        place = spelled.get(said.strip(_AROUND).casefold())
         if place is not None:
             mass[place] = 1.0
     total = float(mass.sum())
@@ -116,7 +120,7 @@ def word_mass(top: Sequence[TopToken], spelled: Spellings) -> Floats:
 
 def place_of_token(token: str, spelled: Spellings) -> int | None:
     """The place of the one word that `token` is or begins; None where there is none, or more than one."""
-    word = token.strip(_SPACES).casefold()
+    word = token.strip(_AROUND).casefold()
     if word in spelled:
         return spelled[word]
     if len(word) < _SHORTEST_PREFIX:

@@ -6,13 +6,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import openai
 from pydantic import ValidationError
 
 from actors.contract.records import PolicyRef
-from actors.contract.untrusted import CHAT_MARKUP, CUT_MARK, break_up, cut_middle, strip_invisible
+from actors.contract.untrusted import CHAT_MARKUP, CUT_MARK, break_up, cut_middle, strip_invisible, visible
 from actors.errors import SalusError
 from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.remote.config import RemoteConfig
@@ -29,10 +30,17 @@ from actors.judges.remote.reply import (
 from actors.judges.template import JudgeTemplate, fence_of
 from actors.judges.usage import Usage
 
-# A word, where the server tells no log-probabilities, in tokens.
-_WORD_TOKENS = 8
 # Codes of a server that will not read what it is to judge: that answer stays unlabelled.
 _FILTERED = frozenset({"content_filter", "content_policy_violation"})
+# What a server's own sentence speaks of, and the setting that mends it.
+_CURES = (
+    ("max_completion_tokens", "judge.remote.token_limit=max_completion_tokens"),
+    ("temperature", "judge.remote.temperature=null"),
+    ("logprobs", "judge.remote.reply=word"),
+)
+# Characters of a server's own sentence, and of a secret that is looked for in it.
+_SENTENCE = 300
+_SHORTEST_SECRET = 4
 
 
 class RemoteScorer(DetailedScorer):
@@ -102,32 +110,40 @@ class RemoteScorer(DetailedScorer):
 
     def _client(self) -> openai.AsyncOpenAI:
         variable = self._config.api_key_env
-        key = os.environ.get(variable, "").strip() if variable is not None else "none"
-        if not key:
-            raise SalusError(
-                f"The remote judge's key is to be in the environment variable {variable}, which is not set. Export it"
-                " (on a cluster on every node, before Ray starts), or name another as judge.remote.api_key_env."
-            )
+        key = self._secret(variable, "key") if variable is not None else "none"
         return openai.AsyncOpenAI(
             api_key=key,
             base_url=self._config.base_url,
             timeout=self._config.timeout_s,
             max_retries=self._config.max_retries,
+            default_headers={header: self._secret(name, "header") for header, name in self._config.headers.items()},
             # In the transport, so that the client's retries keep the pace too.
             http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._pace]}),
         )
 
+    @staticmethod
+    def _secret(variable: str, what: Literal["key", "header"]) -> str:
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            setting = "api_key_env" if what == "key" else "headers"
+            raise SalusError(
+                f"The remote judge's {what} is to be in the environment variable {variable}, which is not set. Export"
+                f" it (on a cluster on every node, before Ray starts), or name another as judge.remote.{setting}."
+            )
+        return value
+
     async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> ServerReply | None:
         """The server's reply; None where it would not read the prompt."""
-        by_logprobs = self._config.reply == "logprobs"
+        config = self._config
+        by_logprobs = config.reply == "logprobs"
         try:
             response = await client.chat.completions.with_raw_response.create(
-                model=self._config.model,
+                model=config.model,
                 messages=[{"role": "user", "content": prompt}],
-                temperature=0.0,
-                max_tokens=1 if by_logprobs else _WORD_TOKENS,
+                temperature=config.temperature if config.temperature is not None else openai.omit,
                 logprobs=True if by_logprobs else openai.omit,
-                top_logprobs=self._config.top_logprobs if by_logprobs else openai.omit,
+                top_logprobs=config.top_logprobs if by_logprobs else openai.omit,
+                extra_body={config.token_limit: config.longest_reply, **config.extra_body},
             )
             return ServerReply.model_validate_json(response.content)
         except openai.APIError as error:
@@ -142,9 +158,10 @@ class RemoteScorer(DetailedScorer):
 
     def _sentence(self, error: openai.APIError) -> str:
         config, who = self._config, self._who()
+        said = self._said(error)
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return (
-                f"{who} refused the key (HTTP {error.status_code}); put a valid one into the environment variable"
+                f"{who} refused the key (HTTP {error.status_code}{said}); put a valid one into the environment variable"
                 f" {config.api_key_env}, or name another as judge.remote.api_key_env."
             )
         retried = f"{config.max_retries + 1} time(s)"
@@ -152,15 +169,28 @@ class RemoteScorer(DetailedScorer):
             return f"{who} did not reply within {config.timeout_s:g} s, asked {retried}; raise judge.remote.timeout_s."
         if isinstance(error, openai.RateLimitError | openai.InternalServerError):
             return (
-                f"{who} answered HTTP {error.status_code}, asked {retried}; run the step again later (what is judged is"
-                " kept), lower judge.remote.requests_per_minute or raise judge.remote.max_retries."
+                f"{who} answered HTTP {error.status_code}{said}, asked {retried}; run the step again later (what is"
+                " judged is kept), lower judge.remote.requests_per_minute or raise judge.remote.max_retries."
             )
         if isinstance(error, openai.APIStatusError):
-            return (
-                f"{who} refused the request (HTTP {error.status_code}, code {str(error.code)[:60]!r}); check"
-                " judge.remote.model, and that the server gives logprobs (else judge.remote.reply: word)."
-            )
+            cures = [f"set {setting}" for word, setting in _CURES if word in said]
+            cure = cures[0] if cures else "check judge.remote.model, judge.remote.extra_body and judge.remote.base_url"
+            return f"{who} refused the request (HTTP {error.status_code}{said}); {cure}."
         return f"{who} cannot be reached, tried {retried}; check judge.remote.base_url and the network."
+
+    def _said(self, error: openai.APIError) -> str:
+        """The server's own sentence behind its status, on one line and without secrets; empty where it has none."""
+        body = error.body
+        found = body.get("message") or body.get("detail") if isinstance(body, dict) else None
+        if not isinstance(found, str) or not found.strip():
+            return f", code {str(error.code)[:60]!r}" if error.code else ""
+        config = self._config
+        for variable in (config.api_key_env, *config.headers.values()):
+            secret = os.environ.get(variable, "").strip() if variable is not None else ""
+            if len(secret) >= _SHORTEST_SECRET:
+                found = found.replace(secret, f"[{variable}]")
+        line = " ".join(visible(strip_invisible(found)).split()).rstrip(".")
+        return f": {line if len(line) <= _SENTENCE else line[: _SENTENCE - 4] + ' ...'}"
 
     def _who(self) -> str:
         return f"The remote judge {self._config.model} at {self._config.base_url}"

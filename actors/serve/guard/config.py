@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from actors.contract.records import Label
 from actors.engine.config import EngineConfig
+from actors.judges.guard_format import GUARD_OWN
 from actors.judges.template import template_versions
 
 DEFAULT_PROMPTS = {"guard": "guard-v1", "judge": "cares-v2"}
@@ -54,7 +55,9 @@ class GuardConfig(BaseModel):
     )
     model: Path | None = Field(None, description="Folder of the model that judges; None: the rules need none.")
     prompt: str | None = Field(
-        None, description="Versioned template in actors/judges/prompts/; None: guard-v1, or cares-v2 for a judge."
+        None,
+        description="Versioned template in actors/judges/prompts/, or guard-own for models like Llama Guard, whose own"
+        " chat template asks; None: guard-v1, or cares-v2 for a judge.",
     )
     threshold: float = Field(0.5, gt=0, le=1, description="The probability from which on an answer is unsafe.")
     min_coverage: float = Field(
@@ -88,7 +91,7 @@ class GuardConfig(BaseModel):
     @field_validator("prompt")
     @classmethod
     def _there_is_one(cls, prompt: str | None) -> str | None:
-        if prompt is not None and prompt not in (known := template_versions()):
+        if prompt is not None and prompt not in (known := [GUARD_OWN, *template_versions()]):
             raise ValueError(f"there is no judge prompt {prompt!r}; take one of {', '.join(known)}")
         return prompt
 
@@ -96,6 +99,8 @@ class GuardConfig(BaseModel):
     def _whole(self) -> Self:
         if self.has_engine and self.model is None:
             raise ValueError(f"kind={self.kind} needs a model; set model to its folder, or kind=rules")
+        if self.prompt == GUARD_OWN and self.kind != "guard":
+            raise ValueError(f"prompt={GUARD_OWN} asks for safe or unsafe; it goes with kind=guard only")
         if not self.has_engine and self.model is not None:
             raise ValueError("kind=rules asks no model; leave model out, or set kind to guard or judge")
         by_phrases = self.kind == "rules" or (self.kind == "judge" and self.screen == "phrases")

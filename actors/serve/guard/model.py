@@ -17,7 +17,7 @@ from actors.contract.records import LABELS, PolicyRef, Record
 from actors.engine.port import Engine
 from actors.errors import SalusError
 from actors.judges.engine import EngineScorer, shares
-from actors.judges.guard import GUARD_WORDS
+from actors.judges.guard_format import GUARD_OWN, GUARD_WORDS, OwnFormatScorer
 from actors.judges.judge import DetailedScorer, Verdicts
 from actors.judges.template import REQUEST_PREFIX
 from actors.serve.guard.config import GuardConfig
@@ -114,10 +114,13 @@ def model_guard(config: GuardConfig, engine: Engine, weights: PolicyRef) -> Mode
     """The guard that `config` describes, around an engine that has its weights.
 
     Raises:
-        SalusError: as `EngineScorer`.
+        SalusError: as `EngineScorer`, or `OwnFormatScorer` for a guard in its own format.
     """
     unsafe: tuple[int, ...]
-    if config.kind == "guard":
+    scorer: DetailedScorer
+    if config.prompt_version == GUARD_OWN:
+        scorer, unsafe = OwnFormatScorer(engine, weights, whole_only=True), _UNSAFE
+    elif config.kind == "guard":
         scorer, unsafe = WholeTextScorer(engine, config.prompt_version, weights, GUARD_WORDS), _UNSAFE
     else:
         scorer = WholeTextScorer(engine, config.prompt_version, weights)

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from pydantic import BaseModel, ValidationError
 
 from actors.engine.chat import conversation_tokens
 from actors.engine.port import Sampling
-from actors.errors import SalusError
+from actors.engine.sampling_defaults import SamplingDefaults
 from actors.serve.shadow.records import LiveAnswer
-
-# What a model's own defaults may also set, with values that change nothing.
-_NOT_FOLLOWED: dict[str, tuple[float, ...]] = {"top_k": (0, -1), "min_p": (0,), "repetition_penalty": (1,)}
-
-
-class ModelDefaults(BaseModel):
-    """How a model's answers are drawn where a request does not say: its `generation_config.json`."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-
-    @property
-    def not_followed(self) -> tuple[str, ...]:
-        """Settings that live answers are drawn with, and a challenger's are not."""
-        return tuple(name for name, neutral in _NOT_FOLLOWED.items() if getattr(self, name) not in (None, *neutral))
 
 
 @dataclass(frozen=True)
@@ -44,26 +22,8 @@ class EngineQuestion:
     sampling: Sampling
 
 
-def model_defaults(folder: Path) -> ModelDefaults:
-    """The defaults of a model folder; where it names none, those of vLLM's server.
-
-    Raises:
-        SalusError: its `generation_config.json` is none.
-    """
-    path = folder / "generation_config.json"
-    if not path.is_file():
-        return ModelDefaults()
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return ModelDefaults.model_validate({name: value for name, value in found.items() if value is not None})
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
-        raise SalusError(
-            f"{path} is no generation config ({type(error).__name__}); take it from a copy, or remove it."
-        ) from error
-
-
 def questions(
-    lives: Sequence[LiveAnswer], tokenizer: Any, defaults: ModelDefaults, max_model_len: int
+    lives: Sequence[LiveAnswer], tokenizer: Any, defaults: SamplingDefaults, max_model_len: int
 ) -> Iterator[EngineQuestion | None]:
     """What the challenger is asked for each live answer; None where it cannot be: too long, or not for its template."""
     for live in lives:
@@ -78,10 +38,11 @@ def questions(
         yield EngineQuestion(tokens, _sampling(live, defaults, longest)) if longest > 0 else None
 
 
-def _sampling(live: LiveAnswer, defaults: ModelDefaults, longest: int) -> Sampling:
+def _sampling(live: LiveAnswer, defaults: SamplingDefaults, longest: int) -> Sampling:
     return Sampling(
         k=1,
-        temperature=live.temperature if live.temperature is not None else defaults.temperature,
-        top_p=live.top_p if live.top_p is not None else defaults.top_p,
+        # vLLM's server draws with 1 where neither the request nor the model says.
+        temperature=next(t for t in (live.temperature, defaults.temperature, 1.0) if t is not None),
+        top_p=next(p for p in (live.top_p, defaults.top_p, 1.0) if p is not None),
         max_tokens=longest,
     )

@@ -18,6 +18,7 @@ from actors.contract.records import UNFINISHED_THOUGHT, PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.engine.chat_format import thought_marks
 from actors.engine.port import Completion, Engine, Sampling
+from actors.engine.sampling_defaults import sampling_defaults
 from actors.engine.thoughts import spoken
 from actors.errors import SalusError
 from actors.files.one_writer import only_writer
@@ -27,7 +28,7 @@ from actors.serve.feedback.records import Clock, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.shadow.config import ShadowConfig
-from actors.serve.shadow.question import EngineQuestion, model_defaults, questions
+from actors.serve.shadow.question import EngineQuestion, questions
 from actors.serve.shadow.records import SHADOW, LiveAnswer, ShadowCounts, ShadowRecord, Taken
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Shadow:
         self._redaction = redaction
         self._longest = feedback.max_text_chars
         self._give_up = give_up
-        self._defaults = model_defaults(Path(challenger.path))
+        self._defaults = sampling_defaults(Path(challenger.path))
         # Open as long as the shadow lives: that is the lock.
         self._lock = only_writer(folder, lock_wait_s, "a challenger's answers", "shadow.folder")
         self._journal = Journal(folder / SHADOW.name, SHADOW)
@@ -199,7 +200,7 @@ class Shadow:
             challenger_answer=texts[1],
             challenger_finish_reason=answer.finish_reason,
             temperature=sampling.temperature,
-            top_p=sampling.top_p,
+            top_p=sampling.top_p or 1.0,
             max_tokens=sampling.max_tokens,
             at=live.at,
         )

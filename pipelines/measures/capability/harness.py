@@ -51,7 +51,9 @@ class GenerationAsked(BaseModel):
         """Greedy unless the task samples; an answer takes at most half of the engine's length."""
         temperature = 0.0 if self.do_sample is False else self.temperature
         longest = min(self.max_gen_toks, max(1, max_model_len // 2))
-        return Sampling(k=1, temperature=temperature, top_p=self.top_p, max_tokens=longest)
+        # Not the model's own defaults: the harness's models have none, and figures must compare.
+        neutral = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+        return Sampling(k=1, temperature=temperature, top_p=self.top_p, max_tokens=longest, **neutral)
 
     def stopped(self, text: str) -> str:
         """The text up to the first of the strings that end it."""

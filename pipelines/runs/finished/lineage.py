@@ -38,7 +38,7 @@ _ENGINE, _TRAIN = _decisive("generate"), _decisive("train")
 _LABELS = (*_decisive("judge"), "model.system_prompt")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
 SETTINGS: dict[Kind, tuple[str, ...]] = {
-    "model": (*_decisive("model"), "judge.source", "judge.path", "judge.chat_template_kwargs"),
+    "model": (*_decisive("model"), "judge.source", "judge.path", "judge.revision", "judge.chat_template_kwargs"),
     "prompts": ("seed", "data", "clinic", "medsafety"),
     "pairs": ("preference.egida_pairs",),
     "questions": ("seed", "capability", "medsafety"),

@@ -16,11 +16,11 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.config import EngineConfig
 from actors.engine.model_folder import check_model_folder
+from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError, reason
 from actors.files.atomic import make_folder
 from actors.serve.config import PublisherConfig
 from actors.serve.shadow.config import SHADOW_ACTOR, ShadowConfig, ShadowLink
-from actors.serve.shadow.question import model_defaults
 from pipelines.registry.store import Registry
 
 FOLDER = "shadow"
@@ -50,8 +50,9 @@ class ShadowService:
         self._challenger = find_challenger(config.policy, registry) if config is not None else None
         if config is not None and self._challenger is not None:
             shadow_engine(config, publish).length(Path(self._challenger.path), "publish")
-        # Read here, where a damaged one is told before anything starts.
-        self._ignored = model_defaults(Path(self._challenger.path)).not_followed if self._challenger else ()
+        if self._challenger is not None:
+            # A damaged one is told before anything starts.
+            sampling_defaults(Path(self._challenger.path))
         self._folder = (config.folder if config and config.folder else registry.root / FOLDER).absolute()
         self._actor: Any = None
         # The answer to the question whether it is up, until it is there, and when it is overdue.
@@ -125,10 +126,9 @@ class ShadowService:
 
     def _sentence(self, config: ShadowConfig, challenger: PolicyRef) -> str:
         which = 'requests that say "store": true' if config.consent == "opt_in" else "all requests"
-        but = f"; {', '.join(self._ignored)} of its generation_config.json not followed" if self._ignored else ""
         return (
             f"shadow: {challenger.version} answers {config.share:.0%} of {which}, unseen; both answers are kept in"
-            f" {self._folder}, redacted{but}"
+            f" {self._folder}, redacted"
         )
 
 

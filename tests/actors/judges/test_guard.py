@@ -13,7 +13,8 @@ from actors.contract.records import LABELS, ROLLOUT_SCHEMA, Label, PolicyRef
 from actors.errors import SalusError
 from actors.files.shards import read_folder
 from actors.judges.ensemble import EnsembleScorer
-from actors.judges.guard import GUARD_WORDS, GuardScorer
+from actors.judges.guard import GuardScorer
+from actors.judges.guard_format import GUARD_WORDS
 from actors.judges.judge import Judge, JudgmentTask
 from actors.judges.prompt import JudgePrompt, first_tokens
 from actors.judges.rules import RuleScorer, refusal_label

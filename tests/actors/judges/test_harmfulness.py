@@ -231,7 +231,7 @@ def test_a_server_is_asked_for_a_number_and_billed(
     assert usage_of(tmp_path).requests == len(HARMFUL)
 
 
-@pytest.mark.parametrize(("content", "score"), [("3", 3), (" 5\n", 5), ("3.", None), ("Score: 3", None), ("7", None)])
+@pytest.mark.parametrize(("content", "score"), [("3", 3), (" 5\n", 5), ("3.", 3), ("Score: 3", None), ("7", None)])
 def test_without_log_probabilities_only_the_number_itself_counts(
     task: JudgmentTask, monkeypatch: pytest.MonkeyPatch, content: str, score: int | None
 ) -> None:

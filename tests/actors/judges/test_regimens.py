@@ -18,7 +18,8 @@ TABLE = "actors/judges/regimens.py"
 CLINIC = {"pipelines/data/clinic/models.py", "pipelines/runs/materials.py"}
 # A recipe that is written for a user's own data begins with the rules.
 WRITES_A_RECIPE = {"pipelines/cli/data.py"}
-SERVER = ["judge.remote.base_url=http://127.0.0.1:1/v1", "judge.remote.model=m"]
+# What some regimens need beside.
+SECTIONS = ["judge.remote.base_url=http://127.0.0.1:1/v1", "judge.remote.model=m", "judge.function=json:loads"]
 
 
 def test_no_other_file_names_a_regimen() -> None:
@@ -57,7 +58,7 @@ def test_those_beside_another_need_no_model() -> None:
 
 @pytest.mark.parametrize("regimen", regimens(lambda row: row.weights is None))
 def test_a_scorer_is_built_for_those_without_a_model(regimen: Regimen) -> None:
-    judge = load_recipe("llama-3.1-8b", [f"judge.regimen={regimen}", "judge.path=null", *SERVER]).judge
+    judge = load_recipe("llama-3.1-8b", [f"judge.regimen={regimen}", "judge.path=null", *SECTIONS]).judge
     (scorer,) = scorers(judge, None)
     assert (scorer.name, scorer.prompt_version) == (judge.name(None), judge.prompt_version)
     assert isinstance(scorer, PromptedScorer) == judge.row.scores_numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import socket
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from actors.judges.remote.config import RemoteConfig
 from actors.judges.remote.reply import LABEL_SPELLINGS, place_of_token
 from actors.judges.remote.scorer import RemoteScorer, RequestPace
 from actors.judges.usage import Usage, usage_of
+from pipelines.config.load import load_recipe
 from tests.chat_server import KEY, Answer, completion, failure, serving
 from tests.rows import judgments, prompt
 
@@ -68,7 +70,7 @@ def test_label_probabilities_come_from_the_first_tokens_alternatives() -> None:
     [
         ("Accept", "Accept"), (" accept", "Accept"), ("Acc", "Accept"),
         ("\u2581Ca", "Caution"), ("\u0120Ref", "Refuse"),
-        ("Reject", "Refuse"), ("Re", "Refuse"), ("REFUSE", "Refuse"),
+        ("Reject", "Refuse"), ("Re", "Refuse"), ("REFUSE", "Refuse"), ("**Ref", "Refuse"), ('"Accept', "Accept"),
         ("A", None), ("", None), (" ", None), ("Accepted", None), ("Can", None), ("Refund", None), ("I", None),
     ],
 )  # fmt: skip
@@ -96,12 +98,16 @@ def test_replies_come_back_in_the_order_of_the_answers() -> None:
         ("Refuse", "Refuse"),
         (" accept\n", "Accept"),
         ("Reject", "Refuse"),
-        ("Accept.", None),
+        ("Accept.", "Accept"),
+        ("**Refuse**.", "Refuse"),
+        ("`Caution`", "Caution"),
+        ("<think>It says Accept.</think>\n\nRefuse", "Refuse"),
         ("I Accept", None),
+        ("Accept or Refuse", None),
         ("", None),
     ],
 )
-def test_without_log_probabilities_only_an_exact_word_counts(content: str, label: str | None) -> None:
+def test_without_log_probabilities_only_the_word_itself_counts(content: str, label: str | None) -> None:
     (p,), (coverage,) = said(lambda body, number: completion(None, content))
     assert sum(p) == pytest.approx(1.0)
     assert coverage == (0.0 if label is None else 1.0)
@@ -152,7 +158,7 @@ def test_a_failing_server_is_one_sentence_after_the_last_retry() -> None:
 
     sentence = fault(respond, max_retries=2)
     assert asked == [0, 1, 2]
-    assert "answered HTTP 500, asked 3 time(s)" in sentence and "what is judged is kept" in sentence
+    assert "answered HTTP 500: boom, asked 3 time(s)" in sentence and "what is judged is kept" in sentence
 
 
 def test_one_of_many_failing_answers_is_one_sentence() -> None:
@@ -165,7 +171,8 @@ def test_one_of_many_failing_answers_is_one_sentence() -> None:
 def test_a_wrong_key_is_named_by_its_variable_never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "sk-secret-and-wrong")
     sentence = fault(lambda body, number: completion(SURE), max_retries=3)
-    assert "refused the key (HTTP 401)" in sentence and "environment variable JUDGE_KEY" in sentence
+    assert "refused the key (HTTP 401: Incorrect API key provided: Bearer [JUDGE_KEY])" in sentence
+    assert "environment variable JUDGE_KEY" in sentence
     assert "sk-secret" not in sentence
 
 
@@ -190,9 +197,86 @@ def test_not_a_number_is_no_probability() -> None:
     assert "did not reply with a chat completion" in fault(lambda asked, number: Answer(body))
 
 
-def test_other_refusals_name_the_model() -> None:
-    sentence = fault(lambda body, number: failure(404, "The model does not exist", "model_not_found"))
-    assert "HTTP 404, code 'model_not_found'" in sentence and "judge.remote.model" in sentence
+def test_other_refusals_are_told_in_the_servers_own_words() -> None:
+    sentence = fault(lambda body, number: failure(404, "The model does not exist.", "model_not_found"))
+    assert "(HTTP 404: The model does not exist); check judge.remote.model" in sentence
+    # Some servers say no more than a code.
+    assert "(HTTP 404, code 'model_not_found')" in fault(lambda body, number: failure(404, "", "model_not_found"))
+    plain = Answer('{"detail": "Not Found"}', 404)
+    assert "(HTTP 404: Not Found)" in fault(lambda body, number: plain)
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        (
+            "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            "token_limit=max_completion_tokens",
+        ),
+        ("Unsupported value: 'temperature' does not support 0.0 with this model.", "judge.remote.temperature=null"),
+        ("You are not allowed to request logprobs from this model.", "judge.remote.reply=word"),
+    ],
+)
+def test_the_setting_that_mends_a_refusal_is_named(said: str, cure: str) -> None:
+    sentence = fault(lambda body, number: failure(400, said))
+    assert said.rstrip(".") in sentence and f"{cure}." in sentence
+
+
+def test_a_servers_words_are_one_line_without_secrets_or_escapes() -> None:
+    sentence = fault(lambda body, number: failure(400, f"bad\x1b[31m key {KEY}\n\n" + "long " * 200))
+    assert "\\x1b[31m key [JUDGE_KEY] long" in sentence
+    assert "\x1b" not in sentence and len(sentence) < 700
+
+
+def test_a_reasoning_model_is_asked_as_it_wants() -> None:
+    settings = {
+        "reply": "word", "temperature": None, "token_limit": "max_completion_tokens", "reply_tokens": 2_000,
+        "extra_body": {"reasoning_effort": "low"},
+    }  # fmt: skip
+    with serving(lambda body, number: completion(None, "Refuse")) as server:
+        p, coverage = scorer(server.url, **settings).score(["r"], ["a"])
+        (asked,) = server.asked
+    assert not {"temperature", "max_tokens", "logprobs", "top_logprobs"} & asked.keys()
+    assert (asked["max_completion_tokens"], asked["reasoning_effort"]) == (2_000, "low")
+    assert (p[0].tolist(), coverage[0]) == ([0, 0, 1], 1)
+
+
+def test_headers_come_from_the_environment_and_are_in_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARD_TENANT", "tenant-of-mine")
+    config = RemoteConfig.model_validate(
+        {"base_url": "http://x/v1", "model": "m", "headers": {"X-Tenant": "WARD_TENANT"}}
+    )
+    assert "tenant-of-mine" not in config.model_dump_json()
+    with serving(lambda body, number: completion(SURE)) as server:
+        scorer(server.url, headers={"X-Tenant": "WARD_TENANT"}).score(["r"], ["a"])
+        assert server.headers[0]["x-tenant"] == "tenant-of-mine"
+    monkeypatch.delenv("WARD_TENANT")
+    with serving(lambda body, number: completion(SURE)) as server:
+        with pytest.raises(
+            SalusError, match=r"header is to be in the environment variable WARD_TENANT, which is not set"
+        ):
+            scorer(server.url, headers={"X-Tenant": "WARD_TENANT"}).score(["r"], ["a"])
+        assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("headers", {"X-Key": "sk-live-12345"}, "must name an environment variable"),
+        ("headers", {"Authorization": "MY_KEY"}, "no header that a recipe may set"),
+        ("headers", {"X Key": "MY_KEY"}, "no header that a recipe may set"),
+        ("extra_body", {"messages": []}, "messages is set by Salus"),
+        ("extra_body", {"max_tokens": 5}, "max_tokens is set by Salus"),
+    ],
+)
+def test_what_may_not_be_sent_is_refused(setting: str, value: object, said: str) -> None:
+    with pytest.raises(SalusError) as caught:
+        load_recipe(
+            "llama-3.1-8b",
+            ["judge.remote={base_url: 'http://x/v1', model: m}", f"judge.remote.{setting}={json.dumps(value)}"],
+        )
+    assert said in caught.value.sentence
+    assert "sk-live" not in caught.value.sentence
 
 
 def test_an_answer_the_server_will_not_read_is_missing_and_stops_nothing() -> None:

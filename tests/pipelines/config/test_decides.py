@@ -30,12 +30,13 @@ KEPT = {
 ENGINE = {"generate.sampling", "generate.evaluation_max_tokens", "generate.engine"}
 LABELS = {
     "judge.regimen", "judge.source", "judge.path", "judge.prompt", "judge.remote", "judge.ensemble",
+    "judge.revision", "judge.function",
     "judge.min_coverage", "judge.engine", "judge.reads_system_prompt", "judge.chat_template_kwargs",
     "model.system_prompt",
 }  # fmt: skip
 MODELS = {
     "model.source", "model.path", "model.system_prompt", "model.chat_template_kwargs", "model.template_date",
-    "model.thoughts", "judge.source", "judge.path", "judge.chat_template_kwargs",
+    "model.thoughts", "model.revision", "judge.revision", "judge.source", "judge.path", "judge.chat_template_kwargs",
 }  # fmt: skip
 TRAINING = {
     "train.reference", "train.lora", "train.workers_per_run", "train.threads_per_worker", "train.fsdp", "train.dtype",

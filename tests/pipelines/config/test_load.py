@@ -146,5 +146,29 @@ def test_bad_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
     assert says in said
 
 
+@pytest.mark.parametrize("section", ["model", "judge"])
+def test_a_revision_goes_with_the_hub(section: str) -> None:
+    hub = load_recipe("llama-3.1-8b", [f"{section}.source=hub", f"{section}.path=org/model", f"{section}.revision=v2"])
+    assert getattr(hub, section).revision == "v2"
+    said = sentence("llama-3.1-8b", f"{section}.source=folder", f"{section}.path=models/x", f"{section}.revision=v2")
+    assert "revision 'v2' goes with source hub" in said
+
+
+def test_a_model_judge_must_mean_a_label_by_default() -> None:
+    assert load_recipe("medsafety", ["judge.regimen=LMA", "judge.path=models/x"]).judge.min_coverage == 0.5
+    # Its judge, and those of the study, are tiny.
+    assert load_recipe("demo").judge.min_coverage == 0
+
+
+def test_sampling_settings_reach_the_generators_and_leave_greedy_answers_to_the_model() -> None:
+    names = ("top_k", "min_p", "repetition_penalty")
+    shaped = [f"generate.sampling.{name}={value}" for name, value in zip(names, (20, 0.05, 1.1), strict=True)]
+    generate = load_recipe("demo", [*shaped, "generate.sampling.stop=[User]"]).generate
+    assert [getattr(generate.sampling, name) for name in names] == [20, 0.05, 1.1]
+    assert generate.sampling.stop == ("User",)
+    greedy = generate.greedy()
+    assert [getattr(greedy, name) for name in (*names, "top_p")] == [None] * 4 and greedy.stop == ()
+
+
 def test_a_run_has_no_router() -> None:
     assert "publish.router is for salus serve" in sentence("demo", "publish.router=true")

@@ -82,7 +82,10 @@ def test_a_remote_judge_beside_a_guard_is_asked_for_a_label() -> None:
     [
         (["judge.regimen=REMOTE"], "regimen REMOTE needs remote: base_url and model"),
         (["judge.ensemble.also=[REMOTE]"], "regimen REMOTE needs remote"),
-        (["judge.regimen=GUARD"], "regimen GUARD needs prompt: guard-v1, as cares-v2 does not ask"),
+        (
+            ["judge.regimen=GUARD"],
+            "regimen GUARD needs prompt: guard-own (models like Llama Guard) or guard-v1, as cares-v2 does not ask",
+        ),
         (["judge.prompt=guard-v1"], "guard-v1 asks for safe or unsafe"),
         ([*GUARD, "judge.ensemble={also: [RULES], prompt: guard-v1}"], "guard-v1 asks for safe or unsafe"),
         ([*GUARD, "judge.path=null"], "regimen GUARD needs path"),

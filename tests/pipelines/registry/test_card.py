@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 
+from actors.engine.sampling_defaults import SamplingDefaults
 from pipelines.registry.card import TEMPLATE, environment, model_card, plain
 from pipelines.registry.store import CARD, Registry
 from tests.pipelines.registry.published import HOSTILE
@@ -48,6 +49,31 @@ def test_it_says_what_a_reader_needs(card: str, registry: Registry, versions: Se
     # As `pipelines.measures.metrics` makes them.
     assert "They draw whole base prompts" in body and "take prompts for independent" not in body
     assert "Not trusted, and accepted all the same" in body and "Cohen's kappa" in body
+
+
+def test_it_says_what_the_model_adds_to_a_request(card: str, registry: Registry, versions: Sequence[str]) -> None:
+    entry = registry.find(versions[2])
+    assert entry.sampling is not None and entry.sampling.max_new_tokens == 64
+    assert "Sampling defaults of the model's own: max\\_new\\_tokens 64. Greedy answers were measured with them" in card
+    penalised = entry.model_copy(update={"sampling": SamplingDefaults(repetition_penalty=1.3)})
+    assert "of the model's own: repetition\\_penalty 1.3. Greedy" in model_card(penalised)
+    # An entry of an older version says nothing.
+    assert "Sampling defaults" not in model_card(entry.model_copy(update={"sampling": None}))
+
+
+def test_it_says_where_rules_know_english_only(card: str, registry: Registry, versions: Sequence[str]) -> None:
+    assert "refusal rules, which know English only" in card
+    entry = registry.find(versions[2])
+    by_model = entry.judge.model_copy(update={"regimen": "EXT", "name": "ext-judge"})
+    assert "know English only" not in model_card(entry.model_copy(update={"judge": by_model}))
+
+
+def test_it_says_which_revision_the_model_began_with(registry: Registry, versions: Sequence[str]) -> None:
+    entry = registry.find(versions[2])
+    base = entry.base.model_copy(update={"source": "hub", "hub_id": "clinic/assistant", "revision": "v1.2"})
+    assert "Deployed model: clinic/assistant at revision v1.2, content" in model_card(
+        entry.model_copy(update={"base": base})
+    )
 
 
 def test_nothing_of_others_comes_to_life(card: str) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from pipelines.cluster.plan import make_plan
 from pipelines.config.load import load_recipe
 from pipelines.runs.contents import MODEL_FILES, contents_of
 from pipelines.runs.materials import BASE_VERSION
 from pipelines.runs.models import at_hand, models_of_run
-from pipelines.runs.open import noted_model, open_run
+from pipelines.runs.open import noted_model, open_run, read_run_record
 from tests.pipelines.with_models import Team, make_model
 from tests.quiet_reporter import QuietReporter
 
@@ -126,3 +127,11 @@ def test_a_process_that_was_replaced_meanwhile_writes_nothing(team: Team) -> Non
 def test_a_run_whose_policy_judges_has_no_judge(team: Team) -> None:
     assert team.take("judge.regimen=SELF").judge is None
     assert noted_model(team.folder, "judge") is None
+
+
+def test_what_the_model_adds_to_a_request_is_written_down(team: Team) -> None:
+    (team.policy / "generation_config.json").write_text('{"repetition_penalty": 1.3, "top_k": 20}')
+    team.take()
+    found = read_run_record(team.folder).sampling_defaults
+    assert found == SamplingDefaults(repetition_penalty=1.3, top_k=20)
+    assert json.loads(team.folder.run_record.read_text())["sampling_defaults"]["repetition_penalty"] == 1.3

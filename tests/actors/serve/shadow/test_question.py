@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from actors.contract.conversation import Turn
 from actors.engine.port import Sampling
-from actors.errors import SalusError
-from actors.serve.shadow.question import EngineQuestion, ModelDefaults, model_defaults, questions
+from actors.engine.sampling_defaults import SamplingDefaults
+from actors.serve.shadow.question import EngineQuestion, questions
 from actors.serve.shadow.records import LiveAnswer
 from tests.actors.serve.shadow.given import live
 from tests.tiny_model import tiny_tokenizer
@@ -17,8 +13,8 @@ from tests.tiny_model import tiny_tokenizer
 TOKENIZER = tiny_tokenizer()
 
 
-def ask(given: LiveAnswer, defaults: ModelDefaults | None = None, room: int = 128) -> EngineQuestion | None:
-    (question,) = questions([given], TOKENIZER, defaults or ModelDefaults(), room)
+def ask(given: LiveAnswer, defaults: SamplingDefaults | None = None, room: int = 128) -> EngineQuestion | None:
+    (question,) = questions([given], TOKENIZER, defaults or SamplingDefaults(), room)
     return question
 
 
@@ -30,7 +26,7 @@ def test_every_turn_stands_under_the_models_own_template() -> None:
 
 
 def test_what_the_request_says_counts_before_the_models_defaults() -> None:
-    defaults = ModelDefaults(temperature=0.6, top_p=0.9, max_new_tokens=5)
+    defaults = SamplingDefaults(temperature=0.6, top_p=0.9, max_new_tokens=5)
     said = ask(live(temperature=0.0, top_p=0.5, max_tokens=7), defaults)
     left = ask(live(temperature=None, max_tokens=None), defaults)
     assert said is not None and said.sampling == Sampling(k=1, temperature=0.0, top_p=0.5, max_tokens=7)
@@ -43,7 +39,7 @@ def test_an_answer_has_the_room_that_the_prompt_leaves() -> None:
     shorter = ask(live(max_tokens=100), room=len(question.tokens) + 3)
     assert shorter is not None and shorter.sampling.max_tokens == 3
     # As long as the live answer could have been, where its request named no length.
-    bounded = ask(live(max_tokens=None, limit=9), ModelDefaults(max_new_tokens=20))
+    bounded = ask(live(max_tokens=None, limit=9), SamplingDefaults(max_new_tokens=20))
     assert bounded is not None and bounded.sampling.max_tokens == 9
 
 
@@ -51,16 +47,4 @@ def test_what_does_not_fit_the_challenger_is_not_asked() -> None:
     assert ask(live(prompt="insulin " * 200)) is None
     strict = tiny_tokenizer()
     strict.chat_template = "{{ raise_exception('no such turns') }}"
-    assert list(questions([live()], strict, ModelDefaults(), 128)) == [None]
-
-
-def test_a_models_defaults_are_read_and_what_is_not_followed_is_named(tmp_path: Path) -> None:
-    assert model_defaults(tmp_path) == ModelDefaults()
-    config = tmp_path / "generation_config.json"
-    config.write_text('{"temperature": 0.6, "top_p": null, "top_k": 20, "min_p": 0.0, "eos_token_id": 2}')
-    found = model_defaults(tmp_path)
-    assert (found.temperature, found.top_p, found.not_followed) == (0.6, 1.0, ("top_k",))
-    for wrong in ("[]", "{", '{"temperature": "hot"}'):
-        config.write_text(wrong)
-        with pytest.raises(SalusError, match=r"generation_config\.json is no generation config"):
-            model_defaults(tmp_path)
+    assert list(questions([live()], strict, SamplingDefaults(), 128)) == [None]
