@@ -85,10 +85,9 @@ def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
 def _is_native(config: dict[str, Any], kinds: list[str]) -> bool:
     # Imported here: it takes a second, and few models bring code.
     import transformers
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     known = set(dir(transformers))
-    return config.get("model_type") in CONFIG_MAPPING_NAMES and all(kind in known for kind in kinds)
+    return config.get("model_type") in transformers.CONFIG_MAPPING and all(kind in known for kind in kinds)
 
 
 def _check_token_ids(folder: Path, config: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

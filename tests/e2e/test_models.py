@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from actors.contract.records import PolicyRef
@@ -60,11 +61,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return families(tmp_path_factory.mktemp("models"), "mistral", "qwen2", "llama")
 
 
-def mistrals_names(folder: Path) -> dict[str, object]:
+def mistrals_names(folder: Path) -> dict[str, torch.Tensor]:
     """The weights as Mistral stores them: under its own names, its heads in another order."""
     config = json.loads((folder / "config.json").read_text())
     heads = {"wq": config["num_attention_heads"], "wk": config["num_key_value_heads"]}
-    found: dict[str, object] = {}
+    found: dict[str, torch.Tensor] = {}
     for name, weight in load_file(folder / "model.safetensors").items():
         parts = [MISTRALS.get(part, part) for part in name.removeprefix("model.").split(".")]
         for kind, count in heads.items():
