@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from actors.engine.port import Sampling
 from actors.engine.tokenizer import hugging_face_tokenizer
 from actors.engine.vllm import VllmEngine
 from actors.errors import SalusError
+from tests.e2e.conftest import TINY
 from tests.model_cases import broken_models, families, needs_cases, vision_model
+from tests.root import ROOT
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 
@@ -107,10 +111,31 @@ def test_a_template_that_only_processors_read_is_used(root: Path, tmp_path: Path
     same_as_transformers(VllmEngine(CONFIG, PolicyRef(version="json", path=str(folder))), plain)
 
 
-def test_what_vllm_cannot_start_is_one_sentence(tmp_path: Path) -> None:
-    folder = make_tiny_model(tmp_path / "model")
+def test_an_engine_of_a_run_that_cannot_start_is_one_sentence_and_nothing_else(
+    settings: list[str], tmp_path: Path
+) -> None:
+    folder = odd_model(tmp_path / "model")
+    command = [sys.executable, "-m", "pipelines.cli.main", "align", str(TINY), "--run", str(tmp_path / "run")]
+    changes = [*settings, f"model.path={folder}", "publish.enabled=false", "judge.regimen=RULES", "judge.truth=null"]
+    sets = [part for each in changes for part in ("--set", each)]
+    ended = subprocess.run([*command, *sets], cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert ended.returncode == 2, ended.stderr
+    (said,) = ended.stderr.splitlines()
+    assert said.startswith("salus: An engine could not start: vLLM cannot start an engine with the model in")
+    assert str(folder) in said
+    assert "retries remaining" not in ended.stdout and "Traceback" not in ended.stdout
+
+
+def odd_model(folder: Path) -> Path:
+    """A model of a class that neither library has."""
+    make_tiny_model(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["NobodysForCausalLM"]}))
+    return folder
+
+
+def test_what_vllm_cannot_start_is_one_sentence(tmp_path: Path) -> None:
+    folder = odd_model(tmp_path / "model")
     with pytest.raises(SalusError, match="vLLM cannot start an engine with the model in") as caught:
         VllmEngine(CONFIG, PolicyRef(version="odd", path=str(folder)))
     assert str(folder) in caught.value.sentence and "\n" not in caught.value.sentence
