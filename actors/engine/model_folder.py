@@ -106,8 +106,8 @@ def _check_token_ids(folder: Path, config: dict[str, Any], shapes: Mapping[str, 
                 # Old Llamas count the padding token from the end.
                 if isinstance(token, int) and not (-rows if key == "pad_token_id" else 0) <= token < rows:
                     raise SalusError(
-                        f"{key} is {token} in {folder / source}, but the model's embedding has {rows} rows; name a"
-                        " token that it has, or resize the embedding with resize_token_embeddings()."
+                        f"{key} is {token} in {folder / source}, but the model's embedding has {rows} rows."
+                        " Name a token that it has, or resize the embedding with resize_token_embeddings()."
                     )
 
 
