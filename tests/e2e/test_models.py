@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from openai import OpenAI
 from safetensors.torch import load_file, save_file
 
 from actors.contract.records import PolicyRef
@@ -19,7 +20,13 @@ from actors.engine.port import Sampling
 from actors.engine.tokenizer import hugging_face_tokenizer
 from actors.engine.vllm import VllmEngine
 from actors.errors import SalusError
+from actors.serve.config import PublisherConfig
+from actors.serve.gateway.config import GatewayConfig
+from actors.serve.publisher.publisher import Publisher
+from pipelines.cluster.session import embedded_ray
+from pipelines.config.cluster import ClusterConfig
 from tests.e2e.conftest import TINY
+from tests.free_port import free_port
 from tests.model_cases import broken_models, families, needs_cases, vision_model
 from tests.root import ROOT
 from tests.tiny_model import make_tiny_model
@@ -80,13 +87,18 @@ def mistrals_names(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("tokenizer", ["tekken.json", "tokenizer.model.v3"])
-def test_mistrals_own_layout_beside_is_not_read(root: Path, tokenizer: str, tmp_path: Path) -> None:
-    folder = tmp_path / "full"
-    shutil.copytree(root / "mistral", folder)
+def full_download(of: Path, folder: Path, tokenizer: str) -> Path:
+    """A model's folder as it is on the hub, with Mistral's own weights, settings and tokenizer beside the others."""
+    shutil.copytree(of, folder)
     save_file(mistrals_names(folder), folder / "consolidated.safetensors")
     (folder / tokenizer).write_text("{}")
     (folder / "params.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("tokenizer", ["tekken.json", "tokenizer.model.v3"])
+def test_mistrals_own_layout_beside_is_not_read(root: Path, tokenizer: str, tmp_path: Path) -> None:
+    folder = full_download(root / "mistral", tmp_path / "full", tokenizer)
     policy = PolicyRef(version="full", path=str(folder))
     plain = PolicyRef(version="plain", path=str(root / "mistral"))
     engine = VllmEngine(CONFIG, policy)
@@ -139,3 +151,44 @@ def test_what_vllm_cannot_start_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SalusError, match="vLLM cannot start an engine with the model in") as caught:
         VllmEngine(CONFIG, PolicyRef(version="odd", path=str(folder)))
     assert str(folder) in caught.value.sentence and "\n" not in caught.value.sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["tekken.json", "vision", "template_json"])
+def test_the_endpoint_reads_the_same_tokens(root: Path, layout: str, tmp_path: Path) -> None:
+    plain = PolicyRef(version="plain", path=str(root / {"tekken.json": "mistral"}.get(layout, "qwen2")))
+    if layout == "vision":
+        plain = policy = PolicyRef(version="vision", path=str(vision_model(tmp_path / "model")))
+    elif layout == "template_json":
+        policy = PolicyRef(version="json", path=str(broken_models(root, tmp_path) / layout))
+    else:
+        policy = PolicyRef(version="full", path=str(full_download(root / "mistral", tmp_path / "full", layout)))
+    config = PublisherConfig(
+        port=free_port(),
+        cpus_per_replica=0.5,
+        kv_cache_gib=0.0625,
+        max_model_len=128,
+        gateway=GatewayConfig(open=True, requests_per_minute=None),
+    )
+    expected = TransformersEngine(plain)
+    prompts = [chat_tokens(expected.tokenizer, prompt) for prompt in PROMPTS]
+    answers = [group[0].text for group in expected.generate(prompts, GREEDY, [0] * len(prompts))]
+    with embedded_ray(ClusterConfig(logical_cpus=2), "models-test", 2, config):
+        publisher = Publisher(config)
+        publisher.start(policy)
+        client = OpenAI(base_url=f"{publisher.url}/v1", api_key="none")
+        try:
+            for _ in range(2):
+                for prompt, ids, answer in zip(PROMPTS, prompts, answers, strict=True):
+                    reply = client.chat.completions.create(
+                        model="salus",
+                        messages=[{"role": "user", "content": prompt}],
+                        temperature=0,
+                        max_tokens=GREEDY.max_tokens,
+                        extra_body={"return_token_ids": True},
+                    )
+                    assert reply.model_dump()["prompt_token_ids"] == ids
+                    assert (reply.choices[0].message.content or "").rstrip("\ufffd") == answer.rstrip("\ufffd")
+                publisher.publish(policy.model_copy(update={"version": "again"}), cycle=1)
+        finally:
+            publisher.stop()
