@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from actors.errors import SalusError, reason
 from actors.files.full_disk import full_disk
+from actors.files.shards import write_text
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -204,7 +205,7 @@ def _links(folder: Path, hidden: tuple[str, ...], template: str | None) -> tempf
         if path.name not in (*hidden, PROCESSOR_TEMPLATE):
             (made / path.name).symlink_to(path)
     if template is not None and not (made / TEMPLATE).exists() and not _tokenizer_template(folder):
-        (made / TEMPLATE).write_text(template, encoding="utf-8")
+        write_text(template, made / TEMPLATE)
     return links
 
 

@@ -87,10 +87,9 @@ def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
 def _is_native(config: dict[str, Any], kinds: list[str]) -> bool:
     # Imported here: it takes a second, and few models bring code.
     import transformers
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     known = set(dir(transformers))
-    return config.get("model_type") in CONFIG_MAPPING_NAMES and all(kind in known for kind in kinds)
+    return config.get("model_type") in transformers.CONFIG_MAPPING and all(kind in known for kind in kinds)
 
 
 def _check_token_ids(folder: Path, config: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -109,8 +108,8 @@ def _check_token_ids(folder: Path, config: dict[str, Any], shapes: Mapping[str, 
                 # Old Llamas count the padding token from the end.
                 if isinstance(token, int) and not (-rows if key == "pad_token_id" else 0) <= token < rows:
                     raise SalusError(
-                        f"{key} is {token} in {folder / source}, but the model's embedding has {rows} rows; name a"
-                        " token that it has, or resize the embedding with resize_token_embeddings()."
+                        f"{key} is {token} in {folder / source}, but the model's embedding has {rows} rows."
+                        " Name a token that it has, or resize the embedding with resize_token_embeddings()."
                     )
 
 

@@ -192,6 +192,6 @@ def _check_ids(folder: Path, tokenizer: Any, prompt: str) -> None:
     for name, token in used.items():
         if rows is not None and token is not None and token >= rows:
             raise SalusError(
-                f"The tokenizer in {folder} has {token} as {name}, but the model's embedding has {rows} rows; name a"
-                " token that it has, or resize the embedding with resize_token_embeddings()."
+                f"The tokenizer in {folder} has {token} as {name}, but the model's embedding has {rows} rows."
+                " Name a token that it has, or resize the embedding with resize_token_embeddings()."
             )

@@ -76,7 +76,8 @@ def language_layers(model: PreTrainedModel) -> str | None:
     if getattr(model.config, "vision_config", None) is None:
         return None
     decoder = model.get_decoder()
-    return next(name for name, module in model.named_modules() if module is decoder)
+    place: str = next(name for name, module in model.named_modules() if module is decoder)
+    return place
 
 
 def _freeze_other_towers(model: PreTrainedModel) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,8 +50,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("vision")
     vision_model(root / "model")
     prompts = [f"How do I store tablet {number}?" for number in range(16)]
-    columns = {"prompt": prompts, "chosen": ["In the fridge."] * 16, "rejected": ["I cannot help with that."] * 16}
-    labelled = {"prompt": prompts, "completion": ["In the fridge.", "No."] * 8, "label": [True, False] * 8}
+    columns: dict[str, list[Any]] = {
+        "prompt": prompts,
+        "chosen": ["In the fridge."] * 16,
+        "rejected": ["I cannot help with that."] * 16,
+    }
+    labelled: dict[str, list[Any]] = {
+        "prompt": prompts,
+        "completion": ["In the fridge.", "No."] * 8,
+        "label": [True, False] * 8,
+    }
     for name, table in (("dpo", columns), ("kto", labelled)):
         (root / name).mkdir()
         pq.write_table(pa.table(table), root / name / "rows.parquet")
