@@ -156,7 +156,8 @@ def plan_table(plan: Plan) -> Table:
 
 
 def _steps(recipe: Recipe) -> tuple[str, ...]:
-    prompts, k = recipe.data.train_per_cycle, recipe.generate.sampling.k
+    # Whole shards are answered; how many there are, the data says.
+    prompts, k = recipe.data.shards_per_cycle * recipe.data.prompts_per_shard, recipe.generate.sampling.k
     challengers = recipe.train.challengers
     per_policy = _validation(recipe)
     policies = 1 + len(challengers)

@@ -1,13 +1,22 @@
-"""Whether the models of a run hold as many tokens as its settings ask of their engines."""
+"""Whether the models of a run hold as many tokens as its settings and its prompts ask of their engines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from actors.contract.records import PolicyRef
-from actors.errors import SalusError
+from jinja2 import TemplateError
+
+from actors.contract.records import PolicyRef, PromptSet
+from actors.engine.chat import chat_tokens
+from actors.errors import SalusError, cause_in
 from actors.serve.config import check_lengths
 from pipelines.config.recipe import Recipe
+
+# Prompts of one set whose tokens are all counted: some seconds of work.
+COUNTED = 10_000
 
 
 def check_run_lengths(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> None:
@@ -39,3 +48,57 @@ def judge_length(recipe: Recipe, judge: PolicyRef) -> int:
         SalusError: more are set than the judge holds.
     """
     return recipe.judge.engine.length(Path(judge.path), "judge.engine")
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Tokens of prompts in a model's chat template; of a large set, only of those that could be too long."""
+
+    # By row.
+    tokens: Mapping[int, int]
+    # Of all rows, estimated from a part of a large set.
+    mean: float
+
+    def over(self, most: int) -> int:
+        """How many prompts have more tokens than that."""
+        return sum(tokens > most for tokens in self.tokens.values())
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The row of the longest prompt, and its tokens."""
+        row = max(self.tokens, key=lambda each: self.tokens[each])
+        return row, self.tokens[row]
+
+
+def token_counts(folder: Path, sets: Mapping[PromptSet, Sequence[str]], room: int) -> dict[PromptSet, TokenCounts]:
+    """Tokens of prompts as the model in `folder` reads them, by its own tokenizer and chat template.
+
+    Args:
+        folder: the model's.
+        sets: the prompts.
+        room: of a set of more than `COUNTED` prompts, those are counted that could have more tokens than this: a token
+            is at least one byte.
+
+    Raises:
+        SalusError: the tokenizer cannot be loaded, or its template cannot hold a prompt.
+    """
+    # Imported here: it takes a second, and most commands count nothing.
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        beside = len(chat_tokens(tokenizer, ""))
+        return {name: _counts(tokenizer, prompts, room - beside) for name, prompts in sets.items() if prompts}
+    except (OSError, ValueError, KeyError, TemplateError) as error:
+        raise SalusError(
+            f"The tokenizer in {folder} cannot read the prompts ({cause_in(str(error)) or type(error).__name__}); save"
+            " it again with its chat template."
+        ) from error
+
+
+def _counts(tokenizer: Any, prompts: Sequence[str], most_bytes: int) -> TokenCounts:
+    # Evenly spread over a large set.
+    some = range(0, len(prompts), -(-len(prompts) // COUNTED))
+    rows = {row for row, prompt in enumerate(prompts) if len(prompt.encode()) > most_bytes}
+    tokens = {row: len(chat_tokens(tokenizer, prompts[row])) for row in sorted(rows.union(some))}
+    return TokenCounts(tokens, sum(tokens[row] for row in some) / len(some))

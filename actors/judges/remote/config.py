@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from actors.errors import SalusError
 
 
 class RemoteConfig(BaseModel):
@@ -48,6 +51,21 @@ class RemoteConfig(BaseModel):
     def judge_name(self) -> str:
         """The judge's name in records and folders."""
         return "remote-" + re.sub(r"[^A-Za-z0-9._-]+", "-", self.model)
+
+    def key(self) -> str:
+        """The server's key, from this process' environment; "none" where it asks for none.
+
+        Raises:
+            SalusError: the variable is not set.
+        """
+        key = os.environ.get(self.api_key_env, "").strip() if self.api_key_env is not None else "none"
+        if not key:
+            raise SalusError(
+                f"The remote judge's key is to be in the environment variable {self.api_key_env}, which is not set."
+                " Export it (on a cluster on every node, before Ray starts), or name another as"
+                " judge.remote.api_key_env."
+            )
+        return key
 
     def share(self, actors: int) -> RemoteConfig:
         """The settings of one of several actors: the limit of requests is the account's, and each keeps its share."""

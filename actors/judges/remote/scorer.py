@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -101,15 +100,8 @@ class RemoteScorer(DetailedScorer):
         return [task.result() for task in tasks]
 
     def _client(self) -> openai.AsyncOpenAI:
-        variable = self._config.api_key_env
-        key = os.environ.get(variable, "").strip() if variable is not None else "none"
-        if not key:
-            raise SalusError(
-                f"The remote judge's key is to be in the environment variable {variable}, which is not set. Export it"
-                " (on a cluster on every node, before Ray starts), or name another as judge.remote.api_key_env."
-            )
         return openai.AsyncOpenAI(
-            api_key=key,
+            api_key=self._config.key(),
             base_url=self._config.base_url,
             timeout=self._config.timeout_s,
             max_retries=self._config.max_retries,

