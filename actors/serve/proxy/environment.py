@@ -89,7 +89,8 @@ def _program(config: PublisherConfig, folder: Path, metrics: int, stats: int) ->
             python=shlex.quote(sys.executable),
             edit=shlex.quote(str(haproxy_config.__file__)),
             options=shlex.join(options),
-        )
+        ),
+        encoding="utf-8",
     )
     script.chmod(0o700)
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}

@@ -83,7 +83,7 @@ def test_leaks_are_listed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("orbench",), "data inspect: data.source: Input should be"),
+        (("orbench",), "data inspect: data.source: must be"),
         (("or_bench", "--set", "data.styles.train=[emergancy]"), "did you mean 'emergency'"),
         (("or_bench", "--set", "data.or_bench.toxic_levle=2"), "unknown key 'data.or_bench.toxic_levle'"),
         (("tabular",), "needs path and columns"),
