@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.contract.records import PolicyRef, PromptSet, Split
+from actors.contract.records import PromptSet, Split
 from actors.errors import SalusError
 from actors.files.shards import strings
 from actors.judges.template import load_template

@@ -33,14 +33,18 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 
 def register(root: typer.Typer) -> None:
-    app.command(epilog="Examples: salus data inspect cares --path data/CARES-18K; salus data inspect clinic.yaml")(inspect)
+    app.command(epilog="Examples: salus data inspect cares --path data/CARES-18K; salus data inspect clinic.yaml")(
+        inspect
+    )
     root.add_typer(app, name="data")
 
 
 def inspect(
     source: Source,
     path: DataPath = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of the split and of the styles (7, or the recipe's).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of the split and of the styles (7, or the recipe's).")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Count a data set's prompts by split, level, method, principle and style; exit with 2 where no run can begin so.

@@ -102,8 +102,10 @@ def disk_gib(recipe: Recipe) -> float:
     rows = 3 * 4 * answers * recipe.generate.longest_answer / footprint.GIB
     copies = 0.0
     if recipe.self_contained:
-        copies = weights if recipe.judge.row.weights != "own" else weights + footprint.weights_gib(
-            _own_judge_shape(recipe), recipe.judge.engine.dtype
+        copies = (
+            weights
+            if recipe.judge.row.weights != "own"
+            else weights + footprint.weights_gib(_own_judge_shape(recipe), recipe.judge.engine.dtype)
         )
     return trained + rows + copies
 

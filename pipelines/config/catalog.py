@@ -17,7 +17,6 @@ from actors.contract.decides import inner_sections
 from actors.training.algorithms.settings import ChallengerConfig
 from actors.training.algorithms.table import ALGORITHMS
 
-
 # The key of a recipe's file that names what it extends; no setting, as the resolved recipe does not have it.
 EXTENDS = "extends"
 

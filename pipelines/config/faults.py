@@ -89,11 +89,9 @@ def _without(tree: Mapping[str, Any], places: Sequence[tuple[int | str, ...]]) -
     for *sections, key in places:
         node: Any = kept
         for part in sections:
-            if isinstance(node, list) and isinstance(part, int):
-                node = node[part]
             # The algorithm in the middle of a challenger's place is no key.
-            elif isinstance(node, dict) and part in node:
-                node = node[part]
+            inside = part in node if isinstance(node, dict) else isinstance(node, list)
+            node = node[part] if inside else node
         if isinstance(node, dict):
             node.pop(key, None)
     return kept

@@ -129,9 +129,7 @@ def _prompt(columns: Mapping[str, _Column], location: Path, ask: Ask) -> str:
     return ask(f"Which column of {location} holds the prompt? (--prompt-column; one of {', '.join(choices)})", choices)
 
 
-def _level(
-    named: str | None, columns: Mapping[str, _Column], prompt: str, location: Path, ask: Ask
-) -> dict[str, Any]:
+def _level(named: str | None, columns: Mapping[str, _Column], prompt: str, location: Path, ask: Ask) -> dict[str, Any]:
     for name in [named] if named is not None else _by_name((*_LEVELS, *_HARMFUL), columns):
         if name != prompt and (found := _levels(name, columns[name].few)) is not None:
             return found

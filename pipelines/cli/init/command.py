@@ -25,9 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def init(
     model: Annotated[str | None, typer.Option(metavar="DIR|HUB_ID", help="The deployed model.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE|DIR", help="The prompts: JSONL, CSV or Parquet.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FILE|DIR", help="The prompts: JSONL, CSV or Parquet.")] = None,
     judge: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +74,11 @@ def init(
     shown = shlex.quote(str(out))
     lines = [
         f"Wrote {out}: the prompt is column {columns['prompt']!r},"
-        + (f" the level column {columns['level']!r}." if "level" in columns else f" every level {columns['fixed_level']}."),
+        + (
+            f" the level column {columns['level']!r}."
+            if "level" in columns
+            else f" every level {columns['fixed_level']}."
+        ),
         "Next:",
         f"  salus data inspect {shown}",
         f"  salus judge calibrate {shown} --labels LABELS   # its file becomes judge.calibration",

@@ -75,29 +75,32 @@ def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], j
     environment = Environment(
         loader=PackageLoader("pipelines.config", "recipes"), undefined=StrictUndefined, finalize=yaml_value
     )
-    return environment.get_template(TEMPLATE).render(
-        name=name,
-        seed=SEED,
-        model=_model(model),
-        data={
-            "path": str(data),
-            "columns": dict(columns),
-            "split": fractions.model_dump(),
-            "train_per_cycle": min(300, train),
-            "prompts_per_shard": min(75, -(-min(300, train) // 4)),
-        },
-        answer_tokens=min(answer, max(16, length - longest)),
-        longest_prompt=longest,
-        exact=folder.is_dir(),
-        held=held,
-        length=length,
-        gpu=gpu,
-        judge=_judge(judge, longest + answer),
-        calibration=f"runs/calibration-{name}-s{SEED}/calibration.json",
-        harmless=0 in validation["level"].to_pylist(),
-        validation=validation.num_rows,
-        min_n=min(50, validation.num_rows),
-    ) + "\n"
+    return (
+        environment.get_template(TEMPLATE).render(
+            name=name,
+            seed=SEED,
+            model=_model(model),
+            data={
+                "path": str(data),
+                "columns": dict(columns),
+                "split": fractions.model_dump(),
+                "train_per_cycle": min(300, train),
+                "prompts_per_shard": min(75, -(-min(300, train) // 4)),
+            },
+            answer_tokens=min(answer, max(16, length - longest)),
+            longest_prompt=longest,
+            exact=folder.is_dir(),
+            held=held,
+            length=length,
+            gpu=gpu,
+            judge=_judge(judge, longest + answer),
+            calibration=f"runs/calibration-{name}-s{SEED}/calibration.json",
+            harmless=0 in validation["level"].to_pylist(),
+            validation=validation.num_rows,
+            min_n=min(50, validation.num_rows),
+        )
+        + "\n"
+    )
 
 
 def yaml_value(value: object) -> str:
@@ -107,7 +110,9 @@ def yaml_value(value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"[a-z][a-z_]*", value) and isinstance(yaml.safe_load(value), str):
         return value
     style = '"' if isinstance(value, str) else None
-    return str(yaml.safe_dump(value, default_style=style, allow_unicode=True, width=10**6)).removesuffix("\n...\n").strip()
+    return (
+        str(yaml.safe_dump(value, default_style=style, allow_unicode=True, width=10**6)).removesuffix("\n...\n").strip()
+    )
 
 
 def check_name(name: str) -> None:
@@ -144,7 +149,9 @@ def _model(place: str) -> dict[str, Any]:
 
 def _size_in_name(name: str) -> float:
     """10^9 parameters, as 8.0 of Llama-3.1-8B."""
-    found = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", name.casefold().replace("-", " ").replace("_", " "))
+    found = re.findall(
+        r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", name.casefold().replace("-", " ").replace("_", " ")
+    )
     if not found:
         return 8.0
     number, unit = found[-1]
