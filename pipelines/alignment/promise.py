@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from actors.contract.records import PromptSet, Split
 from actors.errors import SalusError
-from actors.files.shards import strings
 from actors.judges.template import load_template
 from actors.serve.proxy.environment import check_haproxy
 from pipelines.cluster.demand import disk_gib
@@ -22,7 +21,7 @@ from pipelines.config.decision import GateConfig
 from pipelines.config.recipe import Recipe
 from pipelines.data.inspection import one_line
 from pipelines.judges.evidence import has_ground_truth
-from pipelines.runs.lengths import TokenCounts
+from pipelines.runs.lengths import PromptLengths
 
 # Characters of English text that a token has at least, for what a server will count; an estimate.
 _CHARACTERS_PER_TOKEN = 4
@@ -107,7 +106,7 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
         )
 
 
-def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, TokenCounts], room: int) -> Iterator[str]:
+def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, PromptLengths], room: int) -> Iterator[str]:
     """Prompts that do not fit beside their answers, or into training rows; a sentence for each set of prompts.
 
     Args:
@@ -131,7 +130,9 @@ def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, TokenC
         yield f"No train prompt fits in train.max_length_tokens={most}: there would be no row to train on. Raise it."
 
 
-def what_is_sampled(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, TokenCounts] | None) -> Iterator[str]:
+def what_is_sampled(
+    recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, PromptLengths] | None
+) -> Iterator[str]:
     """Lines on the prompts and answers of a run as it will read and sample them, in whole shards, and their price."""
     train, k, asked = prompts["train"].num_rows, _k(recipe), recipe.data.train_per_cycle
     cycles = [_sampled(recipe, train, cycle) for cycle in range(1, recipe.cycles + 1)]
@@ -191,4 +192,5 @@ def _sampled(recipe: Recipe, train: int, cycle: int) -> int:
 
 
 def _called(prompts: pa.Table, row: int) -> str:
-    return f"{strings(prompts.slice(row, 1), 'prompt_id')[0]} ({one_line(strings(prompts.slice(row, 1), 'prompt')[0], 60)!r})"
+    name, text = (str(prompts[column][row].as_py()) for column in ("prompt_id", "prompt"))
+    return f"{name} ({one_line(text, 60)!r})"

@@ -33,7 +33,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 
 def register(root: typer.Typer) -> None:
-    app.command(epilog="Examples: salus data inspect cares --path data/CARES-18K; salus data inspect clinic.yaml")(
+    app.command(epilog="Example: salus data inspect cares --path data/CARES-18K; or salus data inspect clinic.yaml")(
         inspect
     )
     root.add_typer(app, name="data")
@@ -52,8 +52,6 @@ def inspect(
     That is where splits share a base prompt, or where one is empty. With a recipe it finds all that `salus align` would
     refuse in its data: prompts too long for its model, and thresholds that its splits cannot reach, too.
     """
-    from pipelines.alignment.ready import check_prompts
-    from pipelines.cluster.progress import RichReporter
     from pipelines.data.inspection import inspect_splits
     from pipelines.runs.materials import check_splits, prompt_splits
 
@@ -70,6 +68,10 @@ def inspect(
     if not whole:
         check_splits(splits, source)
         return
+    # Imported here: it takes seconds, and a data set alone does without.
+    from pipelines.alignment.ready import check_prompts
+    from pipelines.cluster.progress import RichReporter
+
     for line in check_prompts(recipe, RichReporter(out), splits):
         out.print(line, highlight=False, markup=False)
 

@@ -51,7 +51,7 @@ def judge_length(recipe: Recipe, judge: PolicyRef) -> int:
 
 
 @dataclass(frozen=True)
-class TokenCounts:
+class PromptLengths:
     """Tokens of prompts in a model's chat template; of a large set, only of those that could be too long."""
 
     # By row.
@@ -70,14 +70,14 @@ class TokenCounts:
         return row, self.tokens[row]
 
 
-def token_counts(folder: Path, sets: Mapping[PromptSet, Sequence[str]], room: int) -> dict[PromptSet, TokenCounts]:
+def token_counts(folder: Path, sets: Mapping[PromptSet, Sequence[str]], room: int) -> dict[PromptSet, PromptLengths]:
     """Tokens of prompts as the model in `folder` reads them, by its own tokenizer and chat template.
 
     Args:
         folder: the model's.
         sets: the prompts.
-        room: of a set of more than `COUNTED` prompts, those are counted that could have more tokens than this: a token
-            is at least one byte.
+        room: what a prompt may have. Of a set of more than `COUNTED` prompts only those are counted that could have
+            more. A token is at least one byte.
 
     Raises:
         SalusError: the tokenizer cannot be loaded, or its template cannot hold a prompt.
@@ -96,9 +96,9 @@ def token_counts(folder: Path, sets: Mapping[PromptSet, Sequence[str]], room: in
         ) from error
 
 
-def _counts(tokenizer: Any, prompts: Sequence[str], most_bytes: int) -> TokenCounts:
+def _counts(tokenizer: Any, prompts: Sequence[str], most_bytes: int) -> PromptLengths:
     # Evenly spread over a large set.
     some = range(0, len(prompts), -(-len(prompts) // COUNTED))
     rows = {row for row, prompt in enumerate(prompts) if len(prompt.encode()) > most_bytes}
     tokens = {row: len(chat_tokens(tokenizer, prompts[row])) for row in sorted(rows.union(some))}
-    return TokenCounts(tokens, sum(tokens[row] for row in some) / len(some))
+    return PromptLengths(tokens, sum(tokens[row] for row in some) / len(some))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actors.errors import SalusError
+from actors.files.shards import write_text
 from pipelines.cli.console import console
 
 if TYPE_CHECKING:
-    from pipelines.cli.init.draft import Judge
+    from pipelines.cli.init.draft import ToldJudge
 
 _JUDGE = re.compile(r"(?:(?P<regimen>EXT|LMA)=)?(?P<place>.+)")
 
@@ -66,7 +67,7 @@ def init(
     columns = find_columns(data.expanduser(), _ask, prompt_column, level_column, level)
     text = recipe_text(name, model, data, columns, judged)
     try:
-        out.write_text(text, encoding="utf-8")
+        write_text(text, out)
     except OSError as error:
         raise SalusError(f"{out} cannot be written ({error.strerror}); name another file with --out.") from error
     # It would be a fault of ours: better said now than by the next command.
@@ -89,19 +90,19 @@ def init(
         console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _judge(told: str, model: str | None) -> Judge:
-    from pipelines.cli.init.draft import Judge
+def _judge(told: str, model: str | None) -> ToldJudge:
+    from pipelines.cli.init.draft import ToldJudge
 
     if told == "RULES":
-        return Judge("RULES")
+        return ToldJudge("RULES")
     if re.match(r"https?://", told):
-        return Judge("REMOTE", told, model or _ask("The judge's model at the server (--judge-model)"))
+        return ToldJudge("REMOTE", told, model or _ask("The judge's model at the server (--judge-model)"))
     found = _JUDGE.fullmatch(told)
     if found is None or told == "REMOTE":
         raise SalusError(
             f"--judge {told!r} is none of RULES, LMA=DIR, EXT=DIR and a server's address as https://HOST/v1; give one."
         )
-    return Judge(found["regimen"] or "LMA", found["place"])
+    return ToldJudge(found["regimen"] or "LMA", found["place"])
 
 
 def _ask(words: str, choices: tuple[str, ...] = ()) -> str:

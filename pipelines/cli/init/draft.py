@@ -35,7 +35,7 @@ _ANSWER_TOKENS = 256
 
 
 @dataclass(frozen=True)
-class Judge:
+class ToldJudge:
     """What was told of the judge."""
 
     regimen: str
@@ -45,7 +45,7 @@ class Judge:
     model: str | None = None
 
 
-def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], judge: Judge) -> str:
+def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], judge: ToldJudge) -> str:
     """A commented recipe, as YAML.
 
     Args:
@@ -158,7 +158,7 @@ def _size_in_name(name: str) -> float:
     return float(number) / (1000 if unit == "m" else 1)
 
 
-def _judge(judge: Judge, tokens: int) -> dict[str, Any]:
+def _judge(judge: ToldJudge, tokens: int) -> dict[str, Any]:
     place = judge.place or ""
     if judge.regimen == "RULES":
         return {"regimen": "RULES"}

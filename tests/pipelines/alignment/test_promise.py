@@ -79,9 +79,9 @@ def test_a_large_set_is_counted_where_it_could_be_too_long(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lengths, "COUNTED", 4)
-    texts = ["short"] * 30 + ["long " * 50] + ["short"] * 9
+    texts = ["short"] * 31 + ["long " * 50] + ["short"] * 8
     counted = lengths.token_counts(model, {"train": texts}, 100)["train"]
-    assert counted.longest[0] == 30 and counted.over(50) == 1
+    assert counted.longest[0] == 31 and counted.over(50) == 1
     assert len(counted.tokens) == 5
     whole = lengths.token_counts(model, {"train": texts[:3]}, 100)["train"]
     assert whole.mean == whole.longest[1]
