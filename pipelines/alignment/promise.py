@@ -5,7 +5,7 @@ Nothing here starts, builds or fetches anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,22 +28,31 @@ _CHARACTERS_PER_TOKEN = 4
 Prompts = Mapping[PromptSet, pa.Table]
 
 
+class SeveralFaults(SalusError):
+    """Faults that were found by one look; `faults` holds a sentence each."""
+
+    def __init__(self, sentence: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.faults = tuple(faults) or (sentence,)
+
+
 def faults_of(checks: Iterable[Callable[[], object]]) -> Iterator[str]:
     """The sentences of the checks that raise SalusError."""
     for check in checks:
         try:
             check()
+        except SeveralFaults as error:
+            yield from error.faults
         except SalusError as error:
             yield error.sentence
 
 
 def refuse(faults: Iterable[str], who: str) -> None:
-    """Raise SalusError with all of these faults; none: all is well."""
+    """Raise SeveralFaults with all of these; none: all is well."""
     found = list(dict.fromkeys(faults))
-    if len(found) > 1:
-        raise SalusError("\n  ".join([f"{who} has {len(found)} faults.", *found]))
     if found:
-        raise SalusError(found[0])
+        head = [f"{who} has {len(found)} faults."] if len(found) > 1 else []
+        raise SeveralFaults("\n  ".join([*head, *found]), found)
 
 
 def used_prompts(recipe: Recipe, splits: Mapping[Split, pa.Table]) -> dict[PromptSet, pa.Table]:

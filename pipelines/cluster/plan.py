@@ -177,7 +177,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     generators, judges, workers = recipe.generate.actors, recipe.judge.actors, recipe.train.workers_per_run
     after = "publish the winner in place" if recipe.publish.enabled else "go on from the winner"
     return (
-        f"generate: {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
+        f"generate: up to {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
         f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), while generating",
         f"shuffle: at most {shuffled}{replayed}",
         f"train: {', '.join(training)} in the first cycle, at the same time, {workers} worker(s) each",

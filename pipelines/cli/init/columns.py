@@ -25,6 +25,7 @@ _WORDS: Mapping[str, int] = {
     **dict.fromkeys(("moderate", "medium"), 2),
     **dict.fromkeys(("severe", "high", "critical", "harmful", "unsafe", "toxic", "malicious", "yes", "true", "1"), 3),
 }
+_NUMBERS = frozenset("0123")
 _MOST_VALUES = 24
 _PROSE_CHARACTERS = 12
 # A question to the user: the words, and what may be answered (none: anything). Raises SalusError off a terminal.
@@ -79,6 +80,9 @@ def find_columns(location: Path, ask: Ask, prompt: str | None, level: str | None
         SalusError: the file cannot be read, or lacks a named column.
     """
     columns = _columns(location)
+    apart = next((sign for sign in ";\t" if len(columns) == 1 and sign in next(iter(columns))), None)
+    if apart is not None:
+        raise SalusError(f"{location} has its columns apart by {apart!r}; save it with commas.")
     chosen = _named(prompt, columns, location) or _prompt(columns, location, ask)
     mapping: dict[str, Any] = {"prompt": chosen}
     if fixed is not None:
@@ -154,7 +158,9 @@ def _levels(name: str, values: tuple[str, ...]) -> dict[str, Any] | None:
     """What a column says of levels; None where it does not speak of them."""
     numbers = {value.removesuffix(".0") for value in values}
     binary = name.casefold() in _HARMFUL and numbers <= {"0", "1"}
-    if values and numbers <= set("0123") and not binary:
+    strange = numbers - _NUMBERS
+    # One that is none: the row that has it is named when it is read.
+    if not binary and numbers & _NUMBERS and (not strange or (name.casefold() in _LEVELS and len(strange) == 1)):
         return {"level": name}
     if not values or not all(value.casefold().removesuffix(".0") in _WORDS for value in values):
         return None

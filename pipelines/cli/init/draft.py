@@ -18,6 +18,7 @@ from actors.errors import SalusError
 from actors.files.shards import strings
 from actors.judges.template import load_template
 from pipelines.cluster.devices import gpu_memories_gib
+from pipelines.cluster.footprint import shape_of_folder
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.tabular import ColumnMapping, read_tabular
 from pipelines.data.split import SplitFractions, split_by_base_prompt
@@ -32,6 +33,8 @@ _GPUS = 5
 _CHARACTERS_PER_TOKEN = 3
 _ROUND_TO = 64
 _ANSWER_TOKENS = 256
+# LoRA's learning rate, our choice: small models learn at a higher one. Size in 10^9 parameters.
+_RATE, _SMALL_RATE, _SMALL_B = 5e-5, 2e-4, 0.5
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], j
             held=held,
             length=length,
             gpu=gpu,
+            learning_rate=_SMALL_RATE if _parameters_b(model) < _SMALL_B else _RATE,
             judge=_judge(judge, longest + answer),
             calibration=f"runs/calibration-{name}-s{SEED}/calibration.json",
             harmless=0 in validation["level"].to_pylist(),
@@ -145,6 +149,11 @@ def _model(place: str) -> dict[str, Any]:
         "path": place,
         "parameters_b": None if on_disk else _size_in_name(place),
     }
+
+
+def _parameters_b(place: str) -> float:
+    folder = Path(place).expanduser()
+    return shape_of_folder(folder).parameters / 1e9 if folder.is_dir() else _size_in_name(place)
 
 
 def _size_in_name(name: str) -> float:

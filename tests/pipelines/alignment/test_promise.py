@@ -108,11 +108,10 @@ def test_every_fault_is_said_at_once(tmp_path: Path, model: Path, monkeypatch: p
     remote = "judge={regimen: REMOTE, remote: {base_url: 'http://127.0.0.1:9/v1', model: m, api_key_env: NO_SUCH_KEY}}"
     recipe = recipe_of_rows(tmp_path, model, prompts(), remote, "decide.gate.min_n=70", "train.max_length_tokens=3")
     head, *found = refusal(recipe, tmp_path)
-    assert head == "Recipe demo has 3 faults."
+    assert head == "Recipe demo has 4 faults."
     assert "was not held against human labels" in found[0]
     assert "environment variable NO_SUCH_KEY" in found[1]
-    assert "The data of recipe demo has 2 faults." in found[2]
-    assert "min_n" in found[3] and "train.max_length_tokens=3" in found[4]
+    assert "min_n" in found[2] and "train.max_length_tokens=3" in found[3]
 
 
 def test_the_price_of_a_remote_judge(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

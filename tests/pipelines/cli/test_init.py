@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,28 @@ def test_columns_are_found(tmp_path: Path, row: dict[str, Any], expected: dict[s
     assert find_columns(written(tmp_path / "x.jsonl", [row] * 3), ask, None, None, None) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("x.csv", "prompt;level\nHow much insulin is safe?;0\n", "columns apart by ';'"),
+        (
+            "x.jsonl",
+            '{"prompt": "How much is safe?", "level": 0}\n{"prompt": "x", "level": NaN}\n',
+            "line 2: 'level' is nan",
+        ),
+        ("x.jsonl", '{"prompt": "How much is safe?", "level": 0}\n', "leaves the validation split empty"),
+        ("x.txt", "How much insulin is safe?", "is not one of .csv"),
+    ],
+)
+def test_a_file_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    out = str(tmp_path / "out.yaml")
+    told = ["--model", "org/M-1B", "--judge", "RULES", "--out", out, "--data", str(tmp_path / name)]
+    assert says in refused(capsys, "init", *told)
+
+
 def test_what_the_file_does_not_tell_is_asked(tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -146,6 +169,27 @@ def test_what_the_file_does_not_tell_is_asked(tmp_path: Path) -> None:
     assert "--prompt-column" in asked[0] and "--level" in asked[1]
     named = find_columns(path, ask, "first words", "kind", None)
     assert named == {"prompt": "first words", "level": "kind", "level_names": {"odd": 3}}
+
+
+class Terminal(io.StringIO):
+    """What a user types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_asked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = written(tmp_path / "rows.jsonl", [{"words": f"How much insulin, case {n}?"} for n in range(60)])
+    # The last but one is no level.
+    answers = ["org/Model-1B", str(data), "https://x.org/v1", "gpt", "7", "3"]
+    monkeypatch.setattr("sys.stdin", Terminal("".join(f"{answer}\n" for answer in answers)))
+    said = ran(capsys, "init", "--out", str(tmp_path / "asked.yaml"))
+    assert "every level 3" in said and "(--judge-model)" in said
+    recipe = load_recipe(str(tmp_path / "asked.yaml"))
+    assert recipe.name == "asked" and recipe.judge.remote is not None and recipe.judge.remote.model == "gpt"
+    assert recipe.decide.gate.err_strict_max == ()
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ def test_output_and_files_are_utf8_in_any_locale(tmp_path: Path, variables: dict
     made = salus("init", *told, **variables)
     assert made.returncode == 0, made.stderr.decode()
     assert "für.yaml" in made.stdout.decode("utf-8") and "Modell-ü-1B" in out.read_text(encoding="utf-8")
-    seen = salus("data", "inspect", str(out), "--set", "decide.gate.min_n=1", **variables)
+    columns = "data.columns={prompt: prompt, level: level}"
+    seen = salus("data", "inspect", "tabular", "--path", str(data), "--set", columns, **variables)
     assert seen.returncode == 0, seen.stderr.decode()
     assert "für Änne 😀" in seen.stdout.decode("utf-8") and "─" in seen.stdout.decode("utf-8")
     refused = salus("plan", "recipé.yaml", **variables)
