@@ -55,10 +55,14 @@ class _Column:
             self.values.setdefault(str(value).strip())
 
     @property
+    def is_text(self) -> bool:
+        """Whether each value is text, or each is a list, as of messages."""
+        return self.rows > 0 and self.rows in (self.texts, self.lists)
+
+    @property
     def is_prose(self) -> bool:
-        """Whether each value is text of some length, or each is a list, as of messages."""
-        of_text = self.texts == self.rows and self.characters > _PROSE_CHARACTERS * self.rows
-        return self.rows > 0 and (of_text or self.lists == self.rows)
+        """Whether its text is of some length, or of messages."""
+        return self.is_text and (self.lists > 0 or self.characters > _PROSE_CHARACTERS * self.rows)
 
     @property
     def few(self) -> tuple[str, ...]:
@@ -123,10 +127,10 @@ def _by_name(names: Iterable[str], columns: Mapping[str, _Column]) -> list[str]:
 
 
 def _prompt(columns: Mapping[str, _Column], location: Path, ask: Ask) -> str:
-    prose = {name: column for name, column in columns.items() if column.is_prose}
-    named = _by_name(_PROMPTS, prose)
+    named = _by_name(_PROMPTS, {name: column for name, column in columns.items() if column.is_text})
     if named:
         return named[0]
+    prose = {name: column for name, column in columns.items() if column.is_prose}
     if len(prose) == 1:
         return next(iter(prose))
     choices = tuple(prose or columns)
