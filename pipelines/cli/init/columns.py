@@ -70,6 +70,23 @@ class _Column:
         return tuple(self.values) if len(self.values) <= _MOST_VALUES else ()
 
 
+def _is_principle(column: _Column) -> bool:
+    return bool(column.few) and set(column.few) <= set("01234567")
+
+
+def _is_method(column: _Column) -> bool:
+    return bool(column.few) and {each.casefold().replace("-", "_") for each in column.few} <= set(METHODS)
+
+
+# Further columns by their names, and what they must hold to be taken.
+_FURTHER: Mapping[str, Callable[[_Column], bool]] = {
+    "base_prompt": lambda column: column.is_text and not column.lists,
+    "reference": lambda column: column.is_text and not column.lists,
+    "principle": _is_principle,
+    "method": _is_method,
+}
+
+
 def find_columns(location: Path, ask: Ask, prompt: str | None, level: str | None, fixed: int | None) -> dict[str, Any]:
     """The mapping of a file's columns, as `data.columns` takes it.
 
@@ -93,13 +110,7 @@ def find_columns(location: Path, ask: Ask, prompt: str | None, level: str | None
         mapping["fixed_level"] = fixed
     else:
         mapping |= _level(_named(level, columns, location), columns, chosen, location, ask)
-    allowed = {method.casefold() for method in METHODS}
-    for name, fits in (
-        ("base_prompt", lambda column: column.texts == column.rows),
-        ("reference", lambda column: column.texts == column.rows),
-        ("principle", lambda column: column.few and set(column.few) <= set("01234567")),
-        ("method", lambda column: column.few and {each.casefold().replace("-", "_") for each in column.few} <= allowed),
-    ):
+    for name, fits in _FURTHER.items():
         if name in columns and name not in mapping.values() and columns[name].rows and fits(columns[name]):
             mapping[name] = name
     return mapping
