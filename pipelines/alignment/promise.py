@@ -5,6 +5,7 @@ Nothing here starts, builds or fetches anything.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.contract.records import PromptSet, Split
+from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
+from actors.files.shards import strings
 from actors.judges.template import load_template
 from actors.serve.proxy.environment import check_haproxy
 from pipelines.cluster.demand import disk_gib
@@ -20,8 +23,11 @@ from pipelines.cluster.devices import free_disk_gib
 from pipelines.config.decision import GateConfig
 from pipelines.config.recipe import Recipe
 from pipelines.data.inspection import one_line
+from pipelines.data.sets.egida import EgidaConfig, read_egida_pairs
 from pipelines.judges.evidence import has_ground_truth
+from pipelines.measures.capability.questions import HELD_OUT, question_set
 from pipelines.runs.lengths import PromptLengths
+from pipelines.runs.materials import medsafety_config
 
 # Characters of English text that a token has at least, for what a server will count; an estimate.
 _CHARACTERS_PER_TOKEN = 4
@@ -72,6 +78,18 @@ def check_proxy(recipe: Recipe) -> None:
     """Raise SalusError where the endpoint's proxy is not installed here, where the endpoint will be."""
     if recipe.publish.enabled and recipe.publish.proxy == "haproxy" and recipe.cluster.address is None:
         check_haproxy()
+
+
+def check_files(recipe: Recipe) -> None:
+    """Raise SalusError where questions or pairs that are on disk cannot be read; those of the hub are not fetched."""
+    if recipe.capability is not None:
+        for split in HELD_OUT:
+            seed = derive_seed(recipe.seed, "capability")
+            question_set(recipe.capability, medsafety_config(recipe), split, seed)
+    pairs = recipe.preference.egida_pairs
+    if pairs is not None and pairs.path is not None:
+        config = EgidaConfig(name=pairs.name, level=pairs.level)
+        collections.deque(read_egida_pairs(Path(pairs.path).expanduser(), config), maxlen=0)
 
 
 def check_disk(recipe: Recipe, folder: Path) -> None:
@@ -169,8 +187,8 @@ def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     # Base and last champion answer the test split and the probe.
     measured = recipe.cycles * policies * rows["validation"] + 2 * (rows["test"] + rows.get("probe", 0))
     requests = answers + measured
-    texts = pa.chunked_array([chunk for table in prompts.values() for chunk in table["prompt"].chunks], pa.string())
-    characters = (pc.mean(pc.utf8_length(texts)).as_py() or 0) + len(load_template(recipe.judge.prompt_of("REMOTE")))
+    lengths = [len(text) for table in prompts.values() for text in strings(table, "prompt")]
+    characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of("REMOTE")))
     each = characters / _CHARACTERS_PER_TOKEN + recipe.generate.longest_answer
     dollars = requests * (each * remote.usd_per_million_prompt_tokens + remote.usd_per_million_completion_tokens) / 1e6
     price = f", about ${dollars:,.2f}" if dollars else "; no price is set in judge.remote"

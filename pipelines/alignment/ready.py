@@ -43,6 +43,7 @@ def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, 
         lambda: _check_address(recipe),
         lambda: promise.check_proxy(recipe),
         lambda: promise.check_disk(recipe, folder),
+        lambda: promise.check_files(recipe),
         lambda: lines.extend(_check_models(recipe, reporter)),
         lambda: lines.extend(check_prompts(recipe, reporter)),
     ]

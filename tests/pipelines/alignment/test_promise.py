@@ -137,6 +137,14 @@ def test_the_disk_grows_with_cycles_and_challengers(tmp_path: Path, monkeypatch:
         promise.check_disk(recipe, tmp_path / "run")
 
 
+def test_files_of_questions_and_pairs(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere.jsonl"
+    promise.check_files(load_recipe("demo"))
+    for change in (f"capability={{references: '{nowhere}'}}", f"preference.egida_pairs={{path: '{nowhere}'}}"):
+        with pytest.raises(SalusError, match="nowhere"):
+            promise.check_files(load_recipe("demo", [change]))
+
+
 def test_a_proxy_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.serve.proxy.environment._haproxy", lambda: None)
     promise.check_proxy(load_recipe("demo"))
