@@ -71,7 +71,7 @@ def nearest_known(name: str, known: Iterable[str]) -> str:
 
 
 def _sentences(kind: type[BaseModel], tree: Mapping[str, Any], error: ValidationError) -> Iterator[str]:
-    found = error.errors(include_url=False)
+    found = _apart(error.errors(include_url=False))
     unknown = [each for each in found if each["type"] == _UNKNOWN]
     yield from (_sentence(each, kind) for each in unknown)
     yield from (_sentence(each, kind) for each in found if each["type"] != _UNKNOWN)
@@ -80,7 +80,18 @@ def _sentences(kind: type[BaseModel], tree: Mapping[str, Any], error: Validation
         try:
             kind.model_validate(_without(tree, [each["loc"] for each in unknown]))
         except ValidationError as rest:
-            yield from (_sentence(each, kind) for each in rest.errors(include_url=False))
+            yield from (_sentence(each, kind) for each in _apart(rest.errors(include_url=False)))
+
+
+def _apart(found: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The faults without those that follow from others: a list is short by its entries that are faulty."""
+    places = [each["loc"] for each in found]
+    return [
+        each
+        for each in found
+        if each["type"] != "too_short"
+        or not any(len(place) > len(each["loc"]) and place[: len(each["loc"])] == each["loc"] for place in places)
+    ]
 
 
 def _without(tree: Mapping[str, Any], places: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
