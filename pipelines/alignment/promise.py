@@ -16,6 +16,8 @@ from actors.contract.records import PromptSet, Split
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import strings
+from actors.judges.regimens import REGIMENS, Regimen
+from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import load_template
 from actors.serve.proxy.environment import check_haproxy
 from pipelines.cluster.demand import disk_gib
@@ -69,9 +71,8 @@ def used_prompts(recipe: Recipe, splits: Mapping[Split, pa.Table]) -> dict[Promp
 
 def check_key(recipe: Recipe) -> None:
     """Raise SalusError where a judge behind a server has no key; on a cluster its nodes have it, which is not asked."""
-    judge = recipe.judge
-    if "REMOTE" in judge.voices and judge.remote is not None and recipe.cluster.address is None:
-        judge.remote.key()
+    if (asked := _server(recipe)) is not None and recipe.cluster.address is None:
+        asked[1].key()
 
 
 def check_proxy(recipe: Recipe) -> None:
@@ -179,16 +180,16 @@ def what_is_sampled(
 
 def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     """What a judge behind a server is asked at most, and what it charges."""
-    remote = recipe.judge.remote
-    if "REMOTE" not in recipe.judge.voices or remote is None:
+    if (asked := _server(recipe)) is None:
         return
+    voice, remote = asked
     policies = 1 + len(recipe.train.challengers)
     rows = {name: table.num_rows for name, table in prompts.items()}
     # Base and last champion answer the test split and the probe.
     measured = recipe.cycles * policies * rows["validation"] + 2 * (rows["test"] + rows.get("probe", 0))
     requests = answers + measured
     lengths = [len(text) for table in prompts.values() for text in strings(table, "prompt")]
-    characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of("REMOTE")))
+    characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of(voice)))
     each = characters / _CHARACTERS_PER_TOKEN + recipe.generate.longest_answer
     dollars = requests * (each * remote.usd_per_million_prompt_tokens + remote.usd_per_million_completion_tokens) / 1e6
     price = f", about ${dollars:,.2f}" if dollars else "; no price is set in judge.remote"
@@ -196,6 +197,16 @@ def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
         f"judge.remote: at most {requests:,} requests to {remote.model}, about {requests * each / 1e6:,.1f} million"
         f" tokens{price}"
     )
+
+
+def _server(recipe: Recipe) -> tuple[Regimen, RemoteConfig] | None:
+    """The judge behind a server, and its settings; None where there is none."""
+    for voice in recipe.judge.voices:
+        section = REGIMENS[voice].section
+        settings = getattr(recipe.judge, section[0]) if section is not None else None
+        if isinstance(settings, RemoteConfig):
+            return voice, settings
+    return None
 
 
 def _second(recipe: Recipe) -> GateConfig | None:
