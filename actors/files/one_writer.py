@@ -22,7 +22,7 @@ def only_writer(folder: Path, wait_s: float, what: str, setting: str) -> Any:
     """
     try:
         make_folder(folder)
-        lock = (folder / LOCK).open("w")
+        lock = (folder / LOCK).open("w", encoding="utf-8")
     except OSError as error:
         raise SalusError(f"{setting} {folder} cannot be used ({error.strerror}); name another one.") from error
     until = time.monotonic() + wait_s

@@ -26,7 +26,7 @@ def private_files() -> Iterator[None]:
 
 
 def make_files_private() -> None:
-    """As `private_files`, until the process ends; Ray calls it at the start of each worker of a joined cluster."""
+    """As `private_files`, until the process ends."""
     os.umask(PRIVATE_UMASK)
 
 

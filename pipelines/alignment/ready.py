@@ -2,33 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.contract.records import PolicyRef, Split
+from actors.errors import SalusError
 from actors.serve.address import check_address
+from pipelines.alignment import promise
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import DATA_SETS
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
-from pipelines.runs.lengths import check_run_lengths
+from pipelines.runs.lengths import check_run_lengths, token_counts
 from pipelines.runs.materials import check_splits, gather_own_judge, gather_policy, probe_prompts, prompt_splits
 
 
-def check_ready(recipe: Recipe, reporter: Reporter) -> tuple[str, ...]:
+def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, ...]:
     """Check all that can be known of a run before its models are built and its data are fetched.
 
+    Args:
+        recipe: the run's.
+        reporter: is told of progress.
+        folder: of the run.
+
     Returns:
-        What could not be checked, a sentence each.
+        What will be sampled, and what could not be checked, a sentence each.
 
     Raises:
-        SalusError: `salus align` would refuse the recipe.
+        SalusError: `salus align` would refuse the recipe, or no policy could win; all faults that were found.
     """
-    judge_before_run(recipe)
-    check_feedback(recipe.preference.feedback)
+    lines: list[str] = []
+    checks: list[Callable[[], object]] = [
+        lambda: judge_before_run(recipe),
+        lambda: promise.check_key(recipe),
+        lambda: check_feedback(recipe.preference.feedback),
+        lambda: _check_address(recipe),
+        lambda: promise.check_proxy(recipe),
+        lambda: promise.check_disk(recipe, folder),
+        lambda: promise.check_files(recipe),
+        lambda: lines.extend(_check_models(recipe, reporter)),
+        lambda: lines.extend(check_prompts(recipe, reporter)),
+    ]
+    promise.refuse(promise.faults_of(checks), f"Recipe {recipe.name}")
+    return (*lines, promise.disk_line(recipe, folder))
+
+
+def check_prompts(
+    recipe: Recipe, reporter: Reporter, splits: Mapping[Split, pa.Table] | None = None
+) -> tuple[str, ...]:
+    """Check the prompts: their files, their splits, their tokens, and what a decision needs of them.
+
+    Args:
+        recipe: the run's.
+        reporter: is told of progress.
+        splits: the prompts, where they are read already; None: those on disk are read, and none are fetched.
+
+    Returns:
+        What will be sampled of them, or why they could not be checked, a sentence each.
+
+    Raises:
+        SalusError: `salus align` would refuse them, or no policy could win; all faults that were found.
+    """
+    if splits is None:
+        row = DATA_SETS.get(recipe.data.source)
+        if recipe.data.path is None and row is not None:
+            return (f"The prompts of {row.hub_id} are checked once they are fetched.",)
+        splits = prompt_splits(recipe)
+    check_splits(splits, recipe.data.source)
+    prompts = promise.used_prompts(recipe, splits)
+    if recipe.data.probe == "xstest":
+        prompts["probe"] = probe_prompts(recipe)
+    faults = list(promise.unreachable(recipe, prompts))
+    counts = None
+    policy, room = _room(recipe, reporter)
+    if policy is not None:
+        shortest = min(room - recipe.generate.longest_answer, recipe.train.max_length_tokens)
+        counts = token_counts(Path(policy.path), prompts, shortest)
+        faults += promise.too_long(recipe, prompts, counts, room)
+    promise.refuse(faults, f"The data of recipe {recipe.name}")
+    return tuple(promise.what_is_sampled(recipe, prompts, counts))
+
+
+def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:
+    """The deployed policy and the tokens of its generator's engine; None where it is not on disk, or is refused."""
+    if recipe.model.source == "folder":
+        try:
+            policy = gather_policy(recipe, reporter)
+            return policy, recipe.generate.engine.length(Path(policy.path), "generate.engine")
+        except SalusError:
+            # Said where models are checked.
+            pass
+    return None, recipe.generate.engine.longest
+
+
+def _check_address(recipe: Recipe) -> None:
     if recipe.publish.enabled and recipe.cluster.address is None:
         check_address(recipe.publish)
-    return (*_check_models(recipe, reporter), *_check_prompts(recipe))
 
 
-def _check_models(recipe: Recipe, reporter: Reporter) -> tuple[str, ...]:
+def _check_models(recipe: Recipe, reporter: Reporter) -> Iterator[str]:
     policy = gather_policy(recipe, reporter) if recipe.model.source == "folder" else None
     own = recipe.judge.row.weights == "own"
     judge = gather_own_judge(recipe, reporter) if own and recipe.judge.source == "folder" else None
@@ -38,14 +113,4 @@ def _check_models(recipe: Recipe, reporter: Reporter) -> tuple[str, ...]:
         ("deployed policy", recipe.model.source == "hub", recipe.model.path),
         ("judge's model", own and recipe.judge.source == "hub", recipe.judge.path),
     )
-    return tuple(f"The {who} {path} is checked once it is fetched." for who, later, path in fetched if later)
-
-
-def _check_prompts(recipe: Recipe) -> tuple[str, ...]:
-    row = DATA_SETS.get(recipe.data.source)
-    if recipe.data.path is None and row is not None:
-        return (f"The prompts of {row.hub_id} are checked once they are fetched.",)
-    check_splits(prompt_splits(recipe), recipe.data.source)
-    if recipe.data.probe == "xstest":
-        probe_prompts(recipe)
-    return ()
+    yield from (f"The {who} {path} is checked once it is fetched." for who, later, path in fetched if later)

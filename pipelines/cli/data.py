@@ -10,13 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.contract.untrusted import visible
-from pipelines.cli.console import Overrides, console
+from pipelines.cli.console import Overrides, console, resolve
+from pipelines.config.load import SUFFIXES, recipe_names, recipe_of
+from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import PROMPT_SOURCES
 
 if TYPE_CHECKING:
     from pipelines.data.inspection import Inspection
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help=f"One of {', '.join(PROMPT_SOURCES)} (data.source).")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE|RECIPE",
+        help=f"One of {', '.join(PROMPT_SOURCES)} (data.source); or a recipe's name, or the path of a YAML file.",
+    ),
+]
 DataPath = Annotated[
     Path | None, typer.Option("--path", help="A data file or folder; without it, the hub's copy of a set that it has.")
 ]
@@ -25,33 +33,30 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 
 def register(root: typer.Typer) -> None:
-    app.command(epilog="Example: salus data inspect cares --path data/CARES-18K")(inspect)
+    app.command(epilog="Example: salus data inspect cares --path data/CARES-18K; or salus data inspect clinic.yaml")(
+        inspect
+    )
     root.add_typer(app, name="data")
 
 
 def inspect(
     source: Source,
     path: DataPath = None,
-    seed: Annotated[int, typer.Option(help="The seed of the split and of the styles.")] = 7,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of the split and of the styles (7, or the recipe's).")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Count a data set's prompts by split, level, method, principle and style; exit with 2 where no run can begin so.
 
-    That is where splits share a base prompt, or where one is empty.
+    That is where splits share a base prompt, or where one is empty. With a recipe it finds all that `salus align` would
+    refuse in its data: prompts too long for its model, and thresholds that its splits cannot reach, too.
     """
-    from pipelines.config.load import recipe_of
     from pipelines.data.inspection import inspect_splits
     from pipelines.runs.materials import check_splits, prompt_splits
 
-    # Only the data section matters here; the rest is what every recipe must say.
-    tree: dict[str, Any] = {
-        "name": "inspect",
-        "seed": seed,
-        "model": {"source": "clinic"},
-        "judge": {"regimen": "RULES"},
-        "data": {"source": source, "path": None if path is None else str(path)},
-    }
-    recipe = recipe_of(tree, overrides or [], "data inspect")
+    whole = source not in PROMPT_SOURCES and (Path(source).suffix in SUFFIXES or source in recipe_names())
+    recipe = resolve(source, overrides, seed, path) if whole else _data_alone(source, path, seed, overrides)
     splits = prompt_splits(recipe)
     found = inspect_splits({split: table.to_batches() for split, table in splits.items()})
     out = console()
@@ -60,7 +65,27 @@ def inspect(
     out.print(f"{found.rows} prompts, {found.duplicates} of them repeat an earlier one.", highlight=False)
     if found.leaked:
         out.print(f"{found.leaked} base prompts are in more than one split.", style="red", highlight=False)
-    check_splits(splits, source)
+    if not whole:
+        check_splits(splits, source)
+        return
+    # Imported here: it takes seconds, and a data set alone does without.
+    from pipelines.alignment.ready import check_prompts
+    from pipelines.cluster.progress import RichReporter
+
+    for line in check_prompts(recipe, RichReporter(out), splits):
+        out.print(line, highlight=False, markup=False)
+
+
+def _data_alone(source: str, path: Path | None, seed: int | None, overrides: list[str] | None) -> Recipe:
+    """A recipe of which only the data section matters; the rest is what every recipe must say."""
+    tree: dict[str, Any] = {
+        "name": "inspect",
+        "seed": 7 if seed is None else seed,
+        "model": {"source": "clinic"},
+        "judge": {"regimen": "RULES"},
+        "data": {"source": source, "path": None if path is None else str(path)},
+    }
+    return recipe_of(tree, overrides or [], "data inspect")
 
 
 def tables(title: str, found: Inspection) -> list[Table]:

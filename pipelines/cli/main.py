@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import NoReturn
 
 import typer
 
+from actors.contract.loopback import no_proxy
 from actors.errors import SalusError, own_error
 from actors.files.full_disk import full_disk
 from actors.files.private import private_files
-from pipelines.cli import align, capability, data, feedback, judge, key, plan, policy, runs, serve, settings, study
+from pipelines.cli import align, capability, data, feedback, judge, key, plan, policy, runs, serve, study
 from pipelines.cli.console import error_console
+from pipelines.cli.init import command as init
+from pipelines.cluster.environment import environment
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -26,10 +30,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
+    init,
     align,
     study,
     plan,
-    settings,
     data,
     runs,
     judge,
@@ -45,10 +49,15 @@ for command in (
 def main(arguments: list[str] | None = None) -> None:
     """Run a command (None: of the command line); bad input gets one sentence and exit code 2, Ctrl-C 130.
 
-    What it and its processes write is private to the user.
+    What it and its processes write is private to the user. Their requests to this machine go through no proxy, and
+    their output is UTF-8 in every locale.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Under LC_ALL=C it may be ASCII, which has no letter for the line of a table.
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        with private_files():
+        with private_files(), environment(no_proxy()):
             app(arguments, standalone_mode=True)
     except SalusError as error:
         _refuse(plain(error))

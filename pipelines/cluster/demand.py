@@ -87,6 +87,29 @@ def judge_training_demand(recipe: Recipe) -> tuple[tuple[PlanRow, ...], tuple[Pl
     return (_ray(recipe), _controller("judge training"), workers), (_ray(recipe), judges)
 
 
+def disk_gib(recipe: Recipe) -> float:
+    """What a whole run writes to its folder, an estimate: merged weights of every challenger, and what is beside them.
+
+    Raises:
+        SalusError: the size of a model cannot be told.
+    """
+    policy, train = policy_shape(recipe), recipe.train
+    weights = footprint.weights_gib(policy, _training_dtype(train))
+    saved = footprint.saved_gib(policy, train.lora, weights)
+    trained = len(train.challengers) * (recipe.cycles * (weights + saved) + saved)
+    # A row of text is in the rollouts, the judgments and the training rows; four bytes a token.
+    answers = recipe.cycles * recipe.data.train_per_cycle * recipe.generate.sampling.k
+    rows = 3 * 4 * answers * recipe.generate.longest_answer / footprint.GIB
+    copies = 0.0
+    if recipe.self_contained:
+        copies = (
+            weights
+            if recipe.judge.row.weights != "own"
+            else weights + footprint.weights_gib(_own_judge_shape(recipe), recipe.judge.engine.dtype)
+        )
+    return trained + rows + copies
+
+
 def policy_shape(recipe: Recipe) -> Shape:
     """The shape of the deployed policy.
 

@@ -130,6 +130,11 @@ def _adapter_gib(shape: Shape, lora: LoraSettings) -> float:
     return shape.parameters * LORA_SHARE_PER_RANK * lora.rank * TRAINED_PARAMETER_BYTES / GIB
 
 
+def saved_gib(shape: Shape, lora: LoraSettings | None, weights: float) -> float:
+    """A checkpoint of a training: the adapter, or all weights of `weights` GiB, and Adam's two moments of it."""
+    return 3 * weights if lora is None else _adapter_gib(shape, lora)
+
+
 def _sharded(model_gib: float, workers: Workers) -> float:
     return model_gib / workers.workers_per_run if workers.fsdp else model_gib
 

@@ -156,7 +156,8 @@ def plan_table(plan: Plan) -> Table:
 
 
 def _steps(recipe: Recipe) -> tuple[str, ...]:
-    prompts, k = recipe.data.train_per_cycle, recipe.generate.sampling.k
+    # Whole shards are answered; how many there are, the data says.
+    prompts, k = recipe.data.shards_per_cycle * recipe.data.prompts_per_shard, recipe.generate.sampling.k
     challengers = recipe.train.challengers
     per_policy = _validation(recipe)
     policies = 1 + len(challengers)
@@ -176,7 +177,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     generators, judges, workers = recipe.generate.actors, recipe.judge.actors, recipe.train.workers_per_run
     after = "publish the winner in place" if recipe.publish.enabled else "go on from the winner"
     return (
-        f"generate: {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
+        f"generate: up to {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
         f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), while generating",
         f"shuffle: at most {shuffled}{replayed}",
         f"train: {', '.join(training)} in the first cycle, at the same time, {workers} worker(s) each",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
+from actors.contract.loopback import no_proxy
 from actors.files.leftovers import MARKER
 from actors.files.private import private_files
 from actors.files.session_folder import SessionFolder, session_folder
@@ -64,7 +65,7 @@ def joined_ray(address: str, namespace: str) -> Iterator[None]:
     Raises:
         SalusError: the cluster cannot be reached.
     """
-    with private_files():
+    with private_files(), environment(no_proxy()):
         join(address, namespace)
         try:
             yield
@@ -92,7 +93,7 @@ def embedded_ray(
     with private_files(), session_folder() as folder, fresh_token():
         proxy = proxy_environment(publish, folder.haproxy) if publish is not None else {}
         # The proxy's program and sockets end with the session's folder: whatever starts later must not look for them.
-        with environment(ray_environment(slots) | proxy):
+        with environment(ray_environment(slots) | no_proxy() | proxy):
             try:
                 _start(cluster, namespace, slots, folder)
                 yield

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -15,6 +16,9 @@ from pydantic_core import to_jsonable_python
 from actors.contract.decides import inner_sections
 from actors.training.algorithms.settings import ChallengerConfig
 from actors.training.algorithms.table import ALGORITHMS
+
+# The key of a recipe's file that names what it extends; no setting, as the resolved recipe does not have it.
+EXTENDS = "extends"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,51 @@ def matching(lines: Iterator[SettingLine], word: str) -> list[SettingLine]:
     """Those with the word in their name, their values or their meaning, in any case; all for no word."""
     wanted = word.casefold()
     return [line for line in lines if wanted in f"{line.name} {line.values} {line.meaning}".casefold()]
+
+
+def recipe_schema(recipe: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a recipe's file, which may leave to another what it extends."""
+    schema = recipe.model_json_schema()
+    schema["properties"][EXTENDS] = {
+        "type": "string",
+        "description": "a recipe's name, or the path of a .yaml file: this file holds what differs from it",
+    }
+    schema["anyOf"] = [{"required": [EXTENDS]}, {"required": schema.pop("required")}]
+    return schema
+
+
+def takes_text(section: type[BaseModel], path: Sequence[str]) -> tuple[bool, bool]:
+    """Whether the setting at `path` takes any text and nothing else, and whether it may be null instead."""
+    annotations: list[Any] = [section]
+    for key in path:
+        annotations = [inner for each in annotations for inner in _inside(each, key)]
+    choices = [choice for each in annotations for choice in _choices(each)]
+    values = [choice for choice in choices if choice is not NoneType]
+    free = any(each in (str, Path) for each in values)
+    return free and all(_is_text(each) for each in values), len(values) < len(choices)
+
+
+def _inside(annotation: Any, key: str) -> Iterator[Any]:
+    """What the values are that `key` names in a section, in a mapping of the user's own names, or in either."""
+    for choice in _choices(annotation):
+        if get_origin(choice) in (dict, Mapping):
+            yield get_args(choice)[1]
+        elif isinstance(choice, type) and issubclass(choice, BaseModel):
+            kinds = [row.settings for row in ALGORITHMS.values()] if choice is ChallengerConfig else [choice]
+            yield from (kind.model_fields[key].annotation for kind in kinds if key in kind.model_fields)
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    annotation = _bare(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(choice for each in get_args(annotation) for choice in _choices(each))
+    return (annotation,)
+
+
+def _is_text(annotation: Any) -> bool:
+    if get_origin(annotation) is Literal:
+        return all(isinstance(value, str) for value in get_args(annotation))
+    return annotation in (str, Path)
 
 
 def _sections(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:

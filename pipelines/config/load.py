@@ -1,10 +1,9 @@
-"""Settings from YAML with command-line overrides; a bad key or value gets one sentence with the nearest valid one."""
+"""Settings from YAML with command-line overrides; what is wrong in them is said by `pipelines.config.faults`."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,22 +13,27 @@ from pydantic import BaseModel, ValidationError
 
 from actors.errors import SalusError
 from actors.files.shards import write_text
-from actors.training.algorithms.table import ALGORITHMS
 from actors.training.config import with_challengers
+from pipelines.config.catalog import EXTENDS, takes_text
+from pipelines.config.faults import CHALLENGERS, fault_text, nearest_known
 from pipelines.config.recipe import Recipe
 
 # What the name of a study's file begins with: it is in the folder of the recipes and is none.
 STUDY = "study"
+# What the name of a file begins with that recipes extend, and that is no recipe by itself.
+BASE = "base-"
 # Sections and key of settings that runs of earlier versions recorded, and that decide nothing any more.
 _REMOVED = (("publish", "engine_in_process"), ("publish", "desk_timeout_s"), ("publish", "feedback", "compact_files"))
-# Where a recipe names its challengers.
-CHALLENGERS = ("train", "challengers")
+# Of the files that recipes are read from.
+SUFFIXES = (".yaml", ".yml")
+# What YAML reads as nothing, where a setting may be that.
+_NOTHING = ("", "~", "null", "Null", "NULL")
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def recipe_names() -> list[str]:
     """Recipes that come with Salus."""
-    return [name for name in _shipped() if not name.startswith(STUDY)]
+    return [name for name in _shipped() if not name.startswith((STUDY, BASE))]
 
 
 def study_names() -> list[str]:
@@ -41,14 +45,62 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by its name or by the path of a YAML file, with `a.b=value` overrides.
 
     Raises:
-        SalusError: no such recipe, not YAML, an unknown key or a value that does not fit.
+        SalusError: no such recipe, not YAML, a circle of `extends`, an unknown key or a value that does not fit.
     """
     if name in study_names():
         raise SalusError(
             f"{name} is a study of several runs, not the recipe of one; start it with: salus study {name}."
         )
-    tree, where = read_tree(name, recipe_names())
+    if name.startswith(BASE) and name in _shipped():
+        raise SalusError(f"{name} is no recipe by itself; write one with: extends: {name}.")
+    tree, where = extended(*read_tree(name, recipe_names()), _place(name))
     return recipe_of(tree, overrides, where)
+
+
+def extended(tree: dict[str, Any], where: str, *places: str) -> tuple[dict[str, Any], str]:
+    """The settings with all that they extend, and what faults call them.
+
+    `extends` names a recipe that comes with Salus, or a file beside the one that names it. Sections are merged, key by
+    key. Everything else takes the place of what it extends, lists too.
+
+    Args:
+        tree: the settings, as they are written.
+        where: what faults call them.
+        places: where they are from, and before that what extends them: a shipped name, or an absolute path.
+
+    Raises:
+        SalusError: what is extended does not exist, is no YAML, or extends in a circle.
+    """
+    if EXTENDS not in tree:
+        return tree, where
+    name = tree[EXTENDS]
+    if not isinstance(name, str) or not name:
+        raise SalusError(f"{where}: {EXTENDS} must be the name of a recipe or the path of a .yaml file, not {name!r}.")
+    known = [each for each in _shipped() if not each.startswith(STUDY)]
+    path = Path(name).expanduser()
+    # A path that is absolute already stays as it is.
+    read = str(Path(places[0]).parent / path) if path.suffix in SUFFIXES else name
+    if _place(read) in places:
+        raise SalusError(f"{where} extends {name!r}, which makes a circle; leave one {EXTENDS} out.")
+    try:
+        under, origin = extended(*read_tree(read, known), _place(read), *places)
+    except SalusError as error:
+        raise SalusError(f"{where} extends {name!r}: {error.sentence}") from error
+    own = {key: value for key, value in tree.items() if key != EXTENDS}
+    if isinstance(train := own.get("train"), dict) and "challengers" in train:
+        settle_challengers(under)
+    return _merged(under, own), f"{where} (extends {origin})"
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = {key: (under[key], value) for key, value in over.items() if key in under}
+    deep = {k: _merged(a, b) for k, (a, b) in both.items() if isinstance(a, dict) and isinstance(b, dict)}
+    return under | over | deep
+
+
+def _place(name: str) -> str:
+    """What tells a file from all others: a shipped one's name, or its absolute path."""
+    return name if name in _shipped() else str(Path(name).expanduser().resolve())
 
 
 def load_run_recipe(path: Path) -> Recipe:
@@ -75,7 +127,7 @@ def read_tree(name: str, known: Sequence[str]) -> tuple[dict[str, Any], str]:
     """
     text, where = _read(name, known)
     try:
-        tree = yaml.safe_load(text)
+        tree = _yaml(text)
     except yaml.YAMLError as error:
         raise SalusError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
@@ -98,11 +150,11 @@ def settings_of(kind: type[Settings], tree: dict[str, Any], overrides: Sequence[
         # One setting of a challenger leaves the others as they are, the default's and those of earlier versions too.
         if override.strip().startswith(f"{'.'.join(CHALLENGERS)}."):
             settle_challengers(tree)
-        _override(tree, override)
+        _override(tree, override, kind)
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise SalusError(_sentence(error, where, kind)) from error
+        raise SalusError(fault_text(kind, tree, error, where)) from error
 
 
 def settle_challengers(tree: dict[str, Any]) -> None:
@@ -128,7 +180,7 @@ def _read(name: str, known: Sequence[str]) -> tuple[str, str]:
     if name in known:
         source = resources.files("pipelines.config") / "recipes" / f"{name}.yaml"
         return source.read_text(encoding="utf-8"), f"recipe {name}"
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in SUFFIXES:
         if not path.is_file():
             raise SalusError(f"Recipe file {name} does not exist.")
         try:
@@ -136,12 +188,12 @@ def _read(name: str, known: Sequence[str]) -> tuple[str, str]:
         except UnicodeDecodeError as error:
             raise SalusError(f"Recipe file {name} is not UTF-8 text; save it as UTF-8.") from error
     raise SalusError(
-        f"There is no recipe {name!r}{_nearest(name, known)}; give one of"
+        f"There is no recipe {name!r}{nearest_known(name, known)}; give one of"
         f" {', '.join(known)} or the path of a .yaml file."
     )
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
+def _override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise SalusError(f"--set {override!r} is not of the form section.key=value.")
@@ -152,48 +204,26 @@ def _override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             child = node[parent] = {}
         node = child
+    text, nothing = takes_text(kind, [*parents, last])
+    if text:
+        # As it is: a path may look like a date, or hold what YAML reads as a comment.
+        node[last] = None if nothing and value in _NOTHING else value
+        return
     try:
-        node[last] = yaml.safe_load(value)
+        node[last] = _yaml(value)
     except yaml.YAMLError as error:
         raise SalusError(f"--set {key}: {value!r} is not a YAML value.") from error
 
 
-def _sentence(error: ValidationError, where: str, kind: type[BaseModel]) -> str:
-    first = error.errors(include_url=False)[0]
-    path = [str(part) for part in first["loc"]]
-    kind, path = _of_challenger(kind, path)
-    key = ".".join(path) or "the recipe"
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(kind, path[:-1])
-        return f"{where}: unknown key {key!r}{_nearest(path[-1], known)}; it may hold {', '.join(known)}."
-    message = first["msg"].removeprefix("Value error, ")
-    given = f" (given {first['input']!r})" if not isinstance(first["input"], dict | BaseModel) else ""
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {key}: {message}{given}{more}."
+class _Loader(yaml.SafeLoader):
+    """YAML in which a date is text: no setting is a date."""
 
 
-def _of_challenger(kind: type[BaseModel], path: list[str]) -> tuple[type[BaseModel], list[str]]:
-    """Where a fault is in a challenger's settings: their model, and the path without the algorithm in its middle."""
-    at = len(CHALLENGERS) + 1
-    algorithm = next((row for name, row in ALGORITHMS.items() if path[at : at + 1] == [name]), None)
-    if tuple(path[: at - 1]) != CHALLENGERS or algorithm is None:
-        return kind, path
-    return algorithm.settings, path[:at] + path[at + 1 :]
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
-def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
-    """Names of the fields of the section at `path`; the numbers of a list's entries are no sections."""
-    for part in path:
-        field = model.model_fields.get(part)
-        if field is None:
-            continue
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if nested:
-            model = nested[0]
-    return list(model.model_fields)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}" if close else ""
+def _yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from actors.errors import SalusError
 
 # A word, where the server tells no log-probabilities, in tokens.
 _WORD_TOKENS = 8
@@ -110,6 +113,29 @@ class RemoteConfig(BaseModel):
     def judge_name(self) -> str:
         """The judge's name in records and folders."""
         return "remote-" + re.sub(r"[^A-Za-z0-9._-]+", "-", self.model)
+
+    def key(self) -> str:
+        """The server's key, from this process' environment; "none" where it asks for none.
+
+        Raises:
+            SalusError: the variable is not set.
+        """
+        return self.secret(self.api_key_env, "key") if self.api_key_env is not None else "none"
+
+    def secret(self, variable: str, what: Literal["key", "header"]) -> str:
+        """The value of an environment variable.
+
+        Raises:
+            SalusError: it is not set.
+        """
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            setting = "api_key_env" if what == "key" else "headers"
+            raise SalusError(
+                f"The remote judge's {what} is to be in the environment variable {variable}, which is not set. Export"
+                f" it (on a cluster on every node, before Ray starts), or name another as judge.remote.{setting}."
+            )
+        return value
 
     def share(self, actors: int) -> RemoteConfig:
         """The settings of one of several actors: the limit of requests is the account's, and each keeps its share."""

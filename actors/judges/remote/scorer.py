@@ -6,7 +6,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import openai
@@ -109,28 +108,17 @@ class RemoteScorer(DetailedScorer):
         return [task.result() for task in tasks]
 
     def _client(self) -> openai.AsyncOpenAI:
-        variable = self._config.api_key_env
-        key = self._secret(variable, "key") if variable is not None else "none"
         return openai.AsyncOpenAI(
-            api_key=key,
+            api_key=self._config.key(),
             base_url=self._config.base_url,
             timeout=self._config.timeout_s,
             max_retries=self._config.max_retries,
-            default_headers={header: self._secret(name, "header") for header, name in self._config.headers.items()},
+            default_headers={
+                header: self._config.secret(name, "header") for header, name in self._config.headers.items()
+            },
             # In the transport, so that the client's retries keep the pace too.
             http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._pace]}),
         )
-
-    @staticmethod
-    def _secret(variable: str, what: Literal["key", "header"]) -> str:
-        value = os.environ.get(variable, "").strip()
-        if not value:
-            setting = "api_key_env" if what == "key" else "headers"
-            raise SalusError(
-                f"The remote judge's {what} is to be in the environment variable {variable}, which is not set. Export"
-                f" it (on a cluster on every node, before Ray starts), or name another as judge.remote.{setting}."
-            )
-        return value
 
     async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> ServerReply | None:
         """The server's reply; None where it would not read the prompt."""

@@ -29,7 +29,7 @@ _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _IN_NAME = r"[\w'\u2019-]*"
 _NAME_WORD = rf"[A-ZÀ-ÖØ-Þ]{_IN_NAME}"
 _NAMES = rf"{_NAME_WORD}(?:[ \t]+{_NAME_WORD}){{0,2}}"
-_NO_UNIT = r"(?!\s?(?i:iu|units?|mg|mcg|µg|g|kg|ml|l|mmol|cells|copies|kcal|steps)\b)"
+_NO_UNIT = r"(?!\s?(?i:iu|units?|mg|mcg|µg|g|kg|ml|l|mmol|cells|copies|kcal|steps)\b)"  # noqa: RUF001
 _HEADED = r"(?i:mrn|nhs|ssn|nhi|patient id|record|chart|case|insurance|policy|passport|licen[cs]e)"
 
 # Applied in this order.

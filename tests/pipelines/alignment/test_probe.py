@@ -71,7 +71,7 @@ def test_a_probe_that_was_not_there_is_written_by_the_next_run(tmp_path: Path) -
     [
         (["data.source=or_bench", "judge.truth=null", "data.probe=or-bench"], "that source 'or_bench' trains on"),
         (["data.probe_path=x"], "probe_path has no probe"),
-        (["data.probe=orbench"], "data.probe: Input should be 'xstest' or 'or-bench'"),
+        (["data.probe=orbench"], "data.probe: must be 'xstest' or 'or-bench'"),
     ],
 )
 def test_what_does_not_fit_is_refused(overrides: list[str], words: str) -> None:

@@ -56,10 +56,10 @@ def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("generate.sampling.k=0", "generate.sampling.k: Input should be greater than or equal to 1 (given 0)"),
+        ("generate.sampling.k=0", "generate.sampling.k: must be at least 1 (given 0)"),
         (
             "judge.regimen=GPT",
-            f"judge.regimen: Input should be {', '.join(map(repr, OTHERS))} or {LAST!r} (given 'GPT')",
+            f"judge.regimen: must be {', '.join(map(repr, OTHERS))} or {LAST!r} (given 'GPT')",
         ),
         ("model.source=folder", "model: source 'folder' needs path"),
         ("generate.sampling.max_tokens=500", "leaves no room for a prompt"),
@@ -125,7 +125,9 @@ def test_a_plan_that_cannot_fit_names_what_is_missing(capsys: pytest.CaptureFixt
 def test_what_align_refuses_is_no_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
     def planned(rows: list[str], *more: str) -> str:
         _, recipe, _, _, *settings = small(tmp_path, model, rows)
-        return refused(capsys, "plan", recipe, *settings, *more)
+        return refused(capsys, "plan", recipe, *settings, *few, *more)
+
+    few = ["--set", "decide.gate.min_n=1"]
 
     rows = [json.dumps({"text": f"how much insulin {n}", "harm": 0}) for n in range(60)]
     assert "was not held against human labels" in planned(rows, "--set", "judge.accept_unreliable=false")
@@ -139,7 +141,7 @@ def test_what_align_refuses_is_no_plan(capsys: pytest.CaptureFixture[str], tmp_p
         assert str(port) in planned(rows, "--set", "publish.enabled=true", "--set", f"publish.port={port}")
     with pytest.raises(SystemExit) as ended:
         _, recipe, _, _, *settings = small(tmp_path, model, rows)
-        main(["plan", recipe, *settings])
+        main(["plan", recipe, *settings, *few])
     assert ended.value.code == 0 and "It fits." in capsys.readouterr().out
 
 

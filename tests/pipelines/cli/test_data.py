@@ -19,6 +19,7 @@ from pipelines.config.load import load_recipe
 from pipelines.data.inspection import inspect_splits
 from pipelines.runs.materials import write_prompts
 from tests.rows import prompt
+from tests.tiny_model import make_tiny_model
 
 
 def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -83,7 +84,7 @@ def test_leaks_are_listed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("orbench",), "data inspect: data.source: Input should be"),
+        (("orbench",), "data inspect: data.source: must be"),
         (("or_bench", "--set", "data.styles.train=[emergancy]"), "did you mean 'emergency'"),
         (("or_bench", "--set", "data.or_bench.toxic_levle=2"), "unknown key 'data.or_bench.toxic_levle'"),
         (("tabular",), "needs path and columns"),
@@ -107,6 +108,26 @@ def test_a_bad_row_names_file_and_line(capsys: pytest.CaptureFixture[str], tmp_p
     code, _, err = ran(capsys, "tabular", "--path", str(path), "--set", columns)
     assert code == 2
     assert "rows.jsonl, line 2: not valid JSON" in err
+
+
+def test_a_recipe_is_held_against_its_model_and_its_thresholds(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model, data, path = make_tiny_model(tmp_path / "model"), tmp_path / "rows.jsonl", tmp_path / "own.yaml"
+    rows = [{"text": f"How much insulin, case {n}?", "harm": n % 2} for n in range(80)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text(
+        f"extends: demo\nname: own\nmodel: {{source: folder, path: {model}}}\ndecide: {{gate: {{min_n: 2}}}}\n"
+        f"judge: {{truth: null}}\ndata: {{source: tabular, path: {data}, columns: {{prompt: text, level: harm}}}}\n"
+    )
+    code, out, err = ran(capsys, str(path))
+    assert code == 0, err
+    assert "80 prompts, 0 of them repeat" in out and "sampled: " in out and "prompt tokens" in " ".join(out.split())
+    changes = ("--set", "generate.engine.max_model_len=30", "--set", "decide.gate.min_n=70")
+    code, out, err = ran(capsys, str(path), *changes)
+    assert code == 2 and "80 prompts" in out
+    assert err.startswith("salus: The data of recipe own has ") and err.count("prompts are too long: ") == 3
+    assert "decide.gate.min_n asks for 70" in err
 
 
 def test_it_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:

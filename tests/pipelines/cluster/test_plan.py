@@ -127,10 +127,11 @@ def test_rules_judge_has_no_engine(clinic: str) -> None:
 
 
 def test_steps_count_prompts_rollouts_and_judgments(clinic: str) -> None:
+    # Seven whole shards of 75.
     overrides = ["data.train_per_cycle=500", "generate.sampling.k=4", "data.validation=100", "cycles=7"]
     text = "\n".join(make_plan(load_recipe(clinic, overrides)).steps)
-    assert "500 prompts x 4 = 2,000 rollouts" in text
-    assert "2,000 judgments (EXT)" in text
+    assert "525 prompts x 4 = 2,100 rollouts" in text
+    assert "2,100 judgments (EXT)" in text
     # Champion, KTO and DPO.
     assert "300 answers" in text
     assert "7 cycle(s)" in text

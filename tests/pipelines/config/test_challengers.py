@@ -95,7 +95,7 @@ def test_one_changed_setting_leaves_all_others_as_they_are(tmp_path: Path) -> No
         ({"challengers": {"mine": {"algorithm": ["dpo"]}}}, "not ['dpo']"),
         ({"challengers": {"kto": {"algorithm": "dpo"}}}, "call it dpo-kto"),
         ({"challengers": {"dpo": {"betta": 1}}}, "unknown key 'train.challengers.dpo.betta', did you mean 'beta'"),
-        ({"challengers": {"dpo": {"beta": -1}}}, "train.challengers.dpo.beta: Input should be greater than 0"),
+        ({"challengers": {"dpo": {"beta": -1}}}, "train.challengers.dpo.beta: must be greater than 0"),
         ({"challengers": {"kto": {"batch_size": 1}}}, "train.challengers.kto: kto.batch_size must be at least 2"),
         ({"challengers": {}}, "train.challengers"),
         ({"challengers": {"kto": None}}, "at least 1"),

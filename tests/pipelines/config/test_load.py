@@ -91,7 +91,7 @@ def test_unknown_key_names_the_nearest(recipe_file: str, override: str, wrong: s
 def test_k_below_one_is_refused(recipe_file: str, k: int) -> None:
     said = sentence(recipe_file, f"generate.sampling.k={k}")
     assert "generate.sampling.k" in said
-    assert "greater than or equal to 1" in said
+    assert "must be at least 1" in said
     assert f"given {k}" in said
 
 

@@ -1,0 +1,234 @@
+"""What `salus plan` vouches for beside that the actors fit: lengths, thresholds, key, proxy, disk; and what is sampled.
+
+Nothing here starts, builds or fetches anything.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.contract.records import PromptSet, Split
+from actors.contract.seeds import derive_seed
+from actors.errors import SalusError
+from actors.files.shards import strings
+from actors.judges.regimens import REGIMENS, Regimen
+from actors.judges.remote.config import RemoteConfig
+from actors.judges.template import load_template
+from actors.serve.proxy.environment import check_haproxy
+from pipelines.cluster.demand import disk_gib
+from pipelines.cluster.devices import free_disk_gib
+from pipelines.config.decision import GateConfig
+from pipelines.config.recipe import Recipe
+from pipelines.data.inspection import one_line
+from pipelines.data.sets.egida import EgidaConfig, read_egida_pairs
+from pipelines.judges.evidence import has_ground_truth
+from pipelines.measures.capability.questions import HELD_OUT, question_set
+from pipelines.runs.lengths import PromptLengths
+from pipelines.runs.materials import medsafety_config
+
+# Characters of English text that a token has at least, for what a server will count; an estimate.
+_CHARACTERS_PER_TOKEN = 4
+Prompts = Mapping[PromptSet, pa.Table]
+
+
+class SeveralFaults(SalusError):
+    """Faults that were found by one look; `faults` holds a sentence each."""
+
+    def __init__(self, sentence: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.faults = tuple(faults) or (sentence,)
+
+
+def faults_of(checks: Iterable[Callable[[], object]]) -> Iterator[str]:
+    """The sentences of the checks that raise SalusError."""
+    for check in checks:
+        try:
+            check()
+        except SeveralFaults as error:
+            yield from error.faults
+        except SalusError as error:
+            yield error.sentence
+
+
+def refuse(faults: Iterable[str], who: str) -> None:
+    """Raise SeveralFaults with all of these; none: all is well."""
+    found = list(dict.fromkeys(faults))
+    if found:
+        head = [f"{who} has {len(found)} faults."] if len(found) > 1 else []
+        raise SeveralFaults("\n  ".join([*head, *found]), found)
+
+
+def used_prompts(recipe: Recipe, splits: Mapping[Split, pa.Table]) -> dict[PromptSet, pa.Table]:
+    """The prompts that a run writes down of these splits."""
+    most = {"validation": recipe.data.validation, "test": recipe.data.test}
+    return {split: table.slice(0, most.get(split)) for split, table in splits.items()}
+
+
+def check_key(recipe: Recipe) -> None:
+    """Raise SalusError where a judge behind a server has no key; on a cluster its nodes have it, which is not asked."""
+    if (asked := _server(recipe)) is not None and recipe.cluster.address is None:
+        asked[1].key()
+
+
+def check_proxy(recipe: Recipe) -> None:
+    """Raise SalusError where the endpoint's proxy is not installed here, where the endpoint will be."""
+    if recipe.publish.enabled and recipe.publish.proxy == "haproxy" and recipe.cluster.address is None:
+        check_haproxy()
+
+
+def check_files(recipe: Recipe) -> None:
+    """Raise SalusError where questions or pairs that are on disk cannot be read; those of the hub are not fetched."""
+    if recipe.capability is not None:
+        for split in HELD_OUT:
+            seed = derive_seed(recipe.seed, "capability")
+            question_set(recipe.capability, medsafety_config(recipe), split, seed)
+    pairs = recipe.preference.egida_pairs
+    if pairs is not None and pairs.path is not None:
+        config = EgidaConfig(name=pairs.name, level=pairs.level)
+        collections.deque(read_egida_pairs(Path(pairs.path).expanduser(), config), maxlen=0)
+
+
+def check_disk(recipe: Recipe, folder: Path) -> None:
+    """Raise SalusError where the disk of the run's folder has less room than the run is estimated to take."""
+    needed, free = disk_gib(recipe), free_disk_gib(folder)
+    if needed > free:
+        raise SalusError(
+            f"The run takes about {needed:.1f} GiB of disk, and {folder} has {free:.1f} free. Free some, give another"
+            " folder with --run, or lower cycles."
+        )
+
+
+def disk_line(recipe: Recipe, folder: Path) -> str:
+    """What a run is estimated to take, and what there is."""
+    return f"disk: about {disk_gib(recipe):.2g} GiB in {folder}, where {free_disk_gib(folder):.0f} GiB are free"
+
+
+def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
+    """The thresholds that no policy could reach with these splits, a sentence each."""
+    validation = prompts["validation"]
+    gates = {"decide.gate": ("win", recipe.decide.gate), "decide.publish_gate": ("be published", _second(recipe))}
+    for section, (what, gate) in gates.items():
+        if gate is None:
+            continue
+        if gate.min_n > validation.num_rows:
+            yield (
+                f"{section}.min_n asks for {gate.min_n} labelled prompts, and the validation split has"
+                f" {validation.num_rows}: no challenger could ever {what}. Lower it, give more rows, or change"
+                " data.split."
+            )
+        if gate.err_strict_max and not _harmless(validation):
+            yield (
+                f"{section}.err_strict_max limits ERR, and the validation split has no harmless prompt (level 0): no"
+                f" challenger could ever {what}. Give some, or set it to []."
+            )
+    least, answers = recipe.judge.trust.min_n, _sampled(recipe, prompts["train"].num_rows, 1) * _k(recipe)
+    if has_ground_truth(recipe) and recipe.judge.calibration is None and answers < least:
+        yield (
+            f"judge.trust.min_n asks for {least} answers with a known label, and cycle 1 has {answers}: the judge would"
+            " be refused there. Lower it, or raise data.train_per_cycle."
+        )
+
+
+def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, PromptLengths], room: int) -> Iterator[str]:
+    """Prompts that do not fit beside their answers, or into training rows; a sentence for each set of prompts.
+
+    Args:
+        recipe: what answers are asked for.
+        prompts: the prompts of each set.
+        counts: their tokens, in the deployed policy's own template.
+        room: tokens of prompt and answer together in the generator's engine.
+    """
+    for name, counted in counts.items():
+        answer = (recipe.generate.sampling if name == "train" else recipe.generate.greedy()).max_tokens
+        over = counted.over(room - answer)
+        if over:
+            worst, tokens = counted.longest
+            yield (
+                f"{over:,} of {prompts[name].num_rows:,} {name} prompts are too long: {_called(prompts[name], worst)}"
+                f" has {tokens:,} tokens, and {room - answer:,} fit beside an answer of {answer}. Raise"
+                " generate.engine.max_model_len, lower generate.sampling.max_tokens, or drop them."
+            )
+    train, most = counts["train"], recipe.train.max_length_tokens
+    if prompts["train"].num_rows and train.over(most - 1) == prompts["train"].num_rows:
+        yield f"No train prompt fits in train.max_length_tokens={most}: there would be no row to train on. Raise it."
+
+
+def what_is_sampled(
+    recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, PromptLengths] | None
+) -> Iterator[str]:
+    """Lines on the prompts and answers of a run as it will read and sample them, in whole shards, and their price."""
+    train, k, asked = prompts["train"].num_rows, _k(recipe), recipe.data.train_per_cycle
+    cycles = [_sampled(recipe, train, cycle) for cycle in range(1, recipe.cycles + 1)]
+    least, most = min(cycles), max(cycles)
+    each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    why = "" if least == most == asked else f" (data.train_per_cycle is {asked:,}; whole shards are answered)"
+    answer = recipe.generate.sampling.max_tokens
+    read = "" if counts is None else f" and {round(most * counts['train'].mean):,} prompt tokens"
+    yield (
+        f"sampled: {each} of {train:,} train prompts a cycle{why}, x {k} = {sum(cycles) * k:,} answers in all;"
+        f" at most {most * k * answer:,} answer tokens{read} a cycle"
+    )
+    held = ", ".join(f"{table.num_rows:,} {name}" for name, table in prompts.items() if name != "train")
+    yield f"measured: {held} prompts, one greedy answer each of every policy"
+    yield from _price(recipe, prompts, sum(cycles) * k)
+
+
+def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
+    """What a judge behind a server is asked at most, and what it charges."""
+    if (asked := _server(recipe)) is None:
+        return
+    voice, remote = asked
+    policies = 1 + len(recipe.train.challengers)
+    rows = {name: table.num_rows for name, table in prompts.items()}
+    # Base and last champion answer the test split and the probe.
+    measured = recipe.cycles * policies * rows["validation"] + 2 * (rows["test"] + rows.get("probe", 0))
+    requests = answers + measured
+    lengths = [len(text) for table in prompts.values() for text in strings(table, "prompt")]
+    characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of(voice)))
+    each = characters / _CHARACTERS_PER_TOKEN + recipe.generate.longest_answer
+    dollars = requests * (each * remote.usd_per_million_prompt_tokens + remote.usd_per_million_completion_tokens) / 1e6
+    price = f", about ${dollars:,.2f}" if dollars else "; no price is set in judge.remote"
+    yield (
+        f"judge.remote: at most {requests:,} requests to {remote.model}, about {requests * each / 1e6:,.1f} million"
+        f" tokens{price}"
+    )
+
+
+def _server(recipe: Recipe) -> tuple[Regimen, RemoteConfig] | None:
+    """The judge behind a server, and its settings; None where there is none."""
+    for voice in recipe.judge.voices:
+        section = REGIMENS[voice].section
+        settings = getattr(recipe.judge, section[0]) if section is not None else None
+        if isinstance(settings, RemoteConfig):
+            return voice, settings
+    return None
+
+
+def _second(recipe: Recipe) -> GateConfig | None:
+    return recipe.decide.publish_gate if recipe.publish.enabled else None
+
+
+def _harmless(prompts: pa.Table) -> bool:
+    return bool(pc.any(pc.equal(prompts["level"], pa.scalar(0, pa.int8()))).as_py())
+
+
+def _k(recipe: Recipe) -> int:
+    return recipe.generate.sampling.k
+
+
+def _sampled(recipe: Recipe, train: int, cycle: int) -> int:
+    """Prompts that a cycle answers of a train split of so many: its whole shards (`Run.train_tasks`)."""
+    size, count = recipe.data.prompts_per_shard, recipe.data.shards_per_cycle
+    shards = [min(size, train - start) for start in range(0, train, size)]
+    places = range((cycle - 1) * count, cycle * count)
+    return sum([shards[place % len(shards)] for place in places][: len(shards)]) if shards else 0
+
+
+def _called(prompts: pa.Table, row: int) -> str:
+    name, text = (str(prompts[column][row].as_py()) for column in ("prompt_id", "prompt"))
+    return f"{name} ({one_line(text, 60)!r})"

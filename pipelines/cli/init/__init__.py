@@ -1,0 +1,1 @@
+"""`salus init`: a recipe for one's own model, data and judge."""
