@@ -64,8 +64,8 @@ def _export_adapter(registry: Registry, entry: PolicyEntry, out: Path) -> None:
         if len(adapters) == 1:
             copy_contents(*adapters[0], made)
         else:
-            # The merged policy has the deployed model's layers.
-            combine(registry.intact(entry, MERGED)[0], [folder for folder, _ in adapters], made)
+            # The merged policy has the deployed model's layers; none of its weights is read.
+            combine(registry.intact(entry, MERGED, only="config.json")[0], [folder for folder, _ in adapters], made)
         settle_config(made, base.name, base.revision)
         write_text(card, made / CARD)
 
