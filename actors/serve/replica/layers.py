@@ -73,6 +73,7 @@ class Layers:
             meter=self._meter(),
             version=self._version,
             answers_of=self._options.answers_of,
+            tools=self._options.tools,
             layers=ExchangeLayers(guard=self._guard(), shadow=self._shadow(), capture=capture),
         )
         return app

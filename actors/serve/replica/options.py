@@ -32,6 +32,8 @@ class LayerOptions(Record):
     shadow: ShadowLink | None = None
     # The model that ids of answers name, for a router that finds the way back by them; None: no router is before it.
     answers_of: str | None = None
+    # Whether the engine reads calls of tools out of answers.
+    tools: bool = False
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()
 

@@ -79,9 +79,16 @@ def restrict_app(app: Any, max_tokens: int | None) -> None:
     for path in app.state.openai_serving_models.registry.base_model_paths:
         # Told to every client that lists the models: a folder of this machine, and that of the first policy for ever.
         path.model_path = path.name
-    for answering in (app.state.openai_serving_chat, app.state.openai_serving_completion):
+    state = app.state
+    for answering in (state.openai_serving_chat, state.openai_serving_completion, state.openai_serving_responses):
         # vLLM takes the least of this, what a request (or else the model) names, and what the prompt leaves.
         answering.override_max_tokens = max_tokens
+
+
+def reads_tools(app: Any) -> bool:
+    """Whether vLLM's OpenAI app reads calls of tools out of answers; without a parser it refuses requests for them."""
+    chat = app.state.openai_serving_chat
+    return bool(chat.enable_auto_tools and chat.parser_cls is not None and chat.parser_cls.tool_parser_cls is not None)
 
 
 async def greedy_reply(server: Any, model: str, text: str, max_tokens: int) -> str:

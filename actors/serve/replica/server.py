@@ -21,7 +21,14 @@ from actors.serve.replica.layers import Layers
 from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.pause import Pause
 from actors.serve.replica.published import ask_published
-from actors.serve.replica.ray_llm import engine_class, engine_died, greedy_reply, load_from, restrict_app
+from actors.serve.replica.ray_llm import (
+    engine_class,
+    engine_died,
+    greedy_reply,
+    load_from,
+    reads_tools,
+    restrict_app,
+)
 from actors.serve.replica.smoke import SmokeReply, ask_all
 from actors.serve.replica.swap import EngineSwap, ReplicaState
 
@@ -64,7 +71,8 @@ class PolicyServer(LLMServer):
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
         restrict_app(app, self._options.layers.gateway.max_tokens_per_request)
         app.add_middleware(EngineDeathWatch, dead=self._engine_died)
-        self._layers = Layers(self._options.layers, lambda: self._swap.version, lambda: self._swap.ready, self._pause)
+        options = self._options.layers.model_copy(update={"tools": reads_tools(app)})
+        self._layers = Layers(options, lambda: self._swap.version, lambda: self._swap.ready, self._pause)
         return self._layers.put_before(app)
 
     async def _start_engine(self) -> None:

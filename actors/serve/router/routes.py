@@ -8,7 +8,7 @@ from actors.contract.records import Record
 
 # Below an endpoint's own route, which settings cannot reach: no two endpoints share an application's path.
 INTERNAL = "/_/"
-_ANSWER_ID = re.compile(r"(?:chatcmpl|cmpl)-(?P<model>.+)-[0-9a-f]{32}(?:-[0-9]+)?")
+_ANSWER_ID = re.compile(r"(?:chatcmpl-|cmpl-|resp_)(?P<model>.+)-[0-9a-f]{32}(?:-[0-9]+)?")
 
 
 class Route(Record):
