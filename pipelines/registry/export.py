@@ -112,6 +112,24 @@ def _named_base(registry: Registry, entry: PolicyEntry) -> NamedBase:
     )
 
 
+def base_folder(registry: Registry, entry: PolicyEntry) -> Path:
+    """Where the deployed model of a policy is on this machine.
+
+    Raises:
+        SalusError: its folder is gone, or no longer holds the model the run began with.
+    """
+    base = entry.base
+    if base.hub_id is None:
+        return Path(_named_base(registry, entry).name)
+    folder = Path(base.folder) if base.folder is not None else None
+    if folder is None or not folder.is_dir() or (base.contents is not None and differences(folder, base.contents)):
+        raise SalusError(
+            f"The deployed model {base.hub_id} of {entry.version} is not in {folder or 'any known folder'}; fetch it again"
+            " by the command that made the run."
+        )
+    return folder
+
+
 def _check_free(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise SalusError(f"{out} is not empty; give a folder that is new or empty.")

@@ -114,16 +114,9 @@ class PoliciesTogether:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> dict[str, str]:
-        """Bring all up that can be: their versions by name.
-
-        Raises:
-            SalusError: none can.
-        """
+        """Bring all up that can be: their versions by name."""
         versions = {policy.name: policy.start() for policy in self._policies}
-        up = {name: version for name, version in versions.items() if version is not None}
-        if not up:
-            raise SalusError("None of the policies is up; what kept each is said above.")
-        return up
+        return {name: version for name, version in versions.items() if version is not None}
 
     def follow(self) -> None:
         """Let each follow its registry from now on."""

@@ -68,7 +68,11 @@ def as_chat_answer(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     # Items of a kind that is not known here are read too.
     known = ("message", "reasoning", "function_call")
     others = [dict(item) for item in items if item.get("type") not in known]
-    said = {message["content"], message["reasoning"], *(call["function"]["arguments"] for call in message["tool_calls"])}
+    said = {
+        message["content"],
+        message["reasoning"],
+        *(call["function"]["arguments"] for call in message["tool_calls"]),
+    }
     streamed = [text for text in _streamed(parts) if text not in said]
     choice = {
         "index": 0,

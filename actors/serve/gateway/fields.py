@@ -87,7 +87,9 @@ def check_fields(asked: Mapping[str, Any], asks: AnswerKind, extra: Collection[s
 def _check_response(asked: Mapping[str, Any]) -> None:
     for name in _KEPT_ELSEWHERE:
         if asked.get(name):
-            sentence = f"{name} needs answers that are kept, and none is kept here: send the whole conversation as input."
+            sentence = (
+                f"{name} needs answers that are kept, and none is kept here: send the whole conversation as input."
+            )
             raise Refused(400, sentence, "unsupported_parameter", name)
     items = asked.get("input")
     last = items[-1] if isinstance(items, list) and items else None

@@ -77,11 +77,13 @@ class Gateway:
         answers_of: str | None = None,
         layers: ExchangeLayers = NO_LAYERS,
         tools: bool = True,
+        only_model: str | None = None,
     ) -> None:
         """`version`: the policy that answers now, asked for when an answer begins. `clock`: seconds, never set back.
 
         `answers_of`: the model that ids of answers name, so that feedback finds its way back through a router.
-        `tools`: whether the app reads calls of tools out of answers.
+        `tools`: whether the app reads calls of tools out of answers. `only_model`: requests must name it, where the
+        app has others that are not for this gateway's clients.
         """
         self._app = app
         self._config = config
@@ -92,6 +94,7 @@ class Gateway:
         self._answers_of = answers_of
         self._layers = layers
         self._tools = tools
+        self._only_model = only_model
         self._constraints = ConstraintCheck(config.constraint_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,6 +150,9 @@ class Gateway:
         if route is None or asking.caller is None or route.asks is None:
             return body
         check_fields(asked, route.asks, self._config.fields_of(asking.caller.role))
+        if self._only_model is not None and asked.get("model") != self._only_model:
+            sentence = f"The model `{str(asked.get('model'))[:200]}` does not exist."
+            raise Refused(404, sentence, "model_not_found", "model")
         form = "response_format"
         if route.asks == "response":
             form = "text.format"

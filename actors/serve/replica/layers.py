@@ -41,14 +41,20 @@ class Layers:
     """
 
     def __init__(
-        self, options: LayerOptions, version: Callable[[], str], ready: Callable[[], bool], pause: Pause
+        self,
+        options: LayerOptions,
+        version: Callable[[], str],
+        ready: Callable[[], bool],
+        pause: Pause,
+        traffic: TrafficWindow | None = None,
     ) -> None:
+        """`traffic`: of several layers before one engine, in common."""
         self._options = options
         self._version = version
         self._ready = ready
         self._pause = pause
         self._counted = PrometheusMeter()
-        self.traffic = TrafficWindow()
+        self.traffic = traffic if traffic is not None else TrafficWindow()
 
     def put_before(self, app: FastAPI) -> FastAPI:
         """The app with everything before it, which is the outermost there is."""
@@ -74,6 +80,7 @@ class Layers:
             version=self._version,
             answers_of=self._options.answers_of,
             tools=self._options.tools,
+            only_model=self._options.only_model,
             layers=ExchangeLayers(guard=self._guard(), shadow=self._shadow(), capture=capture),
         )
         return app

@@ -85,6 +85,19 @@ def restrict_app(app: Any, max_tokens: int | None) -> None:
         answering.override_max_tokens = max_tokens
 
 
+def model_card(app: Any, model: str) -> dict[str, Any]:
+    """What vLLM's OpenAI app says of one of its models, without any folder of this machine."""
+    models = app.state.openai_serving_models
+    return {
+        "id": model,
+        "object": "model",
+        "owned_by": "vllm",
+        "root": model,
+        "parent": None,
+        "max_model_len": models.model_config.max_model_len,
+    }
+
+
 def reads_tools(app: Any) -> bool:
     """Whether vLLM's OpenAI app reads calls of tools out of answers; without a parser it refuses requests for them."""
     chat = app.state.openai_serving_chat

@@ -19,6 +19,8 @@ class Route(Record):
     generation: int
     # It also has the pages of review and dashboard.
     pages: bool = False
+    # The application's own name, where it answers for several models; None: that of its model.
+    group: str | None = None
 
 
 class KnownRoute(Record):

@@ -9,7 +9,13 @@ from typing import Any
 from actors.serve.api.sse import event
 from tests.actors.serve.guard.guarded import Answering
 
-RESPONSE_USAGE = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+RESPONSE_USAGE = {
+    "input_tokens": 7,
+    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "output_tokens": 3,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 10,
+}
 
 
 def response_of(*items: dict[str, Any], status: str = "completed") -> dict[str, Any]:

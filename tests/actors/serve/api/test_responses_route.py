@@ -16,10 +16,10 @@ from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.exchange import ExchangeLayers
 from actors.serve.router.routes import model_of_answer
-from tests.actors.serve.feedback.given import DirectRedaction, MemorySink
 from tests.actors.serve.api.answered import streamed_response, whole_response
+from tests.actors.serve.feedback.given import DirectRedaction, MemorySink
 from tests.actors.serve.gateway.served import Served, converse, error_of, json_headers, part, scope_of
-from tests.actors.serve.guard.guarded import PHRASE, RULES, UNSAFE, Guarded
+from tests.actors.serve.guard.guarded import PHRASE, RULES, UNSAFE, Guarded, SaidGuard
 
 PATH = "/v1/responses"
 ASKED = {"model": "salus", "input": "How do I store insulin?"}
@@ -203,9 +203,12 @@ def test_a_safe_answer_goes_on_as_it_came(stream: bool) -> None:
 
 
 def test_words_that_only_the_stream_has_are_judged_too() -> None:
-    guarded = Guarded(streamed_response(UNSAFE, text="I can't help with that."))
+    guard = SaidGuard("unsafe")
+    guarded = Guarded(streamed_response(UNSAFE[:9], UNSAFE[9:], text="In the fridge."), guard=guard)
     sent = guarded.send({**HARM, "stream": True}, PATH)
-    assert dict(sent[0]["headers"])[b"x-salus-guard"] == b"replaced" and UNSAFE not in body_of(sent)
+    assert dict(sent[0]["headers"])[b"x-salus-guard"] == b"replaced" and UNSAFE[9:] not in body_of(sent)
+    (asked,) = guard.asked
+    assert "In the fridge." in asked.answer and UNSAFE in asked.answer
 
 
 def test_a_stream_that_breaks_off_is_not_judged_and_does_not_go_out() -> None:
