@@ -2,7 +2,7 @@
 
 Pure: judged answers in, a record out that can be audited without anything else. The rule:
 
-1. A challenger that failed to train, had no rows to train on, or answered every prompt exactly as the champion did, is out.
+1. A challenger that failed to train, had no rows, or answered every prompt exactly as the champion did, is out.
 2. A challenger outside the gate is out.
 3. It must be better than the champion by at least `min_gain`, and by more than chance on the same prompts. The test
    is one-sided and paired over base prompts, at 1 - confidence, Holm-corrected over all challengers compared.

@@ -124,8 +124,8 @@ def base_folder(registry: Registry, entry: PolicyEntry) -> Path:
     folder = Path(base.folder) if base.folder is not None else None
     if folder is None or not folder.is_dir() or (base.contents is not None and differences(folder, base.contents)):
         raise SalusError(
-            f"The deployed model {base.hub_id} of {entry.version} is not in {folder or 'any known folder'}; fetch it again"
-            " by the command that made the run."
+            f"The deployed model {base.hub_id} of {entry.version} is not in {folder or 'any known folder'}; fetch it"
+            " again by the command that made the run."
         )
     return folder
 

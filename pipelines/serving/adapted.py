@@ -1,4 +1,4 @@
-"""The policies that `salus serve` serves as LoRA adapters: which of them share an engine, and their adapters on disk."""
+"""Policies that `salus serve` serves as LoRA adapters: which of them share an engine, and their adapters on disk."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import psutil
@@ -16,7 +17,9 @@ import yaml
 
 from actors.engine.config import EngineConfig
 from actors.serve.gateway.keys import KeyFile
+from pipelines.registry.export import base_folder
 from pipelines.registry.store import Registry
+from pipelines.serving.adapted import AdaptedGroup
 from tests.e2e.engine_answers import alone, by_engine
 from tests.e2e.processes import processes
 from tests.e2e.serve_command import SALUS, START_S, registered
@@ -118,11 +121,25 @@ def test_they_are_the_only_models_and_share_one_replica(served: Adapters) -> Non
 
 def test_no_path_leads_one_policys_clients_to_another(served: Adapters) -> None:
     """The application's own paths are known to Serve; there too a name is answered for by that policy alone."""
-    (group,) = {part for part in served.log.read_text().split() if part.startswith("base-")} or {None}
-    assert group is None
-    with openai.OpenAI(base_url=served.base, api_key="wrong", max_retries=0) as client:
-        with pytest.raises(openai.AuthenticationError):
-            client.chat.completions.create(model="ward", messages=[{"role": "user", "content": "Hello"}])
+    entry = served.registry.find(served.versions["clinic"])
+    group = AdaptedGroup(base_folder(served.registry, entry), {}).name
+    root = f"{served.base.removesuffix('/v1')}/_/{group}-1"
+    messages: Any = [{"role": "user", "content": "Hello"}]
+    with openai.OpenAI(base_url=f"{root}/clinic/v1", api_key=served.key, max_retries=0) as client:
+        assert client.chat.completions.create(model="clinic", messages=messages, max_tokens=2).model == "clinic"
+        for model in ("ward", group, ""):
+            with pytest.raises(openai.NotFoundError):
+                client.chat.completions.create(model=model, messages=messages)
+    with (
+        openai.OpenAI(base_url=f"{root}/clinic/v1", api_key="wrong", max_retries=0) as stranger,
+        pytest.raises(openai.AuthenticationError),
+    ):
+        stranger.chat.completions.create(model="clinic", messages=messages)
+    with (
+        openai.OpenAI(base_url=f"{root}/v1", api_key=served.key, max_retries=0) as nowhere,
+        pytest.raises(openai.NotFoundError),
+    ):
+        nowhere.chat.completions.create(model="clinic", messages=messages)
 
 
 def test_what_is_kept_is_kept_by_policy(served: Adapters) -> None:

@@ -143,7 +143,7 @@ class Gateway:
         await self._forward(asking, receive, answer)
 
     async def _read(self, asking: _Asking, body: bytes) -> bytes:
-        """Read the body, here and nowhere else, and refuse what its sender may not ask for; gives what the app reads."""
+        """The body that the app gets: read here and nowhere else, and refused where its sender may not ask for it."""
         asked, route = parse_body(body), asking.route
         generates = route is not None and route.generates
         check_limits(asked, self._config, generates)

@@ -41,7 +41,7 @@ def test_items_become_messages_in_their_order() -> None:
     ]
     messages = asked(input=items)["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "assistant", "tool", "assistant", "user"]
-    assert messages[0]["content"] == messages[4]["content"][:0] + [{"type": "text", "text": "Which dose?"}]
+    assert messages[0]["content"] == [{"type": "text", "text": "Which dose?"}]
     assert messages[1]["reasoning"] == "Look it up."
     assert messages[2]["tool_calls"][0]["function"] == {"name": "dose", "arguments": "{}"}
     assert messages[3] == {"role": "tool", "tool_call_id": "c", "content": "5 mg"}
