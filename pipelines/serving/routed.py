@@ -107,9 +107,7 @@ def serving_together(
             versions |= group.start()
         together = PoliciesTogether(policies, settings.poll_s, say)
         up.callback(together.end)
-        versions |= together.start()
-        if not versions:
-            raise SalusError("None of the policies is up; what kept each is said above.")
+        versions = together.start(versions)
         together.follow()
         yield versions
 

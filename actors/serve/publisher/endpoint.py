@@ -174,7 +174,7 @@ class ServeEndpoint:
         adapters: tuple[AdapterOptions, ...],
     ) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
-        task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
+        task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
         placed = task.options(scheduling_strategy=beside_me())
         running = placed.remote(self._config, policy, published, layers, self._app, adapters)
         try:
