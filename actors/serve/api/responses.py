@@ -24,7 +24,7 @@ _ANSWERS = frozenset({"output", "input_messages", "output_messages", "error"})
 def as_chat_request(asked: Mapping[str, Any]) -> dict[str, Any]:
     """The chat request that asks the same; fields that both have stay as they are.
 
-    A request of another shape gives a chat request of another shape, which whoever reads it refuses.
+    A request of another shape gives a chat request of another shape, which its reader refuses.
     """
     chat = {name: value for name, value in asked.items() if name not in _TRANSLATED}
     chat["messages"] = list(_messages(asked))

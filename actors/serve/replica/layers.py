@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import ray
@@ -32,6 +33,12 @@ from actors.serve.replica.options import LayerOptions
 from actors.serve.replica.pause import Pause, PauseMiddleware
 from actors.serve.shadow.actor import RemoteShadow
 from actors.serve.shadow.sampler import ShadowSampler
+
+
+@functools.cache
+def _ray_meter() -> RayMeter:
+    """Ray's meter of this process: its metrics are the same for all layers before one engine."""
+    return RayMeter()
 
 
 class Layers:
@@ -123,7 +130,7 @@ class Layers:
 
     def _meter(self) -> Meter:
         own: tuple[Meter, ...] = (self._counted, self.traffic)
-        return Meters((*own, RayMeter()) if ray.is_initialized() else own)
+        return Meters((*own, _ray_meter()) if ray.is_initialized() else own)
 
     async def _readiness(self, request: Request) -> Response:
         ready = self._ready()

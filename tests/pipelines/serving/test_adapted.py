@@ -103,7 +103,7 @@ def test_each_start_is_in_the_audit_log_with_what_came_of_it(
     assert said == ([f"{name}: it is not up: too few CPUs" for name in ("clinic", "ward")] if fault else [])
     log = outcomes(AuditLog(registry.root / AUDIT).readable()[0])
     deeds = [each.entry for each in log if each.entry is not None]
-    expected = "failed" if fault else "done"
+    expected = "refused" if fault else "done"
     told = {(deed.version, deed.outcome, deed.endpoint) for deed in deeds}
     assert told == {
         (version, expected, f"http://here (model {name})")
