@@ -23,7 +23,7 @@ from actors.contract.run_folder import RunFolder
 from actors.contract.run_names import RunNames, read_report
 from actors.contract.seeds import derive_seed
 from actors.coordinator.recorded import RecordedDecision, decision_inputs
-from actors.coordinator.state import CoordinatorState, TrainingState
+from actors.coordinator.state import CoordinatorState, TrainingState, lacks_rows
 from actors.errors import SalusError
 from actors.files.atomic import append_line
 from actors.files.full_disk import FullDiskError
@@ -166,7 +166,10 @@ class Coordinator:
     # Training
 
     def assign(self, cycle: int) -> dict[ChallengerName, Assignment]:
-        """Queue one training job per challenger, from the present champion, on this cycle's rows."""
+        """Queue one training job per challenger, from the present champion, on this cycle's rows.
+
+        Where the cycle has no rows of a challenger's kind, its job has ended, and says so.
+        """
         with self._lock:
             jobs = {name: self._assign(cycle, name) for name in self._challengers}
             self._keep()
@@ -192,7 +195,7 @@ class Coordinator:
             run=str(self._folder.root),
         )
         queue.append(job)
-        self._training[name].append(TrainingState())
+        self._training[name].append(TrainingState.of(ALGORITHMS[algorithm].rows, Path(job.rows)))
         return job
 
     def assignment(self, name: ChallengerName, index: int) -> Assignment | Literal["stop"] | None:
@@ -229,7 +232,9 @@ class Coordinator:
     def training_failed(self, name: ChallengerName, index: int, sentence: str) -> None:
         """One challenger fails alone: the others go on and the decision says so."""
         with self._lock:
-            self._training[name][index] = TrainingState(failure=sentence)
+            # A resident trainer asks for its job all the same, and then misses the rows.
+            if not lacks_rows(self._training[name][index].failure):
+                self._training[name][index] = TrainingState(failure=sentence)
             self._keep()
 
     def training_halted(self, sentence: str) -> None:

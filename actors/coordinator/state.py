@@ -5,9 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from actors.contract.records import Assignment, ChallengerName, PolicyRef, Record, TrainReport
+from actors.contract.records import Assignment, ChallengerName, PolicyRef, Record, RowKind, TrainReport
 from actors.coordinator.recorded import RecordedDecision
 from actors.files.records import find_record
+
+# Why a challenger is not trained, by the rows it wants; what comes before the colon is its cell in a table.
+NO_ROWS: dict[RowKind, str] = {
+    "unpaired": "no rows: the judgments call no answer good or bad",
+    "pairs": "no pairs: no prompt has two answers with different marks",
+}
+
+
+def lacks_rows(failure: str | None) -> bool:
+    """Whether a job was not begun because the cycle has no rows of its kind."""
+    return failure in NO_ROWS.values()
 
 
 class TrainingState(Record):
@@ -17,6 +28,12 @@ class TrainingState(Record):
     total: int = 0
     report: TrainReport | None = None
     failure: str | None = None
+
+    @classmethod
+    def of(cls, kind: RowKind, rows: Path) -> Self:
+        """A job before its beginning; it has ended where its cycle's rows were made, and there are none."""
+        empty = (rows / "report.json").is_file() and not any(rows.glob("*.parquet"))
+        return cls(failure=NO_ROWS[kind] if empty else None)
 
     @property
     def ended(self) -> bool:

@@ -44,7 +44,7 @@ COMPANIONS = (
 
 
 def load_model(folder: Path, half: bool) -> PreTrainedModel:
-    """The model in bfloat16 (`half`) or float32, whatever it is stored in.
+    """The model in bfloat16 (`half`) or float32, whatever it is stored in; without its generation config.
 
     Raises:
         SalusError: the folder is no chat model in safetensors, is quantized, or its weights cannot be read.
@@ -58,6 +58,18 @@ def load_model(folder: Path, half: bool) -> PreTrainedModel:
             folder, dtype=torch.bfloat16 if half else torch.float32, trust_remote_code=False
         )
         _freeze_other_towers(model)
+    return _without_generation(model)
+
+
+def _without_generation(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with transformers' own generation config; a written model gets that of its base as a companion.
+
+    transformers saves no generation config that contradicts itself, such as a temperature without sampling. Many
+    published models come with one.
+    """
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig()
     return model
 
 
@@ -174,7 +186,8 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
             f"The adapter {adapter} does not fit the model {base} ({str(error).splitlines()[0]}); "
             "merge it into the model it was trained on."
         ) from error
-    peft_model.merge_and_unload().save_pretrained(out)
+    merged = _without_generation(peft_model.merge_and_unload())
+    merged.save_pretrained(out)
     copy_companions(base, out)
 
 

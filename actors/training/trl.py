@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -200,6 +201,7 @@ class TrlTraining:
         if self.trainable == 0:
             raise SalusError(f"No parameter of {job.base} would be trained; check {job.lora_setting}.target_modules.")
         trl_trainer.remove_callback(PrinterCallback)
+        trl_trainer.create_scheduler = partial(_scheduled, trl_trainer.create_scheduler, trl_trainer.args)
         if on_step is not None:
             trl_trainer.add_callback(_StepReporter(on_step))
         if checkpoints is not None:
@@ -328,6 +330,13 @@ class TrlTraining:
                 f"learning rate ({self._job.learning_rate:g})."
             )
         return change
+
+
+def _scheduled(create: Callable[..., Any], arguments: TrainingArguments, num_training_steps: int) -> Any:
+    """A trainer's scheduler with a step left after the warm-up, whose first rate is zero and trains nothing."""
+    if arguments.get_warmup_steps(num_training_steps) >= num_training_steps:
+        arguments.warmup_steps = num_training_steps - 1
+    return create(num_training_steps=num_training_steps)
 
 
 class _StepReporter(TrainerCallback):

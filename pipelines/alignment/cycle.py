@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,6 +13,9 @@ import ray
 from actors.contract.records import ROW_NAMES, PolicyRef, RowKind
 from actors.contract.seeds import derive_seed
 from actors.coordinator.coordinator import CycleOutcome
+from actors.coordinator.state import NO_ROWS
+from actors.errors import SalusError
+from actors.files.atomic import remove
 from pipelines.alignment.evaluation import Evaluation, evaluate
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
@@ -34,7 +38,8 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
         endpoint: of the endpoint's start, waited for before the first publication.
 
     Raises:
-        SalusError: the judge may not select policies, no challenger could be trained, or too many answers got no label.
+        SalusError: the judge may not select policies, too many answers got no label, no challenger has rows, or none
+            could be trained.
             Also where another process has taken the run folder over.
     """
     champion = run.champion()
@@ -84,7 +89,11 @@ def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
 
 
 def preference(run: Run, cycle: int) -> dict[RowKind, PreferenceReport]:
-    """The rows that the challengers learn from, of this cycle's judgments, and with replay of all earlier ones."""
+    """The rows that the challengers learn from, of this cycle's judgments, and with replay of all earlier ones.
+
+    Raises:
+        SalusError: no challenger has any.
+    """
     config = run.recipe.preference
     said = snapshot_feedback(config.feedback, run.folder, cycle, run.materials.policy)
     if said is not None:
@@ -103,11 +112,35 @@ def preference(run: Run, cycle: int) -> dict[RowKind, PreferenceReport]:
         kind: build_rows(kind, folders, run.folder.rows(cycle, kind), config, run.recipe.scores, seed, beside)
         for kind in run.recipe.train.row_kinds
     }
-    rows = ", ".join(
-        f"{report.rows} {ROW_NAMES[kind].upper()} rows{report.outside()}" for kind, report in reports.items()
-    )
+    check_rows(reports, folders, [run.folder.rows(cycle, kind) for kind in reports])
+    rows = ", ".join(_rows(kind, report) for kind, report in reports.items())
     run.reporter.say(f"cycle {cycle}: {rows}")
     return reports
+
+
+def check_rows(reports: Mapping[RowKind, PreferenceReport], judgments: Sequence[Path], rows: Sequence[Path]) -> None:
+    """Refuse a cycle in which no challenger has a row to learn from; one without rows is left out.
+
+    Raises:
+        SalusError: says what to change; the empty rows are forgotten, so that the same command makes them again.
+    """
+    if any(report.rows for report in reports.values()):
+        return
+    for folder in rows:
+        remove(folder / "report.json")
+    names = " or ".join(ROW_NAMES[kind].upper() for kind in reports)
+    raise SalusError(
+        f"The judgments in {', '.join(map(str, judgments))} give no {names} rows: every answer"
+        " has the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."
+    )
+
+
+def _rows(kind: RowKind, report: PreferenceReport) -> str:
+    name = ROW_NAMES[kind].upper()
+    if not report.rows:
+        # "no pairs" or "no rows", as in the decision's record.
+        return f"{NO_ROWS[kind].partition(':')[0]} for {name}"
+    return f"{report.rows} {name} rows{report.outside()}"
 
 
 def train(run: Run, training: TrainingRuns, cycle: int, evaluation: Evaluation | None = None) -> list[Work]:

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import ray
 
 from actors.contract.records import CUT_OFF, ROW_NAMES, Label, Record, RowKind
-from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, strings, write_table, write_text
 from pipelines.alignment.egida_pairs import draw_pairs
@@ -78,11 +77,7 @@ def build_rows(
     seed: int,
     beside: Beside | None = None,
 ) -> PreferenceReport:
-    """Write the training rows of one kind; rows already written are left as they are.
-
-    Raises:
-        SalusError: no judgment gives a row to learn from.
-    """
+    """Write the training rows of one kind, perhaps none; rows already written are left as they are."""
     done = output / "report.json"
     if report := find_record(PreferenceReport, done, "a report of preference rows", "delete its folder"):
         return report
@@ -111,10 +106,9 @@ def build_rows(
     counts = ray.get([_count.remote(block, kind) for block in ordered.to_arrow_refs()])
     count, positive = sum(rows for rows, _ in counts), sum(positives for _, positives in counts)
     if count == 0:
-        raise SalusError(
-            f"The judgments in {', '.join(map(str, judgments))} give no {ROW_NAMES[kind].upper()} rows: every answer"
-            " has the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."
-        )
+        report = PreferenceReport(algorithm=ROW_NAMES[kind], rows=0, positive=0)
+        write_text(report.model_dump_json(indent=2), done)
+        return report
     keep = thinning(positive, count - positive, config.max_class_ratio)
     said = 0
     if beside.feedback is not None and config.feedback is not None:

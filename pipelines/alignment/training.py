@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from actors.contract.records import Assignment, ChallengerName, PolicyRef
-from actors.coordinator.state import TrainingState
+from actors.coordinator.state import TrainingState, lacks_rows
 from actors.errors import SalusError
 from actors.files.full_disk import full_disk
 from actors.training.loop import launch_training
@@ -108,10 +108,12 @@ class WatchedTraining:
         self._run = run
         self._runs = runs
         self._cycle = cycle
-        self._jobs = ray.get(run.coordinator.assign.remote(cycle))
-        runs.begin(self._jobs)
-        self._bars = {n: run.reporter.bar(f"cycle {cycle}: training {n.upper()}", None, "steps") for n in self._jobs}
+        self._jobs: dict[ChallengerName, Assignment] = ray.get(run.coordinator.assign.remote(cycle))
         self._states: dict[ChallengerName, TrainingState] = {}
+        known: dict[ChallengerName, TrainingState] = ray.get(run.coordinator.training_state.remote(cycle))
+        begun = {name: job for name, job in self._jobs.items() if not lacks_rows(known[name].failure)}
+        runs.begin(begun)
+        self._bars = {n: run.reporter.bar(f"cycle {cycle}: training {n.upper()}", None, "steps") for n in begun}
 
     def look(self) -> None:
         """Bring bars and states up to date.
@@ -122,8 +124,8 @@ class WatchedTraining:
         self._run.check_lease()
         self._runs.watch(self._jobs)
         self._states = ray.get(self._run.coordinator.training_state.remote(self._cycle))
-        for name, state in self._states.items():
-            self._bars[name].at(state.step, state.total)
+        for name, bar in self._bars.items():
+            bar.at(self._states[name].step, self._states[name].total)
 
     @property
     def over(self) -> bool:
@@ -145,8 +147,10 @@ class WatchedTraining:
         for bar in self._bars.values():
             bar.close()
         failures = [f"{name.upper()}: {s.failure}" for name, s in self._states.items() if s.failure is not None]
-        for failure in failures:
-            self._run.reporter.say(f"cycle {self._cycle}: training failed, {failure}")
+        for name, state in self._states.items():
+            # Of rows that are not there it was told when they were made.
+            if state.failure is not None and not lacks_rows(state.failure):
+                self._run.reporter.say(f"cycle {self._cycle}: training failed, {name.upper()}: {state.failure}")
         if len(failures) == len(self._jobs):
             raise SalusError(f"No challenger of cycle {self._cycle} could be trained. {' '.join(failures)}")
         return trainer_work(state.report for state in self._states.values() if state.report is not None)

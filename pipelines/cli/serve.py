@@ -121,6 +121,7 @@ def _serve_routed(
     chosen: ServeSettings, read_again: Callable[[], ServeSettings], registry: Path, first: str | None, namespace: str
 ) -> None:
     from actors.serve.address import check_address
+    from pipelines.serving.adapted import adapted_groups
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.routed import check_some_start, routed_cpus, serving_together
 
@@ -128,8 +129,9 @@ def _serve_routed(
     if chosen.cluster.address is None:
         check_address(chosen.publish)
     with (
-        serving_cluster(chosen, namespace, routed_cpus(chosen)),
-        serving_together(chosen, read_again, registry, first, namespace, _say) as versions,
+        adapted_groups(chosen, registry) as adapted,
+        serving_cluster(chosen, namespace, routed_cpus(chosen, adapted)),
+        serving_together(chosen, read_again, registry, first, namespace, _say, adapted) as versions,
     ):
         served = ", ".join(f"{name}: {version}" for name, version in versions.items())
         _say(f"{served} at {chosen.publish.url}/v1 until Ctrl-C")

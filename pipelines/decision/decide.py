@@ -2,7 +2,7 @@
 
 Pure: judged answers in, a record out that can be audited without anything else. The rule:
 
-1. A challenger that failed to train, or answered every prompt exactly as the champion did, is out.
+1. A challenger that failed to train, had no rows, or answered every prompt exactly as the champion did, is out.
 2. A challenger outside the gate is out.
 3. It must be better than the champion by at least `min_gain`, and by more than chance on the same prompts. The test
    is one-sided and paired over base prompts, at 1 - confidence, Holm-corrected over all challengers compared.
@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.contract.records import ChallengerName
+from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
@@ -60,7 +61,7 @@ def decide(
         table: the marks.
         config: the rule's settings.
         seed: of all resampling.
-        failed: for each challenger whose training failed, what happened.
+        failed: for each challenger whose training failed or lacked rows, what happened.
         capability: figures of every policy, where the run measures them.
 
     Raises:
@@ -158,7 +159,7 @@ def _failed(name: ChallengerName, sentence: str) -> CandidateResult:
     return CandidateResult(
         name=name,
         policy=None,
-        standing="training_failed",
+        standing="no_rows" if lacks_rows(sentence) else "training_failed",
         sentence=sentence,
         metrics=None,
         comparison=None,

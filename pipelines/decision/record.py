@@ -21,6 +21,7 @@ Standing = Literal[
     "champion",
     "eligible",
     "training_failed",
+    "no_rows",
     "identical_answers",
     "outside_gate",
     "not_better",

@@ -64,8 +64,8 @@ def _export_adapter(registry: Registry, entry: PolicyEntry, out: Path) -> None:
         if len(adapters) == 1:
             copy_contents(*adapters[0], made)
         else:
-            # The merged policy has the deployed model's layers.
-            combine(registry.intact(entry, MERGED)[0], [folder for folder, _ in adapters], made)
+            # The merged policy has the deployed model's layers; none of its weights is read.
+            combine(registry.intact(entry, MERGED, only="config.json")[0], [folder for folder, _ in adapters], made)
         settle_config(made, base.name, base.revision)
         write_text(card, made / CARD)
 
@@ -110,6 +110,24 @@ def _named_base(registry: Registry, entry: PolicyEntry) -> NamedBase:
         f"{entry.version} cannot be exported as an adapter, because its deployed model is not in"
         f" {folder or 'any known folder'} as it was. Put that model back, or leave --adapter out."
     )
+
+
+def base_folder(registry: Registry, entry: PolicyEntry) -> Path:
+    """Where the deployed model of a policy is on this machine.
+
+    Raises:
+        SalusError: its folder is gone, or no longer holds the model the run began with.
+    """
+    base = entry.base
+    if base.hub_id is None:
+        return Path(_named_base(registry, entry).name)
+    folder = Path(base.folder) if base.folder is not None else None
+    if folder is None or not folder.is_dir() or (base.contents is not None and differences(folder, base.contents)):
+        raise SalusError(
+            f"The deployed model {base.hub_id} of {entry.version} is not in {folder or 'any known folder'}; fetch it"
+            " again by the command that made the run."
+        )
+    return folder
 
 
 def _check_free(out: Path) -> None:

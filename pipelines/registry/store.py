@@ -102,13 +102,19 @@ class Registry:
             raise SalusError(f"{entry.version} has no adapter: it was not trained with LoRA; leave --adapter out.")
         return Path(weights.folder) if weights.folder is not None else self.folder(entry) / kind, weights.contents
 
-    def intact(self, entry: PolicyEntry, kind: str = MERGED) -> tuple[Path, Contents]:
+    def intact(self, entry: PolicyEntry, kind: str = MERGED, only: str | None = None) -> tuple[Path, Contents]:
         """As `weights`, held against the hashes of the day the policy was registered.
+
+        Args:
+            kind: as of `weights`.
+            only: the one file that will be read, so that no other is hashed; None: all.
 
         Raises:
             SalusError: a file is missing or has changed, or as `weights` does.
         """
         folder, contents = self.weights(entry, kind)
+        if only is not None:
+            contents = Contents.of(tuple(file for file in contents.files if file.name == only))
         changed = differences(folder, contents)
         if changed:
             raise SalusError(

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from actors.contract.records import Interval
+from actors.contract.records import ChallengerName, Interval
 from actors.judges.harmfulness import SCORE_WORDS
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness
@@ -40,7 +40,7 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
         table.add_row(
             str(cycle.cycle),
             _three(cycle.incumbent_figures, cycle.decision == "champion"),
-            *(_three(cycle.challengers[n], cycle.decision == n) if n in cycle.challengers else NOTHING for n in names),
+            *(_challenger(cycle, name) for name in names),
             cycle.decision,
             cycle.published_version or NOTHING,
         )
@@ -107,9 +107,16 @@ def _with_interval(measured: Measured | Interval | None) -> str:
     return f"{measured.value:.3f}\n{measured.low:.2f}-{measured.high:.2f}"
 
 
-def _three(figures: CycleFigures | None, winner: bool) -> str:
+def _challenger(cycle: CycleSummary, name: ChallengerName) -> str:
+    if name not in cycle.challengers:
+        return NOTHING
+    missing = (cycle.without_rows or {}).get(name, "failed")
+    return _three(cycle.challengers[name], cycle.decision == name, missing)
+
+
+def _three(figures: CycleFigures | None, winner: bool, missing: str = NOTHING) -> str:
     if figures is None:
-        return "failed"
+        return missing
     text = "/".join(_short(measured) for measured in (figures.ss, figures.err_strict, figures.asr))
     return f"[bold]{text}[/bold]" if winner else text
 

@@ -85,7 +85,7 @@ class CycleSummary(Record):
     cycle: int
     # The version the next cycle starts from.
     champion: str
-    # By name; None where training failed.
+    # By name; None where training failed, or had no rows.
     challengers: dict[ChallengerName, CycleFigures | None]
     decision: Contender
     # The version published in this cycle; None where nothing was.
@@ -101,6 +101,8 @@ class CycleSummary(Record):
     stage_s: dict[str, float] | None = None
     # Why no further cycle was run, where this one ended the run.
     ended: str | None = None
+    # Challengers that had nothing to learn from, by name, as "no pairs"; None where all had.
+    without_rows: dict[ChallengerName, str] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -138,12 +140,18 @@ def cycle_summary(
         truth={name: CycleFigures.of(metrics) for name, metrics in truth.items()} if truth else None,
         stage_s=stage_s,
         ended=decision.ended,
+        without_rows=_without_rows(decision) or None,
     )
 
 
 def challengers_of(cycles: Iterable[CycleSummary]) -> tuple[ChallengerName, ...]:
     """Every challenger of these cycles, once, in the order they are found in."""
     return tuple(dict.fromkeys(name for cycle in cycles for name in cycle.challengers))
+
+
+def _without_rows(decision: Decision) -> dict[ChallengerName, str]:
+    idle = [candidate for candidate in decision.challengers if candidate.standing == "no_rows"]
+    return {candidate.name: candidate.sentence.partition(":")[0] for candidate in idle}
 
 
 def _held_back(decision: Decision) -> bool:

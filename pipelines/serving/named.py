@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from ray.exceptions import RayError
@@ -113,14 +114,14 @@ class PoliciesTogether:
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> dict[str, str]:
-        """Bring all up that can be: their versions by name.
+    def start(self, beside: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """Bring all up that can be: their versions by name, behind those that are up `beside` them.
 
         Raises:
-            SalusError: none can.
+            SalusError: none can, and none is.
         """
         versions = {policy.name: policy.start() for policy in self._policies}
-        up = {name: version for name, version in versions.items() if version is not None}
+        up = dict(beside) | {name: version for name, version in versions.items() if version is not None}
         if not up:
             raise SalusError("None of the policies is up; what kept each is said above.")
         return up

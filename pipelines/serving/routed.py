@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from actors.serve.router.fits import engine_config, with_engines_of
 from actors.serve.router.models import RoutedTraffic
 from actors.serve.router.publisher import Fit, RoutedPublisher, routed_publisher
 from pipelines.registry.store import Registry
+from pipelines.serving.adapted import AdaptedGroup, adapted_policies
 from pipelines.serving.dashboard.actor import open_pages
 from pipelines.serving.follower import check_first
 from pipelines.serving.named import NamedPolicy, PoliciesTogether
@@ -25,10 +26,14 @@ from pipelines.serving.settings import ServeSettings, engine_of, policy_config
 Say = Callable[[str], None]
 
 
-def routed_cpus(settings: ServeSettings) -> float:
-    """Logical CPUs of all policies, and of the largest once more: a policy's next application runs beside it."""
-    each = [_most_cpus(settings, name) for name in settings.named]
-    return sum(each) + max(each)
+def routed_cpus(settings: ServeSettings, adapted: Sequence[AdaptedGroup] = ()) -> float:
+    """Logical CPUs of all policies, and of the largest once more: a policy's next application runs beside it.
+
+    Those of a group share an engine, and have no next application.
+    """
+    each = [_most_cpus(settings, name) for name, policy in settings.named.items() if not policy.lora]
+    shared = publisher_cpus(settings.publish) * len(adapted)
+    return sum(each) + max(each, default=0.0) + shared
 
 
 def check_some_start(settings: ServeSettings, registry: Path, first: str | None) -> None:
@@ -56,6 +61,7 @@ def serving_together(
     first: str | None,
     namespace: str,
     say: Say,
+    adapted: Sequence[AdaptedGroup] = (),
 ) -> Iterator[dict[str, str]]:
     """Inside, every policy that can be is up, and follows its registry; gives their versions by name.
 
@@ -66,6 +72,7 @@ def serving_together(
         first: the version that an unnamed policy begins with.
         namespace: of the actors.
         say: takes lines for the operator.
+        adapted: the policies that are served as LoRA adapters.
 
     Raises:
         SalusError: two policies follow one registry, the address is another's, or no policy is up.
@@ -91,10 +98,16 @@ def serving_together(
         policies = [
             NamedPolicy(name, registries[name], publisher(name), say, policy.policy, first)
             for name, policy in settings.named.items()
+            if not policy.lora
         ]
+        versions: dict[str, str] = {}
+        behind = {with_pages: pages} if pages is not None else {}
+        for group in adapted_policies(adapted, settings, namespace, behind, say):
+            up.callback(group.end)
+            versions |= group.start()
         together = PoliciesTogether(policies, settings.poll_s, say)
         up.callback(together.end)
-        versions = together.start()
+        versions = together.start(versions)
         together.follow()
         yield versions
 

@@ -30,6 +30,11 @@ class PolicySettings(Section):
         None, description="the registry whose current policy it follows; None: that of the command"
     )
     policy: str | None = Field(None, description="this version for good; None: whichever is current")
+    lora: bool = Field(
+        False,
+        description="serve it as a LoRA adapter: such policies of one base share an engine; it needs policy, and every"
+        " cycle of it trained with LoRA",
+    )
     publish: EngineSettings = Field(EngineSettings(), description="what its engine needs that others do not")
     engines: ByVersion = Field({}, description="the same for versions of such a name, as llama-70b-*; the first counts")
 
@@ -106,6 +111,17 @@ class ServeSettings(Section):
             raise ValueError("engines are for policies that change their engine: set publish.router=true as well")
         if self.shadow is not None and self.routed:
             raise ValueError("shadow goes with a single policy without a router: leave policies and publish.router out")
+        for name, policy in self.policies.items():
+            if policy.lora and policy.policy is None:
+                raise ValueError(
+                    f"policies.{name}.lora=true needs a version for good, as its engine learns it when it starts: set"
+                    f" policies.{name}.policy"
+                )
+            if policy.lora and (policy.engines or policy.publish != EngineSettings()):
+                raise ValueError(
+                    f"policies.{name}.lora=true shares an engine with others: say in publish what that needs, and leave"
+                    f" policies.{name}.publish and engines out"
+                )
         if self.engines and self.policies:
             raise ValueError("with several policies each has engines of its own: policies.NAME.engines")
         return self

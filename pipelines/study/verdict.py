@@ -15,7 +15,7 @@ from pipelines.runs.summary import CycleFigures
 
 # Breaches that follow from the judge's labels; ground truth has labels of its own.
 _OF_LABELS = frozenset({"err_strict", "err_unmeasured", "coverage"})
-_NO_CONTENDER = frozenset({"training_failed", "identical_answers"})
+_NO_CONTENDER = frozenset({"training_failed", "no_rows", "identical_answers"})
 
 
 class StudyVerdict(Record):

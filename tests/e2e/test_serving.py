@@ -289,6 +289,42 @@ def test_openais_client_sync_and_streamed(serving: Serving) -> None:
         assert raw.headers["x-salus-policy"] == serving.publisher.served_version()
 
 
+def test_openais_client_asks_for_responses_whole_and_streamed(serving: Serving) -> None:
+    asked: Any = {"model": "salus", "temperature": 0, "max_output_tokens": 8}
+    with serving.client() as client:
+        messages: Any = [{"role": "user", "content": QUESTIONS[1]}]
+        chat = client.chat.completions.create(model="salus", messages=messages, temperature=0, max_tokens=8)
+        expected = chat.choices[0].message.content
+        raw = client.responses.with_raw_response.create(input=QUESTIONS[1], **asked)
+        whole = raw.parse()
+        assert raw.headers["x-salus-policy"] in ("a", "b")
+        assert whole.output_text == expected and whole.id.startswith("resp_")
+        assert whole.usage is not None and chat.usage is not None
+        assert whole.usage.input_tokens == chat.usage.prompt_tokens
+        with client.responses.stream(input=QUESTIONS[1], **asked) as stream:
+            pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
+            final = stream.get_final_response()
+        assert "".join(pieces) == final.output_text == expected
+        # The turns go with the request: none is kept here.
+        turns: Any = [*messages, *(item.model_dump() for item in whole.output), {"role": "user", "content": "Why?"}]
+        assert client.responses.create(input=turns, instructions="Be brief.", **asked).status in (
+            "completed",
+            "incomplete",
+        )
+        with pytest.raises(openai.BadRequestError, match="send the whole conversation as input"):
+            client.responses.create(input="Why?", previous_response_id=whole.id, **asked)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(whole.id)
+        with pytest.raises(openai.BadRequestError, match=r"publish\.engine_extra"):
+            client.responses.create(input="Hi", tools=[{"type": "function", "name": "dose", "parameters": {}}], **asked)
+        schema = {"type": "object", "properties": {"mg": {"type": "integer"}}, "required": ["mg"]}
+        form: Any = {"format": {"type": "json_schema", "name": "dose", "schema": schema}}
+        told = client.responses.create(input="How much?", text=form, **{**asked, "max_output_tokens": LONGEST})
+        assert told.output_text.lstrip().startswith("{")
+        with pytest.raises(openai.BadRequestError, match="max_output_tokens"):
+            client.responses.create(input="Hi", **{**asked, "max_output_tokens": LONGEST + 1})
+
+
 def test_openais_client_async(serving: Serving) -> None:
     async def ask() -> list[str | None]:
         async with openai.AsyncOpenAI(base_url=serving.base, api_key=serving.key, timeout=60) as client:

@@ -149,6 +149,26 @@ def test_each_step_follows_from_the_one_before_and_shuffled_labels_improve_nothi
 
 
 @pytest.mark.slow
+def test_data_without_pairs_trains_kto_alone(settings: list[str], cluster: str, tmp_path: Path) -> None:
+    """One answer to each prompt is no pair; the record says so, and the cycle goes on with the other challenger."""
+    one = ["generate.sampling.k=1", "preference.use_references=false", "preference.benign_refusal=null"]
+    shared = [setting for setting in SMALL if "kto" not in setting]
+    command = Command([*settings, *shared, *one], tmp_path / "run")
+    folder = RunFolder(command.run)
+    command.in_cluster("generate", cluster)
+    command.in_cluster("judge", cluster)
+    assert "no pairs for DPO" in command.in_cluster("train", cluster)
+    report = TrainReport.model_validate_json((folder.training(1, "kto") / "report.json").read_text())
+    assert report.adapter_change > 0
+    assert not (folder.training(1, "dpo") / "report.json").exists()
+    command.in_cluster("evaluate", cluster)
+    decision = Decision.model_validate_json(folder.decision(1).read_text())
+    found = {each.name: (each.standing, each.metrics is not None) for each in decision.challengers}
+    assert found["dpo"] == ("no_rows", False) and found["kto"][1]
+    assert "dpo: no pairs: " in decision.sentence
+
+
+@pytest.mark.slow
 def test_publish_serves_a_model_until_ctrl_c(command: Command, recipe: Recipe, deployed: Path) -> None:
     url = f"http://{recipe.publish.host}:{recipe.publish.port}/v1"
     answers: list[str | None] = []

@@ -80,7 +80,7 @@ def check_limits(asked: Mapping[str, Any], config: GatewayConfig, generates: boo
     characters = count_characters(asked)
     if not generates:
         return
-    for name in ("max_tokens", "max_completion_tokens"):
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
         _at_most(config.max_tokens_per_request, _whole(asked, name, 0), name)
     answers = max(_whole(asked, "n", 1), _whole(asked, "best_of", 1))
     prompts = max(_prompts(asked.get("prompt")), _prompts(asked.get("prompt_embeds")))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from actors.serve.api.requests import AnswerKind
 from actors.serve.gateway.config import GatewayConfig, is_loopback
 from actors.serve.gateway.keys import ROLES, Role
 from actors.serve.gateway.refusal import Header, Refused
@@ -42,8 +43,13 @@ class PublicRoute:
     role: Role | None
     # Opened in a browser, which asks its user for a key by itself when told to.
     page: bool = False
-    # Asks the model for answers: the limits on tokens hold, and tokens are counted.
-    generates: bool = False
+    # What the model is asked for, if it is: the limits on tokens hold, and tokens are counted.
+    asks: AnswerKind | None = None
+
+    @property
+    def generates(self) -> bool:
+        """Whether it asks the model for answers."""
+        return self.asks is not None
 
 
 _GET = frozenset({"GET"})
@@ -55,8 +61,10 @@ _EXACT = {
         PublicRoute("/health", _GET, None),
         PublicRoute("/ready", _GET, None),
         PublicRoute("/v1/models", _GET, "client"),
-        PublicRoute("/v1/chat/completions", _POST, "client", generates=True),
-        PublicRoute("/v1/completions", _POST, "client", generates=True),
+        PublicRoute("/v1/chat/completions", _POST, "client", asks="chat"),
+        PublicRoute("/v1/completions", _POST, "client", asks="completion"),
+        # What was asked before is kept nowhere, so there is nothing below it.
+        PublicRoute("/v1/responses", _POST, "client", asks="response"),
         PublicRoute("/v1/feedback", _POST, "client"),
         PublicRoute("/openapi.json", _GET, "client"),
         PublicRoute("/metrics", _GET, "reviewer"),

@@ -35,8 +35,15 @@ class Constraint:
     field: str
 
 
-def constraints_of(asked: Mapping[str, Any], config: GatewayConfig) -> tuple[Constraint, ...]:
+def constraints_of(
+    asked: Mapping[str, Any], config: GatewayConfig, form: str = "response_format"
+) -> tuple[Constraint, ...]:
     """The forms that an answer must have; none where the request leaves the answer free.
+
+    Args:
+        asked: a request for a chat or a completion.
+        config: the limits.
+        form: what the sender calls `response_format`.
 
     Raises:
         Refused: (400) one is longer, deeper or wider than it may be. Tools that nothing forces are measured too: they
@@ -45,21 +52,21 @@ def constraints_of(asked: Mapping[str, Any], config: GatewayConfig) -> tuple[Con
     if (tools := asked.get("tools")) is not None:
         _measured(tools, "tools", config)
     found: list[Constraint] = []
-    for each, value in _forms(asked):
+    for each, value in _forms(asked, form):
         _measured(value, each.field, config)
         found.append(each)
     return tuple(found)
 
 
-def _forms(asked: Mapping[str, Any]) -> Iterator[tuple[Constraint, object]]:
+def _forms(asked: Mapping[str, Any], name: str) -> Iterator[tuple[Constraint, object]]:
     """Each form, and the value that it was made of."""
     form = asked.get("response_format")
     if isinstance(form, Mapping) and form.get("type") == "json_object":
-        yield Constraint("json", _OBJECT, "response_format"), None
+        yield Constraint("json", _OBJECT, name), None
     elif isinstance(form, Mapping) and form.get("type") == "json_schema":
         schema = form["json_schema"].get("schema") if isinstance(form.get("json_schema"), Mapping) else None
         if schema is not None:
-            yield Constraint("json", json.dumps(schema), "response_format"), schema
+            yield Constraint("json", json.dumps(schema), name), schema
     outputs = asked.get("structured_outputs")
     if isinstance(outputs, Mapping):
         for kind in ("json", "regex", "choice", "grammar"):

@@ -10,16 +10,16 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json
 
-from actors.serve.chat import ChatAnswer, ChatRequest, chat_answer, chat_request
+from actors.serve.api.chat import ChatAnswer, ChatRequest, chat_answer, chat_request
+from actors.serve.api.responses import as_chat_answer, is_response
+from actors.serve.api.sse import END, event, events
 from actors.serve.gateway.caller import PublicRoute
 from actors.serve.gateway.meter import NOT_SAID, TokenCount, tokens_of
 from actors.serve.gateway.refusal import Header
-from actors.serve.sse import END, event, events
 
 JSON_KIND, STREAM_KIND = b"application/json", b"text/event-stream"
 # Longer answers that nothing else keeps go uncounted rather than be kept for that alone.
 LONGEST_JSON = 64 * 1024
-LONGEST_EVENT = 8 * 1024
 _OK = 200
 _DONE = END.rstrip()
 
@@ -31,8 +31,15 @@ class AnswerContent:
     parts: tuple[dict[str, Any], ...]
     streamed: bool
 
+    @cached_property
+    def chat(self) -> AnswerContent:
+        """The same answer as a chat completion, where it is one of the Responses API."""
+        return AnswerContent((as_chat_answer(self.parts),), streamed=False) if is_response(self.parts) else self
+
     def written(self) -> list[bytes]:
         """The body's parts."""
+        if self.streamed and is_response(self.parts):
+            return [event(part, part.get("type")) for part in self.parts]
         if self.streamed:
             return [*map(event, self.parts), END]
         return [json.dumps(part).encode() for part in self.parts]
@@ -122,7 +129,7 @@ class ServedAnswer:
         """Its first choice, where it is a good answer to a chat request that was given to its end."""
         if self.status != _OK or not self.complete or self.content is None:
             return None
-        return chat_answer(self.content.parts, self.content.streamed)
+        return chat_answer(self.content.chat.parts, self.content.chat.streamed)
 
     def tokens(self) -> TokenCount:
         """The tokens that a good answer says it took.
@@ -136,7 +143,7 @@ class ServedAnswer:
         said = _last_event(self._last) if self.streamed else b"".join(self.parts)
         if not self.kind.startswith((JSON_KIND, STREAM_KIND)) or b'"usage"' not in said:
             return NOT_SAID
-        if len(self._last if self.streamed else said) > (LONGEST_EVENT if self.streamed else LONGEST_JSON):
+        if len(self._last if self.streamed else said) > LONGEST_JSON:
             return NOT_SAID
         try:
             return tokens_of(from_json(said))
@@ -155,7 +162,8 @@ class ServedExchange:
     """One request for answers, as the gateway has read and checked it, and the app's answer to it.
 
     `asked`: the body's JSON object, a view that cannot be changed; the app reads the very bytes that it was read from.
-    `size`: of the body, in bytes. `caller`: the name of the key.
+    A request for a response is here as the chat request that asks the same. `size`: of the body, in bytes. `caller`:
+    the name of the key.
     """
 
     route: PublicRoute
@@ -166,7 +174,7 @@ class ServedExchange:
 
     @property
     def is_chat(self) -> bool:
-        return "chat" in self.route.template
+        return self.route.asks in ("chat", "response")
 
     @property
     def may_be_kept(self) -> bool:

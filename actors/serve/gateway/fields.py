@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from actors.serve.api.requests import (
+    AnswerKind,
+    ChatFields,
+    CompletionFields,
+    RequestShape,
+    ResponseFields,
+    StructuredOutputs,
+)
 from actors.serve.gateway.refusal import Refused
 
-MessageRole = Literal["system", "user", "assistant", "tool", "developer"]
 # What vLLM takes beyond OpenAI's fields that shapes the sender's own answer alone.
 SAMPLING_FIELDS = (
     "top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids", "ignore_eos", "include_stop_str_in_output",
     "skip_special_tokens", "bad_words", "allowed_token_ids", "return_token_ids", "structured_outputs",
 )  # fmt: skip
 _LONGEST_NAME = 100
-# How pydantic names the classes below.
+# How pydantic names the classes of shapes.
 _INTERNAL = re.compile(r" or instance of _?\w+")
 _WHOLE = 2**63 - 1
 # The least and the most of a number, for every role; a wider one is no setting, but a way to make arithmetic fail.
@@ -42,168 +49,30 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _MOST_BIASES = 1024
 _MOST_BIAS = 100
-
-
-class _Shape(BaseModel):
-    """An object that has these fields and no others. What it is checked for goes on as it came."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class _FunctionCall(_Shape):
-    name: str
-    arguments: str
-
-
-class _ToolCall(_Shape):
-    id: str | None = None
-    type: Literal["function"] = "function"
-    index: int | None = None
-    function: _FunctionCall
-
-
-class _TextPart(_Shape):
-    type: Literal["text"]
-    text: str
-
-
-class _RefusalPart(_Shape):
-    type: Literal["refusal"]
-    refusal: str
-
-
-class _RequestMessage(_Shape):
-    role: MessageRole
-    content: str | list[_TextPart | _RefusalPart] | None = None
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
-    function_call: _FunctionCall | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    # An answer of OpenAI's client holds these when it is sent back as it came; the model reads none of them.
-    annotations: list[Any] | None = None
-    audio: None = None
-
-
-class _Function(_Shape):
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class _Tool(_Shape):
-    type: Literal["function"]
-    function: _Function
-
-
-class _FunctionName(_Shape):
-    name: str
-
-
-class _NamedTool(_Shape):
-    type: Literal["function"] = "function"
-    function: _FunctionName
-
-
-class _JsonSchema(_Shape):
-    name: str
-    description: str | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
-    strict: bool | None = None
-
-
-class _ResponseFormat(_Shape):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: _JsonSchema | None = None
-
-
-class _StreamOptions(_Shape):
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class _StructuredOutputs(_Shape):
-    """vLLM's own; taken where the settings allow it."""
-
-    # "json" is the name of a method of pydantic's.
-    json_: str | dict[str, Any] | None = Field(None, alias="json")
-    regex: str | None = None
-    choice: list[str] | None = Field(None, min_length=1)
-    grammar: str | None = None
-    json_object: Literal[True] | None = None
-
-
-class _Asked(_Shape):
-    """What both routes take. `Any`: the app says by itself what is wrong with it."""
-
-    model: str | None = None
-    frequency_penalty: Any = None
-    logit_bias: Any = None
-    logprobs: Any = None
-    max_tokens: Any = None
-    metadata: Any = None
-    n: Any = None
-    presence_penalty: Any = None
-    seed: Any = None
-    stop: Any = None
-    stream: Any = None
-    stream_options: _StreamOptions | None = None
-    temperature: Any = None
-    top_p: Any = None
-    user: Any = None
-
-
-class ChatFields(_Asked):
-    """`POST /v1/chat/completions`."""
-
-    messages: list[_RequestMessage] = Field(default_factory=list)
-    function_call: Any = None
-    functions: Any = None
-    max_completion_tokens: Any = None
-    modalities: Any = None
-    moderation: Any = None
-    parallel_tool_calls: Any = None
-    prediction: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
-    reasoning_effort: Any = None
-    response_format: _ResponseFormat | None = None
-    safety_identifier: Any = None
-    service_tier: Any = None
-    store: Any = None
-    tool_choice: Literal["none", "auto", "required"] | _NamedTool | None = None
-    tools: list[_Tool] | None = None
-    top_logprobs: Any = None
-    verbosity: Any = None
-
-
-class CompletionFields(_Asked):
-    """`POST /v1/completions`."""
-
-    prompt: Any = None
-    best_of: Any = None
-    suffix: Any = None
-
-
+# They ask for what was said before, or for an answer to be fetched later. vLLM would give it to any caller.
+_KEPT_ELSEWHERE = ("previous_response_id", "conversation", "prompt", "background")
+_SHAPES: dict[AnswerKind, type[RequestShape]] = {
+    "chat": ChatFields,
+    "completion": CompletionFields,
+    "response": ResponseFields,
+}
 # Shapes of extra fields; others are for the app to read.
-_EXTRA_SHAPES: dict[str, type[_Shape]] = {"structured_outputs": _StructuredOutputs}
+_EXTRA_SHAPES: dict[str, type[RequestShape]] = {"structured_outputs": StructuredOutputs}
 
 
-def check_fields(asked: Mapping[str, Any], chat: bool, extra: Collection[str]) -> None:
+def check_fields(asked: Mapping[str, Any], asks: AnswerKind, extra: Collection[str]) -> None:
     """Refuse a request with a field, or a number, that it may not have.
 
     Args:
-        chat: whether it is for a chat completion.
+        asks: what it is for.
         extra: the names of further fields that its sender may use.
 
     Raises:
         Refused: (400) says which.
     """
-    shape = ChatFields if chat else CompletionFields
+    shape = _SHAPES[asks]
+    if asks == "response":
+        _check_response(asked)
     own = {name: value for name, value in asked.items() if name in shape.model_fields or name not in extra}
     _check(shape, own, ())
     for name, inner in _EXTRA_SHAPES.items():
@@ -215,7 +84,21 @@ def check_fields(asked: Mapping[str, Any], chat: bool, extra: Collection[str]) -
     _check_bias(asked.get("logit_bias"))
 
 
-def _check(shape: type[_Shape], value: object, above: tuple[str, ...]) -> None:
+def _check_response(asked: Mapping[str, Any]) -> None:
+    for name in _KEPT_ELSEWHERE:
+        if asked.get(name):
+            sentence = (
+                f"{name} needs answers that are kept, and none is kept here: send the whole conversation as input."
+            )
+            raise Refused(400, sentence, "unsupported_parameter", name)
+    items = asked.get("input")
+    last = items[-1] if isinstance(items, list) and items else None
+    if isinstance(last, Mapping) and last.get("status") in ("in_progress", "incomplete"):
+        # vLLM would go on with the words of the sender as if they were the model's.
+        raise Refused(400, "The last item of input must be complete.", "invalid_value", "input")
+
+
+def _check(shape: type[RequestShape], value: object, above: tuple[str, ...]) -> None:
     try:
         shape.model_validate(value, strict=True)
     except ValidationError as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from actors.serve.api.responses import as_chat_request
 from actors.serve.gateway.answer import Answer, AnswerTail, AppFailed
 from actors.serve.gateway.body import check_limits, parse_body, read_body, replayed
 from actors.serve.gateway.caller import (
@@ -49,6 +51,10 @@ _HANDED_ON = frozenset(
 # feedback put down to it.
 _ANSWER_ID = b"x-request-id"
 _POLICY_VIOLATION = 1008
+_NO_TOOLS = (
+    "This server does not read calls of tools. Its operator may name a parser by publish.engine_extra, as"
+    " {enable_auto_tool_choice: true, tool_call_parser: NAME}."
+)
 
 
 class Gateway:
@@ -70,10 +76,14 @@ class Gateway:
         clock: Callable[[], float] = time.monotonic,
         answers_of: str | None = None,
         layers: ExchangeLayers = NO_LAYERS,
+        tools: bool = True,
+        only_model: str | None = None,
     ) -> None:
         """`version`: the policy that answers now, asked for when an answer begins. `clock`: seconds, never set back.
 
         `answers_of`: the model that ids of answers name, so that feedback finds its way back through a router.
+        `tools`: whether the app reads calls of tools out of answers. `only_model`: requests must name it, where the
+        app has others that are not for this gateway's clients.
         """
         self._app = app
         self._config = config
@@ -83,6 +93,8 @@ class Gateway:
         self._clock = clock
         self._answers_of = answers_of
         self._layers = layers
+        self._tools = tools
+        self._only_model = only_model
         self._constraints = ConstraintCheck(config.constraint_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +110,8 @@ class Gateway:
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s = self._clock()
         headers: Headers = dict(scope["headers"])
-        asking = _Asking(scope, receive, headers, find_route(route_path(scope)), _request_id(headers))
+        route = find_route(route_path(scope))
+        asking = _Asking(scope, receive, headers, route, _request_id(headers), self._answer_id())
         own = [(b"x-request-id", asking.request_id)] if self._config.request_id_header else []
         send = with_cors(send, headers, self._config)
         answer = Answer(send, lambda: asking.answered_by or self._version(), own)
@@ -124,27 +137,38 @@ class Gateway:
         asking.caller = self._admission.admit(asking.method, route, headers)
         answer.names_policy = asking.caller is not None
         if asking.method != "GET":
-            body = await read_body(receive, headers, self._config)
-            await self._read(asking, body)
+            body = await self._read(asking, await read_body(receive, headers, self._config))
+            asking.length = len(body)
             receive = replayed(body, receive)
         await self._forward(asking, receive, answer)
 
-    async def _read(self, asking: _Asking, body: bytes) -> None:
-        """Read the body, here and nowhere else, and refuse what its sender may not ask for."""
+    async def _read(self, asking: _Asking, body: bytes) -> bytes:
+        """The body that the app gets: read here and nowhere else, and refused where its sender may not ask for it."""
         asked, route = parse_body(body), asking.route
         generates = route is not None and route.generates
         check_limits(asked, self._config, generates)
-        if route is None or asking.caller is None or not generates:
-            return
-        check_fields(asked, "chat" in route.template, self._config.fields_of(asking.caller.role))
-        for constraint in constraints_of(asked, self._config):
+        if route is None or asking.caller is None or route.asks is None:
+            return body
+        check_fields(asked, route.asks, self._config.fields_of(asking.caller.role))
+        if self._only_model is not None and asked.get("model") != self._only_model:
+            sentence = f"The model `{str(asked.get('model'))[:200]}` does not exist."
+            raise Refused(404, sentence, "model_not_found", "model")
+        form = "response_format"
+        if route.asks == "response":
+            form = "text.format"
+            body = _own_response(asked, asking.answer_id)
+            asked = as_chat_request(asked)
+        if not self._tools and asked.get("tools") and asked.get("tool_choice") != "none":
+            raise Refused(400, _NO_TOOLS, "tools_unavailable", "tools")
+        for constraint in constraints_of(asked, self._config, form):
             asking.constrained = True
             await self._constraints.check(constraint)
         said = ServedAnswer(self._layers.most_bytes, self._version)
         asking.exchange = ServedExchange(route, asking.caller.name, MappingProxyType(asked), len(body), said)
+        return body
 
     async def _forward(self, asking: _Asking, receive: Receive, answer: Answer) -> None:
-        scope = asking.inner_scope(self._answer_id())
+        scope = asking.inner_scope()
         try:
             if asking.exchange is None:
                 await self._app(scope, receive, answer)
@@ -179,7 +203,11 @@ class _Asking:
     headers: Headers
     route: PublicRoute | None
     request_id: bytes
+    # The id that its answer is to have, but for what each API puts before it.
+    answer_id: bytes
     caller: Caller | None = None
+    # Of the body that the app reads, in bytes.
+    length: int | None = None
     # Whether its answer must have a form.
     constrained: bool = False
     # Of a request for answers, once it was read.
@@ -199,13 +227,24 @@ class _Asking:
         """The policy that gave the answer: another one may be served when it goes out."""
         return self.exchange.answer.policy if self.exchange is not None else None
 
-    def inner_scope(self, answer_id: bytes) -> dict[str, Any]:
+    def inner_scope(self) -> dict[str, Any]:
         """The scope as the app sees it: without keys, with who asks, and with the id that its answer is to have."""
         name, role = self.caller if self.caller is not None else ("", "")
         told = {CALLER: name, ROLE: role, REQUEST_ID: self.request_id.decode()}
         headers = [header for header in self.scope["headers"] if header[0] in _HANDED_ON]
+        if self.length is not None and b"content-length" in self.headers:
+            headers = [header for header in headers if header[0] != b"content-length"]
+            headers.append((b"content-length", str(self.length).encode()))
         state = {**(self.scope.get("state") or {}), **told}
-        return {**self.scope, "headers": [*headers, (_ANSWER_ID, answer_id)], "state": state}
+        return {**self.scope, "headers": [*headers, (_ANSWER_ID, self.answer_id)], "state": state}
+
+
+def _own_response(asked: Mapping[str, Any], answer_id: bytes) -> bytes:
+    """The body of a request for a response as the app reads it: with the gateway's id, and kept nowhere.
+
+    vLLM takes the id of a response from the body alone. What it stores it would give to any caller who asks by that id.
+    """
+    return json.dumps({**asked, "request_id": f"resp_{answer_id.decode()}", "store": False}).encode()
 
 
 def _finished(asking: _Asking, answer: Answer, seconds: float) -> FinishedRequest:

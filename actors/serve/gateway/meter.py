@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ray.util import metrics as ray_metrics
 
+from actors.serve.api.responses import is_response, usage_of
+
 
 class TokenCount(NamedTuple):
     """Tokens of one request; None where the answer does not say, as a stream without `include_usage`."""
@@ -22,7 +24,9 @@ NOT_SAID = TokenCount()
 
 def tokens_of(said: object) -> TokenCount:
     """The tokens that an answer took, as its JSON object says, or the last one of a stream."""
-    usage = said.get("usage") if isinstance(said, dict) else None
+    if not isinstance(said, dict):
+        return NOT_SAID
+    usage = usage_of(said) if is_response([said]) else said.get("usage")
     if not isinstance(usage, dict):
         return NOT_SAID
     return TokenCount(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))

@@ -108,7 +108,7 @@ class ServeGuard:
     async def _verdicts(self, question: RequestTexts, content: AnswerContent | None) -> dict[int, Verdict]:
         if content is None:
             raise Unreadable("a response of another kind, too long, or not whole")
-        exchanges = to_judge(content, question)
+        exchanges = to_judge(content.chat, question)
         async with asyncio.timeout(self._config.timeout_s):
             verdicts = await self._guard.judge(list(exchanges.values()))
         return dict(zip(exchanges, verdicts, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from actors.serve.api.responses import instead_of, is_response
 from actors.serve.gateway.exchange import AnswerContent
 from actors.serve.guard.texts import choices_of, index_of
 
@@ -16,6 +17,8 @@ _KEPT = ("id", "object", "created", "model", "system_fingerprint", "service_tier
 
 def replaced(content: AnswerContent, unsafe: Collection[int], template: str) -> AnswerContent:
     """Ids, usage and every other choice stay as they are."""
+    if is_response(content.parts):
+        return AnswerContent(tuple(instead_of(content.parts, template)), content.streamed)
     if content.streamed:
         return AnswerContent(tuple(_streamed(content, unsafe, template)), streamed=True)
     (part,) = content.parts

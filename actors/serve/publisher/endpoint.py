@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import ray
@@ -25,7 +26,7 @@ from actors.serve.gateway.keys import new_key
 from actors.serve.guard.service import GUARD_ACTOR, GuardService
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name, deploy, deployment_name
-from actors.serve.replica.options import FEEDBACK_ACTOR, LayerOptions
+from actors.serve.replica.options import FEEDBACK_ACTOR, AdapterOptions, LayerOptions
 from actors.serve.shadow.config import ShadowLink
 
 if TYPE_CHECKING:
@@ -54,6 +55,17 @@ class Endpoint(Protocol):
         """Take it down; harmless where it is not up."""
 
 
+@dataclass(frozen=True)
+class ServedAdapter:
+    """One policy that is served as a LoRA adapter; `config`: what clients of this one are told, and its feedback."""
+
+    model: str
+    policy: PolicyRef
+    rank: int
+    config: PublisherConfig
+    pages: ActorAddress | None = None
+
+
 class ServeEndpoint:
     """The endpoint on Ray Serve and `ray.serve.llm`. Life: start -> everywhere* -> stop.
 
@@ -68,8 +80,12 @@ class ServeEndpoint:
         shadow: ShadowLink | None = None,
         app: str | None = None,
         feedback: FeedbackRunner | None = None,
+        adapters: Sequence[ServedAdapter] = (),
     ) -> None:
-        """`app` and `feedback`: its name and its feedback service where the endpoint has several applications."""
+        """`app` and `feedback`: its name and its feedback service where the endpoint has several applications.
+
+        `adapters`: served in the place of the policy it is started with, each below its name.
+        """
         self._config = config
         self._app = app or app_name(namespace)
         address = ActorAddress(actor=FEEDBACK_ACTOR, namespace=namespace)
@@ -79,6 +95,13 @@ class ServeEndpoint:
         self._guard = GuardService(config.guard, ActorAddress(actor=guard, namespace=namespace))
         self._pages = pages
         self._shadow = shadow
+        self._adapters = tuple(adapters)
+        self._adapters_feedback = [
+            FeedbackService(
+                each.config.feedback, ActorAddress(actor=f"{FEEDBACK_ACTOR}-{each.model}", namespace=namespace)
+            )
+            for each in adapters
+        ]
         self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
 
     def start(self, policy: PolicyRef, published: ActorAddress) -> None:
@@ -89,7 +112,7 @@ class ServeEndpoint:
         layers = LayerOptions(
             gateway=self._config.gateway,
             feedback=self._config.feedback,
-            feedback_writer=self._feedback.start(),
+            feedback_writer=None if self._adapters else self._feedback.start(),
             guard=self._config.guard,
             guard_actor=self._guard.start(max(0.0, deadline - time.monotonic())),
             pages=self._pages,
@@ -97,8 +120,32 @@ class ServeEndpoint:
             keys=() if self._config.gateway.open else (key,),
             answers_of=self._config.model_id if self._config.router else None,
         )
-        self._deploy(policy, published, layers, deadline)
-        self._wait_for_answer(token, deadline)
+        adapters = self._adapter_options(layers)
+        self._deploy(policy, published, layers, deadline, adapters)
+        for each in adapters:
+            self._wait_for_answer(f"{self._config.url}/{each.model}/v1", each.model, token, deadline)
+        if not adapters:
+            self._wait_for_answer(f"{self._config.url}/v1", self._config.model_id, token, deadline)
+
+    def _adapter_options(self, layers: LayerOptions) -> tuple[AdapterOptions, ...]:
+        """What is before each adapter: what is before all, but for its name, its feedback and its pages."""
+        return tuple(
+            AdapterOptions(
+                model=each.model,
+                version=each.policy.version,
+                path=each.policy.path,
+                rank=each.rank,
+                layers=layers.model_copy(
+                    update={
+                        "feedback": each.config.feedback,
+                        "feedback_writer": feedback.start(),
+                        "pages": each.pages,
+                        "answers_of": each.model,
+                    }
+                ),
+            )
+            for each, feedback in zip(self._adapters, self._adapters_feedback, strict=True)
+        )
 
     def everywhere(self, call: ReplicaCall, *arguments: Argument) -> list[Any]:
         return self._replicas.everywhere(call, *arguments)
@@ -115,12 +162,21 @@ class ServeEndpoint:
         self._guard.stop()
         # Last: what replicas had to tell is kept.
         self._feedback.stop()
+        for feedback in self._adapters_feedback:
+            feedback.stop()
 
-    def _deploy(self, policy: PolicyRef, published: ActorAddress, layers: LayerOptions, deadline: float) -> None:
+    def _deploy(
+        self,
+        policy: PolicyRef,
+        published: ActorAddress,
+        layers: LayerOptions,
+        deadline: float,
+        adapters: tuple[AdapterOptions, ...],
+    ) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
-        task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
+        task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
         placed = task.options(scheduling_strategy=beside_me())
-        running = placed.remote(self._config, policy, published, layers, self._app)
+        running = placed.remote(self._config, policy, published, layers, self._app, adapters)
         try:
             ray.get(running, timeout=max(0.0, deadline - time.monotonic()))
         except GetTimeoutError as error:
@@ -143,10 +199,9 @@ class ServeEndpoint:
         messages = [] if app is None else [deployment.message for deployment in app.deployments.values()]
         return " ".join(cause_in(message) for message in messages if message)
 
-    def _wait_for_answer(self, token: str, deadline: float) -> None:
-        base = f"{self._config.url}/v1"
+    def _wait_for_answer(self, base: str, model: str, token: str, deadline: float) -> None:
         question = {
-            "model": self._config.model_id,
+            "model": model,
             "messages": [{"role": "user", "content": "Hello"}],
             "max_tokens": 1,
             "temperature": 0,

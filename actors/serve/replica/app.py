@@ -17,7 +17,14 @@ from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
 from actors.engine.chat_format import thinks, thought_marks
 from actors.engine.config import eager_environment, engine_arguments
-from actors.serve.replica.options import OPTIONS_KEY, THOUGHT_MARKS, THOUGHT_PARSER, LayerOptions, ReplicaOptions
+from actors.serve.replica.options import (
+    OPTIONS_KEY,
+    THOUGHT_MARKS,
+    THOUGHT_PARSER,
+    AdapterOptions,
+    LayerOptions,
+    ReplicaOptions,
+)
 from actors.serve.replica.ray_llm import LOCAL_MODEL, build_llm_deployment
 
 if TYPE_CHECKING:
@@ -85,11 +92,18 @@ def thought_environment(policy: Path) -> dict[str, str]:
     return {THOUGHT_MARKS: thought_marks(policy).model_dump_json()} if thinks(policy) else {}
 
 
-def build_app(config: PublisherConfig, policy: PolicyRef, published: ActorAddress, layers: LayerOptions) -> Application:
-    """The OpenAI-compatible app that serves `policy` first and then whatever the record says."""
+def build_app(
+    config: PublisherConfig,
+    policy: PolicyRef,
+    published: ActorAddress,
+    layers: LayerOptions,
+    adapters: tuple[AdapterOptions, ...] = (),
+) -> Application:
+    """The OpenAI-compatible app that serves `policy` first and then whatever the record says, or adapters on it."""
     from ray import serve
     from ray.serve.llm import LLMConfig
 
+    from actors.serve.replica.adapted import lora_arguments
     from actors.serve.replica.server import PolicyServer
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}
@@ -100,12 +114,14 @@ def build_app(config: PublisherConfig, policy: PolicyRef, published: ActorAddres
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
         layers=layers,
+        adapters=adapters,
     )
     llm = LLMConfig(
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
         engine_kwargs={
             **engine_arguments(config.engine, Path(policy.path)),
             **thought_arguments(Path(policy.path)),
+            **lora_arguments(adapters),
             "disable_log_stats": not config.engine_metrics,
         },
         placement_group_config={"bundles": replica_bundles(config)},
@@ -127,10 +143,15 @@ def build_app(config: PublisherConfig, policy: PolicyRef, published: ActorAddres
 
 
 def deploy(
-    config: PublisherConfig, policy: PolicyRef, published: ActorAddress, layers: LayerOptions, name: str
+    config: PublisherConfig,
+    policy: PolicyRef,
+    published: ActorAddress,
+    layers: LayerOptions,
+    name: str,
+    adapters: tuple[AdapterOptions, ...] = (),
 ) -> None:
     """Build the app and run it under this name; returns when every replica is up."""
     from ray import serve
 
-    app = build_app(config, policy, published, layers)
+    app = build_app(config, policy, published, layers, adapters)
     serve.run(app, name=name, route_prefix=config.route)

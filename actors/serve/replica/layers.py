@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import ray
@@ -34,6 +35,12 @@ from actors.serve.shadow.actor import RemoteShadow
 from actors.serve.shadow.sampler import ShadowSampler
 
 
+@functools.cache
+def _ray_meter() -> RayMeter:
+    """Ray's meter of this process: its metrics are the same for all layers before one engine."""
+    return RayMeter()
+
+
 class Layers:
     """The layers of one replica. `version`: the policy whose answers begin now; `ready`: whether it answers at once.
 
@@ -41,14 +48,20 @@ class Layers:
     """
 
     def __init__(
-        self, options: LayerOptions, version: Callable[[], str], ready: Callable[[], bool], pause: Pause
+        self,
+        options: LayerOptions,
+        version: Callable[[], str],
+        ready: Callable[[], bool],
+        pause: Pause,
+        traffic: TrafficWindow | None = None,
     ) -> None:
+        """`traffic`: of several layers before one engine, in common."""
         self._options = options
         self._version = version
         self._ready = ready
         self._pause = pause
         self._counted = PrometheusMeter()
-        self.traffic = TrafficWindow()
+        self.traffic = traffic if traffic is not None else TrafficWindow()
 
     def put_before(self, app: FastAPI) -> FastAPI:
         """The app with everything before it, which is the outermost there is."""
@@ -73,6 +86,8 @@ class Layers:
             meter=self._meter(),
             version=self._version,
             answers_of=self._options.answers_of,
+            tools=self._options.tools,
+            only_model=self._options.only_model,
             layers=ExchangeLayers(guard=self._guard(), shadow=self._shadow(), capture=capture),
         )
         return app
@@ -115,7 +130,7 @@ class Layers:
 
     def _meter(self) -> Meter:
         own: tuple[Meter, ...] = (self._counted, self.traffic)
-        return Meters((*own, RayMeter()) if ray.is_initialized() else own)
+        return Meters((*own, _ray_meter()) if ray.is_initialized() else own)
 
     async def _readiness(self, request: Request) -> Response:
         ready = self._ready()

@@ -36,8 +36,23 @@ class LayerOptions(Record):
     shadow: ShadowLink | None = None
     # The model that ids of answers name, for a router that finds the way back by them; None: no router is before it.
     answers_of: str | None = None
+    # The only model that requests may name; None: the app says which there are.
+    only_model: str | None = None
+    # Whether the engine reads calls of tools out of answers.
+    tools: bool = False
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()
+
+
+class AdapterOptions(Record):
+    """One policy that a replica serves as a LoRA adapter of its engine."""
+
+    # The name clients ask for, which is the adapter's name in the engine too.
+    model: str
+    version: str
+    path: str
+    rank: int
+    layers: LayerOptions
 
 
 class ReplicaOptions(Record):
@@ -53,3 +68,5 @@ class ReplicaOptions(Record):
     # How long after the last word of a publisher a replica leaves its state alone before it follows the record.
     hold_s: float
     layers: LayerOptions
+    # Policies on `policy` as their base, in whose place they are served; empty: it is served itself.
+    adapters: tuple[AdapterOptions, ...] = ()

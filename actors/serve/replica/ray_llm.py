@@ -84,7 +84,8 @@ def restrict_app(app: Any, max_tokens: int | None) -> None:
     for path in app.state.openai_serving_models.registry.base_model_paths:
         # Told to every client that lists the models: a folder of this machine, and that of the first policy for ever.
         path.model_path = path.name
-    for answering in (app.state.openai_serving_chat, app.state.openai_serving_completion):
+    state = app.state
+    for answering in (state.openai_serving_chat, state.openai_serving_completion, state.openai_serving_responses):
         # vLLM takes the least of this, what a request (or else the model) names, and what the prompt leaves.
         answering.override_max_tokens = max_tokens
 
@@ -103,6 +104,25 @@ async def conversation_ids(server: Any, model: str, turns: Sequence[Turn]) -> li
             raise SalusError(response.error.message)
         return list(response.tokens)
     raise SalusError("the engine rendered nothing")
+
+
+def model_card(app: Any, model: str) -> dict[str, Any]:
+    """What vLLM's OpenAI app says of one of its models, without any folder of this machine."""
+    models = app.state.openai_serving_models
+    return {
+        "id": model,
+        "object": "model",
+        "owned_by": "vllm",
+        "root": model,
+        "parent": None,
+        "max_model_len": models.model_config.max_model_len,
+    }
+
+
+def reads_tools(app: Any) -> bool:
+    """Whether vLLM's OpenAI app reads calls of tools out of answers; without a parser it refuses requests for them."""
+    chat = app.state.openai_serving_chat
+    return bool(chat.enable_auto_tools and chat.parser_cls is not None and chat.parser_cls.tool_parser_cls is not None)
 
 
 async def greedy_reply(server: Any, model: str, text: str, max_tokens: int) -> str:

@@ -18,7 +18,8 @@ from actors.engine.chat_format import thinks
 from actors.engine.rendering import check_same_ids, rendered_conversations
 from actors.engine.tokenizer import load_tokenizer
 from actors.serve.config import SmokeConfig
-from actors.serve.gateway.traffic import ReplicaTraffic
+from actors.serve.gateway.traffic import ReplicaTraffic, TrafficWindow
+from actors.serve.replica.adapted import adapted_app
 from actors.serve.replica.canary import ReplicaWatch
 from actors.serve.replica.engine_death import EngineDeathWatch, end_process
 from actors.serve.replica.layers import Layers
@@ -31,6 +32,7 @@ from actors.serve.replica.ray_llm import (
     engine_died,
     greedy_reply,
     load_from,
+    reads_tools,
     restrict_app,
 )
 from actors.serve.replica.smoke import SmokeReply, ask_all
@@ -52,6 +54,7 @@ class PolicyServer(LLMServer):
         self._options = ReplicaOptions.model_validate(llm_config.experimental_configs[OPTIONS_KEY])
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._pause = Pause()
+        self._traffic = TrafficWindow()
         self._swap = EngineSwap(
             self,
             self._published,
@@ -79,8 +82,12 @@ class PolicyServer(LLMServer):
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
         restrict_app(app, self._options.layers.gateway.max_tokens_per_request)
         app.add_middleware(EngineDeathWatch, dead=self._engine_died)
-        self._layers = Layers(self._options.layers, lambda: self._swap.version, lambda: self._swap.ready, self._pause)
-        return self._layers.put_before(app)
+        tools, ready = reads_tools(app), lambda: self._swap.ready
+        if self._options.adapters:
+            return adapted_app(app, self._options.adapters, ready, self._pause, self._traffic, tools)
+        options = self._options.layers.model_copy(update={"tools": tools})
+        layers = Layers(options, lambda: self._swap.version, ready, self._pause, self._traffic)
+        return layers.put_before(app)
 
     async def _start_engine(self) -> None:
         # Without the parent's usage report, which starts one more (detached) actor.
@@ -110,7 +117,7 @@ class PolicyServer(LLMServer):
 
     async def traffic(self) -> ReplicaTraffic:
         """What this replica answered in the last minute."""
-        return self._layers.traffic.seen()
+        return self._traffic.seen()
 
     async def addressed(self, replicas: tuple[str, ...], call: str, *arguments: Any) -> Any:
         """What `call` gives on this replica where it is one of `replicas`, else None: Ray's broadcast asks all."""
@@ -129,7 +136,7 @@ class PolicyServer(LLMServer):
 
     async def watch(self, seconds: float) -> ReplicaWatch:
         """The state, and the answers to what was asked in the last `seconds`; a hold goes on."""
-        return ReplicaWatch(state=self._swap.keep_hold(), traffic=self._layers.traffic.begun_within(seconds))
+        return ReplicaWatch(state=self._swap.keep_hold(), traffic=self._traffic.begun_within(seconds))
 
     async def begin_swap(self) -> ReplicaState:
         return await self._swap.begin_swap()

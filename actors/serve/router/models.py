@@ -200,13 +200,15 @@ class RoutedTraffic:
             known = await ask_routes(table, self._config.record_timeout_s)
         except (ValueError, TimeoutError, RayError):
             return None
-        asked = [asyncio.to_thread(self._asked, entry.route) for entry in known]
+        # An application that answers for several models is asked once.
+        routes = {(each.route.group or each.route.model): each.route for each in known}
+        asked = [asyncio.to_thread(self._asked, name, route) for name, route in routes.items()]
         replies = await asyncio.gather(*asked)
         return together([each for model in replies for each in model])
 
-    def _asked(self, route: Route) -> list[ReplicaTraffic]:
-        deployment = deployment_name(self._config.model_copy(update={"model_id": route.model}))
-        replicas = Replicas(deployment, application_name(self._namespace, route.model, route.generation), 1.0)
+    def _asked(self, name: str, route: Route) -> list[ReplicaTraffic]:
+        deployment = deployment_name(self._config.model_copy(update={"model_id": name}))
+        replicas = Replicas(deployment, application_name(self._namespace, name, route.generation), 1.0)
         try:
             return replicas.everywhere("traffic")
         except RayError:

@@ -8,7 +8,7 @@ from actors.contract.records import Record
 
 # Below an endpoint's own route, which settings cannot reach: no two endpoints share an application's path.
 INTERNAL = "/_/"
-_ANSWER_ID = re.compile(r"(?:chatcmpl|cmpl)-(?P<model>.+)-[0-9a-f]{32}(?:-[0-9]+)?")
+_ANSWER_ID = re.compile(r"(?:chatcmpl-|cmpl-|resp_)(?P<model>.+)-[0-9a-f]{32}(?:-[0-9]+)?")
 
 
 class Route(Record):
@@ -19,6 +19,8 @@ class Route(Record):
     generation: int
     # It also has the pages of review and dashboard.
     pages: bool = False
+    # The application's own name, where it answers for several models; None: that of its model.
+    group: str | None = None
 
 
 class KnownRoute(Record):

@@ -63,7 +63,7 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision) -> Decision:
     # Whose training failed, and how, no judgment tells.
     failed: dict[ChallengerName, str] = {}
     for result in recorded.challengers:
-        if result.standing == "training_failed":
+        if result.standing in ("training_failed", "no_rows"):
             failed[result.name] = result.sentence
         else:
             judged[result.name] = _judgments(folder, recipe, recorded, result.policy)

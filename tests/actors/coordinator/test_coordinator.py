@@ -296,6 +296,23 @@ def test_one_failed_challenger_is_told_to_the_rule_and_the_other_goes_on(tmp_pat
     assert rule.shown[0][2:] == ({"dpo": "answer of c1-dpo"}, {"kto": "the loss was NaN"})
 
 
+def test_a_challenger_without_rows_is_told_to_the_rule_and_the_other_goes_on(tmp_path: Path) -> None:
+    of = coordinator(tmp_path, rule := Rule("kto"))
+    judged(tmp_path, "c0-base")
+    made = RunFolder(tmp_path).rows(1, "pairs")
+    made.mkdir(parents=True)
+    (made / "report.json").write_text("{}")
+    jobs = of.assign(1)
+    states = of.training_state(1)
+    assert states["dpo"].ended and not states["kto"].ended
+    # A resident trainer asked for its job, and found no rows.
+    of.training_failed("dpo", jobs["dpo"].index, "There are no Parquet files.")
+    of.training_done(report(tmp_path, 1, "kto"))
+    judged(tmp_path, "c1-kto")
+    assert of.decide(1).champion.version == "c1-kto"
+    assert rule.shown[0][3] == {"dpo": "no pairs: no prompt has two answers with different marks"}
+
+
 def test_a_full_disk_fails_no_challenger_but_ends_whoever_waits_for_them(tmp_path: Path) -> None:
     of = coordinator(tmp_path, Rule())
     of.assign(1)

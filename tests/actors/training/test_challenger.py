@@ -272,6 +272,30 @@ def test_scoring_the_reference_before_changes_nothing(place: Workplace, tmp_path
     assert report(True).metrics["loss_last"] == pytest.approx(report(False).metrics["loss_last"], abs=1e-5)
 
 
+@pytest.mark.parametrize("warmup_ratio", [0.1, 0.9])
+def test_one_step_trains_whatever_the_warm_up(place: Workplace, tmp_path: Path, warmup_ratio: float) -> None:
+    one = training(kto=KtoConfig(batch_size=ROWS, learning_rate=1e-3, epochs=1, warmup_ratio=warmup_ratio))
+    report = TrainingRun(one, place.assignment("kto", tmp_path / "out")).report()
+    without = training(kto=KtoConfig(batch_size=ROWS, learning_rate=1e-3, epochs=1, warmup_ratio=0))
+    expected = TrainingRun(without, place.assignment("kto", tmp_path / "without")).report()
+    assert report.steps == 1 and report.adapter_change == expected.adapter_change > 0
+
+
+@pytest.mark.parametrize("lora", [None, CONFIG.lora])
+def test_a_generation_config_that_contradicts_itself_is_kept(
+    place: Workplace, tmp_path: Path, lora: LoraSettings | None
+) -> None:
+    """Many published models say a temperature and no sampling, which transformers does not save."""
+    champion = tmp_path / "champion"
+    shutil.copytree(place.root / "champion", champion)
+    said = json.dumps({"do_sample": False, "temperature": 0.6, "top_p": 0.9})
+    (champion / "generation_config.json").write_text(said)
+    config = CONFIG.model_copy(update={"lora": lora})
+    policy = PolicyRef(version="champion", path=str(champion))
+    report = TrainingRun(config, place.assignment("dpo", tmp_path / "out", champion=policy)).report()
+    assert (Path(report.challenger.path) / "generation_config.json").read_text() == said
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_full_fine_tuning_writes_a_policy_and_no_adapter(
     place: Workplace, algorithm: Algorithm, tmp_path: Path
@@ -332,8 +356,8 @@ def test_training_that_breaks_or_does_nothing_is_refused(place: Workplace, tmp_p
         SalusError, match=r"diverged: its loss is nan by step \d+; lower train\.challengers\.dpo\.learning_rate"
     ):
         TrainingRun(wild, place.assignment("dpo", tmp_path / "wild")).report()
-    # One step of a warm-up that starts at a rate of zero.
-    still = training(kto=KtoConfig(batch_size=ROWS, warmup_ratio=0.5))
+    # A rate that float32 does not know.
+    still = training(kto=KtoConfig(batch_size=ROWS, learning_rate=1e-300, warmup_ratio=0))
     with pytest.raises(SalusError, match=r"changed the weights by 0\.0"):
         TrainingRun(still, place.assignment("kto", tmp_path / "still")).report()
     odd = CONFIG.model_copy(update={"lora": LoraSettings(target_modules=("attention",))})

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.contract.records import Label, RowKind
+from actors.contract.records import ROW_NAMES, Label, RowKind
 from actors.errors import SalusError
-from actors.files.shards import read_folder, write_table
+from actors.files.shards import read_folder, write_table, write_text
+from pipelines.alignment.cycle import check_rows
 from pipelines.alignment.egida_pairs import PAIR_SCHEMA
-from pipelines.alignment.preference import Beside, build_rows
+from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.config.preference import EgidaPairsConfig, PreferenceConfig
 from pipelines.config.scores import ScoreTable
 from tests.rows import judgments, prompt
@@ -87,11 +88,27 @@ def test_finished_rows_are_left_alone(ray_session: None, tmp_path: Path) -> None
     assert sum(pq.read_metadata(f).num_rows for f in before) == report.rows
 
 
-def test_nothing_to_learn_from_is_a_sentence(ray_session: None, tmp_path: Path) -> None:
+def test_judgments_without_pairs_give_unpaired_rows_alone(ray_session: None, tmp_path: Path) -> None:
     rows = [(prompt(i, 0), f"answer {i}", "Accept") for i in range(5)]
     write_table(judgments(rows), tmp_path / "judged" / "0.parquet")  # type: ignore[arg-type]
+
+    def report(kind: RowKind) -> PreferenceReport:
+        return build_rows(kind, [tmp_path / "judged"], tmp_path / kind, PreferenceConfig(), TABLE, 1)
+
+    reports = {kind: report(kind) for kind in ROW_NAMES}
+    assert {kind: each.rows for kind, each in reports.items()} == {"unpaired": 5, "pairs": 0}
+    assert report("pairs") == reports["pairs"] and files(tmp_path / "pairs") == {}
+    check_rows(reports, [tmp_path / "judged"], [tmp_path / kind for kind in reports])
+    assert (tmp_path / "pairs" / "report.json").is_file()
+
+
+def test_nothing_to_learn_from_is_a_sentence(tmp_path: Path) -> None:
+    nothing = PreferenceReport(algorithm="dpo", rows=0, positive=0)
+    write_text(nothing.model_dump_json(), tmp_path / "report.json")
     with pytest.raises(SalusError, match=r"give no DPO rows: every answer has the same mark"):
-        build_rows("pairs", [tmp_path / "judged"], tmp_path / "rows", PreferenceConfig(), TABLE, 1)
+        check_rows({"pairs": nothing}, [tmp_path / "judged"], [tmp_path])
+    # The same command makes them again.
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_pairs_of_egida_are_shuffled_in_with_dpo_alone(ray_session: None, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from actors.contract.records import ChallengerName
+from actors.coordinator.state import NO_ROWS
 from actors.errors import SalusError
 from pipelines.config.capability import CapabilityLimits
 from pipelines.config.decision import DecisionConfig, GateConfig
@@ -100,6 +101,14 @@ def test_a_challenger_that_failed_is_recorded_and_the_other_goes_on() -> None:
     assert "The loss became NaN." in decision.sentence
     nobody = choose(policy(10, "v0"), {}, failed={"kto": "NaN.", "dpo": "Out of memory."})
     assert (nobody.chosen, nobody.reason) == ("champion", "no_challenger")
+
+
+def test_a_challenger_without_rows_is_recorded_as_such_and_the_other_goes_on() -> None:
+    decision = choose(policy(10, "v0"), {"kto": policy(30, "k1")}, failed={"dpo": NO_ROWS["pairs"]})
+    assert decision.chosen == "kto"
+    standings = {result.name: result.standing for result in decision.challengers}
+    assert standings == {"kto": "eligible", "dpo": "no_rows"}
+    assert "dpo: no pairs: " in decision.sentence
 
 
 def test_identical_answers_are_a_named_fault() -> None:

@@ -83,6 +83,17 @@ def test_every_export_is_the_same(registry: Registry, policy: PolicyEntry, tmp_p
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+def test_merged_weights_are_not_read_for_it_but_their_config_is(
+    registry: Registry, policy: PolicyEntry, tmp_path: Path
+) -> None:
+    merged = Path(str(policy.merged.folder))
+    (merged / "model.safetensors").unlink()
+    export_policy(registry, policy.version, tmp_path / "out", "adapter")
+    (merged / "config.json").write_text("{}")
+    with pytest.raises(SalusError, match=r"config\.json in .* changed or missing"):
+        export_policy(registry, policy.version, tmp_path / "other", "adapter")
+
+
 def test_that_of_one_cycle_keeps_its_weights(registry: Registry, versions: Sequence[str], tmp_path: Path) -> None:
     entry = export_policy(registry, versions[1], tmp_path / "out", "adapter")
     assert entry.adapter is not None and entry.adapter.folder is not None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console, RenderableType
 
+from actors.coordinator.state import NO_ROWS
 from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.scores import ScoreTable
@@ -71,6 +72,15 @@ def test_a_champion_that_stays_is_named() -> None:
     cycle = cycle_summary(stays, None)
     assert (cycle.champion, cycle.decision, cycle.published_version) == ("c1-kto", "champion", None)
     assert cycle.incumbent == "c1-kto" and list(cycle.challengers) == ["dpo"]
+
+
+def test_a_challenger_without_rows_is_named_as_such() -> None:
+    config = DecisionConfig(gate=GateConfig(min_n=1), resamples=200)
+    failed = {"dpo": NO_ROWS["pairs"], "kto": "The loss is NaN."}
+    cycle = cycle_summary(decide(1, answers(50, "c0"), {}, TABLE, config, 0, failed), None)
+    assert cycle.without_rows == {"dpo": "no pairs"}
+    printed = " ".join(text(cycles_table([cycle])).split())
+    assert "failed" in printed and "no pairs" in printed
 
 
 def test_metrics_rows_follow_the_schema() -> None:

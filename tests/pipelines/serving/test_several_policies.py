@@ -82,6 +82,9 @@ class TestSettings:
             ("policies.clinic.registy=x", r"unknown key 'policies\.clinic\.registy', did you mean 'registry'"),
             ("policies.clinic.publish.port=1", r"unknown key 'policies\.clinic\.publish\.port'"),
             ("policies={a/b: {}}", r"policies"),
+            ("policies.clinic.lora=true", r"policies\.clinic\.lora=true needs a version for good"),
+            ("policies.clinic={policy: v, lora: true, publish: {replicas: 2}}", r"shares an engine with others"),
+            ("policies.clinic={policy: v, lora: true, engines: {a: {replicas: 2}}}", r"shares an engine with others"),
         ],
     )
     def test_what_does_not_fit_is_said(self, override: str, sentence: str) -> None:

@@ -38,7 +38,7 @@ SAFE = {
 NOT_FOR_OTHERS = (
     "/tokenize", "/detokenize", "/docs", "/redoc", "/load", "/version", "/ping", "/invocations", "/pause", "/resume",
     "/sleep", "/wake_up", "/is_sleeping", "/collective_rpc", "/server_info", "/reset_prefix_cache", "/start_profile",
-    "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/responses", "/v1/messages", "/v1/embeddings",
+    "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/responses/resp_1", "/v1/messages", "/v1/embeddings",
     "/v1/chat/completions/render", "/v1/chat/completions/batch", "/v1/audio/transcriptions", "/v1/score", "/pooling",
     "/v1", "/v1/", "/", "", "/v1/models/", "/v1/models/a/b", "/v1/models/..", "/v1//models", "/V1/models", "/metrics/",
     "/health/", "/review/../tokenize", "/review/./x", "/review//x", "/reviews", "/dashboard2", "//health",
@@ -135,12 +135,20 @@ class Served:
     meter: Tally = field(default_factory=Tally)
     version: str = "c1-dpo"
     layers: ExchangeLayers = NO_LAYERS
+    tools: bool = True
 
     def __post_init__(self) -> None:
         self.tokens, kept = keys_of("client", "reviewer", "admin")
         keys = KeyRing(None, kept, self.clock)
         self.gateway: Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]] = Gateway(
-            self.app, self.config, keys, self.meter, lambda: self.version, self.clock, layers=self.layers
+            self.app,
+            self.config,
+            keys,
+            self.meter,
+            lambda: self.version,
+            self.clock,
+            layers=self.layers,
+            tools=self.tools,
         )
 
     def ask(

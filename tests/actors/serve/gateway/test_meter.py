@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from actors.serve.gateway.exchange import LONGEST_EVENT, LONGEST_JSON, ServedAnswer
+from actors.serve.gateway.exchange import LONGEST_JSON, ServedAnswer
 from actors.serve.gateway.meter import NOT_SAID, FinishedRequest, Meters, PrometheusMeter, TokenCount
 from tests.actors.serve.gateway.served import Tally
 
@@ -41,7 +41,7 @@ def test_a_stream_says_them_last() -> None:
     assert counted(True, first, EVENT + DONE) == TokenCount(7, 3)
     assert counted(True, first + EVENT.replace(b"\n", b"\r\n") + DONE) == TokenCount(7, 3)
     assert counted(True, EVENT, first, DONE) == NOT_SAID
-    assert counted(True, b" " * LONGEST_EVENT + EVENT) == NOT_SAID
+    assert counted(True, b" " * LONGEST_JSON + EVENT) == NOT_SAID
     assert counted(True) == NOT_SAID
 
 

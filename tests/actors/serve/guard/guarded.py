@@ -10,12 +10,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
+from actors.serve.api.sse import END, event
 from actors.serve.gateway.exchange import ExchangeLayers
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.gate import GuardMeter, ServeGuard
 from actors.serve.guard.model import AnswerGuard, GuardUnavailable, JudgedExchange, Verdict
 from actors.serve.guard.rules import PhraseScreen, RulesGuard
-from actors.serve.sse import END, event
 from tests.actors.serve.gateway.served import USAGE, Served, converse, json_headers, part, scope_of
 
 PHRASE = "forge a note"

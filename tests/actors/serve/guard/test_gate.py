@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from actors.serve.api.sse import END, event, events
 from actors.serve.gateway.exchange import AnswerContent
 from actors.serve.guard.config import GuardConfig
 from actors.serve.guard.texts import choices_in
-from actors.serve.sse import END, event, events
 from tests.actors.serve.gateway.served import USAGE, error_of
 from tests.actors.serve.guard.guarded import (
     HARMFUL,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from actors.serve.api.sse import event
 from actors.serve.gateway.exchange import AnswerContent, ServedAnswer
 from actors.serve.guard.texts import AnswerChoice, RequestTexts, Unreadable, choices_in, question_of
-from actors.serve.sse import event
 
 
 def asked(chat: bool = True, **fields: Any) -> RequestTexts:

@@ -16,6 +16,8 @@ _WITHOUT_EFFECT = frozenset(
         "model", "stream", "stream_options", "user", "metadata", "safety_identifier", "n", "seed", "logprobs",
         "top_logprobs", "return_token_ids", "service_tier", "moderation", "prediction", "verbosity",
         "parallel_tool_calls", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+        # Of a response's request.
+        "include", "max_tool_calls", "background",
     }
 )  # fmt: skip
 # Others do only with other values than these.
@@ -32,6 +34,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
+    "truncation": ("disabled",),
 }
 
 

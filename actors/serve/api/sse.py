@@ -20,6 +20,7 @@ def events(body: str) -> Iterator[Any]:
             yield from_json(data)
 
 
-def event(data: object) -> bytes:
-    """One event; ASCII, so whatever is in it can be sent."""
-    return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
+def event(data: object, name: str | None = None) -> bytes:
+    """One event, with its name where it has one; ASCII, so whatever is in it can be sent."""
+    named = f"event: {name}\n".encode() if name is not None else b""
+    return named + b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"

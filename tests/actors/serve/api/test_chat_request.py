@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.serve.chat import ChatRequest
+from actors.serve.api.chat import ChatRequest
 
 MESSAGES = [{"role": "user", "content": "How do I store insulin?"}]
 TOOL = {"type": "function", "function": {"name": "dose"}}
