@@ -9,12 +9,15 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef
+from actors.contract.conversation import whole_conversation
+from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, UNFINISHED_THOUGHT, PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.contract.span import Span, instant
-from actors.engine.chat import chat_tokens
+from actors.engine.chat import chat_tokens, conversation_text, text_tokens
+from actors.engine.chat_format import thought_marks
 from actors.engine.likelihood import LikelihoodTask, read_items, score_items
 from actors.engine.port import Completion, Engine, Sampling
+from actors.engine.thoughts import spoken
 from actors.errors import SalusError
 from actors.files.shards import read_shard, strings, with_columns, write_table
 
@@ -56,13 +59,14 @@ class Generator:
         if output.is_file():
             return read_shard(output, ROLLOUT_SCHEMA), instant(output)
         prompts = read_shard(Path(task.prompts), PROMPT_SCHEMA)
-        tokens = self._tokenise(prompts, task)
+        rendered = self._rendered(prompts)
+        tokens = self._tokenise(rendered, prompts, task)
         seeds = [derive_seed(task.seed, i) for i in strings(prompts, "prompt_id")]
         start = time.time()
         self._engine.load(task.policy)
         answers = self._engine.generate(tokens, task.sampling, seeds)
         end = time.time()
-        table = _rollouts(prompts, answers, task.policy.version)
+        table = _rollouts(prompts, rendered, answers, task)
         write_table(table, output)
         return table, Span(start_s=start, end_s=end, rows=table.num_rows)
 
@@ -82,9 +86,13 @@ class Generator:
         write_table(table, output)
         return Span(start_s=start, end_s=end, rows=table.num_rows)
 
-    def _tokenise(self, prompts: pa.Table, task: RolloutTask) -> list[list[int]]:
+    def _rendered(self, prompts: pa.Table) -> list[str]:
+        rows = zip(strings(prompts, "context"), strings(prompts, "prompt"), strict=True)
+        return [conversation_text(self._engine.tokenizer, whole_conversation(*row)) for row in rows]
+
+    def _tokenise(self, rendered: list[str], prompts: pa.Table, task: RolloutTask) -> list[list[int]]:
         room = self._engine.max_model_len - task.sampling.max_tokens
-        tokens = [chat_tokens(self._engine.tokenizer, p) for p in strings(prompts, "prompt")]
+        tokens = [text_tokens(self._engine.tokenizer, text) for text in rendered]
         for row, ids in enumerate(tokens):
             if len(ids) > room:
                 raise SalusError(
@@ -95,17 +103,25 @@ class Generator:
         return tokens
 
 
-def _rollouts(prompts: pa.Table, answers: list[list[Completion]], version: str) -> pa.Table:
+def _rollouts(prompts: pa.Table, rendered: list[str], answers: list[list[Completion]], task: RolloutTask) -> pa.Table:
+    version = task.policy.version
     rows = prompts.take([row for row, group in enumerate(answers) for _ in group])
     samples = [sample for group in answers for sample in range(len(group))]
     flat = [answer for group in answers for answer in group]
+    marks = thought_marks(Path(task.policy.path))
+    said = [
+        spoken(answer.text, prompt, marks) for prompt, group in zip(rendered, answers, strict=True) for answer in group
+    ]
     ids = rows["prompt_id"].to_pylist()
     columns: dict[str, list[Any]] = {
         "rollout_id": [f"{p}.{s}@{version}" for p, s in zip(ids, samples, strict=True)],
         "sample": samples,
         "policy": [version] * len(flat),
-        "answer": [a.text.strip() for a in flat],
-        "finish_reason": [a.finish_reason for a in flat],
+        "answer": [each.answer for each in said],
+        "finish_reason": [
+            a.finish_reason if each.finished else UNFINISHED_THOUGHT for a, each in zip(flat, said, strict=True)
+        ],
         "tokens": [a.tokens for a in flat],
+        "thought": [each.thought for each in said],
     }
     return with_columns(rows, columns, ROLLOUT_SCHEMA)

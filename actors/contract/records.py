@@ -31,6 +31,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 _PROMPT_FIELDS: list[pa.Field[Any]] = [
     pa.field("prompt_id", pa.string(), nullable=False),
+    # The last user turn.
     pa.field("prompt", pa.string(), nullable=False),
     # CARES harm level, 0 harmless to 3 severe.
     pa.field("level", pa.int8(), nullable=False),
@@ -44,17 +45,25 @@ _PROMPT_FIELDS: list[pa.Field[Any]] = [
     pa.field("source", pa.string(), nullable=False),
     # The attack template the prompt is wrapped in, ours or the data set's own; null: as in the source.
     pa.field("style", pa.string()),
+    # The turns before it (`actors.contract.conversation`); null: none.
+    pa.field("context", pa.string()),
 ]
 PROMPT_SCHEMA = pa.schema(_PROMPT_FIELDS)
 
+# Why an answer ended: at its length limit, and within a thought, so that there is no answer.
+CUT_OFF = "length"
+UNFINISHED_THOUGHT = "unfinished_thought"
 _ROLLOUT_FIELDS: list[pa.Field[Any]] = [
     *_PROMPT_FIELDS,
     pa.field("rollout_id", pa.string(), nullable=False),
     pa.field("sample", pa.int32(), nullable=False),
     pa.field("policy", pa.string(), nullable=False),
     pa.field("answer", pa.string(), nullable=False),
+    # vLLM's, or `UNFINISHED_THOUGHT`.
     pa.field("finish_reason", pa.string(), nullable=False),
     pa.field("tokens", pa.int32(), nullable=False),
+    # What a policy that thinks wrote before its answer, marks included; null: nothing.
+    pa.field("thought", pa.string()),
 ]
 ROLLOUT_SCHEMA = pa.schema(_ROLLOUT_FIELDS)
 
@@ -93,6 +102,7 @@ class Prompt(Record):
     reference: str | None = None
     source: str
     style: str | None = None
+    context: str | None = None
 
 
 def prompt_table(prompts: list[Prompt]) -> pa.Table:

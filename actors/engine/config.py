@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine.extra import check_extra
-from actors.engine.model_folder import longest_sequence
+from actors.engine.model_folder import longest_sequence, sees_images
 from actors.errors import SalusError
 
 # Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
@@ -115,6 +115,13 @@ def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
     """
     length = config.length(model)
     arguments: dict[str, Any] = {
+        # The Hugging Face files, as the trainers read them. vLLM would prefer Mistral's own, whose tokenizer reads
+        # the control tokens of a text as letters.
+        "tokenizer_mode": "hf",
+        "config_format": "hf",
+        "load_format": "safetensors",
+        # Set by hand, so that no default can change it: a folder's own code is never run.
+        "trust_remote_code": False,
         "dtype": config.dtype,
         "max_model_len": length,
         "max_num_seqs": config.max_num_seqs,
@@ -122,6 +129,9 @@ def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
         "tensor_parallel_size": config.tensor_parallel,
         **config.extra,
     }
+    if sees_images(model):
+        # Texts alone are asked: without it vLLM tries the largest image at its start.
+        arguments["language_model_only"] = True
     if config.device == "cuda":
         # Chunked prefill stays on: vLLM draws seeded tokens by their positions there, and warns where it is off.
         return arguments | {"gpu_memory_utilization": config.gpu_memory_utilization}

@@ -11,11 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat import conversation_tokens
 from actors.engine.config import EngineConfig, engine_arguments
 from actors.engine.halving import in_batches_that_fit
+from actors.engine.model_files import engine_folder, model_fault
 from actors.engine.model_folder import check_model_folder
 from actors.engine.port import Completion, Continuation, Sampling, check_continuations
+from actors.engine.rendering import check_same_ids, rendered_conversations
 from actors.engine.sampling_defaults import LEFT_TO_MODEL, sampling_defaults
+from actors.engine.tokenizer import load_tokenizer
 
 
 class VllmEngine:
@@ -27,9 +31,14 @@ class VllmEngine:
         import vllm
 
         self._vllm = vllm
-        arguments = engine_arguments(config, Path(policy.path))
-        self._llm = vllm.LLM(model=policy.path, **arguments, disable_log_stats=True)
-        self.tokenizer = self._llm.get_tokenizer()
+        folder = Path(policy.path)
+        arguments = engine_arguments(config, folder)
+        with model_fault(folder, "vLLM cannot start an engine"):
+            self._llm = vllm.LLM(model=str(engine_folder(folder)), **arguments, disable_log_stats=True)
+        self.tokenizer = load_tokenizer(folder)
+        vllm_tokenizer = self._llm.get_tokenizer()
+        for turns, expected in rendered_conversations(self.tokenizer):
+            check_same_ids(self.tokenizer, expected, conversation_tokens(vllm_tokenizer, turns), "vLLM")
         self.max_model_len: int = arguments["max_model_len"]
         self._loaded = policy
 
@@ -37,7 +46,7 @@ class VllmEngine:
         if policy == self._loaded:
             return
         check_model_folder(Path(policy.path))
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": policy.path})
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))})
         self._llm.reset_prefix_cache()
         self._loaded = policy
 

@@ -58,25 +58,28 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return pa.concat_tables(shards, promote_options="default")
 
 
-def strings(table: pa.Table, column: str) -> list[str]:
+def strings(table: pa.Table | pa.RecordBatch, column: str) -> list[str]:
     """A column of strings as a list; a null becomes the empty string."""
     return [value or "" for value in table[column].to_pylist()]
 
 
 def read_shard(path: Path, schema: pa.Schema) -> pa.Table:
-    """One shard, checked against the columns a step needs.
+    """One shard, checked against the columns a step needs; a nullable one that it lacks is null.
 
     Raises:
-        SalusError: the file cannot be read or lacks a column.
+        SalusError: the file cannot be read, or lacks a column that may not be null.
     """
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise SalusError(f"{path} is not a readable Parquet file ({error}); write it again.") from error
-    missing = [name for name in schema.names if name not in table.column_names]
+    lacking = [field for field in schema if field.name not in table.column_names]
+    missing = [field.name for field in lacking if not field.nullable]
     if missing:
         raise SalusError(
             f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)};"
             f" it holds {', '.join(table.column_names)}."
         )
+    for field in lacking:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(schema.names).cast(schema)

@@ -6,7 +6,6 @@ from the names in its config.json (`id2label`); several labels may mean the same
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import numpy.typing as npt
 from actors.contract.records import LABELS, Label, PolicyRef
 from actors.contract.untrusted import ChatMarkup, cut_middle_tokens, strip_invisible
 from actors.engine.config import EngineConfig
+from actors.engine.model_files import check_weights, model_fault, read_json
+from actors.engine.tokenizer import hugging_face_tokenizer
 from actors.errors import SalusError
 from actors.judges.judge import NO_PROMPT, Scores
 
@@ -44,10 +45,11 @@ def meanings(folder: Path) -> tuple[Label, ...]:
             f"Classifier folder {folder} has no {' and no '.join(missing)}; save model and tokenizer there with"
             " save_pretrained() (pickled weights are not loaded)."
         )
+    check_weights(folder)
+    config = read_json(folder / "config.json")
     try:
-        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         names = [str(name) for _, name in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise SalusError(f"{folder / 'config.json'} cannot be read ({error}); save the model again.") from error
     kinds = [str(kind) for kind in config.get("architectures") or ()]
     one_of_many = config.get("problem_type") in (None, "single_label_classification")
@@ -88,20 +90,21 @@ class ClassifierScorer:
 
     def load(self, policy: PolicyRef) -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
         folder = Path(policy.path)
         self._mean = np.eye(len(LABELS))[[LABELS.index(label) for label in meanings(folder)]]
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._tokenizer = hugging_face_tokenizer(folder)
         # Without an own head transformers makes one up, and only warns.
-        model, loaded = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=getattr(torch, self._settings.dtype),
-            output_loading_info=True,
-        )
+        with model_fault(folder, "No classifier can start"):
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=getattr(torch, self._settings.dtype),
+                output_loading_info=True,
+            )
         if loaded["missing_keys"]:
             some = ", ".join(sorted(loaded["missing_keys"])[:3])
             raise SalusError(f"The classifier in {folder} lacks weights ({some}); save it again once it is trained.")

@@ -87,17 +87,17 @@ class HarmfulnessRater:
         start = time.time()
         if task.weights is not None:
             self._scorer.load(task.weights)
-        found = self._ask(harmful)
+        found = self._ask(harmful, task.system)
         end = time.time()
         if found.usage is not None:
             write_usage(found.usage, path)
         write_table(self._scored(harmful, found), path)
         return Span(start_s=start, end_s=end, rows=harmful.num_rows)
 
-    def _ask(self, harmful: pa.Table) -> Verdicts:
+    def _ask(self, harmful: pa.Table, system: str | None) -> Verdicts:
         if not harmful.num_rows:
             return Verdicts(p=np.zeros((0, len(SCORES))), coverage=np.zeros(0))
-        return judged(self._scorer, harmful)
+        return judged(self._scorer, harmful, system)
 
     def _scored(self, harmful: pa.Table, found: Verdicts) -> pa.Table:
         scores = [SCORES[best] if best is not None else None for best in found.best(self._min_coverage)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, PolicyRef
+from actors.contract.conversation import transcripts
+from actors.contract.records import CUT_OFF, JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, UNFINISHED_THOUGHT, PolicyRef
 from actors.contract.span import Span, instant
 from actors.files.shards import read_shard, strings, write_table
 from actors.judges.usage import Usage, write_usage
@@ -32,7 +33,8 @@ Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 class JudgmentTask(BaseModel):
     """One shard of rollouts to judge: where its files are, where the judgments go, and whose weights judge.
 
-    `weights` names the policy that judges itself (regimen SELF); None leaves the judge's own.
+    `weights` names the policy that judges itself (regimen SELF); None leaves the judge's own. `system` is the deployed
+    policy's system prompt, which the judge reads before each conversation; None: it is not shown one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +42,7 @@ class JudgmentTask(BaseModel):
     rollouts: str
     output: str
     weights: PolicyRef | None = None
+    system: str | None = None
 
 
 class Scorer(Protocol):
@@ -108,10 +111,17 @@ def ask(scorer: Scorer, requests: list[str], answers: list[str], cut_off: Sequen
     return Verdicts(*scorer.score(requests, answers))
 
 
-def judged(scorer: Scorer, rollouts: pa.Table) -> Verdicts:
-    """The same of some rollouts (`ROLLOUT_SCHEMA`)."""
-    cut_off = [reason == "length" for reason in strings(rollouts, "finish_reason")]
-    return ask(scorer, strings(rollouts, "prompt"), strings(rollouts, "answer"), cut_off)
+def judged(scorer: Scorer, rollouts: pa.Table, system: str | None = None) -> Verdicts:
+    """The same of some rollouts (`ROLLOUT_SCHEMA`), each read with its whole conversation.
+
+    A thought that never ended is no answer, so there is no verdict on it.
+    """
+    reasons = strings(rollouts, "finish_reason")
+    found = ask(
+        scorer, transcripts(rollouts, system), strings(rollouts, "answer"), [reason == CUT_OFF for reason in reasons]
+    )
+    answered = np.array([reason != UNFINISHED_THOUGHT for reason in reasons], dtype=bool)
+    return replace(found, coverage=np.where(answered, found.coverage, 0.0))
 
 
 class Judge:
@@ -145,7 +155,7 @@ class Judge:
         start = time.time()
         if task.weights is not None:
             self._scorer.load(task.weights)
-        found = judged(self._scorer, rollouts)
+        found = judged(self._scorer, rollouts, task.system)
         end = time.time()
         table = self._judgments(rollouts, found)
         if found.usage is not None:

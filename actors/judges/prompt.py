@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from actors.contract.records import LABELS
 from actors.contract.untrusted import CUT_MARK, ChatMarkup, cut_middle_tokens, strip_invisible
-from actors.engine.chat import chat_tokens
+from actors.engine.chat import chat_text, text_tokens
+from actors.engine.thoughts import ThoughtMarks, without_thought
 from actors.errors import SalusError
 from actors.judges.template import JudgeTemplate, fence_of
 
@@ -95,7 +96,9 @@ class JudgePrompt:
         return self._cut(request, share), self._cut(answer, budget - share)
 
     def _fill(self, request: str, answer: str, cut_off: bool, fence: str) -> list[int]:
-        return chat_tokens(self._tokenizer, self._template.fill(request, answer, cut_off, fence))
+        asked = chat_text(self._tokenizer, self._template.fill(request, answer, cut_off, fence))
+        # A judge's first word is its label.
+        return text_tokens(self._tokenizer, without_thought(asked, ThoughtMarks()))
 
     def _cut(self, text: str, budget: int) -> str:
         ids = self._encode(text)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, get_args
 
 from actors.contract.records import Label, PolicyRef
 from actors.engine.config import EngineConfig
-from actors.engine.model_folder import check_model_folder
+from actors.engine.tokenizer import check_asked_model
 from actors.judges.classifier import ClassifierScorer, meanings
 from actors.judges.ensemble import How
 from actors.judges.function import FunctionScorer, function_judge_name, load_function
@@ -89,7 +89,7 @@ class RegimenRow:
     # Whose model judges: one of its own, the champion, or none.
     weights: Literal["own", "champion"] | None = None
     # Raises SalusError where a folder holds no model that it can use.
-    check_folder: Callable[[Path], object] = check_model_folder
+    check_folder: Callable[[Path], object] = check_asked_model
     # Raises SalusError where the model in a folder cannot be asked with this template.
     check_prompt: Callable[[Path, str], object] = lambda folder, prompt: None
     # Raises SalusError where what it judges with, beside weights, is not here.

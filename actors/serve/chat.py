@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from actors.serve.feedback.records import Turn
+from actors.contract.conversation import Turn
 
 # Fields that leave an answer what it is, whatever they say.
 _WITHOUT_EFFECT = frozenset(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validato
 
 from actors.engine.config import EngineConfig, check_engine_extra
 from actors.engine.extra import SERVER_ARGUMENTS
-from actors.engine.model_folder import check_model_folder
+from actors.engine.tokenizer import check_asked_model
 from actors.errors import SalusError
 from actors.judges.guard_format import check_guard_format
 from actors.serve.feedback.config import FeedbackConfig
@@ -248,7 +248,7 @@ def check_lengths(config: PublisherConfig, policy: Path) -> None:
             f" an engine of {policy}; lower it."
         )
     if config.guard is not None and (guard := config.guard.folder) is not None:
-        check_model_folder(guard)
+        check_asked_model(guard)
         if config.guard.kind == "guard":
             check_guard_format(guard, config.guard.prompt_version, "publish.guard.prompt")
         config.guard.engine.length(guard, "publish.guard.engine")

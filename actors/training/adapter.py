@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from actors.engine.model_folder import check_model_folder
+from actors.engine.model_files import model_fault
+from actors.engine.model_folder import check_model_folder, check_trainable, sees_images
 from actors.errors import SalusError
 from actors.files.shards import write_text
 
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -37,6 +38,8 @@ COMPANIONS = (
     "*.model",
     "chat_template*",
     "generation_config.json",
+    # What reads images and sounds beside the texts.
+    "*processor_config.json",
 )
 
 
@@ -44,37 +47,47 @@ def load_model(folder: Path, half: bool) -> PreTrainedModel:
     """The model in bfloat16 (`half`) or float32, whatever it is stored in.
 
     Raises:
-        SalusError: the folder is no chat model in safetensors, or its weights cannot be read.
+        SalusError: the folder is no chat model in safetensors, is quantized, or its weights cannot be read.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
 
     check_model_folder(folder)
-    try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if half else torch.float32)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise SalusError(f"The model folder {folder} cannot be loaded: {error}") from error
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with its chat template.
-
-    Raises:
-        SalusError: the folder is no chat model, or its tokenizer cannot be read.
-    """
-    from transformers import AutoTokenizer
-
-    check_model_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise SalusError(f"The tokenizer of {folder} cannot be loaded: {error}") from error
-    if not tokenizer.chat_template:
-        raise SalusError(
-            f"The model {folder} has no chat template; use an instruction-tuned model, or add a chat_template.jinja."
+    check_trainable(folder)
+    with model_fault(folder, "No training can start"):
+        model: PreTrainedModel = model_class(folder).from_pretrained(
+            folder, dtype=torch.bfloat16 if half else torch.float32, trust_remote_code=False
         )
-    return tokenizer
+        _freeze_other_towers(model)
+    return model
+
+
+def model_class(folder: Path) -> Any:
+    """The class of transformers that loads a folder's model whole, the towers beside its language model included."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText if sees_images(folder) else AutoModelForCausalLM
+
+
+def language_layers(model: PreTrainedModel) -> str | None:
+    """Where the language model of a model with other towers is, as `model.language_model`; None where it is all.
+
+    Only there an adapter belongs: texts alone are trained on, so no other tower would learn anything.
+    """
+    if getattr(model.config, "vision_config", None) is None:
+        return None
+    decoder = model.get_decoder()
+    place: str = next(name for name, module in model.named_modules() if module is decoder)
+    return place
+
+
+def _freeze_other_towers(model: PreTrainedModel) -> None:
+    """Keep what is beside the language model as it is: no gradient reaches it, and the workers would wait for one."""
+    inside = language_layers(model)
+    if inside is not None:
+        parent, _, name = inside.rpartition(".")
+        for other, module in model.get_submodule(parent).named_children():
+            if other != name:
+                module.requires_grad_(False)
 
 
 def check_adapter(folder: Path) -> None:
@@ -148,11 +161,12 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
     seen to give copies without the change. Raises SalusError for an adapter or a base that cannot be used.
     """
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     check_adapter(adapter)
     check_model_folder(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    check_trainable(base)
+    with model_fault(base, "No adapter can be merged"):
+        model = model_class(base).from_pretrained(base, dtype="auto", trust_remote_code=False)
     try:
         peft_model = PeftModel.from_pretrained(model, adapter)
     except (RuntimeError, ValueError) as error:
@@ -180,7 +194,7 @@ def combine(config: Path, adapters: Sequence[Path], out: Path) -> None:
     """
     import torch
     from peft import PeftModel
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     for adapter in adapters:
         check_adapter(adapter)
@@ -198,7 +212,7 @@ def combine(config: Path, adapters: Sequence[Path], out: Path) -> None:
         with torch.device("meta"):
             shape = AutoConfig.from_pretrained(config, trust_remote_code=False)
             # float32: PEFT gives the new matrices the dtype of the layer they are on.
-            model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32, trust_remote_code=False)
+            model = model_class(config).from_config(shape, dtype=torch.float32, trust_remote_code=False)
         # PEFT leaves matrices on a meta layer without values; memory that is never touched is never taken.
         model.to_empty(device="cpu")
         try:

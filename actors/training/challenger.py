@@ -22,18 +22,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from actors.contract.decides import decisive
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.contract.run_names import names_of
+from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
-from actors.training.adapter import load_model, load_tokenizer, settle_config
+from actors.training.adapter import language_layers, load_model, settle_config
 from actors.training.algorithms.table import ALGORITHMS, algorithm_of
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
 from actors.training.made_from import MadeFrom, read_finished, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
-from actors.training.rows import RowCount, stage_rows
+from actors.training.rows import RowCount, check_prompts, plain_tokenizer, stage_rows
 from actors.training.trl import TrainingJob, TrlTraining, lora_config, silence, trl_trainer
 
 # Whose state is in a checkpoint; another version may read it another way.
@@ -115,13 +116,14 @@ class TrainingRun:
             return done
         silence()
         with all_or_none():
-            staged = self._stage() if rank() == 0 else None
+            tokenizer = load_tokenizer(self.champion)
+            staged = self._stage(tokenizer) if rank() == 0 else None
         staged = from_rank_zero(staged)
         assert staged is not None
         count, kept = staged.count, self._kept(staged.job)
         with all_or_none():
             models = _Models(
-                tokenizer=load_tokenizer(self.champion),
+                tokenizer=tokenizer,
                 champion=self._load_model(self.champion),
                 reference=self._reference_model(),
             )
@@ -151,14 +153,14 @@ class TrainingRun:
         assignment = self.assignment.model_dump(mode="json")
         return MadeFrom(assignment=self.names.job(assignment) if self.names else assignment, settings=settings)
 
-    def _stage(self) -> _Staged:
+    def _stage(self, tokenizer: PreTrainedTokenizerBase) -> _Staged:
         try:
             with disk_of(self.output):
                 shutil.rmtree(self.job.work, ignore_errors=True)
                 # On disk before anything it tells of is changed.
                 remove(self.output / "report.json")
                 make_folder(self.job.work)
-                count = stage_rows(Path(self.assignment.rows), self.row.rows, self._rows)
+                count = stage_rows(Path(self.assignment.rows), self.row.rows, self._rows, tokenizer)
                 job = self._job_key()
                 kept = self._kept(job)
                 return _Staged(count, job, kept.last() if kept is not None else None)
@@ -187,7 +189,7 @@ class TrainingRun:
         return hashlib.sha256(known.encode()).hexdigest()
 
     def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> Trainer:
-        folder = kept.folder if kept is not None else self.job.work / "trl"
+        folder, lora = kept.folder if kept is not None else self.job.work / "trl", self.config.lora
         try:
             trainer = trl_trainer(
                 self.config,
@@ -197,8 +199,9 @@ class TrainingRun:
                 model=models.champion,
                 ref_model=models.reference,
                 train_dataset=datasets.Dataset.from_file(str(self._rows)),
-                processing_class=models.tokenizer,
-                peft_config=lora_config(self.config.lora) if self.config.lora else None,
+                # TRL is given rendered messages.
+                processing_class=plain_tokenizer(models.tokenizer),
+                peft_config=lora_config(lora, language_layers(models.champion)) if lora is not None else None,
             )
         except ValueError as error:
             raise SalusError(
@@ -210,6 +213,7 @@ class TrainingRun:
                 f"Every prompt in {self.assignment.rows} is longer than train.max_length_tokens "
                 f"({self.config.max_length_tokens}); raise it."
             )
+        check_prompts(trainer.train_dataset, models.tokenizer)
         return trainer
 
     def _load_model(self, folder: Path) -> PreTrainedModel:

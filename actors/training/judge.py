@@ -18,9 +18,10 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from actors.contract.records import JudgeAssignment, JudgeTraining
+from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
-from actors.training.adapter import load_model, load_tokenizer
+from actors.training.adapter import language_layers, load_model
 from actors.training.config import JudgeTrainConfig
 from actors.training.judge_rows import JudgeRows
 from actors.training.made_from import JUDGE_REPORT, finished_judge, judge_made_from, write_finished
@@ -98,7 +99,7 @@ class JudgeTrainingRun:
                 args=sft_arguments(self.config, self.config, self.assignment.seed, self.job.work / "trl"),
                 train_dataset=datasets.Dataset.from_file(str(self.job.work / "rows.arrow")),
                 processing_class=tokenizer,
-                peft_config=lora_config(self.config.lora),
+                peft_config=lora_config(self.config.lora, language_layers(model)),
             )
         except ValueError as error:
             raise SalusError(f"TRL refused the settings of judge.train for {self.job.base}: {error}") from error

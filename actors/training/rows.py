@@ -1,4 +1,7 @@
-"""Preference rows on their way into TRL: Parquet shards become one memory-mapped Arrow file of messages.
+"""Preference rows on their way into TRL: Parquet shards become one memory-mapped Arrow file of rendered messages.
+
+Prompts and answers are rendered here under the policy's chat template (`actors.engine.chat`), as they are when the
+policy is asked. TRL is given a template that writes them as they are.
 
 Shards are read in the order of their names and rows keep their order (they come shuffled with the run's seed). One
 record batch is in memory at a time, whatever the size of the data.
@@ -6,6 +9,7 @@ record batch is in memory at a time, whatever the size of the data.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from actors.contract.conversation import whole_conversation
 from actors.contract.records import ROW_NAMES, RowKind
+from actors.engine.chat import PLAIN_TEMPLATE, completion_text, conversation_text, text_tokens
+from actors.engine.rendering import check_same_ids
 from actors.errors import SalusError
+from actors.files.shards import strings
 
 if TYPE_CHECKING:
     import datasets
@@ -26,7 +34,10 @@ TEXT_COLUMNS: dict[RowKind, tuple[str, ...]] = {
     "unpaired": ("prompt", "completion"),
     "pairs": ("prompt", "chosen", "rejected"),
 }
+# The turns before the prompt, in rows that have some.
+CONTEXT = "context"
 BATCH_ROWS = 8192
+_LOOKED_AT = 4
 # The label of a token that is not learnt.
 IGNORED = -100
 
@@ -40,12 +51,14 @@ class RowCount(BaseModel):
     desirable: int = 0
 
 
-def stage_rows(folder: Path, kind: RowKind, out: Path) -> RowCount:
-    """Write the Parquet rows under `folder` to the Arrow stream file `out`, texts as lists of one message.
+def stage_rows(folder: Path, kind: RowKind, out: Path, tokenizer: Any) -> RowCount:
+    """Write the Parquet rows under `folder` to the Arrow stream file `out`, texts as lists of one rendered message.
 
-    Prompts become user messages and answers assistant messages, so that the model's own chat template
-    applies. Extra columns are dropped. Raises SalusError for no rows, a missing column, a wrong type or an
-    empty value.
+    Prompts, with the turns before them, and answers are rendered under the tokenizer's chat template. Extra columns
+    are dropped.
+
+    Raises:
+        SalusError: no rows, a missing column, a wrong type, an empty value, or a template without answers.
     """
     files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else []
     if not files:
@@ -61,7 +74,7 @@ def stage_rows(folder: Path, kind: RowKind, out: Path) -> RowCount:
         for path in files:
             first_row = 0
             for batch in _batches(path, kind, schema.names):
-                staged = _as_messages(batch, kind, path, first_row, schema)
+                staged = _rendered(batch, kind, (path, first_row), schema, tokenizer)
                 writer.write_batch(staged)
                 first_row += batch.num_rows
                 rows += batch.num_rows
@@ -72,6 +85,26 @@ def stage_rows(folder: Path, kind: RowKind, out: Path) -> RowCount:
             "sample more answers per prompt, or raise the sampling temperature."
         )
     return RowCount(rows=rows, desirable=desirable)
+
+
+def plain_tokenizer(tokenizer: Any) -> Any:
+    """A copy of a tokenizer for rendered messages: its template writes them as they are."""
+    plain = copy.deepcopy(tokenizer)
+    plain.chat_template = PLAIN_TEMPLATE
+    return plain
+
+
+def check_prompts(rows: datasets.Dataset, tokenizer: Any) -> None:
+    """Refuse rows whose prompts TRL begins otherwise than the policy is asked; looks at the first few.
+
+    Raises:
+        SalusError: shows both, as `actors.engine.rendering` does.
+    """
+    if "prompt_ids" not in rows.column_names:
+        return
+    for row in rows.select(range(min(len(rows), _LOOKED_AT))):
+        expected = text_tokens(tokenizer, row["prompt"][0]["content"])
+        check_same_ids(tokenizer, expected, row["prompt_ids"], "The trainer")
 
 
 def with_answers(rows: datasets.Dataset) -> datasets.Dataset:
@@ -100,17 +133,26 @@ def _batches(path: Path, kind: RowKind, columns: list[str]) -> Iterator[pa.Recor
             f"{path} has no column {missing[0]} (it has {', '.join(file.schema_arrow.names)}); "
             f"{ROW_NAMES[kind].upper()} rows need {', '.join(columns)}."
         )
-    return file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+    # Rows of earlier versions have no context.
+    context = [name for name in (CONTEXT,) if name in file.schema_arrow.names]
+    return file.iter_batches(batch_size=BATCH_ROWS, columns=[*columns, *context])
 
 
-def _as_messages(batch: pa.RecordBatch, kind: RowKind, path: Path, first_row: int, schema: pa.Schema) -> pa.RecordBatch:
-    arrays: list[pa.Array[Any]] = []
-    for name in TEXT_COLUMNS[kind]:
-        texts = _checked(batch, name, pa.string(), path, first_row)
-        role = "user" if name == "prompt" else "assistant"
-        arrays.append(_one_message(texts, role))
+def _rendered(
+    batch: pa.RecordBatch, kind: RowKind, place: tuple[Path, int], schema: pa.Schema, tokenizer: Any
+) -> pa.RecordBatch:
+    texts = {
+        name: [str(text) for text in _checked(batch, name, pa.string(), *place).to_pylist()]
+        for name in TEXT_COLUMNS[kind]
+    }
+    contexts = strings(batch, CONTEXT) if CONTEXT in batch.schema.names else [""] * batch.num_rows
+    asked = [whole_conversation(*row) for row in zip(contexts, texts.pop("prompt"), strict=True)]
+    arrays: list[pa.Array[Any]] = [_messages("user", [conversation_text(tokenizer, turns) for turns in asked])]
+    for answers in texts.values():
+        said = [completion_text(tokenizer, *row) for row in zip(asked, answers, strict=True)]
+        arrays.append(_messages("assistant", said))
     if kind == "unpaired":
-        arrays.append(_checked(batch, "label", pa.bool_(), path, first_row))
+        arrays.append(_checked(batch, "label", pa.bool_(), *place))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -124,13 +166,9 @@ def _checked(batch: pa.RecordBatch, name: str, kind: pa.DataType, path: Path, fi
     return column.cast(kind)
 
 
-def _one_message(texts: pa.Array[Any], role: str) -> pa.Array[Any]:
-    """A list of one `{role, content}` message for each text, built without leaving Arrow."""
-    count = len(texts)
-    messages = pa.StructArray.from_arrays(
-        [pa.array([role] * count, pa.string()), texts], fields=list(MESSAGES.value_type)
-    )
-    return pa.ListArray.from_arrays(pa.array(range(count + 1), pa.int32()), messages, type=MESSAGES)
+def _messages(role: str, texts: list[str]) -> pa.Array[Any]:
+    """A list of one `{role, content}` message for each text."""
+    return pa.array([[{"role": role, "content": text}] for text in texts], type=MESSAGES)
 
 
 def _count_true(labels: pa.Array[Any]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 import shutil
 import time
 import warnings
@@ -140,8 +141,8 @@ def _common_arguments(optimization: Optimization, workers: Workers, seed: int, f
     }
 
 
-def lora_config(lora: LoraSettings) -> LoraConfig:
-    """The same adapter in PEFT's words."""
+def lora_config(lora: LoraSettings, inside: str | None = None) -> LoraConfig:
+    """The same adapter in PEFT's words; `inside`: the only module whose layers get one, None: the whole model."""
     targets = lora.target_modules
     return LoraConfig(
         task_type="CAUSAL_LM",
@@ -149,6 +150,7 @@ def lora_config(lora: LoraSettings) -> LoraConfig:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        exclude_modules=rf"(?!{re.escape(inside)}\.).*" if inside is not None else None,
         bias="none",
     )
 
@@ -312,7 +314,7 @@ class TrlTraining:
 
     def _write_whole(self, model: Any, state: dict[str, Any] | None) -> float:
         job = self._job
-        stored = transformers.AutoConfig.from_pretrained(job.base).dtype or torch.float32
+        stored = transformers.AutoConfig.from_pretrained(job.base, trust_remote_code=False).dtype or torch.float32
         weights = model.state_dict() if state is None else state
         model.save_pretrained(job.merged, state_dict={name: each.to(stored) for name, each in weights.items()})
         copy_companions(job.base, job.merged)

@@ -14,6 +14,7 @@ from actors.contract.seeds import derive_seed
 from actors.contract.span import Span
 from actors.engine.likelihood import LikelihoodTask, read_items
 from actors.engine.port import Engine
+from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
 from actors.files.shards import read_folder
 from actors.generator import Generator
@@ -39,10 +40,7 @@ def prepare_capability(recipe: Recipe, folder: RunFolder, policy: PolicyRef) -> 
     if config is None:
         return
     write_questions(recipe, config, folder, HELD_OUT)
-    # Imported here: it takes seconds, and most recipes measure no capability.
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(policy.path)
+    tokenizer = load_tokenizer(Path(policy.path))
     length = recipe.generate.engine.length(Path(policy.path), "generate.engine")
     for split in HELD_OUT:
         for kind in KINDS:

@@ -15,7 +15,7 @@ from actors.coordinator.coordinator import CycleOutcome
 from pipelines.alignment.evaluation import Evaluation, evaluate
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
-from pipelines.alignment.streamed import run_stream
+from pipelines.alignment.streamed import run_stream, tell_cut_off
 from pipelines.alignment.training import TrainingRuns, WatchedTraining
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import StageClock, Stopwatch, Work
@@ -78,7 +78,9 @@ def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[Stopwatch]:
 
 def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
     """k answers of the champion per prompt, judged as they come."""
-    return run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, champion))
+    report = run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, champion))
+    tell_cut_off(run, f"cycle {cycle}", run.folder.rollouts(cycle))
+    return report
 
 
 def preference(run: Run, cycle: int) -> dict[RowKind, PreferenceReport]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from actors.contract.records import PolicyRef
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.run import Run
-from pipelines.alignment.streamed import check_labelled, streamed
+from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import Work, engine_work
 
@@ -66,6 +66,9 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
     challengers = trained(run, cycle)
     work = evaluation.measure(challengers)
     evaluation.check()
+    for policy in (champion, *challengers):
+        answers = run.folder.evaluation_rollouts("validation", policy.version)
+        tell_cut_off(run, f"cycle {cycle} validation, {policy.version}", answers)
     scored = measure_capability(run, "validation", [champion, *challengers], champion)
     return [*work, *engine_work("generator", scored)]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from actors.contract.records import PolicyRef, Split
 from actors.contract.seeds import derive_seed
 from actors.contract.span import Span
+from actors.engine.tokenizer import load_tokenizer
 from actors.files.shards import read_folder, shard_files
 from actors.judges.harmfulness import SCORE_WORDS
 from actors.judges.judge import JudgmentTask
@@ -31,11 +32,8 @@ def check_rater(recipe: Recipe, materials: Materials) -> None:
     config = recipe.harmfulness
     if config is None or recipe.judge.row.weights is None:
         return
-    # Imported here: it takes seconds, and most recipes measure no harmfulness.
-    from transformers import AutoTokenizer
-
     judge = materials.judge or materials.policy
-    tokenizer = AutoTokenizer.from_pretrained(judge.path)
+    tokenizer = load_tokenizer(Path(judge.path))
     JudgePrompt(config.prompt, tokenizer, judge_length(recipe, judge) - 1, SCORE_WORDS).check_room()
 
 
@@ -67,6 +65,7 @@ def harmfulness_tasks(run: Run, policy: PolicyRef, champion: PolicyRef) -> list[
             rollouts=str(shard),
             output=str(run.folder.evaluation_harmfulness(SPLIT, policy.version, judge) / shard.name),
             weights=run.judge_weights(champion),
+            system=run.recipe.shown_system_prompt,
         )
         for shard in shard_files(run.folder.evaluation_rollouts(SPLIT, policy.version))
     ]

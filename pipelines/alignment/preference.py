@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from actors.contract.records import ROW_NAMES, Label, Record, RowKind
+from actors.contract.records import CUT_OFF, ROW_NAMES, Label, Record, RowKind
 from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, strings, write_table, write_text
@@ -31,7 +31,8 @@ from pipelines.feedback.rows import feedback_table
 from pipelines.measures.metrics import scores
 
 JUDGED_COLUMNS = (
-    "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse"
+    "prompt_id", "prompt", "level", "reference", "answer", "label", "p_accept", "p_caution", "p_refuse",
+    "finish_reason", "context", "thought",
 )  # fmt: skip
 # Idle processes that the actors of Ray Train and Serve take before the first shuffle wants them.
 _TAKEN = 3
@@ -89,11 +90,13 @@ def build_rows(
     make = kto_rows if kind == "unpaired" else dpo_pairs
     files = [file for folder in judgments for file in shard_files(folder)]
     judged = sum(pq.read_metadata(file).num_rows for file in files)
+    # Files of earlier versions hold no context and no thoughts.
+    held = set.intersection(*(set(pq.read_schema(file).names) for file in files))
     parts = shuffle_blocks(len(files), judged, config)
     egida = egida_rows(beside.pairs, config, seed) if kind == "pairs" and beside.pairs is not None else None
     made = (
         ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
-        .select_columns(list(JUDGED_COLUMNS))
+        .select_columns([name for name in JUDGED_COLUMNS if name in held])
         .map_batches(
             partial(_make, make=make, config=config, table=table, seed=seed, reviews=beside.reviews or {}),
             batch_format="pyarrow",
@@ -168,7 +171,8 @@ def egida_rows(pairs: Path, config: PreferenceConfig, seed: int) -> pa.Table | N
 def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
     """One row per answer: desirable with its level's best mark, undesirable with mark 0; the rest say nothing.
 
-    Returns dicts with prompt, completion, label, level.
+    An answer that may not be chosen (`_choosable`) is not desirable either.
+    Returns dicts with prompt, completion, label, level, and context where there is one.
     """
     marks = scores(judgments, table)
     best = table.best()
@@ -177,9 +181,10 @@ def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -
         first = group[0][1]
         good = False
         for i, row in group:
-            if marks[i] == best[row["level"]] or marks[i] == 0:
-                good |= bool(marks[i] > 0)
-                rows.append(_kto(row, row["answer"], bool(marks[i] > 0)))
+            desirable = bool(marks[i] > 0)
+            if (marks[i] == best[row["level"]] and _choosable(row, config)) or marks[i] == 0:
+                good |= desirable
+                rows.append(_kto(row, _said(row), desirable))
         if config.reference_kto and not good and first["level"] > 0 and first["reference"]:
             rows.append(_kto(first, first["reference"], True))
         if config.benign_refusal and first["level"] == 0 and good:
@@ -192,26 +197,34 @@ def dpo_pairs(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) 
 
     Where no answer has its level's best mark, the reference safe answer is the chosen one (Egida's
     recipe). Where a harmless prompt has no bad answer, `benign_refusal` is the rejected one.
-    Returns dicts with prompt, chosen, rejected, level.
+    Answers that were cut off or are empty are never chosen (`_choosable`).
+    Returns dicts with prompt, chosen, rejected, level, and context where there is one.
     """
     marks = scores(judgments, table)
     best = table.best()
     pairs = []
     for group in _groups(judgments):
         first = group[0][1]
-        answers = [(float(marks[i]), row["answer"]) for i, row in group]
+        answers = [(float(marks[i]), _said(row), _choosable(row, config)) for i, row in group]
         top = float(best[first["level"]])
-        if config.use_references and first["reference"] and all(mark < top for mark, _ in answers):
-            answers.append((top, first["reference"]))
-        if config.benign_refusal and first["level"] == 0 and all(mark > 0 for mark, _ in answers):
-            answers.append((0.0, config.benign_refusal))
+        good = any(mark >= top and choosable for mark, _, choosable in answers)
+        if config.use_references and first["reference"] and not good:
+            answers.append((top, first["reference"], True))
+        if config.benign_refusal and first["level"] == 0 and all(mark > 0 for mark, *_ in answers):
+            answers.append((0.0, config.benign_refusal, False))
         # An answer that got both marks says nothing about which is better.
-        unique = {text: mark for mark, text in answers if {m for m, t in answers if t == text} == {mark}}
+        unique = {text: mark for mark, text, _ in answers if {m for m, t, _ in answers if t == text} == {mark}}
+        whole = {text for _, text, choosable in answers if choosable}
         ranked = sorted(unique.items(), key=lambda item: (-item[1], item[0]))
-        margins = [(high - low, chosen, rejected) for chosen, high in ranked for rejected, low in ranked if high > low]
+        margins = [
+            (high - low, chosen, rejected)
+            for chosen, high in ranked
+            for rejected, low in ranked
+            if high > low and chosen in whole
+        ]
         margins.sort(key=lambda m: (-m[0], m[1], m[2]))
         for _, chosen, rejected in _spread(margins, config.pairs_per_prompt):
-            pairs.append({"prompt": first["prompt"], "chosen": chosen, "rejected": rejected, "level": first["level"]})
+            pairs.append({**_asked(first), "chosen": chosen, "rejected": rejected})
     return pairs
 
 
@@ -252,7 +265,24 @@ def _spread(margins: list[tuple[float, str, str]], most: int) -> list[tuple[floa
 
 
 def _kto(row: dict[str, Any], completion: str, label: bool) -> dict[str, Any]:
-    return {"prompt": row["prompt"], "completion": completion, "label": label, "level": row["level"]}
+    return {**_asked(row), "completion": completion, "label": label}
+
+
+def _asked(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row's answer answers; rows without context have no such key, so that their places stay."""
+    context = {"context": row["context"]} if row.get("context") else {}
+    return {"prompt": row["prompt"], "level": row["level"], **context}
+
+
+def _said(row: dict[str, Any]) -> str:
+    """All that the policy wrote: its thought, if it had one, and its answer."""
+    return (row.get("thought") or "") + str(row["answer"])
+
+
+def _choosable(row: dict[str, Any], config: PreferenceConfig) -> bool:
+    """Whether a good answer may be held up as one: it says something, and to its end."""
+    whole = row["finish_reason"] != CUT_OFF or config.choose_cut_off
+    return whole and bool(row["answer"].strip())
 
 
 def _positive(batch: pa.Table, kind: RowKind) -> np.ndarray[Any, np.dtype[np.bool_]]:

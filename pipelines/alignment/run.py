@@ -128,6 +128,7 @@ class Run:
                 rollouts=output,
                 output=str(judgments / shard.name),
                 weights=self.judge_weights(champion),
+                system=self.recipe.shown_system_prompt,
             ),
         )
 

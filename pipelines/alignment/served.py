@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any, cast
 
 import openai
 import ray
 
+from actors.contract.conversation import Turn, whole_conversation
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
@@ -31,23 +34,26 @@ def served_answers(run: Run) -> str:
     folder = run.folder.evaluation_rollouts("test", published.version)
     if not folder.is_dir():
         return f"The endpoint serves {published.version}, which is neither the base model nor the last champion."
-    rows = read_folder(folder, ("prompt", "answer")).slice(0, ASKED)
-    asked = list(zip(strings(rows, "prompt"), strings(rows, "answer"), strict=True))
+    # Shards of earlier versions have no context.
+    rows = read_folder(folder).slice(0, ASKED)
+    contexts = strings(rows, "context") if "context" in rows.column_names else [""] * rows.num_rows
+    asked = [whole_conversation(*row) for row in zip(contexts, strings(rows, "prompt"), strict=True)]
     limit = run.recipe.generate.greedy().max_tokens
-    same = sum(ask(run.recipe, prompt, limit) == answer for prompt, answer in asked)
+    answers = strings(rows, "answer")
+    same = sum(ask(run.recipe, turns, limit) == answer for turns, answer in zip(asked, answers, strict=True))
     return (
         f"The endpoint answered {same} of {len(asked)} test prompts exactly as {published.version} did in evaluation."
     )
 
 
-def ask(recipe: Recipe, prompt: str, max_tokens: int) -> str:
-    """One greedy chat completion from a recipe's endpoint."""
+def ask(recipe: Recipe, turns: Sequence[Turn], max_tokens: int) -> str:
+    """One greedy answer of a recipe's endpoint to a conversation."""
     publish = recipe.publish
     key = os.environ.get(KEY, "none")
     with openai.OpenAI(base_url=f"{publish.url}/v1", api_key=key, timeout=60) as client:
         answer = client.chat.completions.create(
             model=publish.model_id,
-            messages=[{"role": "user", "content": prompt}],
+            messages=cast(Any, [turn.model_dump() for turn in turns]),
             temperature=0.0,
             max_tokens=max_tokens,
         )

@@ -9,13 +9,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.errors import SalusError
-from actors.files.shards import strings
+from actors.files.shards import read_folder, strings
 from actors.judges.regimens import REGIMENS
 from pipelines.alignment.run import Run
 from pipelines.cluster.progress import Bar
 from pipelines.cluster.stream import Limits, ShardTask, StreamReport, stream
 from pipelines.config.judge import JudgeConfig
 from pipelines.measures.language import LanguageShare, language_share
+from pipelines.measures.metrics import cut_off_share
+
+# Above this share of answers that were cut off, the run warns.
+MANY_CUT_OFF = 0.1
 
 
 def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
@@ -87,6 +91,17 @@ def check_labelled(run: Run, name: str, reports: Sequence[StreamReport]) -> None
             f" judge.max_missing {run.recipe.judge.max_missing:g} allows; take another judge or prompt, or lower"
             " judge.min_coverage."
         )
+
+
+def tell_cut_off(run: Run, name: str, answers: Path) -> None:
+    """Say which share of the answers in a folder was cut off; a warning where that is more than a tenth."""
+    share = cut_off_share(read_folder(answers, ("finish_reason",)))
+    if not share:
+        return
+    told = f"{name}: {share:.1%} of the answers were cut off"
+    if share > MANY_CUT_OFF:
+        told += "; WARNING: that is more than a tenth, and they are never chosen. Raise generate.sampling.max_tokens"
+    run.reporter.say(told)
 
 
 def _count(run: Run, bar: Bar) -> Callable[[int], None]:

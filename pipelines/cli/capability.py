@@ -86,13 +86,13 @@ def _by_harness(settings: Recipe, model: Path | None, request: HarnessRequest, f
 
 
 def _policy(settings: Recipe, model: Path | None, reporter: Reporter) -> PolicyRef:
-    from actors.engine.model_folder import check_model_folder
+    from actors.engine.tokenizer import check_asked_model
     from pipelines.runs.materials import gather_policy
 
     if model is None:
         policy = gather_policy(settings, reporter)
     else:
-        check_model_folder(model)
+        check_asked_model(model)
         policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
     settings.generate.engine.length(Path(policy.path), "generate.engine")
     return policy

@@ -167,7 +167,7 @@ def publish(
 ) -> None:
     """Serve a policy behind /v1/chat/completions and /v1/models until Ctrl-C."""
     from actors.contract.actor_address import ActorAddress
-    from actors.engine.model_folder import check_model_folder
+    from actors.engine.tokenizer import check_chat_template
     from actors.serve.address import check_address
     from actors.serve.config import check_lengths
     from actors.serve.publisher.publisher import Publisher
@@ -179,7 +179,7 @@ def publish(
         raise SalusError("The recipe's publish.enabled is false; add --set publish.enabled=true.")
     with ExitStack() as up:
         if model is not None:
-            check_model_folder(model)
+            check_chat_template(model)
             policy = PolicyRef(version=model.absolute().name, path=str(model.absolute()))
         else:
             policy = up.enter_context(champion_of(settings, run))

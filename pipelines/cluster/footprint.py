@@ -5,15 +5,14 @@ Estimates for the plan: good enough to refuse what cannot fit, not to squeeze in
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from actors.contract.records import Record
+from actors.engine.model_files import read_json, tensor_shapes, weight_files
 from actors.errors import SalusError
 from actors.training.algorithms.table import ALGORITHMS
 from actors.training.config import JudgeTrainConfig, LoraSettings, TrainConfig, Workers
@@ -54,13 +53,8 @@ def shape_of_folder(folder: Path) -> Shape:
     Raises:
         SalusError: config.json or a weight file cannot be read.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        parameters = sum(_header_parameters(file) for file in sorted(folder.glob("*.safetensors")))
-    except (OSError, ValueError, struct.error) as error:
-        raise SalusError(
-            f"Model folder {folder} cannot be read for the plan ({error}); save the model again."
-        ) from error
+    config = read_json(folder / "config.json")
+    parameters = sum(math.prod(shape) for file in weight_files(folder) for shape in tensor_shapes(file).values())
     if not parameters:
         raise SalusError(f"Model folder {folder} has no .safetensors weights; save it with save_pretrained().")
     return _from_config(config, parameters)
@@ -153,7 +147,7 @@ def _activations_gib(shape: Shape, tokens: int, workers: Workers, dtype: str) ->
 
 def _from_config(config: dict[str, Any], parameters: int) -> Shape:
     # Multimodal configs keep the language model's under this key.
-    text: dict[str, Any] = config.get("text_config", config)
+    text: dict[str, Any] = config.get("text_config") or config
     guess = shape_of_size(parameters / 1e9)
     hidden = int(text.get("hidden_size", guess.hidden))
     heads = int(text.get("num_attention_heads", max(1, hidden // 128)))
@@ -165,13 +159,3 @@ def _from_config(config: dict[str, Any], parameters: int) -> Shape:
         kv_width=int(text.get("num_key_value_heads", heads)) * head,
         vocabulary=int(text.get("vocab_size", guess.vocabulary)),
     )
-
-
-def _header_parameters(file: Path) -> int:
-    """Parameters in one safetensors file: its header is JSON after its length in 8 bytes, little-endian."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        if length > file.stat().st_size:
-            raise ValueError(f"{file.name} is not a safetensors file")
-        header: dict[str, Any] = json.loads(stream.read(length))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from actors.engine.config import EngineConfig
 from actors.errors import SalusError, reason
 from actors.remote import RemoteGenerator, RemoteJudge
 from pipelines.config.recipe import Recipe
+
+# Until an actor that died is asked again.
+_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,34 @@ class Pools:
         Raises:
             SalusError: an engine could not start, or not in time.
         """
-        pending = [actor.ready.remote() for actor in (*self.generators, *self.judges)]
-        ready, waiting = ray.wait(pending, num_returns=len(pending), timeout=timeout_s)
-        try:
-            ray.get(ready)
-        except RayActorError as error:
-            # One that dies later is put back, by Ray.
-            if not error.actor_init_failed:
-                raise
-            raise SalusError(f"An engine could not start: {reason(error)}") from error
-        if waiting:
-            raise SalusError(
-                f"{len(waiting)} of {len(pending)} engines were not up after {timeout_s:.0f} s; free CPUs or GPUs of"
-                " the cluster, or raise cluster.wait_s."
-            )
+        actors = (*self.generators, *self.judges)
+        until_s = time.monotonic() + timeout_s
+        pending = {_asked(actor): actor for actor in actors}
+        while pending:
+            done, _ = ray.wait(list(pending), timeout=max(0.0, until_s - time.monotonic()))
+            if not done:
+                raise SalusError(
+                    f"{len(pending)} of {len(actors)} engines were not up after {timeout_s:.0f} s; free CPUs or GPUs of"
+                    " the cluster, or raise cluster.wait_s."
+                )
+            actor = pending.pop(done[0])
+            try:
+                ray.get(done[0])
+            except RayActorError as error:
+                if error.actor_init_failed:
+                    raise SalusError(f"An engine could not start: {reason(error)}") from error
+                # One that died otherwise is put back, by Ray.
+                time.sleep(_AGAIN_S)
+                pending[_asked(actor)] = actor
 
     def close(self) -> None:
         for actor in (*self.generators, *self.judges):
             ray.kill(actor)
+
+
+def _asked(actor: Any) -> Any:
+    """Whether an actor's engine is up, asked once: Ray prints each retry, whole traceback and all."""
+    return actor.ready.options(max_task_retries=0).remote()
 
 
 def spawn(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None, generate: bool, label: bool) -> Pools:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from actors.contract.decides import Decides
 from actors.engine.config import EngineConfig
@@ -59,6 +59,13 @@ class JudgeConfig(Section):
     path: str | None = Field(None, description=f"judge model folder or hub id ({', '.join(_OWN_MODEL)})")
     revision: str | None = Field(
         None, min_length=1, description="branch, tag or commit of the hub id; None: the hub's main branch"
+    )
+    reads_system_prompt: bool = Field(
+        True, description="whether the judge reads the deployed system prompt (model.system_prompt) with each answer"
+    )
+    chat_template_kwargs: dict[str, JsonValue] = Field(
+        {},
+        description="switches of the judge's chat template. enable_thinking is off unless set: a judge answers at once",
     )
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a judge that is not on disk"

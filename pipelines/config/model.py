@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from actors.contract.decides import Decides
+from actors.engine.chat_format import ChatFormat
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
+from actors.engine.thoughts import ThoughtMarks
 from pipelines.config.section import Section, check_revision
 
 
@@ -21,12 +26,54 @@ class ModelConfig(Section):
         " folder, hub: what path names",
     )
     path: str | None = Field(None, description="model folder, or hub id")
+    system_prompt: str | None = Field(
+        None,
+        min_length=1,
+        description="the system prompt that the deployed assistant has. A conversation that brings its own keeps that."
+        " It becomes a part of the policy's chat template: answers, training and endpoint all have it",
+    )
+    system_prompt_file: Annotated[str | None, Decides.NOTHING] = Field(
+        None, description="a text file with the system prompt, read when the recipe is; the recipe of a run holds it"
+    )
+    chat_template_kwargs: dict[str, JsonValue] = Field(
+        {}, description="switches of the policy's chat template, such as {enable_thinking: false}"
+    )
+    template_date: datetime.date = Field(
+        datetime.date(2024, 7, 26),
+        description="the day that a chat template which writes today's date gets, so that a run is the same on any day",
+    )
+    thoughts: ThoughtMarks = ThoughtMarks()
     revision: str | None = Field(
         None, min_length=1, description="branch, tag or commit of the hub id; None: the hub's main branch"
     )
     parameters_b: Annotated[float | None, Decides.RUN] = Field(
         None, gt=0, description="size in 10^9 parameters, for the plan of a model that is not on disk"
     )
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How the deployed policy is asked."""
+        return ChatFormat(
+            system_prompt=self.system_prompt,
+            template_kwargs=self.chat_template_kwargs,
+            date=self.template_date,
+            thoughts=self.thoughts,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_system_prompt(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not given.get("system_prompt_file"):
+            return given
+        if given.get("system_prompt"):
+            raise ValueError("system_prompt and system_prompt_file say the same thing twice; give one of them")
+        file = Path(str(given["system_prompt_file"])).expanduser()
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"system_prompt_file {file} cannot be read ({error}); give a UTF-8 text file") from error
+        # The text stays, and not the file's name: the file may change while the run goes on.
+        return {**given, "system_prompt": text, "system_prompt_file": None}
 
     @model_validator(mode="after")
     def _needs_path(self) -> ModelConfig:

@@ -27,10 +27,10 @@ class FeedbackRowsConfig(Section):
     supplied: bool = Field(
         False, description="also answers that the caller sent along with the feedback, which no one else vouches for"
     )
-    other_turns: Literal["leave_out", "ignore"] = Field(
-        "leave_out",
-        description="what happens to answers in conversations of more than one turn (a system prompt, earlier"
-        " questions). A row holds the last question alone, so its answer may fit nothing in it",
+    other_turns: Literal["keep", "leave_out", "ignore"] = Field(
+        "keep",
+        description="answers in conversations of more than one turn (a system prompt, earlier questions). keep: rows"
+        " hold the whole conversation. leave_out: they are not trained on. ignore: rows hold the last question alone",
     )
     max_per_caller: int = Field(200, ge=1, description="most items of one caller a cycle, drawn by the recipe's seed")
     kto_weight: float = Field(
@@ -66,6 +66,9 @@ class PreferenceConfig(Section):
     )
     benign_refusal: str | None = Field(
         None, description="a refusal to set against helpful answers to harmless prompts that had no bad answer"
+    )
+    choose_cut_off: bool = Field(
+        False, description="answers that were cut off at their length limit may be chosen, or desirable KTO rows"
     )
     min_confidence: float = Field(0.0, ge=0, le=1, description="judgments less sure than this are left out")
     max_class_ratio: float = Field(

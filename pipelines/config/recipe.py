@@ -62,6 +62,11 @@ class Recipe(Section):
     clinic: ClinicConfig = ClinicConfig()
     medsafety: MedsafetyConfig = MedsafetyConfig()
 
+    @property
+    def shown_system_prompt(self) -> str | None:
+        """The deployed system prompt, where the judge reads it before each conversation."""
+        return self.model.system_prompt if self.judge.reads_system_prompt else None
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         engine = self.generate.engine

@@ -26,11 +26,13 @@ class Item:
     method: Method = "direct"
     reference: str | None = None
     style: str | None = None
+    context: str | None = None
 
 
-def prompt_digest(source: str, prompt: str) -> str:
-    """64 bits of sha256 over source and prompt, as hex: the id of a prompt's first occurrence."""
-    return hashlib.sha256(f"{source}\x00{prompt}".encode()).hexdigest()[:ID_HEX]
+def prompt_digest(source: str, prompt: str, context: str | None = None) -> str:
+    """64 bits of sha256 over source, prompt and context, as hex: the id of a prompt's first occurrence."""
+    before = f"\x00{context}" if context is not None else ""
+    return hashlib.sha256(f"{source}\x00{prompt}{before}".encode()).hexdigest()[:ID_HEX]
 
 
 class PromptIds:
@@ -43,8 +45,8 @@ class PromptIds:
         self._seen: set[int] = set()
         self._repeated: dict[int, int] = {}
 
-    def next(self, source: str, prompt: str) -> str:
-        digest = prompt_digest(source, prompt)
+    def next(self, source: str, prompt: str, context: str | None = None) -> str:
+        digest = prompt_digest(source, prompt, context)
         key = int(digest, 16)
         if key not in self._seen:
             self._seen.add(key)
@@ -59,7 +61,7 @@ def prompt_batches(items: Iterable[Item], batch_rows: int = BATCH_ROWS) -> Itera
     ids = PromptIds()
     columns: dict[str, list[object]] = {name: [] for name in PROMPT_SCHEMA.names}
     for item in items:
-        columns["prompt_id"].append(ids.next(item.source, item.prompt))
+        columns["prompt_id"].append(ids.next(item.source, item.prompt, item.context))
         for name in PROMPT_SCHEMA.names[1:]:
             columns[name].append(getattr(item, name))
         if len(columns["prompt_id"]) >= batch_rows:

@@ -12,14 +12,20 @@ Choice = TypeVar("Choice", bound=str)
 
 def text(row: Row, column: str) -> str:
     """The column's text without white space around it; empty or anything but text is refused."""
-    value = row.values[column]
+    return clean_text(row, column, row.values[column])
+
+
+def clean_text(row: Row, name: str, value: object) -> str:
+    """A value of a row as `text`; `name` is what faults call it."""
+    if isinstance(value, bytes):
+        row.fail(f"'{name}' holds bytes where text is expected; write the column as text (UTF-8 strings).")
     if not isinstance(value, str):
-        row.fail(f"'{column}' is {_kind(value)} where text is expected; fill it in or drop the row.")
+        row.fail(f"'{name}' is {_kind(value)} where text is expected; fill it in or drop the row.")
     stripped = value.strip()
     if not stripped:
-        row.fail(f"'{column}' is empty; fill it in or drop the row.")
+        row.fail(f"'{name}' is empty; fill it in or drop the row.")
     if any("\ud800" <= letter <= "\udfff" for letter in stripped):
-        row.fail(f"'{column}' holds half of a surrogate pair, which is no text; mend its \\u escapes.")
+        row.fail(f"'{name}' holds half of a surrogate pair, which is no text; mend its \\u escapes.")
     return stripped
 
 

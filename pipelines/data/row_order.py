@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-_COMMON: list[pa.Field[Any]] = [pa.field("level", pa.int8()), pa.field("order", pa.string())]
+_COMMON: list[pa.Field[Any]] = [
+    pa.field("level", pa.int8()),
+    pa.field("order", pa.string()),
+    # The turns before the prompt (`actors.contract.conversation`); null: none.
+    pa.field("context", pa.string()),
+]
 _TEXTS: dict[str, pa.Field[Any]] = {
     name: pa.field(name, pa.string()) for name in ("prompt", "completion", "chosen", "rejected")
 }

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
@@ -17,11 +18,15 @@ import pyarrow.parquet as pq
 from actors.errors import SalusError
 
 _GAP = re.compile(r"[ \t\r\n]*")
-FORMATS: tuple[str, ...] = (".csv", ".jsonl", ".parquet")
+FORMATS: tuple[str, ...] = (".csv", ".tsv", ".jsonl", ".parquet")
 # Hub repositories also call both an array of objects and one object a line `.json`. In a folder of data such a file
 # may as well be a description. So only readers that know the name of their file take it.
 NAMED_FORMATS: tuple[str, ...] = (*FORMATS, ".json")
 PARQUET_BATCH_ROWS = 4096
+# What separates cells: the one of these that splits a header into the most.
+_DELIMITERS = (",", ";", "\t")
+# Python's own limit is below a patient's record with its question.
+_LONGEST_CELL = 2**24
 Content = TypeVar("Content", str, list[str])
 
 
@@ -45,8 +50,9 @@ def data_files(location: Path, suffixes: Sequence[str] = FORMATS) -> list[Path]:
     Raises `SalusError` where nothing is there to read.
     """
     if location.is_file():
-        if location.suffix.lower() not in suffixes:
-            raise SalusError(f"{location} is not one of {', '.join(suffixes)}: convert it, or name another file.")
+        named = {*suffixes, *NAMED_FORMATS}
+        if location.suffix.lower() not in named:
+            raise SalusError(f"{location} is not one of {', '.join(sorted(named))}: convert it, or name another file.")
         return [location]
     if not location.is_dir():
         raise SalusError(f"{location} does not exist: give a data file or a folder with some.")
@@ -83,7 +89,13 @@ def rows_of(path: Path, required: Sequence[str]) -> Iterator[Row]:
     if path.stat().st_size == 0:
         raise SalusError(f"{path} is empty: download it again or leave it out.")
     suffix = path.suffix.lower()
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows, ".json": _json_rows}
+    readers = {
+        ".csv": _csv_rows,
+        ".tsv": _csv_rows,
+        ".jsonl": _jsonl_rows,
+        ".parquet": _parquet_rows,
+        ".json": _json_rows,
+    }
     if suffix not in readers:
         raise SalusError(f"{path} is not one of {', '.join(NAMED_FORMATS)}: convert it, or name another file.")
     count = 0
@@ -118,13 +130,20 @@ def _csv_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
 
 def _csv_records(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
     """The cells of each record and the line it begins on; a blank line has no cells."""
-    reader = csv.reader(lines, strict=True)
+    csv.field_size_limit(_LONGEST_CELL)
+    header = next(lines, "")
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.reader(chain((header,), lines), strict=True, delimiter=delimiter)
     start = 1
     try:
         for cells in reader:
             yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
+        if "\r" in header.rstrip("\r\n"):
+            raise SalusError(
+                f"{path}, line 1: its lines end as those of old Macs do; save it with Unix or Windows line endings."
+            ) from error
         raise SalusError(
             f"{path}, line {start}: the record that begins here is not valid CSV ({error}); mend its quotes."
         ) from error

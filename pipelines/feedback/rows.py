@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.contract.conversation import context_of, turns_of
 from actors.contract.records import RowKind
 from actors.contract.seeds import derive_seed
 from pipelines.config.preference import FeedbackRowsConfig
@@ -60,17 +61,19 @@ def feedback_table(
 
 
 def kto_verdicts(items: pa.Table, config: FeedbackRowsConfig, seed: int) -> list[MajorityVerdict]:
-    """Whether an answer to a prompt is desirable: (prompt, answer)."""
+    """Whether an answer to a conversation is desirable: (context if any, prompt, answer)."""
     return majority(
-        CallerVote((item["prompt"], item["correction"] or item["answer"]), item["verdict"] != "down", *_who(item))
+        CallerVote(
+            (*_asked(item, config), item["correction"] or item["answer"]), item["verdict"] != "down", *_who(item)
+        )
         for item in _bounded(items, config, seed)
     )
 
 
 def pair_verdicts(items: pa.Table, config: FeedbackRowsConfig, seed: int) -> list[MajorityVerdict]:
-    """Which of two answers to a prompt is better: (prompt, one, other), yes: the first one."""
+    """Which of two answers is better: (context if any, prompt, one, other), yes: the first one."""
     return majority(
-        CallerVote((item["prompt"], *sorted(texts)), texts[0] == min(texts), *_who(item))
+        CallerVote((*_asked(item, config), *sorted(texts)), texts[0] == min(texts), *_who(item))
         for item in _bounded(items, config, seed)
         if item["verdict"] == "corrected" and (texts := (item["correction"], item["answer"]))[0] != texts[1]
     )
@@ -137,11 +140,21 @@ def _who(item: dict[str, Any]) -> tuple[str, tuple[Any, str]]:
 
 
 def _kto(verdict: MajorityVerdict) -> dict[str, Any]:
-    prompt, answer = verdict.question
-    return {"prompt": prompt, "completion": answer, "label": verdict.yes, "level": None}
+    *context, prompt, answer = verdict.question
+    return {"prompt": prompt, "completion": answer, "label": verdict.yes, "level": None} | _with(context)
 
 
 def _pair(verdict: MajorityVerdict) -> dict[str, Any]:
-    prompt, one, other = verdict.question
+    *context, prompt, one, other = verdict.question
     chosen, rejected = (one, other) if verdict.yes else (other, one)
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "level": None}
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "level": None} | _with(context)
+
+
+def _asked(item: dict[str, Any], config: FeedbackRowsConfig) -> tuple[str, ...]:
+    """What an item's answer answers: the turns before the last one, where there are some, and the last one."""
+    context = context_of(turns_of(item["conversation"])) if config.other_turns == "keep" else None
+    return (context, item["prompt"]) if context is not None else (item["prompt"],)
+
+
+def _with(context: Sequence[str]) -> dict[str, Any]:
+    return {"context": context[0]} if context else {}

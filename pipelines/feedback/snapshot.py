@@ -11,13 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.contract.conversation import USER, Turn, conversation_json, turns_of
 from actors.contract.records import PolicyRef, Record
 from actors.contract.run_folder import RunFolder
 from actors.contract.untrusted import ChatMarkup, strip_invisible
+from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import write_table, write_text
-from actors.serve.feedback.records import turns_of
 from actors.serve.feedback.redaction import MARK
 from actors.serve.guard.response import FINISH_REASON
 from pipelines.config.preference import FeedbackRowsConfig
@@ -102,15 +103,19 @@ def snapshot_feedback(
 def _markup_of(policy: PolicyRef | None) -> ChatMarkup:
     if policy is None:
         return ChatMarkup()
-    from transformers import AutoTokenizer
-
-    return ChatMarkup(AutoTokenizer.from_pretrained(policy.path))
+    return ChatMarkup(load_tokenizer(Path(policy.path)))
 
 
 def _harmless(item: dict[str, Any], markup: ChatMarkup) -> dict[str, Any]:
     """The item with texts that hold no control markup: a policy reads them between real control tokens."""
+
+    def plain(text: str) -> str:
+        return markup.broken(strip_invisible(text))
+
     names = ("prompt", "answer", "correction")
-    return item | {name: markup.broken(strip_invisible(item[name])) for name in names if item[name]}
+    turns = turns_of(item["conversation"]) if item["conversation"] else ()
+    conversation = conversation_json([Turn(role=turn.role, content=plain(turn.content)) for turn in turns])
+    return item | {name: plain(item[name]) for name in names if item[name]} | {"conversation": conversation}
 
 
 def _left_out(item: dict[str, Any], config: FeedbackRowsConfig, evaluated: EvaluatedPrompts) -> str | None:
@@ -129,4 +134,5 @@ def _left_out(item: dict[str, Any], config: FeedbackRowsConfig, evaluated: Evalu
         return "other_turns"
     if MARK.search(item["answer"]) or MARK.search(item["correction"] or ""):
         return "redacted_answer"
-    return "evaluated" if evaluated.holds(item["prompt"]) else None
+    asked = [turn.content for turn in turns_of(item["conversation"]) if turn.role == USER]
+    return "evaluated" if any(map(evaluated.holds, (*asked, item["prompt"]))) else None

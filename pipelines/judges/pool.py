@@ -45,7 +45,7 @@ def judgment_tasks(recipe: Recipe, rollouts: pa.Table, out: Path, load: PolicyRe
         path = (out / "rollouts" / f"part-{number:05d}.parquet").absolute()
         write_table(rollouts.slice(start, rows), path)
         judged = str((out / "judgments" / path.name).absolute())
-        tasks.append(JudgmentTask(rollouts=str(path), output=judged, weights=load))
+        tasks.append(JudgmentTask(rollouts=str(path), output=judged, weights=load, system=recipe.shown_system_prompt))
     return tasks
 
 

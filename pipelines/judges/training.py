@@ -116,9 +116,11 @@ def prepare(recipe: Recipe, labels: HumanLabels, split: TrainingSplit, base: Pol
         SalusError: its tokenizer or chat template cannot be taught the labels, or it holds fewer tokens than are set.
     """
     # Imported late: a bad label is found without torch.
-    from actors.training.adapter import load_tokenizer
+    from actors.engine.model_folder import check_trainable
+    from actors.engine.tokenizer import load_tokenizer
 
     judge = recipe.judge
+    check_trainable(Path(base.path))
     JudgeRows(load_tokenizer(Path(base.path)), judge.prompt, judge_length(recipe, base))
     alone = judge.model_copy(update={"source": "folder", "path": base.path, "ensemble": None})
     return JudgeJob(recipe.model_copy(update={"judge": alone}), base, labels, split, folder.absolute())

@@ -94,6 +94,7 @@ def baseline_judgments(name: Baseline, train: pa.Table, test: pa.Table) -> pa.Ta
         "answer": answer,
         "finish_reason": ["stop"] * rows,
         "tokens": np.where(refuse, len(REFUSAL.split()), len(ANSWER.split())).astype(np.int32),
+        "thought": [None] * rows,
         "judge": ["known"] * rows,
         "judge_prompt": ["none"] * rows,
         "label": np.where(refuse, "Refuse", "Accept").astype(object),

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from actors.contract.records import LABELS, LEVELS, Interval, Record
+from actors.contract.records import CUT_OFF, LABELS, LEVELS, UNFINISHED_THOUGHT, Interval, Record
 from actors.errors import SalusError
 from pipelines.config.scores import ScoreTable
 from pipelines.measures.bootstrap import Floats, Kinds, percentile_interval, resampled_sums, unanimous_interval
@@ -52,6 +52,8 @@ class Metrics(Record):
     length_tokens_mean: float | None
     # Share of answers in which four words in a row occur twice.
     repetition_rate: float | None
+    # Share of answers that did not come to their end; None in records of earlier versions.
+    cut_off: float | None = None
     ss_by_level: dict[str, Interval]
     ss_by_method: dict[str, Interval]
     ss_by_principle: dict[str, Interval]
@@ -114,12 +116,21 @@ def measure(judgments: pa.Table, table: ScoreTable, seed: int, resamples: int = 
         rows=rows,
         length_tokens_mean=float(pc.mean(judgments["tokens"]).as_py()) if rows else None,
         repetition_rate=float(repeats(judgments["answer"]).mean()) if rows else None,
+        cut_off=cut_off_share(judgments),
         ss_by_level=means.by("ss level "),
         ss_by_method=means.by("ss method "),
         ss_by_principle=means.by("ss principle "),
         err_strict_by_method=means.by("err_strict method "),
         asr_by_method=means.by("asr method "),
     )
+
+
+def cut_off_share(answers: pa.Table) -> float | None:
+    """The share of answers that ended at the length limit or within a thought; None where nothing tells."""
+    if not answers.num_rows or "finish_reason" not in answers.column_names:
+        return None
+    unfinished = pc.is_in(answers["finish_reason"], value_set=pa.array([CUT_OFF, UNFINISHED_THOUGHT]))
+    return float(pc.mean(pc.cast(unfinished, pa.float64())).as_py())
 
 
 def check_one_answer_each(judgments: pa.Table) -> None:

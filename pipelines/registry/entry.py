@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from actors.contract.publication import Publication
 from actors.contract.records import Interval, Record
+from actors.engine.chat_format import ChatFormat
 from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
@@ -153,6 +154,8 @@ class PolicyEntry(Record):
     ancestors: tuple[Ancestor, ...]
     base: DeployedModel
     merged: Weights
+    # How it was asked where it was measured; None: by its own template alone, and in entries of older versions.
+    chat: ChatFormat | None = None
     # None where every weight was trained, and for the model the run began with.
     adapter: Weights | None
     # What its folder sets for requests that do not say, in evaluation as at the endpoint; None in entries of older

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.contract.records import Record
+from actors.engine.chat_format import chat_format_of
 from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError
 from actors.files.private import private_files
@@ -147,6 +148,7 @@ class _Drafts:
             ),
             base=self._base(),
             merged=Weights(folder=str(run.weights(version)), contents=weights),
+            chat=chat_format_of(run.weights(version)),
             adapter=self._adapter(version),
             sampling=sampling_defaults(run.weights(version)),
             data=training_data(run, version.cycle, name) if name is not None else None,

@@ -14,6 +14,7 @@ from typing import Annotated, Self
 from pydantic import StringConstraints, model_validator
 
 from actors.contract.records import Record
+from actors.engine.model_files import OTHER_WEIGHTS
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place
 from actors.files.sums import file_sum
@@ -60,12 +61,13 @@ class Contents(Record):
 
 
 def contents_of(folder: Path, patterns: Sequence[str]) -> Contents:
-    """The sums of a folder's files of these patterns; pickles are left out whatever their name.
+    """The sums of a folder's files of these patterns; pickles and Mistral's copy of the weights are left out.
 
     Raises:
         SalusError: there are none, or one has a name that is not plain.
     """
     found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    found -= set(folder.glob(OTHER_WEIGHTS))
     paths = sorted(path for path in found if path.suffix not in PICKLE_SUFFIXES)
     if not paths:
         raise SalusError(f"{folder} holds no files of the kind {', '.join(patterns[:2])}; it was moved or emptied.")

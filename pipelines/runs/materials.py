@@ -12,8 +12,11 @@ import pyarrow.compute as pc
 from actors.contract.records import PROMPT_SCHEMA, SPLITS, Label, PolicyRef, PromptSet, Record, Split, prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
-from actors.engine.model_folder import check_model_folder
+from actors.engine.chat_format import ChatFormat, own_template, write_deployed
+from actors.engine.model_files import OTHER_WEIGHTS
+from actors.engine.tokenizer import check_chat_model
 from actors.errors import SalusError
+from actors.files.atomic import make_folder
 from actors.files.shards import read_folder, strings
 from actors.judges.regimens import Regimen
 from actors.judges.rules import refusal_label
@@ -31,13 +34,16 @@ from pipelines.data.sets.table import DATA_SETS
 from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import check_disjoint, group_key, split_by_base_prompt
-from pipelines.data.tiny.cache import default_cache_root
+from pipelines.data.tiny.cache import cached, content_key, default_cache_root
 
 BASE_VERSION = "c0-base"
 # All harmless; the 80k they are taken from would be far more than a probe needs.
 OR_BENCH_PROBE: OrBenchSubset = "or-bench-hard-1k"
 # What a policy is measured on must not be trained on.
 EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
+_FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.model", "README.md")
+# Mistral's own copies of weights and tokenizer, and folders with other formats of the same weights.
+_NOT_FETCHED = (OTHER_WEIGHTS, "tekken.json", "*/*")
 
 
 class Materials(Record):
@@ -68,12 +74,16 @@ def gather_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
 
 def gather_policy(recipe: Recipe, reporter: Reporter) -> PolicyRef:
     """The deployed policy alone. Raises as `gather_models` does."""
-    return PolicyRef(version=BASE_VERSION, path=str(_policy_folder(recipe, reporter)))
+    return PolicyRef(
+        version=BASE_VERSION, path=str(deployed_model(_policy_folder(recipe, reporter), recipe.model.chat))
+    )
 
 
 def gather_own_judge(recipe: Recipe, reporter: Reporter) -> PolicyRef | None:
     """The judge's own weights; None where it has none. Raises as `gather_models` does."""
     judge = _judge_folder(recipe, reporter)
+    if judge is not None:
+        judge = deployed_model(judge, judge_chat(recipe, own_template(judge) or ""))
     return PolicyRef(version=judge_name(recipe.judge.regimen, judge), path=str(judge)) if judge is not None else None
 
 
@@ -214,7 +224,34 @@ def _policy_folder(recipe: Recipe, reporter: Reporter) -> Path:
 
         with _Bar(reporter, "pretraining the deployed policy") as bar:
             return build_medsafety_policy(medsafety_config(recipe), cache, bar)
-    return _model_folder(source, str(recipe.model.path), check_model_folder, recipe.model.revision)
+    system = recipe.model.system_prompt
+    return _model_folder(
+        source, str(recipe.model.path), lambda folder: check_chat_model(folder, system), recipe.model.revision
+    )
+
+
+def judge_chat(recipe: Recipe, template: str) -> ChatFormat:
+    """How the judge is asked: at once, where its template has a switch for that, and on the same day always."""
+    quick = {"enable_thinking": False} if "enable_thinking" in template else {}
+    switches = {**quick, **recipe.judge.chat_template_kwargs}
+    return ChatFormat(template_kwargs=switches, date=recipe.model.template_date)
+
+
+def deployed_model(model: Path, chat: ChatFormat) -> Path:
+    """The model as it is asked: itself, or a folder of its name with links to its files beside another template."""
+    template = own_template(model)
+    if template is None or not chat.changes(template):
+        return model
+    # A model that changed in its place is another one.
+    state = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in sorted(model.iterdir()) if f.is_file()]
+    key = content_key("deployed", [str(model), state, chat.model_dump(mode="json")])
+
+    def build(out: Path) -> None:
+        # Judgments are found by the name of the judge's folder.
+        make_folder(out / model.name)
+        write_deployed(model, chat, out / model.name)
+
+    return cached(default_cache_root(), key, build) / model.name
 
 
 def _judge_folder(recipe: Recipe, reporter: Reporter) -> Path | None:
@@ -249,14 +286,30 @@ def _model_folder(source: str, path: str, check: Callable[[Path], object], revis
 
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         return Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "README.md"]
+                name, revision=revision, allow_patterns=list(_FETCHED), ignore_patterns=list(_NOT_FETCHED)
             )
         )
+    except GatedRepoError as error:
+        raise SalusError(
+            f"Model {name} is gated: accept the licence on its page, then run `hf auth login` with a token of that"
+            " account."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise SalusError(
+            f"The hub has no model {name!r} that you may see; write its name as ORGANISATION/NAME, as on its page. For"
+            " a private one, run `hf auth login`; for a folder, --set model.source=folder."
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         which = f"{name} at revision {revision}" if revision is not None else name
         raise SalusError(

@@ -42,6 +42,9 @@ class RunRecord(Record):
     python: str
     machine: str
     git_revision: str | None
+    # How the deployed policy is asked. None without a system prompt, and in records of earlier versions.
+    system_prompt_sha256: str | None = None
+    template_date: str | None = None
     # Where the deployed policy and the judge's model were on the machine that took them last; and the hash of
     # what the run began with. None before they are built or found, where no model judges, and in earlier versions.
     policy_path: str | None = None
@@ -115,7 +118,7 @@ def open_run(recipe: Recipe, root: Path, fresh: bool) -> RunFolder:
         check_same(recipe, folder)
     save_recipe(recipe, folder.recipe)
     if not folder.run_record.is_file():
-        write_text(_record().model_dump_json(indent=2), folder.run_record)
+        write_text(_record(recipe).model_dump_json(indent=2), folder.run_record)
     return folder
 
 
@@ -210,12 +213,14 @@ def _without(tree: dict[str, Any], key: str, *inner: str) -> None:
         _without(tree[key], *inner)
 
 
-def _record() -> RunRecord:
+def _record(recipe: Recipe) -> RunRecord:
     return RunRecord(
         packages={name: version for name in _PACKAGES if (version := _version(name))},
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
         git_revision=_git_revision(),
+        system_prompt_sha256=recipe.model.chat.system_prompt_sha256,
+        template_date=recipe.model.template_date.isoformat(),
     )
 
 

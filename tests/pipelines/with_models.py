@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from actors.contract.run_folder import RunFolder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
@@ -14,18 +11,12 @@ from pipelines.runs.materials import Materials
 from pipelines.runs.models import models_of_run
 from pipelines.runs.open import open_run
 from tests.quiet_reporter import QuietReporter
-
-SHAPE = (
-    '{"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}'
-)
+from tests.small_folder import small_folder
 
 
 def make_model(folder: Path, weights: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"config.json": SHAPE, "chat_template.jinja": "{{ messages }}", "notes.txt": "no part of the model"}
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    save_file({"weights": np.frombuffer(weights.encode(), dtype=np.uint8)}, folder / "model.safetensors")
+    small_folder(folder, weights)
+    (folder / "notes.txt").write_text("no part of the model")
     return folder
 
 

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
+from actors.contract.conversation import conversation_json
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.records import UNKNOWN_POLICY, CapturedAnswer, Clock, conversation_json, utc_now
+from actors.serve.feedback.records import UNKNOWN_POLICY, CapturedAnswer, Clock, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.feedback.sink import FeedbackSink, OverQuota

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from actors.contract.records import Record
 
@@ -25,16 +24,6 @@ Clock = Callable[[], datetime]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-class Turn(Record):
-    """One message of a conversation."""
-
-    role: str
-    content: str
-
-
-_TURNS = TypeAdapter(tuple[Turn, ...])
 
 
 class CapturedAnswer(Record):
@@ -114,13 +103,3 @@ def feedback_id(answer_id: str, caller: str) -> str:
     """The same for everything that one caller says of one answer."""
     digest = hashlib.blake2b("\x1f".join((answer_id, caller)).encode(), digest_size=12)
     return f"fb-{digest.hexdigest()}"
-
-
-def conversation_json(turns: Sequence[Turn]) -> str:
-    """Turns as `CapturedAnswer.conversation` holds them."""
-    return json.dumps([turn.model_dump() for turn in turns], ensure_ascii=False)
-
-
-def turns_of(conversation: str) -> tuple[Turn, ...]:
-    """The turns of a `CapturedAnswer.conversation`. Raises pydantic's ValidationError for anything else."""
-    return _TURNS.validate_json(conversation)

@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from actors.contract.conversation import Turn
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.records import Turn
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 
 _WORKER = "actors.serve.feedback.redaction_worker"

@@ -10,19 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from actors.contract.conversation import Turn, conversation_json
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.records import (
-    UNKNOWN_POLICY,
-    CapturedAnswer,
-    Clock,
-    Feedback,
-    Turn,
-    Verdict,
-    conversation_json,
-    feedback_id,
-    utc_now,
-)
+from actors.serve.feedback.records import UNKNOWN_POLICY, CapturedAnswer, Clock, Feedback, Verdict, feedback_id, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import RedactionBusy
 from actors.serve.feedback.sink import AnotherCallers, FeedbackSink, KnownAnswer, OverQuota

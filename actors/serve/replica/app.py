@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
+from actors.engine.chat_format import thinks, thought_marks
 from actors.engine.config import eager_environment, engine_arguments
-from actors.serve.replica.options import OPTIONS_KEY, LayerOptions, ReplicaOptions
+from actors.serve.replica.options import OPTIONS_KEY, THOUGHT_MARKS, THOUGHT_PARSER, LayerOptions, ReplicaOptions
 from actors.serve.replica.ray_llm import LOCAL_MODEL, build_llm_deployment
 
 if TYPE_CHECKING:
@@ -69,6 +70,21 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
     return environment
 
 
+def thought_arguments(policy: Path) -> dict[str, str]:
+    """What vLLM is told so that clients read the answers of a policy that thinks, and not its thoughts."""
+    if not thinks(policy):
+        return {}
+    return {
+        "reasoning_parser": THOUGHT_PARSER,
+        "reasoning_parser_plugin": str(Path(__file__).with_name("thought_parser.py")),
+    }
+
+
+def thought_environment(policy: Path) -> dict[str, str]:
+    """The marks that the parser looks for."""
+    return {THOUGHT_MARKS: thought_marks(policy).model_dump_json()} if thinks(policy) else {}
+
+
 def build_app(config: PublisherConfig, policy: PolicyRef, published: ActorAddress, layers: LayerOptions) -> Application:
     """The OpenAI-compatible app that serves `policy` first and then whatever the record says."""
     from ray import serve
@@ -89,10 +105,11 @@ def build_app(config: PublisherConfig, policy: PolicyRef, published: ActorAddres
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
         engine_kwargs={
             **engine_arguments(config.engine, Path(policy.path)),
+            **thought_arguments(Path(policy.path)),
             "disable_log_stats": not config.engine_metrics,
         },
         placement_group_config={"bundles": replica_bundles(config)},
-        runtime_env={"env_vars": replica_environment(config)},
+        runtime_env={"env_vars": replica_environment(config) | thought_environment(Path(policy.path))},
         callback_config=LOCAL_MODEL,
         log_engine_metrics=config.engine_metrics,
         experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},

@@ -14,6 +14,10 @@ FEEDBACK_ACTOR = "salus-feedback"
 # Where a replica finds its options in LLMConfig.experimental_configs.
 OPTIONS_KEY = "salus_replica"
 
+# The name of our reasoning parser in vLLM, and the variable that holds the marks it looks for.
+THOUGHT_PARSER = "salus_thoughts"
+THOUGHT_MARKS = "SALUS_THOUGHT_MARKS"
+
 
 class LayerOptions(Record):
     """What is before the served app of a replica."""

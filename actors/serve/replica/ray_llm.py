@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import functools
 import uuid
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.llm._internal.common.callbacks.base import CallbackBase, CallbackConfig
 
+from actors.contract.conversation import Turn
+from actors.engine.model_files import engine_folder
 from actors.errors import SalusError
 
 if TYPE_CHECKING:
@@ -65,8 +69,9 @@ def load_from(config: Any, path: str) -> None:
     """Have the engine of an `LLMConfig`, which has not started, load the model of this folder."""
     from ray.serve.llm import ModelLoadingConfig
 
-    config.model_loading_config = ModelLoadingConfig(model_id=config.model_id, model_source=path)
-    config.get_engine_config().hf_model_id = path
+    source = str(engine_folder(Path(path)))
+    config.model_loading_config = ModelLoadingConfig(model_id=config.model_id, model_source=source)
+    config.get_engine_config().hf_model_id = source
 
 
 def engine_died(engine: Any) -> bool:
@@ -82,6 +87,22 @@ def restrict_app(app: Any, max_tokens: int | None) -> None:
     for answering in (app.state.openai_serving_chat, app.state.openai_serving_completion):
         # vLLM takes the least of this, what a request (or else the model) names, and what the prompt leaves.
         answering.override_max_tokens = max_tokens
+
+
+async def conversation_ids(server: Any, model: str, turns: Sequence[Turn]) -> list[int]:
+    """The tokens that the engine of an `LLMServer` is asked with for a conversation of a client.
+
+    Raises:
+        SalusError: it cannot be rendered.
+    """
+    from ray.llm._internal.serve.core.configs.openai_api_models import ErrorResponse, TokenizeChatRequest
+
+    request = TokenizeChatRequest(model=model, messages=[turn.model_dump() for turn in turns])
+    async for response in await server.tokenize(request):
+        if isinstance(response, ErrorResponse):
+            raise SalusError(response.error.message)
+        return list(response.tokens)
+    raise SalusError("the engine rendered nothing")
 
 
 async def greedy_reply(server: Any, model: str, text: str, max_tokens: int) -> str:

@@ -6,6 +6,7 @@ Importing this module imports vLLM and torch; only replicas and the deploying ta
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -13,6 +14,9 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from actors.contract.records import PolicyRef
+from actors.engine.chat_format import thinks
+from actors.engine.rendering import check_same_ids, rendered_conversations
+from actors.engine.tokenizer import load_tokenizer
 from actors.serve.config import SmokeConfig
 from actors.serve.gateway.traffic import ReplicaTraffic
 from actors.serve.replica.canary import ReplicaWatch
@@ -21,7 +25,14 @@ from actors.serve.replica.layers import Layers
 from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.pause import Pause
 from actors.serve.replica.published import ask_published
-from actors.serve.replica.ray_llm import engine_class, engine_died, greedy_reply, load_from, restrict_app
+from actors.serve.replica.ray_llm import (
+    conversation_ids,
+    engine_class,
+    engine_died,
+    greedy_reply,
+    load_from,
+    restrict_app,
+)
 from actors.serve.replica.smoke import SmokeReply, ask_all
 from actors.serve.replica.swap import EngineSwap, ReplicaState
 
@@ -56,7 +67,11 @@ class PolicyServer(LLMServer):
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
         policy = await self._published()
         load_from(self._llm_config, policy.path)
+        if thinks(Path(policy.path)):
+            # vLLM's own command would load the plugin.
+            import actors.serve.replica.thought_parser  # noqa: F401
         await super().start()  # type: ignore[no-untyped-call]
+        await self._check_rendering(policy)
         self._swap.adopt(policy)
         await self._swap.follow()
 
@@ -71,6 +86,13 @@ class PolicyServer(LLMServer):
         # Without the parent's usage report, which starts one more (detached) actor.
         engine: Any = self.engine
         await engine.start()
+
+    async def _check_rendering(self, policy: PolicyRef) -> None:
+        """Raise SalusError where clients' conversations would become other tokens than those the policy learnt."""
+        tokenizer = load_tokenizer(Path(policy.path))
+        for turns, expected in rendered_conversations(tokenizer):
+            found = await conversation_ids(self, self._llm_config.model_id, turns)
+            check_same_ids(tokenizer, expected, found, "The endpoint")
 
     async def _published(self) -> PolicyRef:
         published = await ask_published(self._options.published, self._options.record_timeout_s)

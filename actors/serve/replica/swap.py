@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ray.exceptions import RayActorError
 
 from actors.contract.records import PolicyRef, Record
+from actors.engine.model_files import engine_folder
 from actors.errors import SalusError
 from actors.serve.replica.pause import Pause
 
@@ -212,7 +214,9 @@ class EngineSwap:
         logger.info("Replica goes from %s to %s.", self._policy, policy)
         await self._drain()
         self._policy = None
-        await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": policy.path})
+        await self._engine.collective_rpc(
+            "reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))}
+        )
         await self._engine.reset_prefix_cache()
         self.adopt(policy)
 

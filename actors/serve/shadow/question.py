@@ -28,7 +28,7 @@ def questions(
     """What the challenger is asked for each live answer; None where it cannot be: too long, or not for its template."""
     for live in lives:
         try:
-            tokens = conversation_tokens(tokenizer, [turn.model_dump() for turn in live.turns])
+            tokens = conversation_tokens(tokenizer, live.turns)
         except TemplateError:
             yield None
             continue

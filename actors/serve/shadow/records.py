@@ -7,8 +7,9 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import AwareDatetime, Field
 
+from actors.contract.conversation import Turn
 from actors.contract.records import Record
-from actors.serve.feedback.records import JournalKind, Turn
+from actors.serve.feedback.records import JournalKind
 
 # What became of a live answer that was handed over. "unfit": the challenger cannot be asked that; "not_redacted": one
 # of its texts is too long or took too long to redact, so none is kept.

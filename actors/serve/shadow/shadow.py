@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from actors.contract.records import PolicyRef
+from actors.contract.conversation import conversation_json
+from actors.contract.records import UNFINISHED_THOUGHT, PolicyRef
 from actors.contract.seeds import derive_seed
+from actors.engine.chat_format import thought_marks
 from actors.engine.port import Completion, Engine, Sampling
 from actors.engine.sampling_defaults import sampling_defaults
+from actors.engine.thoughts import spoken
 from actors.errors import SalusError
 from actors.files.one_writer import only_writer
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.journal import Journal, Retention
-from actors.serve.feedback.records import Clock, conversation_json, utc_now
+from actors.serve.feedback.records import Clock, utc_now
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.feedback.redaction_process import redacted_exchange
 from actors.serve.shadow.config import ShadowConfig
@@ -31,6 +34,8 @@ from actors.serve.shadow.records import SHADOW, LiveAnswer, ShadowCounts, Shadow
 _log = logging.getLogger(__name__)
 # An engine that fails so often in a row does not come back by itself.
 _MOST_FAULTS = 3
+# Tokens that hold the end of a prompt, where a template may begin a thought.
+_PROMPT_END = 16
 Waiting = tuple[LiveAnswer, "asyncio.Future[Taken]"]
 
 
@@ -168,8 +173,17 @@ class Shadow:
         for sampling, rows in groups.items():
             seeds = [derive_seed(self._config.seed, "answer", live.answer_id) for live, _ in rows]
             answers = self._engine.generate([tokens for _, tokens in rows], sampling, seeds)
-            for (live, _), (answer,) in zip(rows, answers, strict=True):
-                yield live, sampling, answer
+            for (live, tokens), (answer,) in zip(rows, answers, strict=True):
+                yield live, sampling, self._without_thought(tokens, answer)
+
+    def _without_thought(self, prompt: Sequence[int], answer: Completion) -> Completion:
+        """What a client would read of it."""
+        begun = str(self._engine.tokenizer.decode(list(prompt[-_PROMPT_END:])))
+        found = spoken(answer.text, begun, thought_marks(Path(self._challenger.path)))
+        if found.thought is None:
+            return answer
+        reason = answer.finish_reason if found.finished else UNFINISHED_THOUGHT
+        return answer.model_copy(update={"text": found.answer, "finish_reason": reason})
 
     async def _record(self, live: LiveAnswer, sampling: Sampling, answer: Completion) -> ShadowRecord:
         if len(answer.text) > self._longest:

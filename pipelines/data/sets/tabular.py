@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.contract.records import METHODS, Method
 from pipelines.data.batches import Item, prompt_batches
-from pipelines.data.fields import one_of, optional_text, text, whole_number
+from pipelines.data.conversations import answer_text, conversation
+from pipelines.data.fields import one_of, optional_text, whole_number
 from pipelines.data.rows import Row, data_files, nearest, rows_of
 
 
@@ -20,7 +21,10 @@ class ColumnMapping(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prompt: str = Field(default="prompt", description="Column with the prompt's text.")
+    prompt: str = Field(
+        default="prompt",
+        description="Column with the prompt: a text, or a list of messages (role and content, or from and value).",
+    )
     level: str | None = Field(default=None, description="Column with the harm level; or give fixed_level.")
     fixed_level: Literal[0, 1, 2, 3] | None = Field(default=None, description="The harm level of every row.")
     level_names: dict[str, Literal[0, 1, 2, 3]] | None = Field(
@@ -31,9 +35,11 @@ class ColumnMapping(BaseModel):
     method: str | None = Field(default=None, description="Column with the method; every row is `direct` without it.")
     base_prompt: str | None = Field(
         default=None,
-        description="Column that groups rewrites of one prompt; without it each prompt is a group.",
+        description="Column that groups rewrites of one prompt; without it each first question is a group.",
     )
-    reference: str | None = Field(default=None, description="Column with a reference safe answer, if there is one.")
+    reference: str | None = Field(
+        default=None, description="Column with a reference safe answer, if there is one; a text or a message."
+    )
     source: str = Field(default="tabular", min_length=1, description="The data set's name in every row and report.")
 
     @model_validator(mode="after")
@@ -60,17 +66,18 @@ def read_tabular(location: Path, mapping: ColumnMapping) -> Iterator[pa.RecordBa
 
 
 def _item(row: Row, mapping: ColumnMapping) -> Item:
-    prompt = text(row, mapping.prompt)
+    asked = conversation(row, mapping.prompt)
     method: Method = one_of(row, mapping.method, METHODS) if mapping.method else "direct"
     base = optional_text(row, mapping.base_prompt) if mapping.base_prompt else None
     return Item(
-        prompt=prompt,
+        prompt=asked.prompt,
+        context=asked.context,
         level=_level(row, mapping),
         source=mapping.source,
-        base_prompt=base if base is not None else prompt,
+        base_prompt=base if base is not None else asked.first,
         principle=_principle(row, mapping.principle),
         method=method,
-        reference=optional_text(row, mapping.reference) if mapping.reference else None,
+        reference=answer_text(row, mapping.reference) if mapping.reference else None,
     )
 
 

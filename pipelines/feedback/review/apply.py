@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from actors.contract.conversation import transcripts
 from actors.contract.records import LABELS, Label
 from actors.files.shards import strings
 from pipelines.feedback.review.labels import answer_key
@@ -24,8 +25,9 @@ def apply_labels(judgments: pa.Table, labels: Mapping[str, Label]) -> tuple[pa.T
         judgments: any columns of `JUDGMENT_SCHEMA`, among them prompt, answer and label.
         labels: by `answer_key`.
     """
-    pairs = zip(strings(judgments, "prompt"), strings(judgments, "answer"), strict=True)
-    human = [labels.get(answer_key(prompt, answer)) for prompt, answer in pairs] if labels else []
+    # People were shown the whole conversation.
+    pairs = zip(transcripts(judgments), strings(judgments, "answer"), strict=True) if labels else ()
+    human = [labels.get(answer_key(prompt, answer)) for prompt, answer in pairs]
     told = np.array([label is not None for label in human], dtype=bool)
     if not told.any():
         return judgments, 0

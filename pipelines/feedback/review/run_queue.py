@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from actors.contract.conversation import transcripts
 from actors.contract.records import LABELS
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
@@ -20,8 +21,8 @@ from pipelines.measures.bootstrap import Floats
 
 _NEEDED = ("prompt", "answer", "level", "method", "policy", "judge", "label")
 _P = tuple(f"p_{label.lower()}" for label in LABELS)
-# A column that shards of earlier versions lack.
-_APART = "disagreement"
+# Columns that shards of earlier versions lack.
+_APART, _CONTEXT = "disagreement", "context"
 # Rows read for each place, as the same answer may be in several.
 _SPARE = 4
 
@@ -56,7 +57,11 @@ def _read(shard: Path) -> pa.Table:
         missing = [name for name in (*_NEEDED, *_P) if name not in there]
         if missing:
             raise SalusError(f"{shard} lacks the column {missing[0]}; judge its answers again.")
-        return pq.read_table(shard, columns=[name for name in (*_NEEDED, *_P, _APART) if name in there])
+        columns = [name for name in (*_NEEDED, *_P, _APART, _CONTEXT) if name in there]
+        table = pq.read_table(shard, columns=columns)
+        # People are shown the whole conversation.
+        place = table.column_names.index("prompt")
+        return table.set_column(place, "prompt", pa.array(transcripts(table), pa.string()))
     except (OSError, pa.ArrowInvalid) as error:
         raise SalusError(f"{shard} is not a readable Parquet file ({error}); write it again.") from error
 

@@ -84,9 +84,14 @@ def _table(gold: Sequence[Gold]) -> pa.Table:
 
 
 def _overridden(judgments: Sequence[Path], labels: dict[str, Label]) -> int:
-    """Rows of all judgments that a label is known for; reads two columns, shard by shard."""
+    """Rows of all judgments that a label is known for; reads a few columns, shard by shard."""
     if not labels:
         return 0
-    columns = ["prompt", "answer", "label"]
     files = (file for folder in judgments for file in shard_files(folder))
-    return sum(apply_labels(pq.read_table(file, columns=columns), labels)[1] for file in files)
+    return sum(apply_labels(_labelled(file), labels)[1] for file in files)
+
+
+def _labelled(file: Path) -> pa.Table:
+    # Shards of earlier versions have no context.
+    columns = [name for name in ("prompt", "context", "answer", "label") if name in pq.read_schema(file).names]
+    return pq.read_table(file, columns=columns)

@@ -33,10 +33,12 @@ def _decisive(section: str) -> tuple[str, ...]:
     return tuple(f"{section}.{name}" for name in decisive(config))
 
 
-_ENGINE, _LABELS, _TRAIN = _decisive("generate"), _decisive("judge"), _decisive("train")
+_ENGINE, _TRAIN = _decisive("generate"), _decisive("train")
+# Judges read the system prompt.
+_LABELS = (*_decisive("judge"), "model.system_prompt")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
 SETTINGS: dict[Kind, tuple[str, ...]] = {
-    "model": (*_decisive("model"), "judge.source", "judge.path", "judge.revision"),
+    "model": (*_decisive("model"), "judge.source", "judge.path", "judge.revision", "judge.chat_template_kwargs"),
     "prompts": ("seed", "data", "clinic", "medsafety"),
     "pairs": ("preference.egida_pairs",),
     "questions": ("seed", "capability", "medsafety"),

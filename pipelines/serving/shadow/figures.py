@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from actors.contract.conversation import turns_of
 from actors.contract.records import LABELS, Interval, Label, Record
 from actors.files.shards import strings
-from actors.serve.feedback.records import turns_of
 from pipelines.data.split import group_key
 from pipelines.decision.paired import paired_test
 from pipelines.measures.bootstrap import RESAMPLES, Floats, Ints, mean_interval

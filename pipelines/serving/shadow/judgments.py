@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from actors.contract.conversation import context_of, turns_of
 from actors.contract.records import JUDGMENT_SCHEMA, LABELS, ROLLOUT_SCHEMA, PolicyRef
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
@@ -81,7 +82,7 @@ def judge_records(
 
 
 def _rollouts(records: pa.Table) -> pa.Table:
-    """Both answers of every record as a judge reads them, beside the last question alone."""
+    """Both answers of every record as a judge reads them, each with its whole conversation."""
     return pa.concat_tables(
         [
             _side(records, 0, "policy", "answer", "finish_reason"),
@@ -105,6 +106,7 @@ def _side(records: pa.Table, sample: int, policy: str, answer: str, finish_reaso
         "reference": all_rows(None),
         "source": all_rows("live"),
         "style": all_rows(None),
+        "context": [context_of(turns_of(text)) for text in strings(records, "conversation")],
         "rollout_id": [f"{answer_id}.{SIDES[sample]}" for answer_id in strings(records, "answer_id")],
         "sample": all_rows(sample),
         "policy": records[policy],
@@ -112,6 +114,7 @@ def _side(records: pa.Table, sample: int, policy: str, answer: str, finish_reaso
         "answer": [text.strip() for text in strings(records, answer)],
         "finish_reason": records[finish_reason],
         "tokens": all_rows(0),
+        "thought": all_rows(None),
     }
     return pa.table(columns, schema=ROLLOUT_SCHEMA)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,3 +150,45 @@ def test_the_controls_labels_say_nothing_but_keep_their_numbers() -> None:
     assert 150 < sum(pair["chosen"] == "bad" for pair in turned) < 250
     assert all({pair["chosen"], pair["rejected"]} == {"good", "bad"} for pair in turned)
     assert shuffled(pairs, 1) == turned
+
+
+def with_reasons(rows: Judged, *reasons: str) -> pa.Table:
+    """The same judgments, ended for these reasons."""
+    table = judgments(rows)
+    place = table.column_names.index("finish_reason")
+    return table.set_column(place, table.schema.field("finish_reason"), pa.array(reasons))
+
+
+CUT: Judged = [(prompt(1, 0), "Take one", "Accept"), (prompt(1, 0), "I can't help.", "Refuse")]
+
+
+def test_an_answer_that_was_cut_off_is_never_chosen_or_desirable() -> None:
+    table = with_reasons(CUT, "length", "stop")
+    assert dpo_pairs(table, PreferenceConfig(), TABLE) == []
+    assert [row["label"] for row in kto_rows(table, PreferenceConfig(), TABLE)] == [False]
+    allowed = PreferenceConfig(choose_cut_off=True)
+    assert [pair["chosen"] for pair in dpo_pairs(table, allowed, TABLE)] == ["Take one"]
+    assert [row["label"] for row in kto_rows(table, allowed, TABLE)] == [True, False]
+
+
+def test_an_answer_that_was_cut_off_may_be_the_rejected_one() -> None:
+    (pair,) = dpo_pairs(with_reasons(CUT, "stop", "length"), PreferenceConfig(), TABLE)
+    assert pair["rejected"] == "I can't help."
+
+
+def test_an_empty_answer_is_never_chosen_though_its_mark_is_best() -> None:
+    rows: Judged = [(prompt(1, 3, REFERENCE), " ", "Refuse"), (prompt(1, 3, REFERENCE), "Forge it so.", "Accept")]
+    (pair,) = dpo_pairs(judgments(rows), PreferenceConfig(), TABLE)
+    assert pair["chosen"] == REFERENCE
+    assert [row["completion"] for row in kto_rows(judgments(rows), PreferenceConfig(), TABLE)] == ["Forge it so."]
+
+
+def test_rows_keep_the_conversation_and_the_thought() -> None:
+    asked = prompt(1, 0).model_copy(update={"context": '[{"role": "system", "content": "Be brief."}]'})
+    table = judgments([(asked, "Take one.", "Accept"), (asked, "No.", "Refuse")])
+    place = table.column_names.index("thought")
+    table = table.set_column(place, table.schema.field("thought"), pa.array(["<think>Hm.</think>\n\n", None]))
+    (pair,) = dpo_pairs(table, PreferenceConfig(), TABLE)
+    assert pair["context"] == asked.context
+    assert pair["chosen"] == "<think>Hm.</think>\n\nTake one."
+    assert {row["context"] for row in kto_rows(table, PreferenceConfig(), TABLE)} == {asked.context}

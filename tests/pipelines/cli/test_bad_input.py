@@ -10,6 +10,7 @@ import pytest
 
 from actors.judges.regimens import REGIMENS
 from pipelines.cli.main import main
+from tests.model_cases import families, needs_cases
 from tests.pipelines.cli.refused import refused
 from tests.tiny_model import make_tiny_model
 
@@ -179,3 +180,31 @@ def test_feedback_that_cannot_be_read_is_refused_before_a_model_is_built(
     unnamed = f"preference.feedback={{path: {tmp_path}, trusted_only: []}}"
     assert "preference.feedback.trusted_only" in refused(capsys, command, "demo", "--set", unnamed, *options)
     assert not (tmp_path / "cache").exists()
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("alpaca", "so the model would never stop; let it write one of"),
+        ("nogenprompt", "ignores add_generation_prompt"),
+        ("needssystem", "needs a system message; set model.system_prompt"),
+    ],
+)
+def test_plan_and_align_refuse_the_same_models(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, case: str, words: str
+) -> None:
+    command = small(tmp_path, families(tmp_path, case) / case, [ROW])
+    said = refused(capsys, *command)
+    assert words in said and str(tmp_path / case) in said
+    plan = command.index("--run")
+    assert refused(capsys, "plan", "demo", *command[plan + 2 :]) == said
+
+
+def test_a_judge_that_cannot_be_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
+    judge = make_tiny_model(tmp_path / "judge")
+    weights = judge / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    sets = ("judge.regimen=LMA", "judge.source=folder", f"judge.path={judge}")
+    words = refused(capsys, *small(tmp_path, model, [ROW]), *(part for each in sets for part in ("--set", each)))
+    assert f"{weights} is not a whole safetensors file" in words

@@ -16,7 +16,7 @@ from pipelines.runs.finished.lineage import SETTINGS
 
 # A run may be continued with another value of these, and of no other setting.
 FREE = {
-    "self_contained", "publish", "cluster", "preference.reviews",
+    "self_contained", "publish", "cluster", "preference.reviews", "model.system_prompt_file",
     "generate.actors", "generate.cpus_per_actor", "generate.shard_timeout_s",
     "judge.actors", "judge.cpus_per_actor", "judge.shard_timeout_s",
     "judge.calibration", "judge.trust", "judge.accept_unreliable", "judge.train",
@@ -29,9 +29,14 @@ KEPT = {
 }  # fmt: skip
 ENGINE = {"generate.sampling", "generate.evaluation_max_tokens", "generate.engine"}
 LABELS = {
-    "judge.regimen", "judge.source", "judge.path", "judge.revision", "judge.prompt", "judge.remote", "judge.function",
-    "judge.ensemble",
-    "judge.min_coverage", "judge.engine",
+    "judge.regimen", "judge.source", "judge.path", "judge.prompt", "judge.remote", "judge.ensemble",
+    "judge.revision", "judge.function",
+    "judge.min_coverage", "judge.engine", "judge.reads_system_prompt", "judge.chat_template_kwargs",
+    "model.system_prompt",
+}  # fmt: skip
+MODELS = {
+    "model.source", "model.path", "model.system_prompt", "model.chat_template_kwargs", "model.template_date",
+    "model.thoughts", "model.revision", "judge.revision", "judge.source", "judge.path", "judge.chat_template_kwargs",
 }  # fmt: skip
 TRAINING = {
     "train.reference", "train.lora", "train.workers_per_run", "train.threads_per_worker", "train.fsdp", "train.dtype",
@@ -63,7 +68,7 @@ def test_what_a_run_may_be_continued_with() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        ("model", {"model.source", "model.path", "model.revision", "judge.source", "judge.path", "judge.revision"}),
+        ("model", MODELS),
         ("rollouts", {"seed", "data.train_per_cycle", "data.prompts_per_shard", *ENGINE}),
         ("judgments", LABELS),
         ("harmfulness", {"harmfulness", *LABELS}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
+from actors.contract.conversation import Turn, conversation_json
+from actors.contract.records import ROW_NAMES
 from actors.serve.feedback.records import Verdict as Word
 from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA
@@ -39,13 +42,14 @@ def item(
     prompt: str = "p",
     answer: str = "a",
     correction: str | None = None,
+    before: Sequence[Turn] = (),
 ) -> dict[str, Any]:
     of = said(f"id-{number}", verdict, correction, caller=caller)
     row = of.model_dump() | {"at": NOON + timedelta(minutes=number)}
     return row | {
         "prompt": prompt,
         "answer": answer,
-        "conversation": "[]",
+        "conversation": conversation_json([*before, Turn(role="user", content=prompt)]),
         "finish_reason": "stop",
         "origin": "captured",
     }
@@ -195,3 +199,24 @@ def test_the_control_says_nothing() -> None:
 def test_settings_have_bounds(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         FeedbackRowsConfig.model_validate({"path": "x"} | wrong)
+
+
+BEFORE = (Turn(role="system", content="Be brief."),)
+
+
+def test_rows_keep_the_conversation_that_the_answer_was_given_in() -> None:
+    items = table(
+        item(1, "up", before=BEFORE), item(2, "corrected", answer="so so", correction="better", before=BEFORE)
+    )
+    for kind in ROW_NAMES:
+        rows = feedback_table(items, kind, CONFIG, 1, MANY).to_pylist()
+        assert {row["context"] for row in rows} == {conversation_json(BEFORE)}
+        ignoring = CONFIG.model_copy(update={"other_turns": "ignore"})
+        assert {row["context"] for row in feedback_table(items, kind, ignoring, 1, MANY).to_pylist()} == {None}
+
+
+def test_the_same_question_in_two_conversations_is_two_questions() -> None:
+    assert kto(item(1, "up", before=BEFORE), item(2, "down", caller="other")) == {
+        (conversation_json(BEFORE), "p", "a"): True,
+        ("p", "a"): False,
+    }

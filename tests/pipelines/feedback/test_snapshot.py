@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from tokenizers import AddedToken
 
+from actors.contract.conversation import Turn
 from actors.contract.records import PolicyRef, prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
-from actors.serve.feedback.records import Turn
 from actors.serve.feedback.redaction import RuleRedactor
 from pipelines.config.load import load_recipe
 from pipelines.config.preference import FeedbackRowsConfig
@@ -62,7 +62,7 @@ def test_every_item_is_kept_or_counted_with_the_reason(run: RunFolder, tmp_path:
         said("test", "up"),
     ]
     folder = write_folder(tmp_path / "feedback", answers, items)
-    strict = asked(folder, policies=["c1-dpo"], trusted_only=["ward"], supplied=False)
+    strict = asked(folder, policies=["c1-dpo"], trusted_only=["ward"], supplied=False, other_turns="leave_out")
     report = snapshot_feedback(strict, run, 1)
     assert report == SnapshotReport(
         kept=1, unknown_answer=1, other_policy=1, untrusted_caller=1, supplied=1, other_turns=1, redacted_answer=1,
@@ -70,6 +70,9 @@ def test_every_item_is_kept_or_counted_with_the_reason(run: RunFolder, tmp_path:
     )  # fmt: skip
     assert report.sentence().startswith("1 of 9 items of feedback kept (left out: 1 unknown answer, 1 other policy")
     assert read_folder(run.feedback(1))["answer_id"].to_pylist() == ["kept"]
+    kept = snapshot_feedback(asked(folder, policies=["c1-dpo"], trusted_only=["ward"], supplied=False), run, 3)
+    assert kept is not None
+    assert kept.kept == 2
     loose = snapshot_feedback(asked(folder, other_turns="ignore"), run, 2)
     assert loose == SnapshotReport(kept=5, unknown_answer=1, redacted_answer=1, evaluated=1, guarded_answer=1)
 

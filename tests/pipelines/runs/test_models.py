@@ -65,7 +65,7 @@ def test_a_run_that_keeps_its_models_needs_no_others(team: Team) -> None:
     first = team.take("self_contained=true")
     assert first.policy.path == str(team.folder.kept_model("policy"))
     assert {path.name for path in team.folder.kept_model("policy").iterdir()} == {
-        "config.json", "model.safetensors", "chat_template.jinja"
+        "config.json", "model.safetensors", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"
     }  # fmt: skip
     shutil.rmtree(team.policy.parent)
     # As on another machine: what is not here is not looked for.

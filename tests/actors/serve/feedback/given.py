@@ -7,19 +7,10 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from actors.contract.conversation import Turn, conversation_json
 from actors.errors import SalusError
 from actors.serve.feedback.journal import Journal
-from actors.serve.feedback.records import (
-    CAPTURES,
-    FEEDBACK,
-    CapturedAnswer,
-    Feedback,
-    Origin,
-    Turn,
-    Verdict,
-    conversation_json,
-    feedback_id,
-)
+from actors.serve.feedback.records import CAPTURES, FEEDBACK, CapturedAnswer, Feedback, Origin, Verdict, feedback_id
 from actors.serve.feedback.redaction import Redactor, RuleRedactor
 from actors.serve.feedback.sink import KnownAnswer
 

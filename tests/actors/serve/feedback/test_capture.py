@@ -11,9 +11,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from actors.contract.conversation import turns_of
 from actors.serve.feedback.capture import AnswerCapture, CaptureOutcome
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.records import turns_of
 from actors.serve.feedback.redaction import NotRedacted
 from actors.serve.feedback.sink import OverQuota
 from actors.serve.gateway.exchange import ExchangeLayers

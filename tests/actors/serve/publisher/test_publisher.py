@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from actors.serve.replica.published import PolicyOnDisk
 from actors.serve.replica.smoke import SmokeReply, ask_all
 from actors.serve.replica.swap import EngineSwap, ReplicaState
 from tests.free_port import free_port
+from tests.small_folder import small_folder
 
 
 class SmallEngine:
@@ -165,11 +165,7 @@ class SmallEndpoint:
 def policies(tmp_path: Path) -> dict[str, PolicyRef]:
     made = {}
     for version in ("a", "b", "c"):
-        folder = tmp_path / version
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps({"hidden_size": 32, "vocab_size": 400}))
-        (folder / "model.safetensors").write_bytes(b"")
-        (folder / "chat_template.jinja").write_text("{{ messages }}")
+        folder = small_folder(tmp_path / version, hidden_size=32, vocab_size=400)
         made[version] = PolicyRef(version=version, path=str(folder))
     return made
 
@@ -270,8 +266,7 @@ class TestBadInput:
         check_port_free("127.0.0.1", free_port())
 
     def test_other_shape(self, policies: dict[str, PolicyRef]) -> None:
-        wide = json.dumps({"hidden_size": 64, "vocab_size": 400})
-        (Path(policies["b"].path) / "config.json").write_text(wide)
+        small_folder(Path(policies["b"].path), hidden_size=64, vocab_size=400)
         with pytest.raises(SalusError, match="hidden_size is 64 instead of 32"):
             check_same_shape(policies["a"], policies["b"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 from ray.exceptions import RayError
@@ -20,6 +19,7 @@ from actors.serve.router.publisher import RoutedPublisher
 from actors.serve.router.routes import KnownRoute, Route
 from tests.actors.serve.publisher.test_publisher import RecordHere, SmallEndpoint, StartedPublisher
 from tests.actors.serve.router.standing import route
+from tests.small_folder import small_folder
 
 
 class SmallRouter:
@@ -136,9 +136,4 @@ class Ward:
 
 
 def _policy(root: Path, version: str, hidden: int) -> PolicyRef:
-    folder = root / version
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"hidden_size": hidden}))
-    (folder / "model.safetensors").write_bytes(b"")
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    return PolicyRef(version=version, path=str(folder))
+    return PolicyRef(version=version, path=str(small_folder(root / version, hidden_size=hidden)))

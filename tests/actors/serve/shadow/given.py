@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actors.contract.conversation import Turn
 from actors.contract.records import PolicyRef
 from actors.engine.port import Completion, Continuation, Sampling
-from actors.serve.feedback.records import Turn
 from actors.serve.shadow.records import LiveAnswer, Taken
 from tests.actors.serve.feedback.given import NOON
 from tests.tiny_model import tiny_tokenizer

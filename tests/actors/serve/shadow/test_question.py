@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from actors.contract.conversation import Turn
 from actors.engine.port import Sampling
 from actors.engine.sampling_defaults import SamplingDefaults
-from actors.serve.feedback.records import Turn
 from actors.serve.shadow.question import EngineQuestion, questions
 from actors.serve.shadow.records import LiveAnswer
 from tests.actors.serve.shadow.given import live

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from actors.contract.conversation import Turn
 from actors.serve.feedback.config import FeedbackConfig
-from actors.serve.feedback.records import Turn
 from actors.serve.gateway.exchange import ExchangeLayers
 from actors.serve.shadow.config import MOST_BYTES, ShadowConfig
 from actors.serve.shadow.records import LiveAnswer, Taken

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from actors.contract.conversation import Turn, turns_of
 from actors.contract.records import PolicyRef
 from actors.engine.port import Engine
 from actors.errors import SalusError
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.journal import DATABASE, read
-from actors.serve.feedback.records import Turn, turns_of
 from actors.serve.feedback.redaction import NotRedacted, Redaction
 from actors.serve.shadow.config import ShadowConfig
 from actors.serve.shadow.records import SHADOW, ShadowCounts, Taken

@@ -7,9 +7,9 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+from actors.contract.conversation import Turn, conversation_json
 from actors.contract.records import Label
 from actors.serve.feedback.journal import Journal
-from actors.serve.feedback.records import Turn, conversation_json
 from actors.serve.shadow.records import SHADOW, ShadowRecord
 from tests.actors.serve.feedback.given import NOON
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.contract.conversation import Turn
 from actors.contract.records import LABELS
-from actors.serve.feedback.records import Turn
 from pipelines.serving.shadow.figures import ShadowComparison, compare, mean_over_conversations
 from pipelines.serving.shadow.judgments import judge_records, read_records
 from tests.pipelines.judges.test_calibrate import in_process, recipe

@@ -1,0 +1,71 @@
+"""A conversation that ends with its user's question: its turns, its form in tables, and how a judge reads it.
+
+Tables hold the last user turn as `prompt`, and what comes before it as `context`: a JSON list of role and content.
+A prompt without context is a conversation of one turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from actors.contract.records import Record
+from actors.files.shards import strings
+
+Role = Literal["system", "user", "assistant"]
+USER: Role = "user"
+
+
+class Turn(Record):
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+_TURNS = TypeAdapter(tuple[Turn, ...])
+
+
+def conversation_json(turns: Sequence[Turn]) -> str:
+    """Turns as tables hold them."""
+    return json.dumps([turn.model_dump() for turn in turns], ensure_ascii=False)
+
+
+def turns_of(conversation: str) -> tuple[Turn, ...]:
+    """The turns of `conversation_json`. Raises pydantic's ValidationError for anything else."""
+    return _TURNS.validate_json(conversation)
+
+
+def context_of(turns: Sequence[Turn]) -> str | None:
+    """What comes before the last turn, as a table's `context`; None where nothing does."""
+    return conversation_json(turns[:-1]) if len(turns) > 1 else None
+
+
+def whole_conversation(context: str | None, prompt: str) -> tuple[Turn, ...]:
+    """All turns of a table's row, the user's question last."""
+    before = turns_of(context) if context else ()
+    return (*before, Turn(role=USER, content=prompt))
+
+
+def transcripts(rows: pa.Table, system: str | None = None) -> list[str]:
+    """`transcript` of each row of a table with `prompt`, and `context` where it has that."""
+    contexts = strings(rows, "context") if "context" in rows.column_names else [""] * rows.num_rows
+    return [transcript(*row, system) for row in zip(contexts, strings(rows, "prompt"), strict=True)]
+
+
+def transcript(context: str | None, prompt: str, system: str | None = None) -> str:
+    """A conversation as one text, for a judge: each turn under its role. A question alone is only itself.
+
+    Args:
+        system: the deployed policy's own system prompt, which a conversation's own one replaces.
+    """
+    turns = whole_conversation(context, prompt)
+    if system and turns[0].role != "system":
+        turns = (Turn(role="system", content=system), *turns)
+    if len(turns) == 1:
+        return prompt
+    return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
