@@ -51,13 +51,24 @@ def whole_conversation(context: str | None, prompt: str) -> tuple[Turn, ...]:
     return (*before, Turn(role=USER, content=prompt))
 
 
-def transcripts(rows: pa.Table, system: str | None = None) -> list[str]:
+class Transcript(str):
+    """A conversation as one text, which also knows its turns for judges that read those."""
+
+    turns: tuple[Turn, ...]
+
+
+def turns_read(request: str) -> tuple[Turn, ...]:
+    """The turns of what a judge is asked about: those of a transcript, else one of the user."""
+    return request.turns if isinstance(request, Transcript) else (Turn(role=USER, content=request),)
+
+
+def transcripts(rows: pa.Table, system: str | None = None) -> list[Transcript]:
     """`transcript` of each row of a table with `prompt`, and `context` where it has that."""
     contexts = strings(rows, "context") if "context" in rows.column_names else [""] * rows.num_rows
     return [transcript(*row, system) for row in zip(contexts, strings(rows, "prompt"), strict=True)]
 
 
-def transcript(context: str | None, prompt: str, system: str | None = None) -> str:
+def transcript(context: str | None, prompt: str, system: str | None = None) -> Transcript:
     """A conversation as one text, for a judge: each turn under its role. A question alone is only itself.
 
     Args:
@@ -66,6 +77,7 @@ def transcript(context: str | None, prompt: str, system: str | None = None) -> s
     turns = whole_conversation(context, prompt)
     if system and turns[0].role != "system":
         turns = (Turn(role="system", content=system), *turns)
-    if len(turns) == 1:
-        return prompt
-    return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
+    text = prompt if len(turns) == 1 else "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
+    made = Transcript(text)
+    made.turns = turns
+    return made

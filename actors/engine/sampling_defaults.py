@@ -6,9 +6,7 @@ offline engine does not. They are read here without vLLM, so that a run, a polic
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict
 
@@ -19,8 +17,6 @@ from actors.errors import SalusError
 GENERATION_CONFIG = "generation_config.json"
 # What a sampling may leave to the model. Temperature is not among them: Salus always names one.
 LEFT_TO_MODEL = ("top_p", "top_k", "min_p", "repetition_penalty")
-# Where the config.json of models with several parts keeps that of the language model; transformers looks there too.
-_TEXT_CONFIGS = ("decoder", "generator", "text_config")
 
 
 class SamplingDefaults(Record):
@@ -53,23 +49,17 @@ class SamplingDefaults(Record):
 def sampling_defaults(folder: Path) -> SamplingDefaults:
     """The defaults of a model folder, as vLLM's server takes them.
 
-    They are those of `generation_config.json`. Without that file they are those of config.json, where older models
-    keep them.
+    Older models keep them in config.json, where transformers 5 and with it vLLM no longer look.
 
     Raises:
-        SalusError: one of these files cannot be read, or holds a value of another kind.
+        SalusError: `generation_config.json` cannot be read, or holds a value of another kind.
     """
     path = folder / GENERATION_CONFIG
     if not path.is_file():
-        path = folder / "config.json"
-    if not path.is_file():
         return SamplingDefaults()
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        if path.name != GENERATION_CONFIG:
-            text: dict[str, Any] = next((found[part] for part in _TEXT_CONFIGS if found.get(part)), {})
-            found = text | {name: value for name, value in found.items() if value is not None}
-        return SamplingDefaults.model_validate(found)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        what = "no generation config" if path.name == GENERATION_CONFIG else "no model config"
-        raise SalusError(f"{path} is {what} ({type(error).__name__}); take it from a copy, or remove it.") from error
+        return SamplingDefaults.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SalusError(
+            f"{path} is no generation config ({type(error).__name__}); take it from a copy, or remove it."
+        ) from error

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.contract.conversation import turns_read
 from actors.contract.records import LABELS, PolicyRef
 from actors.errors import SalusError, cause_in
 from actors.judges.judge import NO_PROMPT, Scores
@@ -161,7 +162,7 @@ class FunctionScorer:
 
 
 def _conversation(request: str, answer: str) -> list[Message]:
-    return [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]
+    return [*(turn.model_dump() for turn in turns_read(request)), {"role": "assistant", "content": answer}]
 
 
 def _said(error: Exception) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import TemplateError
 
+from actors.contract.conversation import turns_read
 from actors.contract.records import PolicyRef
 from actors.contract.untrusted import ChatMarkup, break_up, cut_middle_tokens, strip_invisible
 from actors.engine.port import Engine
@@ -38,6 +39,7 @@ _MARKS = re.compile(r"<(?:BEGIN|END) [A-Z ]{1,40}>|^ *(?:User|Agent|Human|Assist
 _BLANKS = ("\n\n", "\n", " ")
 # Blanks that are rarer change no verdict.
 _LEAST_BLANK = 1e-3
+_ROLES = ("user", "assistant")
 # How often a cut is repeated, shorter each time.
 _CUTS = 6
 # In no template: whether one shows a message is seen by it.
@@ -133,11 +135,24 @@ class OwnFormatScorer(DetailedScorer):
         return np.stack([part.sum(axis=1) for part in np.split(p, ends, axis=1)], axis=1)
 
     def _shown(self, request: str, answer: str) -> tuple[list[int], bool]:
-        """The conversation in tokens, and whether it is whole."""
-        request, answer = self._harmless(request), self._harmless(answer) if answer.strip() else NO_ANSWER
+        """The conversation in tokens, and whether it is whole.
+
+        Guards' templates take users' and assistants' turns alone, by turns. Where it is too long, its first turns go.
+        """
+        turns = [(turn.role, self._harmless(turn.content)) for turn in turns_read(request) if turn.role in _ROLES]
+        answer = self._harmless(answer) if answer.strip() else NO_ANSWER
+        for first in range(0, len(turns), len(_ROLES)):
+            try:
+                ids = self._encode(self._rendered([*turns[first:], ("assistant", answer)], self._in_parts))
+            except TemplateError:
+                # The turns do not follow each other as the template wants.
+                continue
+            if len(ids) <= self._room:
+                return ids, first == 0
+        request = turns[-1][1]
         ids = self._tokens(request, answer)
         if len(ids) <= self._room:
-            return ids, True
+            return ids, False
         budget = self._room - len(self._tokens("", ""))
         for _ in range(_CUTS):
             # The request keeps at most a third, unless the answer leaves more.
@@ -157,24 +172,23 @@ class OwnFormatScorer(DetailedScorer):
         return text if len(ids) <= tokens else self._harmless(cut_middle_tokens(self._tokenizer, ids, tokens))
 
     def _tokens(self, request: str, answer: str) -> list[int]:
-        return self._encode(self._rendered(request, answer, self._in_parts))
+        return self._encode(self._rendered([("user", request), ("assistant", answer)], self._in_parts))
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def _rendered(self, request: str, answer: str, in_parts: bool) -> str:
-        turns = [
-            {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text}
-            for role, text in (("user", request), ("assistant", answer))
+    def _rendered(self, turns: Sequence[tuple[str, str]], in_parts: bool) -> str:
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text} for role, text in turns
         ]
-        rendered: str = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        rendered: str = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return rendered
 
     def _takes_parts(self) -> bool:
         """Whether the template wants a message in parts, as those of guards that also see pictures do."""
         for in_parts in (False, True):
             try:
-                rendered = self._rendered(*_PROBES, in_parts)
+                rendered = self._rendered(list(zip(_ROLES, _PROBES, strict=True)), in_parts)
             except (TemplateError, TypeError, ValueError):
                 continue
             if all(probe in rendered for probe in _PROBES):

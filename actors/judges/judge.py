@@ -118,7 +118,10 @@ def judged(scorer: Scorer, rollouts: pa.Table, system: str | None = None) -> Ver
     """
     reasons = strings(rollouts, "finish_reason")
     found = ask(
-        scorer, transcripts(rollouts, system), strings(rollouts, "answer"), [reason == CUT_OFF for reason in reasons]
+        scorer,
+        list(transcripts(rollouts, system)),
+        strings(rollouts, "answer"),
+        [reason == CUT_OFF for reason in reasons],
     )
     answered = np.array([reason != UNFINISHED_THOUGHT for reason in reasons], dtype=bool)
     return replace(found, coverage=np.where(answered, found.coverage, 0.0))

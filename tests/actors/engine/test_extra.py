@@ -37,7 +37,7 @@ def test_what_salus_tells_vllm_is_set_by_salus(tmp_path: Path) -> None:
     """A new argument of `engine_arguments` may not be set twice."""
     folder = make_tiny_model(tmp_path / "model")
     for name in engine_arguments(EngineConfig(max_model_len=64), folder):
-        with pytest.raises(ValidationError, match=f"extra may not hold {name}, which Salus sets itself"):
+        with pytest.raises(ValidationError, match=f"extra may not hold {name}[,:]"):
             EngineConfig.model_validate({"extra": {name: 1}})
 
 

@@ -20,8 +20,8 @@ COMMON = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1
 FOLDERS: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any]]] = {
     "common": ({"generation_config.json": {**COMMON, "eos_token_id": [2, 3]}}, {**COMMON, "max_new_tokens": None}),
     "nulls": ({"generation_config.json": {"top_p": None, "min_p": 0.1, "max_new_tokens": 64}}, {"min_p": 0.1}),
-    "older": ({"config.json": {"repetition_penalty": 1.2, "top_p": None}}, {"repetition_penalty": 1.2}),
-    "parts": ({"config.json": {"text_config": {"top_k": 64}}}, {"top_k": 64}),
+    # transformers 5 passes over what older models keep there.
+    "older": ({"config.json": {"repetition_penalty": 1.2, "top_p": None}}, {}),
     "newer file first": (
         {"generation_config.json": {"top_k": 5}, "config.json": {"repetition_penalty": 1.2}},
         {"top_k": 5},

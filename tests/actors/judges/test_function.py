@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.contract.conversation import Turn, context_of, transcript
 from actors.contract.records import LABELS, ROLLOUT_SCHEMA
 from actors.errors import SalusError
 from actors.files.shards import read_folder
@@ -21,6 +22,7 @@ from pipelines.judges.gate import UnreliableJudge
 from tests.rows import judgments, prompt
 
 MODULE = "ward_judge"
+LAST = Turn(role="user", content="How much?")
 SOURCE = """
 def by_words(conversations):
     return ["Refuse" if "sorry" in turns[-1]["content"].lower() else "Accept" for turns in conversations]
@@ -105,6 +107,20 @@ def test_it_sees_conversations_whose_last_message_is_the_answer() -> None:
     # An empty answer is Refuse by rule.
     assert sys.modules[MODULE].given == [
         [{"role": "user", "content": "How much?"}, {"role": "assistant", "content": "Two."}]
+    ]
+
+
+def test_it_sees_every_turn_of_a_conversation() -> None:
+    before = [Turn(role="user", content="Hello"), Turn(role="assistant", content="Hi")]
+    scorer("seen").score([transcript(context_of([*before, LAST]), LAST.content, "Be brief.")], ["Two."])
+    assert sys.modules[MODULE].given == [
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": "Hi"},
+            {"role": "user", "content": "How much?"},
+            {"role": "assistant", "content": "Two."},
+        ]
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from actors.contract.conversation import Turn, context_of, transcript
 from actors.contract.records import LABELS, ROLLOUT_SCHEMA, PolicyRef
 from actors.errors import SalusError
 from actors.files.shards import read_folder
@@ -139,6 +140,21 @@ def test_what_is_too_long_is_cut_from_the_middle_or_not_judged(model: PolicyRef)
     assert "Agent: Begin." in engine.text() and "The end." in engine.text() and "[...]" in engine.text()
     _, coverage = OwnFormatScorer(engine, model, whole_only=True).score(["r", "r"], [answer, "short"])
     assert coverage[0] == 0 and coverage[1] > 0.5
+
+
+def test_it_is_shown_every_turn_of_users_and_assistants(model: PolicyRef) -> None:
+    engine = GuardEngine(model)
+    turns = [Turn(role=role, content=text) for role, text in (("user", "Hello"), ("assistant", "Hi"), ("user", "And?"))]
+    asked = transcript(context_of(turns), "And?", "Be brief.")
+    OwnFormatScorer(engine, model).score([asked], ["Two."])
+    assert "\n\nUser: Hello\n\nAgent: Hi\n\nUser: And?\n\nAgent: Two.\n\n<END" in engine.text()
+    assert "Be brief." not in engine.text()
+    # The first turns go where there is no room.
+    long = [Turn(role="user", content="word " * 2_000), *turns[1:]]
+    _, coverage = OwnFormatScorer(engine, model, whole_only=True).score(
+        [transcript(context_of(long), "And?")], ["Two."]
+    )
+    assert "CONVERSATION>\n\nUser: And?\n\nAgent: Two." in engine.text(-1) and coverage[0] == 0
 
 
 def test_a_template_that_leaves_no_room_is_refused(model: PolicyRef) -> None:
