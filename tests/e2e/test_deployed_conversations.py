@@ -23,7 +23,7 @@ from actors.contract.records import PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.engine.chat import conversation_text, conversation_tokens
 from actors.engine.chat_format import chat_format_of
-from actors.files.shards import read_folder
+from actors.files.shards import read_folder, strings
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.writer import FeedbackWriter
 from pipelines.alignment.align import align
@@ -176,7 +176,7 @@ def test_the_endpoint_asks_with_the_tokens_that_the_policy_was_generated_and_tra
 
 def test_the_policy_thinks_and_nobody_reads_or_judges_its_thoughts(told: Told) -> None:
     rollouts = read_folder(told.folder.rollouts(1))
-    thoughts, answers = rollouts["thought"].to_pylist(), rollouts["answer"].to_pylist()
+    thoughts, answers = rollouts["thought"].to_pylist(), strings(rollouts, "answer")
     assert sum(thought is not None for thought in thoughts) > 0.9 * len(thoughts)
     assert not any("<think>" in answer for answer in answers)
     assert not any("think>" in text for text in (*told.client.answers.values(), *told.client.streamed.values()))

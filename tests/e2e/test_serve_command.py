@@ -23,9 +23,9 @@ from schemathesis.core.result import Ok
 
 from actors.files.leftovers import session_of
 from actors.serve.address import check_port_free
+from actors.serve.api.requests import ChatFields, CompletionFields
 from actors.serve.feedback.journal import read
 from actors.serve.feedback.records import CAPTURES, FEEDBACK
-from actors.serve.gateway.fields import ChatFields, CompletionFields
 from actors.serve.gateway.keys import KeyFile
 from tests.e2e.serve_command import SALUS, registered, serve_command
 from tests.half_open import HALF_BODY, HALF_HEADER, NOTHING, half_open

@@ -315,8 +315,9 @@ def test_openais_client_asks_for_responses_whole_and_streamed(serving: Serving) 
             client.responses.create(input="Why?", previous_response_id=whole.id, **asked)
         with pytest.raises(openai.NotFoundError):
             client.responses.retrieve(whole.id)
+        tool: Any = {"type": "function", "name": "dose", "parameters": {}}
         with pytest.raises(openai.BadRequestError, match=r"publish\.engine_extra"):
-            client.responses.create(input="Hi", tools=[{"type": "function", "name": "dose", "parameters": {}}], **asked)
+            client.responses.create(input="Hi", tools=[tool], **asked)
         schema = {"type": "object", "properties": {"mg": {"type": "integer"}}, "required": ["mg"]}
         form: Any = {"format": {"type": "json_schema", "name": "dose", "schema": schema}}
         told = client.responses.create(input="How much?", text=form, **{**asked, "max_output_tokens": LONGEST})
