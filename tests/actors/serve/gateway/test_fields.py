@@ -8,7 +8,7 @@ import pytest
 from openai.types import completion_create_params as completion
 from openai.types.chat import completion_create_params as chat
 
-from actors.serve.api.requests import ChatFields
+from actors.serve.api.requests import ChatFields, CompletionFields
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.fields import SAMPLING_FIELDS
 from tests.actors.serve.gateway.served import CHAT, Served, error_of
