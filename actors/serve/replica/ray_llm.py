@@ -90,20 +90,20 @@ def restrict_app(app: Any, max_tokens: int | None) -> None:
         answering.override_max_tokens = max_tokens
 
 
-async def conversation_ids(server: Any, model: str, turns: Sequence[Turn]) -> list[int]:
-    """The tokens that the engine of an `LLMServer` is asked with for a conversation of a client.
+async def conversation_ids(app: Any, model: str, turns: Sequence[Turn]) -> list[int]:
+    """The tokens that vLLM's OpenAI app asks its engine with for a conversation of a client.
 
     Raises:
         SalusError: it cannot be rendered.
     """
-    from ray.llm._internal.serve.core.configs.openai_api_models import ErrorResponse, TokenizeChatRequest
+    from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, TokenizeResponse
 
-    request = TokenizeChatRequest(model=model, messages=[turn.model_dump() for turn in turns])
-    async for response in await server.tokenize(request):
-        if isinstance(response, ErrorResponse):
-            raise SalusError(response.error.message)
-        return list(response.tokens)
-    raise SalusError("the engine rendered nothing")
+    messages: Any = [turn.model_dump() for turn in turns]
+    request = TokenizeChatRequest(model=model, messages=messages)
+    found = await app.state.serving_tokenization.create_tokenize(request, None)
+    if not isinstance(found, TokenizeResponse):
+        raise SalusError(found.error.message)
+    return list(found.tokens)
 
 
 def model_card(app: Any, model: str) -> dict[str, Any]:

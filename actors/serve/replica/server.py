@@ -74,12 +74,13 @@ class PolicyServer(LLMServer):
             # vLLM's own command would load the plugin.
             import actors.serve.replica.thought_parser  # noqa: F401
         await super().start()  # type: ignore[no-untyped-call]
-        await self._check_rendering(policy)
+        self._model = Path(policy.path)
         self._swap.adopt(policy)
         await self._swap.follow()
 
     async def __serve_build_asgi_app__(self) -> Any:
         app = await super().__serve_build_asgi_app__()  # type: ignore[no-untyped-call]
+        await self._check_rendering(app)
         restrict_app(app, self._options.layers.gateway.max_tokens_per_request)
         app.add_middleware(EngineDeathWatch, dead=self._engine_died)
         tools, ready = reads_tools(app), lambda: self._swap.ready
@@ -94,11 +95,11 @@ class PolicyServer(LLMServer):
         engine: Any = self.engine
         await engine.start()
 
-    async def _check_rendering(self, policy: PolicyRef) -> None:
+    async def _check_rendering(self, app: Any) -> None:
         """Raise SalusError where clients' conversations would become other tokens than those the policy learnt."""
-        tokenizer = load_tokenizer(Path(policy.path))
+        tokenizer = load_tokenizer(self._model)
         for turns, expected in rendered_conversations(tokenizer):
-            found = await conversation_ids(self, self._llm_config.model_id, turns)
+            found = await conversation_ids(app, self._llm_config.model_id, turns)
             check_same_ids(tokenizer, expected, found, "The endpoint")
 
     async def _published(self) -> PolicyRef:
