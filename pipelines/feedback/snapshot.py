@@ -15,7 +15,7 @@ from actors.contract.conversation import USER, Turn, conversation_json, turns_of
 from actors.contract.records import PolicyRef, Record
 from actors.contract.run_folder import RunFolder
 from actors.contract.untrusted import ChatMarkup, strip_invisible
-from actors.engine.tokenizer import load_tokenizer
+from actors.engine.tokenizer import hugging_face_tokenizer
 from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import write_table, write_text
@@ -103,7 +103,7 @@ def snapshot_feedback(
 def _markup_of(policy: PolicyRef | None) -> ChatMarkup:
     if policy is None:
         return ChatMarkup()
-    return ChatMarkup(load_tokenizer(Path(policy.path)))
+    return ChatMarkup(hugging_face_tokenizer(Path(policy.path)))
 
 
 def _harmless(item: dict[str, Any], markup: ChatMarkup) -> dict[str, Any]:

@@ -101,9 +101,6 @@ def find_columns(location: Path, ask: Ask, prompt: str | None, level: str | None
         SalusError: the file cannot be read, or lacks a named column.
     """
     columns = _columns(location)
-    apart = next((sign for sign in ";\t" if len(columns) == 1 and sign in next(iter(columns))), None)
-    if apart is not None:
-        raise SalusError(f"{location} has its columns apart by {apart!r}; save it with commas.")
     chosen = _named(prompt, columns, location) or _prompt(columns, location, ask)
     mapping: dict[str, Any] = {"prompt": chosen}
     if fixed is not None:

@@ -134,7 +134,7 @@ def test_columns_are_found(tmp_path: Path, row: dict[str, Any], expected: dict[s
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("x.csv", "prompt;level\nHow much insulin is safe?;0\n", "columns apart by ';'"),
+        ("x.csv", "prompt;level\nHow much insulin is safe?;0\n", "has 1 prompts, which leaves the validation split"),
         (
             "x.jsonl",
             '{"prompt": "How much is safe?", "level": 0}\n{"prompt": "x", "level": NaN}\n',

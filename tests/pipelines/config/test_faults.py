@@ -65,7 +65,7 @@ def test_what_must_agree_is_said_beside_an_unknown_key(tmp_path: Path) -> None:
 def test_what_follows_from_another_fault_is_not_said(tmp_path: Path) -> None:
     text = "extends: demo\njudge: {ensemble: {also: [GPT]}}\n"
     (said,) = lines(tmp_path / "x.yaml", text)
-    assert "judge.ensemble.also.0: must be 'RULES' or 'REMOTE' (given 'GPT')." in said
+    assert "judge.ensemble.also.0: must be 'RULES', 'REMOTE' or 'PYTHON' (given 'GPT')." in said
 
 
 def test_one_fault_is_one_sentence(tmp_path: Path) -> None:
