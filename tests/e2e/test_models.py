@@ -32,7 +32,7 @@ from tests.root import ROOT
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 
-pytestmark = [pytest.mark.e2e, needs_cases]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs_cases]
 
 CONFIG = EngineConfig(max_model_len=128, kv_cache_gib=0.0625)
 GREEDY = Sampling(k=1, temperature=0.0, max_tokens=12)
