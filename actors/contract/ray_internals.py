@@ -1,20 +1,35 @@
 """What Ray has no public name for and Salus uses; moving beyond Ray 2.60 begins here.
 
 `ray_constants` says whether a Ray of one machine listens beyond loopback. `get_node_ip_address` says under which
-address Ray knows this machine. `_raylet` reads the authentication token again. What imports vLLM is in
-`actors/serve/replica/ray_llm.py`.
+address Ray knows this machine. `_raylet` reads the authentication token again. `quiet_errors` keeps what Ray says of its own
+retries out of a command's output. What imports vLLM is in `actors/serve/replica/ray_llm.py`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray import _raylet as _raylet
 from ray._private import ray_constants as ray_constants
+from ray._private import worker
 from ray._private.services import get_node_ip_address as get_node_ip_address
 from ray._private.state import state
+
+_log = logging.getLogger(__name__)
+
+
+def quiet_errors() -> None:
+    """Have Ray's messages on errors of its actors and tasks logged, not printed: what waits for them is told."""
+
+    def log(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
+        for line in data["lines"]:
+            _log.info("Ray: %s", line)
+
+    # With `log_to_driver` off, these messages are all that Ray prints.
+    worker.print_to_stdstream = log
 
 
 def serve_client() -> Any:

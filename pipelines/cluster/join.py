@@ -21,7 +21,7 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError
 
-from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources
+from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources, quiet_errors
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
 from pipelines.cluster.environment import environment
@@ -40,6 +40,7 @@ def join(address: str, namespace: str | None = None) -> None:
     """
     try:
         _knock(address)
+        quiet_errors()
         with on_loopback() if _on_loopback_alone(address) else nullcontext():
             ray.init(
                 address=address,

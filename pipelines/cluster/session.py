@@ -11,6 +11,7 @@ import ray
 from ray.data import DataContext
 
 from actors.contract.loopback import no_proxy
+from actors.contract.ray_internals import quiet_errors
 from actors.files.leftovers import MARKER
 from actors.files.private import private_files
 from actors.files.session_folder import SessionFolder, session_folder
@@ -104,6 +105,7 @@ def embedded_ray(
 def _start(cluster: ClusterConfig, namespace: str, slots: int, folder: SessionFolder) -> None:
     # Ray's processes alone: what this process starts beside them is not the session's.
     with environment({MARKER: str(folder.root), "TMPDIR": str(folder.temporary)}), on_loopback():
+        quiet_errors()
         ray.init(
             # Never a cluster that happens to run on this machine, nor the one RAY_ADDRESS names.
             address="local",

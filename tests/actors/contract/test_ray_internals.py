@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import ray
 
 from actors.contract import ray_internals
@@ -18,3 +19,12 @@ def test_they_are_there() -> None:
     assert callable(ray_internals.most_resources)
     assert callable(compiled.Config.initialize)
     assert callable(compiled.AuthenticationTokenLoader.instance().reset_cache)
+
+
+def test_ray_prints_nothing_of_its_own_retries(capsys: pytest.CaptureFixture[str]) -> None:
+    assert callable(ray_internals.worker.listen_error_messages)
+    # The listener finds it by this name.
+    assert "print_to_stdstream" in ray_internals.worker.listen_error_messages.__code__.co_names
+    ray_internals.quiet_errors()
+    ray_internals.worker.print_to_stdstream({"lines": ["There are infinite retries remaining"]}, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
