@@ -1,8 +1,8 @@
 """What Ray has no public name for and Salus uses; moving beyond Ray 2.60 begins here.
 
 `ray_constants` says whether a Ray of one machine listens beyond loopback. `get_node_ip_address` says under which
-address Ray knows this machine. `_raylet` reads the authentication token again. `quiet_errors` keeps what Ray says of its own
-retries out of a command's output. What imports vLLM is in `actors/serve/replica/ray_llm.py`.
+address Ray knows this machine. `_raylet` reads the authentication token again. `quiet_errors` keeps what Ray says of
+its own retries out of a command's output. What imports vLLM is in `actors/serve/replica/ray_llm.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray import _raylet as _raylet
 from ray._private import ray_constants as ray_constants
-from ray._private import worker
+from ray._private import worker as worker
 from ray._private.services import get_node_ip_address as get_node_ip_address
 from ray._private.state import state
 
