@@ -44,7 +44,7 @@ def response_of(*items: dict[str, Any], status: str = "completed") -> dict[str, 
 
 
 def message_of(text: str) -> dict[str, Any]:
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": None}
+    part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": [], "logprobs": None}
     return {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
 
 

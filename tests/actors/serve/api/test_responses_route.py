@@ -133,7 +133,7 @@ def test_an_item_of_another_kind_is_refused(item: object) -> None:
 
 
 def test_an_answer_may_be_sent_back_as_openais_client_holds_it() -> None:
-    text = {"type": "output_text", "text": "Five.", "annotations": [], "logprobs": None}
+    text: dict[str, Any] = {"type": "output_text", "text": "Five.", "annotations": [], "logprobs": None}
     answered = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
     items = [{"role": "user", "content": "Which?"}, answered, {"role": "user", "content": "Why?"}]
     assert Served(app=Bodies()).ask("POST", PATH, "client", json_body={**ASKED, "input": items}).status_code == 200
