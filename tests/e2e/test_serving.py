@@ -291,6 +291,7 @@ def test_openais_client_sync_and_streamed(serving: Serving) -> None:
 
 def test_openais_client_asks_for_responses_whole_and_streamed(serving: Serving) -> None:
     asked: Any = {"model": "salus", "temperature": 0, "max_output_tokens": 8}
+    tools: Any = [{"type": "function", "name": "dose", "parameters": {}}]
     with serving.client() as client:
         messages: Any = [{"role": "user", "content": QUESTIONS[1]}]
         chat = client.chat.completions.create(model="salus", messages=messages, temperature=0, max_tokens=8)
@@ -315,9 +316,8 @@ def test_openais_client_asks_for_responses_whole_and_streamed(serving: Serving) 
             client.responses.create(input="Why?", previous_response_id=whole.id, **asked)
         with pytest.raises(openai.NotFoundError):
             client.responses.retrieve(whole.id)
-        tool: Any = {"type": "function", "name": "dose", "parameters": {}}
         with pytest.raises(openai.BadRequestError, match=r"publish\.engine_extra"):
-            client.responses.create(input="Hi", tools=[tool], **asked)
+            client.responses.create(input="Hi", tools=tools, **asked)
         schema = {"type": "object", "properties": {"mg": {"type": "integer"}}, "required": ["mg"]}
         form: Any = {"format": {"type": "json_schema", "name": "dose", "schema": schema}}
         told = client.responses.create(input="How much?", text=form, **{**asked, "max_output_tokens": LONGEST})
