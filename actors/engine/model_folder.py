@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,19 @@ def check_trainable(folder: Path) -> None:
         raise SalusError(
             f"The model in {folder} is quantized ({method or 'quantization_config in its config.json'}) and cannot be"
             " trained; give the folder of the 16-bit model that it was made from."
+        )
+
+
+def check_engine_can_load(folder: Path) -> None:
+    """Refuse a model that also reads images where vLLM lacks what it loads such models with, even to ask texts alone.
+
+    Raises:
+        SalusError: torchvision is not installed, or config.json cannot be read.
+    """
+    if sees_images(folder) and find_spec("torchvision") is None:
+        raise SalusError(
+            f"The model in {folder} also reads images, and vLLM loads it with torchvision, which is not installed."
+            " Install the build that fits this torch, or give a model of texts alone."
         )
 
 

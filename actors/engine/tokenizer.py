@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.engine.model_files import check_weights, model_fault, processor_template, read_json
-from actors.engine.model_folder import check_model_folder, check_trainable, embedding_rows
+from actors.engine.model_folder import check_engine_can_load, check_model_folder, check_trainable, embedding_rows
 from actors.errors import SalusError
 
 Message = dict[str, str]
@@ -62,6 +62,7 @@ def check_chat_model(folder: Path, system: str | None = None) -> None:
         SalusError: one sentence says what is wrong, and how to mend it.
     """
     check_model_folder(folder)
+    check_engine_can_load(folder)
     check_trainable(folder)
     check_chat_template(folder, system)
 
@@ -73,6 +74,7 @@ def check_asked_model(folder: Path) -> None:
         SalusError: as `check_model_folder`, or its template cannot render one user message.
     """
     tokenizer = load_tokenizer(folder)
+    check_engine_can_load(folder)
     _check_ids(folder, tokenizer, _prompt(folder, tokenizer, None))
 
 

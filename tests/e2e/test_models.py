@@ -110,6 +110,7 @@ def test_mistrals_own_layout_beside_is_not_read(root: Path, tokenizer: str, tmp_
 
 
 def test_a_vision_language_model_answers_texts(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason="vLLM loads models that read images with it")
     policy = PolicyRef(version="vision", path=str(vision_model(tmp_path / "model")))
     engine = VllmEngine(CONFIG, policy)
     same_as_transformers(engine, policy)
@@ -132,10 +133,11 @@ def test_an_engine_of_a_run_that_cannot_start_is_one_sentence_and_nothing_else(
     sets = [part for each in changes for part in ("--set", each)]
     ended = subprocess.run([*command, *sets], cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 2, ended.stderr
-    (said,) = ended.stderr.splitlines()
+    said = ended.stderr.splitlines()[-1]
     assert said.startswith("salus: An engine could not start: vLLM cannot start an engine with the model in")
     assert str(folder) in said
-    assert "retries remaining" not in ended.stdout and "Traceback" not in ended.stdout
+    for words in ("retries remaining", "Traceback"):
+        assert words not in ended.stdout + ended.stderr
 
 
 def odd_model(folder: Path) -> Path:
@@ -158,6 +160,7 @@ def test_what_vllm_cannot_start_is_one_sentence(tmp_path: Path) -> None:
 def test_the_endpoint_reads_the_same_tokens(root: Path, layout: str, tmp_path: Path) -> None:
     plain = PolicyRef(version="plain", path=str(root / {"tekken.json": "mistral"}.get(layout, "qwen2")))
     if layout == "vision":
+        pytest.importorskip("torchvision", reason="vLLM loads models that read images with it")
         plain = policy = PolicyRef(version="vision", path=str(vision_model(tmp_path / "model")))
     elif layout == "template_json":
         policy = PolicyRef(version="json", path=str(broken_models(root, tmp_path) / layout))
@@ -178,7 +181,9 @@ def test_the_endpoint_reads_the_same_tokens(root: Path, layout: str, tmp_path: P
         publisher.start(policy)
         client = OpenAI(base_url=f"{publisher.url}/v1", api_key="none")
         try:
-            for _ in range(2):
+            for again in (False, True):
+                if again:
+                    publisher.publish(policy.model_copy(update={"version": "again"}), cycle=1)
                 for prompt, ids, answer in zip(PROMPTS, prompts, answers, strict=True):
                     reply = client.chat.completions.create(
                         model="salus",
@@ -189,6 +194,5 @@ def test_the_endpoint_reads_the_same_tokens(root: Path, layout: str, tmp_path: P
                     )
                     assert reply.model_dump()["prompt_token_ids"] == ids
                     assert (reply.choices[0].message.content or "").rstrip("\ufffd") == answer.rstrip("\ufffd")
-                publisher.publish(policy.model_copy(update={"version": "again"}), cycle=1)
         finally:
             publisher.stop()

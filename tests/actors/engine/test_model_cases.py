@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from actors.engine.model_files import engine_folder, weight_files
 from actors.engine.model_folder import check_model_folder, check_trainable
 from actors.engine.tokenizer import check_asked_model, check_chat_model, check_chat_template, load_tokenizer
 from actors.errors import SalusError
-from tests.model_cases import broken_models, families, needs_cases
+from tests.model_cases import broken_models, families, needs_cases, vision_model
 from tests.tiny_model import make_tiny_model
 
 pytestmark = needs_cases
@@ -159,6 +160,17 @@ def test_a_pad_token_that_was_added_without_an_embedding_is_refused(tmp_path: Pa
     check_model_folder(folder)
     with pytest.raises(SalusError, match=rf"has {rows} as pad_token, but the model's embedding has {rows} rows"):
         check_chat_template(folder)
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="vLLM can load a model that reads images")
+def test_a_model_that_vllm_cannot_load_here_is_refused(tmp_path: Path) -> None:
+    folder = vision_model(tmp_path / "model")
+    # It can be trained; nothing could ask it.
+    check_model_folder(folder)
+    check_chat_template(folder)
+    for check in (check_chat_model, check_asked_model):
+        with pytest.raises(SalusError, match=r"also reads images, and vLLM loads it with torchvision, which is not"):
+            check(folder)
 
 
 def test_a_classifier_is_refused(tmp_path: Path) -> None:
