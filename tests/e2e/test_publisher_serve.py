@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import ray
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.contract.actor_address import ActorAddress
@@ -232,12 +233,24 @@ def test_rollback_serves_the_former_policy(endpoint: Endpoint) -> None:
     assert endpoint.answers() == endpoint.expected["a"]
 
 
+def misshapen(policy: PolicyRef) -> PolicyRef:
+    """The policy with a weight of another shape, which only an engine that loads it finds out."""
+    file = Path(policy.path) / "model.safetensors"
+    weights = load_file(file)
+    norm = weights["model.norm.weight"]
+    save_file(weights | {"model.norm.weight": torch.cat([norm, norm])}, file, metadata={"format": "pt"})
+    return policy
+
+
 def test_a_policy_that_does_not_load_leaves_the_old_one(endpoint: Endpoint, tmp_path: Path) -> None:
     served_by(endpoint, endpoint.a)
-    broken = make_policy(tmp_path, "broken", 3)
+    broken = misshapen(make_policy(tmp_path, "broken", 3))
+    with pytest.raises(SalusError, match="broken could not be published and a stays"):
+        endpoint.publisher.publish(broken, cycle=3)
+    # What can be seen before is not loaded at all.
     weights = Path(broken.path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(SalusError, match="broken could not be published and a stays"):
+    with pytest.raises(SalusError, match=r"model.safetensors is not a whole safetensors file"):
         endpoint.publisher.publish(broken, cycle=3)
     assert endpoint.publisher.served_version() == "a"
     assert endpoint.answers() == endpoint.expected["a"]

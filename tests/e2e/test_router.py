@@ -31,7 +31,7 @@ from actors.serve.router.models import RoutedTraffic
 from actors.serve.router.publisher import RoutedPublisher, routed_publisher
 from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
-from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens
+from tests.e2e.test_publisher_serve import QUESTIONS, greedy_tokens, misshapen
 from tests.e2e.test_serving import EXTRA, Traffic, check_order, swap
 from tests.free_port import free_port
 from tests.tiny_model import make_tiny_model
@@ -188,9 +188,7 @@ def test_a_policy_that_fits_is_swapped_in_place(stack: Ward) -> None:
 
 
 def test_a_base_that_does_not_load_leaves_the_old_one(stack: Ward, tmp_path: Path) -> None:
-    broken = policy(tmp_path, "broken", 5, hidden=192)
-    weights = Path(broken.path) / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
+    broken = misshapen(policy(tmp_path, "broken", 5, hidden=192))
     applications = set(serve.status().applications)
     with pytest.raises(SalusError, match="broken could not be published and a stays"):
         stack.clinic.publish(broken, 2)
