@@ -10,6 +10,8 @@ import textwrap
 _INVALID = re.compile(r"\d+ validation errors? for (?P<what>.+)$")
 _GIVEN = re.compile(r" \[type=\w+, input_value=.*$")
 _ADDRESS = "For further information visit "
+# How one of ours ends a traceback.
+_SENTENCE = "actors.errors.SalusError: "
 # Characters of a message.
 _LONGEST = 600
 
@@ -37,7 +39,7 @@ def own_error(error: BaseException) -> SalusError | None:
 
 def reason(error: BaseException) -> str:
     """What an error's text says its cause is (see `cause_in`); its type's name where it has no text."""
-    return cause_in(str(error)).removeprefix("actors.errors.SalusError: ") or type(error).__name__
+    return cause_in(str(error)) or type(error).__name__
 
 
 def cause_in(text: str) -> str:
@@ -46,6 +48,9 @@ def cause_in(text: str) -> str:
     Of a library's validation error it is the first setting that is wrong, and why; not what was given, and no address.
     """
     lines = [line for line in text.splitlines() if line.strip()]
+    if lines and lines[-1].startswith(_SENTENCE):
+        # The last of a chain says what the others mean.
+        return lines[-1].removeprefix(_SENTENCE).strip()
     heads = [number for number, line in enumerate(lines) if _INVALID.search(line)]
     if heads and _ADDRESS in "".join(lines[heads[-1] :]):
         return _first_invalid(lines[heads[-1] :])

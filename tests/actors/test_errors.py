@@ -91,3 +91,12 @@ def test_of_any_other_error_the_last_line_is_said() -> None:
     assert reason(TimeoutError()) == "TimeoutError"
     assert reason(ValueError("1 validation error for you to find")) == "1 validation error for you to find"
     assert cause_in("") == ""
+
+
+def test_a_sentence_that_ends_a_chain_is_the_cause_whatever_it_was_made_from() -> None:
+    invalid = "pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, no such class\n"
+    address = "    For further information visit https://errors.pydantic.dev/2.11/v/value_error\n"
+    text = f"{invalid}{address}\nThe above exception was the direct cause:\n\nTraceback:\n  in here\n"
+    assert cause_in(f"{text}actors.errors.SalusError: vLLM cannot start with /m (it said so).\n") == (
+        "vLLM cannot start with /m (it said so)."
+    )
