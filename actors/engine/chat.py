@@ -41,16 +41,20 @@ def text_tokens(tokenizer: Any, rendered: str) -> list[int]:
     return list(tokenizer.encode(rendered, add_special_tokens=False))
 
 
-def completion_text(tokenizer: Any, turns: Sequence[Turn], answer: str) -> str:
+def completion_text(tokenizer: Any, turns: Sequence[Turn], answer: str, before: str | None = None) -> str:
     """What follows `conversation_text` where the assistant says `answer`: the answer as the template wants it.
 
     The model would have written it so, and it ends its turn. Some templates drop thoughts, or what their own
     generation prompt begins. After those the answer follows as it is, and then the end of the turn.
 
+    Args:
+        before: the turns' `conversation_text`, where it is at hand; None: render it.
+
     Raises:
         SalusError: the template leaves the answer out, or nothing ends it.
     """
-    before = conversation_text(tokenizer, turns)
+    if before is None:
+        before = conversation_text(tokenizer, turns)
     whole = tokenizer.apply_chat_template([*_messages(turns), {"role": "assistant", "content": answer}], tokenize=False)
     if whole.startswith(before):
         return str(whole[len(before) :])

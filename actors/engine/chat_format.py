@@ -16,14 +16,13 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from actors.contract.records import Record
-from actors.engine.model_files import TEMPLATE, processor_template, read_json
+from actors.engine.model_files import TEMPLATE, TOKENIZER_CONFIG, processor_template, read_json, tokenizer_template
 from actors.engine.thoughts import ThoughtMarks
 from actors.errors import SalusError
 from actors.files.shards import write_text
 
 # Beside the template: what went into it. `actors.training.adapter.COMPANIONS` carries both on.
 FORMAT = "chat_template.salus.json"
-_TOKENIZER_CONFIG = "tokenizer_config.json"
 _DATE_CALL = re.compile(r"strftime_now\s*\(\s*(['\"])(.*?)\1\s*\)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -73,10 +72,10 @@ def deployed_template(template: str, chat: ChatFormat) -> str:
 
 def own_template(folder: Path) -> str | None:
     """The chat template of a model's folder, wherever it is kept there; None where it has none."""
-    file, settings = folder / TEMPLATE, folder / _TOKENIZER_CONFIG
+    file = folder / TEMPLATE
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    found = read_json(settings).get("chat_template") if settings.is_file() else None
+    found = tokenizer_template(folder)
     if isinstance(found, list):
         # Several by name, as of tokenizers that have one for tools.
         found = {each.get("name"): each.get("template") for each in found}.get("default")
@@ -93,11 +92,11 @@ def write_deployed(model: Path, chat: ChatFormat, out: Path) -> None:
     if template is None:
         raise SalusError(f"The tokenizer in {model} has no chat template; add {TEMPLATE}.")
     for file in sorted(model.iterdir()):
-        if file.is_file() and file.name not in (TEMPLATE, FORMAT, _TOKENIZER_CONFIG):
+        if file.is_file() and file.name not in (TEMPLATE, FORMAT, TOKENIZER_CONFIG):
             (out / file.name).symlink_to(file.resolve())
-    settings = read_json(model / _TOKENIZER_CONFIG) if (model / _TOKENIZER_CONFIG).is_file() else {}
+    settings = read_json(model / TOKENIZER_CONFIG) if (model / TOKENIZER_CONFIG).is_file() else {}
     settings.pop("chat_template", None)
-    write_text(json.dumps(settings, indent=2, ensure_ascii=False), out / _TOKENIZER_CONFIG)
+    write_text(json.dumps(settings, indent=2, ensure_ascii=False), out / TOKENIZER_CONFIG)
     write_text(deployed_template(template, chat), out / TEMPLATE)
     write_text(chat.model_dump_json(indent=2), out / FORMAT)
 

@@ -26,6 +26,7 @@ _OTHER_TOKENIZERS = (_TEKKEN, "tokenizer.model.v*")
 # A template here is for transformers' processors: no tokenizer reads it.
 PROCESSOR_TEMPLATE = "chat_template.json"
 TEMPLATE = "chat_template.jinja"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 _POINTER = b"version https://git-lfs"
 
 
@@ -204,14 +205,19 @@ def _links(folder: Path, hidden: tuple[str, ...], template: str | None) -> tempf
     for path in folder.iterdir():
         if path.name not in (*hidden, PROCESSOR_TEMPLATE):
             (made / path.name).symlink_to(path)
-    if template is not None and not (made / TEMPLATE).exists() and not _tokenizer_template(folder):
+    if template is not None and not (made / TEMPLATE).exists() and not tokenizer_template(folder):
         write_text(template, made / TEMPLATE)
     return links
 
 
-def _tokenizer_template(folder: Path) -> bool:
-    settings = folder / "tokenizer_config.json"
-    return settings.is_file() and bool(read_json(settings).get("chat_template"))
+def tokenizer_template(folder: Path) -> Any:
+    """The chat template in a tokenizer's settings: one, or several by name; None where they have none.
+
+    Raises:
+        SalusError: they cannot be read.
+    """
+    settings = folder / TOKENIZER_CONFIG
+    return read_json(settings).get("chat_template") if settings.is_file() else None
 
 
 def has_chat_template(folder: Path) -> bool:
@@ -220,4 +226,4 @@ def has_chat_template(folder: Path) -> bool:
     Raises:
         SalusError: a file cannot be read.
     """
-    return (folder / TEMPLATE).is_file() or _tokenizer_template(folder) or processor_template(folder) is not None
+    return (folder / TEMPLATE).is_file() or bool(tokenizer_template(folder)) or processor_template(folder) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -215,7 +214,7 @@ SHAPE_KEYS = (
 
 def shape_difference(served: PolicyRef, policy: PolicyRef) -> str | None:
     """The first thing by which a policy cannot take the served one's place in its engine; None where it can."""
-    old, new = (json.loads((Path(p.path) / "config.json").read_text(encoding="utf-8")) for p in (served, policy))
+    old, new = (read_json(Path(p.path) / "config.json") for p in (served, policy))
     for key in SHAPE_KEYS:
         if old.get(key) != new.get(key):
             return f"its {key} is {new.get(key)} instead of {old.get(key)}"

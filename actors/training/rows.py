@@ -147,9 +147,10 @@ def _rendered(
     }
     contexts = strings(batch, CONTEXT) if CONTEXT in batch.schema.names else [""] * batch.num_rows
     asked = [whole_conversation(*row) for row in zip(contexts, texts.pop("prompt"), strict=True)]
-    arrays: list[pa.Array[Any]] = [_messages("user", [conversation_text(tokenizer, turns) for turns in asked])]
+    prompts = [conversation_text(tokenizer, turns) for turns in asked]
+    arrays: list[pa.Array[Any]] = [_messages("user", prompts)]
     for answers in texts.values():
-        said = [completion_text(tokenizer, *row) for row in zip(asked, answers, strict=True)]
+        said = [completion_text(tokenizer, *row) for row in zip(asked, answers, prompts, strict=True)]
         arrays.append(_messages("assistant", said))
     if kind == "unpaired":
         arrays.append(_checked(batch, "label", pa.bool_(), *place))
