@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.engine.extra import check_extra
 from actors.engine.model_folder import longest_sequence, sees_images
+from actors.engine.precision import cpu_dtype
 from actors.errors import SalusError
 
 # Set in the environment of every process that holds a CPU engine, before vLLM is imported there.
@@ -48,7 +49,9 @@ class EngineConfig(BaseModel):
 
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the engine runs; cuda: on NVIDIA GPUs")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="precision of the weights and of computing; 16 bits take half the memory"
+        "float32",
+        description="precision of the weights and of computing; 16 bits take half the memory. A CPU without"
+        " instructions for bfloat16 takes float32 in its place",
     )
     max_model_len: int | None = Field(
         None,
@@ -75,6 +78,11 @@ class EngineConfig(BaseModel):
     def longest(self) -> int:
         """The most tokens that an engine of any model has with these settings."""
         return self.usual_length if self.max_model_len is None else self.max_model_len
+
+    @property
+    def computing_dtype(self) -> str:
+        """The precision that an engine has on this machine."""
+        return cpu_dtype(self.dtype) if self.device == "cpu" else self.dtype
 
     def length(self, model: Path, section: str = "engine") -> int:
         """Tokens of prompt and answer together that an engine of this model has.
@@ -122,7 +130,7 @@ def engine_arguments(config: EngineConfig, model: Path) -> dict[str, Any]:
         "load_format": "safetensors",
         # Set by hand, so that no default can change it: a folder's own code is never run.
         "trust_remote_code": False,
-        "dtype": config.dtype,
+        "dtype": config.computing_dtype,
         "max_model_len": length,
         "max_num_seqs": config.max_num_seqs,
         "enforce_eager": config.enforce_eager,

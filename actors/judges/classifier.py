@@ -102,7 +102,7 @@ class ClassifierScorer:
                 trust_remote_code=False,
                 use_safetensors=True,
                 local_files_only=True,
-                dtype=getattr(torch, self._settings.dtype),
+                dtype=getattr(torch, self._settings.computing_dtype),
                 output_loading_info=True,
             )
         if loaded["missing_keys"]:

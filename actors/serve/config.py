@@ -132,7 +132,9 @@ class PublisherConfig(BaseModel):
     )
     max_num_seqs: int = Field(default=64, ge=1, description="Answers one replica decodes at the same time.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Precision of the weights and of computing; 16 bits take half the memory."
+        default="float32",
+        description="Precision of the weights and of computing; 16 bits take half the memory. A CPU without"
+        " instructions for bfloat16 takes float32 in its place.",
     )
     enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")

@@ -16,7 +16,6 @@ from importlib import metadata
 from pathlib import Path
 
 import datasets
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from actors.contract.decides import decisive
@@ -35,7 +34,7 @@ from actors.training.made_from import MadeFrom, read_finished, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, check_prompts, plain_tokenizer, stage_rows
-from actors.training.trl import TrainingJob, TrlTraining, lora_config, silence, trl_trainer
+from actors.training.trl import TrainingJob, TrlTraining, half_precision, lora_config, silence, trl_trainer
 
 # Whose state is in a checkpoint; another version may read it another way.
 _STATEFUL = ("torch", "transformers", "trl", "peft", "accelerate")
@@ -218,8 +217,7 @@ class TrainingRun:
 
     def _load_model(self, folder: Path) -> PreTrainedModel:
         # LoRA keeps the frozen base in the computing dtype; a full fine-tune needs float32 master weights.
-        half = torch.cuda.is_available() and self.config.dtype == "bfloat16" and self.config.lora is not None
-        return load_model(folder, half)
+        return load_model(folder, half_precision(self.config) and self.config.lora is not None)
 
     def _reference_model(self) -> PreTrainedModel | None:
         """None where TRL's own, the model as it was loaded, is the right one: the champion; or where none is used."""

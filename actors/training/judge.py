@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import datasets
-import torch
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
@@ -27,7 +26,7 @@ from actors.training.judge_rows import JudgeRows
 from actors.training.made_from import JUDGE_REPORT, finished_judge, judge_made_from, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
-from actors.training.trl import TrainingJob, TrlTraining, lora_config, sft_arguments, silence
+from actors.training.trl import TrainingJob, TrlTraining, half_precision, lora_config, sft_arguments, silence
 
 
 class JudgeTrainingRun:
@@ -91,8 +90,7 @@ class JudgeTrainingRun:
 
     def _trl_trainer(self, tokenizer: PreTrainedTokenizerBase) -> SFTTrainer:
         # The frozen base stays in the computing dtype.
-        half = torch.cuda.is_available() and self.config.dtype == "bfloat16"
-        model = load_model(self.job.base, half)
+        model = load_model(self.job.base, half_precision(self.config))
         try:
             trl_trainer: SFTTrainer = SFTTrainer(
                 model=model,

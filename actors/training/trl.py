@@ -27,6 +27,7 @@ from transformers.training_args import TrainingArguments
 from trl import SFTConfig  # type: ignore[attr-defined]
 
 from actors.contract.records import Assignment, TrainingFigures
+from actors.engine.precision import multiplies_bfloat16
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
 from actors.training.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
@@ -102,6 +103,11 @@ def sft_arguments(optimization: Optimization, workers: Workers, seed: int, folde
     )
 
 
+def half_precision(workers: Workers) -> bool:
+    """Whether this process computes in bfloat16: it is asked for, and the device multiplies in it."""
+    return workers.dtype == "bfloat16" and (torch.cuda.is_available() or multiplies_bfloat16())
+
+
 def _saving(every: int | None) -> dict[str, Any]:
     # Which of its checkpoints stay is not for TRL to say: it would drop the last whole one before the next is whole.
     return {"save_strategy": "steps", "save_steps": every, "save_total_limit": None} if every is not None else {}
@@ -123,7 +129,7 @@ def _common_arguments(optimization: Optimization, workers: Workers, seed: int, f
         "weight_decay": optimization.weight_decay,
         "max_grad_norm": optimization.max_grad_norm,
         "use_cpu": not on_gpu,
-        "bf16": on_gpu and workers.dtype == "bfloat16",
+        "bf16": half_precision(workers),
         "activation_checkpointing": on_gpu and workers.gradient_checkpointing,
         "fsdp": True if workers.fsdp else None,
         "ddp_find_unused_parameters": False,

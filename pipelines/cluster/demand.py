@@ -6,6 +6,7 @@ from pathlib import Path
 
 from actors.contract.records import Record
 from actors.engine.config import EngineConfig
+from actors.engine.precision import cpu_dtype
 from actors.errors import SalusError
 from actors.judges.regimens import REGIMENS
 from actors.serve.guard.config import GuardConfig
@@ -94,7 +95,8 @@ def disk_gib(recipe: Recipe) -> float:
         SalusError: the size of a model cannot be told.
     """
     policy, train = policy_shape(recipe), recipe.train
-    weights = footprint.weights_gib(policy, _training_dtype(train))
+    # Merged weights are written as the deployed ones are stored, which on a CPU may be float32 whatever computes.
+    weights = footprint.weights_gib(policy, train.dtype if train.gpus_per_worker > 0 else "float32")
     saved = footprint.saved_gib(policy, train.lora, weights)
     trained = len(train.challengers) * (recipe.cycles * (weights + saved) + saved)
     # A row of text is in the rollouts, the judgments and the training rows; four bytes a token.
@@ -105,7 +107,7 @@ def disk_gib(recipe: Recipe) -> float:
         copies = (
             weights
             if recipe.judge.row.weights != "own"
-            else weights + footprint.weights_gib(_own_judge_shape(recipe), recipe.judge.engine.dtype)
+            else weights + footprint.weights_gib(_own_judge_shape(recipe), recipe.judge.engine.computing_dtype)
         )
     return trained + rows + copies
 
@@ -147,11 +149,11 @@ def _shape(section: str, path: str | None, parameters_b: float | None) -> Shape:
 
 def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: Shape) -> PlanRow:
     section = "generate" if actor == "generator" else "judge"
-    weights = footprint.weights_gib(shape, engine.dtype)
+    weights = footprint.weights_gib(shape, engine.computing_dtype)
     if engine.device == "cpu":
         memory = ENGINE_GIB + weights + engine.kv_cache_gib
         return PlanRow(actor=actor, count=count, cpus=cpus, memory_gib=memory, section=section)
-    cache = footprint.kv_gib(shape, engine.longest, engine.dtype)
+    cache = footprint.kv_gib(shape, engine.longest, engine.computing_dtype)
     return PlanRow(
         actor=actor,
         count=count,
@@ -174,7 +176,7 @@ def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
 
 def _with_weights(row: PlanRow, device: EngineConfig, shape: Shape) -> PlanRow:
     """A model outside of an engine: it has weights, and no KV cache."""
-    weights = footprint.weights_gib(shape, device.dtype)
+    weights = footprint.weights_gib(shape, device.computing_dtype)
     host = row.memory_gib + weights
     if device.device == "cpu":
         return row.model_copy(update={"memory_gib": host})
@@ -205,8 +207,7 @@ def _training_row(actor: str, workers: Workers, shape: Shape, needed_gib: float,
 
 
 def _training_dtype(workers: Workers) -> str:
-    # A CPU always computes in float32.
-    return workers.dtype if workers.gpus_per_worker > 0 else "float32"
+    return workers.dtype if workers.gpus_per_worker > 0 else cpu_dtype(workers.dtype)
 
 
 def _controller(name: str) -> PlanRow:
@@ -222,9 +223,9 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
     publish = recipe.publish
     if not publish.enabled:
         return ()
-    weights = footprint.weights_gib(policy, publish.dtype)
+    weights = footprint.weights_gib(policy, publish.engine.computing_dtype)
     on_gpu = publish.gpus_per_replica > 0
-    cache = footprint.kv_gib(policy, publish.engine.longest, publish.dtype)
+    cache = footprint.kv_gib(policy, publish.engine.longest, publish.engine.computing_dtype)
     each = (weights + cache) / publish.tensor_parallel_size / publish.gpu_memory_utilization + ENGINE_GPU_GIB
     return (
         PlanRow(

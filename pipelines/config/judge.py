@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -17,7 +17,7 @@ from actors.judges.regimens import FINE_TUNED, REGIMENS, Beside, Regimen, Regime
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
 from actors.training.config import JudgeTrainConfig
-from pipelines.config.section import Section, check_revision
+from pipelines.config.section import Section, check_revision, with_source
 
 _OWN_MODEL = regimens(lambda row: row.weights == "own")
 
@@ -114,6 +114,11 @@ class JudgeConfig(Section):
     train: Annotated[JudgeTrainConfig, Decides.NOTHING] = Field(
         JudgeTrainConfig(), description="how `salus judge train` makes an EXT judge of it; no other command looks here"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_folder(cls, given: Any) -> Any:
+        return with_source(given)
 
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:

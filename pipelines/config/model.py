@@ -14,7 +14,7 @@ from actors.engine.chat_format import ChatFormat
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from actors.engine.thoughts import ThoughtMarks
-from pipelines.config.section import Section, check_revision
+from pipelines.config.section import Section, check_revision, with_source
 
 
 class ModelConfig(Section):
@@ -59,6 +59,11 @@ class ModelConfig(Section):
             date=self.template_date,
             thoughts=self.thoughts,
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_folder(cls, given: Any) -> Any:
+        return with_source(given)
 
     @model_validator(mode="before")
     @classmethod

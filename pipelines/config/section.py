@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,6 +12,17 @@ def check_revision(source: str, revision: str | None) -> None:
     """Raise ValueError where a revision is named and nothing is fetched from the hub."""
     if revision is not None and source != "hub":
         raise ValueError(f"revision {revision!r} goes with source hub, where it names a commit; leave it out")
+
+
+def with_source(given: Any) -> Any:
+    """A model's section in which a path that no hub id can be is of a folder.
+
+    So `--set model.path=/models/mine` is enough to take a folder in place of a recipe's hub id. A hub id is a name, or
+    ORGANISATION/NAME, and begins with neither of / . ~
+    """
+    if not isinstance(given, Mapping) or given.get("source") != "hub":
+        return given
+    return {**given, "source": "folder"} if str(given.get("path") or "").startswith(("/", ".", "~")) else given
 
 
 class Section(BaseModel):

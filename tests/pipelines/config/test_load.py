@@ -147,6 +147,15 @@ def test_bad_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize("section", ["model", "judge"])
+def test_a_path_that_is_no_hub_id_is_a_folder(section: str) -> None:
+    for path in ("/models/mine", "./mine", "../models/mine", "~/mine"):
+        of_hub = load_recipe("llama-3.1-8b", [f"{section}.source=hub", f"{section}.path={path}"])
+        assert getattr(of_hub, section).source == "folder"
+    kept = load_recipe("llama-3.1-8b", [f"{section}.source=hub", f"{section}.path=org/model"])
+    assert getattr(kept, section).source == "hub"
+
+
+@pytest.mark.parametrize("section", ["model", "judge"])
 def test_a_revision_goes_with_the_hub(section: str) -> None:
     hub = load_recipe("llama-3.1-8b", [f"{section}.source=hub", f"{section}.path=org/model", f"{section}.revision=v2"])
     assert getattr(hub, section).revision == "v2"
