@@ -82,10 +82,11 @@ class DecisionConfig(Section):
         description="a challenger without effect replaces the champion in at most 1 - confidence of runs; that share"
         " (alpha) is spent over the run's cycles",
     )
-    spending: Literal["equal", "halving"] = Field(
-        default="equal",
-        description="how a run spends its alpha. equal: what is left, in equal parts over the cycles to come. halving:"
-        " each cycle takes half of what is left, for runs whose number of cycles will grow",
+    spending: Literal["open", "equal"] = Field(
+        default="open",
+        description="how a run spends its alpha. open: half of it in cycle 1, a third of the rest in cycle 2, a fourth"
+        " of the rest in cycle 3 and so on, so that more cycles may follow. equal: equal parts over cycles; a run that"
+        " gets more of them when all is spent replaces no champion any more",
     )
     cluster: Cluster = Field(
         default="base_prompt",

@@ -4,7 +4,9 @@ Each cycle is tested at a share of what is left, and the shares sum to at most 1
 chance then replaces the champion in at most that share of *runs* (alpha spending: Lan and DeMets, Biometrika 70, 1983;
 for tests that come one after the other: Foster and Stine, JRSS B 70, 2008).
 
-A share depends on earlier decisions alone. So a run that is taken up again, or gets more cycles, keeps its promise.
+By default cycle k takes one part in k + 1 of what is left. Of an alpha of .05 that is .025, .0083, .0042, .0025, .0017
+and so on; k cycles spend alpha * k / (k + 1). A share depends on earlier decisions alone. So a run that is taken up
+again, or gets more cycles, keeps its promise and decides as it would have decided in one go.
 A cycle in which no challenger was compared spends nothing.
 """
 
@@ -57,7 +59,7 @@ def share_of_alpha(config: DecisionConfig, before: Sequence[Spent], cycles: int)
     Args:
         config: the rule's settings.
         before: the decisions of all earlier cycles, in their order. One of an earlier version spent 1 - confidence.
-        cycles: how many the recipe asks for; with spending "halving" it does not matter.
+        cycles: how many the recipe asks for; only spending "equal" looks at it.
     """
     run, spent = 1.0 - config.confidence, 0.0
     for decision in before:
@@ -65,5 +67,6 @@ def share_of_alpha(config: DecisionConfig, before: Sequence[Spent], cycles: int)
         spent = known if known is not None else spent + 1.0 - decision.config.confidence
     spent = min(spent, run)
     left = run - spent if run - spent > _NOTHING else 0.0
-    parts = 2 if config.spending == "halving" else max(1, cycles - len(before))
+    done = len(before)
+    parts = max(1, cycles - done) if config.spending == "equal" else done + 2
     return Alpha(cycle=left / parts, before=spent, run=run)

@@ -86,7 +86,7 @@ def draw_control(prompts: pa.Table, per_contender: int, seed: int) -> pa.Table:
     rng = np.random.default_rng(seed)
     drawn: list[Ints] = []
     chances: list[float] = []
-    for level, n in _shares(levels, per_contender).items():
+    for level, n in shares_by_level(levels, per_contender).items():
         places = np.flatnonzero(levels == level)
         drawn.append(rng.choice(places, size=n, replace=False))
         chances += [n / len(places)] * n
@@ -100,7 +100,7 @@ def draw_control(prompts: pa.Table, per_contender: int, seed: int) -> pa.Table:
     return table.sort_by("prompt_id")
 
 
-def _shares(levels: np.ndarray, n: int) -> dict[int, int]:
+def shares_by_level(levels: np.ndarray, n: int) -> dict[int, int]:
     """How many are drawn of each level that occurs: by largest remainders, and at least `_LEAST`."""
     sizes = {level: int((levels == level).sum()) for level in LEVELS if (levels == level).any()}
     total = sum(sizes.values())

@@ -207,17 +207,11 @@ class _Contest:
             judgments,
             self.table,
             self.seed,
-            self._resamples(share),
+            enough_resamples(self.config.resamples, share),
             self.config.cluster,
             share,
             control,
         )
-
-    def _resamples(self, share: float) -> int:
-        """As many as the settings say, or as many as a p below this share of alpha takes."""
-        if share <= 0.0:
-            return self.config.resamples
-        return max(self.config.resamples, min(_MOST_RESAMPLES, math.ceil(_FINER / share)))
 
     def _gates(
         self, policy: str | None, metrics: Metrics, champion_length: float | None
@@ -227,6 +221,13 @@ class _Contest:
         first, second = (check_gate(metrics, champion_length, gate, self.cycle) for gate in gates)
         lost = self.capability.breaches(policy) if self.capability is not None and policy is not None else ()
         return first, GateVerdict(passed=second.passed and not lost, breaches=(*second.breaches, *lost))
+
+
+def enough_resamples(asked: int, share: float) -> int:
+    """As many as the settings say, or as many as a p below this share of alpha takes."""
+    if share <= 0.0:
+        return asked
+    return max(asked, min(_MOST_RESAMPLES, math.ceil(_FINER / share)))
 
 
 def _failed(name: ChallengerName, sentence: str) -> CandidateResult:

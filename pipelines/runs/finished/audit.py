@@ -6,6 +6,7 @@ trusted labels of the cycle (`control.parquet`), and the records of earlier cycl
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from actors.errors import SalusError
 from actors.files.shards import read_folder
 from pipelines.config.difference import Difference, differences
 from pipelines.config.recipe import Recipe
-from pipelines.decision.alpha import Alpha
+from pipelines.decision.alpha import Alpha, share_of_alpha
 from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions
@@ -61,11 +62,13 @@ def audit(folder: RunFolder) -> list[AuditedDecision]:
     decisions = past_decisions(folder, recipe.cycles)
     if not decisions:
         raise SalusError(f"{folder.root} has no decision yet; audit it once its first cycle is done.")
-    made = zip(decisions, [None, *decisions], strict=False)
-    return [AuditedDecision(recorded=each, now=_again(folder, recipe, each, past)) for each, past in made]
+    return [
+        AuditedDecision(recorded=each, now=_again(folder, recipe, each, _alpha(each, decisions[:before])))
+        for before, each in enumerate(decisions)
+    ]
 
 
-def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, past: Decision | None) -> Decision:
+def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha | None) -> Decision:
     """The same rule, settings and seed on the judgments that the run keeps."""
     champion = _judgments(folder, recipe, recorded, recorded.champion.policy)
     judged: dict[ChallengerName, pa.Table] = {}
@@ -81,7 +84,7 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, past: Decision
         # A record of an earlier version, whose rule asked for no trusted labels.
         config = config.model_copy(update={"publish_uncorrected": True})
     rule = (recorded.table, config, recorded.seed)
-    evidence = (failed, recorded.capability, read_control(folder.control(recorded.cycle)), _alpha(recorded, past))
+    evidence = (failed, recorded.capability, read_control(folder.control(recorded.cycle)), alpha)
     now = decide(recorded.cycle, champion, judged, *rule, *evidence)
     # What the endpoint found of the choice, no judgment tells either.
     kept: dict[str, object] = {"ended": recorded.ended, "publication": recorded.publication, "config": recorded.config}
@@ -92,17 +95,15 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, past: Decision
     return now.model_copy(update=kept)
 
 
-def _alpha(recorded: Decision, past: Decision | None) -> Alpha | None:
-    """What the cycle was decided at; None for a record of an earlier version, which was decided alone.
-
-    How many cycles its recipe then asked for is not known any more. So the share is the record's own, as long as the
-    earlier cycles left so much.
-    """
+def _alpha(recorded: Decision, before: list[Decision]) -> Alpha | None:
+    """What the cycle may spend, by the earlier records; None for a record of an earlier version, which stood alone."""
     if recorded.alpha is None:
         return None
-    run = 1.0 - recorded.config.confidence
-    before = past.alpha_spent if past is not None and past.alpha_spent is not None else 0.0
-    return Alpha(cycle=min(recorded.alpha, run - before), before=before, run=run)
+    # In equal parts over cycles that the recipe may have got more of since: at most what was left.
+    found = share_of_alpha(recorded.config, before, len(before) + 1)
+    if recorded.config.spending == "equal":
+        return replace(found, cycle=min(recorded.alpha, found.cycle))
+    return found
 
 
 def _judgments(folder: RunFolder, recipe: Recipe, recorded: Decision, policy: str | None) -> pa.Table:
