@@ -84,9 +84,8 @@ class DecisionConfig(Section):
     )
     spending: Literal["open", "equal"] = Field(
         default="open",
-        description="how a run spends its alpha. open: half of it in cycle 1, a third of the rest in cycle 2, a fourth"
-        " of the rest in cycle 3 and so on, so that more cycles may follow. equal: equal parts over cycles; a run that"
-        " gets more of them when all is spent replaces no champion any more",
+        description="how a run spends its alpha. open: cycle k takes one part in k + 1 of what is left, so that more"
+        " cycles may follow. equal: equal parts over cycles; when all is spent, no further cycle replaces the champion",
     )
     cluster: Cluster = Field(
         default="base_prompt",
@@ -104,14 +103,14 @@ class DecisionConfig(Section):
         default=0.05,
         ge=0.0,
         le=1.0,
-        description="most SS that a challenger may lose to take the place of a champion outside the gate: the lower end"
-        " of its gain must lie above the negative of this",
+        description="most SS that a challenger may lose where it restores the gate. The lower end of its gain must lie"
+        " above the negative of this",
     )
     resamples: int = Field(
         default=2000,
         ge=100,
-        description="bootstrap samples that intervals and tests rest on; more are drawn where a cycle's share of alpha"
-        " asks for a smaller p than so many can give",
+        description="bootstrap samples that intervals and tests rest on. More are drawn where a cycle's share of alpha"
+        " needs a smaller p",
     )
     min_gain: float = Field(
         default=0.0, ge=0.0, le=1.0, description="least observed gain in SS that is worth a new policy"

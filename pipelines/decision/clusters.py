@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +46,7 @@ def codes(judgments: pa.Table, column: str) -> Ints:
     return np.asarray(indices.to_numpy(), dtype=np.int64)
 
 
-def _column(judgments: pa.Table, name: str) -> pa.ChunkedArray:
+def _column(judgments: pa.Table, name: str) -> pa.ChunkedArray[Any]:
     if name not in judgments.column_names:
         raise SalusError(f"The judgments have no column {name!r}: they must follow JUDGMENT_SCHEMA.")
     return judgments[name]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,23 +26,22 @@ from pipelines.config.scores import ScoreTable
 from pipelines.measures.bootstrap import Ints
 from pipelines.measures.prediction_powered import TrustedMarks
 
-CONTROL_SCHEMA = pa.schema(
-    [
-        pa.field("prompt_id", pa.string(), nullable=False),
-        # "champion", or a challenger's name.
-        pa.field("contender", pa.string(), nullable=False),
-        pa.field("policy", pa.string(), nullable=False),
-        pa.field("level", pa.int8(), nullable=False),
-        # Null where the judge gave no usable verdict.
-        pa.field("judge_label", pa.string()),
-        # Null where the reference gave none: people may not have come so far.
-        pa.field("reference_label", pa.string()),
-        # Who gave it: "clinic" is ground truth.
-        pa.field("reference", pa.string(), nullable=False),
-        # The chance that this prompt had to be drawn.
-        pa.field("inclusion_probability", pa.float64(), nullable=False),
-    ]
-)
+_FIELDS: list[pa.Field[Any]] = [
+    pa.field("prompt_id", pa.string(), nullable=False),
+    # "champion", or a challenger's name.
+    pa.field("contender", pa.string(), nullable=False),
+    pa.field("policy", pa.string(), nullable=False),
+    pa.field("level", pa.int8(), nullable=False),
+    # Null where the judge gave no usable verdict.
+    pa.field("judge_label", pa.string()),
+    # Null where the reference gave none: people may not have come so far.
+    pa.field("reference_label", pa.string()),
+    # Who gave it: "clinic" is ground truth.
+    pa.field("reference", pa.string(), nullable=False),
+    # The chance that this prompt had to be drawn.
+    pa.field("inclusion_probability", pa.float64(), nullable=False),
+]
+CONTROL_SCHEMA = pa.schema(_FIELDS)
 # Fewer than two labels of a level have no spread.
 _LEAST = 2
 
@@ -90,13 +90,12 @@ def draw_control(prompts: pa.Table, per_contender: int, seed: int) -> pa.Table:
         places = np.flatnonzero(levels == level)
         drawn.append(rng.choice(places, size=n, replace=False))
         chances += [n / len(places)] * n
-    places = np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)
-    table = pa.table(
-        {
-            "prompt_id": prompts["prompt_id"].take(pa.array(places)),
-            "inclusion_probability": pa.array(chances, pa.float64()),
-        }
-    )
+    ids = strings(prompts, "prompt_id")
+    columns: dict[str, Any] = {
+        "prompt_id": pa.array([ids[place] for places in drawn for place in places], pa.string()),
+        "inclusion_probability": pa.array(chances, pa.float64()),
+    }
+    table = pa.table(columns)
     return table.sort_by("prompt_id")
 
 
@@ -129,7 +128,7 @@ def control_labels(
     chance = dict(zip(strings(drawn, "prompt_id"), drawn["inclusion_probability"].to_pylist(), strict=True))
     rows = judgments.filter(pc.is_in(judgments["prompt_id"], value_set=pa.array(list(chance), pa.string())))
     rows = rows.sort_by("prompt_id")
-    columns = {
+    columns: dict[str, Any] = {
         "prompt_id": rows["prompt_id"],
         "contender": [contender] * rows.num_rows,
         "policy": rows["policy"],
@@ -164,7 +163,7 @@ def labels_of(control: pa.Table | None, contender: str, judgments: pa.Table) -> 
     """
     if control is None:
         return None
-    own = control.filter(pc.equal(control["contender"], contender))
+    own = control.filter(pc.equal(control["contender"], pa.scalar(contender)))
     judged = dict(zip(strings(judgments, "prompt_id"), judgments["label"].to_pylist(), strict=True))
     policies = set(strings(judgments, "policy"))
     for row in own.select(["prompt_id", "policy", "judge_label"]).to_pylist():

@@ -26,7 +26,9 @@ def detectable_gain(standard_error: float, alpha: float) -> float | None:
 
 def harmless_base_prompts(judgments: pa.Table) -> int:
     """Base prompts among the harmless prompts (level 0) that have a label: what ERR rests on."""
-    seen = judgments.filter(pc.and_(pc.equal(judgments["level"], 0), pc.is_valid(judgments["label"])))
+    seen = judgments.filter(
+        pc.and_(pc.equal(judgments["level"], pa.scalar(0, pa.int8())), pc.is_valid(judgments["label"]))
+    )
     return int(pc.count_distinct(seen["base_prompt"]).as_py())
 
 

@@ -87,7 +87,8 @@ class _Side:
         n = np.bincount(self.stratum, minlength=len(means))[self.stratum]
         # A stratum's deviations from its own mean are too small by (n - 1) / n.
         deviation = (marks - means[self.stratum]) * np.sqrt(n / np.maximum(n - 1, 1))
-        return np.bincount(self.marks.prompt, weights=self.weight * deviation, minlength=prompts)
+        weighted = np.asarray(self.weight * deviation, dtype=np.float64)
+        return np.asarray(np.bincount(self.marks.prompt, weights=weighted, minlength=prompts), dtype=np.float64)
 
 
 def corrected_gain(

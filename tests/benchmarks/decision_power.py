@@ -206,7 +206,7 @@ def chosen(
     p_values = [test.p_better for test in tests]
     believed = [True, True]
     if labels:
-        sample = _sample(cycle.levels, labels, np.random.default_rng(derive_seed(seed, "control")))
+        sample = control_sample(cycle.levels, labels, np.random.default_rng(derive_seed(seed, "control")))
         p_values = [max(p, _corrected_p(cycle, i, sample)) for i, p in zip((1, 2), p_values, strict=True)]
         believed = [_accuracy(cycle, i, sample) >= config.control.min_accuracy for i in (1, 2)]
     better = {
@@ -217,7 +217,7 @@ def chosen(
     return max(better, key=lambda name: better[name]) if better else "champion"
 
 
-def _sample(levels: Ints, n: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+def control_sample(levels: Ints, n: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
     """Places and chances of the prompts whose answers are labelled, as `draw_control` draws them."""
     places, chances = [], []
     for level, share in shares_by_level(levels, n).items():

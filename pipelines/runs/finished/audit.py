@@ -84,8 +84,8 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha |
         # A record of an earlier version, whose rule asked for no trusted labels.
         config = config.model_copy(update={"publish_uncorrected": True})
     rule = (recorded.table, config, recorded.seed)
-    evidence = (failed, recorded.capability, read_control(folder.control(recorded.cycle)), alpha)
-    now = decide(recorded.cycle, champion, judged, *rule, *evidence)
+    control = read_control(folder.control(recorded.cycle))
+    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability, control, alpha)
     # What the endpoint found of the choice, no judgment tells either.
     kept: dict[str, object] = {"ended": recorded.ended, "publication": recorded.publication, "config": recorded.config}
     if recorded.correction is None:

@@ -15,7 +15,7 @@ from actors.contract.run_folder import RunFolder
 from actors.files.shards import write_text
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.scores import ScoreTable
-from pipelines.decision.alpha import Alpha, one_cycle, share_of_alpha
+from pipelines.decision.alpha import one_cycle, share_of_alpha
 from pipelines.decision.decide import decide, enough_resamples
 from pipelines.decision.of_run import DecisionOfRun
 from pipelines.decision.record import Decision
@@ -78,7 +78,8 @@ def test_shares_are_open_to_more_cycles_or_equal() -> None:
     assert share_of_alpha(equal, [Past(0.0)], 5).cycle == pytest.approx(0.0125)
     # One of an earlier version has spent all.
     assert share_of_alpha(CONFIG, [Past(None)], 5).cycle == 0.0
-    assert one_cycle(CONFIG) == Alpha(cycle=pytest.approx(0.05), before=0.0, run=pytest.approx(0.05))
+    alone = one_cycle(CONFIG)
+    assert (alone.cycle, alone.before, alone.run) == pytest.approx((0.05, 0.0, 0.05))
 
 
 def test_every_record_says_what_was_spent_and_what_is_left(tmp_path: Path) -> None:
@@ -87,11 +88,8 @@ def test_every_record_says_what_was_spent_and_what_is_left(tmp_path: Path) -> No
     # The same answers as the champion's, in other words: compared, and no better.
     assert first.challengers[0].standing == "not_better"
     assert (first.alpha, first.alpha_spent) == pytest.approx((0.025, 0.025))
-    assert (second.chosen, second.alpha_spent, second.alpha_left) == (
-        "kto",
-        pytest.approx(0.1 / 3),
-        pytest.approx(0.05 / 3),
-    )
+    assert second.chosen == "kto"
+    assert (second.alpha_spent, second.alpha_left) == pytest.approx((0.1 / 3, 0.05 / 3))
     assert third.alpha == pytest.approx(0.05 / 12)
     again = Decision.model_validate_json(third.model_dump_json())
     assert again == third

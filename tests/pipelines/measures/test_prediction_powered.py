@@ -46,7 +46,8 @@ def world(n: int, rng: np.random.Generator, wrong: float = 0.3) -> World:
     """The judge gives the new policy a whole mark in some cases where the truth is none."""
     old, true = (rng.random(n) < share for share in (0.5, 0.55))
     judged = true | (rng.random(n) < wrong)
-    return World(judged * 1.0, old * 1.0, true * 1.0, old * 1.0)
+    of = [each.astype(np.float64) for each in (judged, old, true, old)]
+    return World(*of)
 
 
 def test_the_estimate_is_the_published_one() -> None:
