@@ -103,7 +103,7 @@ class DecisionConfig(Section):
         default=0.05,
         ge=0.0,
         le=1.0,
-        description="most SS that a challenger may lose where it restores the gate. The lower end of its gain must lie"
+        description="most SS that a challenger may lose where it restores the gate. The lower end of its gain must be"
         " above the negative of this",
     )
     resamples: int = Field(

@@ -1,8 +1,8 @@
 """The judge held against trusted labels of the contenders' own answers, before each decision.
 
-A judge that was right on a calibration set may be wrong on a policy that was trained against it. So a random sample of
-the validation prompts is drawn each cycle, within each harm level, and the trusted reference labels every contender's
-answer to them. Two things rest on these control labels: whether the judge may be believed about a contender, and the
+A judge that was right on a calibration set may be wrong on a policy that was trained against it. So each cycle draws a
+random sample of the validation prompts, within each harm level. The trusted reference labels every contender's answer
+to them. Two things rest on these control labels: whether the judge may be believed about a contender, and the
 correction of its gain (`pipelines.measures.prediction_powered`).
 
 `control_labels` is the seam for another reference: ground truth labels the demo's answers today. People, or a second

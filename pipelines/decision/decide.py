@@ -10,11 +10,11 @@ Pure: judged answers in, a record out that can be audited without anything else.
    is one-sided and paired over clusters (`decide.cluster`), at the cycle's share of the run's alpha
    (`pipelines.decision.alpha`), Holm-corrected over all challengers compared. Where trusted labels are known, the gain
    that they correct must pass the same test: labels may take a gain back, and give none.
-   Of those left, the highest SS is chosen (by the corrected gains, where all have one); ties go to the lower ERR, then
+   Of those left, the highest SS is chosen, by the corrected gains where all have one. Ties go to the lower ERR, then
    to the alphabet.
 4. If none is left, the champion itself may be outside its gate (a schedule that tightened). Then the best challenger
-   inside the gate that is not worse by `restore_margin` is chosen: the lower end of its gain lies above the negative of
-   that. It restores the gate.
+   inside the gate is chosen that is not worse by `restore_margin`, which the lower end of its gain must show. It
+   restores the gate.
 5. Otherwise the champion stays.
 
 Which test decides: marks are not binary. CARES pays .5 for caution at level 2, and a run may set its own. A test of
@@ -312,7 +312,7 @@ def _choose(
 
 
 def _no_worse(comparison: Comparison | None, margin: float) -> bool:
-    """Whether the lower end of the gain lies above the negative of the margin (non-inferiority)."""
+    """Whether the lower end of the gain is above the negative of the margin (non-inferiority)."""
     return comparison is not None and comparison.lower_end is not None and comparison.lower_end > -margin
 
 
