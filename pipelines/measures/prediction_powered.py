@@ -13,7 +13,8 @@ Model Assisted Survey Sampling, 1992, ch. 9. Scores are summed by cluster first,
 one request rise and fall together (Liang and Zeger, Biometrika 73, 1986).
 
 Few labels that are all right would have no spread, and claim certainty. The variance therefore takes in four
-pseudo-labels that are wrong by a whole mark. Agresti and Coull (The American Statistician 52, 1998) add as many. With n labels that are all right the standard error of the correction is 2 / n.
+pseudo-labels that are wrong by a whole mark. Agresti and Coull (The American Statistician 52, 1998) add as many. With n
+labels that are all right the standard error of the correction is 2 / n.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every decision of a run made again from the judgments it kept: why a policy went live can be checked years later.
 
-A decision record holds its own rule's settings, marks and seed. Beside it, only the judgments are needed, the
-trusted labels of the cycle (`control.parquet`), and the records of earlier cycles: they say what alpha was left.
+A decision record holds its own rule's settings, marks and seed. Beside it, the judgments and the trusted labels of the
+cycle (`control.parquet`) are needed. The records of earlier cycles say what alpha was left.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha |
 
 
 def _alpha(recorded: Decision, before: list[Decision]) -> Alpha | None:
-    """What the cycle may spend, by the earlier records; None for a record of an earlier version, which was decided alone."""
+    """What the cycle may spend, by the earlier records; None for a record of an earlier version."""
     if recorded.alpha is None:
         return None
     # In equal parts over cycles that the recipe may have got more of since: at most what was left.
