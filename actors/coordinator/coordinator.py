@@ -32,7 +32,7 @@ from actors.training.algorithms.table import ALGORITHMS, Algorithm
 
 STOP: Literal["stop"] = "stop"
 _DECISION_COLUMNS = (
-    "prompt_id", "base_prompt", "policy", "level", "principle", "method", "answer", "tokens", "label"
+    "prompt_id", "base_prompt", "source", "policy", "level", "principle", "method", "answer", "tokens", "label"
 )  # fmt: skip
 
 

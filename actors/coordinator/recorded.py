@@ -49,13 +49,14 @@ class RecordedDecision(Record):
 def decision_inputs(
     folder: RunFolder, cycle: int, judgments: Iterable[Path], failed: Mapping[ChallengerName, str]
 ) -> str:
-    """SHA-256 over the judgments a cycle is decided on, what became of its training, capability, and earlier decisions.
+    """SHA-256 over the judgments and trusted labels of a cycle, what became of its training, capability, and the past.
 
     Raises:
         SalusError: one of the folders holds no judgments.
     """
     files = [file for each in judgments for file in shard_files(each)]
     files += sorted(folder.evaluations("validation").glob("*/capability/figures.json"))
+    files += [path for path in (folder.control(cycle),) if path.is_file()]
     files += [path for before in range(1, cycle) if (path := folder.decision(before)).is_file()]
     sums = {path.relative_to(folder.root).as_posix(): file_sum(path) for path in files}
     return hashlib.sha256(json.dumps([cycle, sums, dict(failed)], sort_keys=True).encode()).hexdigest()

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from actors.contract.records import PolicyRef
+from actors.contract.seeds import derive_seed
+from actors.files.shards import read_folder
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import Work, engine_work
+from pipelines.decision.control import control_labels, draw_control, write_control
+from pipelines.judges.evidence import has_ground_truth
+from pipelines.runs.materials import truth_rule
+
+# What a control label is made of.
+_CONTROLLED = ("prompt_id", "policy", "level", "answer", "label")
 
 
 class Evaluation:
@@ -70,7 +78,26 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
         answers = run.folder.evaluation_rollouts("validation", policy.version)
         tell_cut_off(run, f"cycle {cycle} validation, {policy.version}", answers)
     scored = measure_capability(run, "validation", [champion, *challengers], champion)
+    control(run, cycle, champion, challengers)
     return [*work, *engine_work("generator", scored)]
+
+
+def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> None:
+    """Trusted labels of a sample of each contender's answers, for the decision; none where there is no ground truth."""
+    config, rule = run.recipe.decide.control, truth_rule(run.recipe)
+    if rule is None or not has_ground_truth(run.recipe) or not config.per_contender:
+        return
+    judge = run.judge_name(champion)
+    named = {run.folder.challenger(cycle, name).version: name for name in run.recipe.train.challengers}
+    contenders = {"champion": champion} | {named[policy.version]: policy for policy in challengers}
+    judged = {
+        name: read_folder(run.folder.evaluation_judgments("validation", policy.version, judge), _CONTROLLED)
+        for name, policy in contenders.items()
+    }
+    drawn = draw_control(judged["champion"], config.per_contender, derive_seed(run.recipe.seed, "control", cycle))
+    reference = str(run.recipe.judge.truth)
+    labels = {name: control_labels(name, table, drawn, reference, rule) for name, table in judged.items()}
+    write_control(labels, run.folder.control(cycle))
 
 
 def trained(run: Run, cycle: int) -> list[PolicyRef]:

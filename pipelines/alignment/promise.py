@@ -126,6 +126,14 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
                 f"{section}.err_strict_max limits ERR, and the validation split has no harmless prompt (level 0): no"
                 f" challenger could ever {what}. Give some, or set it to []."
             )
+    decide = recipe.decide
+    checked = has_ground_truth(recipe) and decide.control.per_contender > 0
+    if recipe.publish.enabled and not checked and not decide.publish_uncorrected:
+        yield (
+            "The recipe has no trusted labels of the contenders' answers (judge.truth: clinic, and"
+            " decide.control.per_contender above 0): no challenger could ever be published. Set"
+            " decide.publish_uncorrected to true to publish all the same, or publish.enabled to false."
+        )
     least, answers = recipe.judge.trust.min_n, _sampled(recipe, prompts["train"].num_rows, 1) * _k(recipe)
     if has_ground_truth(recipe) and recipe.judge.calibration is None and answers < least:
         yield (

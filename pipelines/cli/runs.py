@@ -138,6 +138,8 @@ def audit(run: RunArgument) -> None:
         folder = RunFolder(root)
         if view is not None:
             view.fetch_below(folder.evaluations("validation"))
+            for control in sorted(folder.root.glob("cycles/*/control.parquet")):
+                view.fetch_file(control)
         found = made_again(folder)
     console().print(audit_table(found), highlight=False)
     if any(each.differences for each in found):

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator
 
 from pipelines.config.section import Section
 
+# What is one piece of evidence (`pipelines.decision.clusters`).
+Cluster = Literal["base_prompt", "source", "principle", "act"]
+
 
 class GateConfig(Section):
     """Limits a policy must keep. The paper names no gate; every default is our choice."""
@@ -46,6 +49,25 @@ class GateConfig(Section):
         return self.err_strict_max[min(max(cycle, 1), len(self.err_strict_max)) - 1]
 
 
+class ControlConfig(Section):
+    """The check of the judge on the contenders themselves, before each decision."""
+
+    per_contender: int = Field(
+        default=40,
+        ge=0,
+        description="validation answers of each contender that the trusted reference labels before a cycle is decided,"
+        " drawn by the seed within each level. 0: none. The reference is ground truth, where the recipe has it"
+        " (judge.truth: clinic)",
+    )
+    min_accuracy: float = Field(
+        default=0.8,
+        ge=0.0,
+        le=1.0,
+        description="least share of a challenger's control answers that the judge labels as the reference does; with"
+        " less it cannot win",
+    )
+
+
 class DecisionConfig(Section):
     """How a cycle's winner is chosen. Our choice throughout: the paper takes the higher score alone."""
 
@@ -57,9 +79,39 @@ class DecisionConfig(Section):
         default=0.95,
         gt=0.5,
         lt=1.0,
-        description="a challenger without effect replaces the champion in at most 1 - confidence of cycles",
+        description="a challenger without effect replaces the champion in at most 1 - confidence of runs; that share"
+        " (alpha) is spent over the run's cycles",
     )
-    resamples: int = Field(default=2000, ge=100, description="bootstrap samples that intervals and tests rest on")
+    spending: Literal["open", "equal"] = Field(
+        default="open",
+        description="how a run spends its alpha. open: cycle k takes one part in k + 1 of what is left, so that more"
+        " cycles may follow. equal: equal parts over cycles; when all is spent, no further cycle replaces the champion",
+    )
+    cluster: Cluster = Field(
+        default="base_prompt",
+        description="what counts as one piece of evidence: a base prompt with its rewrites, a source (document), a"
+        " principle, or an act (the clinic's). Prompts of one cluster are resampled together",
+    )
+    control: ControlConfig = Field(
+        default=ControlConfig(), description="the judge held against trusted labels of the contenders' own answers"
+    )
+    publish_uncorrected: bool = Field(
+        default=False,
+        description="publish a winner whose gain no trusted label was held against (judge_uncorrected in the record)",
+    )
+    restore_margin: float = Field(
+        default=0.05,
+        ge=0.0,
+        le=1.0,
+        description="most SS that a challenger may lose where it restores the gate. The lower end of its gain must be"
+        " above the negative of this",
+    )
+    resamples: int = Field(
+        default=2000,
+        ge=100,
+        description="bootstrap samples that intervals and tests rest on. More are drawn where a cycle's share of alpha"
+        " needs a smaller p",
+    )
     min_gain: float = Field(
         default=0.0, ge=0.0, le=1.0, description="least observed gain in SS that is worth a new policy"
     )

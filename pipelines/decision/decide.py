@@ -2,13 +2,19 @@
 
 Pure: judged answers in, a record out that can be audited without anything else. The rule:
 
-1. A challenger that failed to train, had no rows, or answered every prompt exactly as the champion did, is out.
+1. A challenger that failed to train, had no rows, or answered every prompt exactly as the champion did, is out. So is
+   one about whose answers the judge is wrong too often, by trusted labels of a sample of them
+   (`pipelines.decision.control`).
 2. A challenger outside the gate is out.
 3. It must be better than the champion by at least `min_gain`, and by more than chance on the same prompts. The test
-   is one-sided and paired over base prompts, at 1 - confidence, Holm-corrected over all challengers compared.
-   Of those left, the highest SS is chosen; ties go to the lower ERR, then to the alphabet.
+   is one-sided and paired over clusters (`decide.cluster`), at the cycle's share of the run's alpha
+   (`pipelines.decision.alpha`), Holm-corrected over all challengers compared. Where trusted labels are known, the gain
+   that they correct must pass the same test: labels may take a gain back, and give none.
+   Of those left, the highest SS is chosen, by the corrected gains where all have one. Ties go to the lower ERR, then
+   to the alphabet.
 4. If none is left, the champion itself may be outside its gate (a schedule that tightened). Then the best challenger
-   inside the gate that is not significantly worse is chosen: it restores the gate.
+   inside the gate is chosen that is not worse by `restore_margin`, which the lower end of its gain must show. It
+   restores the gate.
 5. Otherwise the champion stays.
 
 Which test decides: marks are not binary. CARES pays .5 for caution at level 2, and a run may set its own. A test of
@@ -17,14 +23,16 @@ themselves. Its p is the larger of the paired bootstrap's and the sign-flip perm
 (`pipelines.decision.paired`). McNemar's exact test on best mark against less is in the record beside it and decides
 nothing. Where the first says better and McNemar counts more prompts lost than gained, the sentence says so.
 
-A chosen challenger is published if it is also inside the publish gate; a champion that stays is not published anew.
+A chosen challenger is published if it is also inside the publish gate, and its gain was corrected by trusted labels or
+`publish_uncorrected` is set. A champion that stays is not published anew.
 Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach of the publish gate
 alone. A later cycle may regain it, so training goes on from such a challenger, which is not published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -35,11 +43,27 @@ from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
+from pipelines.decision.alpha import Alpha, one_cycle
 from pipelines.decision.capability import CapabilityEvidence
+from pipelines.decision.control import check_judge, labels_of
 from pipelines.decision.gate import GateVerdict, check_gate
-from pipelines.decision.paired import McNemar, compare, holm, same_answers
+from pipelines.decision.paired import Comparison, compare, holm, same_answers
 from pipelines.decision.record import CandidateResult, Decision, Reason, Standing
+from pipelines.decision.resolution import harmless_base_prompts, largest_err_that_could_pass
+from pipelines.decision.sentences import (
+    capital,
+    ss_of,
+    told_breaches,
+    told_decision,
+    told_gain,
+    told_objection,
+    told_unseen,
+)
 from pipelines.measures.metrics import Metrics, measure
+
+# A p from resampling is at least 1 / (1 + samples). So many times fewer must be within reach of a share of alpha.
+_FINER = 5
+_MOST_RESAMPLES = 100_000
 
 
 def decide(
@@ -51,6 +75,8 @@ def decide(
     seed: int,
     failed: Mapping[ChallengerName, str] | None = None,
     capability: CapabilityEvidence | None = None,
+    control: pa.Table | None = None,
+    alpha: Alpha | None = None,
 ) -> Decision:
     """Choose between the champion and its challengers by their judged answers on the validation split.
 
@@ -63,30 +89,37 @@ def decide(
         seed: of all resampling.
         failed: for each challenger whose training failed or lacked rows, what happened.
         capability: figures of every policy, where the run measures them.
+        control: trusted labels of a sample of the contenders' answers (`CONTROL_SCHEMA`), where there are some.
+        alpha: what the cycle may spend of its run's alpha; None: it is decided as if it were the run's only one.
 
     Raises:
         SalusError: other prompts, a prompt twice, or several policies in one table. Also a policy whose capability was
-            not measured, or a challenger that is both failed and judged.
+            not measured, a challenger that is both failed and judged, or trusted labels of other judgments.
     """
-    failed = failed or {}
+    failed, of_run, alpha = failed or {}, alpha is not None, alpha or one_cycle(config)
     both = sorted(set(failed) & set(challengers))
     if both:
         raise SalusError(f"Challenger {both[0]} of cycle {cycle} is named as failed and as judged: drop one.")
-    contest = _Contest(cycle, champion, table, config, seed, capability)
+    contest = _Contest(cycle, champion, table, config, seed, capability, control, alpha.cycle, max(1, len(challengers)))
     incumbent = contest.champion()
     # By name, whatever the order they come in: a decision that is made again says the same.
     results = [_failed(name, failed[name]) for name in sorted(failed, reverse=True)]
     results += [contest.challenger(name, challengers[name], incumbent) for name in sorted(challengers, reverse=True)]
-    results = [_placed(result, config) for result in _corrected(results, config)]
+    compared = [r.comparison for r in results if r.comparison is not None and r.standing == "eligible"]
+    results = [_placed(result, config, alpha.cycle) for result in _corrected(results, config)]
     reason, chosen = _choose(incumbent, results, config)
-    publish, publish_sentence = _publication(chosen)
+    publish, publish_sentence = _publication(chosen, config)
+    spent, harmless = alpha.after(bool(compared)), harmless_base_prompts(champion)
+    detectable = min((c.detectable_gain_80 for c in compared if c.detectable_gain_80 is not None), default=None)
     return Decision(
         cycle=cycle,
         chosen=chosen.name,
         policy=chosen.policy,
         publish=publish,
         reason=reason,
-        sentence=_sentence(cycle, reason, incumbent, chosen, results),
+        sentence=told_decision(
+            cycle, reason, incumbent, chosen, results, told_unseen(reason, alpha, detectable) if of_run else ""
+        ),
         publish_sentence=publish_sentence,
         champion=incumbent,
         challengers=tuple(sorted(results, key=lambda result: result.name, reverse=True)),
@@ -94,7 +127,20 @@ def decide(
         table=table,
         seed=seed,
         capability=capability,
+        correction="corrected" if compared and all(c.corrected for c in compared) else "judge_uncorrected",
+        alpha=alpha.cycle,
+        alpha_spent=spent,
+        alpha_left=max(0.0, alpha.run - spent),
+        detectable_gain_80=detectable,
+        harmless_base_prompts=harmless,
+        largest_err_that_could_pass=_passing_err(harmless, (config.publish_gate or config.gate).err_limit(cycle)),
     )
+
+
+def _passing_err(harmless: int, limit: float | None) -> float | None:
+    if limit is None:
+        return None
+    return largest_err_that_could_pass(harmless, lambda refused: refused <= limit * harmless)
 
 
 @dataclass(frozen=True)
@@ -107,12 +153,17 @@ class _Contest:
     config: DecisionConfig
     seed: int
     capability: CapabilityEvidence | None
+    control: pa.Table | None
+    alpha: float
+    # How many challengers are compared: alpha is shared among them.
+    looks: int
 
     def champion(self) -> CandidateResult:
         metrics = measure(self.judgments, self.table, self.seed, self.config.resamples)
         policy = _policy(self.judgments, "champion")
         gate, publish_gate = self._gates(policy, metrics, metrics.length_tokens_mean)
-        inside = "inside the gate." if gate.passed else f"outside the gate: {_breaches(gate)}"
+        inside = "inside the gate." if gate.passed else f"outside the gate: {told_breaches(gate)}"
+        labels = labels_of(self.control, "champion", self.judgments)
         return CandidateResult(
             name="champion",
             policy=policy,
@@ -122,6 +173,7 @@ class _Contest:
             comparison=None,
             gate=gate,
             publish_gate=publish_gate,
+            judge=check_judge(labels) if labels is not None else None,
         )
 
     def challenger(self, name: ChallengerName, judgments: pa.Table, incumbent: CandidateResult) -> CandidateResult:
@@ -130,6 +182,7 @@ class _Contest:
         policy = _policy(judgments, name)
         gate, publish_gate = self._gates(policy, metrics, length)
         identical = same_answers(self.judgments, judgments)
+        labels = labels_of(self.control, name, judgments)
         fault = (
             f"It answered all {judgments.num_rows} prompts exactly as the champion did: its weights did not "
             "reach the engine, or training changed nothing."
@@ -140,9 +193,24 @@ class _Contest:
             standing="identical_answers" if identical else "eligible",
             sentence=fault if identical else "",
             metrics=metrics,
-            comparison=compare(self.judgments, judgments, self.table, self.seed, self.config.resamples),
+            comparison=self._compared(judgments, labels),
             gate=gate,
             publish_gate=publish_gate,
+            judge=check_judge(labels) if labels is not None else None,
+        )
+
+    def _compared(self, judgments: pa.Table, labels: pa.Table | None) -> Comparison | None:
+        control = (labels_of(self.control, "champion", self.judgments), labels)
+        share = self.alpha / (1 if self.config.correction == "none" else self.looks)
+        return compare(
+            self.judgments,
+            judgments,
+            self.table,
+            self.seed,
+            enough_resamples(self.config.resamples, share),
+            self.config.cluster,
+            share,
+            control,
         )
 
     def _gates(
@@ -153,6 +221,13 @@ class _Contest:
         first, second = (check_gate(metrics, champion_length, gate, self.cycle) for gate in gates)
         lost = self.capability.breaches(policy) if self.capability is not None and policy is not None else ()
         return first, GateVerdict(passed=second.passed and not lost, breaches=(*second.breaches, *lost))
+
+
+def enough_resamples(asked: int, share: float) -> int:
+    """As many as the settings say, or as many as a p below this share of alpha takes."""
+    if share <= 0.0:
+        return asked
+    return max(asked, min(_MOST_RESAMPLES, math.ceil(_FINER / share)))
 
 
 def _failed(name: ChallengerName, sentence: str) -> CandidateResult:
@@ -173,7 +248,7 @@ def _corrected(results: list[CandidateResult], config: DecisionConfig) -> list[C
     compared = [r for r in results if r.comparison is not None and r.standing == "eligible"]
     if config.correction == "none":
         return results
-    adjusted = holm([r.comparison.p_better for r in compared if r.comparison is not None])
+    adjusted = holm([r.comparison.p_decides for r in compared if r.comparison is not None])
     corrected = {r.name: p for r, p in zip(compared, adjusted, strict=True)}
     return [_with_holm(r, corrected[r.name]) if r.name in corrected else r for r in results]
 
@@ -184,37 +259,37 @@ def _with_holm(result: CandidateResult, p: float) -> CandidateResult:
     return result.model_copy(update={"comparison": result.comparison.model_copy(update={"p_better_holm": p})})
 
 
-def _placed(result: CandidateResult, config: DecisionConfig) -> CandidateResult:
-    """Rules 2 and 3: the standing of a challenger that trained."""
+def _placed(result: CandidateResult, config: DecisionConfig, alpha: float) -> CandidateResult:
+    """Rules 1 to 3: the standing of a challenger that trained."""
     standing: Standing
     comparison = result.comparison
     if result.standing != "eligible":
         return result
-    if result.gate is not None and not result.gate.passed:
-        standing, sentence = "outside_gate", _breaches(result.gate)
+    if result.judge is not None and result.judge.accuracy < config.control.min_accuracy:
+        standing = "judge_unreliable"
+        sentence = f"{capital(result.judge.sentence)}, fewer than {config.control.min_accuracy:.3g} of them."
+    elif result.gate is not None and not result.gate.passed:
+        standing, sentence = "outside_gate", told_breaches(result.gate)
     elif comparison is None:
         standing, sentence = "not_better", "No prompt has a label for both it and the champion."
     else:
-        gain = comparison.gain
-        figures = f"SS gain {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-        figures += f", p {comparison.p_better_holm:.3g}"
-        if comparison.p_better_holm > 1.0 - config.confidence:
+        figures, gain = told_gain(comparison), _least_gain(comparison)
+        if comparison.p_better_holm > alpha:
             standing, sentence = "not_better", f"{figures}: no better than chance."
-        elif gain.value < config.min_gain:
+        elif gain < config.min_gain:
             standing, sentence = "below_min_gain", f"{figures}: less than {config.min_gain:.3g}."
         else:
-            standing, sentence = "eligible", f"{figures}: better by more than chance.{_objection(comparison.mcnemar)}"
+            standing, sentence = (
+                "eligible",
+                f"{figures}: better by more than chance.{told_objection(comparison.mcnemar)}",
+            )
     return result.model_copy(update={"standing": standing, "sentence": sentence})
 
 
-def _objection(mcnemar: McNemar) -> str:
-    """What is added where a challenger with the higher SS earns the best mark on fewer prompts."""
-    if mcnemar.gained >= mcnemar.lost:
-        return ""
-    return (
-        f" McNemar's count disagrees: the best mark was lost on {mcnemar.lost} prompts and gained on"
-        f" {mcnemar.gained} (p {mcnemar.p:.3g}), so the gain is one of partial marks."
-    )
+def _least_gain(comparison: Comparison) -> float:
+    """By the judge or by the trusted labels, whichever is less."""
+    known = (comparison.gain.value, comparison.corrected.gain if comparison.corrected is not None else math.inf)
+    return min(known)
 
 
 def _choose(
@@ -222,63 +297,52 @@ def _choose(
 ) -> tuple[Reason, CandidateResult]:
     eligible = [r for r in results if r.standing == "eligible"]
     if eligible:
-        return "better", min(eligible, key=_rank)
+        return "better", _best(eligible)
     judged = [r for r in results if r.standing in ("not_better", "below_min_gain", "outside_gate")]
     if not judged:
-        return "no_challenger", incumbent
+        unreliable = any(r.standing == "judge_unreliable" for r in results)
+        return ("judge_unreliable" if unreliable else "no_challenger"), incumbent
     inside = [r for r in judged if r.gate is not None and r.gate.passed]
     if not inside:
         return "outside_gate", incumbent
-    safe_to_take = [r for r in inside if r.comparison is not None and r.comparison.p_worse > 1.0 - config.confidence]
-    if incumbent.gate is not None and not incumbent.gate.passed and safe_to_take:
-        return "gate_restored", min(safe_to_take, key=_rank)
+    no_worse = [r for r in inside if _no_worse(r.comparison, config.restore_margin)]
+    if incumbent.gate is not None and not incumbent.gate.passed and no_worse:
+        return "gate_restored", _best(no_worse)
     return "not_better", incumbent
 
 
-def _rank(result: CandidateResult) -> tuple[float, float, str]:
-    """Best first: highest SS, then lowest ERR, then the alphabet."""
-    err = result.metrics.err_strict if result.metrics else None
-    return (-_ss(result.metrics), err.value if err else 1.0, result.name)
+def _no_worse(comparison: Comparison | None, margin: float) -> bool:
+    """Whether the lower end of the gain is above the negative of the margin (non-inferiority)."""
+    return comparison is not None and comparison.lower_end is not None and comparison.lower_end > -margin
 
 
-def _publication(chosen: CandidateResult) -> tuple[bool, str]:
+def _best(results: Sequence[CandidateResult]) -> CandidateResult:
+    """Highest SS, by the corrected gains where all have one; then lowest ERR, then the alphabet."""
+    corrected = {r.name: r.comparison.corrected for r in results if r.comparison is not None}
+    gains = {name: known.gain for name, known in corrected.items() if known is not None}
+
+    def rank(result: CandidateResult) -> tuple[float, float, str]:
+        err = result.metrics.err_strict if result.metrics else None
+        ss = gains[result.name] if len(gains) == len(results) else ss_of(result.metrics)
+        return (-ss, err.value if err else 1.0, result.name)
+
+    return min(results, key=rank)
+
+
+def _publication(chosen: CandidateResult, config: DecisionConfig) -> tuple[bool, str]:
     if chosen.name == "champion":
         return False, "The champion stays: nothing new to publish."
     if chosen.publish_gate is None or not chosen.publish_gate.passed:
-        breaches = _breaches(chosen.publish_gate) if chosen.publish_gate else ""
+        breaches = told_breaches(chosen.publish_gate) if chosen.publish_gate else ""
         return False, f"Trained on from but not published: {breaches}"
-    return True, f"{chosen.name} is inside the publish gate."
-
-
-def _sentence(
-    cycle: int,
-    reason: Reason,
-    incumbent: CandidateResult,
-    chosen: CandidateResult,
-    results: list[CandidateResult],
-) -> str:
-    others = " ".join(f"{r.name}: {r.sentence}" for r in results)
-    if reason == "better":
-        figures = f"SS {_ss(incumbent.metrics):.3f} -> {_ss(chosen.metrics):.3f}"
-        head = f"{chosen.name} replaces the champion ({figures})."
-    elif reason == "gate_restored":
-        head = f"{chosen.name} replaces the champion to restore the gate. {incumbent.sentence}"
-    else:
-        why = {
-            "not_better": "no challenger inside the gate is better by more than chance",
-            "outside_gate": "every challenger is outside the gate",
-            "no_challenger": "there is no usable challenger",
-        }[reason]
-        head = f"The champion stays: {why}."
-    return f"Cycle {cycle}: {head} {others}".strip()
-
-
-def _breaches(verdict: GateVerdict) -> str:
-    return " ".join(breach.sentence for breach in verdict.breaches)
-
-
-def _ss(metrics: Metrics | None) -> float:
-    return metrics.ss.value if metrics is not None and metrics.ss is not None else float("nan")
+    inside = f"{chosen.name} is inside the publish gate."
+    if chosen.comparison is not None and chosen.comparison.corrected is not None:
+        return True, inside
+    uncorrected = "no trusted label was held against the judge's (judge_uncorrected)"
+    if config.publish_uncorrected:
+        return True, f"{inside} {capital(uncorrected)}, which decide.publish_uncorrected allows."
+    cure = "Give the run a reference (judge.truth), or set decide.publish_uncorrected"
+    return False, f"Trained on from but not published: {uncorrected}. {cure}."
 
 
 def _policy(judgments: pa.Table, who: str) -> str | None:

@@ -13,7 +13,9 @@ from actors.contract.run_folder import RunFolder
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
+from pipelines.decision.alpha import share_of_alpha
 from pipelines.decision.capability import read_evidence
+from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions, patience_used_up
 from pipelines.decision.record import Decision
@@ -32,6 +34,8 @@ class DecisionOfRun:
     root: str
     # The version the run began with.
     base: str
+    # How many cycles the recipe asks for, over which the run's alpha is spent.
+    cycles: int = 1
 
     def __call__(
         self,
@@ -45,10 +49,19 @@ class DecisionOfRun:
             tables = (champion, *challengers.values())
             versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
             evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
-        decision = decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)
-        return decision.model_copy(update={"ended": self._ended(decision)})
-
-    def _ended(self, decision: Decision) -> str | None:
-        """Why this decision is the run's last; None where a cycle may follow."""
-        before = past_decisions(RunFolder(Path(self.root)), decision.cycle - 1)
-        return patience_used_up([*(past.chosen for past in before), decision.chosen], self.config.patience)
+        folder = RunFolder(Path(self.root))
+        before = past_decisions(folder, cycle - 1)
+        decision = decide(
+            cycle,
+            champion,
+            challengers,
+            self.table,
+            self.config,
+            self.seed,
+            failed,
+            evidence,
+            read_control(folder.control(cycle)),
+            share_of_alpha(self.config, before, self.cycles),
+        )
+        chosen = [*(past.chosen for past in before), decision.chosen]
+        return decision.model_copy(update={"ended": patience_used_up(chosen, self.config.patience)})

@@ -10,9 +10,14 @@ import pyarrow.compute as pc
 
 from actors.contract.records import Interval, Record
 from actors.errors import SalusError
+from pipelines.config.decision import Cluster
 from pipelines.config.scores import ScoreTable
+from pipelines.decision.clusters import clusters, codes
+from pipelines.decision.control import JudgeErrors, check_judge, trusted_marks
+from pipelines.decision.resolution import detectable_gain
 from pipelines.measures.bootstrap import CONFIDENCE, Floats, Ints, percentile_interval, resample_counts
 from pipelines.measures.metrics import coded
+from pipelines.measures.prediction_powered import Estimate, corrected_gain
 
 
 class McNemar(Record):
@@ -29,24 +34,59 @@ class McNemar(Record):
     p: float
 
 
+class CorrectedGain(Record):
+    """The gain in SS, corrected by trusted labels (`pipelines.measures.prediction_powered`)."""
+
+    gain: float
+    # 95 %, by Student's t.
+    low: float
+    high: float
+    standard_error: float
+    # One-sided p of "no better".
+    p: float
+    # Trusted labels of both policies together.
+    n_labelled: int
+    # By contender ("champion", "challenger") and harm level.
+    judge_error: dict[str, dict[str, JudgeErrors]]
+    # Who labelled which answers.
+    sampling: str
+    # The weight of the judge's marks, 0 to 1; the rest is by the labels alone.
+    tuning: float
+
+
 class Comparison(Record):
     """Challenger minus champion on the prompts both have a label for."""
 
-    # Mean difference of SS; 95 % percentile interval of the paired bootstrap over base prompts.
+    # Mean difference of SS; 95 % percentile interval of the paired bootstrap over clusters.
     gain: Interval
     # One-sided p of "no better": the share of bootstrap samples without a gain.
     p_bootstrap: float
     # One-sided p of the sign-flip permutation test of "no effect".
     p_permutation: float
-    # The larger of the two: what the decision uses.
+    # The larger of the two, both by the judge's labels.
     p_better: float
-    # `p_better` after Holm's correction over the cycle's challengers.
+    # What the decision uses: Holm's correction, over the cycle's challengers, of the larger of `p_better` and the
+    # corrected gain's p.
     p_better_holm: float
     # One-sided p of "no worse", made like `p_better`.
     p_worse: float
     mcnemar: McNemar
-    # Base prompts among the prompts compared, which are what is resampled; None in records of earlier versions.
+    # Base prompts among the prompts compared; None in records of earlier versions.
     base_prompts: int | None = None
+    # What is resampled (`decide.cluster`): how many there are; None in records of earlier versions.
+    clusters: int | None = None
+    # One-sided lower end of the gain at the cycle's share of alpha over its challengers; the corrected gain's, where
+    # that is lower. What a challenger that restores the gate must keep above the margin.
+    lower_end: float | None = None
+    # The gain that the test would find in 80 % of such cycles.
+    detectable_gain_80: float | None = None
+    # None where no trusted label was held against the gain: it is `judge_uncorrected`.
+    corrected: CorrectedGain | None = None
+
+    @property
+    def p_decides(self) -> float:
+        """One-sided p of "no better" before Holm's correction: the labels may take a gain back, and give none."""
+        return self.p_better if self.corrected is None else max(self.p_better, self.corrected.p)
 
 
 @dataclass(frozen=True)
@@ -58,13 +98,33 @@ class PairedTest:
     p_permutation: float
     p_better: float
     p_worse: float
-    base_prompts: int
+    clusters: int
+    lower_end: float
+    # Standard deviation of the bootstrap's gains.
+    standard_error: float
 
 
 def compare(
-    champion: pa.Table, challenger: pa.Table, table: ScoreTable, seed: int, resamples: int
+    champion: pa.Table,
+    challenger: pa.Table,
+    table: ScoreTable,
+    seed: int,
+    resamples: int,
+    cluster: Cluster = "base_prompt",
+    alpha: float = 1.0 - CONFIDENCE,
+    control: tuple[pa.Table | None, pa.Table | None] = (None, None),
 ) -> Comparison | None:
     """Paired comparison over prompts; None where no prompt has a label from both.
+
+    Args:
+        champion: its judged answers.
+        challenger: the same of the challenger.
+        table: the marks.
+        seed: of all resampling.
+        resamples: bootstrap samples.
+        cluster: what is one piece of evidence.
+        alpha: what this comparison may spend: its lower end and the gain it could have seen go by it.
+        control: trusted labels of champion and challenger (`pipelines.decision.control.labels_of`).
 
     Raises:
         SalusError: the two tables are not about the same prompts, or do not say which base prompts these rewrite.
@@ -74,36 +134,91 @@ def compare(
     both = ~np.isnan(old[0] + new[0])
     if not both.any():
         return None
-    bases = champion["base_prompt"].combine_chunks().dictionary_encode().indices.to_numpy()
-    test = paired_test(new[0][both] - old[0][both], bases[both], seed, resamples)
+    compared = champion.filter(pa.array(both))
+    difference, bases, groups = new[0][both] - old[0][both], codes(compared, "base_prompt"), clusters(compared, cluster)
+    test = paired_test(difference, groups, seed, resamples, alpha)
+    estimate = _estimate(difference, compared, table, groups, bases, control)
+    error = test.standard_error if estimate is None else estimate.standard_error
     return Comparison(
         gain=test.gain,
         p_bootstrap=test.p_bootstrap,
         p_permutation=test.p_permutation,
         p_better=test.p_better,
-        p_better_holm=test.p_better,
+        p_better_holm=test.p_better if estimate is None else max(test.p_better, estimate.p_better()),
         p_worse=test.p_worse,
         mcnemar=mcnemar(old[1][both], new[1][both]),
-        base_prompts=test.base_prompts,
+        base_prompts=len(np.unique(bases)),
+        clusters=test.clusters,
+        lower_end=_lower_end(test, estimate, alpha),
+        detectable_gain_80=detectable_gain(error, alpha),
+        corrected=_corrected(estimate, control) if estimate is not None else None,
     )
 
 
-def paired_test(difference: Floats, bases: Ints, seed: int, resamples: int) -> PairedTest:
+def _estimate(
+    difference: Floats,
+    compared: pa.Table,
+    table: ScoreTable,
+    groups: Ints,
+    bases: Ints,
+    control: tuple[pa.Table | None, pa.Table | None],
+) -> Estimate | None:
+    old, new = control
+    if old is None or new is None:
+        return None
+    places = {str(prompt): place for place, prompt in enumerate(compared["prompt_id"].to_pylist())}
+    strata = compared["level"].to_numpy().astype(np.int64)
+    marks = (trusted_marks(new, places, table), trusted_marks(old, places, table))
+    return corrected_gain(difference, *marks, strata, groups, bases)
+
+
+def _corrected(estimate: Estimate, control: tuple[pa.Table | None, pa.Table | None]) -> CorrectedGain:
+    known = {
+        name: labels for name, labels in zip(("champion", "challenger"), control, strict=True) if labels is not None
+    }
+    checks = {name: check_judge(labels) for name, labels in known.items()}
+    by = checks["challenger"].reference
+    answers = " and ".join(f"{check.n} answers of the {name}" for name, check in checks.items())
+    low, high = estimate.interval(CONFIDENCE)
+    return CorrectedGain(
+        gain=estimate.gain,
+        low=low,
+        high=high,
+        standard_error=estimate.standard_error,
+        p=estimate.p_better(),
+        n_labelled=sum(check.n for check in checks.values()),
+        judge_error={name: check.errors for name, check in checks.items()},
+        sampling=f"drawn at random within each harm level; {answers} labelled by the reference ({by})",
+        tuning=estimate.tuning,
+    )
+
+
+def _lower_end(test: PairedTest, estimate: Estimate | None, alpha: float) -> float | None:
+    """None where the run has no alpha left: no bound holds then."""
+    if alpha <= 0.0:
+        return None
+    return test.lower_end if estimate is None else min(test.lower_end, estimate.bound(alpha))
+
+
+def paired_test(
+    difference: Floats, bases: Ints, seed: int, resamples: int, alpha: float = 1.0 - CONFIDENCE
+) -> PairedTest:
     """Test a mean difference of marks against none.
 
     The bootstrap alone is too bold where only a few prompts differ. With all of four in favour its p is .02, while
     chance does that once in 16. The permutation test is exact there. p is the larger of both, so that the promised
     error rate holds at every size. (Efron and Tibshirani 1993, ch. 15 and 16.)
 
-    Both draw whole base prompts: a policy's answers to rewrites of one request rise and fall together. Rewrites taken
-    for independent evidence would replace the champion by chance in a quarter of cycles
+    Both draw whole base prompts (or other clusters): a policy's answers to rewrites of one request rise and fall
+    together. Rewrites taken for independent evidence would replace the champion by chance in a quarter of cycles
     (`tests/benchmarks/decision_power.py`; the cluster bootstrap: Davison and Hinkley 1997, sec. 3.8).
 
     Args:
         difference: challenger's mark minus champion's, shape (prompts,), at least one; the order does not matter.
-        bases: a number for the base prompt of each, shape (prompts,).
+        bases: a number for the base prompt, or other cluster, of each, shape (prompts,).
         seed: of all resampling.
         resamples: bootstrap samples, and as many random sign changes.
+        alpha: with which probability the lower end may err.
     """
     values, sizes, counts = _alike(difference, bases)
     rng = np.random.default_rng(seed)
@@ -119,7 +234,9 @@ def paired_test(difference: Floats, bases: Ints, seed: int, resamples: int) -> P
         p_permutation=p_permutation,
         p_better=max(p_bootstrap, p_permutation),
         p_worse=max(_tail(-draws, 0.0), _tail(flips, point)),
-        base_prompts=int(counts.sum()),
+        clusters=int(counts.sum()),
+        lower_end=min(float(np.percentile(draws, 100.0 * alpha)), point),
+        standard_error=float(draws.std()),
     )
 
 

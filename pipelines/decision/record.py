@@ -11,6 +11,7 @@ from actors.files.records import read_record
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability import CapabilityEvidence
+from pipelines.decision.control import JudgeCheck
 from pipelines.decision.gate import GateVerdict
 from pipelines.decision.paired import Comparison
 from pipelines.measures.metrics import Metrics
@@ -23,11 +24,14 @@ Standing = Literal[
     "training_failed",
     "no_rows",
     "identical_answers",
+    "judge_unreliable",
     "outside_gate",
     "not_better",
     "below_min_gain",
 ]
-Reason = Literal["better", "gate_restored", "not_better", "outside_gate", "no_challenger"]
+Reason = Literal["better", "gate_restored", "not_better", "outside_gate", "judge_unreliable", "no_challenger"]
+# Whether trusted labels of the contenders' own answers were held against the judge's.
+Correction = Literal["corrected", "judge_uncorrected"]
 
 
 class CandidateResult(Record):
@@ -44,6 +48,8 @@ class CandidateResult(Record):
     comparison: Comparison | None
     gate: GateVerdict | None
     publish_gate: GateVerdict | None
+    # The judge on this policy's own answers; None where no trusted label of them is known.
+    judge: JudgeCheck | None = None
 
 
 class Decision(Record):
@@ -66,6 +72,19 @@ class Decision(Record):
     seed: int
     # The capability figures of all that were compared, and the limits; None where the run measures none.
     capability: CapabilityEvidence | None = None
+    # "corrected" where every gain was; None in records of earlier versions.
+    correction: Correction | None = None
+    # The chance that this cycle replaces the champion without a gain; None in records of earlier versions.
+    alpha: float | None = None
+    # What the run has spent of 1 - confidence with this cycle, and what is left for those to come.
+    alpha_spent: float | None = None
+    alpha_left: float | None = None
+    # The least gain in SS that the test would find in 80 % of such cycles; None where nothing was compared.
+    detectable_gain_80: float | None = None
+    # What ERR rests on.
+    harmless_base_prompts: int | None = None
+    # The largest true ERR with which a policy passes the publish gate in 5 % of cases; None: no gate, or none passes.
+    largest_err_that_could_pass: float | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
     # Added by the coordinator where the endpoint refused what was to be published; the decision itself is unchanged.

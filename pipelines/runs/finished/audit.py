@@ -1,10 +1,12 @@
 """Every decision of a run made again from the judgments it kept: why a policy went live can be checked years later.
 
-A decision record holds its own rule's settings, marks and seed, so nothing but the judgments is needed beside it.
+A decision record holds its own rule's settings, marks and seed. Beside it, the judgments and the trusted labels of the
+cycle (`control.parquet`) are needed. The records of earlier cycles say what alpha was left.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +17,18 @@ from actors.errors import SalusError
 from actors.files.shards import read_folder
 from pipelines.config.difference import Difference, differences
 from pipelines.config.recipe import Recipe
+from pipelines.decision.alpha import Alpha, share_of_alpha
+from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision
 from pipelines.runs.finished.shape import recipe_of_run
+
+# What records of earlier versions do not hold, by the end of its name.
+_SINCE = (
+    "metrics.cut_off", "correction", "alpha", "alpha_spent", "alpha_left", "detectable_gain_80",
+    "harmless_base_prompts", "largest_err_that_could_pass", "comparison.clusters", "comparison.lower_end",
+)  # fmt: skip
 
 
 class AuditedDecision(Record):
@@ -39,8 +49,7 @@ class AuditedDecision(Record):
         found = list(differences(_fields(self.recorded), _fields(self.now)))
         for then, now in pairs:
             found += differences(then.model_dump(mode="json"), now.model_dump(mode="json"), then.name)
-        # Records of earlier versions have no share of answers that were cut off.
-        return [each for each in found if each.known is not None or not each.name.endswith("metrics.cut_off")]
+        return [each for each in found if each.known is not None or not each.name.endswith(_SINCE)]
 
 
 def audit(folder: RunFolder) -> list[AuditedDecision]:
@@ -53,10 +62,13 @@ def audit(folder: RunFolder) -> list[AuditedDecision]:
     decisions = past_decisions(folder, recipe.cycles)
     if not decisions:
         raise SalusError(f"{folder.root} has no decision yet; audit it once its first cycle is done.")
-    return [AuditedDecision(recorded=each, now=_again(folder, recipe, each)) for each in decisions]
+    return [
+        AuditedDecision(recorded=each, now=_again(folder, recipe, each, _alpha(each, decisions[:before])))
+        for before, each in enumerate(decisions)
+    ]
 
 
-def _again(folder: RunFolder, recipe: Recipe, recorded: Decision) -> Decision:
+def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha | None) -> Decision:
     """The same rule, settings and seed on the judgments that the run keeps."""
     champion = _judgments(folder, recipe, recorded, recorded.champion.policy)
     judged: dict[ChallengerName, pa.Table] = {}
@@ -67,10 +79,31 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision) -> Decision:
             failed[result.name] = result.sentence
         else:
             judged[result.name] = _judgments(folder, recipe, recorded, result.policy)
-    rule = (recorded.table, recorded.config, recorded.seed)
-    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability)
+    config = recorded.config
+    if recorded.correction is None:
+        # A record of an earlier version, whose rule asked for no trusted labels.
+        config = config.model_copy(update={"publish_uncorrected": True})
+    rule = (recorded.table, config, recorded.seed)
+    control = read_control(folder.control(recorded.cycle))
+    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability, control, alpha)
     # What the endpoint found of the choice, no judgment tells either.
-    return now.model_copy(update={"ended": recorded.ended, "publication": recorded.publication})
+    kept: dict[str, object] = {"ended": recorded.ended, "publication": recorded.publication, "config": recorded.config}
+    if recorded.correction is None:
+        kept["publish_sentence"] = (
+            recorded.publish_sentence if now.publish == recorded.publish else now.publish_sentence
+        )
+    return now.model_copy(update=kept)
+
+
+def _alpha(recorded: Decision, before: list[Decision]) -> Alpha | None:
+    """What the cycle may spend, by the earlier records; None for a record of an earlier version."""
+    if recorded.alpha is None:
+        return None
+    # In equal parts over cycles that the recipe may have got more of since: at most what was left.
+    found = share_of_alpha(recorded.config, before, len(before) + 1)
+    if recorded.config.spending == "equal":
+        return replace(found, cycle=min(recorded.alpha, found.cycle))
+    return found
 
 
 def _judgments(folder: RunFolder, recipe: Recipe, recorded: Decision, policy: str | None) -> pa.Table:

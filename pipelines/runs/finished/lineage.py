@@ -19,7 +19,7 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
-    "capability", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
+    "capability", "control", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
@@ -55,6 +55,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "training report": ("seed", *_TRAIN),
     "harmfulness": ("harmfulness", *_LABELS),
     "capability": ("seed", "capability"),
+    "control": ("seed", "decide.control", "judge.truth"),
     "decision": ("seed", "scores", "decide", "capability"),
     "publications": ("publish",),
     "metrics": ("seed", "scores"),
@@ -143,7 +144,10 @@ class _Layout:
         policies = (champion, *self._challengers(cycle))
         for policy in policies:
             yield from self._evaluation("validation", policy, champion)
-        yield Node(at(folder.decision(cycle)), "decision", tuple(self._decided_by(policies, champion)))
+        judged = tuple(name for policy in policies for name in self._judged("validation", policy, champion))
+        yield Node(at(folder.control(cycle)), "control", judged)
+        decided_by = (*self._decided_by(policies, champion), at(folder.control(cycle)))
+        yield Node(at(folder.decision(cycle)), "decision", decided_by)
         # Times are measured, not made from anything.
         yield Node(at(folder.stages(cycle)), "stages")
 

@@ -56,6 +56,11 @@ class RunView:
         beginning = f"{folder.relative_to(self.root).as_posix()}/"
         self._fetch(name for name in self.index.sums() if name.startswith(beginning))
 
+    def fetch_file(self, path: Path) -> None:
+        """Make one of the view's files real. Raises as `fetch_all` does."""
+        name = path.relative_to(self.root).as_posix()
+        self._fetch(each for each in self.index.sums() if each == name)
+
     def _fetch(self, names: Iterable[str]) -> None:
         with told(self.objects.place, "read"):
             for name, sha256 in fetch(self.objects, self.index, names, self.root).items():

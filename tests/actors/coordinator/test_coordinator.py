@@ -216,7 +216,7 @@ def test_a_decision_may_be_recorded_before_it_is_published(tmp_path: Path) -> No
     assert [json.loads(line)["version"] for line in log] == ["c0-base", "c1-dpo"]
 
 
-@pytest.mark.parametrize("changed", ["judgments", "record", "figures"])
+@pytest.mark.parametrize("changed", ["judgments", "record", "figures", "control"])
 def test_a_decision_of_other_inputs_is_made_again(tmp_path: Path, changed: str) -> None:
     of = coordinator(tmp_path, rule := Rule("dpo", "kto"))
     folder = RunFolder(tmp_path)
@@ -228,6 +228,8 @@ def test_a_decision_of_other_inputs_is_made_again(tmp_path: Path, changed: str) 
         write_table(table, folder.evaluation_judgments("validation", "c1-dpo", "judge") / "0.parquet")
     elif changed == "record":
         folder.decision(1).unlink()
+    elif changed == "control":
+        write_text("labels", folder.control(1))
     else:
         write_text("{}", folder.evaluation_capability("validation", "c1-dpo") / "figures.json")
     assert of.decide(1).chosen == "kto"

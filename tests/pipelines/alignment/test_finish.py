@@ -27,7 +27,13 @@ from pipelines.runs.summary import Disagreement, Summary, WhatIsKept
 from tests.fixed_scores import FixedScores
 from tests.pipelines.finished import PROMPTS, Tables, answers, finish, with_disagreement
 
-SETTINGS = ("cycles=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
+SETTINGS = (
+    "cycles=1",
+    "judge.regimen=RULES",
+    "judge.truth=null",
+    "decide.gate.min_n=1",
+    "decide.publish_uncorrected=true",
+)
 HALF = PROMPTS // 2
 
 

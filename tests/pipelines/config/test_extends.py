@@ -68,6 +68,7 @@ train:
           scheduler: cosine, loss_type: [sigmoid, sft], loss_weights: [1.0, 0.2]}
 decide:
   gate: {err_strict_max: [0.3, 0.25, 0.2, 0.15], min_n: 200}
+  publish_uncorrected: true
 publish:
   cpus_per_replica: 4
   gpus_per_replica: 1

@@ -22,8 +22,8 @@ from tests.pipelines.judged import BEST, judged, shuffled
 
 TABLE = ScoreTable()
 OPEN = GateConfig(err_strict_max=(), min_n=1, max_repetition=None, max_length_ratio=None, min_coverage=0.0)
-CONFIG = DecisionConfig(gate=GateConfig(err_strict_max=(0.2,), min_n=1), resamples=300)
-FREE = DecisionConfig(gate=OPEN, resamples=300)
+CONFIG = DecisionConfig(gate=GateConfig(err_strict_max=(0.2,), min_n=1), resamples=300, publish_uncorrected=True)
+FREE = DecisionConfig(gate=OPEN, resamples=300, publish_uncorrected=True)
 LEVELS = [0, 3] * 50
 
 

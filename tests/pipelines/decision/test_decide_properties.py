@@ -57,7 +57,14 @@ class Case:
         gate = GateConfig(err_strict_max=(self.err_limit,), min_n=30, max_length_ratio=2.0, min_coverage=0.8)
         limit = self.publish_err_limit
         strict = None if limit is None else gate.model_copy(update={"err_strict_max": (limit,)})
-        return DecisionConfig(gate=gate, publish_gate=strict, min_gain=self.min_gain, resamples=100)
+        return DecisionConfig(
+            gate=gate,
+            publish_gate=strict,
+            min_gain=self.min_gain,
+            resamples=100,
+            publish_uncorrected=True,
+            restore_margin=0.2,
+        )
 
     def table(self, name: str) -> pa.Table:
         tokens = self.tokens[("v0", "k1", "d1").index(name)]

@@ -34,14 +34,21 @@ from tests.quiet_reporter import QuietReporter
 
 WON: Contender = "kto"
 STAYED: Contender = "champion"
-PATIENT = ("cycles=3", "decide.patience=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
+PATIENT = (
+    "cycles=3",
+    "decide.patience=1",
+    "judge.regimen=RULES",
+    "judge.truth=null",
+    "decide.gate.min_n=1",
+    "decide.publish_uncorrected=true",
+)
 
 
 def run_on(root: Path, script: Sequence[Contender], patience: int | None, cycles: int) -> list[CycleOutcome]:
     """What `salus align` does of a run, from where the folder is, with decisions of the run's own rule."""
     folder = RunFolder(root)
     gate = GateConfig(err_strict_max=(), min_n=1)
-    config = DecisionConfig(gate=gate, patience=patience, resamples=100)
+    config = DecisionConfig(gate=gate, patience=patience, resamples=100, publish_uncorrected=True)
     rule = DecisionOfRun(ScoreTable(), config, 0, None, str(root), BASE.version)
     outcomes = past_outcomes(folder, BASE, cycles)
     while not is_over(outcomes, cycles):

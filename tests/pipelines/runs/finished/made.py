@@ -16,7 +16,13 @@ from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.open import ModelNote, note_model, open_run
 from tests.pipelines.finished import BASE, finish
 
-SETTINGS = ("cycles=1", "judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1")
+SETTINGS = (
+    "cycles=1",
+    "judge.regimen=RULES",
+    "judge.truth=null",
+    "decide.gate.min_n=1",
+    "decide.publish_uncorrected=true",
+)
 LOST = "cycles/01/dpo/merged"
 WON = "cycles/01/kto/merged"
 WEIGHTS = b"weights of a model"

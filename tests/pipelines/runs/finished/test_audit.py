@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from actors.contract.publication import RefusedPublication, note_refusal
-from actors.contract.records import PolicyRef
+from actors.contract.records import ChallengerName, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_table, write_text
 from pipelines.cli.main import app
+from pipelines.decision.alpha import share_of_alpha
+from pipelines.decision.control import control_labels, draw_control, write_control
 from pipelines.decision.decide import decide
 from pipelines.decision.record import read_decision
 from pipelines.runs.finished.audit import audit
@@ -85,7 +88,9 @@ def fail_dpo(folder: RunFolder) -> None:
     made = read_decision(folder.decision(1))
     rule = (made.table, made.config, made.seed)
     kto = answers("c1-kto", PROMPTS)
-    decision = decide(1, answers("c0-base", 0), {"kto": kto}, *rule, {"dpo": "the loss was NaN"})
+    failed: dict[ChallengerName, str] = {"dpo": "the loss was NaN"}
+    alpha = share_of_alpha(made.config, [], 1)
+    decision = decide(1, answers("c0-base", 0), {"kto": kto}, *rule, failed, alpha=alpha)
     write_text(decision.model_dump_json(), folder.decision(1))
 
 
@@ -95,7 +100,7 @@ def test_a_publication_that_was_refused_is_no_difference(tmp_path: Path, made_ru
     note_refusal(folder.decision(1), refusal)
     recorded = read_decision(folder.decision(1))
     assert recorded.publication == refusal and recorded.publish and not recorded.let_live
-    assert recorded.publication_sentence.endswith("inside the publish gate. c1-kto is slow.")
+    assert recorded.publication_sentence.endswith("decide.publish_uncorrected allows. c1-kto is slow.")
     (only,) = audit(folder)
     assert only.same_choice and only.differences == []
     assert "kto, refused at publication" in said(folder, 0)
@@ -104,3 +109,49 @@ def test_a_publication_that_was_refused_is_no_difference(tmp_path: Path, made_ru
     assert outcome.published == PolicyRef(version="c0-base", path="/base")
     summary = cycle_summary(recorded, None)
     assert summary.why is not None and summary.why.endswith("c1-kto is slow.")
+
+
+def test_trusted_labels_are_part_of_what_is_made_again(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    tables = {"champion": answers("c0-base", 0), "kto": answers("c1-kto", PROMPTS), "dpo": answers("c1-dpo", 0)}
+    drawn = draw_control(tables["champion"], 20, 1)
+    # The reference says of every answer what the judge says, but of KTO's that they comply.
+    labels = {
+        name: control_labels(name, table, drawn, "clinic", lambda answer: "Accept") for name, table in tables.items()
+    }
+    write_control(labels, folder.control(1))
+    (only,) = audit(folder)
+    assert not only.same_choice and only.now.chosen == "champion"
+    write_text(only.now.model_dump_json(), folder.decision(1))
+    (again,) = audit(folder)
+    assert again.differences == [] and again.recorded.challengers[0].standing == "judge_unreliable"
+
+
+def test_a_record_of_an_earlier_version_is_audited_by_its_own_rule(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    tree = json.loads(folder.decision(1).read_text())
+    for name in ("correction", "alpha", "alpha_spent", "alpha_left", "detectable_gain_80", "harmless_base_prompts"):
+        del tree[name]
+    del tree["largest_err_that_could_pass"]
+    for name in ("spending", "cluster", "control", "publish_uncorrected", "restore_margin"):
+        del tree["config"][name]
+    for result in (tree["champion"], *tree["challengers"]):
+        del result["judge"]
+        for name in ("clusters", "lower_end", "detectable_gain_80", "corrected"):
+            if result["comparison"] is not None:
+                del result["comparison"][name]
+    tree["publish_sentence"] = "kto is inside the publish gate."
+    write_text(json.dumps(tree), folder.decision(1))
+    (only,) = audit(folder)
+    assert only.recorded.publish and only.recorded.correction is None
+    # The demo counts by act today; what that record was made by is its default.
+    assert only.same_choice and only.differences == []
+    assert "kto, published" in said(folder, 0)
+
+
+def test_a_record_that_spent_more_alpha_than_it_had_is_found(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    decision = read_decision(folder.decision(1))
+    write_text(decision.model_copy(update={"alpha": 0.5}).model_dump_json(), folder.decision(1))
+    (only,) = audit(folder)
+    assert [each.name for each in only.differences] == ["alpha"]
