@@ -90,7 +90,7 @@ class DecisionConfig(Section):
     cluster: Cluster = Field(
         default="base_prompt",
         description="what counts as one piece of evidence: a base prompt with its rewrites, a source (document), a"
-        " principle, or an act (the clinic's). Prompts of one cluster are resampled together",
+        " principle, or an act of the clinic's (of other data: a base prompt). Its prompts are resampled together",
     )
     control: ControlConfig = Field(
         default=ControlConfig(), description="the judge held against trusted labels of the contenders' own answers"

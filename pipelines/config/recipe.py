@@ -77,8 +77,6 @@ class Recipe(Section):
             )
         if self.judge.truth == "clinic" and self.data.source != "clinic":
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
-        if self.decide.cluster == "act" and self.data.source != "clinic":
-            raise ValueError("decide.cluster 'act' is known only for data.source 'clinic'; set it to base_prompt")
         if self.train.reference == "base" and self.train.lora is None:
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
         if self.decide.correction == "none" and len(self.train.challengers) > 2:

@@ -10,10 +10,12 @@ import pyarrow as pa
 
 from actors.errors import SalusError
 from pipelines.config.decision import Cluster
+from pipelines.data.clinic.acts import HARMFUL_ACTS
 from pipelines.measures.bootstrap import Ints
 
 # Between the parts of a clinic's base prompt, of which the harmful act is the first.
 _PARTS = " / "
+_ACTS = frozenset(act.text for act in HARMFUL_ACTS)
 
 
 def clusters(judgments: pa.Table, by: Cluster) -> Ints:
@@ -54,7 +56,7 @@ def _column(judgments: pa.Table, name: str) -> pa.ChunkedArray[Any]:
 
 def _act(base: str) -> str | None:
     harmful, parts, _ = base.partition(_PARTS)
-    return harmful if parts else None
+    return harmful if parts and harmful in _ACTS else None
 
 
 def _joined(bases: Ints, values: Sequence[object]) -> Ints:

@@ -71,12 +71,10 @@ def test_a_gain_within_one_document_is_no_gain_of_many() -> None:
     assert (comparison.clusters, comparison.base_prompts) == (5, 60)
 
 
-def test_the_demo_counts_acts_and_other_data_has_none() -> None:
+def test_the_demo_counts_acts_and_other_data_has_base_prompts() -> None:
     assert load_recipe("demo").decide.cluster == "act"
-    other = ["data.source=or_bench", "judge.truth=null"]
-    with pytest.raises(SalusError, match=r"decide.cluster 'act' is known only for data.source 'clinic'"):
-        load_recipe("demo", other)
-    assert load_recipe("demo", [*other, "decide.cluster=source"]).decide.cluster == "source"
+    others = judged([0, 3], ["Accept"] * 2, bases=["aspirin / dose", "aspirin / price"])
+    assert count(others, "act") == 2
 
 
 def test_a_challenger_that_may_be_much_worse_restores_no_gate() -> None:
