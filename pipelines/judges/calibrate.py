@@ -17,7 +17,7 @@ from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.human_labels import XSTEST, HumanLabels, rollout_table
 from pipelines.judges.pool import JudgeShards, judgment_tasks
 from pipelines.judges.refusal_rules import is_tuning_prompt
-from pipelines.judges.reliability_figure import draw_calibration
+from pipelines.judges.shown.picture import draw_calibration
 
 REPORT, PICTURE = "calibration.json", "calibration.png"
 

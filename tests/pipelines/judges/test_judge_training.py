@@ -24,8 +24,8 @@ from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.gate import check_judge_trusted
 from pipelines.judges.human_labels import HumanLabels, read_human_labels
 from pipelines.judges.pool import JudgeShards
-from pipelines.judges.training import JudgeJob, check_trainable, prepare, split_for, train_judge
-from pipelines.judges.training_report import JudgeTrainReport, read_finished_judge
+from pipelines.judges.training.report import JudgeTrainReport, read_finished_judge
+from pipelines.judges.training.train import JudgeJob, check_trainable, prepare, split_for, train_judge
 from tests.tiny_judge import TINY_TRAINING, labelled, make_tiny_judge
 from tests.transformers_engine import TransformersEngine
 

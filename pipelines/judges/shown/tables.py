@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from pipelines.judges.calibration_report import CalibrationReport
-from pipelines.judges.training_report import JudgeTrainReport
+from pipelines.judges.training.report import JudgeTrainReport
 from pipelines.report.cells import NOTHING, interval_text, narrow_table
 
 

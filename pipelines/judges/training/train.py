@@ -33,9 +33,9 @@ from pipelines.judges.calibrate import REPORT as CALIBRATION
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.human_labels import HumanLabels
 from pipelines.judges.pool import JudgeShards, judging
-from pipelines.judges.reliability_figure import draw_calibration
-from pipelines.judges.training_report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
-from pipelines.judges.training_split import Answers, TrainingSplit, label_counts, split_labels, training_rows
+from pipelines.judges.shown.picture import draw_calibration
+from pipelines.judges.training.report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
+from pipelines.judges.training.split import Answers, TrainingSplit, label_counts, split_labels, training_rows
 from pipelines.runs.lengths import judge_length
 from pipelines.runs.materials import judge_name
 
