@@ -63,7 +63,8 @@ def calibrate(
     labels: Annotated[
         Path,
         typer.Option(
-            help="XSTest's completions (folder or file), or CSV, JSONL or Parquet with prompt, answer and label."
+            help="XSTest's completions (folder or file), or CSV, JSONL or Parquet with prompt, answer and label, and"
+            " perhaps level (harm, 0 to 3)."
         ),
     ],
     out: Annotated[
@@ -142,7 +143,8 @@ def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
     training, labels = report.training, ", ".join(f"{n} {label}" for label, n in report.train_labels.items())
     loss = training.metrics
     lines = [
-        f"trained on {training.rows} rows from {sum(report.train_labels.values())} answers ({labels}),"
+        f"trained on {training.rows} rows from {sum(report.train_labels.values())} answers ({labels})"
+        f" and {report.spliced} spliced ones,"
         f" {training.steps} steps, {training.train_s:.0f} s,"
         f" loss {loss['loss_first']:.3f} to {loss['loss_last']:.3f}",
         report.trust.sentence,
@@ -177,7 +179,7 @@ def show(report: CalibrationReport, folder: Path) -> None:
 
     out = console()
     out.print(calibration_table(report))
-    lines = [report.trust.sentence, f"{folder}: {REPORT}, {PICTURE}"]
+    lines = [report.trust.sentence, *report.remarks, f"{folder}: {REPORT}, {PICTURE}"]
     if report.left_out:
         lines.insert(0, f"{report.left_out} answers left out: the refusal rules were tuned on their labels.")
     for line in lines:
