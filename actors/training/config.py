@@ -202,15 +202,15 @@ class JudgeTrainConfig(Optimization, Workers):
         description="repeat rows of rare labels until all labels are as frequent. A judge that has seen one Caution"
         " in twenty rows does well by never saying it, and then over-caution passes unseen",
     )
+    max_repeats: Count = Field(
+        default=8, description="most copies of one row: a handful of rows is learnt by heart, not understood"
+    )
     spliced: float = Field(
         default=0.25,
         ge=0,
         le=1,
         description="of the answers labelled Accept, the share that is learnt again with a refusal behind it, and again"
         " with one before it, both as Accept. A judge that never saw such answers calls them refusals",
-    )
-    max_repeats: Count = Field(
-        default=8, description="most copies of one row: a handful of rows is learnt by heart, not understood"
     )
 
     def decisive(self) -> dict[str, Any]:
