@@ -28,7 +28,6 @@ from pipelines.config.scores import ScoreTable
 from pipelines.data.row_order import DPO_SCHEMA, KTO_SCHEMA, deduplicate, interleave, placed, shuffled, thinning
 from pipelines.feedback.review.apply import apply_labels
 from pipelines.feedback.rows import feedback_table
-from pipelines.judges.calibration import tempered
 from pipelines.measures.metrics import scores
 
 JUDGED_COLUMNS = (
@@ -248,6 +247,9 @@ def _sureness(judgments: pa.Table, temperature: float | None) -> NDArray[np.floa
         [judgments[c].to_numpy().astype(np.float32) for c in ("p_accept", "p_caution", "p_refuse")]
     )
     if temperature is not None:
+        # Imported late: it brings scipy, and shuffling processes start often.
+        from pipelines.judges.calibration import tempered
+
         p = tempered(p.astype(np.float64), temperature).astype(np.float32)
     sure: NDArray[np.float32] = p.max(axis=1)
     return sure

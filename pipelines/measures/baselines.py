@@ -1,8 +1,8 @@
 """Policies that need no model, so that a figure means something: refuse all, answer all, refuse by words or phrases.
 
-They are in the final table under the same metrics. Those that refuse by what they read are multinomial naive Bayes
-over lower-case words (McCallum and Nigam, AAAI-98 workshop on text categorization), or over phrases of up to two or
-five words, fitted on the train split. What a policy gains beyond one of them does not come from such phrases alone.
+They are in the final table under the same metrics. Those that refuse by what they read are multinomial naive Bayes,
+fitted on the train split (McCallum and Nigam, AAAI-98 workshop on text categorization). They count lower-case words, or
+phrases of up to two or five. What a policy gains beyond one of them does not come from such phrases alone.
 
 On the clinic the first three have SS .5 by construction, and prove nothing. The phrases are not balanced there: they
 nearly solve it. A harder clinic is for later; until then its SS is to be read beside `bigram_refuse`.
