@@ -139,9 +139,9 @@ def unseen(judge: JudgeConfig, report: CalibrationReport) -> tuple[str, ...]:
     """What a calibration that fits the judge does not vouch for, a sentence each."""
     hidden = (f"A calibration does not see {row.unseen}." for row in _rows(judge) if row.unseen is not None)
     labels = report.bound.labels if report.bound is not None else None
-    gone = labels is not None and _sum_now(labels) is None
-    lost = (f"Whether its labels changed was not checked, as {labels.path} is not here.",) if gone and labels else ()
-    return (*dict.fromkeys(hidden), *lost)
+    if labels is None or _sum_now(labels) is not None:
+        return tuple(dict.fromkeys(hidden))
+    return (*dict.fromkeys(hidden), f"Whether its labels changed was not checked, as {labels.path} is not here.")
 
 
 def _changed(labels: LabelsFile) -> str | None:
