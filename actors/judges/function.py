@@ -17,6 +17,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,17 @@ def load_function(function: str) -> JudgeFunction:
         raise SalusError(f"judge.function {function}: module {module} has no function {name}; name one that it has.")
     loaded: JudgeFunction = found
     return loaded
+
+
+def function_source(function: str) -> Path | None:
+    """The file of the module that holds the function; None where it has none. What it imports is not in it.
+
+    Raises:
+        SalusError: as `load_function`.
+    """
+    load_function(function)
+    file = getattr(sys.modules[function.partition(":")[0]], "__file__", None)
+    return Path(file) if file is not None and Path(file).is_file() else None
 
 
 class FunctionScorer:

@@ -13,9 +13,10 @@ from typing import Literal, Protocol, get_args
 from actors.contract.records import Label, PolicyRef
 from actors.engine.config import EngineConfig
 from actors.engine.tokenizer import check_asked_model
+from actors.judges import rules
 from actors.judges.classifier import ClassifierScorer, meanings
 from actors.judges.ensemble import How
-from actors.judges.function import FunctionScorer, function_judge_name, load_function
+from actors.judges.function import FunctionScorer, function_judge_name, function_source, load_function
 from actors.judges.guard_format import GUARD_OWN, check_guard_format
 from actors.judges.judge import Scorer
 from actors.judges.remote.config import RemoteConfig
@@ -111,6 +112,12 @@ class RegimenRow:
     # A rule whose label depends on the answer alone. Only such a judge needs no calibration. It is tuned on one half of
     # XSTest's human labels at most, and is measured on the other half before a run.
     rule: Callable[[str], Label] | None = None
+    # The file whose code gives its labels, as far as it is code; None: a model gives them, or the code has no file.
+    code: Callable[[JudgeSettings], Path | None] = lambda settings: None
+    # The server and the model there, where one gives its labels.
+    server: Callable[[JudgeSettings], str] | None = None
+    # What decides its labels and no calibration can be bound to: completes "A calibration does not see ...".
+    unseen: str | None = None
     # Whether it reads answers by rules that know English alone.
     english_only: bool = False
 
@@ -168,6 +175,20 @@ def _function_name(settings: JudgeSettings) -> str:
     return function_judge_name(settings.function)
 
 
+def _rules_file(settings: JudgeSettings) -> Path:
+    return Path(rules.__file__)
+
+
+def _function_file(settings: JudgeSettings) -> Path | None:
+    assert settings.function is not None
+    return function_source(settings.function)
+
+
+def _server(settings: JudgeSettings) -> str:
+    assert settings.remote is not None
+    return f"{settings.remote.model} at {settings.remote.base_url}"
+
+
 def _server_name(settings: JudgeSettings) -> str:
     assert settings.remote is not None
     return settings.remote.judge_name
@@ -207,6 +228,7 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         prompts=None,
         name=lambda settings: RULES_JUDGE,
         rule=refusal_label,
+        code=_rules_file,
         english_only=True,
     ),
     "GUARD": RegimenRow(
@@ -216,6 +238,8 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         weights="own",
         check_prompt=check_guard_format,
         prompts=PromptFamily("safe or unsafe", "guard-", f"{GUARD_OWN} (models like Llama Guard) or guard-v1"),
+        # It labels what the model finds safe.
+        code=_rules_file,
         english_only=True,
     ),
     "REMOTE": RegimenRow(
@@ -226,6 +250,8 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         memory_gib=0.4,
         scores_numbers=True,
         name=_server_name,
+        server=_server,
+        unseen="the weights behind the server",
         section=("remote", "base_url and model of an OpenAI-compatible server"),
     ),
     "CLASSIFIER": RegimenRow(
@@ -247,6 +273,8 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         memory_gib=1.0,
         prompts=None,
         name=_function_name,
+        code=_function_file,
+        unseen="what the function's module imports or loads",
         section=("function", "package.module:name of a function that labels conversations"),
     ),
 }

@@ -207,6 +207,13 @@ class JudgeTrainConfig(Optimization, Workers):
     max_repeats: Count = Field(
         default=8, description="most copies of one row: a handful of rows is learnt by heart, not understood"
     )
+    spliced: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="of the answers labelled Accept, the share that is learnt again with a refusal behind it, and again"
+        " with one before it, both as Accept. A judge that never saw such answers calls them refusals",
+    )
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON."""

@@ -25,7 +25,7 @@ from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import StageClock, Stopwatch, Work
 from pipelines.feedback.review.snapshot import cycle_reviews
 from pipelines.feedback.snapshot import snapshot_feedback
-from pipelines.judges.evidence import judge_in_run
+from pipelines.judges.evidence import applied_temperature, judge_in_run
 from pipelines.runs.stage_log import cycle_clock
 
 POLL_S = 0.25
@@ -104,7 +104,10 @@ def preference(run: Run, cycle: int) -> dict[RowKind, PreferenceReport]:
     reviews = cycle_reviews(run.folder, cycle, config.reviews, folders)
     if reviews is not None:
         run.reporter.say(f"cycle {cycle}: {reviews.report.sentence()}")
-    beside = Beside(run.folder.pairs, feedback, reviews.labels if reviews is not None else None)
+    temperature = None
+    if config.min_confidence > 0:
+        temperature = applied_temperature(run.recipe, run.folder, run.reporter)
+    beside = Beside(run.folder.pairs, feedback, reviews.labels if reviews is not None else None, temperature)
 
     seed = derive_seed(run.recipe.seed, "preference", cycle)
     # One after the other: each shuffle fills the cluster by itself, and the second finds the first one's workers.

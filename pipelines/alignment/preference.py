@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from numpy.typing import NDArray
 
 from actors.contract.records import CUT_OFF, ROW_NAMES, Label, Record, RowKind
 from actors.files.records import find_record
@@ -66,6 +67,8 @@ class Beside:
     feedback: Path | None = None
     # People's labels, by answer key (`pipelines.feedback.review.snapshot`).
     reviews: Mapping[str, Label] | None = None
+    # Of the judge's calibration, applied to its probabilities before `config.min_confidence` looks at them.
+    temperature: float | None = None
 
 
 def build_rows(
@@ -93,7 +96,7 @@ def build_rows(
         ray.data.read_parquet(list(map(str, files)), override_num_blocks=parts)
         .select_columns([name for name in JUDGED_COLUMNS if name in held])
         .map_batches(
-            partial(_make, make=make, config=config, table=table, seed=seed, reviews=beside.reviews or {}),
+            partial(_make, make=make, config=config, table=table, seed=seed, beside=beside),
             batch_format="pyarrow",
             batch_size=None,
         )
@@ -228,15 +231,28 @@ def _make(
     config: PreferenceConfig,
     table: ScoreTable,
     seed: int,
-    reviews: Mapping[str, Label],
+    beside: Beside,
 ) -> pa.Table:
-    judgments, _ = apply_labels(judgments, reviews)
+    judgments, _ = apply_labels(judgments, beside.reviews or {})
     judgments = judgments.filter(pa.compute.is_valid(judgments["label"]))
-    sure = np.max([judgments[c].to_numpy() for c in ("p_accept", "p_caution", "p_refuse")], axis=0)
-    judgments = judgments.filter(pa.array(sure >= config.min_confidence))
+    judgments = judgments.filter(pa.array(_sureness(judgments, beside.temperature) >= config.min_confidence))
     schema = KTO_SCHEMA if make is kto_rows else DPO_SCHEMA
     made = make(judgments, config, table)
     return placed(shuffled(made, seed) if config.shuffle_labels else made, schema, seed)
+
+
+def _sureness(judgments: pa.Table, temperature: float | None) -> NDArray[np.float32]:
+    """Probability of the likeliest label at the calibrated temperature (None: as judged), shape (rows,)."""
+    p: NDArray[np.float32] = np.column_stack(
+        [judgments[c].to_numpy().astype(np.float32) for c in ("p_accept", "p_caution", "p_refuse")]
+    )
+    if temperature is not None:
+        # Imported late: it brings scipy, and shuffling processes start often.
+        from pipelines.judges.calibration import tempered
+
+        p = tempered(p.astype(np.float64), temperature).astype(np.float32)
+    sure: NDArray[np.float32] = p.max(axis=1)
+    return sure
 
 
 def _groups(judgments: pa.Table) -> list[list[tuple[int, dict[str, Any]]]]:

@@ -13,7 +13,7 @@ from pipelines.cli.align import Cycle, run_step
 from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
 from pipelines.cluster.progress import RichReporter
 from pipelines.judges.calibration_report import CalibrationReport
-from pipelines.judges.training_report import JudgeTrainReport
+from pipelines.judges.training.report import JudgeTrainReport
 
 DEFAULT = "cycle"
 
@@ -63,7 +63,8 @@ def calibrate(
     labels: Annotated[
         Path,
         typer.Option(
-            help="XSTest's completions (folder or file), or CSV, JSONL or Parquet with prompt, answer and label."
+            help="XSTest's completions (folder or file), or CSV, JSONL or Parquet with prompt, answer and label, and"
+            " perhaps level (harm, 0 to 3)."
         ),
     ],
     out: Annotated[
@@ -113,8 +114,8 @@ def train(
     # Bad labels are found before any model is built or any actor started.
     human = read_human_labels(labels)
 
-    from pipelines.judges.training import check_trainable, prepare, split_for
-    from pipelines.judges.training_report import read_finished_judge
+    from pipelines.judges.training.report import read_finished_judge
+    from pipelines.judges.training.train import check_trainable, prepare, split_for
     from pipelines.runs.materials import gather_judge
 
     check_trainable(settings)
@@ -129,7 +130,7 @@ def train(
         if report is not None:
             reporter.say(f"{job.folder} holds this judge already; nothing was trained.")
         else:
-            from pipelines.judges.training import train_judge_on_ray
+            from pipelines.judges.training.train import train_judge_on_ray
 
             report = train_judge_on_ray(job, reporter)
     show_trained(report, recipe, folder)
@@ -137,12 +138,13 @@ def train(
 
 def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
     """Print a trained judge's figures and how to use it."""
-    from pipelines.judges.tables import judge_training_table
+    from pipelines.judges.shown.tables import judge_training_table
 
     training, labels = report.training, ", ".join(f"{n} {label}" for label, n in report.train_labels.items())
     loss = training.metrics
     lines = [
-        f"trained on {training.rows} rows from {sum(report.train_labels.values())} answers ({labels}),"
+        f"trained on {training.rows} rows from {sum(report.train_labels.values())} answers ({labels})"
+        f" and {report.spliced} spliced ones,"
         f" {training.steps} steps, {training.train_s:.0f} s,"
         f" loss {loss['loss_first']:.3f} to {loss['loss_last']:.3f}",
         report.trust.sentence,
@@ -173,11 +175,11 @@ def next_settings(report: JudgeTrainReport, folder: Path) -> list[str]:
 def show(report: CalibrationReport, folder: Path) -> None:
     """Print a calibration and its verdict."""
     from pipelines.judges.calibrate import PICTURE, REPORT
-    from pipelines.judges.tables import calibration_table
+    from pipelines.judges.shown.tables import calibration_table
 
     out = console()
     out.print(calibration_table(report))
-    lines = [report.trust.sentence, f"{folder}: {REPORT}, {PICTURE}"]
+    lines = [report.trust.sentence, *report.remarks, f"{folder}: {REPORT}, {PICTURE}"]
     if report.left_out:
         lines.insert(0, f"{report.left_out} answers left out: the refusal rules were tuned on their labels.")
     for line in lines:

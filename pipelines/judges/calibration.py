@@ -18,6 +18,7 @@ from actors.contract.records import LABELS, Label
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from pipelines.config.judge import TrustThresholds
+from pipelines.judges.by_level import by_level, harmful_answers
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.reliability import FLOOR, score_probabilities
 from pipelines.judges.trust import decide_trust
@@ -36,13 +37,15 @@ class JudgedAnswers:
     """Answers with a human label and the judge's verdict, one entry an answer.
 
     `predicted` is None where the judge gave no usable label; its probabilities there are not looked at.
-    `probabilities` has shape (answers, labels in the order of `LABELS`).
+    `probabilities` has shape (answers, labels in the order of `LABELS`). `levels` are the harm levels of the requests,
+    None where one is not known, or none is.
     """
 
     prompt_ids: Sequence[str]
     human: Sequence[Label]
     predicted: Sequence[str | None]
     probabilities: Floats
+    levels: Sequence[int | None] | None = None
 
 
 def calibrate(
@@ -55,8 +58,8 @@ def calibrate(
 ) -> CalibrationReport:
     """Hold a judge against human labels.
 
-    Accuracy, kappa and recall are over all answers, as nothing of the labels is fitted. NLL, Brier and calibration
-    error are over the prompts the temperature was not fitted on, before and after it.
+    Accuracy, kappa, recall and the figures by level are over all answers, as nothing of the labels is fitted. NLL,
+    Brier and calibration error are over the prompts the temperature was not fitted on, before and after it.
 
     Raises:
         SalusError: no answers, columns of different lengths, an unknown label, or rows that are no probabilities.
@@ -81,6 +84,10 @@ def calibrate(
         draw = derive_seed(seed, "probabilities")
         before = score_probabilities(p[rest], truth[rest], ids, draw)
         after = score_probabilities(tempered(p[rest], temperature), truth[rest], ids, draw)
+    levels = answers.levels if answers.levels is not None else [None] * len(truth)
+    labels = (answers.human, answers.predicted, answers.prompt_ids, levels)
+    harmful = harmful_answers(*labels, derive_seed(seed, "harmful"))
+    ece = after.ece if after is not None else None
     return CalibrationReport(
         judge=judge,
         labels_source=labels_source,
@@ -94,7 +101,9 @@ def calibrate(
         before=before,
         after=after,
         thresholds=thresholds,
-        trust=decide_trust(judge.name, quality, after.ece if after is not None else None, thresholds),
+        trust=decide_trust(judge.name, quality, harmful, ece, thresholds),
+        harmful=harmful,
+        levels=tuple(by_level(*labels, derive_seed(seed, "levels"))),
     )
 
 
@@ -142,10 +151,11 @@ def _check(answers: JudgedAnswers) -> None:
     if n == 0:
         raise SalusError("There are no human-labelled answers to calibrate on: give a file with some.")
     shape = answers.probabilities.shape
-    if {len(answers.prompt_ids), len(answers.predicted)} != {n} or shape != (n, len(LABELS)):
+    levels = len(answers.levels) if answers.levels is not None else n
+    if {len(answers.prompt_ids), len(answers.predicted), levels} != {n} or shape != (n, len(LABELS)):
         raise SalusError(
-            f"{n} human labels do not fit {len(answers.prompt_ids)} prompt ids, {len(answers.predicted)} verdicts"
-            f" and probabilities of shape {shape}: give one of each per answer."
+            f"{n} human labels do not fit {len(answers.prompt_ids)} prompt ids, {len(answers.predicted)} verdicts,"
+            f" {levels} levels and probabilities of shape {shape}: give one of each per answer."
         )
     used = answers.probabilities[[label is not None for label in answers.predicted]]
     # Written so that NaN fails too.

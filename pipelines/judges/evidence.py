@@ -14,16 +14,18 @@ from actors.files.shards import read_folder, strings, write_text
 from actors.judges.regimens import check_voices
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
-from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, read_xstest_answers
+from pipelines.data.sets.xstest import COMPLETIONS_PREFIX
+from pipelines.judges.bound import bind, weights_before_run, weights_in_run
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.gate import JudgeTrust, hold_judge, read_calibration
-from pipelines.judges.human_labels import XSTEST
+from pipelines.judges.human_labels import read_xstest_labels
 from pipelines.judges.refusal_rules import is_tuning_prompt
+from pipelines.judges.spliced import MOST, score_spliced, spliced_answers
 from pipelines.runs.materials import probe_folder, truth_rule
 
 GROUND_TRUTH = "ground truth of the deployed policy's answers in cycle 1"
-_COLUMNS = ("prompt_id", "answer", "label", "p_accept", "p_caution", "p_refuse", "judge", "judge_prompt")
+_COLUMNS = ("prompt_id", "level", "answer", "label", "p_accept", "p_caution", "p_refuse", "judge", "judge_prompt")
 
 
 def judge_before_run(recipe: Recipe) -> JudgeTrust | None:
@@ -36,23 +38,51 @@ def judge_before_run(recipe: Recipe) -> JudgeTrust | None:
     report = read_calibration(recipe)
     if report is None and has_ground_truth(recipe):
         return None
-    return hold_judge(recipe, report or rules_on_xstest(recipe))
+    if report is None:
+        return hold_judge(recipe, rules_on_xstest(recipe))
+    return hold_judge(recipe, report, weights_before_run(recipe))
 
 
 def judge_in_run(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
     """Once the first cycle's answers are judged, and before anything is learnt or decided from them.
 
-    Does nothing where `judge_before_run` could tell.
+    A calibration is held against the weights that the run has by now, whether it built, fetched or kept them. Does
+    nothing else where `judge_before_run` could tell.
 
     Raises:
         SalusError: the judge may not select policies.
     """
-    if recipe.judge.calibration is not None or not has_ground_truth(recipe):
+    weights = weights_in_run(recipe, folder)
+    given = read_calibration(recipe)
+    if given is not None:
+        if weights is not None:
+            record_trust(folder, hold_judge(recipe, given, weights), reporter)
+        return
+    if not has_ground_truth(recipe):
         return
     known = folder.judge_calibration
-    report = CalibrationReport.read(known) if known.is_file() else on_ground_truth(recipe, folder.judgments(1))
+    report = CalibrationReport.read(known) if known.is_file() else None
+    if report is None or report.bound is None:
+        # There was none, or one of an earlier version, which the same judgments give anew.
+        report = on_ground_truth(recipe, folder.judgments(1))
+        report = report.model_copy(update={"bound": bind(recipe.judge, weights, None)})
     report.write(known)
-    record_trust(folder, hold_judge(recipe, report), reporter)
+    record_trust(folder, hold_judge(recipe, report, weights), reporter)
+
+
+def applied_temperature(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> float | None:
+    """The temperature that a run applies to its judge's probabilities; None: they are taken as they are.
+
+    It is that of the calibration by which the judge was let in, so that what was gated is what is applied.
+
+    Raises:
+        SalusError: nothing is recorded of the judge yet, and it may not select policies.
+    """
+    if read_trust(folder) is None:
+        record_trust(folder, judge_before_run(recipe), reporter)
+        judge_in_run(recipe, folder, reporter)
+    trust = read_trust(folder)
+    return trust.temperature if trust is not None else None
 
 
 def record_trust(folder: RunFolder, trust: JudgeTrust | None, reporter: Reporter) -> None:
@@ -88,6 +118,7 @@ def on_ground_truth(recipe: Recipe, judgments: Path) -> CalibrationReport:
             human=[rule(answer) for answer in strings(judged, "answer")],
             predicted=judged["label"].to_pylist(),
             probabilities=np.column_stack([judged[f"p_{label.lower()}"].to_numpy() for label in LABELS]).astype(float),
+            levels=judged["level"].to_pylist(),
         ),
         JudgeIdentity(
             name=judged["judge"][0].as_py(), regimen=recipe.judge.regimen, prompt=judged["judge_prompt"][0].as_py()
@@ -109,27 +140,33 @@ def rules_on_xstest(recipe: Recipe) -> CalibrationReport | None:
         return None
     if not (recipe.data.probe == "xstest" or _lies_with_the_data(recipe, folder)):
         return None
-    answers = list(read_xstest_answers(folder))
+    labels = read_xstest_labels(folder)
     # The rules were tuned on the other half, which would flatter them.
-    fair = [answer for answer in answers if not is_tuning_prompt(answer.id)]
+    fair = tuple(answer for answer in labels.answers if not is_tuning_prompt(answer.prompt_id))
     predicted = [rule(answer.answer) for answer in fair]
-    judge = recipe.judge
+    judge, seed = recipe.judge, derive_seed(recipe.seed, "calibrate")
     name = judge.name(None)
     # A rule has a name of its own.
     assert name is not None
     identity = JudgeIdentity(name=name, regimen=judge.regimen, prompt=judge.prompt_version)
-    return calibrate(
+    report = calibrate(
         JudgedAnswers(
-            prompt_ids=[answer.id for answer in fair],
+            prompt_ids=[answer.prompt_id for answer in fair],
             human=[answer.label for answer in fair],
             predicted=predicted,
             probabilities=np.eye(len(LABELS))[[LABELS.index(label) for label in predicted]],
+            levels=[answer.level for answer in fair],
         ),
         identity,
-        XSTEST,
-        recipe.judge.trust,
-        derive_seed(recipe.seed, "calibrate"),
-        left_out=len(answers) - len(fair),
+        labels.source,
+        judge.trust,
+        seed,
+        left_out=len(labels.answers) - len(fair),
+    )
+    spliced = spliced_answers(fair, MOST, seed)
+    said = [rule(answer.answer) for answers in spliced.values() for answer in answers]
+    return report.model_copy(
+        update={"bound": bind(judge, None, labels.file), "spliced": score_spliced(spliced, said, seed)}
     )
 
 

@@ -8,6 +8,7 @@ from actors.contract.records import Record
 from actors.errors import SalusError
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe
+from pipelines.judges.bound import difference, unseen
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.trust import decide_trust
 from pipelines.runs.materials import judge_name
@@ -29,20 +30,30 @@ class JudgeTrust(Record):
     # False: it was accepted all the same.
     trusted: bool
     note: str
+    # The one of the calibration, whose calibration error was held against `max_ece`. The run applies it to the judge's
+    # probabilities before `preference.min_confidence` looks at them. None: they are taken as they are.
+    temperature: float | None = None
 
 
-def hold_judge(recipe: Recipe, report: CalibrationReport | None) -> JudgeTrust:
+def hold_judge(recipe: Recipe, report: CalibrationReport | None, weights: str | None = None) -> JudgeTrust:
     """The rule: the judge is trusted, or accepted by `judge.accept_unreliable`, or the run is refused.
+
+    Args:
+        recipe: whose judge it is.
+        report: its calibration, if there is one.
+        weights: SHA-256 of the model that judges, as `weights_before_run` or `weights_in_run` finds it.
 
     Raises:
         UnreliableJudge: as `check_judge_trusted`, unless the recipe accepts such a judge.
     """
     try:
-        return JudgeTrust(trusted=True, note=check_judge_trusted(recipe, report))
+        note = check_judge_trusted(recipe, report, weights)
     except UnreliableJudge as refusal:
         if not recipe.judge.accept_unreliable:
             raise
         return JudgeTrust(trusted=False, note=f"Accepted all the same ({ACCEPT}): {refusal.reason}.")
+    assert report is not None
+    return JudgeTrust(trusted=True, note=note, temperature=report.temperature)
 
 
 def read_calibration(recipe: Recipe) -> CalibrationReport | None:
@@ -55,11 +66,14 @@ def read_calibration(recipe: Recipe) -> CalibrationReport | None:
     return CalibrationReport.read(Path(path).expanduser()) if path is not None else None
 
 
-def check_judge_trusted(recipe: Recipe, report: CalibrationReport | None) -> str:
+def check_judge_trusted(recipe: Recipe, report: CalibrationReport | None, weights: str | None = None) -> str:
     """A note to record when the recipe's judge may select policies, by the recipe's own thresholds.
 
+    Arguments as of `hold_judge`.
+
     Raises:
-        UnreliableJudge: there is no report, it is about another judge, or the judge falls short of a threshold.
+        UnreliableJudge: there is no report, it is about another judge, prompt or labels, or the judge falls short of a
+            threshold.
     """
     if report is None:
         raise _refusal(
@@ -70,12 +84,19 @@ def check_judge_trusted(recipe: Recipe, report: CalibrationReport | None) -> str
     stranger = _difference(recipe.judge, report)
     if stranger is not None:
         raise _refusal(recipe, f"judge.calibration is about another judge: {stranger}")
+    changed = difference(recipe, report, weights)
+    if changed is not None:
+        where = f" ({recipe.judge.calibration})" if recipe.judge.calibration is not None else ""
+        raise _refusal(recipe, f"judge.calibration{where} does not hold of this judge: {changed}")
     ece = report.after.ece if report.after is not None else None
-    trust = decide_trust(report.judge.name, report.agreement, ece, recipe.judge.trust)
+    trust = decide_trust(report.judge.name, report.agreement, report.harmful, ece, recipe.judge.trust)
     if not trust.trusted:
         raise _refusal(recipe, f"{trust.sentence.removesuffix('.')} (labels: {report.labels_source})")
     later = " It was measured as the deployed model; later champions judge unmeasured."
-    return f"{trust.sentence} Labels: {report.labels_source}.{later if recipe.judge.row.champion_judges else ''}"
+    later = later if recipe.judge.row.champion_judges else ""
+    remarks = report.model_copy(update={"thresholds": recipe.judge.trust}).remarks
+    more = "".join(f" {sentence}" for sentence in (*remarks, *unseen(recipe.judge, report)))
+    return f"{trust.sentence} Labels: {report.labels_source}.{later}{more}"
 
 
 def _refusal(recipe: Recipe, reason: str) -> UnreliableJudge:

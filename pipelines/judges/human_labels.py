@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.contract.records import LABELS, ROLLOUT_SCHEMA, Label, Record
+from actors.contract.records import LABELS, LEVELS, ROLLOUT_SCHEMA, Label, Record
+from actors.files.sums import file_sum
 from pipelines.data.batches import prompt_digest
-from pipelines.data.fields import one_of, optional_text, text
+from pipelines.data.fields import one_of, optional_text, text, whole_number
 from pipelines.data.rows import Row, data_files, rows_of
-from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, read_xstest_answers
+from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, UNSAFE_LEVEL, read_xstest_answers
 
 XSTEST = "xstest"
 HUMAN = "human-labelled"
@@ -29,6 +31,16 @@ class HumanJudgment(Record):
     prompt: str
     answer: str
     label: Label
+    # The request's harm level, 0 harmless to 3 severe; None where it is not known.
+    level: int | None = None
+
+
+class LabelsFile(Record):
+    """The file, or the folder, that labels were read from, by content."""
+
+    path: str
+    # Of one file as `sha256sum` prints it; of several, of the lines `sha256sum *` prints.
+    sha256: str
 
 
 class HumanLabels(Record):
@@ -37,28 +49,56 @@ class HumanLabels(Record):
     # "xstest", or the file's or folder's name.
     source: str
     answers: tuple[HumanJudgment, ...]
+    # None: they are in no file.
+    file: LabelsFile | None = None
 
 
 def read_human_labels(location: Path) -> HumanLabels:
     """Labelled answers of XSTest's completions (file or folder), or of CSV, JSONL or Parquet files.
 
     A team's own file has the columns `prompt`, `answer` and `label` (Accept, Caution, Refuse or Reject). It may have
-    `prompt_id`; without it, equal prompts are one prompt.
+    `prompt_id`; without it, equal prompts are one prompt. It may have `level`, the harm level of the request (0 to 3).
 
     Raises:
         SalusError: nothing to read there, a missing column, or a bad row, naming file and line.
     """
     if _is_xstest(location):
-        return HumanLabels(source=XSTEST, answers=tuple(_xstest(location)))
-    files = data_files(location)
-    rows = (row for file in files for row in rows_of(file, ("prompt", "answer", "label")))
-    return HumanLabels(source=location.name, answers=tuple(_answer(row) for row in rows))
+        return read_xstest_labels(location)
+    rows = (row for file in data_files(location) for row in rows_of(file, ("prompt", "answer", "label")))
+    answers = tuple(_answer(row) for row in rows)
+    return HumanLabels(source=location.name, answers=answers, file=labels_file(location))
+
+
+def read_xstest_labels(location: Path) -> HumanLabels:
+    """XSTest's labelled completions, one file or all of a folder.
+
+    Raises:
+        SalusError: there are none, or one has a bad row.
+    """
+    return HumanLabels(source=XSTEST, answers=tuple(_xstest(location)), file=labels_file(location))
+
+
+def labels_file(location: Path) -> LabelsFile:
+    """What the labels of a file or folder are bound to.
+
+    Raises:
+        SalusError: there is nothing to read.
+    """
+    if _is_xstest(location):
+        files = sorted(location.glob(f"{COMPLETIONS_PREFIX}*.csv")) if location.is_dir() else [location]
+    else:
+        files = data_files(location)
+    if location.is_file():
+        joint = file_sum(location)
+    else:
+        joint = hashlib.sha256("".join(f"{file_sum(file)}  {file.name}\n" for file in files).encode()).hexdigest()
+    return LabelsFile(path=str(location.absolute()), sha256=joint)
 
 
 def rollout_table(answers: tuple[HumanJudgment, ...]) -> pa.Table:
     """The answers as rows of `ROLLOUT_SCHEMA`, in their order, for a judge that must not see the labels.
 
-    Harm level and length are not known here and no judge looks at them; they are 0.
+    No judge looks at harm level and length; they are 0 here.
     """
     samples: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
@@ -92,7 +132,13 @@ def _is_xstest(location: Path) -> bool:
 
 def _xstest(location: Path) -> Iterator[HumanJudgment]:
     for found in read_xstest_answers(location):
-        yield HumanJudgment(prompt_id=found.id, prompt=found.prompt, answer=found.answer, label=found.label)
+        yield HumanJudgment(
+            prompt_id=found.id,
+            prompt=found.prompt,
+            answer=found.answer,
+            label=found.label,
+            level=0 if found.safe else UNSAFE_LEVEL,
+        )
 
 
 def _answer(row: Row) -> HumanJudgment:
@@ -104,4 +150,13 @@ def _answer(row: Row) -> HumanJudgment:
         prompt=prompt,
         answer=text(row, "answer"),
         label=label,
+        level=_level(row),
     )
+
+
+def _level(row: Row) -> int | None:
+    """The column `level`; None where there is none, or the cell is empty."""
+    value = row.values.get("level")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return whole_number(row, "level", LEVELS[0], LEVELS[-1])

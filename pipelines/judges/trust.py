@@ -1,8 +1,8 @@
 """May this judge select policies? One verdict from its agreement with humans, on the cautious side of chance.
 
-Each threshold is held against the worse end of the 95 % interval. That is the lower one of kappa, accuracy and the
-recall of Refuse, and the upper one of the expected calibration error. A judge that is good by luck in a small sample
-is thus not trusted, and more labels can only help a good one. Coverage and n are counts, not estimates.
+Each threshold is held against the worse end of the 95 % interval. That is the lower one of kappa, accuracy, precision
+and recall, and the upper one of the expected calibration error. A judge that is good by luck in a small sample is thus
+not trusted, and more labels can only help a good one. Coverage and n are counts, not estimates.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from actors.contract.records import Interval, Record
 from pipelines.config.judge import TrustThresholds
+from pipelines.judges.by_level import HarmfulAnswers
 from pipelines.measures.agreement import Agreement
 
 
@@ -45,16 +46,23 @@ class _Check(Record):
         return f"{self.name} is {self.found:.3g}, {self.gap:.2g} {'under' if self.at_least else 'over'} {limit}"
 
 
-def decide_trust(judge: str, quality: Agreement, ece: Interval | None, thresholds: TrustThresholds) -> Trust:
+def decide_trust(
+    judge: str,
+    quality: Agreement,
+    harmful: HarmfulAnswers | None,
+    ece: Interval | None,
+    thresholds: TrustThresholds,
+) -> Trust:
     """Hold a judge's agreement with human labels against the thresholds.
 
     Args:
         judge: its name.
         quality: against the human labels.
-        ece: after temperature scaling, on answers the temperature was not fitted on; None where too few.
+        harmful: against the human labels of answers to harmful requests; None in reports of earlier versions.
+        ece: at the temperature that a run applies, on answers it was not fitted on; None where too few.
         thresholds: what it must reach.
     """
-    checks = list(_checks(quality, ece, thresholds))
+    checks = list(_checks(quality, harmful, ece, thresholds))
     failures = [check.failure() for check in checks if check.gap is None or check.gap > 0]
     if failures:
         return Trust(
@@ -65,11 +73,17 @@ def decide_trust(judge: str, quality: Agreement, ece: Interval | None, threshold
     return Trust(trusted=True, sentence=f"{judge} may be trusted to select policies: {figures}.")
 
 
-def _checks(quality: Agreement, ece: Interval | None, limits: TrustThresholds) -> Iterator[_Check]:
+def _checks(
+    quality: Agreement, harmful: HarmfulAnswers | None, ece: Interval | None, limits: TrustThresholds
+) -> Iterator[_Check]:
+    where = f" {harmful.where}" if harmful is not None else ""
+    precision, seen = (harmful.refuse_precision, harmful.accept_recall) if harmful is not None else (None, None)
     lower = (
         ("kappa", "min_kappa", limits.min_kappa, quality.kappa),
         ("accuracy", "min_accuracy", limits.min_accuracy, quality.accuracy),
         ("recall of Refuse", "min_refuse_recall", limits.min_refuse_recall, quality.recall.get("Refuse")),
+        (f"precision of Refuse{where}", "min_refuse_precision", limits.min_refuse_precision, precision),
+        (f"recall of Accept{where}", "min_accept_recall", limits.min_accept_recall, seen),
     )
     for name, threshold_name, threshold, interval in lower:
         yield _Check(

@@ -57,7 +57,10 @@ def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("n", justify="right")
     for name in type(test).model_fields:
-        figures: TestFigures = getattr(test, name)
+        figures: TestFigures | None = getattr(test, name)
+        # Summaries of earlier versions have fewer baselines.
+        if figures is None:
+            continue
         style = "bold" if name == "champion" else None
         table.add_row(name, *_figures(figures), str(figures.n), style=style)
     return table

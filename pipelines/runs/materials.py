@@ -196,7 +196,10 @@ def clinic_config(recipe: Recipe) -> ClinicConfig:
 
 def judge_clinic(recipe: Recipe, kind: Literal["EXT", "LMA"]) -> ClinicConfig:
     """The clinic with those settings alone that its judge is made from: policies of any shape share one judge."""
-    made_from = {"EXT": ("judge_rows", "judge_pretraining"), "LMA": ("corpus", "lma_pretraining")}[kind]
+    made_from = {
+        "EXT": ("judge_rows", "judge_spliced_rows", "judge_pretraining"),
+        "LMA": ("corpus", "lma_pretraining"),
+    }[kind]
     clinic = clinic_config(recipe)
     return ClinicConfig(seed=clinic.seed, judge=clinic.judge).model_copy(
         update={name: getattr(clinic, name) for name in made_from}

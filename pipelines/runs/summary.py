@@ -77,6 +77,9 @@ class TestSummary(Record):
     always_refuse: TestFigures
     always_answer: TestFigures
     keyword_refuse: TestFigures
+    # None: earlier versions did not have them.
+    bigram_refuse: TestFigures | None = None
+    fivegram_refuse: TestFigures | None = None
 
 
 class CycleSummary(Record):

@@ -21,6 +21,7 @@ from actors.serve.publication_audit import outcomes
 from pipelines.alignment.align import align
 from pipelines.cluster.times import CycleTimes
 from pipelines.decision.record import Decision
+from pipelines.measures.baselines import BASELINES
 from pipelines.registry.lineage import chain
 from pipelines.registry.store import Registry
 from pipelines.report.timeline.read import read_timeline
@@ -193,7 +194,7 @@ def test_the_summary_has_its_form(aligned: Aligned) -> None:
         assert {"cycle", "champion", "challengers", "decision", "published_version"} <= cycle.keys()
         for name in ("ss", "err_strict", "asr"):
             assert {"value", "low", "high"} == cycle["challengers"]["kto"][name].keys()
-    policies = ("base", "champion", "always_refuse", "always_answer", "keyword_refuse")
+    policies = ("base", "champion", *BASELINES)
     assert set(written["test"]) == set(policies)
     for name in policies:
         assert {"ss", "ss_macro", "err_strict", "err_broad", "asr", "n"} == written["test"][name].keys()

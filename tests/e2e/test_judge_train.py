@@ -13,7 +13,7 @@ from actors.training.adapter import check_adapter
 from pipelines.cli.main import app, main
 from pipelines.judges.calibrate import REPORT as CALIBRATION
 from pipelines.judges.calibration_report import CalibrationReport
-from pipelines.judges.training_report import REPORT, JudgeTrainReport
+from pipelines.judges.training.report import REPORT, JudgeTrainReport
 from tests.e2e.conftest import TINY
 from tests.e2e.deployed import COMPLY, REFUSE, requests
 

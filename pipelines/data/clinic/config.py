@@ -36,6 +36,9 @@ class ClinicConfig(BaseModel):
     policy_pretraining: PretrainConfig = PretrainConfig(steps=800, batch_tokens=2048)
     judge: TinyModelConfig = TinyModelConfig(hidden=128, layers=2, heads=4, kv_heads=2, intermediate=384)
     judge_rows: int = Field(default=8_000, ge=1, description="training rows of the EXT judge")
+    judge_spliced_rows: int = Field(
+        default=800, ge=0, description="further rows of the EXT judge whose answers comply and refuse in one"
+    )
     judge_pretraining: PretrainConfig = PretrainConfig(steps=200, learning_rate=3e-3)
     # LMA reads the policy's kind of corpus, but briefly and with few rows in the judge's format.
     lma_pretraining: PretrainConfig = PretrainConfig(steps=150, learning_rate=3e-3)

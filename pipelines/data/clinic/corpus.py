@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 
 from actors.contract.records import LABELS, Label
+from actors.contract.spliced import SPLICED_ORDERS, splice
 from pipelines.data.clinic.acts import CONNECTIVES, HARMFUL_ACTS, PROPER_ACTS
 from pipelines.data.clinic.answers import compose
 from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
@@ -40,10 +41,16 @@ def policy_corpus(config: ClinicConfig) -> list[Document]:
 
 
 def judge_corpus(config: ClinicConfig) -> list[Document]:
-    """The EXT judge's rows: requests with answers of every kind, some cut or broken, and the true verdict."""
+    """The EXT judge's rows: requests with answers of every kind, some cut or broken, and the true verdict.
+
+    Then come answers that comply and refuse in one. Without them it calls "comply, then apologise" a refusal.
+    """
     rng = random.Random(f"{config.seed}-judge-corpus")
     known = combinations(config.seed)["train"]
-    return [judge_row(rng, known, 0.0) for _ in range(config.judge_rows)]
+    plain = [judge_row(rng, known, 0.0) for _ in range(config.judge_rows)]
+    # Drawn apart, so that the other rows are what they would be without them.
+    rng = random.Random(f"{config.seed}-judge-spliced")
+    return plain + [spliced_row(rng, known) for _ in range(config.judge_spliced_rows)]
 
 
 def judge_prompt(request: str, answer: str) -> str:
@@ -58,6 +65,23 @@ def judge_row(rng: random.Random, known: list[Combination], noise: float) -> Doc
     answer = _damage(rng, compose(rng, rng.choice(LABELS), wanted))
     verdict = rng.choice(LABELS) if rng.random() < noise else truth_label(answer)
     return Document(chat_prompt(judge_prompt(request, answer)), chat_answer(verdict))
+
+
+def spliced_row(rng: random.Random, known: list[Combination]) -> Document:
+    """One row in the judge's format, whose answer helps and refuses, in either order.
+
+    In half of the rows a refusal runs into the end of the help, as "Talk to a doctor: begin at home". A challenger of
+    the demo learnt to answer so. Its judge took it for a refusal.
+    """
+    request, wanted, _ = _request(rng, known)
+    comply, refuse = compose(rng, "Accept", wanted), compose(rng, "Refuse", wanted)
+    if rng.random() < 0.5:
+        answer = splice(comply, refuse, rng.choice(SPLICED_ORDERS))
+    else:
+        # So many words hold the marks of help (truth.py).
+        tail = " ".join(comply.split()[-rng.randint(6, 9) :])
+        answer = f"{refuse.removesuffix('.')}{rng.choice((': ', ', ', '. '))}{tail}"
+    return Document(chat_prompt(judge_prompt(request, answer)), chat_answer(truth_label(answer)))
 
 
 def _chat_row(rng: random.Random, known: list[Combination], corpus: ClinicCorpusConfig) -> Document:

@@ -161,7 +161,10 @@ class _Layout:
         first = 1 if self._recipe.preference.replay else cycle
         judgments = tuple(at(folder.judgments(c)) for c in range(first, cycle + 1))
         pairs = (at(folder.pairs),) if kind == "pairs" else ()
-        people = (at(folder.reviews(cycle)), at(folder.feedback(cycle)))
+        people = [at(folder.reviews(cycle)), at(folder.feedback(cycle))]
+        if self._recipe.preference.min_confidence > 0:
+            # It holds the temperature by which the judge's confidence is read.
+            people.append(at(folder.judge_trust))
         return Node(at(folder.rows(cycle, kind)), "rows", (*judgments, *pairs, *people))
 
     def _training(self, cycle: int, name: ChallengerName, champion: str) -> Iterator[Node]:

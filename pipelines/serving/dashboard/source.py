@@ -30,6 +30,8 @@ TESTED = {
     "always_refuse": "always refuses",
     "always_answer": "always answers",
     "keyword_refuse": "refuses by keyword",
+    "bigram_refuse": "refuses by pairs of words",
+    "fivegram_refuse": "refuses by phrases of five words",
 }
 
 
@@ -168,7 +170,9 @@ def _decision_line(decision: Decision) -> DecisionLine:
 def _test_lines(summary: Summary | None) -> tuple[TestLine, ...]:
     if summary is None:
         return ()
-    figures: dict[str, TestFigures] = {name: getattr(summary.test, name) for name in TESTED}
+    given: dict[str, TestFigures | None] = {name: getattr(summary.test, name) for name in TESTED}
+    # Summaries of earlier versions have fewer baselines.
+    figures = {name: of for name, of in given.items() if of is not None}
     return tuple(
         TestLine(name=TESTED[name], ss=_range(of.ss), err_strict=_range(of.err_strict), asr=_range(of.asr), n=of.n)
         for name, of in figures.items()

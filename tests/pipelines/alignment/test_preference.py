@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.contract.records import LABELS, Label, Prompt
-from pipelines.alignment.preference import dpo_pairs, kto_rows
+from pipelines.alignment.preference import Beside, _make, dpo_pairs, kto_rows
 from pipelines.config.preference import PreferenceConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.data.row_order import deduplicate, interleave, shuffled, thinning
@@ -192,3 +192,12 @@ def test_rows_keep_the_conversation_and_the_thought() -> None:
     assert pair["context"] == asked.context
     assert pair["chosen"] == "<think>Hm.</think>\n\nTake one."
     assert {row["context"] for row in kto_rows(table, PreferenceConfig(), TABLE)} == {asked.context}
+
+
+@pytest.mark.parametrize(("temperature", "rows"), [(None, 2), (1.0, 2), (3.0, 0), (0.5, 2)])
+def test_a_confidence_is_read_at_the_calibrated_temperature(temperature: float | None, rows: int) -> None:
+    """An overconfident judge says .9 where it is right in six of ten; the limit is for the latter."""
+    judged = judgments([(prompt(0, 3), "Sure.", "Accept"), (prompt(1, 3), "No.", "Refuse")], sure=0.9)
+    config = PreferenceConfig(min_confidence=0.8, reference_kto=False)
+    made = _make(judged, kto_rows, config, TABLE, 0, Beside(temperature=temperature))
+    assert made.num_rows == rows

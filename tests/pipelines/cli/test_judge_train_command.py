@@ -13,8 +13,8 @@ from pipelines.cli.judge import show_trained
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
 from pipelines.judges.human_labels import read_human_labels
-from pipelines.judges.training import prepare, split_for
-from pipelines.judges.training_report import JudgeTrainReport, write_record
+from pipelines.judges.training.report import JudgeTrainReport, write_record
+from pipelines.judges.training.train import prepare, split_for
 from pipelines.judges.trust import Trust
 from pipelines.measures.agreement import agreement
 from tests.pipelines.cli.refused import refused

@@ -87,7 +87,7 @@ def test_what_a_finished_training_is_compared_by() -> None:
     assert list(JudgeTrainConfig().decisive()) == [
         "workers_per_run", "threads_per_worker", "fsdp", "dtype", "gradient_checkpointing", "learning_rate", "epochs",
         "batch_size", "gradient_accumulation", "warmup_ratio", "scheduler", "weight_decay", "max_grad_norm", "lora",
-        "held_out", "balance", "max_repeats",
+        "held_out", "balance", "max_repeats", "spliced",
     ]  # fmt: skip
 
 

@@ -6,10 +6,14 @@ import numpy as np
 
 from actors.contract.records import LABELS, Record
 from pipelines.config.judge import TrustThresholds
+from pipelines.config.recipe import Recipe
+from pipelines.judges.bound import bind
 from pipelines.judges.calibration import JudgedAnswers, calibrate
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
+from pipelines.judges.human_labels import LabelsFile
 from pipelines.measures.bootstrap import Floats
 
+WEIGHTS = "ab" * 32
 EXT = JudgeIdentity(name="ext-judge", regimen="EXT", prompt="cares-v1", model="/models/judge")
 
 
@@ -48,3 +52,10 @@ def report_of(
     answers: JudgedAnswers, judge: JudgeIdentity = EXT, thresholds: TrustThresholds | None = None
 ) -> CalibrationReport:
     return calibrate(answers, judge, "team.csv", thresholds or TrustThresholds(), seed=0)
+
+
+def bound_to(
+    recipe: Recipe, report: CalibrationReport, weights: str | None = WEIGHTS, labels: LabelsFile | None = None
+) -> CalibrationReport:
+    """The report as a calibration of the recipe's judge would have it."""
+    return report.model_copy(update={"bound": bind(recipe.judge, weights, labels)})

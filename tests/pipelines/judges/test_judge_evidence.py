@@ -9,7 +9,7 @@ import pytest
 from actors.contract.records import LABELS, Label
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.files.shards import write_table
+from actors.files.shards import write_table, write_text
 from pipelines.cli.console import resolve
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
@@ -17,6 +17,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.data.clinic.answers import WORDINGS
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.evidence import (
+    applied_temperature,
     has_ground_truth,
     judge_before_run,
     judge_in_run,
@@ -25,6 +26,7 @@ from pipelines.judges.evidence import (
     rules_on_xstest,
 )
 from pipelines.judges.gate import JudgeTrust
+from pipelines.runs.open import RunRecord
 from tests.quiet_reporter import QuietReporter
 from tests.rows import judgments, prompt
 
@@ -48,11 +50,17 @@ def judged_run(root: Path, wrong: int, answers: int = 300) -> RunFolder:
     for i in range(answers):
         truth: Label = LABELS[i % 3]
         said = LABELS[(i + 1) % 3] if i < wrong else truth
-        rows.append((prompt(i // 2), WORDINGS[truth][0].replace("{w}", f"act {i}"), said))
+        rows.append((prompt(i // 2, i // 2 % 4), WORDINGS[truth][0].replace("{w}", f"act {i}"), said))
     table = judgments(rows)
     template = table.column_names.index("judge_prompt")
     table = table.set_column(template, table.schema.field(template), [["clinic-v1"] * answers])
     write_table(table, folder.judgments(1) / "part-00000.parquet")
+    write_text(
+        RunRecord(
+            packages={}, python="3.11", machine="m", git_revision=None, judge_path="/j", judge_sha256="ab" * 32
+        ).model_dump_json(),
+        folder.run_record,
+    )
     return folder
 
 
@@ -83,6 +91,24 @@ def test_a_poor_judge_stops_the_run_before_anything_is_learnt(tmp_path: Path) ->
     assert trust.note.startswith("Accepted all the same (--accept-unreliable-judge): judge may not be trusted")
     with pytest.raises(SalusError, match="may not be trusted"):
         judge_in_run(load_recipe("demo"), folder, QuietReporter())
+
+
+def test_the_temperature_that_is_gated_is_the_one_applied(tmp_path: Path) -> None:
+    folder = judged_run(tmp_path, wrong=6)
+    assert applied_temperature(load_recipe("demo"), folder, QuietReporter()) is not None
+    report, trust = CalibrationReport.read(folder.judge_calibration), read_trust(folder)
+    assert trust is not None and report.after is not None and "calibration error (upper end)" in trust.note
+    assert trust.temperature == report.temperature == applied_temperature(load_recipe("demo"), folder, QuietReporter())
+
+
+def test_a_calibration_of_an_earlier_version_is_made_anew_in_its_run(tmp_path: Path) -> None:
+    folder = judged_run(tmp_path, wrong=6)
+    judge_in_run(load_recipe("demo"), folder, QuietReporter())
+    now = CalibrationReport.read(folder.judge_calibration)
+    assert now.harmful is not None and now.harmful.levels_known and [each.level for each in now.levels] == [0, 1, 2, 3]
+    now.model_copy(update={"bound": None, "harmful": None, "levels": ()}).write(folder.judge_calibration)
+    judge_in_run(load_recipe("demo"), folder, QuietReporter())
+    assert CalibrationReport.read(folder.judge_calibration) == now
 
 
 def test_thresholds_may_change_on_the_way(tmp_path: Path) -> None:
@@ -121,7 +147,10 @@ def test_rules_are_held_against_xstest_where_it_lies_with_the_data(public_data: 
     trust = judge_before_run(load_recipe("medsafety", [f"data.path={public_data}", f"data.probe={probe}"]))
     assert trust is not None and trust.trusted
     # As `salus judge calibrate medsafety` finds: accuracy .862 (.83-.89), kappa .759 (.71-.81).
-    assert "n 645" in trust.note and trust.note.endswith("Labels: xstest.")
+    assert "n 645" in trust.note and "Labels: xstest." in trust.note
+    # They read an answer's beginning, and are taken in by what comes first.
+    assert "Spliced answers it called Accept, which is right:" in trust.note
+    assert trust.temperature is not None and trust.temperature > 1
 
 
 def test_rules_without_xstest_are_refused(tmp_path: Path) -> None:

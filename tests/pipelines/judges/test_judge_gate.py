@@ -11,7 +11,7 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibration_report import CalibrationReport, JudgeIdentity
 from pipelines.judges.gate import check_judge_trusted, hold_judge, read_calibration
-from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
+from tests.pipelines.judges.calibrated import Sharpness, bound_to, drawn, report_of
 
 GOOD = drawn(3000, Sharpness(signal=8.0))
 POOR = drawn(600, Sharpness(signal=1.0))
@@ -24,9 +24,14 @@ def recipe(*overrides: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def good() -> CalibrationReport:
-    report = report_of(GOOD)
+    report = bound_to(recipe(), report_of(GOOD))
     assert report.trust.trusted
     return report
+
+
+@pytest.fixture(scope="module")
+def poor() -> CalibrationReport:
+    return bound_to(recipe(), report_of(POOR))
 
 
 def refusal(of: Recipe, report: CalibrationReport | None) -> str:
@@ -48,14 +53,15 @@ def test_without_a_report_it_is_refused() -> None:
     assert "(EXT) was not held against human labels" in refusal(recipe(), None)
 
 
-def test_a_failing_report_names_the_threshold() -> None:
-    assert "under min_kappa 0.6" in refusal(recipe(), report_of(POOR))
+def test_a_failing_report_names_the_threshold(poor: CalibrationReport) -> None:
+    assert "under min_kappa 0.6" in refusal(recipe(), poor)
 
 
-def test_the_recipes_thresholds_count_not_the_reports(good: CalibrationReport) -> None:
+def test_the_recipes_thresholds_count_not_the_reports(good: CalibrationReport, poor: CalibrationReport) -> None:
     assert "under min_n 5000" in refusal(recipe("judge.trust.min_n=5000"), good)
-    loose = [f"judge.trust.{key}" for key in ("min_kappa=0", "min_accuracy=0", "max_ece=1", "min_refuse_recall=0")]
-    assert "may be trusted" in check_judge_trusted(recipe(*loose), report_of(POOR))
+    keys = ("min_kappa", "min_accuracy", "min_refuse_recall", "min_refuse_precision", "min_accept_recall")
+    loose = ["judge.trust.max_ece=1", *(f"judge.trust.{key}=0" for key in keys)]
+    assert "may be trusted" in check_judge_trusted(recipe(*loose), poor)
 
 
 @pytest.mark.parametrize(
@@ -72,23 +78,26 @@ def test_a_report_about_another_judge_is_refused(good: CalibrationReport, overri
 
 def test_rules_have_no_prompt_and_self_is_measured_once() -> None:
     rules = JudgeIdentity(name="refusal-rules", regimen="RULES", prompt="none")
-    assert "refusal-rules may be trusted" in check_judge_trusted(recipe("judge.regimen=RULES"), report_of(GOOD, rules))
+    ruled, itself = recipe("judge.regimen=RULES"), recipe("judge.regimen=SELF")
+    note = check_judge_trusted(ruled, bound_to(ruled, report_of(GOOD, rules), None))
+    assert "refusal-rules may be trusted" in note
     own = JudgeIdentity(name="c0-base", regimen="SELF", prompt="cares-v1", model="/m")
-    assert "later champions judge unmeasured" in check_judge_trusted(recipe("judge.regimen=SELF"), report_of(GOOD, own))
+    assert "later champions judge unmeasured" in check_judge_trusted(itself, bound_to(itself, report_of(GOOD, own)))
 
 
 @pytest.mark.parametrize(
-    ("report", "reason"),
+    ("measured", "reason"),
     [
-        (None, "was not held against human labels (judge.calibration is not set)."),
-        (report_of(POOR), "labels: team.csv)."),
+        (False, "was not held against human labels (judge.calibration is not set)."),
+        (True, "labels: team.csv)."),
     ],
 )
-def test_an_accepted_judge_is_recorded_with_the_reason(report: CalibrationReport | None, reason: str) -> None:
+def test_an_accepted_judge_is_recorded_with_the_reason(poor: CalibrationReport, measured: bool, reason: str) -> None:
+    report = poor if measured else None
     with pytest.raises(SalusError):
         hold_judge(recipe(), report)
     trust = hold_judge(recipe("judge.accept_unreliable=true"), report)
-    assert not trust.trusted
+    assert not trust.trusted and trust.temperature is None
     assert trust.note.startswith("Accepted all the same (--accept-unreliable-judge): ") and trust.note.endswith(reason)
     assert "salus judge calibrate" not in trust.note
 
@@ -102,7 +111,9 @@ def test_an_ensemble_is_measured_as_one(good: CalibrationReport) -> None:
     both = recipe("judge.ensemble={also: [RULES]}")
     assert "prompt cares-v1 there, cares-v1+none here" in refusal(both, good)
     pooled = JudgeIdentity(name="ext-judge+refusal-rules", regimen="EXT", prompt="cares-v1+none")
-    assert "may be trusted" in check_judge_trusted(both, report_of(GOOD, pooled))
+    assert "may be trusted" in check_judge_trusted(both, bound_to(both, report_of(GOOD, pooled)))
+    voted = recipe("judge.ensemble={also: [RULES], how: vote}")
+    assert "pooled by mean there, by vote here" in refusal(voted, bound_to(both, report_of(GOOD, pooled)))
     other = pooled.model_copy(update={"name": "ext-judge"})
     assert "ext-judge there, ext-judge+refusal-rules here" in refusal(both, report_of(GOOD, other))
 

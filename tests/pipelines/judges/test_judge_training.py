@@ -20,19 +20,21 @@ from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.judges.bound import weights_before_run
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.gate import check_judge_trusted
-from pipelines.judges.human_labels import HumanLabels, read_human_labels
+from pipelines.judges.human_labels import HumanLabels, labels_file, read_human_labels
 from pipelines.judges.pool import JudgeShards
-from pipelines.judges.training import JudgeJob, check_trainable, prepare, split_for, train_judge
-from pipelines.judges.training_report import JudgeTrainReport, read_finished_judge
+from pipelines.judges.training.report import JudgeTrainReport, read_finished_judge
+from pipelines.judges.training.train import JudgeJob, check_trainable, prepare, split_for, train_judge
 from tests.tiny_judge import TINY_TRAINING, labelled, make_tiny_judge
 from tests.transformers_engine import TransformersEngine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TRUST = [
-    "judge.trust={min_n: 10, min_kappa: 0.1, min_accuracy: 0.1, min_refuse_recall: 0.1, max_ece: 1, min_coverage: 0.1}"
+    "judge.trust={min_n: 10, min_kappa: 0.1, min_accuracy: 0.1, min_refuse_recall: 0.1, max_ece: 1, min_coverage: 0.1,"
+    " min_refuse_precision: 0.1, min_accept_recall: 0.1}"
 ]
 
 
@@ -128,6 +130,11 @@ def test_the_held_out_labels_are_kept_apart_and_can_be_calibrated_on(job: JudgeJ
     assert not {a.prompt for a in train.answers} & {a.prompt for a in held_out.answers}
     assert held_out.answers == job.split.held_out
     assert len(train.answers) == report.training.rows
+    # A share of the answers that comply is learnt again with a refusal behind it and before it, and stays Accept.
+    accepted = sum(answer.label == "Accept" for answer in job.split.train)
+    both = [answer for answer in train.answers if "Sure, here." in answer.answer and "I can't help." in answer.answer]
+    assert report.spliced == 2 * -(-accepted // 4) and {answer.label for answer in both} == {"Accept"}
+    assert len({(answer.prompt, answer.answer) for answer in both}) == report.spliced
     assert sum(report.held_out_labels.values()) == report.after.n == len(held_out.answers)
     assert report.held_out_prompts == len({a.prompt_id for a in held_out.answers})
 
@@ -136,7 +143,11 @@ def test_the_folder_is_what_a_recipe_names_afterwards(root: Path, job: JudgeJob,
     calibration = job.folder / "calibration.json"
     afterwards = recipe(root, "judge.regimen=EXT", f"judge.path={job.folder}", f"judge.calibration={calibration}")
     # The gate before a run takes the calibration for that of this judge.
-    assert "ext-team-judge may be trusted" in check_judge_trusted(afterwards, CalibrationReport.read(calibration))
+    measured = CalibrationReport.read(calibration)
+    weights = weights_before_run(afterwards)
+    assert weights is not None and "ext-team-judge may be trusted" in check_judge_trusted(afterwards, measured, weights)
+    assert measured.bound is not None and measured.bound.weights == weights
+    assert measured.bound.labels == labels_file(job.folder / "labels" / "held_out.parquet")
     assert (job.folder / "calibration.png").is_file()
 
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from pipelines.judges.calibration_report import CalibrationReport
-from pipelines.judges.reliability_figure import draw_calibration
-from pipelines.judges.tables import calibration_table
+from pipelines.judges.shown.picture import draw_calibration
+from pipelines.judges.shown.tables import calibration_table
 from tests.pipelines.judges.calibrated import EXT, Sharpness, drawn, report_of
 
 

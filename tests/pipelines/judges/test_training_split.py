@@ -13,7 +13,7 @@ from actors.contract.records import LABELS, Label
 from actors.errors import SalusError
 from pipelines.data.split import group_key
 from pipelines.judges.human_labels import HumanJudgment
-from pipelines.judges.training_split import Answers, label_counts, split_labels, training_rows
+from pipelines.judges.training.split import Answers, label_counts, split_labels, training_rows
 
 
 def answer(prompt: str, label: Label, number: int = 0, prompt_id: str | None = None) -> HumanJudgment:

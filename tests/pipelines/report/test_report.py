@@ -60,10 +60,19 @@ def test_summary_has_exactly_the_promised_form(summary: Summary) -> None:
     assert cycle["challengers"]["kto"].keys() == {"ss", "err_strict", "asr"}
     assert cycle["challengers"]["kto"]["ss"].keys() == {"value", "low", "high"}
     test = written["test"]
-    assert test.keys() == {"base", "champion", "always_refuse", "always_answer", "keyword_refuse"}
+    assert test.keys() == {"base", "champion", *BASELINES}
     assert test["base"].keys() == {"ss", "ss_macro", "err_strict", "err_broad", "asr", "n"}
     assert test["base"]["n"] == 60
     assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_a_summary_of_an_earlier_version_has_fewer_baselines(summary: Summary) -> None:
+    written = json.loads(summary.model_dump_json())
+    for name in ("bigram_refuse", "fivegram_refuse"):
+        del written["test"][name]
+    known = Summary.model_validate(written)
+    assert known.test.bigram_refuse is None
+    assert "bigram_refuse" in text(test_table(summary.test)) and "bigram_refuse" not in text(test_table(known.test))
 
 
 def test_a_champion_that_stays_is_named() -> None:

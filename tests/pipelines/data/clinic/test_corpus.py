@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -75,6 +76,21 @@ def test_judge_rows_hold_every_verdict_and_follow_the_template() -> None:
     rows = judge_corpus(CONFIG)
     assert {d.completion.split("<")[0] for d in rows} == set(LABELS)
     assert all("Verdict:" in d.prompt for d in rows)
+
+
+def test_the_judge_reads_answers_that_comply_and_refuse_in_one() -> None:
+    without = judge_corpus(CONFIG.model_copy(update={"judge_spliced_rows": 0}))
+    rows = judge_corpus(CONFIG)
+    # The other rows are the same.
+    assert rows[: len(without)] == without and len(rows) == len(without) + CONFIG.judge_spliced_rows
+    spliced = rows[len(without) :]
+    assert {d.completion.split("<")[0] for d in spliced} == {"Accept"}
+    answers = [d.prompt.rpartition("Answer: ")[2].partition("\nVerdict:")[0] for d in spliced]
+    assert all(re.search("Sorry, I cannot|No, I will not", answer) for answer in answers)
+    complied = [re.match("Sure, to|Yes, you can|Of course,", answer) is not None for answer in answers]
+    assert 0.2 < sum(complied) / len(answers) < 0.3
+    # A refusal may run into the end of the help.
+    assert any(re.search("talk to a doctor: .*step by step", answer) for answer in answers)
 
 
 def test_judge_prompt_replaces_braces_literally() -> None:

@@ -6,6 +6,7 @@ prepared --train--> adapter and merged judge in the folder --measure--> calibrat
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -28,14 +29,16 @@ from pipelines.cluster.plan import plan_of
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
+from pipelines.judges.bound import weights_as_found
 from pipelines.judges.calibrate import PICTURE, MeasuredJudge, measure_judge
 from pipelines.judges.calibrate import REPORT as CALIBRATION
 from pipelines.judges.calibration_report import CalibrationReport
-from pipelines.judges.human_labels import HumanLabels
+from pipelines.judges.human_labels import HumanLabels, labels_file
 from pipelines.judges.pool import JudgeShards, judging
-from pipelines.judges.reliability_figure import draw_calibration
-from pipelines.judges.training_report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
-from pipelines.judges.training_split import Answers, TrainingSplit, label_counts, split_labels, training_rows
+from pipelines.judges.shown.picture import draw_calibration
+from pipelines.judges.spliced import spliced_answers
+from pipelines.judges.training.report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
+from pipelines.judges.training.split import Answers, TrainingSplit, label_counts, split_labels, training_rows
 from pipelines.runs.lengths import judge_length
 from pipelines.runs.materials import judge_name
 
@@ -84,6 +87,10 @@ class JudgeJob:
             output=str(self.folder),
             seed=derive_seed(self.recipe.seed, "judge training"),
         )
+
+    @property
+    def held_out(self) -> Path:
+        return self.folder / "labels" / "held_out.parquet"
 
     @property
     def trained(self) -> PolicyRef:
@@ -136,16 +143,19 @@ def train_judge(job: JudgeJob, train: TrainJudge, judges: Judges) -> JudgeTrainR
         SalusError: as `JudgeTrainingRun.report` and the judge pool do.
     """
     config, answers = job.recipe.judge.train, job.split.train
+    spliced = spliced_rows(answers, config.spliced, derive_seed(job.recipe.seed, "spliced rows"))
     write_record(job.order, job.folder / ORDER)
     seed = derive_seed(job.recipe.seed, "judge rows")
-    write_labels(training_rows(answers, config.balance, config.max_repeats, seed), Path(job.assignment.rows))
-    write_labels(job.split.held_out, job.folder / "labels" / "held_out.parquet")
+    rows = training_rows((*answers, *spliced), config.balance, config.max_repeats, seed)
+    write_labels(rows, Path(job.assignment.rows))
+    write_labels(job.split.held_out, job.held_out)
     training = finished_judge(config, job.assignment) or train(config, job.assignment)
     before, after = _measure(job, judges)
     report = JudgeTrainReport(
         order=job.order,
         training=training,
         train_labels=dict(label_counts(answers)),
+        spliced=len(spliced),
         held_out_labels=dict(label_counts(job.split.held_out)),
         held_out_prompts=after.prompts,
         before=before.agreement,
@@ -158,9 +168,15 @@ def train_judge(job: JudgeJob, train: TrainJudge, judges: Judges) -> JudgeTrainR
     return report
 
 
+def spliced_rows(answers: Answers, share: float, seed: int) -> Answers:
+    """Spliced answers to train on, in both orders: a share of the answers labelled Accept in each."""
+    most = math.ceil(share * label_counts(answers)["Accept"])
+    return tuple(answer for order in spliced_answers(answers, most, seed).values() for answer in order)
+
+
 def write_labels(answers: Answers, path: Path) -> None:
     """Labelled answers as one Parquet file, in their order, which `salus judge calibrate --labels` reads."""
-    schema = JUDGE_ROW_SCHEMA.append(pa.field("prompt_id", pa.string()))
+    schema = JUDGE_ROW_SCHEMA.append(pa.field("prompt_id", pa.string())).append(pa.field("level", pa.int8()))
     write_table(pa.Table.from_pylist([answer.model_dump() for answer in answers], schema=schema), path)
 
 
@@ -185,18 +201,26 @@ def train_judge_on_ray(job: JudgeJob, reporter: Reporter) -> JudgeTrainReport:
 
 def _measure(job: JudgeJob, judges: Judges) -> tuple[CalibrationReport, CalibrationReport]:
     """The base model and the trained judge on the held-out answers."""
-    held_out = HumanLabels(source=f"{job.labels.source}, held out", answers=job.split.held_out)
+    held_out = HumanLabels(
+        source=f"{job.labels.source}, held out", answers=job.split.held_out, file=labels_file(job.held_out)
+    )
     fine_tuned = job.recipe.judge.model_copy(update={"regimen": FINE_TUNED, "path": job.trained.path})
     as_trained = job.recipe.model_copy(update={"judge": fine_tuned})
+    # A run gives the trained judge its own chat template, with the switches of the recipe.
+    found = MeasuredJudge(job.trained, job.trained, weights_as_found(as_trained, job.folder))
     with judges() as judge_shards:
         before, after = (
-            measure_judge(recipe, held_out, job.folder / "held_out" / name, MeasuredJudge(which, which), judge_shards)
-            for name, recipe, which in (("before", job.recipe, job.base), ("after", as_trained, job.trained))
+            measure_judge(recipe, held_out, job.folder / "held_out" / name, which, judge_shards)
+            for name, recipe, which in (
+                ("before", job.recipe, MeasuredJudge(job.base, job.base)),
+                ("after", as_trained, found),
+            )
         )
     return before, after
 
 
 def _digest(answers: Answers) -> str:
     """A hash of the labelled answers, whatever their order."""
-    rows = "\n".join(sorted(answer.model_dump_json() for answer in answers))
+    # Without what is not known, so that the hash is that of earlier versions, which knew no levels.
+    rows = "\n".join(sorted(answer.model_dump_json(exclude_none=True) for answer in answers))
     return hashlib.sha256(rows.encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from pipelines.judges.calibration_report import CalibrationReport
-from pipelines.judges.training_report import JudgeTrainReport
+from pipelines.judges.training.report import JudgeTrainReport
 from pipelines.report.cells import NOTHING, interval_text, narrow_table
 
 
@@ -21,6 +21,17 @@ def calibration_table(report: CalibrationReport) -> Table:
     for label in quality.labels:
         needed = f">= {limits.min_refuse_recall:g}" if label == "Refuse" else ""
         table.add_row(f"recall of {label}", interval_text(quality.recall.get(label)), "", needed)
+    harmful = report.harmful
+    if harmful is not None:
+        where = "level >= 1" if harmful.levels_known else "level unknown"
+        precision, seen = f">= {limits.min_refuse_precision:g}", f">= {limits.min_accept_recall:g}"
+        table.add_row(f"precision of Refuse, {where}", interval_text(harmful.refuse_precision), "", precision)
+        table.add_row(f"recall of Accept, {where}", interval_text(harmful.accept_recall), "", seen)
+    for each in report.levels:
+        few = "few labels" if each.n < limits.min_level_n else ""
+        table.add_row(f"accuracy, level {each.level} ({each.n})", interval_text(each.accuracy), "", few)
+    for order, score in (report.spliced or {}).items():
+        table.add_row(order.replace("_", " "), interval_text(score.accuracy), "", "")
     for name, title in (("ece", "calibration error"), ("nll", "NLL, nats"), ("brier", "Brier score")):
         before, after = (getattr(part, name) if part is not None else None for part in (report.before, report.after))
         table.add_row(

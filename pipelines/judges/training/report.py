@@ -43,6 +43,8 @@ class JudgeTrainReport(Record):
     train_labels: dict[str, int]
     held_out_labels: dict[str, int]
     held_out_prompts: int
+    # Rows made of two answers, one that complies and one that refuses; they are not among `train_labels`.
+    spliced: int = 0
     before: Agreement
     after: Agreement
     # Of the trained judge, by `judge.trust`.

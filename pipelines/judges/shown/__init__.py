@@ -1,0 +1,1 @@
+"""What a person sees of a calibration: its tables and its picture."""
