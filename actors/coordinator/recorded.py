@@ -50,11 +50,12 @@ def decision_inputs(
     folder: RunFolder, cycle: int, judgments: Iterable[Path], failed: Mapping[ChallengerName, str]
 ) -> str:
     """SHA-256 over the judgments a cycle is decided on, what became of its training, capability, and earlier decisions.
-
     Raises:
         SalusError: one of the folders holds no judgments.
     """
     files = [file for each in judgments for file in shard_files(each)]
+    # The rule looks up what was published last, whose judgments may be of an earlier cycle.
+    files += sorted(folder.evaluations("validation").glob("*/judged_by/*/*.parquet"))
     files += sorted(folder.evaluations("validation").glob("*/capability/figures.json"))
     files += [path for before in range(1, cycle) if (path := folder.decision(before)).is_file()]
     sums = {path.relative_to(folder.root).as_posix(): file_sum(path) for path in files}

@@ -10,6 +10,7 @@ from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import Work, engine_work
+from pipelines.runs.outcomes import past_outcomes
 
 
 class Evaluation:
@@ -26,12 +27,13 @@ class Evaluation:
         self._reports: list[StreamReport] = []
 
     def measure(self, challengers: Sequence[PolicyRef], meanwhile: Callable[[], None] = lambda: None) -> list[Work]:
-        """Greedy, judged answers of the champion and these challengers, where there are none yet.
+        """Greedy, judged answers of the champion, these challengers and what is live, where there are none yet.
 
         Args:
             meanwhile: called at least once a second.
         """
-        policies = [policy for policy in (self._champion, *challengers) if policy.version not in self._measured]
+        every = (self._champion, *challengers, *self._live())
+        policies = [policy for policy in every if policy.version not in self._measured]
         if not policies:
             return []
         tasks = [t for p in policies for t in self._run.evaluation_tasks("validation", p, self._champion)]
@@ -39,6 +41,14 @@ class Evaluation:
         self._measured.update(policy.version for policy in policies)
         self._reports.append(report)
         return report.work
+
+    def _live(self) -> list[PolicyRef]:
+        """What was published last, where this cycle's judge has not labelled its answers yet (SELF: a new champion)."""
+        if not self._run.recipe.judge.row.champion_judges:
+            return []
+        outcomes = past_outcomes(self._run.folder, self._run.materials.policy, self._cycle - 1)
+        live = outcomes[-1].published if outcomes else None
+        return [live] if live is not None and live.version != self._champion.version else []
 
     @property
     def work(self) -> list[Work]:

@@ -166,6 +166,7 @@ def start_coordinator(
             capability=recipe.capability,
             root=str(folder.root),
             base=materials.policy.version,
+            judge=fixed_judge(recipe, materials),
         ),
         judge=fixed_judge(recipe, materials),
         publish=recipe.publish if publish and recipe.publish.enabled else None,

@@ -18,6 +18,7 @@ themselves. Its p is the larger of the paired bootstrap's and the sign-flip perm
 nothing. Where the first says better and McNemar counts more prompts lost than gained, the sentence says so.
 
 A chosen challenger is published if it is also inside the publish gate; a champion that stays is not published anew.
+That gate looks at the bad end of every share, and at what was published last (`pipelines.decision.published`).
 Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach of the publish gate
 alone. A later cycle may regain it, so training goes on from such a challenger, which is not published.
 """
@@ -33,11 +34,12 @@ import pyarrow.compute as pc
 from actors.contract.records import ChallengerName
 from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
-from pipelines.config.decision import DecisionConfig
+from pipelines.config.decision import DecisionConfig, PublishGateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability import CapabilityEvidence
 from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import McNemar, compare, holm, same_answers
+from pipelines.decision.published import check_against_published
 from pipelines.decision.record import CandidateResult, Decision, Reason, Standing
 from pipelines.measures.metrics import Metrics, measure
 
@@ -51,6 +53,7 @@ def decide(
     seed: int,
     failed: Mapping[ChallengerName, str] | None = None,
     capability: CapabilityEvidence | None = None,
+    published: pa.Table | None = None,
 ) -> Decision:
     """Choose between the champion and its challengers by their judged answers on the validation split.
 
@@ -63,6 +66,7 @@ def decide(
         seed: of all resampling.
         failed: for each challenger whose training failed or lacked rows, what happened.
         capability: figures of every policy, where the run measures them.
+        published: judgments of the policy that was published last, on the same prompts; None: it is the champion.
 
     Raises:
         SalusError: other prompts, a prompt twice, or several policies in one table. Also a policy whose capability was
@@ -72,7 +76,8 @@ def decide(
     both = sorted(set(failed) & set(challengers))
     if both:
         raise SalusError(f"Challenger {both[0]} of cycle {cycle} is named as failed and as judged: drop one.")
-    contest = _Contest(cycle, champion, table, config, seed, capability)
+    live = champion if published is None else published
+    contest = _Contest(cycle, champion, table, config, seed, capability, live)
     incumbent = contest.champion()
     # By name, whatever the order they come in: a decision that is made again says the same.
     results = [_failed(name, failed[name]) for name in sorted(failed, reverse=True)]
@@ -94,6 +99,7 @@ def decide(
         table=table,
         seed=seed,
         capability=capability,
+        published=_policy(live, "published policy"),
     )
 
 
@@ -107,11 +113,12 @@ class _Contest:
     config: DecisionConfig
     seed: int
     capability: CapabilityEvidence | None
+    published: pa.Table
 
     def champion(self) -> CandidateResult:
         metrics = measure(self.judgments, self.table, self.seed, self.config.resamples)
         policy = _policy(self.judgments, "champion")
-        gate, publish_gate = self._gates(policy, metrics, metrics.length_tokens_mean)
+        gate, publish_gate = self._gates(policy, self.judgments, metrics, metrics.length_tokens_mean)
         inside = "inside the gate." if gate.passed else f"outside the gate: {_breaches(gate)}"
         return CandidateResult(
             name="champion",
@@ -128,7 +135,7 @@ class _Contest:
         metrics = measure(judgments, self.table, self.seed, self.config.resamples)
         length = incumbent.metrics.length_tokens_mean if incumbent.metrics else None
         policy = _policy(judgments, name)
-        gate, publish_gate = self._gates(policy, metrics, length)
+        gate, publish_gate = self._gates(policy, judgments, metrics, length)
         identical = same_answers(self.judgments, judgments)
         fault = (
             f"It answered all {judgments.num_rows} prompts exactly as the champion did: its weights did not "
@@ -146,12 +153,16 @@ class _Contest:
         )
 
     def _gates(
-        self, policy: str | None, metrics: Metrics, champion_length: float | None
+        self, policy: str | None, judgments: pa.Table, metrics: Metrics, champion_length: float | None
     ) -> tuple[GateVerdict, GateVerdict]:
         """The gate's verdict and the publish gate's."""
         gates = (self.config.gate, self.config.publish_gate or self.config.gate)
         first, second = (check_gate(metrics, champion_length, gate, self.cycle) for gate in gates)
         lost = self.capability.breaches(policy) if self.capability is not None and policy is not None else ()
+        if isinstance(gates[1], PublishGateConfig):
+            lost += check_against_published(self.published, judgments, gates[1])
+            if self.capability is not None and policy is not None:
+                lost += self.capability.drops(policy, gates[1].max_accuracy_drop)
         return first, GateVerdict(passed=second.passed and not lost, breaches=(*second.breaches, *lost))
 
 

@@ -16,6 +16,7 @@ from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability import read_evidence
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions, patience_used_up
+from pipelines.decision.published import last_published, published_answers
 from pipelines.decision.record import Decision
 
 
@@ -32,6 +33,8 @@ class DecisionOfRun:
     root: str
     # The version the run began with.
     base: str
+    # Whose judgments count; None: those of the champion of the cycle (SELF).
+    judge: str | None = None
 
     def __call__(
         self,
@@ -40,12 +43,16 @@ class DecisionOfRun:
         challengers: Mapping[ChallengerName, pa.Table],
         failed: Mapping[ChallengerName, str],
     ) -> Decision:
+        folder = RunFolder(Path(self.root))
+        incumbent = str(champion["policy"][0].as_py()) if champion.num_rows else self.base
+        live = last_published(past_decisions(folder, cycle - 1), self.base)
+        published = champion if live == incumbent else published_answers(folder, live, self.judge or incumbent)
         evidence = None
         if self.capability is not None:
             tables = (champion, *challengers.values())
             versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
-            evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
-        decision = decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence)
+            evidence = read_evidence(folder, self.capability, self.base, sorted(versions), live)
+        decision = decide(cycle, champion, challengers, self.table, self.config, self.seed, failed, evidence, published)
         return decision.model_copy(update={"ended": self._ended(decision)})
 
     def _ended(self, decision: Decision) -> str | None:

@@ -5,6 +5,7 @@ A decision record holds its own rule's settings, marks and seed, so nothing but 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,12 @@ from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision
 from pipelines.runs.finished.shape import recipe_of_run
+
+
+# What records of earlier versions do not have, which is no difference.
+_LATER = re.compile(
+    r"metrics\.(cut_off|answered|accepted_severe|not_refused_severe|counted)\b|^published$"
+)
 
 
 class AuditedDecision(Record):
@@ -39,8 +46,7 @@ class AuditedDecision(Record):
         found = list(differences(_fields(self.recorded), _fields(self.now)))
         for then, now in pairs:
             found += differences(then.model_dump(mode="json"), now.model_dump(mode="json"), then.name)
-        # Records of earlier versions have no share of answers that were cut off.
-        return [each for each in found if each.known is not None or not each.name.endswith("metrics.cut_off")]
+        return [each for each in found if each.known is not None or not _LATER.search(each.name)]
 
 
 def audit(folder: RunFolder) -> list[AuditedDecision]:
@@ -68,7 +74,8 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision) -> Decision:
         else:
             judged[result.name] = _judgments(folder, recipe, recorded, result.policy)
     rule = (recorded.table, recorded.config, recorded.seed)
-    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability)
+    live = _judgments(folder, recipe, recorded, recorded.published) if recorded.published is not None else None
+    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability, live)
     # What the endpoint found of the choice, no judgment tells either.
     return now.model_copy(update={"ended": recorded.ended, "publication": recorded.publication})
 

@@ -170,7 +170,14 @@ def _test_lines(summary: Summary | None) -> tuple[TestLine, ...]:
         return ()
     figures: dict[str, TestFigures] = {name: getattr(summary.test, name) for name in TESTED}
     return tuple(
-        TestLine(name=TESTED[name], ss=_range(of.ss), err_strict=_range(of.err_strict), asr=_range(of.asr), n=of.n)
+        TestLine(
+            name=TESTED[name],
+            ss=_range(of.ss),
+            err_strict=_range(of.err_strict),
+            asr=_range(of.asr),
+            answered=_range(of.answered),
+            n=of.n,
+        )
         for name, of in figures.items()
     )
 
