@@ -73,7 +73,9 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
     spans = _scored(run, split, tasks) if tasks else []
     judge = run.judge_name(champion)
     for policy in waiting:
-        judged = read_folder(run.folder.evaluation_judgments(split, policy.version, judge), ("level", "label", "base_prompt"))
+        judged = read_folder(
+            run.folder.evaluation_judgments(split, policy.version, judge), ("level", "label", "base_prompt")
+        )
         seed = derive_seed(run.recipe.seed, "capability figures")
         write_figures(figures_of(config, run.folder, split, policy, judged, seed), run.folder, split)
     return spans

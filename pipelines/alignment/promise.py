@@ -145,7 +145,9 @@ def _unprovable(recipe: Recipe, validation: pa.Table) -> Iterator[str]:
         if there is None or upper_end(0.0, there) <= limit.loosest:
             continue
         needed = prompts_needed(limit.loosest)
-        asks = "no number of prompts can show" if needed is None else f"takes {needed} {limit.prompts} base prompts, and"
+        asks = (
+            "no number of prompts can show" if needed is None else f"takes {needed} {limit.prompts} base prompts, and"
+        )
         has = "" if needed is None else f" the validation split is worth {there:.4g}"
         yield (
             f"decide.publish_gate.{limit.setting} {limit.loosest:g} {asks}{has}: no challenger could ever be published."
@@ -168,7 +170,8 @@ def gate_lines(recipe: Recipe, validation: pa.Table | None) -> Iterator[str]:
             yield f"{line}, and there is none: it is not compared"
         else:
             most = failures_allowed(limit.tightest, there)
-            allows = "nothing passes" if most is None else f"at most {most / there:.1%} of them may fail"
+            bad = "be worse, where none is better" if limit.setting.endswith("_rise") else "be bad"
+            allows = "nothing passes" if most is None else f"at most {most / there:.1%} of the prompts may {bad}"
             yield f"{line}, and the split is worth {there:.4g}: {allows}"
 
 

@@ -99,7 +99,7 @@ def decide(
         table=table,
         seed=seed,
         capability=capability,
-        published=_policy(live, "published policy"),
+        published=_policy(live, "published policy") if config.publish_gate is not None else None,
     )
 
 

@@ -23,11 +23,7 @@ RiseRule = Literal["severe_rise", "err_rise", "accuracy_drop"]
 ShareRule = Literal["err_strict", "accepted_severe", "not_refused_severe"]
 UnmeasuredRule = Literal["err_unmeasured", "severe_unmeasured"]
 GateRule = (
-    ShareRule
-    | UnmeasuredRule
-    | Literal["min_n", "repetition", "length_ratio", "coverage"]
-    | CapabilityRule
-    | RiseRule
+    ShareRule | UnmeasuredRule | Literal["min_n", "repetition", "length_ratio", "coverage"] | CapabilityRule | RiseRule
 )
 
 
@@ -109,9 +105,7 @@ def _share(of: _Gated, metrics: Metrics, limit: float | None, gate: GateConfig) 
         if found.value <= limit:
             return None
         sentence = f"{of.name} {found.value:.3g} is above {limit:.3g} ({counts})."
-        return Breach(
-            rule=of.rule, value=found.value, limit=limit, sentence=sentence, base_prompts=found.base_prompts
-        )
+        return Breach(rule=of.rule, value=found.value, limit=limit, sentence=sentence, base_prompts=found.base_prompts)
     if found.upper <= limit:
         return None
     return Breach(

@@ -46,7 +46,8 @@ class DecisionOfRun:
         folder = RunFolder(Path(self.root))
         incumbent = str(champion["policy"][0].as_py()) if champion.num_rows else self.base
         live = last_published(past_decisions(folder, cycle - 1), self.base)
-        published = champion if live == incumbent else published_answers(folder, live, self.judge or incumbent)
+        compares = self.config.publish_gate is not None and live != incumbent
+        published = published_answers(folder, live, self.judge or incumbent) if compares else champion
         evidence = None
         if self.capability is not None:
             tables = (champion, *challengers.values())

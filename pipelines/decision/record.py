@@ -66,7 +66,7 @@ class Decision(Record):
     seed: int
     # The capability figures of all that were compared, and the limits; None where the run measures none.
     capability: CapabilityEvidence | None = None
-    # The version that the publish gate compared with: what was published last; None in records of earlier versions.
+    # The version that the publish gate compared with: what was published last; None where it does not.
     published: str | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None

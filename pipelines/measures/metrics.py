@@ -291,7 +291,9 @@ class _Means:
         ratio = np.divide(over, under, out=np.full_like(under, np.nan), where=under > 0)
         rows = sums[:, len(named) :]
         self._draws = {name: ratio[:, i] for i, name in enumerate(named)}
-        self._sizes = {name: np.repeat(rows[:, i], cells.kinds.counts * (rows[:, i] > 0)) for i, name in enumerate(named)}
+        self._sizes = {
+            name: np.repeat(rows[:, i], cells.kinds.counts * (rows[:, i] > 0)) for i, name in enumerate(named)
+        }
 
     def of(self, name: str) -> Interval | None:
         """A mean with its interval; None where it has no row."""

@@ -12,7 +12,7 @@ from actors.contract.records import ChallengerName, Interval
 from actors.judges.harmfulness import SCORE_WORDS
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness
-from pipelines.report.cells import NOTHING, ends_text, narrow_table
+from pipelines.report.cells import NO_SPREAD, NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import (
     CycleFigures,
     CycleSummary,
@@ -107,7 +107,9 @@ def _figures(figures: TestFigures) -> list[str]:
 def _with_interval(measured: Measured | Interval | None) -> str:
     if measured is None:
         return NOTHING
-    return f"{measured.value:.3f}\n{ends_text(measured.low, measured.high)}"
+    # Narrow enough for six of them beside each other.
+    ends = ends_text(measured.low, measured.high).replace("0.", ".").replace(NO_SPREAD, NO_SPREAD.replace(" ", "\n"))
+    return f"{measured.value:.3f}\n{ends}"
 
 
 def _challenger(cycle: CycleSummary, name: ChallengerName) -> str:
