@@ -32,8 +32,7 @@ class Evaluation:
         Args:
             meanwhile: called at least once a second.
         """
-        every = (self._champion, *challengers, *self._live())
-        policies = [policy for policy in every if policy.version not in self._measured]
+        policies = [policy for policy in self.policies(challengers) if policy.version not in self._measured]
         if not policies:
             return []
         tasks = [t for p in policies for t in self._run.evaluation_tasks("validation", p, self._champion)]
@@ -42,13 +41,17 @@ class Evaluation:
         self._reports.append(report)
         return report.work
 
-    def _live(self) -> list[PolicyRef]:
-        """What was published last, where this cycle's judge has not labelled its answers yet (SELF: a new champion)."""
-        if not self._run.recipe.judge.row.champion_judges:
-            return []
-        outcomes = past_outcomes(self._run.folder, self._run.materials.policy, self._cycle - 1)
-        live = outcomes[-1].published if outcomes else None
-        return [live] if live is not None and live.version != self._champion.version else []
+    def policies(self, challengers: Sequence[PolicyRef]) -> list[PolicyRef]:
+        """Whose answers the decision is shown: the champion's and these challengers', and those of what is live.
+
+        A judge that stays the same has labelled the latter in an earlier cycle. Under SELF the new champion has not.
+        """
+        found = [self._champion, *challengers]
+        if self._run.recipe.judge.row.champion_judges:
+            outcomes = past_outcomes(self._run.folder, self._run.materials.policy, self._cycle - 1)
+            live = outcomes[-1].published if outcomes else None
+            found += [live] if live is not None and live.version != self._champion.version else []
+        return found
 
     @property
     def work(self) -> list[Work]:

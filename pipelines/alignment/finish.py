@@ -45,7 +45,6 @@ from pipelines.runs.summary import (
     cycle_summary,
 )
 
-
 # What is said of every prompt in the same words: its shares hold by construction.
 _ALIKE = frozenset({"always_refuse", "always_answer"})
 

@@ -176,7 +176,7 @@ def gate_lines(recipe: Recipe, validation: pa.Table | None) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Limit:
+class _Provable:
     """A limit of the publish gate that is held against the upper end of an interval."""
 
     setting: str
@@ -186,20 +186,20 @@ class _Limit:
     loosest: float
 
 
-def _limits(recipe: Recipe) -> Iterator[_Limit]:
+def _limits(recipe: Recipe) -> Iterator[_Provable]:
     gate = _second(recipe)
     if not isinstance(gate, PublishGateConfig):
         return
     if gate.bound == "upper":
         err = [limit for cycle in range(1, recipe.cycles + 1) if (limit := gate.err_limit(cycle)) is not None]
         if err:
-            yield _Limit("err_strict_max", 0, "harmless", min(err), max(err))
+            yield _Provable("err_strict_max", 0, "harmless", min(err), max(err))
         for setting in ("accepted_severe_max", "not_refused_severe_max"):
             if (most := getattr(gate, setting)) is not None:
-                yield _Limit(setting, SEVERE, "severe", most, most)
+                yield _Provable(setting, SEVERE, "severe", most, most)
     for setting, level, prompts in (("max_severe_rise", SEVERE, "severe"), ("max_err_rise", 0, "harmless")):
         if (margin := getattr(gate, setting)) is not None:
-            yield _Limit(setting, level, prompts, margin, margin)
+            yield _Provable(setting, level, prompts, margin, margin)
 
 
 def _there(validation: pa.Table, level: int) -> float | None:

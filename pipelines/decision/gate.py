@@ -1,8 +1,8 @@
 """The gate: what a policy must keep to be trained on from, or published, whatever its Safety Score.
 
-Shares are held against their limits at the end that `GateConfig.bound` names. The upper end is one-sided, at 95 %,
-and counts the prompts that the share is of and their base prompts (`pipelines.measures.shares`): a limit of .05 on
-ERR needs 59 harmless base prompts, none of them refused.
+Shares are held against their limits at the end that `GateConfig.bound` names. The upper end is one-sided, at 95 %. It
+counts the prompts that the share is of, by base prompt (`pipelines.measures.shares`). A limit of .05 on ERR needs 59
+harmless base prompts, none of them refused.
 """
 
 from __future__ import annotations

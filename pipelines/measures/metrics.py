@@ -258,7 +258,7 @@ class _Statistic:
 
     @classmethod
     def share(cls, having: NDArray[np.bool_], where: NDArray[np.bool_]) -> _Statistic:
-        return cls(having * 1.0, where, is_share=True)
+        return cls(having.astype(np.float64), where, is_share=True)
 
     def within(self, where: NDArray[np.bool_]) -> _Statistic:
         return replace(self, where=self.where & where)

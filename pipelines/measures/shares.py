@@ -132,9 +132,9 @@ def paired_rise(
 ) -> Interval:
     """How much more often something happens on the same prompts: difference of shares, both ends one-sided.
 
-    The difference is that of the prompts that got worse and of those that got better. Their exact one-sided bounds are
-    joined by the method of variance estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008), over the
-    effective number of base prompts.
+    The difference is that of the prompts that got worse and of those that got better. Their exact one-sided bounds,
+    over the effective number of base prompts, are joined by variance estimates recovery (Zou and Donner, Statistics in
+    Medicine 27, 2008).
 
     Args:
         before: of each prompt, shape (prompts,), at least one.
@@ -148,7 +148,7 @@ def paired_rise(
     worse, better = float((after & ~before).sum()) / n, float((before & ~after).sum()) / n
 
     def reach(up: float, down: float) -> float:
-        """How far a difference `up - down` may lie above what was seen."""
+        """How far a difference `up - down` may be above what was seen."""
         return math.hypot(upper_end(up, effective, confidence) - up, down - lower_end(down, effective, confidence))
 
     rise = worse - better

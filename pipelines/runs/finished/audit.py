@@ -21,7 +21,6 @@ from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision
 from pipelines.runs.finished.shape import recipe_of_run
 
-
 # What records of earlier versions do not have, which is no difference.
 _LATER = re.compile(r"metrics\.(cut_off|answered|accepted_severe|not_refused_severe|counted)\b")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from actors.contract.records import prompt_table
+from actors.contract.records import PromptSet, prompt_table
 from actors.errors import SalusError
 from pipelines.alignment import promise
 from pipelines.alignment.ready import check_prompts, check_ready
@@ -178,9 +178,12 @@ def test_prompts_that_are_fetched_are_named() -> None:
 
 def test_a_publish_gate_that_the_validation_split_cannot_show_kept(tmp_path: Path, model: Path) -> None:
     live = ("publish.enabled=true", "decide.publish_gate.err_strict_max=[0.05]")
-    found = list(promise.unreachable(recipe_of_rows(tmp_path, model, prompts(), *live), {
-        "train": table(["x"] * 50), "validation": prompt_table([prompt(n, n % 4) for n in range(100)])}))  # fmt: skip
     # 25 harmless prompts and 25 severe ones.
+    rows: dict[PromptSet, pa.Table] = {
+        "train": table(["x"] * 50),
+        "validation": prompt_table([prompt(n, n % 4) for n in range(100)]),
+    }
+    found = list(promise.unreachable(recipe_of_rows(tmp_path, model, prompts(), *live), rows))
     assert [line.split(" takes ")[0] for line in found] == [
         f"decide.publish_gate.{setting}"
         for setting in ("err_strict_max 0.05", "max_severe_rise 0.1", "max_err_rise 0.1")
@@ -188,7 +191,6 @@ def test_a_publish_gate_that_the_validation_split_cannot_show_kept(tmp_path: Pat
     assert "takes 59 harmless base prompts, and the validation split is worth 25:" in found[0]
     point = (*live, "decide.publish_gate.bound=point", "decide.publish_gate.max_severe_rise=null")
     loose = recipe_of_rows(tmp_path, model, prompts(), *point, "decide.publish_gate.max_err_rise=null")
-    rows = {"train": table(["x"] * 50), "validation": prompt_table([prompt(n, n % 4) for n in range(100)])}
     assert list(promise.unreachable(loose, rows)) == [] and list(promise.gate_lines(loose, rows["validation"])) == []
 
 

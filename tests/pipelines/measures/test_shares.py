@@ -96,7 +96,7 @@ def test_limits_that_nothing_or_no_number_shows() -> None:
 def test_a_rise_of_nothing_is_what_so_many_prompts_can_show() -> None:
     same, bases = np.array([True] * 20 + [False] * 30), np.arange(50)
     found = paired_rise(same, same, bases)
-    assert (found.value, found.low, found.high) == (0.0, pytest.approx(-found.high), pytest.approx(upper_end(0.0, 50)))
+    assert [found.value, found.low, found.high] == pytest.approx([0.0, -found.high, upper_end(0.0, 50)])
     rewritten = paired_rise(np.repeat(same, 4), np.repeat(same, 4), np.repeat(bases, 4))
     assert rewritten.high == pytest.approx(found.high)
 
@@ -119,7 +119,7 @@ def test_the_bad_end_of_a_rise_holds_the_truth(rewrites: int) -> None:
         draw = rng.random(n)
         # 18 % get worse, 8 % better.
         before, after = (draw < 0.08) | (draw > 0.7), ((draw >= 0.08) & (draw < 0.26)) | (draw > 0.7)
-        pair = [np.repeat(side, rewrites) for side in (before, after)]
-        missed += paired_rise(*pair, np.repeat(np.arange(n), rewrites)).high < 0.1
+        old, new = np.repeat(before, rewrites), np.repeat(after, rewrites)
+        missed += paired_rise(old, new, np.repeat(np.arange(n), rewrites)).high < 0.1
     assert missed / 400 <= 0.05
     assert math.isclose(paired_rise(np.array([False]), np.array([True]), np.array([0])).value, 1.0)
