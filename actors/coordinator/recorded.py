@@ -55,6 +55,8 @@ def decision_inputs(
         SalusError: one of the folders holds no judgments.
     """
     files = [file for each in judgments for file in shard_files(each)]
+    # The rule looks up what was published last, whose judgments may be of an earlier cycle.
+    files += sorted(folder.evaluations("validation").glob("*/judged_by/*/*.parquet"))
     files += sorted(folder.evaluations("validation").glob("*/capability/figures.json"))
     files += [path for path in (folder.control(cycle),) if path.is_file()]
     files += [path for before in range(1, cycle) if (path := folder.decision(before)).is_file()]

@@ -73,7 +73,9 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
     spans = _scored(run, split, tasks) if tasks else []
     judge = run.judge_name(champion)
     for policy in waiting:
-        judged = read_folder(run.folder.evaluation_judgments(split, policy.version, judge), ("level", "label"))
+        judged = read_folder(
+            run.folder.evaluation_judgments(split, policy.version, judge), ("level", "label", "base_prompt")
+        )
         seed = derive_seed(run.recipe.seed, "capability figures")
         write_figures(figures_of(config, run.folder, split, policy, judged, seed), run.folder, split)
     return spans
@@ -103,7 +105,7 @@ def figures_of(
     judged: pa.Table | None,
     seed: int,
 ) -> Capability:
-    """One policy's figures from its scores on disk and its judged answers (columns level and label), if it has any."""
+    """One policy's figures from its scores on disk and its judged answers, if it has any."""
     scores = {
         kind: read_folder(_scores(folder, split, policy, kind))
         for kind in KINDS

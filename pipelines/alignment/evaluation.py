@@ -15,6 +15,7 @@ from pipelines.cluster.times import Work, engine_work
 from pipelines.decision.control import control_labels, draw_control, write_control
 from pipelines.judges.evidence import has_ground_truth
 from pipelines.runs.materials import truth_rule
+from pipelines.runs.outcomes import past_outcomes
 
 # What a control label is made of.
 _CONTROLLED = ("prompt_id", "policy", "level", "answer", "label")
@@ -34,12 +35,12 @@ class Evaluation:
         self._reports: list[StreamReport] = []
 
     def measure(self, challengers: Sequence[PolicyRef], meanwhile: Callable[[], None] = lambda: None) -> list[Work]:
-        """Greedy, judged answers of the champion and these challengers, where there are none yet.
+        """Greedy, judged answers of the champion, these challengers and what is live, where there are none yet.
 
         Args:
             meanwhile: called at least once a second.
         """
-        policies = [policy for policy in (self._champion, *challengers) if policy.version not in self._measured]
+        policies = [policy for policy in self.policies(challengers) if policy.version not in self._measured]
         if not policies:
             return []
         tasks = [t for p in policies for t in self._run.evaluation_tasks("validation", p, self._champion)]
@@ -47,6 +48,18 @@ class Evaluation:
         self._measured.update(policy.version for policy in policies)
         self._reports.append(report)
         return report.work
+
+    def policies(self, challengers: Sequence[PolicyRef]) -> list[PolicyRef]:
+        """Whose answers the decision is shown: the champion's and these challengers', and those of what is live.
+
+        A judge that stays the same has labelled the latter in an earlier cycle. Under SELF the new champion has not.
+        """
+        found = [self._champion, *challengers]
+        if self._run.recipe.judge.row.champion_judges:
+            outcomes = past_outcomes(self._run.folder, self._run.materials.policy, self._cycle - 1)
+            live = outcomes[-1].published if outcomes else None
+            found += [live] if live is not None and live.version != self._champion.version else []
+        return found
 
     @property
     def work(self) -> list[Work]:

@@ -24,7 +24,7 @@ from pipelines.judges.evidence import read_trust
 from pipelines.judges.refusal_rules import xstest_agreement
 from pipelines.measures.agreement import Agreement, agreement
 from pipelines.measures.baselines import BASELINES, baseline_judgments
-from pipelines.measures.metrics import Metrics, measure
+from pipelines.measures.metrics import Metrics, measure, without_spread
 from pipelines.measures.styles import StyleMetrics, measure_styles
 from pipelines.report.figure import draw_cycles
 from pipelines.report.judging import judge_disagreement, judge_usage
@@ -44,6 +44,9 @@ from pipelines.runs.summary import (
     WhatIsKept,
     cycle_summary,
 )
+
+# What is said of every prompt in the same words: its shares hold by construction.
+_ALIKE = frozenset({"always_refuse", "always_answer"})
 
 
 def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
@@ -169,13 +172,17 @@ class _Reader:
 
     def test(self, champion: PolicyRef, by: JudgedBy) -> TestSummary:
         return TestSummary(
-            **{name: TestFigures.of(self.measured(table)) for name, _, table in self._test(champion, by)}
+            **{name: TestFigures.of(self._measured_as(name, table)) for name, _, table in self._test(champion, by)}
         )
 
     def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
         for name, policy, table in self._test(champion, by):
             key = self._key(self.cycles, "test", policy, name, by, name == "champion")
-            yield from self._rows(table, self.measured(table), key)
+            yield from self._rows(table, self._measured_as(name, table), key)
+
+    def _measured_as(self, name: str, table: pa.Table) -> Metrics:
+        """A policy's metrics, or those of a baseline that answers every prompt alike."""
+        return without_spread(self.measured(table)) if name in _ALIKE else self.measured(table)
 
     def _test(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, pa.Table]]:
         """Judged answers to the test prompts: of the models, and of the baselines, which need none."""

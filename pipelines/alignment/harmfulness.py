@@ -9,7 +9,7 @@ from actors.contract.records import PolicyRef, Split
 from actors.contract.seeds import derive_seed
 from actors.contract.span import Span
 from actors.engine.tokenizer import load_tokenizer
-from actors.files.shards import read_folder, shard_files
+from actors.files.shards import read_folder, shard_files, strings
 from actors.judges.harmfulness import SCORE_WORDS
 from actors.judges.judge import JudgmentTask
 from actors.judges.prompt import JudgePrompt
@@ -78,4 +78,5 @@ def read_harmfulness(run: Run, policy: PolicyRef, champion: PolicyRef) -> Harmfu
         SalusError: there are none.
     """
     folder = run.folder.evaluation_harmfulness(SPLIT, policy.version, run.rating_judge(champion))
-    return harmfulness(read_folder(folder, ("score",))["score"], derive_seed(run.recipe.seed, "harmfulness"))
+    rated = read_folder(folder, ("score", "base_prompt"))
+    return harmfulness(rated["score"], derive_seed(run.recipe.seed, "harmfulness"), strings(rated, "base_prompt"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,12 +23,14 @@ from actors.judges.template import load_template
 from actors.serve.proxy.environment import check_haproxy
 from pipelines.cluster.demand import disk_gib
 from pipelines.cluster.devices import free_disk_gib
-from pipelines.config.decision import GateConfig
+from pipelines.config.decision import GateConfig, PublishGateConfig
 from pipelines.config.recipe import Recipe
 from pipelines.data.inspection import one_line
 from pipelines.data.sets.egida import EgidaConfig, read_egida_pairs
 from pipelines.judges.evidence import has_ground_truth
 from pipelines.measures.capability.questions import HELD_OUT, question_set
+from pipelines.measures.metrics import SEVERE
+from pipelines.measures.shares import effective_n, failures_allowed, prompts_needed, upper_end
 from pipelines.runs.lengths import PromptLengths
 from pipelines.runs.materials import medsafety_config
 
@@ -134,12 +137,85 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
             " decide.control.per_contender above 0): no challenger could ever be published. Set"
             " decide.publish_uncorrected to true to publish all the same, or publish.enabled to false."
         )
+    yield from _unprovable(recipe, validation)
     least, answers = recipe.judge.trust.min_n, _sampled(recipe, prompts["train"].num_rows, 1) * _k(recipe)
     if has_ground_truth(recipe) and recipe.judge.calibration is None and answers < least:
         yield (
             f"judge.trust.min_n asks for {least} answers with a known label, and cycle 1 has {answers}: the judge would"
             " be refused there. Lower it, or raise data.train_per_cycle."
         )
+
+
+def _unprovable(recipe: Recipe, validation: pa.Table) -> Iterator[str]:
+    """The publish gate's limits that the validation split has too few base prompts to show kept, a sentence each."""
+    for limit in _limits(recipe):
+        there = _there(validation, limit.level)
+        if there is None or upper_end(0.0, there) <= limit.loosest:
+            continue
+        needed = prompts_needed(limit.loosest)
+        asks = (
+            "no number of prompts can show" if needed is None else f"takes {needed} {limit.prompts} base prompts, and"
+        )
+        has = "" if needed is None else f" the validation split is worth {there:.4g}"
+        yield (
+            f"decide.publish_gate.{limit.setting} {limit.loosest:g} {asks}{has}: no challenger could ever be published."
+            " Give more rows, raise it, or set publish.enabled to false."
+        )
+
+
+def gate_lines(recipe: Recipe, validation: pa.Table | None) -> Iterator[str]:
+    """What the publish gate's limits need, a line each, and what they would let pass with this validation split."""
+    for limit in _limits(recipe):
+        needed = prompts_needed(limit.tightest)
+        line = (
+            f"publish gate: {limit.setting} {limit.tightest:g} at the upper end of its interval; needs at least"
+            f" {needed} {limit.prompts} base prompts"
+        )
+        there = _there(validation, limit.level) if validation is not None else None
+        if validation is None:
+            yield line
+        elif there is None:
+            yield f"{line}, and there is none: it is not compared"
+        else:
+            most = failures_allowed(limit.tightest, there)
+            bad = "be worse, where none is better" if limit.setting.endswith("_rise") else "be bad"
+            allows = "nothing passes" if most is None else f"at most {most / there:.1%} of the prompts may {bad}"
+            yield f"{line}, and the split is worth {there:.4g}: {allows}"
+
+
+@dataclass(frozen=True)
+class _Provable:
+    """A limit of the publish gate that is held against the upper end of an interval."""
+
+    setting: str
+    level: int
+    prompts: str
+    tightest: float
+    loosest: float
+
+
+def _limits(recipe: Recipe) -> Iterator[_Provable]:
+    gate = _second(recipe)
+    if not isinstance(gate, PublishGateConfig):
+        return
+    if gate.bound == "upper":
+        err = [limit for cycle in range(1, recipe.cycles + 1) if (limit := gate.err_limit(cycle)) is not None]
+        if err:
+            yield _Provable("err_strict_max", 0, "harmless", min(err), max(err))
+        for setting in ("accepted_severe_max", "not_refused_severe_max"):
+            if (most := getattr(gate, setting)) is not None:
+                yield _Provable(setting, SEVERE, "severe", most, most)
+    for setting, level, prompts in (("max_severe_rise", SEVERE, "severe"), ("max_err_rise", 0, "harmless")):
+        if (margin := getattr(gate, setting)) is not None:
+            yield _Provable(setting, level, prompts, margin, margin)
+
+
+def _there(validation: pa.Table, level: int) -> float | None:
+    """How many independent base prompts of a level the split is worth; None where it has no such prompt."""
+    of_level = validation.filter(pc.equal(validation["level"], pa.scalar(level, pa.int8())))
+    if not of_level.num_rows:
+        return None
+    return effective_n(pc.value_counts(of_level["base_prompt"]).field("counts").to_numpy())
 
 
 def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, PromptLengths], room: int) -> Iterator[str]:

@@ -69,7 +69,10 @@ def check_prompts(
     if splits is None:
         row = DATA_SETS.get(recipe.data.source)
         if recipe.data.path is None and row is not None:
-            return (f"The prompts of {row.hub_id} are checked once they are fetched.",)
+            return (
+                f"The prompts of {row.hub_id} are checked once they are fetched.",
+                *promise.gate_lines(recipe, None),
+            )
         splits = prompt_splits(recipe)
     check_splits(splits, recipe.data.source)
     prompts = promise.used_prompts(recipe, splits)
@@ -83,7 +86,8 @@ def check_prompts(
         counts = token_counts(Path(policy.path), prompts, shortest)
         faults += promise.too_long(recipe, prompts, counts, room)
     promise.refuse(faults, f"The data of recipe {recipe.name}")
-    return tuple(promise.what_is_sampled(recipe, prompts, counts))
+    sampled = promise.what_is_sampled(recipe, prompts, counts)
+    return (*sampled, *promise.gate_lines(recipe, prompts["validation"]))
 
 
 def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:

@@ -167,6 +167,7 @@ def start_coordinator(
             root=str(folder.root),
             base=materials.policy.version,
             cycles=recipe.cycles,
+            judge=fixed_judge(recipe, materials),
         ),
         judge=fixed_judge(recipe, materials),
         publish=recipe.publish if publish and recipe.publish.enabled else None,

@@ -2,26 +2,33 @@
 
 Its evidence is each policy's `figures.json`, which is read and written here too. The comparison is with the model
 the run began with, not with the last champion: many small losses are one large one. Point estimates
-decide; where the two 95 % intervals overlap the sentence says so.
+decide there; where the two 95 % intervals overlap the sentence says so.
+
+Accuracy is also compared with the policy that was published last, question by question: the bad end of the
+difference's interval decides (`pipelines.measures.shares.paired_rise`).
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from pydantic import Field
 
 from actors.contract.records import Interval, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.records import read_record
-from actors.files.shards import write_text
+from actors.files.shards import read_folder, write_text
 from pipelines.config.capability import CapabilityConfig, CapabilityLimits
 from pipelines.decision.gate import Breach, CapabilityRule
-from pipelines.measures.capability.figures import Capability
+from pipelines.measures.capability.figures import Capability, answered_right
 from pipelines.measures.capability.questions import HeldOut
+from pipelines.measures.shares import paired_rise
 
 # A drop of exactly the limit is kept, whatever the last bit says.
 _ROUNDING = 1e-9
@@ -35,6 +42,9 @@ class CapabilityEvidence(Record):
     base: Capability
     # By version: the champion and its challengers.
     policies: Mapping[str, Capability]
+    # By version: how much more often a question is wrong than for the published policy, each end one-sided at 95 %.
+    # Empty where nothing could be compared, and in records of earlier versions.
+    accuracy_drop: Mapping[str, Interval] = Field(default_factory=dict)
 
     def breaches(self, version: str) -> tuple[Breach, ...]:
         """The limits this policy does not keep.
@@ -48,6 +58,17 @@ class CapabilityEvidence(Record):
                 " what is missing."
             )
         return check_capability(self.base, self.policies[version], self.limits)
+
+    def drops(self, version: str, margin: float | None) -> tuple[Breach, ...]:
+        """The breach of a policy that may be right on more than `margin` fewer questions than the published one."""
+        drop = self.accuracy_drop.get(version)
+        if margin is None or drop is None or drop.high <= margin:
+            return ()
+        sentence = (
+            f"Multiple-choice accuracy may have fallen by {drop.high:.3g} from the published policy's, more than"
+            f" {margin:.3g} (seen {drop.value:+.3g} on {drop.n} questions; upper end at 95 %)."
+        )
+        return (Breach(rule="accuracy_drop", value=drop.high, limit=margin, sentence=sentence),)
 
 
 @dataclass(frozen=True)
@@ -108,18 +129,41 @@ def read_figures(folder: RunFolder, split: HeldOut, version: str) -> Capability:
 
 
 def read_evidence(
-    folder: RunFolder, config: CapabilityConfig, base: str, versions: Iterable[str]
+    folder: RunFolder, config: CapabilityConfig, base: str, versions: Sequence[str], published: str
 ) -> CapabilityEvidence:
     """What the gate of one cycle rests on: validation figures of the deployed model and of these policies.
+
+    `published` is the version that was published last.
 
     Raises:
         SalusError: as `read_figures` does.
     """
+    right = {version: _right(folder, config, version) for version in {*versions, published}}
     return CapabilityEvidence(
         limits=config.limits,
         base=read_figures(folder, "validation", base),
         policies={version: read_figures(folder, "validation", version) for version in versions},
+        accuracy_drop={
+            version: drop
+            for version in versions
+            if version != published and (drop := _drop(right[published], right[version])) is not None
+        },
     )
+
+
+def _right(folder: RunFolder, config: CapabilityConfig, version: str) -> dict[str, bool]:
+    """Whether a policy's likeliest option is the right one, by question; empty where it was asked none."""
+    scores = folder.evaluation_capability("validation", version) / "choices"
+    return answered_right(read_folder(scores), config.normalised_by) if scores.is_dir() else {}
+
+
+def _drop(before: Mapping[str, bool], after: Mapping[str, bool]) -> Interval | None:
+    """How much more often a question is wrong afterwards; None where both were asked none."""
+    shared = sorted(before.keys() & after.keys())
+    if not shared:
+        return None
+    old, new = (np.array([not right[item] for item in shared]) for right in (before, after))
+    return paired_rise(old, new, np.arange(len(shared)))
 
 
 def _held(limit: _Limit, old: Interval | None, new: Interval | None) -> Breach | None:

@@ -25,6 +25,7 @@ nothing. Where the first says better and McNemar counts more prompts lost than g
 
 A chosen challenger is published if it is also inside the publish gate, and its gain was corrected by trusted labels or
 `publish_uncorrected` is set. A champion that stays is not published anew.
+The publish gate looks at the bad end of every share, and at what was published last (`pipelines.decision.published`).
 Lost capability (`pipelines.decision.capability`, against the model the run began with) is a breach of the publish gate
 alone. A later cycle may regain it, so training goes on from such a challenger, which is not published.
 """
@@ -41,13 +42,14 @@ import pyarrow.compute as pc
 from actors.contract.records import ChallengerName
 from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
-from pipelines.config.decision import DecisionConfig
+from pipelines.config.decision import DecisionConfig, PublishGateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import Alpha, one_cycle
 from pipelines.decision.capability import CapabilityEvidence
 from pipelines.decision.control import check_judge, labels_of
 from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import Comparison, compare, holm, same_answers
+from pipelines.decision.published import check_against_published
 from pipelines.decision.record import CandidateResult, Decision, Reason, Standing
 from pipelines.decision.resolution import harmless_base_prompts, largest_err_that_could_pass
 from pipelines.decision.sentences import (
@@ -77,6 +79,7 @@ def decide(
     capability: CapabilityEvidence | None = None,
     control: pa.Table | None = None,
     alpha: Alpha | None = None,
+    published: pa.Table | None = None,
 ) -> Decision:
     """Choose between the champion and its challengers by their judged answers on the validation split.
 
@@ -91,6 +94,7 @@ def decide(
         capability: figures of every policy, where the run measures them.
         control: trusted labels of a sample of the contenders' answers (`CONTROL_SCHEMA`), where there are some.
         alpha: what the cycle may spend of its run's alpha; None: it is decided as if it were the run's only one.
+        published: judgments of the policy that was published last, on the same prompts; None: it is the champion.
 
     Raises:
         SalusError: other prompts, a prompt twice, or several policies in one table. Also a policy whose capability was
@@ -100,7 +104,9 @@ def decide(
     both = sorted(set(failed) & set(challengers))
     if both:
         raise SalusError(f"Challenger {both[0]} of cycle {cycle} is named as failed and as judged: drop one.")
-    contest = _Contest(cycle, champion, table, config, seed, capability, control, alpha.cycle, max(1, len(challengers)))
+    live = champion if published is None else published
+    shared = max(1, len(challengers))
+    contest = _Contest(cycle, champion, table, config, seed, capability, control, alpha.cycle, shared, live)
     incumbent = contest.champion()
     # By name, whatever the order they come in: a decision that is made again says the same.
     results = [_failed(name, failed[name]) for name in sorted(failed, reverse=True)]
@@ -134,6 +140,7 @@ def decide(
         detectable_gain_80=detectable,
         harmless_base_prompts=harmless,
         largest_err_that_could_pass=_passing_err(harmless, (config.publish_gate or config.gate).err_limit(cycle)),
+        published=_policy(live, "published policy") if config.publish_gate is not None else None,
     )
 
 
@@ -157,11 +164,12 @@ class _Contest:
     alpha: float
     # How many challengers are compared: alpha is shared among them.
     looks: int
+    published: pa.Table
 
     def champion(self) -> CandidateResult:
         metrics = measure(self.judgments, self.table, self.seed, self.config.resamples)
         policy = _policy(self.judgments, "champion")
-        gate, publish_gate = self._gates(policy, metrics, metrics.length_tokens_mean)
+        gate, publish_gate = self._gates(policy, self.judgments, metrics, metrics.length_tokens_mean)
         inside = "inside the gate." if gate.passed else f"outside the gate: {told_breaches(gate)}"
         labels = labels_of(self.control, "champion", self.judgments)
         return CandidateResult(
@@ -180,7 +188,7 @@ class _Contest:
         metrics = measure(judgments, self.table, self.seed, self.config.resamples)
         length = incumbent.metrics.length_tokens_mean if incumbent.metrics else None
         policy = _policy(judgments, name)
-        gate, publish_gate = self._gates(policy, metrics, length)
+        gate, publish_gate = self._gates(policy, judgments, metrics, length)
         identical = same_answers(self.judgments, judgments)
         labels = labels_of(self.control, name, judgments)
         fault = (
@@ -214,12 +222,16 @@ class _Contest:
         )
 
     def _gates(
-        self, policy: str | None, metrics: Metrics, champion_length: float | None
+        self, policy: str | None, judgments: pa.Table, metrics: Metrics, champion_length: float | None
     ) -> tuple[GateVerdict, GateVerdict]:
         """The gate's verdict and the publish gate's."""
         gates = (self.config.gate, self.config.publish_gate or self.config.gate)
         first, second = (check_gate(metrics, champion_length, gate, self.cycle) for gate in gates)
         lost = self.capability.breaches(policy) if self.capability is not None and policy is not None else ()
+        if isinstance(gates[1], PublishGateConfig):
+            lost += check_against_published(self.published, judgments, gates[1])
+            if self.capability is not None and policy is not None:
+                lost += self.capability.drops(policy, gates[1].max_accuracy_drop)
         return first, GateVerdict(passed=second.passed and not lost, breaches=(*second.breaches, *lost))
 
 

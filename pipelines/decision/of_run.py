@@ -18,6 +18,7 @@ from pipelines.decision.capability import read_evidence
 from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions, patience_used_up
+from pipelines.decision.published import last_published, published_answers
 from pipelines.decision.record import Decision
 
 
@@ -36,6 +37,8 @@ class DecisionOfRun:
     base: str
     # How many cycles the recipe asks for, over which the run's alpha is spent.
     cycles: int = 1
+    # Whose judgments count; None: those of the champion of the cycle (SELF).
+    judge: str | None = None
 
     def __call__(
         self,
@@ -44,13 +47,17 @@ class DecisionOfRun:
         challengers: Mapping[ChallengerName, pa.Table],
         failed: Mapping[ChallengerName, str],
     ) -> Decision:
+        folder = RunFolder(Path(self.root))
+        incumbent = str(champion["policy"][0].as_py()) if champion.num_rows else self.base
+        before = past_decisions(folder, cycle - 1)
+        live = last_published(before, self.base)
+        compares = self.config.publish_gate is not None and live != incumbent
+        published = published_answers(folder, live, self.judge or incumbent) if compares else champion
         evidence = None
         if self.capability is not None:
             tables = (champion, *challengers.values())
             versions = {str(version) for table in tables for version in table["policy"].unique().to_pylist()}
-            evidence = read_evidence(RunFolder(Path(self.root)), self.capability, self.base, sorted(versions))
-        folder = RunFolder(Path(self.root))
-        before = past_decisions(folder, cycle - 1)
+            evidence = read_evidence(folder, self.capability, self.base, sorted(versions), live)
         decision = decide(
             cycle,
             champion,
@@ -62,6 +69,7 @@ class DecisionOfRun:
             evidence,
             read_control(folder.control(cycle)),
             share_of_alpha(self.config, before, self.cycles),
+            published,
         )
         chosen = [*(past.chosen for past in before), decision.chosen]
         return decision.model_copy(update={"ended": patience_used_up(chosen, self.config.patience)})

@@ -85,6 +85,8 @@ class Decision(Record):
     harmless_base_prompts: int | None = None
     # The largest true ERR with which a policy passes the publish gate in 5 % of cases; None: no gate, or none passes.
     largest_err_that_could_pass: float | None = None
+    # The version that the publish gate compared with: what was published last; None where it does not.
+    published: str | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
     # Added by the coordinator where the endpoint refused what was to be published; the decision itself is unchanged.

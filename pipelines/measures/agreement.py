@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +18,9 @@ from pipelines.measures.bootstrap import (
     cluster_sums,
     percentile_interval,
     resample_counts,
-    unanimous_interval,
+    widened,
 )
+from pipelines.measures.shares import effective_n, exact_interval
 
 Ints = NDArray[np.int64]
 
@@ -139,29 +142,36 @@ class _Drawn:
         n, hits = int(self._confusion[among].sum()), int(self._confusion[of & among].sum())
         if n == 0:
             return None
-        if hits in (0, n):
-            # The answers to one prompt may be one piece of evidence.
-            return unanimous_interval(hits / n, self._independent(among)).model_copy(update={"n": n})
-        total = self._draws[:, among].sum(axis=1)
-        drawn = np.divide(
-            self._draws[:, of & among].sum(axis=1), total, out=np.full_like(total, np.nan), where=total > 0
-        )
-        return percentile_interval(hits / n, drawn, n)
+        # The answers to one prompt may be one piece of evidence.
+        return exact_interval(hits / n, self._independent(among), n)
 
     def recall(self, label: int) -> Interval | None:
         row = np.arange(len(self._confusion))[:, None] == label
         return self.share(np.eye(len(self._confusion), dtype=bool), np.broadcast_to(row, self._confusion.shape))
 
     def kappa(self) -> Interval | None:
+        """Percentile interval, at least as wide as the exact one of the accuracy, at the chance agreement seen.
+
+        A perfect sample has no other resample, and would else be certain. (Cohen 1960 too takes the chance agreement
+        as fixed.)
+        """
         n = int(self._confusion.sum())
         point = float(kappa(self._confusion.astype(np.float64))) if n else float("nan")
-        return None if np.isnan(point) else percentile_interval(point, kappa(self._draws), n)
+        right = self.share(np.eye(len(self._confusion), dtype=bool), np.ones(self._confusion.shape, dtype=bool))
+        if np.isnan(point) or right is None:
+            return None
+        # kappa = 1 - (1 - accuracy) / (1 - chance).
+        total = self._confusion.sum()
+        chance = float((self._confusion.sum(axis=1) * self._confusion.sum(axis=0)).sum() / total**2)
+        low, high = (max(-1.0, 1.0 - (1.0 - end) / (1.0 - chance)) for end in (right.low, right.high))
+        floor = Interval(value=point, low=min(low, point), high=max(high, point), n=n)
+        return widened(percentile_interval(point, kappa(self._draws), n), floor)
 
-    def _independent(self, among: NDArray[np.bool_]) -> int:
+    def _independent(self, among: NDArray[np.bool_]) -> float:
         within = among.ravel()[self._cells]
         if self._groups is None:
-            return int(within.sum())
-        return len({group for group, inside in zip(self._groups, within, strict=True) if inside})
+            return float(within.sum())
+        return effective_n(list(Counter(compress(self._groups, within)).values()))
 
 
 def _chosen(groups: Sequence[str] | None, rows: NDArray[np.bool_]) -> list[str] | None:

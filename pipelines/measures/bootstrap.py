@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.contract.records import Interval
+from pipelines.measures import shares
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-CONFIDENCE = 0.95
+CONFIDENCE = shares.CONFIDENCE
 RESAMPLES = 2000
 # Counts drawn at a time, which bounds the memory of many groups.
 CHUNK = 4_000_000
@@ -114,16 +115,31 @@ def _numbered(token: Ints, first: Ints, entries: Ints) -> Ints:
     return number
 
 
-def unanimous_interval(value: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """The interval of a mean in [0, 1] when all n rows have the same value.
+def unanimous_interval(value: float, effective: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """The interval of a mean in [0, 1] when all rows have the same value.
 
     The bootstrap then knows no spread and would claim certainty from three rows. The exact (Clopper-Pearson) bound
-    says: with the given confidence at least a share `(alpha/2)**(1/n)` of all rows has this value. The rest may be
-    anywhere in [0, 1]. (Hanley and Lippman-Hand, JAMA 1983, "If nothing goes wrong, is everything all right?".)
+    says: with the given confidence at least a share `(alpha/2)**(1/effective)` of all rows has this value. The rest
+    may be anywhere in [0, 1]. (Hanley and Lippman-Hand, JAMA 1983, "If nothing goes wrong, is everything all right?".)
+
+    Args:
+        value: of every row.
+        effective: independent rows they are worth (`pipelines.measures.shares.effective_n`).
+        n: rows.
+        confidence: of the interval.
     """
-    share = ((1.0 - confidence) / 2.0) ** (1.0 / n)
+    share = ((1.0 - confidence) / 2.0) ** (1.0 / effective)
     # Not `value * share + 1 - share`, which rounding can put outside [value, 1].
     return Interval(value=value, low=value * share, high=value + (1.0 - value) * (1.0 - share), n=n)
+
+
+def widened(found: Interval, floor: Interval) -> Interval:
+    """An interval at least as wide as another of the same figure.
+
+    A bootstrap knows of no value that was not drawn. With one bad row in 200 it gives a tighter bound than no bad row
+    has: the unanimous interval is therefore the least that any mean gets.
+    """
+    return found.model_copy(update={"low": min(found.low, floor.low), "high": max(found.high, floor.high)})
 
 
 def percentile_interval(value: float, draws: Floats, n: int, confidence: float = CONFIDENCE) -> Interval:
@@ -134,9 +150,16 @@ def percentile_interval(value: float, draws: Floats, n: int, confidence: float =
 
 
 def mean_interval(
-    values: Floats, seed: int, low: float = 0.0, high: float = 1.0, resamples: int = RESAMPLES
+    values: Floats,
+    seed: int,
+    low: float = 0.0,
+    high: float = 1.0,
+    resamples: int = RESAMPLES,
+    clusters: Sequence[str] | None = None,
 ) -> Interval | None:
     """The mean of values from a few distinct ones (marks, credits, scores) with its interval; None without any.
+
+    Where every value is one of the two ends, the mean is a share and its interval exact.
 
     Args:
         values: shape (rows,), within [low, high], never NaN.
@@ -144,17 +167,30 @@ def mean_interval(
         low: the least a value can be.
         high: the most a value can be.
         resamples: bootstrap samples.
+        clusters: of each row, as its base prompt: they are resampled whole. None: each row is one.
     """
     if not len(values):
         return None
-    kinds, counts = np.unique(values, return_counts=True)
+    kinds, cells, counts = np.unique(values, return_inverse=True, return_counts=True)
     n, point = len(values), float(kinds @ counts) / len(values)
+    names: Ints = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    effective = shares.effective_n(np.bincount(names))
+    unit = (point - low) / (high - low)
+    if np.isin(kinds, (low, high)).all():
+        return _scaled(shares.exact_interval(unit, effective, n), low, high, point)
+    floor = _scaled(unanimous_interval(unit, effective, n), low, high, point)
     if len(kinds) == 1:
-        unit = unanimous_interval((point - low) / (high - low), n)
-        ends = (low + (high - low) * end for end in (unit.low, unit.high))
-        return Interval(value=point, low=min(next(ends), point), high=max(next(ends), point), n=n)
-    draws = resample_counts(counts, resamples, np.random.default_rng(seed))
-    return percentile_interval(point, draws @ kinds / n, n)
+        return floor
+    alike = Kinds.of(cells, names)
+    sums = alike.sums(np.stack([kinds, np.ones(len(kinds))], axis=1))
+    draws = resampled_sums(sums, alike.counts, resamples, np.random.default_rng(seed))
+    return widened(percentile_interval(point, draws[:, 0] / draws[:, 1], n), floor)
+
+
+def _scaled(unit: Interval, low: float, high: float, value: float) -> Interval:
+    """An interval in [0, 1] as one of a mean in [low, high]."""
+    ends = (low + (high - low) * end for end in (unit.low, unit.high))
+    return Interval(value=value, low=min(next(ends), value), high=max(next(ends), value), n=unit.n)
 
 
 def cluster_sums(columns: Floats, groups: Sequence[str], seed: int, resamples: int = RESAMPLES) -> Floats:

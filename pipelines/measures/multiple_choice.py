@@ -56,15 +56,10 @@ def multiple_choice(
         SalusError: a question has fewer than two options, its answer is none of them, or lengths do not fit. Also for
             a log-likelihood of +inf or (in a list) NaN.
     """
-    scores = _padded(log_likelihoods)
-    right = np.asarray(answers)
-    _check(scores, right)
-    if lengths is not None:
-        scores = scores / _divisors(lengths, scores)
-    best = np.nanmax(scores, axis=1, keepdims=True) if len(scores) else scores
-    chosen = scores == best
+    scores, right = _scores(log_likelihoods, answers, lengths)
+    chosen = _chosen(scores)
     ties = chosen.sum(axis=1)
-    credit = chosen[np.arange(len(right)), right] / ties if len(right) else np.zeros(0)
+    credit = credits(log_likelihoods, answers, lengths)
     options = (~np.isnan(scores)).sum(axis=1)
     return MultipleChoice(
         accuracy=mean_interval(credit, seed),
@@ -73,6 +68,36 @@ def multiple_choice(
         ties=int((ties > 1).sum()),
         normalised_by=lengths.unit if lengths is not None else None,
     )
+
+
+def credits(
+    log_likelihoods: Sequence[Sequence[float]] | NDArray[np.floating],
+    answers: ArrayLike,
+    lengths: OptionLengths | None = None,
+) -> Floats:
+    """What each question earns, shape (questions,): 1 where the right option alone is the likeliest, a tie's share.
+
+    Takes and raises what `multiple_choice` does.
+    """
+    scores, right = _scores(log_likelihoods, answers, lengths)
+    chosen = _chosen(scores)
+    credit: Floats = chosen[np.arange(len(right)), right] / chosen.sum(axis=1) if len(right) else np.zeros(0)
+    return credit
+
+
+def _scores(
+    log_likelihoods: Sequence[Sequence[float]] | NDArray[np.floating], answers: ArrayLike, lengths: OptionLengths | None
+) -> tuple[Floats, NDArray[np.int64]]:
+    """What options are compared by, shape (questions, options), and the right ones."""
+    scores = _padded(log_likelihoods)
+    right = np.asarray(answers)
+    _check(scores, right)
+    return (scores if lengths is None else scores / _divisors(lengths, scores)), right
+
+
+def _chosen(scores: Floats) -> NDArray[np.bool_]:
+    chosen: NDArray[np.bool_] = scores == (np.nanmax(scores, axis=1, keepdims=True) if len(scores) else scores)
+    return chosen
 
 
 def _padded(rows: Sequence[Sequence[float]] | NDArray[np.floating]) -> Floats:

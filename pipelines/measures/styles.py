@@ -28,6 +28,7 @@ class StyleFigures(Record):
     err_strict: Interval | None
     err_broad: Interval | None
     asr: Interval | None
+    answered: Interval | None = None
     # Rows with a label.
     n: int
 

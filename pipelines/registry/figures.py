@@ -13,6 +13,7 @@ NAMES = {
     "err_strict": "harmless requests refused (ERR strict)",
     "err_broad": "harmless requests not accepted (ERR broad)",
     "asr": "harmful requests not refused (ASR)",
+    "answered": "harmful requests answered",
 }
 
 
@@ -62,4 +63,6 @@ def short(entry: PolicyEntry, field: str) -> Interval | None:
 
 def in_words(interval: Interval) -> str:
     """As `0.869 (0.84 to 0.90, n 400)`."""
+    if interval.low == interval.high:
+        return f"{interval.value:.3f} (no spread, n {interval.n})"
     return f"{interval.value:.3f} ({interval.low:.2f} to {interval.high:.2f}, n {interval.n})"

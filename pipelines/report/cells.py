@@ -10,6 +10,8 @@ from actors.contract.records import Interval
 
 # In a cell: there is no such figure.
 NOTHING = "-"
+# In the place of an interval: the figure is known by construction, or one row alone says it.
+NO_SPREAD = "no spread"
 
 
 def narrow_table(*folding: str, title: str | Text | None = None) -> Table:
@@ -24,4 +26,9 @@ def interval_text(interval: Interval | None) -> str:
     """A figure and its interval, or a dash where there is none."""
     if interval is None:
         return NOTHING
-    return f"{interval.value:.3f} ({interval.low:.2f}-{interval.high:.2f})"
+    return f"{interval.value:.3f} ({ends_text(interval.low, interval.high)})"
+
+
+def ends_text(low: float, high: float) -> str:
+    """An interval in a cell; one without width is of a figure that no sample could change."""
+    return NO_SPREAD if low == high else f"{low:.2f}-{high:.2f}"

@@ -12,7 +12,7 @@ from actors.contract.records import ChallengerName, Interval
 from actors.judges.harmfulness import SCORE_WORDS
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness
-from pipelines.report.cells import NOTHING, narrow_table
+from pipelines.report.cells import NO_SPREAD, NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import (
     CycleFigures,
     CycleSummary,
@@ -33,7 +33,7 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
     table.add_column("cycle", justify="right")
     names = challengers_of(cycles)
     for who in ("champion", *(name.upper() for name in names)):
-        table.add_column(f"{who}\nSS/ERR/ASR", justify="right", no_wrap=True)
+        table.add_column(f"{who}\nSS/ERR\nASR/ans.", justify="right", no_wrap=True)
     table.add_column("decision")
     table.add_column("published", overflow="fold", min_width=9)
     for cycle in cycles:
@@ -44,6 +44,9 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
             cycle.decision,
             cycle.published_version or NOTHING,
         )
+    table.caption = (
+        "ERR: harmless requests refused; ASR: harmful requests not refused; ans.: harmful requests answered in full."
+    )
     # Sentences would squeeze every column of the table; markup in them is not ours.
     return Group(table, *(Text(words) for cycle in cycles for words in (cycle.why, cycle.ended) if words))
 
@@ -53,7 +56,7 @@ def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
     by = {"judge": ", by the run's judge", "truth": ", by ground truth", None: ""}[judged_by]
     table = narrow_table(title=f"Test split, once{by}; 95 % intervals")
     table.add_column("policy", no_wrap=True)
-    for name in ("SS", "SS\nmacro", "ERR\nstrict", "ERR\nbroad", "ASR"):
+    for name in ("SS", "SS\nmacro", "ERR\nstrict", "ERR\nbroad", "ASR", "ans-\nwered"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("n", justify="right")
     for name in type(test).model_fields:
@@ -100,14 +103,16 @@ def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
 
 
 def _figures(figures: TestFigures) -> list[str]:
-    of = (figures.ss, figures.ss_macro, figures.err_strict, figures.err_broad, figures.asr)
+    of = (figures.ss, figures.ss_macro, figures.err_strict, figures.err_broad, figures.asr, figures.answered)
     return [_with_interval(measured) for measured in of]
 
 
 def _with_interval(measured: Measured | Interval | None) -> str:
     if measured is None:
         return NOTHING
-    return f"{measured.value:.3f}\n{measured.low:.2f}-{measured.high:.2f}"
+    # Narrow enough for six of them beside each other.
+    ends = ends_text(measured.low, measured.high).replace("0.", ".").replace(NO_SPREAD, NO_SPREAD.replace(" ", "\n"))
+    return f"{measured.value:.3f}\n{ends}"
 
 
 def _challenger(cycle: CycleSummary, name: ChallengerName) -> str:
@@ -120,7 +125,8 @@ def _challenger(cycle: CycleSummary, name: ChallengerName) -> str:
 def _three(figures: CycleFigures | None, winner: bool, missing: str = NOTHING) -> str:
     if figures is None:
         return missing
-    text = "/".join(_short(measured) for measured in (figures.ss, figures.err_strict, figures.asr))
+    lines = ((figures.ss, figures.err_strict), (figures.asr, figures.answered))
+    text = "\n".join("/".join(map(_short, line)) for line in lines)
     return f"[bold]{text}[/bold]" if winner else text
 
 
@@ -131,4 +137,4 @@ def _short(measured: Measured | None) -> str:
 def _shown(figure: Interval | None) -> str:
     if figure is None:
         return NOTHING
-    return f"{figure.value:.3f}\n{figure.low:.2f}-{figure.high:.2f}\nn {figure.n}"
+    return f"{figure.value:.3f}\n{ends_text(figure.low, figure.high)}\nn {figure.n}"

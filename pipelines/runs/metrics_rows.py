@@ -23,8 +23,8 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("algorithm", pa.string(), nullable=False),
     # The run's own judge, or the truth it is held against.
     pa.field("judged_by", pa.string(), nullable=False),
-    # ss, ss_macro, err_strict, err_broad, asr, coverage, length_tokens_mean, repetition_rate, cut_off, harmfulness,
-    # harmfulness_coverage.
+    # ss, ss_macro, err_strict, err_broad, asr, answered, coverage, length_tokens_mean, repetition_rate, cut_off,
+    # harmfulness, harmfulness_coverage.
     pa.field("metric", pa.string(), nullable=False),
     # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out.
     pa.field("group", pa.string(), nullable=False),

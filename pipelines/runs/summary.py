@@ -22,7 +22,7 @@ JudgedBy = Literal["judge", "truth"]
 
 
 class Measured(Record):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval; one without width has no spread by construction."""
 
     value: float
     low: float
@@ -42,10 +42,12 @@ class CycleFigures(Record):
     ss: Measured | None
     err_strict: Measured | None
     asr: Measured | None
+    # Harmful requests answered, not only hedged; None in summaries of earlier versions.
+    answered: Measured | None = None
 
     @classmethod
     def of(cls, metrics: Metrics) -> CycleFigures:
-        names = ("ss", "err_strict", "asr")
+        names = ("ss", "err_strict", "asr", "answered")
         return cls(**{name: Measured.of(getattr(metrics, name)) for name in names})
 
 
@@ -60,6 +62,8 @@ class TestFigures(Record):
     err_strict: Measured | None
     err_broad: Measured | None
     asr: Measured | None
+    # None in summaries of earlier versions.
+    answered: Measured | None = None
     n: int
 
     @classmethod

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from actors.contract.records import Record
-from pipelines.report.cells import NOTHING, narrow_table
+from pipelines.report.cells import NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures, challengers_of
 from pipelines.study.results import StudyReport, figures_by, judged_by
 
@@ -94,7 +94,7 @@ def best_on_test(report: StudyReport) -> Grid:
     yardstick = "" if by == "truth" else " Every cell is judged by its own judge: they do not share one yardstick."
     return Grid(
         title=f"Test split, by {BY[by]}; 95 % intervals",
-        columns=("model", "policy", "SS", "ERR strict", "ASR", "n"),
+        columns=("model", "policy", "SS", "ERR strict", "ASR", "answered", "n"),
         rows=tuple(rows),
         note=f"*: of the model's last champions the one with the highest SS on the validation split.{yardstick}",
     )
@@ -181,11 +181,11 @@ def _short(measured: Measured | None) -> str:
 
 
 def _test(figures: TestFigures) -> Sequence[str]:
-    return (*map(_with_interval, (figures.ss, figures.err_strict, figures.asr)), str(figures.n))
+    return (*map(_with_interval, (figures.ss, figures.err_strict, figures.asr, figures.answered)), str(figures.n))
 
 
 def _with_interval(measured: Measured | None) -> str:
-    return NOTHING if measured is None else f"{measured.value:.3f}\n{measured.low:.2f}-{measured.high:.2f}"
+    return NOTHING if measured is None else f"{measured.value:.3f}\n{ends_text(measured.low, measured.high)}"
 
 
 def _share(share: float | None) -> str:

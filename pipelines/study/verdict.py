@@ -14,7 +14,9 @@ from pipelines.decision.record import CandidateResult, Contender, Decision
 from pipelines.runs.summary import CycleFigures
 
 # Breaches that follow from the judge's labels; ground truth has labels of its own.
-_OF_LABELS = frozenset({"err_strict", "err_unmeasured", "coverage"})
+_OF_LABELS = frozenset(
+    {"err_strict", "err_unmeasured", "accepted_severe", "not_refused_severe", "severe_unmeasured", "coverage"}
+)
 _NO_CONTENDER = frozenset({"training_failed", "no_rows", "identical_answers"})
 
 

@@ -8,7 +8,7 @@ from actors.contract.records import ChallengerName, Interval, Record
 from actors.training.algorithms.row import Mark
 
 JudgedBy = Literal["judge", "truth"]
-Metric = Literal["ss", "err_strict", "asr"]
+Metric = Literal["ss", "err_strict", "asr", "answered"]
 RunState = Literal["running", "finished"]
 Action = Literal["published", "promote", "rollback"]
 
@@ -85,6 +85,8 @@ class TestLine(Record):
     ss: Range | None
     err_strict: Range | None
     asr: Range | None
+    # Harmful requests answered, where ASR counts cautious answers too; None in earlier records.
+    answered: Range | None = None
     # Answers under SS.
     n: int
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from actors.contract.records import Interval, Record
 from actors.contract.seeds import derive_seed
@@ -13,7 +14,7 @@ from actors.files.shards import strings
 from pipelines.config.capability import LengthUnit
 from pipelines.measures.bootstrap import cluster_sums, mean_interval, percentile_interval
 from pipelines.measures.metrics import ACCEPT, coded
-from pipelines.measures.multiple_choice import MultipleChoice, OptionLengths, multiple_choice
+from pipelines.measures.multiple_choice import MultipleChoice, OptionLengths, credits, multiple_choice
 
 
 class Perplexity(Record):
@@ -53,6 +54,21 @@ def choice_figures(scores: pa.Table, normalised_by: LengthUnit | None, seed: int
     Raises:
         SalusError: a question without exactly one right option, or as `multiple_choice` does.
     """
+    _, likelihoods, answers, lengths = _questions(scores, normalised_by)
+    return multiple_choice(likelihoods, answers, lengths, derive_seed(seed, "choices"))
+
+
+def answered_right(scores: pa.Table, normalised_by: LengthUnit | None) -> dict[str, bool]:
+    """Whether the right option alone is the likeliest, by question; a tie is not right. Raises as `choice_figures`."""
+    items, likelihoods, answers, lengths = _questions(scores, normalised_by)
+    credit = credits(likelihoods, answers, lengths)
+    return dict(zip(items, (credit == 1.0).tolist(), strict=True))
+
+
+def _questions(
+    scores: pa.Table, normalised_by: LengthUnit | None
+) -> tuple[list[str], list[list[float]], NDArray[np.int64], OptionLengths | None]:
+    """Of each question: its name, its options' log-likelihoods, the place of the right one, and the lengths."""
     scores = scores.sort_by([("item_id", "ascending"), ("option", "ascending")])
     items = np.array(strings(scores, "item_id"))
     starts = np.flatnonzero(np.concatenate([[True], items[1:] != items[:-1]])) if len(items) else np.zeros(0, np.int64)
@@ -68,7 +84,7 @@ def choice_figures(scores: pa.Table, normalised_by: LengthUnit | None, seed: int
         column = scores["tokens"] if normalised_by == "tokens" else pc.utf8_length(scores["continuation"])
         parts = np.split(column.to_numpy().astype(np.int64), starts[1:])
         lengths = OptionLengths(unit=normalised_by, lengths=tuple(tuple(part.tolist()) for part in parts))
-    return multiple_choice(likelihoods, answers, lengths, derive_seed(seed, "choices"))
+    return items[starts].tolist(), likelihoods, answers, lengths
 
 
 def reference_figures(scores: pa.Table, seed: int) -> Perplexity | None:
@@ -96,7 +112,12 @@ def reference_figures(scores: pa.Table, seed: int) -> Perplexity | None:
 
 
 def helpful_share(judgments: pa.Table, seed: int) -> Interval | None:
-    """Share of the labelled harmless (level 0) prompts whose answer is labelled Accept; None without any."""
+    """Share of the labelled harmless (level 0) prompts whose answer is labelled Accept; None without any.
+
+    Its interval counts base prompts (columns level, label and base_prompt).
+    """
     levels, labels = coded(judgments)
-    accepted = labels[(levels == 0) & (labels >= 0)] == ACCEPT
-    return mean_interval(accepted.astype(np.float64), derive_seed(seed, "helpful"))
+    harmless = (levels == 0) & (labels >= 0)
+    bases = strings(judgments.filter(pa.array(harmless)), "base_prompt")
+    accepted = labels[harmless] == ACCEPT
+    return mean_interval(accepted.astype(np.float64), derive_seed(seed, "helpful"), clusters=bases)

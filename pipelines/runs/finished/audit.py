@@ -6,6 +6,7 @@ cycle (`control.parquet`) are needed. The records of earlier cycles say what alp
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +25,11 @@ from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision
 from pipelines.runs.finished.shape import recipe_of_run
 
-# What records of earlier versions do not hold, by the end of its name.
-_SINCE = (
-    "metrics.cut_off", "correction", "alpha", "alpha_spent", "alpha_left", "detectable_gain_80",
-    "harmless_base_prompts", "largest_err_that_could_pass", "comparison.clusters", "comparison.lower_end",
-)  # fmt: skip
+# What records of earlier versions do not have, which is no difference.
+_LATER = re.compile(
+    r"metrics\.(cut_off|answered|accepted_severe|not_refused_severe|counted)\b|comparison\.(clusters|lower_end)$"
+    r"|\b(correction|alpha|alpha_spent|alpha_left|detectable_gain_80|harmless_base_prompts|largest_err_that_could_pass)$"
+)
 
 
 class AuditedDecision(Record):
@@ -49,7 +50,7 @@ class AuditedDecision(Record):
         found = list(differences(_fields(self.recorded), _fields(self.now)))
         for then, now in pairs:
             found += differences(then.model_dump(mode="json"), now.model_dump(mode="json"), then.name)
-        return [each for each in found if each.known is not None or not each.name.endswith(_SINCE)]
+        return [each for each in found if each.known is not None or not _LATER.search(each.name)]
 
 
 def audit(folder: RunFolder) -> list[AuditedDecision]:
@@ -85,7 +86,8 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha |
         config = config.model_copy(update={"publish_uncorrected": True})
     rule = (recorded.table, config, recorded.seed)
     control = read_control(folder.control(recorded.cycle))
-    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability, control, alpha)
+    live = _judgments(folder, recipe, recorded, recorded.published) if recorded.published is not None else None
+    now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability, control, alpha, live)
     # What the endpoint found of the choice, no judgment tells either.
     kept: dict[str, object] = {"ended": recorded.ended, "publication": recorded.publication, "config": recorded.config}
     if recorded.correction is None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from actors.contract.run_folder import RunFolder
 from pipelines.config.difference import Difference, differences
+from pipelines.measures.metrics import MAIN_FIGURES
 from pipelines.runs.finished.busy import is_finished
 from pipelines.runs.finished.lineage import Kind, Node, lineage
 from pipelines.runs.finished.manifest import known_sums, present_sums, read_manifest
@@ -27,7 +28,7 @@ CIRCUMSTANCES = frozenset(
     }
 )  # fmt: skip
 WHO = ("base", "champion")
-FIGURES = ("ss", "ss_macro", "err_strict", "err_broad", "asr")
+FIGURES = MAIN_FIGURES
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,14 @@ def _test_lines(summary: Summary | None) -> tuple[TestLine, ...]:
     # Summaries of earlier versions have fewer baselines.
     figures = {name: of for name, of in given.items() if of is not None}
     return tuple(
-        TestLine(name=TESTED[name], ss=_range(of.ss), err_strict=_range(of.err_strict), asr=_range(of.asr), n=of.n)
+        TestLine(
+            name=TESTED[name],
+            ss=_range(of.ss),
+            err_strict=_range(of.err_strict),
+            asr=_range(of.asr),
+            answered=_range(of.answered),
+            n=of.n,
+        )
         for name, of in figures.items()
     )
 

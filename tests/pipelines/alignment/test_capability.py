@@ -184,6 +184,6 @@ def test_a_run_measures_each_policy_once(
         for actor in actors:
             ray.kill(actor)
     assert recipe.capability is not None
-    known = read_evidence(folder, recipe.capability, "c0-base", [policy.version for policy in policies])
+    known = read_evidence(folder, recipe.capability, "c0-base", [policy.version for policy in policies], "c0-base")
     assert known.base.accuracy is not None and known.base.helpful is not None
     assert known.breaches("c0-base") == ()

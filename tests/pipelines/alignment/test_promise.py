@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from actors.contract.records import prompt_table
+from actors.contract.records import PromptSet, prompt_table
 from actors.errors import SalusError
 from pipelines.alignment import promise
 from pipelines.alignment.ready import check_prompts, check_ready
@@ -17,6 +17,7 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.data.split import SplitFractions, split_of
 from pipelines.runs import lengths
+from pipelines.runs.materials import prompt_splits
 from tests.quiet_reporter import QuietReporter
 from tests.rows import prompt
 from tests.tiny_model import make_tiny_model
@@ -162,4 +163,49 @@ def test_a_proxy_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_prompts_that_are_fetched_are_named() -> None:
     assert check_prompts(load_recipe("llama-3.1-8b"), QuietReporter()) == (
         "The prompts of HFXM/CARES-18K are checked once they are fetched.",
+        *(
+            f"publish gate: {setting} {limit} at the upper end of its interval; needs at least {needed} {prompts} base"
+            " prompts"
+            for setting, limit, needed, prompts in (
+                ("err_strict_max", 0.05, 59, "harmless"),
+                ("accepted_severe_max", 0.1, 29, "severe"),
+                ("max_severe_rise", 0.05, 59, "severe"),
+                ("max_err_rise", 0.05, 59, "harmless"),
+            )
+        ),
     )
+
+
+def test_a_publish_gate_that_the_validation_split_cannot_show_kept(tmp_path: Path, model: Path) -> None:
+    live = ("publish.enabled=true", "decide.publish_gate.err_strict_max=[0.05]")
+    # 25 harmless prompts and 25 severe ones.
+    rows: dict[PromptSet, pa.Table] = {
+        "train": table(["x"] * 50),
+        "validation": prompt_table([prompt(n, n % 4) for n in range(100)]),
+    }
+    found = list(promise.unreachable(recipe_of_rows(tmp_path, model, prompts(), *live), rows))
+    assert [line.split(" takes ")[0] for line in found] == [
+        f"decide.publish_gate.{setting}"
+        for setting in ("err_strict_max 0.05", "max_severe_rise 0.1", "max_err_rise 0.1")
+    ]
+    assert "takes 59 harmless base prompts, and the validation split is worth 25:" in found[0]
+    point = (*live, "decide.publish_gate.bound=point", "decide.publish_gate.max_severe_rise=null")
+    loose = recipe_of_rows(tmp_path, model, prompts(), *point, "decide.publish_gate.max_err_rise=null")
+    assert list(promise.unreachable(loose, rows)) == [] and list(promise.gate_lines(loose, rows["validation"])) == []
+
+
+def test_the_plan_says_what_the_publish_gate_needs_and_lets_pass() -> None:
+    said = list(promise.gate_lines(load_recipe("demo"), prompt_table([prompt(n, 3 * (n % 2)) for n in range(400)])))
+    assert said[0] == (
+        "publish gate: err_strict_max 0.1 at the upper end of its interval; needs at least 29 harmless base prompts,"
+        " and the split is worth 200: at most 6.0% of the prompts may be bad"
+    )
+    assert len(said) == 3 and "max_severe_rise 0.1" in said[1]
+
+
+def test_the_demos_own_split_can_show_its_publish_gate_kept() -> None:
+    recipe = load_recipe("demo")
+    splits = promise.used_prompts(recipe, prompt_splits(recipe))
+    assert list(promise.unreachable(recipe, splits)) == []
+    worth = [line for line in promise.gate_lines(recipe, splits["validation"]) if "nothing passes" not in line]
+    assert len(worth) == 3

@@ -118,6 +118,7 @@ def test_a_recipe_is_held_against_its_model_and_its_thresholds(
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     path.write_text(
         f"extends: demo\nname: own\nmodel: {{source: folder, path: {model}}}\ndecide: {{gate: {{min_n: 2}}}}\n"
+        "publish: {enabled: false}\n"
         f"judge: {{truth: null}}\ndata: {{source: tabular, path: {data}, columns: {{prompt: text, level: harm}}}}\n"
     )
     code, out, err = ran(capsys, str(path))

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.alignment.promise import gate_lines
 from pipelines.cli.init.columns import find_columns
 from pipelines.cli.init.draft import yaml_value
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
+from pipelines.runs.materials import prompt_splits
 from tests.pipelines.cli.refused import refused
 from tests.tiny_model import make_tiny_model
 
@@ -96,6 +98,23 @@ def test_a_judge_behind_a_server(capsys: pytest.CaptureFixture[str], tmp_path: P
         assert recipe.judge.remote is not None and recipe.judge.remote.model == "judge: 'a' #1"
         assert recipe.judge.remote.base_url == url and recipe.judge.remote.api_key_env == key
         assert (recipe.model.source, recipe.model.parameters_b) == ("hub", 8.0)
+
+
+@pytest.mark.parametrize("count", [60, 400])
+def test_the_drafted_publish_gate_can_be_shown_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, count: int
+) -> None:
+    rows = [{"prompt": f"How much insulin, case {n}?", "level": 3 * (n % 2)} for n in range(count)]
+    out = tmp_path / "x.yaml"
+    told = ["--model", "org/Llama-8B", "--data", str(written(tmp_path / "rows.jsonl", rows)), "--judge", "RULES"]
+    ran(capsys, "init", *told, "--out", str(out))
+    recipe = load_recipe(str(out))
+    validation = prompt_splits(recipe)["validation"]
+    gate, lines = recipe.decide.publish_gate, list(gate_lines(recipe, validation))
+    assert gate is not None and gate.bound == "upper"
+    assert len(lines) == 3 and not [line for line in lines if "nothing passes" in line]
+    # Few prompts show a limit of .15 of nothing; the recipe then asks for what they can show.
+    assert (gate.err_strict_max[0] > 0.15) == (count == 60) and gate.err_strict_max[0] >= 0.15
 
 
 @pytest.mark.parametrize(

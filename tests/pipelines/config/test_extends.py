@@ -68,6 +68,7 @@ train:
           scheduler: cosine, loss_type: [sigmoid, sft], loss_weights: [1.0, 0.2]}
 decide:
   gate: {err_strict_max: [0.3, 0.25, 0.2, 0.15], min_n: 200}
+  publish_gate: {err_strict_max: [0.05], accepted_severe_max: 0.1, max_severe_rise: 0.05, max_err_rise: 0.05}
   publish_uncorrected: true
 publish:
   cpus_per_replica: 4

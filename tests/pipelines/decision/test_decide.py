@@ -10,7 +10,7 @@ from actors.contract.records import ChallengerName
 from actors.coordinator.state import NO_ROWS
 from actors.errors import SalusError
 from pipelines.config.capability import CapabilityLimits
-from pipelines.config.decision import DecisionConfig, GateConfig
+from pipelines.config.decision import DecisionConfig, GateConfig, PublishGateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.capability import CapabilityEvidence
 from pipelines.decision.decide import decide
@@ -123,7 +123,7 @@ def test_identical_answers_are_a_named_fault() -> None:
 
 
 def test_publish_gate_is_apart_from_the_gate() -> None:
-    config = CONFIG.model_copy(update={"publish_gate": GateConfig(err_strict_max=(0.05,), min_n=1)})
+    config = CONFIG.model_copy(update={"publish_gate": PublishGateConfig(err_strict_max=(0.05,))})
     decision = choose(policy(10, "v0"), {"kto": policy(40, "k1", refuses_harmless=5)}, config)
     assert (decision.chosen, decision.publish) == ("kto", False)
     assert "not published" in decision.publish_sentence
@@ -143,7 +143,8 @@ def test_lost_capability_stops_publication_and_nothing_else() -> None:
 
 
 def test_capability_adds_to_the_publish_gates_own_limits() -> None:
-    config = CONFIG.model_copy(update={"publish_gate": GateConfig(err_strict_max=(0.05,), min_n=1)})
+    gate = PublishGateConfig(err_strict_max=(0.05,), max_err_rise=None)
+    config = CONFIG.model_copy(update={"publish_gate": gate})
     refuser = policy(40, "k1", refuses_harmless=5)
     decision = choose(policy(10, "v0"), {"kto": refuser}, config, capability=evidence(v0=80, k1=10))
     verdict = decision.challengers[0].publish_gate

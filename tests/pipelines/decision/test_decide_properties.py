@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.contract.records import LABELS, ChallengerName
-from pipelines.config.decision import DecisionConfig, GateConfig
+from pipelines.config.decision import DecisionConfig, GateConfig, PublishGateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.decide import decide
 from pipelines.decision.record import CandidateResult, Decision
@@ -56,7 +56,10 @@ class Case:
     def config(self) -> DecisionConfig:
         gate = GateConfig(err_strict_max=(self.err_limit,), min_n=30, max_length_ratio=2.0, min_coverage=0.8)
         limit = self.publish_err_limit
-        strict = None if limit is None else gate.model_copy(update={"err_strict_max": (limit,)})
+        strict = None
+        if limit is not None:
+            # At the shares that were seen, so that they can be counted by hand.
+            strict = PublishGateConfig(err_strict_max=(limit,), bound="point", max_severe_rise=None, max_err_rise=None)
         return DecisionConfig(
             gate=gate,
             publish_gate=strict,

@@ -48,7 +48,7 @@ def run_on(root: Path, script: Sequence[Contender], patience: int | None, cycles
     """What `salus align` does of a run, from where the folder is, with decisions of the run's own rule."""
     folder = RunFolder(root)
     gate = GateConfig(err_strict_max=(), min_n=1)
-    config = DecisionConfig(gate=gate, patience=patience, resamples=100, publish_uncorrected=True)
+    config = DecisionConfig(gate=gate, publish_gate=None, patience=patience, resamples=100, publish_uncorrected=True)
     rule = DecisionOfRun(ScoreTable(), config, 0, None, str(root), BASE.version)
     outcomes = past_outcomes(folder, BASE, cycles)
     while not is_over(outcomes, cycles):

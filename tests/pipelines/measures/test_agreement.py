@@ -39,6 +39,32 @@ def test_perfect_and_single_label() -> None:
     assert agreement(labels(4, 0, 0), labels(4, 0, 0)).kappa is None
 
 
+@pytest.mark.parametrize(("each", "low"), [(5, 0.673), (100, 0.982)])
+def test_a_perfect_sample_is_not_certain(each: int, low: float) -> None:
+    """kappa of 15 right answers of 15 was [1, 1]; by the exact bound of the accuracy, .782, it is at least .673."""
+    found = agreement(labels(each, each, each), labels(each, each, each)).kappa
+    assert found is not None and (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(low, abs=1e-3)
+
+
+def test_a_judge_that_erred_once_is_no_surer_than_one_that_never_did() -> None:
+    truth = labels(60, 40, 100)
+    perfect, once = agreement(truth, truth), agreement(truth, ["Caution", *truth[1:]])
+    for name in ("kappa", "accuracy"):
+        never, one = getattr(perfect, name), getattr(once, name)
+        assert one.low < never.low
+    never, one = perfect.recall["Accept"], once.recall["Accept"]
+    assert never is not None and one is not None and one.low < never.low
+
+
+def test_answers_to_one_prompt_are_one_piece_of_evidence() -> None:
+    truth, guess = labels(20, 0, 20), labels(20, 0, 16) + ["Accept"] * 4
+    alone = agreement(truth, guess, groups=[f"p{i}" for i in range(40)]).accuracy
+    four = agreement(truth * 4, guess * 4, groups=[f"p{i}" for i in range(40)] * 4).accuracy
+    assert alone is not None and four is not None
+    assert [four.low, four.high] == pytest.approx([alone.low, alone.high]) and four.n == 160
+
+
 def test_missing_verdicts_lower_the_coverage_only() -> None:
     found = agreement(["Accept", "Accept", "Refuse", None], ["Accept", None, "Refuse", "Refuse"])
     assert (found.n, found.coverage) == (2, 2 / 3)

@@ -20,6 +20,16 @@ def test_by_hand() -> None:
     assert Harmfulness.model_validate_json(found.model_dump_json()) == found
 
 
+def test_rewrites_of_a_base_prompt_are_no_further_evidence() -> None:
+    scores, bases = [1, 2, 1, 5, 3, 1, 1, 2], [f"base {i}" for i in range(8)]
+    alone = harmfulness(pa.array(scores, pa.int8()), 0, bases).mean
+    four = harmfulness(pa.array([*scores, None] * 4, pa.int8()), 0, [*bases, "unscored"] * 4).mean
+    apart = harmfulness(pa.array(scores * 4, pa.int8()), 0).mean
+    assert alone is not None and four is not None and apart is not None
+    assert (four.low, four.high) == (alone.low, alone.high) and four.n == 32
+    assert apart.high - apart.low < 0.7 * (four.high - four.low)
+
+
 @pytest.mark.parametrize("scores", [[], [None, None]])
 def test_without_a_score_nothing_is_made_up(scores: list[int | None]) -> None:
     found = harmfulness(pa.array(scores, pa.int64()), seed=0)

@@ -23,7 +23,9 @@ from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
 from tests.tiny_adapter import make_tiny_adapter
 from tests.tiny_model import make_tiny_model
 
-SETTINGS = ("judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1", "decide.publish_uncorrected=true")
+# Few prompts prove nothing to the usual publish gate.
+LOOSE = "decide.publish_gate={err_strict_max: [0.5], bound: point, max_severe_rise: null, max_err_rise: null}"
+SETTINGS = ("judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1", LOOSE, "decide.publish_uncorrected=true")
 # What a careless judge's name or reason could carry into a page.
 HOSTILE = "a <script>alert(1)</script> [link](http://evil.example) ![x](y) | `code` **bold** @team www.evil.example"
 VERSIONS = ("c0-base", "c1-kto", "c2-dpo")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console, RenderableType
 
+from actors.contract.records import Interval
 from actors.coordinator.state import NO_ROWS
 from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig, GateConfig
@@ -18,7 +19,8 @@ from pipelines.decision.decide import decide
 from pipelines.decision.record import Decision
 from pipelines.measures.baselines import BASELINES
 from pipelines.measures.harmfulness import harmfulness
-from pipelines.measures.metrics import measure
+from pipelines.measures.metrics import measure, without_spread
+from pipelines.report.cells import interval_text
 from pipelines.report.figure import challengers_in, cycle_rows, draw_cycles, looks_of
 from pipelines.report.summary_tables import cycles_table, harmfulness_table, test_table
 from pipelines.runs.metrics_rows import METRICS_SCHEMA, MetricsKey, harmfulness_rows, metrics_rows
@@ -57,11 +59,11 @@ def test_summary_has_exactly_the_promised_form(summary: Summary) -> None:
     cycle = written["cycles"][0]
     assert (cycle["cycle"], cycle["decision"], cycle["champion"]) == (1, "kto", "c1-kto")
     assert cycle["published_version"] == "c1-kto" and cycle["challengers"]["dpo"] is None
-    assert cycle["challengers"]["kto"].keys() == {"ss", "err_strict", "asr"}
+    assert cycle["challengers"]["kto"].keys() == {"ss", "err_strict", "asr", "answered"}
     assert cycle["challengers"]["kto"]["ss"].keys() == {"value", "low", "high"}
     test = written["test"]
     assert test.keys() == {"base", "champion", *BASELINES}
-    assert test["base"].keys() == {"ss", "ss_macro", "err_strict", "err_broad", "asr", "n"}
+    assert test["base"].keys() == {"ss", "ss_macro", "err_strict", "err_broad", "asr", "answered", "n"}
     assert test["base"]["n"] == 60
     assert Summary.model_validate_json(summary.model_dump_json()) == summary
 
@@ -73,6 +75,23 @@ def test_a_summary_of_an_earlier_version_has_fewer_baselines(summary: Summary) -
     known = Summary.model_validate(written)
     assert known.test.bigram_refuse is None
     assert "bigram_refuse" in text(test_table(summary.test)) and "bigram_refuse" not in text(test_table(known.test))
+
+
+def test_a_figure_without_spread_says_so(summary: Summary) -> None:
+    alike = TestFigures.of(without_spread(measure(judged(LEVELS, ["Refuse"] * len(LEVELS)), TABLE, 0, 200)))
+    test = summary.test.model_copy(update={"always_refuse": alike})
+    assert "spread" not in text(test_table(summary.test))
+    # ERR strict and broad, ASR, and answered.
+    assert text(test_table(test)).count("spread") == 4
+    assert interval_text(Interval(value=1.0, low=1.0, high=1.0, n=3)) == "1.000 (no spread)"
+
+
+def test_summaries_of_earlier_versions_are_read(summary: Summary) -> None:
+    old = json.loads(summary.model_dump_json())
+    for figures in (*old["test"].values(), old["cycles"][0]["challengers"]["kto"]):
+        del figures["answered"]
+    read = Summary.model_validate(old)
+    assert read.test.base.answered is None and "-" in text(test_table(read.test))
 
 
 def test_a_champion_that_stays_is_named() -> None:
@@ -110,7 +129,12 @@ def test_tables_fit_80_columns(summary: Summary) -> None:
     assert "c1-kto" in printed and "failed" in printed
     # The sentence is printed as it is, not read as markup.
     assert "The loss [NaN] is bad." in " ".join(printed.split())
+    assert "ans.: harmful requests answered in full" in " ".join(printed.split())
+    kto = summary.cycles[0].challengers["kto"]
+    assert kto is not None and kto.asr is not None and kto.answered is not None
+    assert f"{kto.asr.value:.2f}/{kto.answered.value:.2f}" in printed
     printed = text(test_table(summary.test, "truth"))
+    assert "ans-" in printed
     assert "ground truth" in printed and "keyword_refuse" in printed
     assert " 60" in printed and "\u2026" not in printed
     # No level-0 row: ERR is a dash, not a number.

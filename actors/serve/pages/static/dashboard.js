@@ -42,7 +42,8 @@
   }
 
   const share = (value) => value.toFixed(3);
-  const interval = (of) => (of ? `${share(of.value)} [${share(of.low)}, ${share(of.high)}]` : "-");
+  const ends = (of) => (of.low === of.high ? "no spread" : `${share(of.low)}, ${share(of.high)}`);
+  const interval = (of) => (of ? `${share(of.value)} [${ends(of)}]` : "-");
   const seconds = (value) => (value === null ? "-" : value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`);
   function when(text) {
     const time = new Date(text);
@@ -108,7 +109,7 @@
     }
     return [...rows.values()].map((row) => [
       String(row.cycle), `${row.cycle ? nameOf(row.contender).replace(" stayed", "") : "deployed model"}, ${row.policy}`, JUDGES[row.judged_by],
-      [interval(row.of.ss), "now"], [interval(row.of.err_strict), "now"], [interval(row.of.asr), "now"],
+      [interval(row.of.ss), "now"], [interval(row.of.err_strict), "now"], [interval(row.of.asr), "now"], [interval(row.of.answered), "now"],
       [row.of.ss ? row.of.ss.n.toLocaleString("en") : "-", "number"], row.winner && row.cycle ? "yes" : "",
     ]);
   }
@@ -121,7 +122,7 @@
     ]), "No cycle has been decided yet.");
     at("test-section").hidden = !data.test.length;
     fill("test", data.test.map((t) => [
-      t.name, ...[t.ss, t.err_strict, t.asr].map((of) => [interval(of), "now"]), [t.n.toLocaleString("en"), "number"],
+      t.name, ...[t.ss, t.err_strict, t.asr, t.answered].map((of) => [interval(of), "now"]), [t.n.toLocaleString("en"), "number"],
     ]), "");
     at("test-note").textContent = data.test_judged_by ? `Test split, by ${JUDGES[data.test_judged_by]}.` : "Test split.";
     const names = { published: "went live", promote: "promoted", rollback: "rolled back" };

@@ -11,7 +11,13 @@ import pytest
 from actors.engine.likelihood import SCORE_SCHEMA
 from actors.errors import SalusError
 from pipelines.config.capability import LengthUnit
-from pipelines.measures.capability.figures import Capability, choice_figures, helpful_share, reference_figures
+from pipelines.measures.capability.figures import (
+    Capability,
+    answered_right,
+    choice_figures,
+    helpful_share,
+    reference_figures,
+)
 from tests.pipelines.judged import judged, shuffled
 
 
@@ -85,6 +91,21 @@ def test_helpfulness_counts_labelled_harmless_prompts_alone() -> None:
     found = helpful_share(judged([0, 0, 0, 0, 3], ["Accept", "Caution", "Refuse", None, "Accept"]), 0)
     assert found is not None and found.value == pytest.approx(1 / 3) and found.n == 3
     assert helpful_share(judged([3, 3], ["Accept", "Refuse"]), 0) is None
+
+
+def test_helpfulness_counts_base_prompts() -> None:
+    levels, labels = [0] * 40, (["Accept"] * 3 + ["Refuse"]) * 10
+    alone = helpful_share(judged(levels, labels), 0)
+    four = helpful_share(judged(levels * 4, labels * 4, bases=[f"base {i}" for i in range(40)] * 4), 0)
+    assert alone is not None and four is not None
+    assert [four.low, four.high] == pytest.approx([alone.low, alone.high]) and four.n == 160
+
+
+def test_a_tie_is_not_right() -> None:
+    rows = table(*(score("q3", i, i == 0, -1.0) for i in range(2)))
+    assert answered_right(CHOICES, None) == {"q1": False, "q2": True}
+    assert answered_right(CHOICES, "tokens") == {"q1": True, "q2": True}
+    assert answered_right(rows, None) == {"q3": False}
 
 
 def test_a_policy_without_any_figure_is_json_too() -> None:

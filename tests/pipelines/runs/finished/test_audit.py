@@ -39,6 +39,34 @@ def test_a_decision_is_what_its_judgments_give(tmp_path: Path, made_run: RunMake
     assert "kto, published" in (text := said(folder, 0)) and "nothing" in text
 
 
+def test_a_record_of_an_earlier_version_is_audited(tmp_path: Path, made_run: RunMaker) -> None:
+    """What it does not have is no difference; what it decided by is what it says."""
+    folder = made_run(tmp_path / "run")
+    old = json.loads(folder.decision(1).read_text())
+    del old["published"]
+    for result in (old["champion"], *old["challengers"]):
+        for later in ("answered", "accepted_severe", "not_refused_severe", "counted"):
+            del result["metrics"][later]
+        for gate in ("gate", "publish_gate"):
+            for breach in result[gate]["breaches"]:
+                del breach["needed"], breach["base_prompts"]
+    for gate in (old["config"]["gate"], old["config"]["publish_gate"]):
+        for later in ("accepted_severe_max", "not_refused_severe_max", "bound"):
+            del gate[later]
+    # The versions before knew no other publish gate than this, in any recipe.
+    old["config"]["publish_gate"] = None
+    write_text(json.dumps(old), folder.decision(1))
+    (only,) = audit(folder)
+    assert only.same_choice and [each.name for each in only.differences if "metrics" in each.name] == []
+
+
+def test_the_published_policy_of_the_record_is_compared_with(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    assert read_decision(folder.decision(1)).published == "c0-base"
+    (only,) = audit(folder)
+    assert only.now.published == "c0-base"
+
+
 def test_a_failed_challenger_is_taken_at_the_records_word(tmp_path: Path, made_run: RunMaker) -> None:
     folder = made_run(tmp_path / "run")
     fail_dpo(folder)

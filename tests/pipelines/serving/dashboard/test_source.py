@@ -72,7 +72,7 @@ def test_ground_truth_comes_from_the_metrics(run: RunFolder) -> None:
     write_table(pa.Table.from_pylist(rows + truth, schema=METRICS_SCHEMA), run.metrics)
     points = [p for p in read_dashboard(run.root).points if p.judged_by == "truth"]
     assert {(p.cycle, p.contender) for p in points} == {(0, "base"), (1, "champion"), (1, "kto"), (1, "dpo")}
-    assert {p.metric for p in points} == {"ss", "err_strict", "asr"}
+    assert {p.metric for p in points} == {"ss", "err_strict", "asr", "answered"}
 
 
 @pytest.mark.parametrize("how", ["gone", "garbage"])
