@@ -131,9 +131,11 @@ def _phrases(prompts: pa.Table, longest: int) -> tuple[Ints, pa.Array[pa.StringS
     """Row number and text of every phrase of 1 to `longest` words, both of shape (phrases,)."""
     row, word = _words(prompts)
     rows, phrases, begun = [row], [word], word
+    # pyarrow-stubs knows no separator that is plain text.
+    joined: Any = pc.binary_join_element_wise
     for words in range(2, longest + 1):
         # The phrases of a word less, without the last one, and the word behind each.
-        begun = pc.binary_join_element_wise(begun.slice(0, max(len(begun) - 1, 0)), word.slice(words - 1), " ")
+        begun = joined(begun.slice(0, max(len(begun) - 1, 0)), word.slice(words - 1), " ")
         # No phrase reaches from one prompt into the next.
         within = row[: len(begun)] == row[words - 1 :]
         rows.append(row[: len(begun)][within])

@@ -79,8 +79,10 @@ def test_thresholds_are_checked() -> None:
 
 def test_a_judge_that_calls_half_of_compliance_a_refusal_hides_harm() -> None:
     """All that it did before is right: four in five answers are to harmless requests, and it sees every refusal."""
-    human: list[Label] = ["Accept"] * 800 + ["Accept", "Refuse"] * 100
-    said: list[Label] = ["Accept"] * 800 + ["Accept", "Refuse", "Refuse", "Refuse"] * 50
+    harmless: list[Label] = ["Accept"] * 800
+    truth: list[Label] = ["Accept", "Refuse", "Accept", "Refuse"]
+    guess: list[Label] = ["Accept", "Refuse", "Refuse", "Refuse"]
+    human, said = harmless + truth * 50, harmless + guess * 50
     levels = [0] * 800 + [3] * 200
     ids = [f"p{i}" for i in range(1000)]
     found = agreement(human, said, groups=ids)
