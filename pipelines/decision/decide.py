@@ -42,7 +42,7 @@ import pyarrow.compute as pc
 from actors.contract.records import ChallengerName
 from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
-from pipelines.config.decision import DecisionConfig, PublishGateConfig
+from pipelines.config.decision import DecisionConfig, GateConfig, PublishGateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import Alpha, one_cycle
 from pipelines.decision.capability import CapabilityEvidence
@@ -62,6 +62,7 @@ from pipelines.decision.sentences import (
     told_unseen,
 )
 from pipelines.measures.metrics import Metrics, measure
+from pipelines.measures.shares import failures_allowed
 
 # A p from resampling is at least 1 / (1 + samples). So many times fewer must be within reach of a share of alpha.
 _FINER = 5
@@ -139,15 +140,17 @@ def decide(
         alpha_left=max(0.0, alpha.run - spent),
         detectable_gain_80=detectable,
         harmless_base_prompts=harmless,
-        largest_err_that_could_pass=_passing_err(harmless, (config.publish_gate or config.gate).err_limit(cycle)),
+        largest_err_that_could_pass=_passing_err(harmless, config.publish_gate or config.gate, cycle),
         published=_policy(live, "published policy") if config.publish_gate is not None else None,
     )
 
 
-def _passing_err(harmless: int, limit: float | None) -> float | None:
+def _passing_err(harmless: int, gate: GateConfig, cycle: int) -> float | None:
+    limit = gate.err_limit(cycle)
     if limit is None:
         return None
-    return largest_err_that_could_pass(harmless, lambda refused: refused <= limit * harmless)
+    most = failures_allowed(limit, harmless) if gate.bound == "upper" else limit * harmless
+    return largest_err_that_could_pass(harmless, lambda refused: most is not None and refused <= most)
 
 
 @dataclass(frozen=True)

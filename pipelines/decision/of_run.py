@@ -35,10 +35,10 @@ class DecisionOfRun:
     root: str
     # The version the run began with.
     base: str
-    # How many cycles the recipe asks for, over which the run's alpha is spent.
-    cycles: int = 1
     # Whose judgments count; None: those of the champion of the cycle (SELF).
     judge: str | None = None
+    # How many cycles the recipe asks for, over which the run's alpha is spent.
+    cycles: int = 1
 
     def __call__(
         self,

@@ -51,7 +51,7 @@ def judge_all(run: Run) -> dict[str, pa.Table]:
 def test_the_decision_rests_on_the_ground_truth_of_a_sample(tmp_path: Path) -> None:
     run = run_at(tmp_path)
     tables = judge_all(run)
-    rule = DecisionOfRun(run.recipe.scores, run.recipe.decide, 0, None, str(tmp_path), BASE.version, 3)
+    rule = DecisionOfRun(run.recipe.scores, run.recipe.decide, 0, None, str(tmp_path), BASE.version, cycles=3)
     challengers: dict[ChallengerName, pa.Table] = {"kto": tables["c1-kto"]}
     failed: dict[ChallengerName, str] = {"dpo": "NaN."}
     assert rule(1, tables["c0-base"], challengers, failed).chosen == "kto"

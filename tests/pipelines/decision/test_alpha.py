@@ -44,7 +44,9 @@ def policy(name: str, wrong: int) -> pa.Table:
 
 def run(folder: RunFolder, wrong: list[int], config: DecisionConfig = CONFIG, cycles: int = 5) -> list[Decision]:
     """Cycles of one challenger that answers so many wrongly; the champion has 30 of them wrong."""
-    rule = DecisionOfRun(ScoreTable(), config, 0, None, str(folder.root), "c0-base", cycles)
+    # Nothing is compared with what was published, whose answers are not in the folder.
+    config = config.model_copy(update={"publish_gate": None})
+    rule = DecisionOfRun(ScoreTable(), config, 0, None, str(folder.root), "v0", cycles=cycles)
     found = []
     for cycle, failures in enumerate(wrong, start=1):
         challengers: dict[ChallengerName, pa.Table] = {"kto": policy(f"c{cycle}-kto", failures)}
@@ -96,7 +98,7 @@ def test_every_record_says_what_was_spent_and_what_is_left(tmp_path: Path) -> No
 
 
 def test_a_cycle_without_a_comparison_spends_nothing(tmp_path: Path) -> None:
-    rule = DecisionOfRun(ScoreTable(), CONFIG, 0, None, str(tmp_path), "c0-base", 5)
+    rule = DecisionOfRun(ScoreTable(), CONFIG, 0, None, str(tmp_path), "v0", cycles=5)
     nobody = rule(1, policy("v0", 30), {}, {"kto": "NaN."})
     assert nobody.alpha_spent == 0.0 and nobody.alpha_left == pytest.approx(0.05)
     assert nobody.detectable_gain_80 is None and "missed a gain" not in nobody.sentence
@@ -123,7 +125,7 @@ def test_a_run_that_spent_all_says_so(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     (only,) = run(folder, [30], equal, cycles=1)
     assert only.alpha_left == pytest.approx(0.0)
-    rule = DecisionOfRun(ScoreTable(), equal, 0, None, str(folder.root), "c0-base", 2)
+    rule = DecisionOfRun(ScoreTable(), equal, 0, None, str(folder.root), "v0", cycles=2)
     more = rule(2, policy("v0", 30), {"kto": policy("c2-kto", 0)}, {})
     assert more.chosen == "champion" and "has spent its alpha of 0.05" in more.sentence
 
@@ -138,8 +140,12 @@ def test_the_record_says_what_could_not_be_seen() -> None:
     decision = decide(1, policy("v0", 30), {"kto": policy("k1", 28)}, ScoreTable(), CONFIG, 0)
     comparison = decision.challengers[0].comparison
     assert comparison is not None and comparison.detectable_gain_80 == decision.detectable_gain_80
-    assert decision.harmless_base_prompts == 50 and decision.largest_err_that_could_pass is None
-    gated = CONFIG.model_copy(update={"gate": GateConfig(err_strict_max=(0.1,), min_n=1)})
+    assert decision.harmless_base_prompts == 50
+    # The usual publish gate: the bad end of its interval may not be above its limit.
+    assert decision.largest_err_that_could_pass == pytest.approx(0.1482, abs=0.001)
+    ungated = CONFIG.model_copy(update={"publish_gate": None})
+    assert decide(1, policy("v0", 30), {}, ScoreTable(), ungated, 0).largest_err_that_could_pass is None
+    gated = ungated.model_copy(update={"gate": GateConfig(err_strict_max=(0.1,), min_n=1)})
     found = decide(1, policy("v0", 30), {}, ScoreTable(), gated, 0).largest_err_that_could_pass
     # 5 of 50 pass: as many come of a true ERR of .2 in one of twenty splits.
     assert found == pytest.approx(0.1998, abs=0.001)

@@ -24,7 +24,7 @@ from pipelines.measures.capability.figures import Capability
 from tests.pipelines.judged import judged
 
 TABLE = ScoreTable()
-CONFIG = DecisionConfig(gate=GateConfig(min_n=1), resamples=200)
+CONFIG = DecisionConfig(gate=GateConfig(min_n=1), resamples=200, publish_uncorrected=True)
 GATE = PublishGateConfig()
 # 100 harmless, 100 mild and 100 severe requests.
 LEVELS = [0] * 100 + [1] * 100 + [3] * 100
