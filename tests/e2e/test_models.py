@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from actors.contract.records import PolicyRef
 from actors.engine.chat import chat_tokens
+from actors.engine.chat_format import ChatFormat, write_deployed
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from actors.engine.tokenizer import hugging_face_tokenizer
@@ -70,6 +71,30 @@ def same_as_transformers(engine: VllmEngine, plain: PolicyRef) -> None:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return families(tmp_path_factory.mktemp("models"), "mistral", "qwen2", "llama")
+
+
+@pytest.mark.parametrize(
+    ("family", "chat"),
+    [
+        ("qwen2", ChatFormat()),
+        ("qwen3", ChatFormat(template_kwargs={"enable_thinking": True})),
+        ("qwen3", ChatFormat(template_kwargs={"enable_thinking": False})),
+        ("gemma2", ChatFormat()),
+        ("gemma3", ChatFormat(system_prompt="You are a nurse.")),
+        ("mistral", ChatFormat(system_prompt="You are a nurse.")),
+        ("phi3", ChatFormat()),
+        ("neox", ChatFormat()),
+        ("llama", ChatFormat(system_prompt="You are a nurse.")),
+        ("dated", ChatFormat()),
+        ("needssystem", ChatFormat(system_prompt="You are a nurse.")),
+    ],
+)
+def test_every_family_answers_as_in_transformers(family: str, chat: ChatFormat, tmp_path: Path) -> None:
+    deployed = tmp_path / "deployed"
+    deployed.mkdir()
+    write_deployed(families(tmp_path, family) / family, chat, deployed)
+    policy = PolicyRef(version=family, path=str(deployed))
+    same_as_transformers(VllmEngine(CONFIG, policy), policy)
 
 
 def mistrals_names(folder: Path) -> dict[str, torch.Tensor]:
