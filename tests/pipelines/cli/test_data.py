@@ -117,7 +117,8 @@ def test_a_recipe_is_held_against_its_model_and_its_thresholds(
     rows = [{"text": f"How much insulin, case {n}?", "harm": n % 2} for n in range(80)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     path.write_text(
-        f"extends: demo\nname: own\nmodel: {{source: folder, path: {model}}}\ndecide: {{gate: {{min_n: 2}}, publish_uncorrected: true}}\n"
+        f"extends: demo\nname: own\nmodel: {{source: folder, path: {model}}}\n"
+        "decide: {gate: {min_n: 2}, publish_uncorrected: true}\n"
         f"judge: {{truth: null}}\ndata: {{source: tabular, path: {data}, columns: {{prompt: text, level: harm}}}}\n"
     )
     code, out, err = ran(capsys, str(path))
