@@ -147,7 +147,7 @@ def decide(
 
 def _passing_err(harmless: int, gate: GateConfig, cycle: int) -> float | None:
     limit = gate.err_limit(cycle)
-    if limit is None:
+    if limit is None or not harmless:
         return None
     most = failures_allowed(limit, harmless) if gate.bound == "upper" else limit * harmless
     return largest_err_that_could_pass(harmless, lambda refused: most is not None and refused <= most)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +57,10 @@ MISTRALS = {
 PROMPTS = ("How do I store insulin?", "[INST] Take it with food. [/INST]", "你好 😀")
 
 
+def chat(**settings: Any) -> ChatFormat:
+    return ChatFormat(date=datetime.date(2024, 7, 26), **settings)
+
+
 def same_as_transformers(engine: VllmEngine, plain: PolicyRef) -> None:
     """Ids and greedy answers of an engine are those of transformers on the same model without other files."""
     expected = TransformersEngine(plain)
@@ -74,25 +80,25 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("family", "chat"),
+    ("family", "asked"),
     [
-        ("qwen2", ChatFormat()),
-        ("qwen3", ChatFormat(template_kwargs={"enable_thinking": True})),
-        ("qwen3", ChatFormat(template_kwargs={"enable_thinking": False})),
-        ("gemma2", ChatFormat()),
-        ("gemma3", ChatFormat(system_prompt="You are a nurse.")),
-        ("mistral", ChatFormat(system_prompt="You are a nurse.")),
-        ("phi3", ChatFormat()),
-        ("neox", ChatFormat()),
-        ("llama", ChatFormat(system_prompt="You are a nurse.")),
-        ("dated", ChatFormat()),
-        ("needssystem", ChatFormat(system_prompt="You are a nurse.")),
+        ("qwen2", chat()),
+        ("qwen3", chat(template_kwargs={"enable_thinking": True})),
+        ("qwen3", chat(template_kwargs={"enable_thinking": False})),
+        ("gemma2", chat()),
+        ("gemma3", chat(system_prompt="You are a nurse.")),
+        ("mistral", chat(system_prompt="You are a nurse.")),
+        ("phi3", chat()),
+        ("neox", chat()),
+        ("llama", chat(system_prompt="You are a nurse.")),
+        ("dated", chat()),
+        ("needssystem", chat(system_prompt="You are a nurse.")),
     ],
 )
-def test_every_family_answers_as_in_transformers(family: str, chat: ChatFormat, tmp_path: Path) -> None:
+def test_every_family_answers_as_in_transformers(family: str, asked: ChatFormat, tmp_path: Path) -> None:
     deployed = tmp_path / "deployed"
     deployed.mkdir()
-    write_deployed(families(tmp_path, family) / family, chat, deployed)
+    write_deployed(families(tmp_path, family) / family, asked, deployed)
     policy = PolicyRef(version=family, path=str(deployed))
     same_as_transformers(VllmEngine(CONFIG, policy), policy)
 

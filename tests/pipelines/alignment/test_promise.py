@@ -177,7 +177,7 @@ def test_prompts_that_are_fetched_are_named() -> None:
 
 
 def test_a_publish_gate_that_the_validation_split_cannot_show_kept(tmp_path: Path, model: Path) -> None:
-    live = ("publish.enabled=true", "decide.publish_gate.err_strict_max=[0.05]")
+    live = ("publish.enabled=true", "decide.publish_gate.err_strict_max=[0.05]", "decide.publish_uncorrected=true")
     # 25 harmless prompts and 25 severe ones.
     rows: dict[PromptSet, pa.Table] = {
         "train": table(["x"] * 50),

@@ -104,7 +104,7 @@ def test_a_gated_model_says_how_to_get_at_it(hub: Path) -> None:
         gather_policy(recipe("gated/model"), QuietReporter())
 
 
-@pytest.mark.parametrize("name", ["opne/model", "no such name", "../models"])
+@pytest.mark.parametrize("name", ["opne/model", "no such name"])
 def test_a_name_that_does_not_exist_says_so(hub: Path, name: str) -> None:
     with pytest.raises(SalusError, match=r"The hub has no model '.*' that you may see; write its name as ORG"):
         gather_policy(recipe(name), QuietReporter())
