@@ -197,7 +197,7 @@ def test_the_summary_has_its_form(aligned: Aligned) -> None:
     policies = ("base", "champion", *BASELINES)
     assert set(written["test"]) == set(policies)
     for name in policies:
-        assert {"ss", "ss_macro", "err_strict", "err_broad", "asr", "n"} == written["test"][name].keys()
+        assert {"ss", "ss_macro", "err_strict", "err_broad", "asr", "answered", "n"} == written["test"][name].keys()
     assert written["peak_memory_gib"] > 1
     metrics = pq.read_table(aligned.folder.metrics)
     assert {"judge", "truth"} == set(metrics["judged_by"].to_pylist())
