@@ -138,7 +138,12 @@ def test_what_align_refuses_is_no_plan(capsys: pytest.CaptureFixture[str], tmp_p
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        live = ("publish.enabled=true", f"publish.port={port}", "decide.publish_gate=null")
+        live = (
+            "publish.enabled=true",
+            f"publish.port={port}",
+            "decide.publish_gate=null",
+            "decide.publish_uncorrected=true",
+        )
         assert str(port) in planned(rows, *(part for each in live for part in ("--set", each)))
     with pytest.raises(SystemExit) as ended:
         _, recipe, _, _, *settings = small(tmp_path, model, rows)
