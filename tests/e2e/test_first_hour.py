@@ -28,7 +28,7 @@ README = ROOT / "README.md"
 SALUS = [sys.executable, "-m", "pipelines.cli.main"]
 START_S = 300.0
 # What the README says of the demo, which takes minutes.
-RUN, VERSION, ADDRESS = "runs/demo-s7", "demo-s7-c3", "http://127.0.0.1:8000"
+RUN, VERSION, ADDRESS = "runs/demo-s7", "demo-s7-c1", "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True)
