@@ -69,7 +69,8 @@ def same_as_transformers(engine: VllmEngine, plain: PolicyRef) -> None:
     assert [chat_tokens(engine.tokenizer, prompt) for prompt in PROMPTS] == prompts
     assert [chat_tokens(own, prompt) for prompt in PROMPTS] == prompts
     seeds = [0] * len(prompts)
-    answers = [[[c.text.rstrip("\ufffd") for c in group] for group in each.generate(prompts, GREEDY, seeds)]
+    # Decoded at once, a text loses the space that its first token begins with in some families.
+    answers = [[[c.text.rstrip("\ufffd").lstrip(" ") for c in group] for group in each.generate(prompts, GREEDY, seeds)]
                for each in (engine, expected)]  # fmt: skip
     assert answers[0] == answers[1]
 
@@ -86,8 +87,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("qwen3", chat(template_kwargs={"enable_thinking": True})),
         ("qwen3", chat(template_kwargs={"enable_thinking": False})),
         ("gemma2", chat()),
-        ("gemma3", chat(system_prompt="You are a nurse.")),
-        ("mistral", chat(system_prompt="You are a nurse.")),
+        ("gemma3", chat()),
+        ("mistral", chat()),
         ("phi3", chat()),
         ("neox", chat()),
         ("llama", chat(system_prompt="You are a nurse.")),
