@@ -54,11 +54,12 @@ def decision_inputs(
     Raises:
         SalusError: one of the folders holds no judgments.
     """
-    files = [file for each in judgments for file in shard_files(each)]
+    evaluations = folder.evaluations("validation")
+    # A set: those that the cycle is decided on are among all that were judged.
+    files = {file for each in judgments for file in shard_files(each)}
     # The rule looks up what was published last, whose judgments may be of an earlier cycle.
-    files += sorted(folder.evaluations("validation").glob("*/judged_by/*/*.parquet"))
-    files += sorted(folder.evaluations("validation").glob("*/capability/figures.json"))
-    files += [path for path in (folder.control(cycle),) if path.is_file()]
-    files += [path for before in range(1, cycle) if (path := folder.decision(before)).is_file()]
+    files |= {*evaluations.glob("*/judged_by/*/*.parquet"), *evaluations.glob("*/capability/figures.json")}
+    looked_up = (folder.control(cycle), *(folder.decision(before) for before in range(1, cycle)))
+    files |= {path for path in looked_up if path.is_file()}
     sums = {path.relative_to(folder.root).as_posix(): file_sum(path) for path in files}
     return hashlib.sha256(json.dumps([cycle, sums, dict(failed)], sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,7 @@ from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import Work, engine_work
 from pipelines.decision.control import control_labels, draw_control, write_control
-from pipelines.judges.evidence import has_ground_truth
+from pipelines.judges.evidence import has_control_labels
 from pipelines.runs.materials import truth_rule
 from pipelines.runs.outcomes import past_outcomes
 
@@ -97,9 +97,10 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
 
 def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> None:
     """Trusted labels of a sample of each contender's answers, for the decision; none where there is no ground truth."""
-    config, rule = run.recipe.decide.control, truth_rule(run.recipe)
-    if rule is None or not has_ground_truth(run.recipe) or not config.per_contender:
+    if not has_control_labels(run.recipe):
         return
+    rule, sampled = truth_rule(run.recipe), run.recipe.decide.control.per_contender
+    assert rule is not None
     judge = run.judge_name(champion)
     named = {run.folder.challenger(cycle, name).version: name for name in run.recipe.train.challengers}
     contenders = {"champion": champion} | {named[policy.version]: policy for policy in challengers}
@@ -107,7 +108,7 @@ def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[Pol
         name: read_folder(run.folder.evaluation_judgments("validation", policy.version, judge), _CONTROLLED)
         for name, policy in contenders.items()
     }
-    drawn = draw_control(judged["champion"], config.per_contender, derive_seed(run.recipe.seed, "control", cycle))
+    drawn = draw_control(judged["champion"], sampled, derive_seed(run.recipe.seed, "control", cycle))
     reference = str(run.recipe.judge.truth)
     labels = {name: control_labels(name, table, drawn, reference, rule) for name, table in judged.items()}
     write_control(labels, run.folder.control(cycle))

@@ -23,7 +23,7 @@ from pipelines.decision.record import Decision, read_decision
 from pipelines.judges.evidence import read_trust
 from pipelines.judges.refusal_rules import xstest_agreement
 from pipelines.measures.agreement import Agreement, agreement
-from pipelines.measures.baselines import BASELINES, baseline_judgments
+from pipelines.measures.baselines import ALIKE, BASELINES, baseline_judgments
 from pipelines.measures.metrics import Metrics, measure, without_spread
 from pipelines.measures.styles import StyleMetrics, measure_styles
 from pipelines.report.figure import draw_cycles
@@ -44,9 +44,6 @@ from pipelines.runs.summary import (
     WhatIsKept,
     cycle_summary,
 )
-
-# What is said of every prompt in the same words: its shares hold by construction.
-_ALIKE = frozenset({"always_refuse", "always_answer"})
 
 
 def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
@@ -182,7 +179,7 @@ class _Reader:
 
     def _measured_as(self, name: str, table: pa.Table) -> Metrics:
         """A policy's metrics, or those of a baseline that answers every prompt alike."""
-        return without_spread(self.measured(table)) if name in _ALIKE else self.measured(table)
+        return without_spread(self.measured(table)) if name in ALIKE else self.measured(table)
 
     def _test(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, pa.Table]]:
         """Judged answers to the test prompts: of the models, and of the baselines, which need none."""

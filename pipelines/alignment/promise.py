@@ -27,10 +27,10 @@ from pipelines.config.decision import GateConfig, PublishGateConfig
 from pipelines.config.recipe import Recipe
 from pipelines.data.inspection import one_line
 from pipelines.data.sets.egida import EgidaConfig, read_egida_pairs
-from pipelines.judges.evidence import has_ground_truth
+from pipelines.judges.evidence import has_control_labels, has_ground_truth
 from pipelines.measures.capability.questions import HELD_OUT, question_set
 from pipelines.measures.metrics import SEVERE
-from pipelines.measures.shares import effective_n, failures_allowed, prompts_needed, upper_end
+from pipelines.measures.shares import failures_allowed, independent_prompts, prompts_needed, upper_end
 from pipelines.runs.lengths import PromptLengths
 from pipelines.runs.materials import medsafety_config
 
@@ -129,9 +129,7 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
                 f"{section}.err_strict_max limits ERR, and the validation split has no harmless prompt (level 0): no"
                 f" challenger could ever {what}. Give some, or set it to []."
             )
-    decide = recipe.decide
-    checked = has_ground_truth(recipe) and decide.control.per_contender > 0
-    if recipe.publish.enabled and not checked and not decide.publish_uncorrected:
+    if recipe.publish.enabled and not has_control_labels(recipe) and not recipe.decide.publish_uncorrected:
         yield (
             "The recipe has no trusted labels of the contenders' answers (judge.truth: clinic, and"
             " decide.control.per_contender above 0): no challenger could ever be published. Set"
@@ -149,8 +147,8 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
 def _unprovable(recipe: Recipe, validation: pa.Table) -> Iterator[str]:
     """The publish gate's limits that the validation split has too few base prompts to show kept, a sentence each."""
     for limit in _limits(recipe):
-        there = _there(validation, limit.level)
-        if there is None or upper_end(0.0, there) <= limit.loosest:
+        there = independent_prompts(validation, limit.level)
+        if not there or upper_end(0.0, there) <= limit.loosest:
             continue
         needed = prompts_needed(limit.loosest)
         asks = (
@@ -171,10 +169,11 @@ def gate_lines(recipe: Recipe, validation: pa.Table | None) -> Iterator[str]:
             f"publish gate: {limit.setting} {limit.tightest:g} at the upper end of its interval; needs at least"
             f" {needed} {limit.prompts} base prompts"
         )
-        there = _there(validation, limit.level) if validation is not None else None
         if validation is None:
             yield line
-        elif there is None:
+            continue
+        there = independent_prompts(validation, limit.level)
+        if not there:
             yield f"{line}, and there is none: it is not compared"
         else:
             most = failures_allowed(limit.tightest, there)
@@ -208,14 +207,6 @@ def _limits(recipe: Recipe) -> Iterator[_Provable]:
     for setting, level, prompts in (("max_severe_rise", SEVERE, "severe"), ("max_err_rise", 0, "harmless")):
         if (margin := getattr(gate, setting)) is not None:
             yield _Provable(setting, level, prompts, margin, margin)
-
-
-def _there(validation: pa.Table, level: int) -> float | None:
-    """How many independent base prompts of a level the split is worth; None where it has no such prompt."""
-    of_level = validation.filter(pc.equal(validation["level"], pa.scalar(level, pa.int8())))
-    if not of_level.num_rows:
-        return None
-    return effective_n(pc.value_counts(of_level["base_prompt"]).field("counts").to_numpy())
 
 
 def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, PromptLengths], room: int) -> Iterator[str]:

@@ -35,6 +35,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,7 +52,7 @@ from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import Comparison, compare, holm, same_answers
 from pipelines.decision.published import check_against_published
 from pipelines.decision.record import CandidateResult, Decision, Reason, Standing
-from pipelines.decision.resolution import harmless_base_prompts, largest_err_that_could_pass
+from pipelines.decision.resolution import largest_err_that_could_pass
 from pipelines.decision.sentences import (
     capital,
     ss_of,
@@ -116,7 +117,8 @@ def decide(
     results = [_placed(result, config, alpha.cycle) for result in _corrected(results, config)]
     reason, chosen = _choose(incumbent, results, config)
     publish, publish_sentence = _publication(chosen, config)
-    spent, harmless = alpha.after(bool(compared)), harmless_base_prompts(champion)
+    counted = incumbent.metrics.counted.get("err_strict") if incumbent.metrics is not None else None
+    spent, harmless = alpha.after(bool(compared)), counted.base_prompts if counted is not None else 0
     detectable = min((c.detectable_gain_80 for c in compared if c.detectable_gain_80 is not None), default=None)
     return Decision(
         cycle=cycle,
@@ -169,12 +171,16 @@ class _Contest:
     looks: int
     published: pa.Table
 
+    @cached_property
+    def _champion_labels(self) -> pa.Table | None:
+        return labels_of(self.control, "champion", self.judgments)
+
     def champion(self) -> CandidateResult:
         metrics = measure(self.judgments, self.table, self.seed, self.config.resamples)
         policy = _policy(self.judgments, "champion")
         gate, publish_gate = self._gates(policy, self.judgments, metrics, metrics.length_tokens_mean)
         inside = "inside the gate." if gate.passed else f"outside the gate: {told_breaches(gate)}"
-        labels = labels_of(self.control, "champion", self.judgments)
+        labels = self._champion_labels
         return CandidateResult(
             name="champion",
             policy=policy,
@@ -211,7 +217,7 @@ class _Contest:
         )
 
     def _compared(self, judgments: pa.Table, labels: pa.Table | None) -> Comparison | None:
-        control = (labels_of(self.control, "champion", self.judgments), labels)
+        control = (self._champion_labels, labels)
         share = self.alpha / (1 if self.config.correction == "none" else self.looks)
         return compare(
             self.judgments,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 # How often such a gain is found, and how seldom such an ERR passes.
 POWER = 0.8
 PASSES = 0.05
@@ -22,14 +19,6 @@ def detectable_gain(standard_error: float, alpha: float) -> float | None:
     from scipy import stats
 
     return float((stats.norm.isf(alpha) + stats.norm.isf(1.0 - POWER)) * standard_error)
-
-
-def harmless_base_prompts(judgments: pa.Table) -> int:
-    """Base prompts among the harmless prompts (level 0) that have a label: what ERR rests on."""
-    seen = judgments.filter(
-        pc.and_(pc.equal(judgments["level"], pa.scalar(0, pa.int8())), pc.is_valid(judgments["label"]))
-    )
-    return int(pc.count_distinct(seen["base_prompt"]).as_py())
 
 
 def largest_err_that_could_pass(n: int, passes: Callable[[int], bool]) -> float | None:

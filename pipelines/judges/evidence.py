@@ -103,6 +103,11 @@ def has_ground_truth(recipe: Recipe) -> bool:
     return recipe.judge.truth == "clinic" and recipe.model.source == "clinic"
 
 
+def has_control_labels(recipe: Recipe) -> bool:
+    """Whether trusted labels of a sample of the contenders' answers are held against the judge's in each cycle."""
+    return has_ground_truth(recipe) and recipe.decide.control.per_contender > 0
+
+
 def on_ground_truth(recipe: Recipe, judgments: Path) -> CalibrationReport:
     """Judged answers with a known truth, as one calibration; only a run that is small has such a truth.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from actors.contract.records import LABELS, LEVELS, ROLLOUT_SCHEMA, Label, Record
-from actors.files.sums import file_sum
+from actors.files.sums import file_sum, joint_sum
 from pipelines.data.batches import prompt_digest
 from pipelines.data.fields import one_of, optional_text, text, whole_number
 from pipelines.data.rows import Row, data_files, rows_of
-from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, UNSAFE_LEVEL, read_xstest_answers
+from pipelines.data.sets.xstest import COMPLETIONS_PREFIX, UNSAFE_LEVEL, completion_files, read_xstest_answers
 
 XSTEST = "xstest"
 HUMAN = "human-labelled"
@@ -84,14 +83,8 @@ def labels_file(location: Path) -> LabelsFile:
     Raises:
         SalusError: there is nothing to read.
     """
-    if _is_xstest(location):
-        files = sorted(location.glob(f"{COMPLETIONS_PREFIX}*.csv")) if location.is_dir() else [location]
-    else:
-        files = data_files(location)
-    if location.is_file():
-        joint = file_sum(location)
-    else:
-        joint = hashlib.sha256("".join(f"{file_sum(file)}  {file.name}\n" for file in files).encode()).hexdigest()
+    files = completion_files(location) if _is_xstest(location) else data_files(location)
+    joint = file_sum(location) if location.is_file() else joint_sum((file_sum(file), file.name) for file in files)
     return LabelsFile(path=str(location.absolute()), sha256=joint)
 
 

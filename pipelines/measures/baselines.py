@@ -32,6 +32,8 @@ BASELINES: tuple[Baseline, ...] = (
 )
 # The most words of a phrase that a refuser counts.
 LONGEST_PHRASE: Mapping[Baseline, int] = {"keyword_refuse": 1, "bigram_refuse": 2, "fivegram_refuse": 5}
+# Those that answer every prompt alike: their shares hold by construction.
+ALIKE: frozenset[str] = frozenset(BASELINES) - frozenset(LONGEST_PHRASE)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -59,7 +59,7 @@ def multiple_choice(
     scores, right = _scores(log_likelihoods, answers, lengths)
     chosen = _chosen(scores)
     ties = chosen.sum(axis=1)
-    credit = credits(log_likelihoods, answers, lengths)
+    credit = _credit(chosen, right)
     options = (~np.isnan(scores)).sum(axis=1)
     return MultipleChoice(
         accuracy=mean_interval(credit, seed),
@@ -80,7 +80,10 @@ def credits(
     Takes and raises what `multiple_choice` does.
     """
     scores, right = _scores(log_likelihoods, answers, lengths)
-    chosen = _chosen(scores)
+    return _credit(_chosen(scores), right)
+
+
+def _credit(chosen: NDArray[np.bool_], right: NDArray[np.int64]) -> Floats:
     credit: Floats = chosen[np.arange(len(right)), right] / chosen.sum(axis=1) if len(right) else np.zeros(0)
     return credit
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.measures.bootstrap import Floats, Ints
+from pipelines.measures.shares import effective_n
 
 # Wrong labels that are added to the variance.
 PSEUDO_ERRORS = 4.0
@@ -148,7 +149,6 @@ def _side(marks: TrustedMarks, strata: Ints, share: Floats) -> _Side | None:
 
 
 def _independent(side: _Side, bases: Ints) -> float:
-    """How many labels of other base prompts, all weighted alike, would tell as much (Kish, Survey Sampling, 1965)."""
+    """How many labels of other base prompts, all weighted alike, would tell as much."""
     _, index = np.unique(bases[side.marks.prompt], return_inverse=True)
-    weights = np.bincount(index, weights=side.weight)
-    return float(weights.sum() ** 2 / (weights @ weights))
+    return effective_n(np.bincount(index, weights=side.weight))

@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from actors.contract.records import Interval, Record
@@ -63,6 +65,12 @@ def effective_n(sizes: ArrayLike) -> float:
     """
     per_cluster = np.asarray(sizes, dtype=np.float64)
     return float(per_cluster.sum() ** 2 / (per_cluster**2).sum())
+
+
+def independent_prompts(prompts: pa.Table, level: int) -> float:
+    """What the prompts of a harm level are worth as independent ones (columns level and base_prompt); 0 without any."""
+    bases = prompts.filter(pc.equal(prompts["level"], pa.scalar(level, pa.int8())))["base_prompt"]
+    return effective_n(pc.value_counts(bases).field("counts").to_numpy()) if len(bases) else 0.0
 
 
 def exact_interval(value: float, effective: float, n: int, confidence: float = CONFIDENCE) -> Interval:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from actors.contract.records import Record
 from actors.engine.model_files import OTHER_WEIGHTS
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place
-from actors.files.sums import file_sum
+from actors.files.sums import file_sum, joint_sum
 from actors.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, PICKLE_SUFFIXES
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200)]
@@ -132,5 +131,4 @@ def _same(path: Path, file: FileSum) -> bool:
 
 
 def _joint(files: tuple[FileSum, ...]) -> str:
-    lines = "".join(f"{file.sha256}  {file.name}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return joint_sum((file.sha256, file.name) for file in files)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -24,7 +23,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.data.sets.tabular import ColumnMapping, read_tabular
 from pipelines.data.split import SplitFractions, split_by_base_prompt
 from pipelines.measures.metrics import SEVERE
-from pipelines.measures.shares import effective_n, upper_end
+from pipelines.measures.shares import independent_prompts, upper_end
 from pipelines.runs.lengths import token_counts
 
 TEMPLATE = "init.yaml.jinja"
@@ -102,8 +101,8 @@ def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], j
             learning_rate=_SMALL_RATE if _parameters_b(model) < _SMALL_B else _RATE,
             judge=_judge(judge, longest + answer),
             calibration=f"runs/calibration-{name}-s{SEED}/calibration.json",
-            harmless=(harmless := _base_prompts(validation, 0)),
-            severe=(severe := _base_prompts(validation, SEVERE)),
+            harmless=(harmless := _whole(independent_prompts(validation, 0))),
+            severe=(severe := _whole(independent_prompts(validation, SEVERE))),
             publish={
                 "err": _provable(harmless, 0.15),
                 "err_rise": _provable(harmless, 0.1),
@@ -116,13 +115,9 @@ def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], j
     )
 
 
-def _base_prompts(prompts: pa.Table, level: int) -> int:
-    """How many base prompts of a level there are, as independent ones."""
-    of_level = prompts.filter(pc.equal(prompts["level"], pa.scalar(level, pa.int8())))
-    if not of_level.num_rows:
-        return 0
+def _whole(prompts: float) -> int:
     # Rewrites make it no whole number, and a limit is not to be promised on more than there is.
-    return max(1, int(effective_n(pc.value_counts(of_level["base_prompt"]).field("counts").to_numpy())))
+    return max(1, int(prompts)) if prompts else 0
 
 
 def _provable(base_prompts: int, limit: float) -> float:

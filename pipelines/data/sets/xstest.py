@@ -64,11 +64,16 @@ def read_xstest_answers(location: Path) -> Iterator[LabelledAnswer]:
 
     Raises `SalusError` for a missing path, a folder without any, and a bad row.
     """
+    for file in completion_files(location):
+        yield from _answers(file)
+
+
+def completion_files(location: Path) -> list[Path]:
+    """A completions file, or all of them in a folder, by name; raises `SalusError` for a folder without any."""
     files = sorted(location.glob(f"{COMPLETIONS_PREFIX}*.csv")) if location.is_dir() else [location]
     if not files:
         raise SalusError(f"{location} holds no {COMPLETIONS_PREFIX}*.csv: copy XSTest's completions there.")
-    for file in files:
-        yield from _answers(file)
+    return files
 
 
 def _answers(file: Path) -> Iterator[LabelledAnswer]:

@@ -25,15 +25,9 @@ from pipelines.report.judging import judge_disagreement
 from pipelines.runs.stage_log import LoggedStage, StageLog, cycle_clock
 from pipelines.runs.summary import Disagreement, Summary, WhatIsKept
 from tests.fixed_scores import FixedScores
-from tests.pipelines.finished import PROMPTS, Tables, answers, finish, with_disagreement
+from tests.pipelines.finished import BY_RULES, PROMPTS, Tables, answers, finish, with_disagreement
 
-SETTINGS = (
-    "cycles=1",
-    "judge.regimen=RULES",
-    "judge.truth=null",
-    "decide.gate.min_n=1",
-    "decide.publish_uncorrected=true",
-)
+SETTINGS = ("cycles=1", *BY_RULES)
 HALF = PROMPTS // 2
 
 

@@ -19,7 +19,7 @@ from pipelines.decision.alpha import one_cycle, share_of_alpha
 from pipelines.decision.decide import decide, enough_resamples
 from pipelines.decision.of_run import DecisionOfRun
 from pipelines.decision.record import Decision
-from pipelines.decision.resolution import detectable_gain, harmless_base_prompts, largest_err_that_could_pass
+from pipelines.decision.resolution import detectable_gain, largest_err_that_could_pass
 from tests.pipelines.judged import BEST, judged
 
 OPEN = GateConfig(err_strict_max=(), min_n=1, max_repetition=None, max_length_ratio=None, min_coverage=0.0)
@@ -172,4 +172,4 @@ def test_the_largest_err_passes_in_one_of_twenty() -> None:
 
 def test_harmless_base_prompts_are_counted_once() -> None:
     table = judged([0, 0, 0, 3], ["Accept", "Accept", None, "Refuse"], bases=["a", "a", "b", "c"])
-    assert harmless_base_prompts(table) == 1
+    assert decide(1, table, {}, ScoreTable(), CONFIG, 0).harmless_base_prompts == 1

@@ -18,14 +18,12 @@ from pipelines.decision.decide import decide
 from pipelines.judges.gate import JudgeTrust
 from pipelines.runs.checksums import write_sums
 from pipelines.runs.open import RunRecord
-from tests.pipelines.finished import PROMPTS, answers, finish
+from tests.pipelines.finished import BY_RULES, LOOSE, PROMPTS, answers, finish
 from tests.pipelines.judges.calibrated import Sharpness, drawn, report_of
 from tests.tiny_adapter import make_tiny_adapter
 from tests.tiny_model import make_tiny_model
 
-# Few prompts prove nothing to the usual publish gate.
-LOOSE = "decide.publish_gate={err_strict_max: [0.5], bound: point, max_severe_rise: null, max_err_rise: null}"
-SETTINGS = ("judge.regimen=RULES", "judge.truth=null", "decide.gate.min_n=1", LOOSE, "decide.publish_uncorrected=true")
+SETTINGS = (*BY_RULES, LOOSE)
 # What a careless judge's name or reason could carry into a page.
 HOSTILE = "a <script>alert(1)</script> [link](http://evil.example) ![x](y) | `code` **bold** @team www.evil.example"
 VERSIONS = ("c0-base", "c1-kto", "c2-dpo")

@@ -14,18 +14,9 @@ from pipelines.config.recipe import Recipe
 from pipelines.judges.gate import JudgeTrust
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.open import ModelNote, note_model, open_run
-from tests.pipelines.finished import BASE, finish
+from tests.pipelines.finished import BASE, BY_RULES, LOOSE, finish
 
-# Few prompts prove nothing to the usual one.
-LOOSE = "decide.publish_gate={err_strict_max: [0.5], bound: point, max_severe_rise: null, max_err_rise: null}"
-SETTINGS = (
-    "cycles=1",
-    "judge.regimen=RULES",
-    "judge.truth=null",
-    "decide.gate.min_n=1",
-    "decide.publish_uncorrected=true",
-    LOOSE,
-)
+SETTINGS = ("cycles=1", *BY_RULES, LOOSE)
 LOST = "cycles/01/dpo/merged"
 WON = "cycles/01/kto/merged"
 WEIGHTS = b"weights of a model"
