@@ -51,8 +51,8 @@ class Workers(Settings):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="computing precision. bfloat16 takes half the time on a GPU, and on a CPU with instructions for it;"
-        " another CPU computes in float32 all the same",
+        description="computing precision. bfloat16 is quicker on a GPU, and on a CPU with instructions for it; another"
+        " CPU computes in float32 all the same",
     )
     gradient_checkpointing: Annotated[bool, Decides.RUN] = Field(
         default=False, description="saves GPU memory for a fifth more time; never used on a CPU"
