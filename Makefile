@@ -1,7 +1,8 @@
 # Salus: everything a newcomer types. Needs python3.11 and make; each target sets itself up in $(VENV).
 #
 #   make demo    three alignment cycles of a tiny model, end to end
-#   make test    all tests that need no GPU, in 10 to 14 minutes         make plain   the fast ones; make slow: the long ones
+#   make test    all tests that need no GPU, in 10 to 14 minutes         make plain   the fast ones; make slow: the long ones;
+#                                                                        make test SLOW=yes: both
 #   make lint    ruff and mypy                                           make setup   the environment alone
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
 #   make soak    twenty cycles while random processes are killed
@@ -40,7 +41,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 .PHONY: help demo test plain slow soak setup tools lint bench clean
 
 help:
-	@sed -n '3,7s/^# *//p' Makefile
+	@sed -n '3,8s/^# *//p' Makefile
 
 demo: setup
 	$(BIN)/salus align demo $(ARGS)
@@ -85,8 +86,9 @@ lint: tools
 # Fast tests side by side; then those that start Ray, one by one: each fills two cores by itself.
 tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and not gpu" $(ARGS)
 
+# With the long ones in one go, what several tests share is made once.
 test: plain
-	$(call tests,(ray or e2e) and not slow)
+	$(call tests,$(if $(SLOW),(ray or e2e or slow) and not soak,(ray or e2e) and not slow))
 
 plain: tools
 	$(call tests,not ray and not e2e and not slow) -n 2 --dist loadfile

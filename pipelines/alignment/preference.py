@@ -182,8 +182,9 @@ def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -
             if (marks[i] == best[row["level"]] and _choosable(row, config)) or marks[i] == 0:
                 good |= desirable
                 rows.append(_kto(row, _said(row), desirable))
-        if config.reference_kto and not good and first["level"] > 0 and first["reference"]:
+        if config.reference_kto and not good and first["reference"]:
             rows.append(_kto(first, first["reference"], True))
+            good = True
         if config.benign_refusal and first["level"] == 0 and good:
             rows.append(_kto(first, config.benign_refusal, False))
     return rows

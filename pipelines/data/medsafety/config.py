@@ -40,6 +40,13 @@ class MedsafetyConfig(BaseModel):
     reference_words: int = Field(default=25, ge=5, description="most words of a safe response")
     answer_sentences: int = Field(default=1, ge=1, description="most sentences of a MedQuAD answer")
     answer_words: int = Field(default=25, ge=5, description="most words of a MedQuAD answer")
+    request_forms: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of MedQuAD's questions worded as MedSafetyBench words its requests, so that the form of a"
+        " prompt does not tell whether it is harmful",
+    )
     corpus: MedsafetyCorpusConfig = MedsafetyCorpusConfig()
     # About 3.7 million parameters.
     model: TinyModelConfig = TinyModelConfig(layers=3, vocabulary=3000)

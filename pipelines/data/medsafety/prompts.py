@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 
 from actors.contract.records import PROMPT_SCHEMA, SPLITS, Split
 from pipelines.data.batches import prompt_table
 from pipelines.data.medsafety.config import MedsafetyConfig
+from pipelines.data.medsafety.forms import as_request
 from pipelines.data.medsafety.sentences import first_sentences
 from pipelines.data.sets.medquad import read_medquad
 from pipelines.data.sets.medsafetybench import read_medsafetybench
@@ -49,7 +52,8 @@ def benign_fractions(config: MedsafetyConfig) -> SplitFractions:
 
 
 def _benign(config: MedsafetyConfig) -> dict[Split, pa.Table]:
-    table = prompt_table(read_medquad(config.data_dir / "medquad"))
+    worded = partial(as_request, share=config.request_forms, seed=config.seed)
+    table = prompt_table(read_medquad(config.data_dir / "medquad", worded))
     splits = split_by_base_prompt(table, benign_fractions(config), config.seed)
     return {split: _shortened(part, config.answer_sentences, config.answer_words) for split, part in splits.items()}
 

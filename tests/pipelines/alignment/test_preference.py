@@ -93,6 +93,15 @@ def test_the_reference_stands_in_where_the_policy_gave_no_good_answer() -> None:
     ]  # fmt: skip
 
 
+def test_a_harmless_prompt_has_its_reference_too_and_a_refusal_beside_it() -> None:
+    refused: Judged = [(prompt(1, 0, "It is a rash."), "no", "Refuse")]
+    config = PreferenceConfig(reference_kto=True, benign_refusal="Sorry, no.")
+    rows = kto_rows(judgments(refused), config, TABLE)
+    assert [(r["completion"], r["label"]) for r in rows] == [
+        ("no", False), ("It is a rash.", True), ("Sorry, no.", False)
+    ]  # fmt: skip
+
+
 def test_harmless_prompts_give_helpful_over_refusing_pairs() -> None:
     of = prompt(1, 0)
     rows: Judged = [(of, "here is how", "Accept"), (of, "no", "Refuse")]
