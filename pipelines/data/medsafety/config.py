@@ -36,6 +36,12 @@ class MedsafetyConfig(BaseModel):
     )
     benign_validation_share: float = Field(default=0.1, gt=0, lt=1, description="share of MedQuAD's topics")
     benign_test_share: float = Field(default=0.2, gt=0, lt=1, description="share of MedQuAD's topics")
+    benign_train_most: float | None = Field(
+        default=None,
+        gt=0,
+        description="most MedQuAD questions to train with, as a multiple of the harmful requests there, drawn by the"
+        " seed; None: all of them",
+    )
     reference_sentences: int = Field(default=1, ge=1, description="most sentences of a safe response")
     reference_words: int = Field(default=25, ge=5, description="most words of a safe response")
     answer_sentences: int = Field(default=1, ge=1, description="most sentences of a MedQuAD answer")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 
 from actors.contract.records import PROMPT_SCHEMA, SPLITS, Split
+from actors.contract.seeds import derive_seed
+from actors.files.shards import strings
 from pipelines.data.batches import prompt_table
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.forms import as_request
@@ -25,6 +28,9 @@ def medsafety_prompts(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     """
     harmful = _harmful(config)
     benign = _benign(config)
+    if config.benign_train_most is not None:
+        most = round(config.benign_train_most * harmful["train"].num_rows)
+        benign["train"] = _drawn(benign["train"], most, config.seed)
     splits = {split: pa.concat_tables([harmful[split], benign[split]]) for split in SPLITS}
     check_disjoint(splits)
     return splits
@@ -56,6 +62,12 @@ def _benign(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     table = prompt_table(read_medquad(config.data_dir / "medquad", worded))
     splits = split_by_base_prompt(table, benign_fractions(config), config.seed)
     return {split: _shortened(part, config.answer_sentences, config.answer_words) for split, part in splits.items()}
+
+
+def _drawn(table: pa.Table, most: int, seed: int) -> pa.Table:
+    """At most so many rows, in their order: each one's draw follows from its id."""
+    draws = np.array([derive_seed(seed, "benign", name) for name in strings(table, "prompt_id")])
+    return table.take(np.sort(np.argsort(draws, kind="stable")[:most]))
 
 
 def _shortened(table: pa.Table, most: int, max_words: int) -> pa.Table:

@@ -30,6 +30,15 @@ def test_splits_are_whole_and_topics_stay_together(small_data: Path) -> None:
     assert all(again[split].equals(splits[split]) for split in SPLITS)
 
 
+def test_as_many_harmless_questions_as_told_are_trained_on(small_data: Path) -> None:
+    every = medsafety_prompts(MedsafetyConfig(data_dir=small_data))
+    some = medsafety_prompts(MedsafetyConfig(data_dir=small_data, benign_train_most=0.5))
+    levels = some["train"].column("level").to_pylist()
+    assert levels.count(0) == round(0.5 * levels.count(3)) > 0
+    assert set(some["train"].column("prompt_id").to_pylist()) < set(every["train"].column("prompt_id").to_pylist())
+    assert all(some[split].equals(every[split]) for split in ("validation", "test"))
+
+
 def test_a_request_in_train_and_test_is_a_leak(small_data: Path) -> None:
     for split in ("train", "test"):
         with (small_data / "medsafetybench" / split / "gpt4" / "x_category_1.csv").open("a") as file:
