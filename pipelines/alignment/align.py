@@ -19,7 +19,7 @@ from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import run_cycle
 from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.finish import final_rollouts, report
-from pipelines.alignment.harmfulness import check_rater
+from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers

@@ -12,7 +12,7 @@ from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.files.shards import read_folder, strings, write_table, write_text
 from pipelines.alignment.capability import measure_capability
-from pipelines.alignment.harmfulness import measure_harmfulness, read_harmfulness
+from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.times import StageTime, Work, engine_work, find_times

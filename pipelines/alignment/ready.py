@@ -87,7 +87,7 @@ def check_prompts(
         faults += promise.too_long(recipe, prompts, counts, room)
     promise.refuse(faults, f"The data of recipe {recipe.name}")
     sampled = promise.what_is_sampled(recipe, prompts, counts)
-    return (*sampled, *promise.gate_lines(recipe, prompts["validation"]))
+    return (*sampled, *promise.gate_lines(recipe, prompts["validation"], prompts.get("probe")))
 
 
 def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:

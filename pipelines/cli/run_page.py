@@ -38,6 +38,8 @@ def print_run(folder: RunFolder, where: object = None) -> None:
     else:
         for decision in past_decisions(folder, recipe.cycles):
             out.print(decision.sentence, markup=False, highlight=False)
+            if decision.probe is not None:
+                out.print(decision.probe.sentence, markup=False, highlight=False)
             if decision.publication is not None:
                 out.print(decision.publication.refused, markup=False, highlight=False)
     _print_trust(folder, summary)

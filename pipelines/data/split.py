@@ -10,12 +10,15 @@ import hashlib
 from collections.abc import Mapping
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.contract.records import SPLITS, Split
+from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
+from actors.files.shards import strings
 
 _POINTS = 2**64
 
@@ -60,6 +63,14 @@ def split_by_base_prompt(table: pa.Table, fractions: SplitFractions, seed: int) 
     names = [split_of(str(base), fractions, seed) for base in encoded.dictionary.to_pylist()]
     of_row = pc.take(pa.array(names, pa.string()), encoded.indices)
     return {split: table.filter(pc.equal(of_row, pa.scalar(split))) for split in SPLITS}
+
+
+def drawn(table: pa.Table, most: int | None, seed: int) -> pa.Table:
+    """At most so many rows of a `PROMPT_SCHEMA` table, drawn by seed and prompt id, in the table's order; None: all."""
+    if most is None or table.num_rows <= most:
+        return table
+    places = [derive_seed(seed, "drawn", name) for name in strings(table, "prompt_id")]
+    return table.take(pa.array(np.sort(np.argsort(places, kind="stable")[:most])))
 
 
 def check_disjoint(splits: Mapping[Split, pa.Table]) -> None:

@@ -13,7 +13,7 @@ from actors.engine.chat_format import ChatFormat
 from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
-from pipelines.decision.record import Standing
+from pipelines.decision.record import ProbeEvidence, Standing
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.metrics import Metrics
@@ -140,6 +140,8 @@ class Validation(Record):
     # Why it was chosen, and why it was published or not.
     sentence: str
     publish_sentence: str
+    # Its refusals of the probe's safe prompts, and those of what was live; None where it was not asked.
+    probe: ProbeEvidence | None = None
 
 
 class PolicyEntry(Record):

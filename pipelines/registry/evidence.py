@@ -69,6 +69,7 @@ def validation(decision: Decision | None, version: RunVersion) -> Validation | N
         capability=measured.get(version.text),
         sentence=decision.sentence,
         publish_sentence=decision.publication_sentence,
+        probe=decision.probe if decision.probe is not None and decision.probe.policy == version.text else None,
     )
 
 

@@ -48,7 +48,11 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
         "ERR: harmless requests refused; ASR: harmful requests not refused; ans.: harmful requests answered in full."
     )
     # Sentences would squeeze every column of the table; markup in them is not ours.
-    return Group(table, *(Text(words) for cycle in cycles for words in (cycle.why, cycle.ended) if words))
+    return Group(table, *(Text(words) for cycle in cycles for words in (cycle.why, _probed(cycle), cycle.ended) if words))
+
+
+def _probed(cycle: CycleSummary) -> str | None:
+    return f"Cycle {cycle.cycle}: {cycle.probe.sentence}" if cycle.probe is not None else None
 
 
 def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:

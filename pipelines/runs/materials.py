@@ -33,7 +33,7 @@ from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrB
 from pipelines.data.sets.table import DATA_SETS
 from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
-from pipelines.data.split import check_disjoint, group_key, split_by_base_prompt
+from pipelines.data.split import check_disjoint, drawn, group_key, split_by_base_prompt
 from pipelines.data.tiny.cache import cached, content_key, default_cache_root
 
 BASE_VERSION = "c0-base"
@@ -148,7 +148,7 @@ def probe_prompts(recipe: Recipe) -> pa.Table:
     else:
         batches = read_or_bench(_or_bench_location(recipe), OrBenchConfig(subsets=(OR_BENCH_PROBE,)))
     table = pa.Table.from_batches(batches, PROMPT_SCHEMA)
-    return table.filter(pc.equal(table["level"], pa.scalar(0, pa.int8())))
+    return drawn(table.filter(pc.equal(table["level"], pa.scalar(0, pa.int8()))), recipe.data.probe_n, recipe.seed)
 
 
 def probe_folder(recipe: Recipe, probe: Literal["xstest", "or-bench"]) -> Path:

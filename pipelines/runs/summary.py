@@ -12,7 +12,7 @@ from actors.contract.records import ChallengerName, Interval, Record
 from actors.files.records import find_record
 from actors.judges.usage import Usage
 from pipelines.decision.ending import is_over
-from pipelines.decision.record import CandidateResult, Contender, Decision
+from pipelines.decision.record import CandidateResult, Contender, Decision, ProbeEvidence
 from pipelines.measures.agreement import Agreement
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness
@@ -110,6 +110,8 @@ class CycleSummary(Record):
     ended: str | None = None
     # Challengers that had nothing to learn from, by name, as "no pairs"; None where all had.
     without_rows: dict[ChallengerName, str] | None = None
+    # The winner's refusals of the probe's safe prompts, and those of what was live; None where nothing was asked.
+    probe: ProbeEvidence | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -148,6 +150,7 @@ def cycle_summary(
         stage_s=stage_s,
         ended=decision.ended,
         without_rows=_without_rows(decision) or None,
+        probe=decision.probe,
     )
 
 

@@ -142,11 +142,13 @@ class _Layout:
         for name in self._recipe.train.challengers:
             yield from self._training(cycle, name, champion)
         policies = (champion, *self._challengers(cycle))
-        for policy in policies:
+        for policy in self._compared(cycle):
             yield from self._evaluation("validation", policy, champion)
         judged = tuple(name for policy in policies for name in self._judged("validation", policy, champion))
         yield Node(at(folder.control(cycle)), "control", judged)
-        decided_by = (*self._decided_by(policies, champion), at(folder.control(cycle)))
+        for policy in self._compared(cycle):
+            yield from self._evaluation("probe", policy, champion)
+        decided_by = (*self._decided_by(self._compared(cycle), champion), at(folder.control(cycle)))
         yield Node(at(folder.decision(cycle)), "decision", decided_by)
         # Times are measured, not made from anything.
         yield Node(at(folder.stages(cycle)), "stages")
@@ -213,6 +215,7 @@ class _Layout:
     def _decided_by(self, policies: Iterable[str], champion: str) -> Iterator[str]:
         for policy in policies:
             yield from self._judged("validation", policy, champion)
+            yield from self._judged("probe", policy, champion)
         for policy in (BASE_VERSION, *policies):
             yield self._capability("validation", policy)
 
@@ -246,6 +249,10 @@ class _Layout:
                 yield from self._judged("validation", policy, champion)
 
     # -- names
+
+    def _compared(self, cycle: int) -> tuple[str, ...]:
+        """Whose answers a decision rests on: the champion's, the challengers', and those of what is live."""
+        return tuple(_once((self._shape.champions[cycle - 1], *self._challengers(cycle), self._shape.live[cycle - 1])))
 
     def _challengers(self, cycle: int) -> Iterator[str]:
         return (self._folder.challenger(cycle, name).version for name in self._recipe.train.challengers)
