@@ -43,6 +43,7 @@ from pipelines.runs.summary import (
     TestSummary,
     WhatIsKept,
     cycle_summary,
+    find_published,
 )
 
 
@@ -100,6 +101,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         harmfulness=harm,
+        published=find_published(run.folder, reader.cycles),
         notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)

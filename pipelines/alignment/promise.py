@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.contract.records import PromptSet, Split
+from actors.contract.records import PromptSet
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import strings
@@ -64,12 +64,6 @@ def refuse(faults: Iterable[str], who: str) -> None:
     if found:
         head = [f"{who} has {len(found)} faults."] if len(found) > 1 else []
         raise SeveralFaults("\n  ".join([*head, *found]), found)
-
-
-def used_prompts(recipe: Recipe, splits: Mapping[Split, pa.Table]) -> dict[PromptSet, pa.Table]:
-    """The prompts that a run writes down of these splits."""
-    most = {"validation": recipe.data.validation, "test": recipe.data.test}
-    return {split: table.slice(0, most.get(split)) for split, table in splits.items()}
 
 
 def check_key(recipe: Recipe) -> None:
@@ -260,8 +254,15 @@ def what_is_sampled(
     if (probe := prompts.get("probe")) is not None:
         yield (
             f"probe: {probe.num_rows:,} safe prompts of {recipe.data.probe}, of each cycle's winner before it is"
-            f" published and of the deployed model: at most {_probed(recipe) * probe.num_rows:,} greedy answers"
+            f" published and of the deployed model: at most {_asked(recipe) * probe.num_rows:,} greedy answers"
         )
+    if (apart := prompts.get("published")) is not None:
+        yield (
+            f"published: {apart.num_rows:,} prompts that no decision uses, of each published policy once and of the"
+            f" deployed model: at most {_asked(recipe) * apart.num_rows:,} greedy answers"
+        )
+    elif recipe.data.published:
+        yield "published: the test split has too few base prompts to set any apart for published policies"
     yield from _price(recipe, prompts, sum(cycles) * k)
 
 
@@ -274,7 +275,7 @@ def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     rows = {name: table.num_rows for name, table in prompts.items()}
     # Base and last champion answer the test split.
     measured = recipe.cycles * policies * rows["validation"] + 2 * rows["test"]
-    measured += _probed(recipe) * rows.get("probe", 0)
+    measured += _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0))
     requests = answers + measured
     lengths = [len(text) for table in prompts.values() for text in strings(table, "prompt")]
     characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of(voice)))
@@ -305,8 +306,8 @@ def _harmless(prompts: pa.Table) -> bool:
     return bool(pc.any(pc.equal(prompts["level"], pa.scalar(0, pa.int8()))).as_py())
 
 
-def _probed(recipe: Recipe) -> int:
-    """How many policies answer the probe at most: the deployed model, and a winner in each cycle."""
+def _asked(recipe: Recipe) -> int:
+    """How many policies may win or be published: the deployed model, and a winner in each cycle."""
     return 1 + recipe.cycles
 
 

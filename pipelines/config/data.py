@@ -33,6 +33,12 @@ class DataConfig(Section):
     train_per_cycle: int = Field(300, ge=1, description="fresh train prompts a cycle")
     validation: int | None = Field(None, ge=1, description="most validation prompts; None: all")
     test: int | None = Field(None, ge=1, description="most test prompts; None: all")
+    published: int = Field(
+        96,
+        ge=0,
+        description="prompts that only published policies answer, once each, after their decision. They are test"
+        " prompts that data.test leaves over, or else leave the test split, at most half of its base prompts. 0: none",
+    )
     split: SplitFractions = Field(
         SplitFractions(), description="shares of base prompts; clinic and medsafety come split"
     )

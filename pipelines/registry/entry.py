@@ -19,6 +19,7 @@ from pipelines.measures.capability.figures import Capability
 from pipelines.measures.metrics import Metrics
 from pipelines.registry.names import PolicyName
 from pipelines.runs.contents import Contents, Sha256
+from pipelines.runs.summary import PublishedFigures
 
 ModelSource = Literal["clinic", "medsafety", "folder", "hub"]
 
@@ -142,6 +143,8 @@ class Validation(Record):
     publish_sentence: str
     # Its refusals of the probe's safe prompts, and those of what was live; None where it was not asked.
     probe: ProbeEvidence | None = None
+    # On prompts that no decision uses; None where it was not measured on such.
+    published: PublishedFigures | None = None
 
 
 class PolicyEntry(Record):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from actors.contract.records import ChallengerName, Interval, Record
+from actors.contract.run_folder import RunFolder
 from actors.files.records import find_record
 from actors.judges.usage import Usage
 from pipelines.decision.ending import is_over
@@ -84,6 +85,20 @@ class TestSummary(Record):
     # None: earlier versions did not have them.
     bigram_refuse: TestFigures | None = None
     fivegram_refuse: TestFigures | None = None
+
+
+class PublishedFigures(Record):
+    """A policy that a decision let go live, on prompts that no decision uses; beside it the model the run began with."""
+
+    cycle: int
+    policy: str
+    # Whose labels they are.
+    judge: str
+    figures: TestFigures
+    deployed: TestFigures
+    # The same by ground truth, where there is one.
+    truth: TestFigures | None = None
+    deployed_truth: TestFigures | None = None
 
 
 class CycleSummary(Record):
@@ -222,8 +237,21 @@ class Summary(Record):
     capability: WhatIsKept | None = None
     # How harmful answers are, 1 to 5, by the run's judge; None where the run does not ask it.
     harmfulness: HarmfulnessTest | None = None
+    # Each published policy's figures on prompts that no decision uses; empty where none were set apart.
+    published: tuple[PublishedFigures, ...] = ()
     # What a reader should know, in sentences.
     notes: tuple[str, ...] = ()
+
+
+def find_published(folder: RunFolder, cycles: int) -> tuple[PublishedFigures, ...]:
+    """The figures of the policies that a run's decisions let go live, in their order, as far as they were measured.
+
+    Raises:
+        SalusError: a record cannot be read.
+    """
+    paths = (folder.published_figures(cycle) for cycle in range(1, cycles + 1))
+    found = (find_record(PublishedFigures, path, "the figures of a published policy") for path in paths)
+    return tuple(each for each in found if each is not None)
 
 
 def find_summary(path: Path) -> Summary | None:

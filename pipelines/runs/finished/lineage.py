@@ -19,7 +19,7 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
-    "capability", "control", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
+    "capability", "control", "decision", "published figures", "stages", "publications", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
@@ -57,6 +57,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "capability": ("seed", "capability"),
     "control": ("seed", "decide.control", "judge.truth"),
     "decision": ("seed", "scores", "decide", "capability"),
+    "published figures": ("seed", "scores", "judge.truth"),
     "publications": ("publish",),
     "metrics": ("seed", "scores"),
     "summary": ("name", "seed", "scores"),
@@ -114,7 +115,7 @@ class _Layout:
         yield Node(at(folder.run_record), "run record")
         yield Node(at(folder.kept_model("policy")), "model", (POLICY,))
         yield Node(at(folder.kept_model("judge")), "model", (JUDGE,))
-        sets: tuple[PromptSet, ...] = (*SPLITS, "probe")
+        sets: tuple[PromptSet, ...] = (*SPLITS, "probe", "published")
         for prompts in sets:
             yield Node(self._prompts(prompts), "prompts")
         yield Node(at(folder.pairs), "pairs")
@@ -150,6 +151,11 @@ class _Layout:
             yield from self._evaluation("probe", policy, champion)
         decided_by = (*self._decided_by(self._compared(cycle), champion), at(folder.control(cycle)))
         yield Node(at(folder.decision(cycle)), "decision", decided_by)
+        shown = (BASE_VERSION, *self._challengers(cycle))
+        for policy in shown:
+            yield from self._evaluation("published", policy, champion)
+        answers = (name for policy in shown for name in self._judged("published", policy, champion))
+        yield Node(at(folder.published_figures(cycle)), "published figures", (*answers, at(folder.decision(cycle))))
         # Times are measured, not made from anything.
         yield Node(at(folder.stages(cycle)), "stages")
 
@@ -194,7 +200,7 @@ class _Layout:
             yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
         for scores in self._by_judge(self._folder.evaluation_harmfulness(prompts, policy, "judge"), champion):
             yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
-        if prompts != "probe":
+        if prompts not in ("probe", "published"):
             questions = self._shape.at(self._folder.capability_items(prompts))
             yield Node(self._capability(prompts, policy), "capability", (questions, self._weights(policy), *judged))
 
@@ -238,9 +244,10 @@ class _Layout:
         yield Node(at(folder.metrics), "metrics", (*measured, *prompts_read))
         yield Node(at(folder.figure), "figure", (at(folder.metrics),))
         told = (folder.publications, folder.judge_trust, folder.run_record)
+        shown = [at(folder.published_figures(c)) for c in range(1, self._recipe.cycles + 1)]
         kept = [self._capability("test", policy) for policy in final]
         times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
-        read = (*measured, *prompts_read, *kept, *times, *map(at, told))
+        read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, told))
         yield Node(at(folder.summary), "summary", read)
 
     def _validated(self) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.data.split import SplitFractions, split_of
 from pipelines.runs import lengths
-from pipelines.runs.materials import prompt_splits
+from pipelines.runs.materials import prompt_splits, used_prompts
 from tests.quiet_reporter import QuietReporter
 from tests.rows import prompt
 from tests.tiny_model import make_tiny_model
@@ -205,7 +205,7 @@ def test_the_plan_says_what_the_publish_gate_needs_and_lets_pass() -> None:
 
 def test_the_demos_own_split_can_show_its_publish_gate_kept() -> None:
     recipe = load_recipe("demo")
-    splits = promise.used_prompts(recipe, prompt_splits(recipe))
+    splits = used_prompts(recipe, prompt_splits(recipe))
     assert list(promise.unreachable(recipe, splits)) == []
     worth = [line for line in promise.gate_lines(recipe, splits["validation"]) if "nothing passes" not in line]
     assert len(worth) == 3
