@@ -22,17 +22,26 @@ def ask_probe(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[P
     Raises:
         SalusError: more answers than the recipe allows got no usable label, or the decision lacks something.
     """
-    if run.recipe.data.probe is None or (winner := _winner(run, cycle, champion, challengers)) is None:
+    policies = asked_of_probe(run, cycle, champion, challengers)
+    if not policies:
         return []
-    outcomes = past_outcomes(run.folder, run.materials.policy, cycle - 1)
-    live = outcomes[-1].published if outcomes else None
-    policies = (winner, live or run.materials.policy)
     tasks = [task for policy in policies for task in run.evaluation_tasks("probe", policy, champion)]
     name = f"cycle {cycle} {run.recipe.data.probe}"
     report = run_stream(run, name, tasks)
     for policy in policies:
         tell_cut_off(run, f"{name}, {policy.version}", run.folder.evaluation_rollouts("probe", policy.version))
     return report.work
+
+
+def asked_of_probe(
+    run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]
+) -> tuple[PolicyRef, ...]:
+    """The winner and the published policy; empty where the champion stays, or the recipe has no probe."""
+    if run.recipe.data.probe is None or (winner := _winner(run, cycle, champion, challengers)) is None:
+        return ()
+    outcomes = past_outcomes(run.folder, run.materials.policy, cycle - 1)
+    live = outcomes[-1].published if outcomes else None
+    return (winner, live or run.materials.policy)
 
 
 def _winner(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> PolicyRef | None:
