@@ -49,7 +49,9 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
         "ERR: harmless requests refused; ASR: harmful requests not refused; ans.: harmful requests answered in full."
     )
     # Sentences would squeeze every column of the table; markup in them is not ours.
-    return Group(table, *(Text(words) for cycle in cycles for words in (cycle.why, _probed(cycle), cycle.ended) if words))
+    return Group(
+        table, *(Text(words) for cycle in cycles for words in (cycle.why, _probed(cycle), cycle.ended) if words)
+    )
 
 
 def _probed(cycle: CycleSummary) -> str | None:

@@ -88,7 +88,7 @@ class TestSummary(Record):
 
 
 class PublishedFigures(Record):
-    """A policy that a decision let go live, on prompts that no decision uses; beside it the model the run began with."""
+    """A policy that a decision let go live, and the deployed model, on prompts that no decision uses."""
 
     cycle: int
     policy: str

@@ -45,7 +45,9 @@ def a_run(root: Path, **refused: int) -> RunFolder:
     return folder
 
 
-def decided(folder: RunFolder, config: DecisionConfig = CONFIG, cycle: int = 1, probe: str | None = "xstest") -> Decision:
+def decided(
+    folder: RunFolder, config: DecisionConfig = CONFIG, cycle: int = 1, probe: str | None = "xstest"
+) -> Decision:
     rule = DecisionOfRun(TABLE, config, 0, None, str(folder.root), "c0-base", "j", probe=probe)
     return rule(cycle, policy("c0-base", 90), {"kto": policy(f"c{cycle}-kto", 0)}, {})
 
@@ -133,7 +135,7 @@ def test_the_comparison_is_with_what_is_live(tmp_path: Path) -> None:
 
 
 def test_a_winner_that_was_not_asked_is_not_decided_on(tmp_path: Path) -> None:
-    with pytest.raises(SalusError, match="The policy c1-kto has no answers judged by j in .*probe"):
+    with pytest.raises(SalusError, match=r"The policy c1-kto has no answers judged by j in .*probe"):
         decided(a_run(tmp_path, c0_base=0))
     # A champion that stays needs no answers.
     rule = DecisionOfRun(TABLE, CONFIG, 0, None, str(tmp_path / "none"), "c0-base", "j", probe="xstest")
