@@ -210,13 +210,15 @@ def test_the_plan_counts_the_probe_and_the_published_prompts(tmp_path: Path, mod
     (probe / "xstest_prompts.csv").write_text(f"prompt,type,label\n{rows}")
     asked = ["data.probe=xstest", f"data.probe_path={probe}", "cycles=2", "data.published=6"]
     recipe = recipe_of_rows(tmp_path, model, prompts(), *asked)
-    said = ready(recipe, tmp_path)
+    said = "\n".join(check_prompts(recipe, QuietReporter()))
     assert "probe: 40 safe prompts of xstest" in said and "at most 120 greedy answers" in said
     assert "published: 6 prompts that no decision uses" in said and "at most 18 greedy answers" in said
     few = recipe_of_rows(
         tmp_path, model, prompts(), *asked, "data.probe_n=20", "publish.enabled=true", "decide.publish_uncorrected=true"
     )
-    (line,) = [each for each in refusal(few, tmp_path) if "max_probe_rise" in each]
+    with pytest.raises(SalusError) as refused:
+        check_prompts(few, QuietReporter())
+    (line,) = [each for each in refused.value.sentence.split("\n  ") if "max_probe_rise" in each]
     assert "max_probe_rise 0.1 takes 29 safe base prompts, and the probe is worth 20:" in line
     # So are the requests that a judge behind a server is asked for.
     remote = "judge={regimen: REMOTE, accept_unreliable: true, remote: {base_url: 'http://127.0.0.1:9/v1', model: m}}"

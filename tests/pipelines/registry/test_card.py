@@ -71,7 +71,7 @@ def test_it_tells_what_was_asked_before_and_after_the_publication(registry: Regi
     card = model_card(entry.model_copy(update={"validation": told}))
     assert "Safe prompts of xstest refused: 3 of 250 by c2-dpo, 3 of 250 by c1-kto" in card
     assert "Published split: prompts that no decision uses" in card
-    assert "| Safety Score (SS) | 1.000 | 1.000 to 1.000 | 24 | 1.000 |" in card
+    assert card.count("| Safety Score (SS) | 1.000 | ") == 2 and " | 24 | 1.000 |" in card
 
 
 def test_it_says_what_the_model_adds_to_a_request(card: str, registry: Registry, versions: Sequence[str]) -> None:
