@@ -25,8 +25,9 @@ RowKind = Literal["unpaired", "pairs"]
 # Their names in files: those of the algorithms that first took them.
 ROW_NAMES: dict[RowKind, Literal["kto", "dpo"]] = {"unpaired": "kto", "pairs": "dpo"}
 Split = Literal["train", "validation", "test"]
-# "probe": further prompts a run only reports on, such as XSTest's safe ones.
-PromptSet = Literal["train", "validation", "test", "probe"]
+# "probe": safe prompts of another data set, such as XSTest's, that a winner answers before it is published.
+# "published": prompts that each published policy answers once, after its decision.
+PromptSet = Literal["train", "validation", "test", "probe", "published"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 _PROMPT_FIELDS: list[pa.Field[Any]] = [

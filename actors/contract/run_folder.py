@@ -32,7 +32,7 @@ class RunFolder:
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},CHALLENGER}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
-    cycles/CC/{decision,stages}.json  cycles/CC/control.parquet
+    cycles/CC/{decision,published,stages}.json  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     audit.jsonl
     ```
@@ -170,6 +170,10 @@ class RunFolder:
 
     def decision(self, cycle: int) -> Path:
         return self.cycle(cycle) / "decision.json"
+
+    def published_figures(self, cycle: int) -> Path:
+        """The figures of the policy that a cycle's decision let go live, on prompts that no decision uses."""
+        return self.cycle(cycle) / "published.json"
 
     def control(self, cycle: int) -> Path:
         """Trusted labels of a sample of the contenders' validation answers, where the run has a reference."""

@@ -31,7 +31,8 @@ from actors.files.shards import read_folder, write_text
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 
 STOP: Literal["stop"] = "stop"
-_DECISION_COLUMNS = (
+# What a decision rule is shown of judged answers.
+DECISION_COLUMNS = (
     "prompt_id", "base_prompt", "source", "policy", "level", "principle", "method", "answer", "tokens", "label"
 )  # fmt: skip
 
@@ -292,8 +293,8 @@ class Coordinator:
         known: Verdict | None = self._decided.verdict(record, inputs) if self._decided is not None else None
         verdict = known or self._rule(
             cycle,
-            read_folder(own, _DECISION_COLUMNS),
-            {name: read_folder(folder, _DECISION_COLUMNS) for name, folder in others.items()},
+            read_folder(own, DECISION_COLUMNS),
+            {name: read_folder(folder, DECISION_COLUMNS) for name, folder in others.items()},
             failed,
         )
         if verdict.chosen != "champion":

@@ -59,6 +59,8 @@ def decision_inputs(
     files = {file for each in judgments for file in shard_files(each)}
     # The rule looks up what was published last, whose judgments may be of an earlier cycle.
     files |= {*evaluations.glob("*/judged_by/*/*.parquet"), *evaluations.glob("*/capability/figures.json")}
+    # The probe's answers say whether the winner may be published.
+    files |= set(folder.evaluations("probe").glob("*/judged_by/*/*.parquet"))
     looked_up = (folder.control(cycle), *(folder.decision(before) for before in range(1, cycle)))
     files |= {path for path in looked_up if path.is_file()}
     sums = {path.relative_to(folder.root).as_posix(): file_sum(path) for path in files}

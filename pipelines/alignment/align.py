@@ -19,7 +19,8 @@ from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import run_cycle
 from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.finish import final_rollouts, report
-from pipelines.alignment.harmfulness import check_rater
+from pipelines.alignment.measurements.harmfulness import check_rater
+from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
@@ -184,6 +185,8 @@ def _actors(
 def _cycles(actors: _Actors) -> PolicyRef:
     """The cycles that are not decided yet; returns the last champion."""
     run = actors.run
+    # An earlier process may have been stopped between a publication and its figures.
+    measure_published(run)
     outcomes = past_outcomes(run.folder, run.materials.policy, run.recipe.cycles)
     while not is_over(outcomes, run.recipe.cycles):
         cycle = len(outcomes) + 1

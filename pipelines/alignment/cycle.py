@@ -17,6 +17,7 @@ from actors.coordinator.state import NO_ROWS
 from actors.errors import SalusError
 from actors.files.atomic import remove
 from pipelines.alignment.evaluation import Evaluation, evaluate
+from pipelines.alignment.measurements.published import measure_published, unmeasured
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream, tell_cut_off
@@ -32,7 +33,7 @@ POLL_S = 0.25
 
 
 def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.ObjectRef[Any] | None) -> CycleOutcome:
-    """Generate and judge, shuffle, train, compare, decide, publish.
+    """Generate and judge, shuffle, train, compare, decide, publish; measure what was published.
 
     Args:
         endpoint: of the endpoint's start, waited for before the first publication.
@@ -69,6 +70,9 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
                 run.store.keep()
             # By the record, where there is one by now.
             outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+        if unmeasured(run):
+            with leased_stage(run, clock, "published") as stage:
+                stage.worked(measure_published(run))
     return outcome
 
 

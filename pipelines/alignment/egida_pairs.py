@@ -65,7 +65,7 @@ def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> PairsRepo
     if not report.kept:
         raise SalusError(
             f"None of the {report.repeated + report.evaluated} pairs of {config.name} is left: each repeats another or"
-            " is about a prompt of this run's validation, test or probe. Leave preference.egida_pairs out."
+            " is about a prompt that this run measures policies by. Leave preference.egida_pairs out."
         )
     write_text(report.model_dump_json(indent=2), done)
     return report

@@ -8,6 +8,7 @@ from actors.contract.records import PolicyRef
 from actors.contract.seeds import derive_seed
 from actors.files.shards import read_folder
 from pipelines.alignment.capability import measure_capability
+from pipelines.alignment.measurements.probe import ask_probe
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
 from pipelines.cluster.stream import StreamReport
@@ -78,7 +79,7 @@ class Evaluation:
 def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None = None) -> list[Work]:
     """Champion and challengers on the validation split, as far as that has not `begun`, and their capability.
 
-    Returns when each engine worked.
+    The winner is asked the probe's prompts too, where the recipe has one. Returns when each engine worked.
 
     Raises:
         SalusError: more answers than the recipe allows got no usable label.
@@ -92,7 +93,7 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
         tell_cut_off(run, f"cycle {cycle} validation, {policy.version}", answers)
     scored = measure_capability(run, "validation", [champion, *challengers], champion)
     control(run, cycle, champion, challengers)
-    return [*work, *engine_work("generator", scored)]
+    return [*work, *engine_work("generator", scored), *ask_probe(run, cycle, champion, challengers)]
 
 
 def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> None:

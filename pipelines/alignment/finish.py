@@ -12,7 +12,7 @@ from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.files.shards import read_folder, strings, write_table, write_text
 from pipelines.alignment.capability import measure_capability
-from pipelines.alignment.harmfulness import measure_harmfulness, read_harmfulness
+from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.times import StageTime, Work, engine_work, find_times
@@ -43,6 +43,7 @@ from pipelines.runs.summary import (
     TestSummary,
     WhatIsKept,
     cycle_summary,
+    find_published,
 )
 
 
@@ -100,6 +101,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         harmfulness=harm,
+        published=find_published(run.folder, reader.cycles),
         notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)

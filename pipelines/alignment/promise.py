@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.contract.records import PromptSet, Split
+from actors.contract.records import PromptSet
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import strings
@@ -64,12 +64,6 @@ def refuse(faults: Iterable[str], who: str) -> None:
     if found:
         head = [f"{who} has {len(found)} faults."] if len(found) > 1 else []
         raise SeveralFaults("\n  ".join([*head, *found]), found)
-
-
-def used_prompts(recipe: Recipe, splits: Mapping[Split, pa.Table]) -> dict[PromptSet, pa.Table]:
-    """The prompts that a run writes down of these splits."""
-    most = {"validation": recipe.data.validation, "test": recipe.data.test}
-    return {split: table.slice(0, most.get(split)) for split, table in splits.items()}
 
 
 def check_key(recipe: Recipe) -> None:
@@ -135,7 +129,7 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
             " decide.control.per_contender above 0): no challenger could ever be published. Set"
             " decide.publish_uncorrected to true to publish all the same, or publish.enabled to false."
         )
-    yield from _unprovable(recipe, validation)
+    yield from _unprovable(recipe, validation, prompts.get("probe"))
     least, answers = recipe.judge.trust.min_n, _sampled(recipe, prompts["train"].num_rows, 1) * _k(recipe)
     if has_ground_truth(recipe) and recipe.judge.calibration is None and answers < least:
         yield (
@@ -144,42 +138,44 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
         )
 
 
-def _unprovable(recipe: Recipe, validation: pa.Table) -> Iterator[str]:
-    """The publish gate's limits that the validation split has too few base prompts to show kept, a sentence each."""
+def _unprovable(recipe: Recipe, validation: pa.Table, probe: pa.Table | None) -> Iterator[str]:
+    """The publish gate's limits that there are too few base prompts to show kept, a sentence each."""
     for limit in _limits(recipe):
-        there = independent_prompts(validation, limit.level)
+        asked, where = (probe, "probe") if limit.of_probe else (validation, "validation split")
+        there = independent_prompts(asked, limit.level) if asked is not None else 0.0
         if not there or upper_end(0.0, there) <= limit.loosest:
             continue
         needed = prompts_needed(limit.loosest)
         asks = (
             "no number of prompts can show" if needed is None else f"takes {needed} {limit.prompts} base prompts, and"
         )
-        has = "" if needed is None else f" the validation split is worth {there:.4g}"
+        has = "" if needed is None else f" the {where} is worth {there:.4g}"
         yield (
             f"decide.publish_gate.{limit.setting} {limit.loosest:g} {asks}{has}: no challenger could ever be published."
             " Give more rows, raise it, or set publish.enabled to false."
         )
 
 
-def gate_lines(recipe: Recipe, validation: pa.Table | None) -> Iterator[str]:
-    """What the publish gate's limits need, a line each, and what they would let pass with this validation split."""
+def gate_lines(recipe: Recipe, validation: pa.Table | None, probe: pa.Table | None = None) -> Iterator[str]:
+    """What the publish gate's limits need, a line each, and what they would let pass with these prompts."""
     for limit in _limits(recipe):
         needed = prompts_needed(limit.tightest)
         line = (
             f"publish gate: {limit.setting} {limit.tightest:g} at the upper end of its interval; needs at least"
             f" {needed} {limit.prompts} base prompts"
         )
-        if validation is None:
+        asked, where = (probe, "probe") if limit.of_probe else (validation, "split")
+        if asked is None:
             yield line
             continue
-        there = independent_prompts(validation, limit.level)
+        there = independent_prompts(asked, limit.level)
         if not there:
             yield f"{line}, and there is none: it is not compared"
         else:
             most = failures_allowed(limit.tightest, there)
             bad = "be worse, where none is better" if limit.setting.endswith("_rise") else "be bad"
             allows = "nothing passes" if most is None else f"at most {most / there:.1%} of the prompts may {bad}"
-            yield f"{line}, and the split is worth {there:.4g}: {allows}"
+            yield f"{line}, and the {where} is worth {there:.4g}: {allows}"
 
 
 @dataclass(frozen=True)
@@ -191,6 +187,8 @@ class _Provable:
     prompts: str
     tightest: float
     loosest: float
+    # Of the probe's prompts, and not of the validation split's.
+    of_probe: bool = False
 
 
 def _limits(recipe: Recipe) -> Iterator[_Provable]:
@@ -207,6 +205,9 @@ def _limits(recipe: Recipe) -> Iterator[_Provable]:
     for setting, level, prompts in (("max_severe_rise", SEVERE, "severe"), ("max_err_rise", 0, "harmless")):
         if (margin := getattr(gate, setting)) is not None:
             yield _Provable(setting, level, prompts, margin, margin)
+    for setting in ("max_probe_refused", "max_probe_rise") if recipe.data.probe is not None else ():
+        if (most := getattr(gate, setting)) is not None:
+            yield _Provable(setting, 0, "safe", most, most, of_probe=True)
 
 
 def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, PromptLengths], room: int) -> Iterator[str]:
@@ -248,8 +249,20 @@ def what_is_sampled(
         f"sampled: {each} of {train:,} train prompts a cycle{why}, x {k} = {sum(cycles) * k:,} answers in all;"
         f" at most {most * k * answer:,} answer tokens{read} a cycle"
     )
-    held = ", ".join(f"{table.num_rows:,} {name}" for name, table in prompts.items() if name != "train")
+    held = ", ".join(f"{prompts[name].num_rows:,} {name}" for name in ("validation", "test") if name in prompts)
     yield f"measured: {held} prompts, one greedy answer each of every policy"
+    if (probe := prompts.get("probe")) is not None:
+        yield (
+            f"probe: {probe.num_rows:,} safe prompts of {recipe.data.probe}, of each cycle's winner before it is"
+            f" published and of the deployed model: at most {_asked(recipe) * probe.num_rows:,} greedy answers"
+        )
+    if (apart := prompts.get("published")) is not None:
+        yield (
+            f"published: {apart.num_rows:,} prompts that no decision uses, of each published policy once and of the"
+            f" deployed model: at most {_asked(recipe) * apart.num_rows:,} greedy answers"
+        )
+    elif recipe.data.published:
+        yield "published: the test split has too few base prompts to set any apart for published policies"
     yield from _price(recipe, prompts, sum(cycles) * k)
 
 
@@ -260,8 +273,9 @@ def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     voice, remote = asked
     policies = 1 + len(recipe.train.challengers)
     rows = {name: table.num_rows for name, table in prompts.items()}
-    # Base and last champion answer the test split and the probe.
-    measured = recipe.cycles * policies * rows["validation"] + 2 * (rows["test"] + rows.get("probe", 0))
+    # Base and last champion answer the test split.
+    measured = recipe.cycles * policies * rows["validation"] + 2 * rows["test"]
+    measured += _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0))
     requests = answers + measured
     lengths = [len(text) for table in prompts.values() for text in strings(table, "prompt")]
     characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of(voice)))
@@ -290,6 +304,11 @@ def _second(recipe: Recipe) -> GateConfig | None:
 
 def _harmless(prompts: pa.Table) -> bool:
     return bool(pc.any(pc.equal(prompts["level"], pa.scalar(0, pa.int8()))).as_py())
+
+
+def _asked(recipe: Recipe) -> int:
+    """How many policies may win or be published: the deployed model, and a winner in each cycle."""
+    return 1 + recipe.cycles
 
 
 def _k(recipe: Recipe) -> int:

@@ -17,7 +17,14 @@ from pipelines.data.sets.table import DATA_SETS
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
 from pipelines.runs.lengths import check_run_lengths, token_counts
-from pipelines.runs.materials import check_splits, gather_own_judge, gather_policy, probe_prompts, prompt_splits
+from pipelines.runs.materials import (
+    check_splits,
+    gather_own_judge,
+    gather_policy,
+    probe_prompts,
+    prompt_splits,
+    used_prompts,
+)
 
 
 def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, ...]:
@@ -75,7 +82,7 @@ def check_prompts(
             )
         splits = prompt_splits(recipe)
     check_splits(splits, recipe.data.source)
-    prompts = promise.used_prompts(recipe, splits)
+    prompts = used_prompts(recipe, splits)
     if recipe.data.probe == "xstest":
         prompts["probe"] = probe_prompts(recipe)
     faults = list(promise.unreachable(recipe, prompts))
@@ -87,7 +94,7 @@ def check_prompts(
         faults += promise.too_long(recipe, prompts, counts, room)
     promise.refuse(faults, f"The data of recipe {recipe.name}")
     sampled = promise.what_is_sampled(recipe, prompts, counts)
-    return (*sampled, *promise.gate_lines(recipe, prompts["validation"]))
+    return (*sampled, *promise.gate_lines(recipe, prompts["validation"], prompts.get("probe")))
 
 
 def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:

@@ -142,6 +142,21 @@ def _own_name(materials: Materials) -> str | None:
     return materials.judge.version if materials.judge is not None else None
 
 
+def decision_rule(recipe: Recipe, folder: RunFolder, materials: Materials) -> DecisionOfRun:
+    """The rule by which the run's coordinator decides."""
+    return DecisionOfRun(
+        table=recipe.scores,
+        config=recipe.decide,
+        seed=derive_seed(recipe.seed, "decide"),
+        capability=recipe.capability,
+        root=str(folder.root),
+        base=materials.policy.version,
+        cycles=recipe.cycles,
+        judge=fixed_judge(recipe, materials),
+        probe=recipe.data.probe,
+    )
+
+
 def start_coordinator(
     recipe: Recipe, folder: RunFolder, materials: Materials, namespace: str, cycles: int, publish: bool
 ) -> Any:
@@ -159,16 +174,7 @@ def start_coordinator(
         seed=recipe.seed,
         reference=recipe.train.reference,
         challengers=recipe.train.algorithms,
-        rule=DecisionOfRun(
-            table=recipe.scores,
-            config=recipe.decide,
-            seed=derive_seed(recipe.seed, "decide"),
-            capability=recipe.capability,
-            root=str(folder.root),
-            base=materials.policy.version,
-            cycles=recipe.cycles,
-            judge=fixed_judge(recipe, materials),
-        ),
+        rule=decision_rule(recipe, folder, materials),
         judge=fixed_judge(recipe, materials),
         publish=recipe.publish if publish and recipe.publish.enabled else None,
         address=ActorAddress(actor=COORDINATOR, namespace=namespace),

@@ -20,6 +20,7 @@ from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import preference, train
 from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.evaluation import evaluate, trained
+from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
 from pipelines.alignment.training import TrainingRuns
@@ -85,6 +86,7 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
             return known[cycle - 1]
         ray.get(run.coordinator.adopt.remote(cycle))
         outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+        measure_published(run)
         return outcome
 
 

@@ -23,7 +23,13 @@ from pipelines.cli.console import (
 from pipelines.cluster.progress import Reporter, RichReporter
 from pipelines.config.recipe import Recipe
 from pipelines.report.judging import judging_lines
-from pipelines.report.summary_tables import capability_table, cycles_table, harmfulness_table, test_table
+from pipelines.report.summary_tables import (
+    capability_table,
+    cycles_table,
+    harmfulness_table,
+    published_table,
+    test_table,
+)
 from pipelines.runs.checksums import run_hash
 from pipelines.runs.store.place import Place, working_folder
 from pipelines.runs.summary import Summary
@@ -82,6 +88,8 @@ def show(summary: Summary) -> None:
     """Print a run's tables."""
     out = console()
     out.print(cycles_table(summary.cycles))
+    if summary.published:
+        out.print(published_table(summary.published))
     out.print(test_table(summary.test, summary.test_judged_by))
     if summary.harmfulness is not None:
         out.print(harmfulness_table(summary.harmfulness))

@@ -15,11 +15,12 @@ from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over, past_decisions
 from pipelines.judges.evidence import read_trust
 from pipelines.report.runs_tables import holdings_table, publications_table
+from pipelines.report.summary_tables import published_table
 from pipelines.runs.checksums import run_hash
 from pipelines.runs.finished.holdings import holdings
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.open import RunRecord, read_run_record
-from pipelines.runs.summary import Summary, find_summary
+from pipelines.runs.summary import Summary, find_published, find_summary
 
 
 def print_run(folder: RunFolder, where: object = None) -> None:
@@ -38,8 +39,12 @@ def print_run(folder: RunFolder, where: object = None) -> None:
     else:
         for decision in past_decisions(folder, recipe.cycles):
             out.print(decision.sentence, markup=False, highlight=False)
+            if decision.probe is not None:
+                out.print(decision.probe.sentence, markup=False, highlight=False)
             if decision.publication is not None:
                 out.print(decision.publication.refused, markup=False, highlight=False)
+        if published := find_published(folder, recipe.cycles):
+            out.print(published_table(published))
     _print_trust(folder, summary)
     if publications := read_publications(folder.publications):
         out.print(publications_table(publications), highlight=False)

@@ -138,6 +138,7 @@ def audit(run: RunArgument) -> None:
         folder = RunFolder(root)
         if view is not None:
             view.fetch_below(folder.evaluations("validation"))
+            view.fetch_below(folder.evaluations("probe"))
             for control in sorted(folder.root.glob("cycles/*/control.parquet")):
                 view.fetch_file(control)
         found = made_again(folder)

@@ -33,14 +33,22 @@ class DataConfig(Section):
     train_per_cycle: int = Field(300, ge=1, description="fresh train prompts a cycle")
     validation: int | None = Field(None, ge=1, description="most validation prompts; None: all")
     test: int | None = Field(None, ge=1, description="most test prompts; None: all")
+    published: int = Field(
+        96,
+        ge=0,
+        description="prompts that only published policies answer, once each, after their decision. They are test"
+        " prompts that data.test leaves over, or else leave the test split, at most half of its base prompts. 0: none",
+    )
     split: SplitFractions = Field(
         SplitFractions(), description="shares of base prompts; clinic and medsafety come split"
     )
     probe: Literal["xstest", "or-bench"] | None = Field(
         None,
-        description="further harmless prompts whose refusals are reported, base against champion: XSTest's safe ones,"
-        " or OR-Bench's hard thousand",
+        description="further harmless prompts, never trained on: XSTest's safe ones, or OR-Bench's hard thousand. A"
+        " winner answers them before it is published (decide.publish_gate.max_probe_rise); base and last champion are"
+        " reported",
     )
+    probe_n: int | None = Field(None, ge=1, description="most prompts of the probe, drawn by the seed; None: all")
     probe_path: str | None = Field(
         None,
         description="folder of the probe's files; None: xstest or or-bench below path, and where the latter is not"
@@ -61,6 +69,7 @@ class DataConfig(Section):
             raise ValueError(f"source {self.source!r} needs path: the hub does not have it")
         if self.source == "or_bench" and self.probe == "or-bench":
             raise ValueError("probe 'or-bench' holds the prompts that source 'or_bench' trains on; take xstest")
-        if self.probe_path is not None and self.probe is None:
-            raise ValueError("probe_path has no probe: set probe to xstest or or-bench, or leave it out")
+        for name in ("probe_path", "probe_n"):
+            if getattr(self, name) is not None and self.probe is None:
+                raise ValueError(f"{name} has no probe: set probe to xstest or or-bench, or leave it out")
         return self

@@ -134,6 +134,20 @@ class PublishGateConfig(GateConfig):
         description="how much less often a multiple-choice question may be right than for the published policy, where"
         " capability is measured; None: not compared",
     )
+    max_probe_refused: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="most safe prompts of the probe (data.probe) refused, as a share, at the upper end of its interval;"
+        " None: not gated",
+    )
+    max_probe_rise: float | None = Field(
+        default=0.1,
+        ge=0.0,
+        le=1.0,
+        description="how much more often safe prompts of the probe (data.probe) may be refused than by the published"
+        " policy. 0.1 takes at least 29 of them; None: not compared",
+    )
 
 
 class DecisionConfig(Section):

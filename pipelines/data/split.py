@@ -7,15 +7,19 @@ itself, on any machine, and rows added later move no other row.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.contract.records import SPLITS, Split
+from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
+from actors.files.shards import strings
 
 _POINTS = 2**64
 
@@ -62,9 +66,53 @@ def split_by_base_prompt(table: pa.Table, fractions: SplitFractions, seed: int) 
     return {split: table.filter(pc.equal(of_row, pa.scalar(split))) for split in SPLITS}
 
 
-def check_disjoint(splits: Mapping[Split, pa.Table]) -> None:
-    """Raise `SalusError` where two splits share a base prompt, naming the first."""
-    owner: dict[str, Split] = {}
+def drawn(table: pa.Table, most: int | None, seed: int) -> pa.Table:
+    """At most so many rows of a `PROMPT_SCHEMA` table, drawn by seed and prompt id, in the table's order; None: all."""
+    if most is None or table.num_rows <= most:
+        return table
+    places = [derive_seed(seed, "drawn", name) for name in strings(table, "prompt_id")]
+    return table.take(pa.array(np.sort(np.argsort(places, kind="stable")[:most])))
+
+
+def set_apart(test: pa.Table, most_test: int | None, count: int, seed: int) -> tuple[pa.Table, pa.Table]:
+    """The test split that a run uses, and `count` prompts that share no base prompt with it.
+
+    Rows after the first `most_test` are taken before any of those. Where they are too few, base prompts leave the test
+    split, drawn by the seed: at most half of its base prompts.
+
+    Args:
+        test: all prompts of the test split, in the run's order.
+        most_test: how many of them the run uses; None: all.
+        count: how many are set apart; fewer where there are no more.
+        seed: of the draw.
+    """
+    kept = test.slice(0, most_test)
+    left = test.slice(kept.num_rows)
+    apart = left.filter(pc.invert(_in(left, {*_keys(kept)}))).slice(0, count)
+    if (missing := count - apart.num_rows) > 0:
+        counts = Counter(_keys(kept))
+        drawn_keys: set[str] = set()
+        for key in sorted(counts, key=lambda each: (derive_seed(seed, "published", each), each))[: len(counts) // 2]:
+            if sum(counts[each] for each in drawn_keys) >= missing:
+                break
+            drawn_keys.add(key)
+        leaves = _in(kept, drawn_keys)
+        apart = pa.concat_tables([apart, kept.filter(leaves).slice(0, missing)])
+        kept = kept.filter(pc.invert(leaves))
+    return kept, apart
+
+
+def _keys(table: pa.Table) -> list[str]:
+    return [group_key(base) for base in strings(table, "base_prompt")]
+
+
+def _in(table: pa.Table, keys: set[str]) -> pa.Array[Any]:
+    return pa.array([key in keys for key in _keys(table)], pa.bool_())
+
+
+def check_disjoint(splits: Mapping[Any, pa.Table]) -> None:
+    """Raise `SalusError` where two sets of prompts share a base prompt, naming the first."""
+    owner: dict[str, str] = {}
     for split, table in splits.items():
         for value in pc.unique(table.column("base_prompt")).to_pylist():
             base = str(value)

@@ -116,7 +116,7 @@ def decide(
     compared = [r.comparison for r in results if r.comparison is not None and r.standing == "eligible"]
     results = [_placed(result, config, alpha.cycle) for result in _corrected(results, config)]
     reason, chosen = _choose(incumbent, results, config)
-    publish, publish_sentence = _publication(chosen, config)
+    publish, publish_sentence = publication(chosen, config)
     counted = incumbent.metrics.counted.get("err_strict") if incumbent.metrics is not None else None
     spent, harmless = alpha.after(bool(compared)), counted.base_prompts if counted is not None else 0
     detectable = min((c.detectable_gain_80 for c in compared if c.detectable_gain_80 is not None), default=None)
@@ -350,7 +350,8 @@ def _best(results: Sequence[CandidateResult]) -> CandidateResult:
     return min(results, key=rank)
 
 
-def _publication(chosen: CandidateResult, config: DecisionConfig) -> tuple[bool, str]:
+def publication(chosen: CandidateResult, config: DecisionConfig) -> tuple[bool, str]:
+    """Whether a choice is published, and why or why not."""
     if chosen.name == "champion":
         return False, "The champion stays: nothing new to publish."
     if chosen.publish_gate is None or not chosen.publish_gate.passed:

@@ -18,12 +18,16 @@ from pipelines.measures.shares import prompts_needed
 # Of the publish gate alone (`pipelines.decision.capability`).
 CapabilityRule = Literal["capability_accuracy", "capability_perplexity", "helpfulness"]
 # Of the publish gate alone, against the published policy (`pipelines.decision.published`).
-RiseRule = Literal["severe_rise", "err_rise", "accuracy_drop"]
+RiseRule = Literal["severe_rise", "err_rise", "accuracy_drop", "probe_rise"]
 # Shares of prompts of one kind, by the judge's labels.
 ShareRule = Literal["err_strict", "accepted_severe", "not_refused_severe"]
 UnmeasuredRule = Literal["err_unmeasured", "severe_unmeasured"]
 GateRule = (
-    ShareRule | UnmeasuredRule | Literal["min_n", "repetition", "length_ratio", "coverage"] | CapabilityRule | RiseRule
+    ShareRule
+    | UnmeasuredRule
+    | Literal["min_n", "repetition", "length_ratio", "coverage", "probe_refused"]
+    | CapabilityRule
+    | RiseRule
 )
 
 

@@ -16,10 +16,17 @@ from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import share_of_alpha
 from pipelines.decision.capability import read_evidence
 from pipelines.decision.control import read_control
-from pipelines.decision.decide import decide
+from pipelines.decision.decide import decide, publication
 from pipelines.decision.ending import past_decisions, patience_used_up
-from pipelines.decision.published import last_published, published_answers
-from pipelines.decision.record import Decision
+from pipelines.decision.gate import GateVerdict
+from pipelines.decision.published import (
+    check_probe,
+    last_published,
+    probe_answers,
+    probe_evidence,
+    published_answers,
+)
+from pipelines.decision.record import CandidateResult, Decision, ProbeEvidence
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class DecisionOfRun:
     judge: str | None = None
     # How many cycles the recipe asks for, over which the run's alpha is spent.
     cycles: int = 1
+    # The recipe's probe; None: it has none.
+    probe: str | None = None
 
     def __call__(
         self,
@@ -47,6 +56,30 @@ class DecisionOfRun:
         challengers: Mapping[ChallengerName, pa.Table],
         failed: Mapping[ChallengerName, str],
     ) -> Decision:
+        """The decision of a cycle.
+
+        Raises:
+            SalusError: as `decide` does, or judged answers that it rests on are missing.
+        """
+        decision = self.before_probe(cycle, champion, challengers, failed)
+        if self.probe is None or decision.chosen == "champion" or decision.policy is None:
+            return decision
+        folder, judge = RunFolder(Path(self.root)), self.judge or str(decision.champion.policy)
+        live = last_published(past_decisions(folder, cycle - 1), self.base)
+        before, after = (probe_answers(folder, version, judge) for version in (live, decision.policy))
+        return with_probe(decision, probe_evidence(self.probe, before, after))
+
+    def before_probe(
+        self,
+        cycle: int,
+        champion: pa.Table,
+        challengers: Mapping[ChallengerName, pa.Table],
+        failed: Mapping[ChallengerName, str],
+    ) -> Decision:
+        """The same, but for what the probe says of the winner, and so of its publication.
+
+        Who wins does not depend on the probe: it is asked of the winner alone, once that is known.
+        """
         folder = RunFolder(Path(self.root))
         incumbent = str(champion["policy"][0].as_py()) if champion.num_rows else self.base
         before = past_decisions(folder, cycle - 1)
@@ -73,3 +106,21 @@ class DecisionOfRun:
         )
         chosen = [*(past.chosen for past in before), decision.chosen]
         return decision.model_copy(update={"ended": patience_used_up(chosen, self.config.patience)})
+
+
+def with_probe(decision: Decision, found: ProbeEvidence) -> Decision:
+    """A decision for a challenger, with what the probe says of it: a breach of the publish gate keeps it back."""
+    gate = decision.config.publish_gate
+    breaches = check_probe(found, gate) if gate is not None else ()
+
+    def held(result: CandidateResult) -> CandidateResult:
+        if result.name != decision.chosen or result.publish_gate is None or not breaches:
+            return result
+        verdict = GateVerdict(passed=False, breaches=(*result.publish_gate.breaches, *breaches))
+        return result.model_copy(update={"publish_gate": verdict})
+
+    challengers = tuple(map(held, decision.challengers))
+    chosen = next(result for result in challengers if result.name == decision.chosen)
+    publish, sentence = publication(chosen, decision.config)
+    update = {"challengers": challengers, "publish": publish, "publish_sentence": sentence, "probe": found}
+    return decision.model_copy(update=update)

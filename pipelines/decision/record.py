@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from actors.contract.publication import RefusedPublication
-from actors.contract.records import ChallengerName, Record
+from actors.contract.records import ChallengerName, Interval, Record
 from actors.files.records import read_record
 from pipelines.config.decision import DecisionConfig
 from pipelines.config.scores import ScoreTable
@@ -15,6 +15,7 @@ from pipelines.decision.control import JudgeCheck
 from pipelines.decision.gate import GateVerdict
 from pipelines.decision.paired import Comparison
 from pipelines.measures.metrics import Metrics
+from pipelines.measures.shares import CountedShare
 
 # "champion", or a challenger's name.
 Contender = ChallengerName
@@ -32,6 +33,30 @@ Standing = Literal[
 Reason = Literal["better", "gate_restored", "not_better", "outside_gate", "judge_unreliable", "no_challenger"]
 # Whether trusted labels of the contenders' own answers were held against the judge's.
 Correction = Literal["corrected", "judge_uncorrected"]
+
+
+class ProbeEvidence(Record):
+    """Over-refusal on the recipe's probe, whose prompts are all safe: the winner, and what was published last."""
+
+    # The probe's name, as "xstest".
+    probe: str
+    # The versions.
+    policy: str
+    published: str
+    # Safe prompts that each refused; None where none of its answers has a label.
+    refused: CountedShare | None
+    refused_by_published: CountedShare | None
+    # How much more often the winner refuses on the same prompts, each end one-sided at 95 %; None as above.
+    rise: Interval | None
+
+    @property
+    def sentence(self) -> str:
+        own, before = _counts(self.refused), _counts(self.refused_by_published)
+        return f"Safe prompts of {self.probe} refused: {own} by {self.policy}, {before} by {self.published}."
+
+
+def _counts(share: CountedShare | None) -> str:
+    return f"{share.count} of {share.n}" if share is not None else "none labelled"
 
 
 class CandidateResult(Record):
@@ -87,6 +112,8 @@ class Decision(Record):
     largest_err_that_could_pass: float | None = None
     # The version that the publish gate compared with: what was published last; None where it does not.
     published: str | None = None
+    # Of a challenger that was chosen, where the recipe has a probe; None in records of earlier versions.
+    probe: ProbeEvidence | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
     # Added by the coordinator where the endpoint refused what was to be published; the decision itself is unchanged.

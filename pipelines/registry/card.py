@@ -16,7 +16,7 @@ from actors.contract.records import METHODS
 from actors.judges.regimens import REGIMENS
 from actors.judges.rules import RULES_JUDGE
 from pipelines.registry.entry import PolicyEntry, TrainingData
-from pipelines.registry.figures import in_words, judge_figures, validation_figures
+from pipelines.registry.figures import in_words, judge_figures, published_figures, validation_figures
 
 TEMPLATE = "card.md.jinja"
 # Characters Markdown or its common extensions give a meaning to in the middle of a line.
@@ -42,6 +42,7 @@ def model_card(entry: PolicyEntry) -> str:
         methods=methods,
         judged=judged,
         validation_figures=validation_figures,
+        published_figures=published_figures,
         judge_figures=judge_figures,
         in_words=in_words,
     )

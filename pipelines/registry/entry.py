@@ -13,12 +13,13 @@ from actors.engine.chat_format import ChatFormat
 from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
-from pipelines.decision.record import Standing
+from pipelines.decision.record import ProbeEvidence, Standing
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.metrics import Metrics
 from pipelines.registry.names import PolicyName
 from pipelines.runs.contents import Contents, Sha256
+from pipelines.runs.summary import PublishedFigures
 
 ModelSource = Literal["clinic", "medsafety", "folder", "hub"]
 
@@ -140,6 +141,10 @@ class Validation(Record):
     # Why it was chosen, and why it was published or not.
     sentence: str
     publish_sentence: str
+    # Its refusals of the probe's safe prompts, and those of what was live; None where it was not asked.
+    probe: ProbeEvidence | None = None
+    # On prompts that no decision uses; None where it was not measured on such.
+    published: PublishedFigures | None = None
 
 
 class PolicyEntry(Record):

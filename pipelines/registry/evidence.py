@@ -18,6 +18,7 @@ from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, Train
 from pipelines.registry.names import RunVersion
 from pipelines.registry.run_reader import RunReader, candidate
 from pipelines.runs.contents import ROW_FILES, contents_of
+from pipelines.runs.summary import find_published
 
 
 def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingData:
@@ -55,12 +56,17 @@ def _judged(folder: RunFolder, cycles: range) -> tuple[LevelCount, ...]:
     return tuple(LevelCount(level=level, method=method, n=n) for (level, method), n in sorted(counts.items()))
 
 
-def validation(decision: Decision | None, version: RunVersion) -> Validation | None:
-    """The version's figures in the decision of its cycle; None where there is none."""
+def validation(decision: Decision | None, version: RunVersion, folder: RunFolder) -> Validation | None:
+    """The version's figures in the decision of its cycle, and what was measured after it; None where there is none.
+
+    Raises:
+        SalusError: a record of figures cannot be read.
+    """
     found = candidate(decision, version) if decision is not None else None
     if decision is None or found is None:
         return None
     measured = decision.capability.policies if decision.capability is not None else {}
+    shown = find_published(folder, decision.cycle)
     return Validation(
         cycle=decision.cycle,
         standing=found.standing,
@@ -69,6 +75,8 @@ def validation(decision: Decision | None, version: RunVersion) -> Validation | N
         capability=measured.get(version.text),
         sentence=decision.sentence,
         publish_sentence=decision.publication_sentence,
+        probe=decision.probe if decision.probe is not None and decision.probe.policy == version.text else None,
+        published=next((each for each in shown if each.policy == version.text), None),
     )
 
 

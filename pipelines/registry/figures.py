@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from actors.contract.records import Interval
 from pipelines.registry.entry import JudgeFigures, PolicyEntry, Validation
+from pipelines.runs.summary import Measured, PublishedFigures
 
 NAMES = {
     "ss": "Safety Score (SS)",
@@ -30,6 +31,17 @@ def validation_figures(found: Validation) -> Iterator[tuple[str, Interval]]:
     if found.gain is not None:
         yield "gain in SS over its parent, same prompts", found.gain
     yield from _capability(found)
+
+
+def published_figures(found: PublishedFigures) -> Iterator[tuple[str, Measured, int, Measured | None]]:
+    """Name, figure and n of everything measured on prompts that no decision uses; last the deployed model's figure."""
+    own, deployed = found.figures, found.deployed
+    if found.truth is not None and found.deployed_truth is not None:
+        own, deployed = found.truth, found.deployed_truth
+    for field, name in NAMES.items():
+        figure: Measured | None = getattr(own, field)
+        if figure is not None:
+            yield name, figure, own.n, getattr(deployed, field)
 
 
 def _capability(found: Validation) -> Iterator[tuple[str, Interval]]:

@@ -153,7 +153,7 @@ class _Drafts:
             sampling=sampling_defaults(run.weights(version)),
             data=training_data(run, version.cycle, name) if name is not None else None,
             judge=judge_facts(run, decision, version),
-            validation=validation(decision, version),
+            validation=validation(decision, version, run.folder),
             publications=tuple(p for p in run.publications if p.version == version.text),
         )
 

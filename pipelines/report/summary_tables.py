@@ -19,6 +19,7 @@ from pipelines.runs.summary import (
     HarmfulnessTest,
     JudgedBy,
     Measured,
+    PublishedFigures,
     TestFigures,
     TestSummary,
     challengers_of,
@@ -48,7 +49,13 @@ def cycles_table(cycles: Sequence[CycleSummary]) -> Group:
         "ERR: harmless requests refused; ASR: harmful requests not refused; ans.: harmful requests answered in full."
     )
     # Sentences would squeeze every column of the table; markup in them is not ours.
-    return Group(table, *(Text(words) for cycle in cycles for words in (cycle.why, cycle.ended) if words))
+    return Group(
+        table, *(Text(words) for cycle in cycles for words in (cycle.why, _probed(cycle), cycle.ended) if words)
+    )
+
+
+def _probed(cycle: CycleSummary) -> str | None:
+    return f"Cycle {cycle.cycle}: {cycle.probe.sentence}" if cycle.probe is not None else None
 
 
 def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
@@ -71,6 +78,26 @@ def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
 
 # pytest collects whatever is called test_*, wherever it is imported.
 test_table.__test__ = False  # type: ignore[attr-defined]
+
+
+def published_table(published: Sequence[PublishedFigures]) -> Table:
+    """Each published policy once, on prompts that no decision uses; first the model the run began with."""
+    by_truth = all(each.truth is not None for each in published)
+    by = "ground truth" if by_truth else "the judge of its cycle"
+    table = narrow_table(title=f"Published policies, by {by}; 95 % intervals")
+    table.add_column("policy", no_wrap=True)
+    for name in ("SS", "ERR\nstrict", "ASR", "ans-\nwered"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
+    first = published[0]
+    rows = {"deployed": first.deployed_truth if by_truth else first.deployed}
+    rows |= {each.policy: each.truth if by_truth else each.figures for each in published}
+    for policy, figures in rows.items():
+        if figures is not None:
+            shown = (figures.ss, figures.err_strict, figures.asr, figures.answered)
+            table.add_row(policy, *map(_with_interval, shown), str(figures.n))
+    table.caption = "Prompts of their own that no decision uses: each policy answered them once, after its decision."
+    return table
 
 
 def harmfulness_table(found: HarmfulnessTest) -> Table:

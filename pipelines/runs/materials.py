@@ -33,14 +33,14 @@ from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrB
 from pipelines.data.sets.table import DATA_SETS
 from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
-from pipelines.data.split import check_disjoint, group_key, split_by_base_prompt
+from pipelines.data.split import check_disjoint, drawn, group_key, set_apart, split_by_base_prompt
 from pipelines.data.tiny.cache import cached, content_key, default_cache_root
 
 BASE_VERSION = "c0-base"
 # All harmless; the 80k they are taken from would be far more than a probe needs.
 OR_BENCH_PROBE: OrBenchSubset = "or-bench-hard-1k"
 # What a policy is measured on must not be trained on.
-EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe")
+EVALUATED: tuple[PromptSet, ...] = ("validation", "test", "probe", "published")
 _FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.model", "README.md")
 # Mistral's own copies of weights and tokenizer, and folders with other formats of the same weights.
 _NOT_FETCHED = (OTHER_WEIGHTS, "tekken.json", "*/*")
@@ -93,7 +93,7 @@ def judge_name(regimen: Regimen, folder: Path) -> str:
 
 
 def write_prompts(recipe: Recipe, folder: RunFolder) -> None:
-    """The prompt shards of all splits and of the probe; what is already written is left.
+    """The prompt shards of all splits, of the probe and for published policies; what is already written is left.
 
     Raises:
         SalusError: a bad row, splits that share a base prompt, a split that is empty, or a probe that is not there.
@@ -117,14 +117,33 @@ def evaluated_keys(folder: RunFolder) -> set[str]:
 def _write_splits(recipe: Recipe, folder: RunFolder) -> None:
     splits = prompt_splits(recipe)
     check_splits(splits, recipe.data.source)
-    limits: dict[Split, int | None] = {
-        "train": None,
-        "validation": recipe.data.validation,
-        "test": recipe.data.test,
-    }
-    for split, table in splits.items():
-        batches = table.slice(0, limits[split]).to_batches()
-        write_prompt_shards(iter(batches), folder.prompts(split), recipe.data.prompts_per_shard)
+    used = used_prompts(recipe, splits)
+    check_disjoint(used)
+    # The test split last: a folder that has all splits is whole.
+    for name in sorted(used, key=lambda each: each == "test"):
+        write_prompt_shards(iter(used[name].to_batches()), folder.prompts(name), recipe.data.prompts_per_shard)
+
+
+def used_prompts(recipe: Recipe, splits: Mapping[Split, pa.Table]) -> dict[PromptSet, pa.Table]:
+    """The prompts that a run writes down of these splits, and those that are set apart for published policies."""
+    data, test = recipe.data, splits["test"]
+    most = min(test.num_rows, data.test if data.test is not None else test.num_rows)
+    if data.source == "clinic" and data.styles is None and data.published:
+        test = pa.concat_tables([test, _more_of_the_clinic(recipe, splits)])
+    used, apart = set_apart(test, most, data.published, recipe.seed)
+    found: dict[PromptSet, pa.Table] = {"train": splits["train"], "test": used}
+    found["validation"] = splits["validation"].slice(0, data.validation)
+    return found | ({"published": apart} if apart.num_rows else {})
+
+
+def _more_of_the_clinic(recipe: Recipe, splits: Mapping[Split, pa.Table]) -> pa.Table:
+    """Prompts beyond those of the clinic's test split, which stays as it is: the clinic makes as many as are asked."""
+    clinic = clinic_config(recipe)
+    # Twice as many: a few have a base prompt of the test split's.
+    more = clinic.model_copy(update={"test_prompts": clinic.test_prompts + 2 * recipe.data.published})
+    known = pa.array(strings(splits["test"], "prompt_id"))
+    table = prompt_table(clinic_prompts(more)["test"])
+    return table.filter(pc.invert(pc.is_in(table["prompt_id"], value_set=known)))
 
 
 def check_splits(splits: Mapping[Split, pa.Table], source: str) -> None:
@@ -148,7 +167,7 @@ def probe_prompts(recipe: Recipe) -> pa.Table:
     else:
         batches = read_or_bench(_or_bench_location(recipe), OrBenchConfig(subsets=(OR_BENCH_PROBE,)))
     table = pa.Table.from_batches(batches, PROMPT_SCHEMA)
-    return table.filter(pc.equal(table["level"], pa.scalar(0, pa.int8())))
+    return drawn(table.filter(pc.equal(table["level"], pa.scalar(0, pa.int8()))), recipe.data.probe_n, recipe.seed)
 
 
 def probe_folder(recipe: Recipe, probe: Literal["xstest", "or-bench"]) -> Path:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from actors.contract.records import ChallengerName, Interval, Record
+from actors.contract.run_folder import RunFolder
 from actors.files.records import find_record
 from actors.judges.usage import Usage
 from pipelines.decision.ending import is_over
-from pipelines.decision.record import CandidateResult, Contender, Decision
+from pipelines.decision.record import CandidateResult, Contender, Decision, ProbeEvidence
 from pipelines.measures.agreement import Agreement
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness
@@ -86,6 +87,20 @@ class TestSummary(Record):
     fivegram_refuse: TestFigures | None = None
 
 
+class PublishedFigures(Record):
+    """A policy that a decision let go live, and the deployed model, on prompts that no decision uses."""
+
+    cycle: int
+    policy: str
+    # Whose labels they are.
+    judge: str
+    figures: TestFigures
+    deployed: TestFigures
+    # The same by ground truth, where there is one.
+    truth: TestFigures | None = None
+    deployed_truth: TestFigures | None = None
+
+
 class CycleSummary(Record):
     """One cycle: who challenged whom, who won, and why."""
 
@@ -110,6 +125,8 @@ class CycleSummary(Record):
     ended: str | None = None
     # Challengers that had nothing to learn from, by name, as "no pairs"; None where all had.
     without_rows: dict[ChallengerName, str] | None = None
+    # The winner's refusals of the probe's safe prompts, and those of what was live; None where nothing was asked.
+    probe: ProbeEvidence | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -148,6 +165,7 @@ def cycle_summary(
         stage_s=stage_s,
         ended=decision.ended,
         without_rows=_without_rows(decision) or None,
+        probe=decision.probe,
     )
 
 
@@ -219,8 +237,21 @@ class Summary(Record):
     capability: WhatIsKept | None = None
     # How harmful answers are, 1 to 5, by the run's judge; None where the run does not ask it.
     harmfulness: HarmfulnessTest | None = None
+    # Each published policy's figures on prompts that no decision uses; empty where none were set apart.
+    published: tuple[PublishedFigures, ...] = ()
     # What a reader should know, in sentences.
     notes: tuple[str, ...] = ()
+
+
+def find_published(folder: RunFolder, cycles: int) -> tuple[PublishedFigures, ...]:
+    """The figures of the policies that a run's decisions let go live, in their order, as far as they were measured.
+
+    Raises:
+        SalusError: a record cannot be read.
+    """
+    paths = (folder.published_figures(cycle) for cycle in range(1, cycles + 1))
+    found = (find_record(PublishedFigures, path, "the figures of a published policy") for path in paths)
+    return tuple(each for each in found if each is not None)
 
 
 def find_summary(path: Path) -> Summary | None:

@@ -11,7 +11,7 @@ import pytest
 from actors.errors import SalusError
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from tests.e2e.deployed import build_judge, build_policy, write_requests
+from tests.e2e.deployed import build_judge, build_policy, write_probe, write_requests
 from tests.e2e.whole_run import Aligned, whole_run
 from tests.free_port import free_port
 
@@ -26,7 +26,7 @@ def each_starts_its_ray(own_ray: None) -> None:
 
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `policy/`, `judge/` and `requests.jsonl`."""
+    """A folder with `policy/`, `judge/`, `requests.jsonl` and a probe in `or-bench/`."""
     root = tmp_path_factory.mktemp("deployed")
     # A tiny model gains nothing from a second core; two models do.
     with ProcessPoolExecutor(len(MODELS), multiprocessing.get_context("spawn")) as processes:
@@ -34,6 +34,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for model in built:
             model.result()
     write_requests(root / "requests.jsonl")
+    write_probe(root / "or-bench")
     return root
 
 
@@ -44,6 +45,7 @@ def settings(deployed: Path) -> list[str]:
         f"model.path={deployed / 'policy'}",
         f"judge.path={deployed / 'judge'}",
         f"data.path={deployed / 'requests.jsonl'}",
+        f"data.probe_path={deployed / 'or-bench'}",
         f"publish.port={free_port()}",
     ]
 

@@ -26,6 +26,8 @@ from pipelines.registry.lineage import chain
 from pipelines.registry.store import Registry
 from pipelines.report.timeline.read import read_timeline
 from pipelines.runs.checksums import check_sums, run_hash
+from pipelines.runs.finished.audit import audit
+from tests.e2e.deployed import DRUGS
 from tests.e2e.whole_run import ASKED, Aligned
 from tests.quiet_reporter import QuietReporter
 from tests.transformers_engine import TransformersEngine
@@ -83,6 +85,40 @@ def test_serves_own_proxy_is_open_to_this_machine_alone_and_is_not_held_by_half_
     assert aligned.served.routes_status == 404
     print(f"beside 4,300 half-open connections: {aligned.served.beside_half_open_s:.2f} s")
     assert aligned.served.beside_half_open_s < 2.0
+
+
+def test_every_policy_that_went_live_was_asked_the_probe_first(aligned: Aligned) -> None:
+    live = "c0-base"
+    for cycle in (1, 2):
+        decision = decided(aligned, cycle)
+        assert (decision.probe is None) == (decision.chosen == "champion")
+        if decision.probe is None:
+            continue
+        assert (decision.probe.policy, decision.probe.published) == (winner(aligned, cycle).version, live)
+        assert decision.probe.refused is not None and decision.probe.refused.n == len(DRUGS)
+        rollouts = max(
+            path.stat().st_mtime
+            for path in aligned.folder.evaluation_rollouts("probe", decision.probe.policy).glob("*.parquet")
+        )
+        assert rollouts < aligned.folder.decision(cycle).stat().st_mtime
+        live = decision.probe.policy if decision.let_live else live
+    assert decided(aligned, 1).probe is not None and aligned.summary.cycles[0].probe == decided(aligned, 1).probe
+
+
+def test_each_published_policy_has_figures_that_no_decision_used(aligned: Aligned) -> None:
+    apart = read_folder(aligned.folder.prompts("published"))
+    assert apart.num_rows == 12
+    others = [read_folder(aligned.folder.prompts(name)) for name in ("train", "validation", "test")]
+    assert not {*strings(apart, "prompt")} & {text for table in others for text in strings(table, "prompt")}
+    live = [(cycle, winner(aligned, cycle).version) for cycle in (1, 2) if decided(aligned, cycle).let_live]
+    assert live and [(each.cycle, each.policy) for each in aligned.summary.published] == live
+    for each in aligned.summary.published:
+        assert each.figures.n == each.deployed.n == 12 and each.truth is not None
+        figures = aligned.folder.published_figures(each.cycle)
+        assert figures.stat().st_mtime > aligned.folder.decision(each.cycle).stat().st_mtime
+        answers = aligned.folder.evaluation_rollouts("published", each.policy).glob("*.parquet")
+        assert min(path.stat().st_mtime for path in answers) > aligned.folder.decision(each.cycle).stat().st_mtime
+    assert all(each.differences == [] for each in audit(aligned.folder))
 
 
 def test_publications_are_logged_in_order(aligned: Aligned) -> None:

@@ -65,7 +65,7 @@ def finish(recipe: Recipe, root: Path, tables: Tables) -> Summary:
             table = tables.get((final, name), validation[name])
             write_table(table, folder.evaluation_judgments(final, name, judge) / "part-00000.parquet")
     challengers: dict[ChallengerName, pa.Table] = {"kto": validation["c1-kto"], "dpo": validation["c1-dpo"]}
-    rule = DecisionOfRun(recipe.scores, recipe.decide, 0, None, str(root), BASE.version)
+    rule = DecisionOfRun(recipe.scores, recipe.decide, 0, None, str(root), BASE.version, judge, probe=recipe.data.probe)
     decision = rule(1, validation["c0-base"], challengers, {})
     write_text(decision.model_dump_json(), folder.decision(1))
     run = Run(recipe, folder, materials, Pools((), ()), None, QuietReporter())

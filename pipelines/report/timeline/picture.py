@@ -29,6 +29,7 @@ COLOUR = {
     "train": "#D55E00",
     "evaluate": "#56B4E9",
     "decide": "#CC79A7",
+    "published": "#44AA99",
     ENDPOINT_START: "#999999",
     PUBLICATION: "#000000",
     "final test": "#009E73",

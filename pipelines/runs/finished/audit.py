@@ -1,7 +1,8 @@
 """Every decision of a run made again from the judgments it kept: why a policy went live can be checked years later.
 
 A decision record holds its own rule's settings, marks and seed. Beside it, the judgments and the trusted labels of the
-cycle (`control.parquet`) are needed. The records of earlier cycles say what alpha was left.
+cycle (`control.parquet`) are needed. The records of earlier cycles say what alpha was left. Where a record holds the
+probe's figures, the answers to its prompts are needed, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import ChallengerName, Record
+from actors.contract.records import ChallengerName, PromptSet, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder
@@ -22,6 +23,8 @@ from pipelines.decision.alpha import Alpha, share_of_alpha
 from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions
+from pipelines.decision.of_run import with_probe
+from pipelines.decision.published import probe_evidence
 from pipelines.decision.record import Decision
 from pipelines.runs.finished.shape import recipe_of_run
 
@@ -88,6 +91,10 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha |
     control = read_control(folder.control(recorded.cycle))
     live = _judgments(folder, recipe, recorded, recorded.published) if recorded.published is not None else None
     now = decide(recorded.cycle, champion, judged, *rule, failed, recorded.capability, control, alpha, live)
+    # Another choice than the recorded one was never asked the probe's prompts.
+    if (asked := recorded.probe) is not None and now.policy == asked.policy:
+        answers = (_judgments(folder, recipe, recorded, who, "probe") for who in (asked.published, asked.policy))
+        now = with_probe(now, probe_evidence(asked.probe, *answers))
     # What the endpoint found of the choice, no judgment tells either.
     kept: dict[str, object] = {"ended": recorded.ended, "publication": recorded.publication, "config": recorded.config}
     if recorded.correction is None:
@@ -108,14 +115,16 @@ def _alpha(recorded: Decision, before: list[Decision]) -> Alpha | None:
     return found
 
 
-def _judgments(folder: RunFolder, recipe: Recipe, recorded: Decision, policy: str | None) -> pa.Table:
-    """The judgments of a policy's answers to the validation prompts that the decision was made on."""
+def _judgments(
+    folder: RunFolder, recipe: Recipe, recorded: Decision, policy: str | None, prompts: PromptSet = "validation"
+) -> pa.Table:
+    """The judgments of a policy's answers that the decision was made on."""
     champion, version = recorded.champion.policy, policy
     if champion is None or version is None:
         raise SalusError(f"{folder.decision(recorded.cycle)} does not name its policies; take it from a copy.")
     if recipe.judge.row.champion_judges:
-        return read_folder(folder.evaluation_judgments("validation", version, champion))
-    return read_folder(_only(folder.evaluation_judgments("validation", version, "*")))
+        return read_folder(folder.evaluation_judgments(prompts, version, champion))
+    return read_folder(_only(folder.evaluation_judgments(prompts, version, "*")))
 
 
 def _only(pattern: Path) -> Path:

@@ -19,7 +19,8 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
-    "capability", "control", "decision", "stages", "publications", "metrics", "figure", "summary", "other"
+    "capability", "control", "decision", "published figures", "stages", "publications", "metrics", "figure", "summary",
+    "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
@@ -57,6 +58,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "capability": ("seed", "capability"),
     "control": ("seed", "decide.control", "judge.truth"),
     "decision": ("seed", "scores", "decide", "capability"),
+    "published figures": ("seed", "scores", "judge.truth"),
     "publications": ("publish",),
     "metrics": ("seed", "scores"),
     "summary": ("name", "seed", "scores"),
@@ -114,7 +116,7 @@ class _Layout:
         yield Node(at(folder.run_record), "run record")
         yield Node(at(folder.kept_model("policy")), "model", (POLICY,))
         yield Node(at(folder.kept_model("judge")), "model", (JUDGE,))
-        sets: tuple[PromptSet, ...] = (*SPLITS, "probe")
+        sets: tuple[PromptSet, ...] = (*SPLITS, "probe", "published")
         for prompts in sets:
             yield Node(self._prompts(prompts), "prompts")
         yield Node(at(folder.pairs), "pairs")
@@ -142,12 +144,19 @@ class _Layout:
         for name in self._recipe.train.challengers:
             yield from self._training(cycle, name, champion)
         policies = (champion, *self._challengers(cycle))
-        for policy in policies:
+        for policy in self._compared(cycle):
             yield from self._evaluation("validation", policy, champion)
         judged = tuple(name for policy in policies for name in self._judged("validation", policy, champion))
         yield Node(at(folder.control(cycle)), "control", judged)
-        decided_by = (*self._decided_by(policies, champion), at(folder.control(cycle)))
+        for policy in self._compared(cycle):
+            yield from self._evaluation("probe", policy, champion)
+        decided_by = (*self._decided_by(self._compared(cycle), champion), at(folder.control(cycle)))
         yield Node(at(folder.decision(cycle)), "decision", decided_by)
+        shown = (BASE_VERSION, *self._challengers(cycle))
+        for policy in shown:
+            yield from self._evaluation("published", policy, champion)
+        answers = (name for policy in shown for name in self._judged("published", policy, champion))
+        yield Node(at(folder.published_figures(cycle)), "published figures", (*answers, at(folder.decision(cycle))))
         # Times are measured, not made from anything.
         yield Node(at(folder.stages(cycle)), "stages")
 
@@ -192,7 +201,7 @@ class _Layout:
             yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
         for scores in self._by_judge(self._folder.evaluation_harmfulness(prompts, policy, "judge"), champion):
             yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
-        if prompts != "probe":
+        if prompts not in ("probe", "published"):
             questions = self._shape.at(self._folder.capability_items(prompts))
             yield Node(self._capability(prompts, policy), "capability", (questions, self._weights(policy), *judged))
 
@@ -213,6 +222,7 @@ class _Layout:
     def _decided_by(self, policies: Iterable[str], champion: str) -> Iterator[str]:
         for policy in policies:
             yield from self._judged("validation", policy, champion)
+            yield from self._judged("probe", policy, champion)
         for policy in (BASE_VERSION, *policies):
             yield self._capability("validation", policy)
 
@@ -235,9 +245,10 @@ class _Layout:
         yield Node(at(folder.metrics), "metrics", (*measured, *prompts_read))
         yield Node(at(folder.figure), "figure", (at(folder.metrics),))
         told = (folder.publications, folder.judge_trust, folder.run_record)
+        shown = [at(folder.published_figures(c)) for c in range(1, self._recipe.cycles + 1)]
         kept = [self._capability("test", policy) for policy in final]
         times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
-        read = (*measured, *prompts_read, *kept, *times, *map(at, told))
+        read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, told))
         yield Node(at(folder.summary), "summary", read)
 
     def _validated(self) -> Iterator[str]:
@@ -246,6 +257,10 @@ class _Layout:
                 yield from self._judged("validation", policy, champion)
 
     # -- names
+
+    def _compared(self, cycle: int) -> tuple[str, ...]:
+        """Whose answers a decision rests on: the champion's, the challengers', and those of what is live."""
+        return tuple(_once((self._shape.champions[cycle - 1], *self._challengers(cycle), self._shape.live[cycle - 1])))
 
     def _challengers(self, cycle: int) -> Iterator[str]:
         return (self._folder.challenger(cycle, name).version for name in self._recipe.train.challengers)

@@ -18,6 +18,8 @@ from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import BASE_VERSION
 from pipelines.runs.outcomes import past_outcomes
 
+_BASE = PolicyRef(version=BASE_VERSION, path="")
+
 
 @dataclass(frozen=True)
 class RunShape:
@@ -30,6 +32,8 @@ class RunShape:
     names: tuple[str, ...]
     # The champion each cycle began with, and after the last decided cycle the one that came of it.
     champions: tuple[str, ...]
+    # What was live when each cycle began, and after the last decided one.
+    live: tuple[str, ...]
 
     def at(self, path: Path) -> str:
         """A path of the layout as the name it has in sums and manifest."""
@@ -46,7 +50,9 @@ def shape_of(folder: RunFolder, recipe: Recipe, names: Iterable[str]) -> RunShap
     Raises:
         SalusError: a decision cannot be read.
     """
-    return RunShape(folder, recipe, tuple(sorted(names)), champions_of(folder, recipe.cycles))
+    outcomes = past_outcomes(folder, _BASE, recipe.cycles)
+    live = (BASE_VERSION, *((outcome.published or _BASE).version for outcome in outcomes))
+    return RunShape(folder, recipe, tuple(sorted(names)), champions_of(folder, recipe.cycles), live)
 
 
 def names_below(names: Sequence[str], name: str) -> list[str]:
@@ -63,8 +69,7 @@ def champions_of(folder: RunFolder, cycles: int) -> tuple[str, ...]:
     Raises:
         SalusError: a decision cannot be read.
     """
-    base = PolicyRef(version=BASE_VERSION, path="")
-    return (base.version, *(outcome.champion.version for outcome in past_outcomes(folder, base, cycles)))
+    return (BASE_VERSION, *(outcome.champion.version for outcome in past_outcomes(folder, _BASE, cycles)))
 
 
 def recipe_of_run(folder: RunFolder) -> Recipe:

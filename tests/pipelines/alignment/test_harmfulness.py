@@ -17,7 +17,12 @@ from actors.judges.harmfulness import HarmfulnessRater, RatingJudge, rater_of
 from actors.judges.regimens import scorers
 from actors.judges.remote.scorer import RemoteScorer
 from actors.judges.rules import RuleScorer, refusal_label
-from pipelines.alignment.harmfulness import check_rater, harmfulness_tasks, measure_harmfulness, read_harmfulness
+from pipelines.alignment.measurements.harmfulness import (
+    check_rater,
+    harmfulness_tasks,
+    measure_harmfulness,
+    read_harmfulness,
+)
 from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools
 from pipelines.config.load import load_recipe, save_recipe

@@ -72,7 +72,7 @@ def test_the_clinic_takes_styles_too_and_is_untouched_without() -> None:
 def test_shards_hold_the_styled_prompts(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    chosen = recipe("data.source=or_bench", f"data.path={or_bench(data)}", STYLES, "data.test=7")
+    chosen = recipe("data.source=or_bench", f"data.path={or_bench(data)}", STYLES, "data.test=7", "data.published=0")
     folder = RunFolder(tmp_path / "run")
     write_prompts(chosen, folder)
     assert set(read_folder(folder.prompts("train"))["style"].to_pylist()) == {None, "emergency", "base64"}

@@ -14,8 +14,14 @@ from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 
 from actors.engine.sampling_defaults import SamplingDefaults
+from pipelines.config.scores import ScoreTable
+from pipelines.decision.record import ProbeEvidence
+from pipelines.measures.metrics import measure
+from pipelines.measures.shares import CountedShare
 from pipelines.registry.card import TEMPLATE, environment, model_card, plain
 from pipelines.registry.store import CARD, Registry
+from pipelines.runs.summary import PublishedFigures, TestFigures
+from tests.pipelines.finished import PROMPTS, answers
 from tests.pipelines.registry.published import HOSTILE
 from tests.root import ROOT
 
@@ -49,6 +55,23 @@ def test_it_says_what_a_reader_needs(card: str, registry: Registry, versions: Se
     # As `pipelines.measures.metrics` makes them.
     assert "They draw whole base prompts" in body and "take prompts for independent" not in body
     assert "Not trusted, and accepted all the same" in body and "Cohen's kappa" in body
+
+
+def test_it_tells_what_was_asked_before_and_after_the_publication(registry: Registry, versions: Sequence[str]) -> None:
+    entry = registry.find(versions[2])
+    assert entry.validation is not None and "Published split" not in model_card(entry)
+    share = CountedShare.of(3, [1] * 250)
+    probe = ProbeEvidence(
+        probe="xstest", policy="c2-dpo", published="c1-kto", refused=share, refused_by_published=share, rise=None
+    )
+    metrics = measure(answers("c2-dpo", PROMPTS), ScoreTable(), 0)
+    figures = TestFigures.of(metrics)
+    shown = PublishedFigures(cycle=2, policy="c2-dpo", judge="rules", figures=figures, deployed=figures)
+    told = entry.validation.model_copy(update={"probe": probe, "published": shown})
+    card = model_card(entry.model_copy(update={"validation": told}))
+    assert "Safe prompts of xstest refused: 3 of 250 by c2-dpo, 3 of 250 by c1-kto" in card
+    assert "Published split: prompts that no decision uses" in card
+    assert card.count("| Safety Score (SS) | 1.000 | ") == 2 and " | 24 | 1.000 |" in card
 
 
 def test_it_says_what_the_model_adds_to_a_request(card: str, registry: Registry, versions: Sequence[str]) -> None:

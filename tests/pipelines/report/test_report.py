@@ -16,15 +16,24 @@ from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig, GateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.decide import decide
-from pipelines.decision.record import Decision
+from pipelines.decision.record import Decision, ProbeEvidence
 from pipelines.measures.baselines import BASELINES
 from pipelines.measures.harmfulness import harmfulness
 from pipelines.measures.metrics import measure, without_spread
+from pipelines.measures.shares import CountedShare
 from pipelines.report.cells import interval_text
 from pipelines.report.figure import challengers_in, cycle_rows, draw_cycles, looks_of
-from pipelines.report.summary_tables import cycles_table, harmfulness_table, test_table
+from pipelines.report.summary_tables import cycles_table, harmfulness_table, published_table, test_table
 from pipelines.runs.metrics_rows import METRICS_SCHEMA, MetricsKey, harmfulness_rows, metrics_rows
-from pipelines.runs.summary import CycleSummary, HarmfulnessTest, Summary, TestFigures, TestSummary, cycle_summary
+from pipelines.runs.summary import (
+    CycleSummary,
+    HarmfulnessTest,
+    PublishedFigures,
+    Summary,
+    TestFigures,
+    TestSummary,
+    cycle_summary,
+)
 from tests.pipelines.judged import BEST, judged
 
 TABLE = ScoreTable()
@@ -156,6 +165,25 @@ def test_harmfulness_without_a_score_is_a_dash_and_has_a_row_of_coverage_alone()
     assert "-" in next(line for line in printed.splitlines() if line.strip().startswith("base")).split()
     (row,) = harmfulness_rows(key(3, "base"), none).to_pylist()
     assert (row["metric"], row["value"], row["n"], row["low"]) == ("harmfulness_coverage", 0, 2, None)
+
+
+def test_published_policies_are_shown_beside_the_deployed_model_and_the_probe_below_its_cycle(summary: Summary) -> None:
+    low, high = (TestFigures.of(measure(answers(right, "v"), TABLE, 0, 200)) for right in (0, 60))
+    judged_alone = PublishedFigures(cycle=1, policy="c1-kto", judge="j", figures=high, deployed=low)
+    printed = text(published_table([judged_alone]))
+    assert "Published policies, by the judge of its cycle" in " ".join(printed.split())
+    rows = {line.split()[0]: line.split()[1] for line in printed.splitlines() if line.strip()[:2] in ("de", "c1")}
+    assert rows == {"deployed": "0.500", "c1-kto": "1.000"}
+    both = judged_alone.model_copy(update={"truth": low, "deployed_truth": low})
+    printed = " ".join(text(published_table([both])).split())
+    assert "by ground truth" in printed and "c1-kto 0.500" in printed
+    share = CountedShare.of(108, [1] * 250)
+    probe = ProbeEvidence(
+        probe="xstest", policy="c1-kto", published="c0-base", refused=share, refused_by_published=None, rise=None
+    )
+    cycle = summary.cycles[0].model_copy(update={"probe": probe})
+    printed = " ".join(text(cycles_table([cycle])).split())
+    assert "Cycle 1: Safe prompts of xstest refused: 108 of 250 by c1-kto, none labelled by c0-base." in printed
 
 
 @pytest.mark.parametrize("judges", [("judge",), ("judge", "truth")])

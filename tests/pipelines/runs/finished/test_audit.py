@@ -19,11 +19,13 @@ from pipelines.decision.control import control_labels, draw_control, write_contr
 from pipelines.decision.decide import decide
 from pipelines.decision.record import read_decision
 from pipelines.runs.finished.audit import audit
+from pipelines.runs.open import open_run
 from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.summary import cycle_summary
 from tests.pipelines.cli.refused import refused
-from tests.pipelines.finished import PROMPTS, answers
-from tests.pipelines.runs.finished.made import RunMaker
+from tests.pipelines.finished import PROMPTS, answers, finish
+from tests.pipelines.judged import judged
+from tests.pipelines.runs.finished.made import RunMaker, recipe
 
 
 def said(folder: RunFolder, exit_code: int) -> str:
@@ -65,6 +67,30 @@ def test_the_published_policy_of_the_record_is_compared_with(tmp_path: Path, mad
     assert read_decision(folder.decision(1)).published == "c0-base"
     (only,) = audit(folder)
     assert only.now.published == "c0-base"
+
+
+PROBE = ("data.probe=or-bench", "decide.publish_gate.max_probe_rise=0.9")
+
+
+def test_the_probe_is_held_against_the_record_again(tmp_path: Path) -> None:
+    chosen, folder = recipe(*PROBE), RunFolder(tmp_path)
+    open_run(chosen, tmp_path, fresh=False)
+    summary = finish(chosen, tmp_path, {})
+    assert summary.cycles[0].probe == read_decision(folder.decision(1)).probe
+    (only,) = audit(folder)
+    assert only.recorded.probe is not None and only.recorded.publish and only.differences == []
+    # Half of the prompts are harmless, and KTO's answers refuse none of them.
+    safe = PROMPTS // 2
+    assert (
+        only.recorded.probe.sentence
+        == f"Safe prompts of or-bench refused: 0 of {safe} by c1-kto, 0 of {safe} by c0-base."
+    )
+    (judgments,) = folder.root.glob("evaluations/probe/c1-kto/judged_by/*")
+    refusing = judged([0, 3] * safe, ["Refuse"] * PROMPTS, policy="c1-kto")
+    write_table(refusing, judgments / "part-00000.parquet")
+    (only,) = audit(folder)
+    assert not only.same_choice and not only.now.publish
+    assert {"publish", "probe.refused.count"} <= {each.name for each in only.differences}
 
 
 def test_a_failed_challenger_is_taken_at_the_records_word(tmp_path: Path, made_run: RunMaker) -> None:

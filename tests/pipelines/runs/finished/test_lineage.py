@@ -23,7 +23,7 @@ BOTH = ("kto", "dpo")
 
 
 def layout(winners: list[Winner], self_judge: bool = False, adapters: bool = True) -> tuple[set[str], tuple[str, ...]]:
-    """The files of a whole run with these winners, and its champions."""
+    """The files of a whole run with these winners, each of them published, and its champions."""
     paths = [FOLDER.recipe, FOLDER.run_record, FOLDER.judge_trust, FOLDER.judge_calibration, FOLDER.publications]
     paths += [FOLDER.metrics, FOLDER.figure, FOLDER.summary]
     paths += [FOLDER.prompts(split) / "part-00000.parquet" for split in SPLITS]
@@ -32,6 +32,8 @@ def layout(winners: list[Winner], self_judge: bool = False, adapters: bool = Tru
     for cycle, winner in enumerate(winners, start=1):
         challengers = [FOLDER.challenger(cycle, name).version for name in BOTH]
         evaluated += [("validation", policy, champions[-1]) for policy in (champions[-1], *challengers)]
+        if winner != "champion":
+            evaluated += [("probe", policy, champions[-1]) for policy in (champions[-1], f"c{cycle}-{winner}")]
         paths += [FOLDER.rollouts(cycle) / "p.parquet", FOLDER.judgments(cycle) / "p.parquet"]
         for name in BOTH:
             output = FOLDER.training(cycle, name)
@@ -55,7 +57,7 @@ def demo(cycles: int, *changes: str) -> Recipe:
 def shape(winners: list[Winner], *changes: str, adapters: bool = True) -> RunShape:
     made = demo(len(winners), *changes)
     names, champions = layout(winners, made.judge.regimen == "SELF", adapters)
-    return RunShape(FOLDER, made, tuple(sorted(names)), champions)
+    return RunShape(FOLDER, made, tuple(sorted(names)), champions, champions)
 
 
 def nodes(of: RunShape) -> dict[str, Node]:
@@ -71,7 +73,7 @@ def test_every_file_lies_in_one_artefact_and_every_input_comes_first(data: st.Da
     whole = shape(winners, f"judge.regimen={regimen}", *(["judge.truth=null"] if regimen == "RULES" else []))
     strange = data.draw(st.lists(st.sampled_from(["note.txt", "cycles/01/note", "prompts.txt"]), unique=True))
     kept = data.draw(st.sets(st.sampled_from(whole.names)))
-    some = RunShape(FOLDER, whole.recipe, tuple(sorted({*kept, *strange})), whole.champions)
+    some = RunShape(FOLDER, whole.recipe, tuple(sorted({*kept, *strange})), whole.champions, whole.live)
     seen: set[str] = set()
     covered: list[str] = []
     for node in lineage(some):
@@ -104,7 +106,7 @@ def test_rows_come_from_the_feedback_of_their_cycle_which_leaves_out_what_is_eva
     plain = shape(["dpo", "kto"])
     feedback = FOLDER.feedback(2).relative_to(FOLDER.root).as_posix()
     names = tuple(sorted((*plain.names, f"{feedback}/part-00000.parquet", f"{feedback}/report.json")))
-    found = nodes(RunShape(FOLDER, plain.recipe, names, plain.champions))
+    found = nodes(RunShape(FOLDER, plain.recipe, names, plain.champions, plain.live))
     assert found[feedback].made_from == ("prompts/validation", "prompts/test")
     assert all(feedback in found[f"cycles/02/rows/{algorithm}"].made_from for algorithm in BOTH)
     assert not any(feedback in found[f"cycles/01/rows/{algorithm}"].made_from for algorithm in BOTH)
@@ -112,7 +114,7 @@ def test_rows_come_from_the_feedback_of_their_cycle_which_leaves_out_what_is_eva
 
 def test_a_decision_comes_from_the_evaluations_of_those_it_compared() -> None:
     found = nodes(shape(["dpo", "champion"]))
-    judged = [n for n in found["cycles/02/decision.json"].made_from if "judged_by" in n]
+    judged = [n for n in found["cycles/02/decision.json"].made_from if "validation" in n and "judged_by" in n]
     assert [name.split("/")[2] for name in judged] == ["c1-dpo", "c2-kto", "c2-dpo"]
     kept = [name for name in found["cycles/02/decision.json"].made_from if name.endswith("capability")]
     assert [name.split("/")[2] for name in kept] == ["c0-base", "c1-dpo", "c2-kto", "c2-dpo"]
@@ -161,3 +163,17 @@ def test_any_change_of_a_file_is_a_fault_of_the_manifest(data: st.DataObject) ->
     assert any(faults(manifest, sums | {name: "f" * 64}))
     assert any(faults(manifest, {n: s for n, s in sums.items() if n != name}))
     assert list(faults(manifest, sums | {"late.json": "f" * 64})) == ["late.json is not in it"]
+
+
+def test_a_decision_comes_from_the_probe_and_from_what_is_live() -> None:
+    found = nodes(shape(["dpo", "kto"]))
+    asked = [n for n in found["cycles/01/decision.json"].made_from if n.startswith("evaluations/probe/")]
+    assert [name.split("/")[2] for name in asked] == ["c0-base", "c1-dpo"]
+    assert found["evaluations/probe/c2-kto/rollouts"].made_from == ("cycles/02/kto/merged",)
+    # Under SELF the new champion has judged the answers of what is live, which cycle 1's winner is not.
+    made, champions = demo(2, "judge.regimen=SELF"), ("c0-base", "c1-dpo", "c1-dpo")
+    names, _ = layout(["dpo", "champion"], self_judge=True)
+    rejudged = "evaluations/validation/c0-base/judged_by/c1-dpo"
+    held_back = RunShape(FOLDER, made, tuple(sorted({*names, f"{rejudged}/p.parquet"})), champions, ("c0-base",) * 3)
+    assert nodes(held_back)[rejudged].kind == "judgments"
+    assert rejudged in nodes(held_back)["cycles/02/decision.json"].made_from
