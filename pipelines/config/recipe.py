@@ -77,6 +77,17 @@ class Recipe(Section):
             )
         if self.judge.truth == "clinic" and self.data.source != "clinic":
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
+        if self.decide.control.reference == "truth" and not (self.judge.truth == self.model.source == "clinic"):
+            raise ValueError(
+                "decide.control.reference 'truth' needs answers of the clinic's own policy (model.source and judge.truth"
+                " 'clinic'); set it to judge or people"
+            )
+        control = self.decide.control
+        if control.reference == "people" and control.labels is None and self.publish.registry is None:
+            raise ValueError(
+                "decide.control.reference 'people' needs the folder where reviewers' labels are kept: set"
+                " decide.control.labels to that of the endpoint's pages (pages.labels)"
+            )
         if self.train.reference == "base" and self.train.lora is None:
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
         if self.decide.correction == "none" and len(self.train.challengers) > 2:

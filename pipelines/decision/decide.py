@@ -36,6 +36,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,7 +48,7 @@ from pipelines.config.decision import DecisionConfig, GateConfig, PublishGateCon
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import Alpha, one_cycle
 from pipelines.decision.capability import CapabilityEvidence
-from pipelines.decision.control import check_judge, labels_of
+from pipelines.decision.control import check_judge, labels_of, told_too_few
 from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import Comparison, compare, holm, same_answers
 from pipelines.decision.published import check_against_published
@@ -204,11 +205,12 @@ class _Contest:
             f"It answered all {judgments.num_rows} prompts exactly as the champion did: its weights did not "
             "reach the engine, or training changed nothing."
         )
+        too_few = [told for who in (name, "champion") if (told := told_too_few(self.control, who)) is not None]
         return CandidateResult(
             name=name,
             policy=policy,
-            standing="identical_answers" if identical else "eligible",
-            sentence=fault if identical else "",
+            standing="identical_answers" if identical else "judge_unchecked" if too_few else "eligible",
+            sentence=fault if identical else " ".join(too_few),
             metrics=metrics,
             comparison=self._compared(judgments, labels),
             gate=gate,
@@ -321,8 +323,9 @@ def _choose(
         return "better", _best(eligible)
     judged = [r for r in results if r.standing in ("not_better", "below_min_gain", "outside_gate")]
     if not judged:
-        unreliable = any(r.standing == "judge_unreliable" for r in results)
-        return ("judge_unreliable" if unreliable else "no_challenger"), incumbent
+        standings = {r.standing for r in results}
+        reasons: tuple[Literal["judge_unreliable", "judge_unchecked"], ...] = ("judge_unreliable", "judge_unchecked")
+        return next((reason for reason in reasons if reason in standings), "no_challenger"), incumbent
     inside = [r for r in judged if r.gate is not None and r.gate.passed]
     if not inside:
         return "outside_gate", incumbent
@@ -362,7 +365,7 @@ def _publication(chosen: CandidateResult, config: DecisionConfig) -> tuple[bool,
     uncorrected = "no trusted label was held against the judge's (judge_uncorrected)"
     if config.publish_uncorrected:
         return True, f"{inside} {capital(uncorrected)}, which decide.publish_uncorrected allows."
-    cure = "Give the run a reference (judge.truth), or set decide.publish_uncorrected"
+    cure = "Give the run a reference (decide.control.reference), or set decide.publish_uncorrected"
     return False, f"Trained on from but not published: {uncorrected}. {cure}."
 
 
