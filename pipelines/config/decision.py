@@ -135,16 +135,15 @@ class ControlConfig(Section):
     reference: Literal["auto", "truth", "judge", "people"] = Field(
         default="auto",
         description="who labels them. truth: ground truth (judge.truth: clinic). judge: a second judge"
-        " (decide.control.judge). people: reviewers, on the page /review. auto: truth where it is known, else the second"
-        " judge where there is one, else no one",
+        " (decide.control.judge). people: reviewers, on the page /review. auto: truth where it is known, else the"
+        " second judge where there is one, else no one",
     )
     judge: ControlJudgeConfig | None = Field(
         default=None, description="the second judge of reference: judge; another than the run's own"
     )
     labels: Annotated[str | None, Decides.NOTHING] = Field(
         default=None,
-        description="folder of people's labels, as the endpoint's pages.labels. None: labels/ of publish.registry, or of"
-        " the run where there is no registry",
+        description="folder of people's labels, as the endpoint's pages.labels. None: labels/ of publish.registry",
     )
     wait_minutes: Annotated[float, Decides.NOTHING] = Field(
         default=60.0, ge=0.0, description="how long a cycle waits for people's labels, its engines kept warm"

@@ -79,8 +79,8 @@ class Recipe(Section):
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
         if self.decide.control.reference == "truth" and not (self.judge.truth == self.model.source == "clinic"):
             raise ValueError(
-                "decide.control.reference 'truth' needs answers of the clinic's own policy (model.source and judge.truth"
-                " 'clinic'); set it to judge or people"
+                "decide.control.reference 'truth' needs answers of the clinic's own policy (model.source and"
+                " judge.truth 'clinic'); set it to judge or people"
             )
         control = self.decide.control
         if control.reference == "people" and control.labels is None and self.publish.registry is None:
