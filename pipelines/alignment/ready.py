@@ -14,6 +14,7 @@ from pipelines.alignment import promise
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import DATA_SETS
+from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
 from pipelines.runs.lengths import check_run_lengths, token_counts
@@ -37,6 +38,7 @@ def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, 
     lines: list[str] = []
     checks: list[Callable[[], object]] = [
         lambda: judge_before_run(recipe),
+        lambda: hold_second_judge(recipe),
         lambda: promise.check_key(recipe),
         lambda: check_feedback(recipe.preference.feedback),
         lambda: _check_address(recipe),

@@ -16,6 +16,9 @@ from pipelines.config.section import Section
 # What is one piece of evidence (`pipelines.decision.clusters`).
 Cluster = Literal["base_prompt", "source", "principle", "act"]
 
+# Who labels control answers.
+ControlReference = Literal["truth", "judge", "people"]
+
 
 class GateConfig(Section):
     """Limits a policy must keep. The paper names no gate; every default is our choice."""
@@ -132,7 +135,7 @@ class ControlConfig(Section):
         description="least share of a challenger's control answers that the judge labels as the reference does; with"
         " less it cannot win",
     )
-    reference: Literal["auto", "truth", "judge", "people"] = Field(
+    reference: ControlReference | Literal["auto"] = Field(
         default="auto",
         description="who labels them. truth: ground truth (judge.truth: clinic). judge: a second judge"
         " (decide.control.judge). people: reviewers, on the page /review. auto: truth where it is known, else the"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -25,7 +24,6 @@ from pipelines.judges.refusal_rules import is_tuning_prompt
 from pipelines.judges.spliced import MOST, score_spliced, spliced_answers
 from pipelines.runs.materials import probe_folder, truth_rule
 
-ControlReference = Literal["truth", "judge", "people"]
 GROUND_TRUTH = "ground truth of the deployed policy's answers in cycle 1"
 _COLUMNS = ("prompt_id", "level", "answer", "label", "p_accept", "p_caution", "p_refuse", "judge", "judge_prompt")
 
@@ -102,24 +100,12 @@ def read_trust(folder: RunFolder) -> JudgeTrust | None:
 
 def has_ground_truth(recipe: Recipe) -> bool:
     """Whether the true label of the deployed policy's answers is known by construction: who judges plays no part."""
-    return recipe.judge.truth == "clinic" and recipe.model.source == "clinic"
-
-
-def control_reference(recipe: Recipe) -> ControlReference | None:
-    """Who labels a sample of the contenders' answers in each cycle; None: no one does."""
-    control = recipe.decide.control
-    if not control.per_contender:
-        return None
-    if control.reference != "auto":
-        return control.reference
-    if has_ground_truth(recipe):
-        return "truth"
-    return "judge" if control.judge is not None else None
+    return recipe.has_ground_truth
 
 
 def has_control_labels(recipe: Recipe) -> bool:
     """Whether trusted labels of a sample of the contenders' answers are held against the judge's in each cycle."""
-    return control_reference(recipe) is not None
+    return recipe.control_reference is not None
 
 
 def on_ground_truth(recipe: Recipe, judgments: Path) -> CalibrationReport:

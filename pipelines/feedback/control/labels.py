@@ -17,7 +17,6 @@ from pipelines.decision.control import control_table, draw_control, drawn_answer
 from pipelines.feedback.control.people import PEOPLE, LabelsMissing, Patience, labels_folder, wait_for_people
 from pipelines.feedback.control.queue import keys_of, write_queue
 from pipelines.feedback.control.second_judge import second_labels, told_second_judge
-from pipelines.judges.evidence import control_reference
 from pipelines.runs.materials import truth_rule
 
 # One contender's rows in, its trusted labels out.
@@ -48,7 +47,7 @@ def label_control(
         LabelsMissing: people have labelled too few, and the recipe stops then.
         SalusError: the second judge cannot be asked, or the labels of people cannot be read.
     """
-    kind = control_reference(recipe)
+    kind = recipe.control_reference
     done = folder.control(cycle)
     if kind is None or (done.is_file() and folder.decision(cycle).is_file()):
         return

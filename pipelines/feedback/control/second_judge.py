@@ -18,7 +18,7 @@ from actors.judges.regimens import REGIMENS, check_voices
 from pipelines.cluster.progress import Reporter
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe
-from pipelines.judges.evidence import control_reference, rules_on_xstest
+from pipelines.judges.evidence import rules_on_xstest
 from pipelines.judges.gate import JudgeTrust, UnreliableJudge, hold_judge, read_calibration
 from pipelines.judges.pool import judging, judgment_tasks
 
@@ -37,7 +37,7 @@ def hold_second_judge(recipe: Recipe) -> JudgeTrust | None:
         SalusError: it is the run's own judge, what it judges with is not here, or it was not measured and the recipe
             does not accept that.
     """
-    if control_reference(recipe) != "judge":
+    if recipe.control_reference != "judge":
         return None
     second = by_second_judge(recipe)
     check_voices(second.judge)
@@ -117,6 +117,6 @@ def _sources(judge: JudgeConfig) -> Iterator[str]:
         if row.server is not None:
             yield row.server(judge).rstrip("/")
         elif code is not None:
-            yield code.name
+            yield str(code)
         elif row.name is not None:
             yield row.name(judge)
