@@ -136,9 +136,9 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
             )
     if recipe.publish.enabled and not has_control_labels(recipe) and not recipe.decide.publish_uncorrected:
         yield (
-            "No one labels the contenders' answers (decide.control.reference, and decide.control.per_contender above 0):"
-            " no challenger could ever be published. Name a reference, set"
-            " decide.publish_uncorrected to true to publish all the same, or publish.enabled to false."
+            "No one labels the contenders' answers (decide.control.reference, and decide.control.per_contender above"
+            " 0): no challenger could ever be published. Name a reference, set decide.publish_uncorrected to true to"
+            " publish all the same, or publish.enabled to false."
         )
     yield from _unprovable(recipe, validation)
     least, answers = recipe.judge.trust.min_n, _sampled(recipe, prompts["train"].num_rows, 1) * _k(recipe)

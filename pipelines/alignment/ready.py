@@ -14,6 +14,7 @@ from pipelines.alignment import promise
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import DATA_SETS
+from pipelines.feedback.control.foreseen import decision_lines
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
@@ -74,6 +75,7 @@ def check_prompts(
             return (
                 f"The prompts of {row.hub_id} are checked once they are fetched.",
                 *promise.gate_lines(recipe, None),
+                *decision_lines(recipe, None),
             )
         splits = prompt_splits(recipe)
     check_splits(splits, recipe.data.source)
@@ -89,7 +91,8 @@ def check_prompts(
         faults += promise.too_long(recipe, prompts, counts, room)
     promise.refuse(faults, f"The data of recipe {recipe.name}")
     sampled = promise.what_is_sampled(recipe, prompts, counts)
-    return (*sampled, *promise.gate_lines(recipe, prompts["validation"]))
+    validation = prompts["validation"]
+    return (*sampled, *promise.gate_lines(recipe, validation), *decision_lines(recipe, validation))
 
 
 def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:

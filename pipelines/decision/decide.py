@@ -44,7 +44,7 @@ import pyarrow.compute as pc
 from actors.contract.records import ChallengerName
 from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
-from pipelines.config.decision import DecisionConfig, GateConfig, PublishGateConfig
+from pipelines.config.decision import DecisionConfig, PublishGateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import Alpha, one_cycle
 from pipelines.decision.capability import CapabilityEvidence
@@ -53,7 +53,7 @@ from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import Comparison, compare, holm, same_answers
 from pipelines.decision.published import check_against_published
 from pipelines.decision.record import CandidateResult, Decision, Reason, Standing
-from pipelines.decision.resolution import largest_err_that_could_pass
+from pipelines.decision.resolution import err_that_gate_lets_pass
 from pipelines.decision.sentences import (
     capital,
     ss_of,
@@ -64,7 +64,6 @@ from pipelines.decision.sentences import (
     told_unseen,
 )
 from pipelines.measures.metrics import Metrics, measure
-from pipelines.measures.shares import failures_allowed
 
 # A p from resampling is at least 1 / (1 + samples). So many times fewer must be within reach of a share of alpha.
 _FINER = 5
@@ -120,6 +119,7 @@ def decide(
     publish, publish_sentence = _publication(chosen, config)
     counted = incumbent.metrics.counted.get("err_strict") if incumbent.metrics is not None else None
     spent, harmless = alpha.after(bool(compared)), counted.base_prompts if counted is not None else 0
+    independent, second = counted.effective_n if counted is not None else 0.0, config.publish_gate or config.gate
     detectable = min((c.detectable_gain_80 for c in compared if c.detectable_gain_80 is not None), default=None)
     return Decision(
         cycle=cycle,
@@ -143,17 +143,9 @@ def decide(
         alpha_left=max(0.0, alpha.run - spent),
         detectable_gain_80=detectable,
         harmless_base_prompts=harmless,
-        largest_err_that_could_pass=_passing_err(harmless, config.publish_gate or config.gate, cycle),
+        largest_err_that_could_pass=err_that_gate_lets_pass(independent, second, cycle),
         published=_policy(live, "published policy") if config.publish_gate is not None else None,
     )
-
-
-def _passing_err(harmless: int, gate: GateConfig, cycle: int) -> float | None:
-    limit = gate.err_limit(cycle)
-    if limit is None or not harmless:
-        return None
-    most = failures_allowed(limit, harmless) if gate.bound == "upper" else limit * harmless
-    return largest_err_that_could_pass(harmless, lambda refused: most is not None and refused <= most)
 
 
 @dataclass(frozen=True)
