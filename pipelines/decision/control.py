@@ -45,7 +45,7 @@ _FIELDS: list[pa.Field[Any]] = [
 CONTROL_SCHEMA = pa.schema(_FIELDS)
 # Fewer than two labels of a level have no spread.
 _LEAST = 2
-# A check rests on half of the labels that were asked for, and on so many. Our choice: a judge that is right in half of
+# A check rests on half of the labels that were asked for, and on so many. Our choice. A judge that is right in half of
 # the cases passes a threshold of .8 with 10 labels in 5.5 % of draws, and with 5 labels in 19 %.
 LEAST_LABELS = 10
 

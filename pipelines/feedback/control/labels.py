@@ -1,4 +1,4 @@
-"""The control labels of a cycle, by whoever is the recipe's reference."""
+"""The control labels of a cycle, by the reference that the recipe names."""
 
 from __future__ import annotations
 

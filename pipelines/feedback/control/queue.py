@@ -1,7 +1,7 @@
 """The queue `control`: answers of all contenders that people label without knowing whose they are.
 
-A reviewer sees request, harm level and answer. The file holds neither the contender nor what the judge said, and its
-order is drawn at random: reviewers who stop early have labelled a random part.
+A reviewer sees request, harm level and answer. The file holds neither the contender nor what the judge said. Its order
+is drawn at random: reviewers who stop early have labelled a random part.
 """
 
 from __future__ import annotations
