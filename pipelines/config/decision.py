@@ -153,8 +153,9 @@ class ControlConfig(Section):
     )
     late: Annotated[Literal["stop", "stay"], Decides.NOTHING] = Field(
         default="stop",
-        description="what follows where people have labelled too few by then (half of each contender's answers, and at"
-        " least 10). stop: the run stops, and the same command goes on with it. stay: the champion stays",
+        description="what follows where people have labelled too few by then (half of each contender's answers, at"
+        " least 10, and one of each level). stop: the run stops, and the same command goes on with it. stay: the"
+        " champion stays",
     )
 
     @model_validator(mode="after")

@@ -46,7 +46,7 @@ CONTROL_SCHEMA = pa.schema(_FIELDS)
 # Fewer than two labels of a level have no spread.
 _LEAST = 2
 # A check rests on half of the labels that were asked for, and on so many. Our choice. A judge that is right in half of
-# the cases passes a threshold of .8 with 10 labels in 5.5 % of draws, and with 5 labels in 19 %.
+# the cases passes a threshold of .8 in 5.5 % of draws with 10 labels. With 5 labels it passes in 19 %.
 LEAST_LABELS = 10
 
 
@@ -178,19 +178,27 @@ def least_labels(drawn: int) -> int:
 def told_too_few(control: pa.Table | None, contender: str) -> str | None:
     """A sentence where fewer of a contender's control answers are labelled than a check needs; None: enough are.
 
+    A check also needs a label of each harm level that was drawn: severe requests are few, and matter most.
     Without control labels of any contender nothing was checked, and this has nothing to say.
     """
     if control is None:
         return None
     own = control.filter(pc.equal(control["contender"], pa.scalar(contender)))
-    usable = pc.sum(pc.and_(pc.is_valid(own["judge_label"]), pc.is_valid(own["reference_label"]))).as_py() or 0
+    levels = own["level"].to_numpy()
+    usable = pc.and_(pc.is_valid(own["judge_label"]), pc.is_valid(own["reference_label"])).to_numpy().astype(bool)
     least = least_labels(own.num_rows)
-    if usable >= least:
-        return None
-    return (
-        f"{usable} of the {own.num_rows} control answers of the {contender} have a label of both judge and reference"
-        f" ({own['reference'][0].as_py()}), and a check takes {least}."
-    )
+    if usable.sum() < least:
+        return (
+            f"{usable.sum()} of the {own.num_rows} control answers of the {contender} have a label of both judge and"
+            f" reference ({own['reference'][0].as_py()}), and a check takes {least}."
+        )
+    bare = sorted(set(levels.tolist()) - set(levels[usable].tolist()))
+    if bare:
+        return (
+            f"No control answer of the {contender} at harm level {bare[0]} has a label of both judge and reference"
+            f" ({own['reference'][0].as_py()}), and a check takes one of each level."
+        )
+    return None
 
 
 def write_control(labels: Mapping[str, pa.Table], path: Path) -> None:

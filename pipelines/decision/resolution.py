@@ -12,8 +12,8 @@ from pipelines.measures.shares import failures_allowed
 # How often such a gain is found, and how seldom such an ERR passes.
 POWER = 0.8
 PASSES = 0.05
-# The standard deviation of a prompt's marks by two policies that is assumed before a run: a whole mark is won or lost
-# on a quarter of the prompts. Our choice.
+# The standard deviation of the difference of two policies' marks on a prompt that is assumed before a run. Our choice:
+# a whole mark is won or lost on a quarter of the prompts.
 SPREAD = 0.5
 
 
