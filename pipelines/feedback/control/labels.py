@@ -16,7 +16,8 @@ from pipelines.config.recipe import Recipe
 from pipelines.decision.control import control_table, draw_control, drawn_answers, told_too_few, write_control
 from pipelines.feedback.control.people import PEOPLE, LabelsMissing, Patience, labels_folder, wait_for_people
 from pipelines.feedback.control.queue import keys_of, write_queue
-from pipelines.feedback.control.second_judge import second_labels, told_second_judge
+from pipelines.feedback.control.second_judge import OpenJudge, second_labels, told_second_judge
+from pipelines.judges.pool import judging
 from pipelines.runs.materials import truth_rule
 
 # One contender's rows in, its trusted labels out.
@@ -30,6 +31,7 @@ def label_control(
     judged: Mapping[str, pa.Table],
     reporter: Reporter,
     patience: Patience | None = None,
+    opened: OpenJudge = judging,
 ) -> None:
     """Write the trusted labels of a sample of each contender's answers; nothing where there is no reference.
 
@@ -42,6 +44,7 @@ def label_control(
         judged: judged answers to the validation prompts of "champion" and of each challenger.
         reporter: is told of progress.
         patience: with people; None: as the recipe says.
+        opened: brings a second judge up.
 
     Raises:
         LabelsMissing: people have labelled too few, and the recipe stops then.
@@ -60,7 +63,7 @@ def label_control(
         tables = _by_people(recipe, cycle, rows, drawn, work, reporter, waited)
     elif kind == "judge":
         reference = told_second_judge(recipe)
-        labels = iter(second_labels(recipe, pa.concat_tables(rows.values()), work, reporter))
+        labels = iter(second_labels(recipe, pa.concat_tables(rows.values()), work, reporter, opened))
         given = {name: [next(labels) for _ in range(table.num_rows)] for name, table in rows.items()}
         tables = {name: control_table(name, table, drawn, reference, given[name]) for name, table in rows.items()}
     else:

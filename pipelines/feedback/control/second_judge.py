@@ -6,12 +6,13 @@ or server with the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import ROLLOUT_SCHEMA, Label
+from actors.contract.records import ROLLOUT_SCHEMA, Label, PolicyRef
 from actors.errors import SalusError
 from actors.files.shards import read_folder
 from actors.judges.regimens import REGIMENS, check_voices
@@ -20,7 +21,10 @@ from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe
 from pipelines.judges.evidence import rules_on_xstest
 from pipelines.judges.gate import JudgeTrust, UnreliableJudge, hold_judge, read_calibration
-from pipelines.judges.pool import judging, judgment_tasks
+from pipelines.judges.pool import JudgeShards, judging, judgment_tasks
+
+# A recipe's judge, brought up on a Ray that is up (`pipelines.judges.pool.judging`).
+OpenJudge = Callable[[Recipe, PolicyRef | None, Reporter], AbstractContextManager[JudgeShards]]
 
 
 def by_second_judge(recipe: Recipe) -> Recipe:
@@ -68,7 +72,9 @@ def told_second_judge(recipe: Recipe) -> str:
     return f"judge {judge.name(None)}, {measured}"
 
 
-def second_labels(recipe: Recipe, rows: pa.Table, out: Path, reporter: Reporter) -> list[Label | None]:
+def second_labels(
+    recipe: Recipe, rows: pa.Table, out: Path, reporter: Reporter, opened: OpenJudge = judging
+) -> list[Label | None]:
     """The second judge's label of each answer; None where it gave none. Ray must be up.
 
     Labels on disk of the same answers by the same judge are taken, so that no server is paid twice.
@@ -78,6 +84,7 @@ def second_labels(recipe: Recipe, rows: pa.Table, out: Path, reporter: Reporter)
         rows: answers, with the columns of `ROLLOUT_SCHEMA`.
         out: receives `rollouts/` and `judgments/`.
         reporter: is told of progress.
+        opened: brings the judge up.
 
     Raises:
         SalusError: the judge cannot be started, or its server refuses.
@@ -87,7 +94,7 @@ def second_labels(recipe: Recipe, rows: pa.Table, out: Path, reporter: Reporter)
     known = _known(second.judge, rollouts, out)
     if known is None:
         tasks = judgment_tasks(second, rollouts, out, None)
-        with judging(second, None, reporter) as judge_shards:
+        with opened(second, None, reporter) as judge_shards:
             judge_shards(tasks)
         known = _known(second.judge, rollouts, out)
         if known is None:
