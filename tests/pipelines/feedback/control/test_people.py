@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from actors.contract.run_folder import RunFolder
 from actors.files.private import private_files
+from pipelines.cli.main import app
+from pipelines.config.load import save_recipe
 from pipelines.decision.control import least_labels, read_control
 from pipelines.feedback.control.labels import label_control
 from pipelines.feedback.control.people import LabelsMissing, Patience
@@ -163,6 +166,9 @@ def test_the_queue_is_private_and_says_nothing_of_judge_and_policy(tmp_path: Pat
     (file,) = RunFolder(tmp_path / "run").control_work(1).iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert pq.read_schema(file).names == ["key", "prompt", "answer", "level", "method"]
+    save_recipe(recipe(tmp_path / "labels"), RunFolder(tmp_path / "run").recipe)
+    listed = CliRunner().invoke(app, ["review", "list", str(tmp_path / "run")], env={"COLUMNS": "200"}).output
+    assert "drawn at random to check the judge" in listed and "60 more." in listed
     # The contenders' answers are mixed.
     of_kto = ["(c1-kto," in answer for answer in pq.read_table(file)["answer"].to_pylist()]
     assert 5 < sum(of_kto[:40]) < 35
@@ -171,12 +177,12 @@ def test_the_queue_is_private_and_says_nothing_of_judge_and_policy(tmp_path: Pat
 def test_reviewers_label_on_the_page_without_seeing_whose_answer_it_is(tmp_path: Path) -> None:
     with pytest.raises(LabelsMissing):
         asked(tmp_path, Clock(), minutes=0.0)
-    app = Gateway(app_of(PagesData(tmp_path / "run", tmp_path / "labels")), "alice")
-    while items := get(app, "/review/next?n=200").json()["items"]:
+    page = Gateway(app_of(PagesData(tmp_path / "run", tmp_path / "labels")), "alice")
+    while items := get(page, "/review/next?n=200").json()["items"]:
         for item in items:
             assert item["queue"] == "control" and "drawn at random to check the judge" in item["why"]
             assert [item[name] for name in ("policy", "judge", "judged", "p", "disagreement")] == [None] * 5
-            given = post(app, "/review/label", {"key": item["key"], "label": truth_of(item["answer"])})
+            given = post(page, "/review/label", {"key": item["key"], "label": truth_of(item["answer"])})
             assert given.status_code == 200
     folder = asked(tmp_path, Clock(), minutes=0.0)
     assert decision(recipe(tmp_path / "labels"), folder).chosen == "kto"
