@@ -180,8 +180,8 @@ def test_prompts_that_are_fetched_are_named() -> None:
                 ("max_err_rise", 0.05, 59, "harmless"),
             )
         ),
-        "control: no one labels the contenders' answers, so no gain is corrected, and winners are published all the same"
-        " (decide.publish_uncorrected)",
+        "control: no one labels the contenders' answers, so no gain is corrected, and winners are published all the"
+        " same (decide.publish_uncorrected)",
     )
 
 
