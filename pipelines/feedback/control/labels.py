@@ -90,7 +90,9 @@ def _by_people(
     keys = {name: keys_of(table) for name, table in rows.items()}
     wanted = list(dict.fromkeys(key for each in keys.values() for key in each))
     place = labels_folder(recipe)
-    known = wait_for_people(wanted, place, patience, f"cycle {cycle}", reporter)
+    run = work.parent.parent.parent
+    where = f"on the page /review of an endpoint (salus serve --set pages.run={run} --set pages.labels={place})"
+    known = wait_for_people(wanted, place, patience, f"cycle {cycle}", where, reporter)
     tables = {
         name: control_table(name, table, drawn, PEOPLE, [known.get(key) for key in keys[name]])
         for name, table in rows.items()
@@ -103,9 +105,8 @@ def _by_people(
     too_few = [sentence for name in tables if (sentence := told_too_few(together, name)) is not None]
     if too_few and recipe.decide.control.late == "stop":
         raise LabelsMissing(
-            f"{told}: {too_few[0]} Label them on the page /review of an endpoint (salus serve --set"
-            f" pages.run={work.parent.parent.parent} --set pages.labels={place}). Then run the same command again: it"
-            " goes on here. --set decide.control.late=stay lets the champion stay instead."
+            f"{told}: {too_few[0]} Label them {where}. Then run the same command again: it goes on here. --set"
+            " decide.control.late=stay lets the champion stay instead."
         )
     reporter.say(f"cycle {cycle}: {told}" + (". The champion stays" if too_few else ""))
     return tables

@@ -45,7 +45,7 @@ def labels_folder(recipe: Recipe) -> Path:
 
 
 def wait_for_people(
-    wanted: Sequence[str], folder: Path, patience: Patience, name: str, reporter: Reporter
+    wanted: Sequence[str], folder: Path, patience: Patience, name: str, where: str, reporter: Reporter
 ) -> Mapping[str, Label]:
     """What reviewers agree on by the time that all is labelled, or the deadline has passed.
 
@@ -54,6 +54,7 @@ def wait_for_people(
         folder: of the labels.
         patience: how long to wait.
         name: of the step, for its bar.
+        where: reviewers label; said once, where there is something to wait for.
         reporter: is told of progress.
 
     Returns:
@@ -62,7 +63,7 @@ def wait_for_people(
     Raises:
         SalusError: the labels cannot be read.
     """
-    log, until = LabelLog(folder), patience.now() + 60.0 * patience.minutes
+    log, until, told = LabelLog(folder), patience.now() + 60.0 * patience.minutes, False
     bar = reporter.bar(f"{name}: labels by people", len(wanted), "answers")
     try:
         while True:
@@ -72,6 +73,9 @@ def wait_for_people(
             left_s = until - patience.now()
             if len(known) == len(wanted) or left_s <= 0.0:
                 return known
+            if not told:
+                reporter.say(f"{name}: {len(wanted) - len(known)} control answers wait for people's labels {where}")
+                told = True
             patience.check()
             patience.sleep(min(patience.poll_s, left_s))
     finally:

@@ -138,6 +138,25 @@ def test_labels_that_come_after_the_decision_change_nothing_it_rests_on(tmp_path
     assert folder.control(1).read_bytes() == before
 
 
+class Heard(QuietReporter):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.lines.append(sentence)
+
+
+def test_a_run_says_once_that_it_waits_and_where(tmp_path: Path) -> None:
+    heard, folder = Heard(), RunFolder(tmp_path / "run")
+    by, clock = recipe(tmp_path / "labels"), Clock(lambda: label(tmp_path, 30))
+    label_control(by, folder, 1, contenders(), heard, clock.patience(60.0))
+    (said,) = heard.lines
+    assert said.startswith("cycle 1: 80 control answers wait for people's labels on the page /review")
+    assert f"pages.run={tmp_path / 'run'}" in said
+
+
 def test_waiting_can_be_broken_off_and_taken_up_again(tmp_path: Path) -> None:
     def interrupt() -> None:
         label(tmp_path, 5)
