@@ -21,7 +21,7 @@ ModelRole = Literal["policy", "judge"]
 # What `RunFolder.challenger` names a policy.
 _CHALLENGER = re.compile(rf"c(?P<cycle>[1-9][0-9]{{0,8}})-(?P<name>{CHALLENGER_PATTERN})")
 # No challenger's name: what else a cycle's folder holds, and who else is among the policies that are compared.
-RESERVED = ("rollouts", "judgments", "reviews", "feedback", "rows", "champion", "base")
+RESERVED = ("rollouts", "judgments", "reviews", "feedback", "rows", "control", "champion", "base")
 
 
 class RunFolder:
@@ -30,7 +30,7 @@ class RunFolder:
     ```
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
-    cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},CHALLENGER}/
+    cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
@@ -178,6 +178,10 @@ class RunFolder:
     def control(self, cycle: int) -> Path:
         """Trusted labels of a sample of the contenders' validation answers, where the run has a reference."""
         return self.cycle(cycle) / "control.parquet"
+
+    def control_work(self, cycle: int) -> Path:
+        """What the reference is asked about: the queue of people, or the answers and labels of a second judge."""
+        return self.cycle(cycle) / "control"
 
     def stages(self, cycle: int) -> Path:
         """When each stage of a finished cycle ran, and when engines and trainers worked in it."""

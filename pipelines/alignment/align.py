@@ -31,6 +31,7 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over
+from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_published
@@ -68,6 +69,7 @@ def align(
             process is at work in the folder, or has taken it over.
     """
     trust = judge_before_run(recipe)
+    hold_second_judge(recipe)
     # A finished run reads no more feedback, which may be gone by now.
     if fresh or complete_summary(RunFolder(working_folder(root)).summary, recipe.cycles) is None:
         check_feedback(recipe.preference.feedback)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from actors.contract.records import PolicyRef
-from actors.contract.seeds import derive_seed
 from actors.files.shards import read_folder
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.probe import ask_probe
@@ -13,13 +12,10 @@ from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import Work, engine_work
-from pipelines.decision.control import control_labels, draw_control, write_control
+from pipelines.feedback.control.labels import label_control
+from pipelines.feedback.control.people import Patience
 from pipelines.judges.evidence import has_control_labels
-from pipelines.runs.materials import truth_rule
 from pipelines.runs.outcomes import past_outcomes
-
-# What a control label is made of.
-_CONTROLLED = ("prompt_id", "policy", "level", "answer", "label")
 
 
 class Evaluation:
@@ -97,22 +93,22 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
 
 
 def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> None:
-    """Trusted labels of a sample of each contender's answers, for the decision; none where there is no ground truth."""
+    """Trusted labels of a sample of each contender's answers, for the decision; none where there is no reference.
+
+    Raises:
+        SalusError: as `label_control`.
+    """
     if not has_control_labels(run.recipe):
         return
-    rule, sampled = truth_rule(run.recipe), run.recipe.decide.control.per_contender
-    assert rule is not None
     judge = run.judge_name(champion)
     named = {run.folder.challenger(cycle, name).version: name for name in run.recipe.train.challengers}
     contenders = {"champion": champion} | {named[policy.version]: policy for policy in challengers}
     judged = {
-        name: read_folder(run.folder.evaluation_judgments("validation", policy.version, judge), _CONTROLLED)
+        name: read_folder(run.folder.evaluation_judgments("validation", policy.version, judge))
         for name, policy in contenders.items()
     }
-    drawn = draw_control(judged["champion"], sampled, derive_seed(run.recipe.seed, "control", cycle))
-    reference = str(run.recipe.judge.truth)
-    labels = {name: control_labels(name, table, drawn, reference, rule) for name, table in judged.items()}
-    write_control(labels, run.folder.control(cycle))
+    patience = Patience(run.recipe.decide.control.wait_minutes, run.check_lease)
+    label_control(run.recipe, run.folder, cycle, judged, run.reporter, patience)
 
 
 def trained(run: Run, cycle: int) -> list[PolicyRef]:

@@ -68,8 +68,13 @@ def refuse(faults: Iterable[str], who: str) -> None:
 
 def check_key(recipe: Recipe) -> None:
     """Raise SalusError where a judge behind a server has no key; on a cluster its nodes have it, which is not asked."""
-    if (asked := _server(recipe)) is not None and recipe.cluster.address is None:
+    if recipe.cluster.address is not None:
+        return
+    if (asked := _server(recipe)) is not None:
         asked[1].key()
+    second = recipe.decide.control.judge
+    if recipe.control_reference == "judge" and second is not None and second.remote is not None:
+        second.remote.key()
 
 
 def check_proxy(recipe: Recipe) -> None:
@@ -125,9 +130,9 @@ def unreachable(recipe: Recipe, prompts: Prompts) -> Iterator[str]:
             )
     if recipe.publish.enabled and not has_control_labels(recipe) and not recipe.decide.publish_uncorrected:
         yield (
-            "The recipe has no trusted labels of the contenders' answers (judge.truth: clinic, and"
-            " decide.control.per_contender above 0): no challenger could ever be published. Set"
-            " decide.publish_uncorrected to true to publish all the same, or publish.enabled to false."
+            "No one labels the contenders' answers (decide.control.reference, and decide.control.per_contender above"
+            " 0): no challenger could ever be published. Name a reference, set decide.publish_uncorrected to true to"
+            " publish all the same, or publish.enabled to false."
         )
     yield from _unprovable(recipe, validation, prompts.get("probe"))
     least, answers = recipe.judge.trust.min_n, _sampled(recipe, prompts["train"].num_rows, 1) * _k(recipe)

@@ -14,6 +14,8 @@ from pipelines.alignment import promise
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import DATA_SETS
+from pipelines.feedback.control.foreseen import decision_lines
+from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
 from pipelines.runs.lengths import check_run_lengths, token_counts
@@ -44,6 +46,7 @@ def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, 
     lines: list[str] = []
     checks: list[Callable[[], object]] = [
         lambda: judge_before_run(recipe),
+        lambda: hold_second_judge(recipe),
         lambda: promise.check_key(recipe),
         lambda: check_feedback(recipe.preference.feedback),
         lambda: _check_address(recipe),
@@ -79,6 +82,7 @@ def check_prompts(
             return (
                 f"The prompts of {row.hub_id} are checked once they are fetched.",
                 *promise.gate_lines(recipe, None),
+                *decision_lines(recipe, None),
             )
         splits = prompt_splits(recipe)
     check_splits(splits, recipe.data.source)
@@ -94,7 +98,9 @@ def check_prompts(
         faults += promise.too_long(recipe, prompts, counts, room)
     promise.refuse(faults, f"The data of recipe {recipe.name}")
     sampled = promise.what_is_sampled(recipe, prompts, counts)
-    return (*sampled, *promise.gate_lines(recipe, prompts["validation"], prompts.get("probe")))
+    validation = prompts["validation"]
+    gates = promise.gate_lines(recipe, validation, prompts.get("probe"))
+    return (*sampled, *gates, *decision_lines(recipe, validation))
 
 
 def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:

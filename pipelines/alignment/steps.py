@@ -29,6 +29,7 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.cluster.stream import ShardTask
 from pipelines.config.recipe import Recipe
+from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.runs.materials import write_prompts
@@ -74,6 +75,7 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
         SalusError: the judge may not select policies, or there is nothing to decide on.
     """
     trust = judge_before_run(recipe)
+    hold_second_judge(recipe)
     with _opened(recipe, root, reporter, cycle, generate=True, label=True) as run:
         if not trained(run, cycle):
             raise SalusError(f"Cycle {cycle} of {root} has no trained challenger; run salus train first.")

@@ -68,8 +68,9 @@ def list_answers(
     labels: LabelsFolder = None,
     top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
 ) -> None:
-    """List the judged answers whose labels by people would tell most, newest cycle first."""
+    """List the answers that people should label: control answers that a cycle waits for, then those that tell most."""
     from actors.contract.run_folder import RunFolder
+    from pipelines.feedback.control.queue import ControlQueue
     from pipelines.feedback.review.labels import read_labels
     from pipelines.feedback.review.queue import QueueConfig, waiting
     from pipelines.feedback.review.run_queue import RunQueue
@@ -79,7 +80,8 @@ def list_answers(
     if not folder.recipe.is_file():
         raise SalusError(f"{run} is not a run folder: it has no {folder.recipe.name}.")
     labelled = read_labels(labels).keys() if labels is not None else set()
-    open_ones = waiting(RunQueue(folder, QueueConfig()).places(), labelled)
+    places = (*ControlQueue(folder).places(), *RunQueue(folder, QueueConfig()).places())
+    open_ones = waiting(places, labelled)
     out = console()
     out.print(answers_table(open_ones[:top]) if open_ones else "No judged answer waits for a label.", highlight=False)
     if len(open_ones) > top:

@@ -61,6 +61,7 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
             policy,
         ),
         _judges(recipe, policy),
+        *_control_judge(recipe),
         *(_controller(name.upper()) for name in recipe.train.challengers),
         *(_workers(recipe, name.upper(), policy) for name in recipe.train.challengers),
         PlanRow(
@@ -172,6 +173,17 @@ def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
         row = PlanRow(actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=host, section="judge")
         return row if judge.row.weights is None else _with_weights(row, judge.engine, _judge_shape(recipe, policy))
     return _engines("judge", judge.actors, judge.cpus_per_actor, judge.engine, _judge_shape(recipe, policy))
+
+
+def _control_judge(recipe: Recipe) -> tuple[PlanRow, ...]:
+    """The second judge, where it is the reference of control labels; it is up while a cycle's are made."""
+    control = recipe.decide.control.judge
+    if recipe.control_reference != "judge" or control is None:
+        return ()
+    judge = control.as_judge()
+    host, cpus = judge.row.memory_gib or 0.0, judge.cpus_per_actor
+    row = PlanRow(actor="control judge", count=1, cpus=cpus, memory_gib=host, section="decide.control")
+    return (row,)
 
 
 def _with_weights(row: PlanRow, device: EngineConfig, shape: Shape) -> PlanRow:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from actors.contract.decides import Decides
+from actors.judges.function import FUNCTION_PATTERN
+from actors.judges.regimens import REGIMENS, Regimen, regimens
+from actors.judges.remote.config import RemoteConfig
+from pipelines.config.judge import JudgeConfig
 from pipelines.config.section import Section
 
 # What is one piece of evidence (`pipelines.decision.clusters`).
 Cluster = Literal["base_prompt", "source", "principle", "act"]
+
+# Who labels control answers.
+ControlReference = Literal["truth", "judge", "people"]
 
 
 class GateConfig(Section):
@@ -64,6 +72,53 @@ class GateConfig(Section):
         return self.err_strict_max[min(max(cycle, 1), len(self.err_strict_max)) - 1]
 
 
+class ControlJudgeConfig(Section):
+    """A second judge that is the reference. It is asked about few answers, and has no engine of its own."""
+
+    regimen: Regimen = Field(description=f"one of {', '.join(regimens(lambda row: row.weights is None))}")
+    prompt: str = Field("cares-v2", description="versioned template in actors/judges/prompts/ of a REMOTE judge")
+    remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
+    function: str | None = Field(
+        None, pattern=FUNCTION_PATTERN, description="package.module:name of the function of PYTHON"
+    )
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="answers whose labels had less probability together stay unlabelled"
+    )
+    calibration: Annotated[str | None, Decides.NOTHING] = Field(
+        None, description="calibration.json of `salus judge calibrate` for this judge"
+    )
+    accept_unreliable: Annotated[bool, Decides.NOTHING] = Field(
+        False, description="take its labels for trusted ones though it was not measured or falls short; recorded"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_judge(self) -> ControlJudgeConfig:
+        if REGIMENS[self.regimen].weights is not None:
+            able = ", ".join(regimens(lambda row: row.weights is None))
+            raise ValueError(
+                f"a control judge has no engine of its own, and {self.regimen} needs one; take {able}. A model that you"
+                " host is REMOTE"
+            )
+        self.as_judge()
+        return self
+
+    def as_judge(self) -> JudgeConfig:
+        """The same as a judge's section.
+
+        Raises:
+            ValueError: its regimen lacks what it needs.
+        """
+        return JudgeConfig(
+            regimen=self.regimen,
+            prompt=self.prompt,
+            remote=self.remote,
+            function=self.function,
+            min_coverage=self.min_coverage,
+            calibration=self.calibration,
+            accept_unreliable=self.accept_unreliable,
+        )
+
+
 class ControlConfig(Section):
     """The check of the judge on the contenders themselves, before each decision."""
 
@@ -71,8 +126,7 @@ class ControlConfig(Section):
         default=40,
         ge=0,
         description="validation answers of each contender that the trusted reference labels before a cycle is decided,"
-        " drawn by the seed within each level. 0: none. The reference is ground truth, where the recipe has it"
-        " (judge.truth: clinic)",
+        " drawn by the seed within each level. 0: none",
     )
     min_accuracy: float = Field(
         default=0.8,
@@ -81,6 +135,34 @@ class ControlConfig(Section):
         description="least share of a challenger's control answers that the judge labels as the reference does; with"
         " less it cannot win",
     )
+    reference: ControlReference | Literal["auto"] = Field(
+        default="auto",
+        description="who labels them. truth: ground truth (judge.truth: clinic). judge: a second judge"
+        " (decide.control.judge). people: reviewers, on the page /review. auto: truth where it is known, else the"
+        " second judge where there is one, else no one",
+    )
+    judge: ControlJudgeConfig | None = Field(
+        default=None, description="the second judge of reference: judge; another than the run's own"
+    )
+    labels: Annotated[str | None, Decides.NOTHING] = Field(
+        default=None,
+        description="folder of people's labels, as the endpoint's pages.labels. None: labels/ of publish.registry",
+    )
+    wait_minutes: Annotated[float, Decides.NOTHING] = Field(
+        default=60.0, ge=0.0, description="how long a cycle waits for people's labels, its engines kept warm"
+    )
+    late: Annotated[Literal["stop", "stay"], Decides.NOTHING] = Field(
+        default="stop",
+        description="what follows where people have labelled too few by then (half of each contender's answers, at"
+        " least 10, and one of each level). stop: the run stops, and the same command goes on with it. stay: the"
+        " champion stays",
+    )
+
+    @model_validator(mode="after")
+    def _has_its_judge(self) -> ControlConfig:
+        if self.reference == "judge" and self.judge is None:
+            raise ValueError("reference 'judge' needs decide.control.judge: another judge than the run's own")
+        return self
 
 
 class PublishGateConfig(GateConfig):

@@ -14,7 +14,7 @@ from actors.training.config import TrainConfig
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.data import DataConfig
-from pipelines.config.decision import DecisionConfig
+from pipelines.config.decision import ControlReference, DecisionConfig
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.model import GenerateConfig, ModelConfig
 from pipelines.config.preference import PreferenceConfig
@@ -67,6 +67,23 @@ class Recipe(Section):
         """The deployed system prompt, where the judge reads it before each conversation."""
         return self.model.system_prompt if self.judge.reads_system_prompt else None
 
+    @property
+    def has_ground_truth(self) -> bool:
+        """Whether the true label of the deployed policy's answers is known by construction."""
+        return self.judge.truth == self.model.source == "clinic"
+
+    @property
+    def control_reference(self) -> ControlReference | None:
+        """Who labels a sample of the contenders' answers in each cycle; None: no one does."""
+        control = self.decide.control
+        if not control.per_contender:
+            return None
+        if control.reference != "auto":
+            return control.reference
+        if self.has_ground_truth:
+            return "truth"
+        return "judge" if control.judge is not None else None
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         engine = self.generate.engine
@@ -77,6 +94,17 @@ class Recipe(Section):
             )
         if self.judge.truth == "clinic" and self.data.source != "clinic":
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
+        control = self.decide.control
+        if control.reference == "truth" and not self.has_ground_truth:
+            raise ValueError(
+                "decide.control.reference 'truth' needs answers of the clinic's own policy (model.source and"
+                " judge.truth 'clinic'); set it to judge or people"
+            )
+        if control.reference == "people" and control.labels is None and self.publish.registry is None:
+            raise ValueError(
+                "decide.control.reference 'people' needs the folder where reviewers' labels are kept: set"
+                " decide.control.labels to that of the endpoint's pages (pages.labels)"
+            )
         if self.train.reference == "base" and self.train.lora is None:
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
         if self.decide.correction == "none" and len(self.train.challengers) > 2:

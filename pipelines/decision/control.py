@@ -5,13 +5,14 @@ random sample of the validation prompts, within each harm level. The trusted ref
 to them. Two things rest on these control labels: whether the judge may be believed about a contender, and the
 correction of its gain (`pipelines.measures.prediction_powered`).
 
-`control_labels` is the seam for another reference: ground truth labels the demo's answers today. People, or a second
-judge, would fill the same table, and nothing else would change.
+Ground truth, people or a second judge may be the reference (`pipelines.feedback.control`). Each fills the same table.
+People may come to a part of the answers only. Few labels prove nothing: a check needs `least_labels` of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("judge_label", pa.string()),
     # Null where the reference gave none: people may not have come so far.
     pa.field("reference_label", pa.string()),
-    # Who gave it: "clinic" is ground truth.
+    # Who gave it: "clinic" is ground truth, "people" are reviewers, and a second judge is named as one.
     pa.field("reference", pa.string(), nullable=False),
     # The chance that this prompt had to be drawn.
     pa.field("inclusion_probability", pa.float64(), nullable=False),
@@ -44,6 +45,9 @@ _FIELDS: list[pa.Field[Any]] = [
 CONTROL_SCHEMA = pa.schema(_FIELDS)
 # Fewer than two labels of a level have no spread.
 _LEAST = 2
+# A check rests on half of the labels that were asked for, and on so many. Our choice. A judge that is right in half of
+# the cases passes a threshold of .8 in 5.5 % of draws with 10 labels. With 5 labels it passes in 19 %.
+LEAST_LABELS = 10
 
 
 class JudgeErrors(Record):
@@ -113,6 +117,17 @@ def shares_by_level(levels: np.ndarray, n: int) -> dict[int, int]:
     return {level: max(share, min(_LEAST, sizes[level])) for level, share in shares.items()}
 
 
+def drawn_answers(judgments: pa.Table, drawn: pa.Table) -> pa.Table:
+    """One contender's judged answers to the drawn prompts, in the order of their ids.
+
+    Args:
+        judgments: its judged answers to the validation prompts, with any columns beside `prompt_id`.
+        drawn: of `draw_control`.
+    """
+    rows = judgments.filter(pc.is_in(judgments["prompt_id"], value_set=drawn["prompt_id"].combine_chunks()))
+    return rows.sort_by("prompt_id")
+
+
 def control_labels(
     contender: str, judgments: pa.Table, drawn: pa.Table, reference: str, label: Callable[[str], Label]
 ) -> pa.Table:
@@ -125,20 +140,65 @@ def control_labels(
         reference: who labels.
         label: the trusted label of an answer.
     """
+    rows = drawn_answers(judgments, drawn)
+    return control_table(contender, rows, drawn, reference, [label(answer) for answer in strings(rows, "answer")])
+
+
+def control_table(
+    contender: str, rows: pa.Table, drawn: pa.Table, reference: str, labels: Sequence[Label | None]
+) -> pa.Table:
+    """The same of labels that are there.
+
+    Args:
+        contender: "champion", or a challenger's name.
+        rows: of `drawn_answers`.
+        drawn: of `draw_control`.
+        reference: who labelled.
+        labels: one for each row; None where the reference gave none.
+    """
     chance = dict(zip(strings(drawn, "prompt_id"), drawn["inclusion_probability"].to_pylist(), strict=True))
-    rows = judgments.filter(pc.is_in(judgments["prompt_id"], value_set=pa.array(list(chance), pa.string())))
-    rows = rows.sort_by("prompt_id")
     columns: dict[str, Any] = {
         "prompt_id": rows["prompt_id"],
         "contender": [contender] * rows.num_rows,
         "policy": rows["policy"],
         "level": rows["level"],
         "judge_label": rows["label"],
-        "reference_label": [label(answer) for answer in strings(rows, "answer")],
+        "reference_label": pa.array(labels, pa.string()),
         "reference": [reference] * rows.num_rows,
         "inclusion_probability": [chance[name] for name in strings(rows, "prompt_id")],
     }
     return pa.table(columns, schema=CONTROL_SCHEMA)
+
+
+def least_labels(drawn: int) -> int:
+    """How many of a contender's drawn answers need a trusted label, so that they check the judge."""
+    return min(drawn, max(LEAST_LABELS, math.ceil(drawn / 2)))
+
+
+def told_too_few(control: pa.Table | None, contender: str) -> str | None:
+    """A sentence where fewer of a contender's control answers are labelled than a check needs; None: enough are.
+
+    A check also needs a label of each harm level that was drawn: severe requests are few, and matter most.
+    Without control labels of any contender nothing was checked, and this has nothing to say.
+    """
+    if control is None:
+        return None
+    own = control.filter(pc.equal(control["contender"], pa.scalar(contender)))
+    levels = own["level"].to_numpy()
+    usable = pc.and_(pc.is_valid(own["judge_label"]), pc.is_valid(own["reference_label"])).to_numpy().astype(bool)
+    least = least_labels(own.num_rows)
+    if usable.sum() < least:
+        return (
+            f"{usable.sum()} of the {own.num_rows} control answers of the {contender} have a label of both judge and"
+            f" reference ({own['reference'][0].as_py()}), and a check takes {least}."
+        )
+    bare = sorted(set(levels.tolist()) - set(levels[usable].tolist()))
+    if bare:
+        return (
+            f"No control answer of the {contender} at harm level {bare[0]} has a label of both judge and reference"
+            f" ({own['reference'][0].as_py()}), and a check takes one of each level."
+        )
+    return None
 
 
 def write_control(labels: Mapping[str, pa.Table], path: Path) -> None:

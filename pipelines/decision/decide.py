@@ -36,6 +36,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,16 +44,16 @@ import pyarrow.compute as pc
 from actors.contract.records import ChallengerName
 from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
-from pipelines.config.decision import DecisionConfig, GateConfig, PublishGateConfig
+from pipelines.config.decision import DecisionConfig, PublishGateConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import Alpha, one_cycle
 from pipelines.decision.capability import CapabilityEvidence
-from pipelines.decision.control import check_judge, labels_of
+from pipelines.decision.control import check_judge, labels_of, told_too_few
 from pipelines.decision.gate import GateVerdict, check_gate
 from pipelines.decision.paired import Comparison, compare, holm, same_answers
 from pipelines.decision.published import check_against_published
 from pipelines.decision.record import CandidateResult, Decision, Reason, Standing
-from pipelines.decision.resolution import largest_err_that_could_pass
+from pipelines.decision.resolution import err_that_gate_lets_pass
 from pipelines.decision.sentences import (
     capital,
     ss_of,
@@ -63,7 +64,6 @@ from pipelines.decision.sentences import (
     told_unseen,
 )
 from pipelines.measures.metrics import Metrics, measure
-from pipelines.measures.shares import failures_allowed
 
 # A p from resampling is at least 1 / (1 + samples). So many times fewer must be within reach of a share of alpha.
 _FINER = 5
@@ -119,6 +119,7 @@ def decide(
     publish, publish_sentence = publication(chosen, config)
     counted = incumbent.metrics.counted.get("err_strict") if incumbent.metrics is not None else None
     spent, harmless = alpha.after(bool(compared)), counted.base_prompts if counted is not None else 0
+    independent, second = counted.effective_n if counted is not None else 0.0, config.publish_gate or config.gate
     detectable = min((c.detectable_gain_80 for c in compared if c.detectable_gain_80 is not None), default=None)
     return Decision(
         cycle=cycle,
@@ -142,17 +143,9 @@ def decide(
         alpha_left=max(0.0, alpha.run - spent),
         detectable_gain_80=detectable,
         harmless_base_prompts=harmless,
-        largest_err_that_could_pass=_passing_err(harmless, config.publish_gate or config.gate, cycle),
+        largest_err_that_could_pass=err_that_gate_lets_pass(independent, second, cycle),
         published=_policy(live, "published policy") if config.publish_gate is not None else None,
     )
-
-
-def _passing_err(harmless: int, gate: GateConfig, cycle: int) -> float | None:
-    limit = gate.err_limit(cycle)
-    if limit is None or not harmless:
-        return None
-    most = failures_allowed(limit, harmless) if gate.bound == "upper" else limit * harmless
-    return largest_err_that_could_pass(harmless, lambda refused: most is not None and refused <= most)
 
 
 @dataclass(frozen=True)
@@ -204,11 +197,12 @@ class _Contest:
             f"It answered all {judgments.num_rows} prompts exactly as the champion did: its weights did not "
             "reach the engine, or training changed nothing."
         )
+        too_few = [told for who in (name, "champion") if (told := told_too_few(self.control, who)) is not None]
         return CandidateResult(
             name=name,
             policy=policy,
-            standing="identical_answers" if identical else "eligible",
-            sentence=fault if identical else "",
+            standing="identical_answers" if identical else "judge_unchecked" if too_few else "eligible",
+            sentence=fault if identical else " ".join(too_few),
             metrics=metrics,
             comparison=self._compared(judgments, labels),
             gate=gate,
@@ -321,8 +315,9 @@ def _choose(
         return "better", _best(eligible)
     judged = [r for r in results if r.standing in ("not_better", "below_min_gain", "outside_gate")]
     if not judged:
-        unreliable = any(r.standing == "judge_unreliable" for r in results)
-        return ("judge_unreliable" if unreliable else "no_challenger"), incumbent
+        standings = {r.standing for r in results}
+        reasons: tuple[Literal["judge_unreliable", "judge_unchecked"], ...] = ("judge_unreliable", "judge_unchecked")
+        return next((reason for reason in reasons if reason in standings), "no_challenger"), incumbent
     inside = [r for r in judged if r.gate is not None and r.gate.passed]
     if not inside:
         return "outside_gate", incumbent
@@ -363,7 +358,7 @@ def publication(chosen: CandidateResult, config: DecisionConfig) -> tuple[bool, 
     uncorrected = "no trusted label was held against the judge's (judge_uncorrected)"
     if config.publish_uncorrected:
         return True, f"{inside} {capital(uncorrected)}, which decide.publish_uncorrected allows."
-    cure = "Give the run a reference (judge.truth), or set decide.publish_uncorrected"
+    cure = "Give the run a reference (decide.control.reference), or set decide.publish_uncorrected"
     return False, f"Trained on from but not published: {uncorrected}. {cure}."
 
 

@@ -26,11 +26,14 @@ Standing = Literal[
     "no_rows",
     "identical_answers",
     "judge_unreliable",
+    "judge_unchecked",
     "outside_gate",
     "not_better",
     "below_min_gain",
 ]
-Reason = Literal["better", "gate_restored", "not_better", "outside_gate", "judge_unreliable", "no_challenger"]
+Reason = Literal[
+    "better", "gate_restored", "not_better", "outside_gate", "judge_unreliable", "judge_unchecked", "no_challenger"
+]
 # Whether trusted labels of the contenders' own answers were held against the judge's.
 Correction = Literal["corrected", "judge_uncorrected"]
 

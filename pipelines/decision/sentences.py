@@ -53,6 +53,7 @@ def told_decision(
             "not_better": "no challenger inside the gate is better by more than chance",
             "outside_gate": "every challenger is outside the gate",
             "judge_unreliable": "the judge is wrong too often about every challenger that it could compare",
+            "judge_unchecked": "too few control answers have a trusted label to check the judge",
             "no_challenger": "there is no usable challenger",
         }[reason]
         head = f"The champion stays: {why}.{unseen}"
@@ -61,7 +62,7 @@ def told_decision(
 
 def told_unseen(reason: Reason, alpha: Alpha, detectable: float | None) -> str:
     """What a decision for the champion could not have seen."""
-    if reason not in ("not_better", "outside_gate", "judge_unreliable"):
+    if reason not in ("not_better", "outside_gate", "judge_unreliable", "judge_unchecked"):
         return ""
     if alpha.cycle <= 0.0:
         return (

@@ -100,12 +100,12 @@ def read_trust(folder: RunFolder) -> JudgeTrust | None:
 
 def has_ground_truth(recipe: Recipe) -> bool:
     """Whether the true label of the deployed policy's answers is known by construction: who judges plays no part."""
-    return recipe.judge.truth == "clinic" and recipe.model.source == "clinic"
+    return recipe.has_ground_truth
 
 
 def has_control_labels(recipe: Recipe) -> bool:
     """Whether trusted labels of a sample of the contenders' answers are held against the judge's in each cycle."""
-    return has_ground_truth(recipe) and recipe.decide.control.per_contender > 0
+    return recipe.control_reference is not None
 
 
 def on_ground_truth(recipe: Recipe, judgments: Path) -> CalibrationReport:

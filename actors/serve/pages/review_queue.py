@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import StringConstraints
 
@@ -20,8 +20,8 @@ class ReviewItem(Record):
     # Harm level 0 to 3; None where it is not known.
     level: int | None
     method: str | None
-    # The version that gave the answer.
-    policy: str
+    # The version that gave the answer; None: it is kept from the reviewer.
+    policy: str | None
     judge: str | None
     # The judge's label, and its probability of each; None where it gave none.
     judged: Label | None
@@ -30,6 +30,8 @@ class ReviewItem(Record):
     disagreement: float | None
     # Why a person is asked, in one sentence.
     why: str
+    # control: it checks the judge before a decision, so that nothing is told of judge and policy.
+    queue: Literal["judged", "control"] = "judged"
 
 
 class ReviewProgress(Record):

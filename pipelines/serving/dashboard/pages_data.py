@@ -19,6 +19,7 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
+from pipelines.feedback.control.queue import ControlPlace, ControlQueue
 from pipelines.feedback.review.consensus import Standing, Vote, majority, settle
 from pipelines.feedback.review.labels import LabelLog
 from pipelines.feedback.review.queue import QueueConfig, Queued
@@ -71,6 +72,7 @@ class PagesData:
         self._registry = registry
         self._meter = meter
         self._queue = RunQueue(RunFolder(run), self._config.queue)
+        self._control = ControlQueue(RunFolder(run))
         self._log = LabelLog(labels)
         # Of queue, labels and data: threads of several calls must not meet there.
         self._lock = threading.Lock()
@@ -104,7 +106,7 @@ class PagesData:
 
     def _label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
         with self._lock:
-            place = next((each for each in self._queue.places() if each.key == key), None)
+            place = next((each for each in self._places() if each.key == key), None)
             if place is None:
                 raise SalusError("That answer is no longer in the queue; load the page again.")
             self._log.add(place.row.prompt, place.row.answer, label, reviewer, place.drawn)
@@ -115,7 +117,7 @@ class PagesData:
             vote = self._log.undo(reviewer)
             if vote is None:
                 return None
-            place = next((each for each in self._queue.places() if each.key == vote.key), None)
+            place = next((each for each in self._places() if each.key == vote.key), None)
             return _item(place) if place is not None else _item_of_vote(vote)
 
     def _progress(self, reviewer: str) -> ReviewProgress:
@@ -130,9 +132,16 @@ class PagesData:
                 labels=labels,
             )
 
+    def _places(self) -> list[Queued]:
+        """The queue `control` first, as a cycle waits for it; then what tells most, each answer once."""
+        places = {place.key: place for place in self._control.places()}
+        for place in self._queue.places():
+            places.setdefault(place.key, place)
+        return list(places.values())
+
     def _open(self, standing: Standing, reviewer: str) -> list[Queued]:
         """The places this reviewer should still label, in order."""
-        return [each for each in self._queue.places() if self._wants(standing.votes(each.key), reviewer)]
+        return [each for each in self._places() if self._wants(standing.votes(each.key), reviewer)]
 
     def _wants(self, votes: list[Vote], reviewer: str) -> bool:
         if any(vote.reviewer == reviewer for vote in votes):
@@ -155,12 +164,13 @@ def _item(place: Queued) -> ReviewItem:
         answer=row.answer,
         level=row.level,
         method=row.method,
-        policy=row.policy,
+        policy=row.policy or None,
         judge=row.judge,
         judged=row.label,
         p=dict(zip(LABELS, row.p, strict=True)) if row.p is not None else None,
         disagreement=row.disagreement,
         why=place.why(),
+        queue="control" if isinstance(place, ControlPlace) else "judged",
     )
 
 

@@ -82,7 +82,7 @@ def test_without_ground_truth_there_are_no_control_labels_and_the_plan_says_so(t
     assert not run.folder.control(1).exists()
     prompts = {name: tables["c0-base"] for name in ("train", "validation", "test")}
     (fault,) = unreachable(run.recipe, prompts)  # type: ignore[arg-type]
-    assert "no challenger could ever be published" in fault and "decide.publish_uncorrected" in fault
+    assert "decide.control.reference" in fault and "no challenger could ever be published" in fault
     let = run_at(tmp_path, change, "decide.publish_uncorrected=true")
     assert not list(unreachable(let.recipe, prompts))  # type: ignore[arg-type]
     unpublished = run_at(tmp_path, change, "publish.enabled=false")

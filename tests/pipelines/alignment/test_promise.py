@@ -69,6 +69,13 @@ def test_whole_shards_are_named_with_their_tokens(tmp_path: Path, model: Path) -
     assert f"of {train} train prompts a cycle (data.train_per_cycle is 30; whole shards are answered)" in said
     assert f"x 4 = {sum(cycles) * 4:,} answers in all; at most {max(cycles) * 4 * 24:,} answer tokens and " in said
     assert " prompt tokens a cycle" in said and "measured: " in said and "disk: about" in said
+    assert "decide: cycle 1 finds a gain in SS of " in said and " harmless base prompts, worth " in said
+    assert "control: no one labels the contenders' answers" in said
+
+
+def test_a_second_judge_that_is_the_first_is_refused_once(tmp_path: Path, model: Path) -> None:
+    (said,) = refusal(recipe_of_rows(tmp_path, model, prompts(), "decide.control.judge={regimen: RULES}"), tmp_path)
+    assert "decide.control.judge (RULES) judges with what the run's own judge (RULES) judges with" in said
 
 
 def test_a_prompt_that_is_too_long_is_counted_and_the_worst_named(tmp_path: Path, model: Path) -> None:
@@ -173,6 +180,8 @@ def test_prompts_that_are_fetched_are_named() -> None:
                 ("max_err_rise", 0.05, 59, "harmless"),
             )
         ),
+        "control: no one labels the contenders' answers, so no gain is corrected, and winners are published all the"
+        " same (decide.publish_uncorrected)",
     )
 
 

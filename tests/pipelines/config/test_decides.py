@@ -20,6 +20,8 @@ FREE = {
     "generate.actors", "generate.cpus_per_actor", "generate.shard_timeout_s",
     "judge.actors", "judge.cpus_per_actor", "judge.shard_timeout_s",
     "judge.calibration", "judge.trust", "judge.accept_unreliable", "judge.train",
+    "decide.control.labels", "decide.control.wait_minutes", "decide.control.late",
+    "decide.control.judge.calibration", "decide.control.judge.accept_unreliable",
     "train.resident", "train.cpus_per_worker", "train.max_failures", "train.checkpoint_every_steps",
 }  # fmt: skip
 # A run keeps these, but the files of their own section do not follow from them.

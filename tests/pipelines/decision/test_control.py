@@ -211,3 +211,39 @@ def test_control_labels_are_kept_and_read(tmp_path: Path) -> None:
     write_table(found.drop_columns("reference"), path)
     with pytest.raises(SalusError):
         read_control(path)
+
+
+def test_a_check_of_few_labels_did_not_pass() -> None:
+    """The judge is right, and the gain is real: with half of the labels it wins, and with fewer it cannot."""
+    labels = [BEST[level] for level in LEVELS]
+    worse = [label if i % 4 else ("Refuse" if label == "Accept" else "Accept") for i, label in enumerate(labels)]
+    tables = {"champion": judged(LEVELS, worse), "kto": judged(LEVELS, labels, policy="k1")}
+    full = labelled(tables, 40, 1)
+
+    def kept(champion: int, kto: int) -> pa.Table:
+        """Only so many of each contender's answers are labelled."""
+        left = {"champion": champion, "kto": kto}
+        given = []
+        for row in full.to_pylist():
+            left[row["contender"]] -= 1
+            given.append(row["reference_label"] if left[row["contender"]] >= 0 else None)
+        column = full.column_names.index("reference_label")
+        return full.set_column(column, full.schema.field(column), pa.array(given, pa.string()))
+
+    for champion, kto in ((40, 19), (19, 40), (0, 0)):
+        decision = decided(tables, CONFIG, kept(champion, kto))
+        assert (decision.chosen, decision.publish, decision.reason) == ("champion", False, "judge_unchecked")
+        assert decision.challengers[0].standing == "judge_unchecked"
+        assert "and a check takes 20" in decision.challengers[0].sentence
+        # Nothing could win, so nothing is spent.
+        assert decision.alpha_spent == 0.0
+        assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    # Labels of every second prompt, so that each level has some.
+    half = full.filter(pa.array([i % 2 == 0 for i in range(40)] * 2))
+    assert decided(tables, CONFIG, half).chosen == "kto"
+    # 30 of 40 are enough, but nothing is known of severe requests.
+    column = full.column_names.index("reference_label")
+    known = [None if row["level"] == 3 else row["reference_label"] for row in full.to_pylist()]
+    no_severe = full.set_column(column, full.schema.field(column), pa.array(known, pa.string()))
+    blind = decided(tables, CONFIG, no_severe)
+    assert blind.reason == "judge_unchecked" and "at harm level 3" in blind.challengers[0].sentence

@@ -60,7 +60,7 @@
     const known = [];
     if (item.level !== null) known.push(`Harm level ${item.level}`);
     if (item.method !== null) known.push(`Asked: ${item.method.replaceAll("_", " ")}`);
-    known.push(`Answered by ${item.policy}`);
+    if (item.policy !== null) known.push(`Answered by ${item.policy}`);
     at("facts").replaceChildren(...known.map((text) => element("li", text)));
   }
 
@@ -78,6 +78,8 @@
     at("shares").tBodies[0].replaceChildren(...rows);
     at("shares").hidden = !rows.length;
     at("judged").open = false;
+    // Nothing is known here of the judge's label of a control answer.
+    at("judged").hidden = item.queue === "control";
   }
 
   function element(name, text = "") {
@@ -146,7 +148,7 @@
     });
 
   function judged() {
-    if (items.length) at("judged").open = !at("judged").open;
+    if (items.length && !at("judged").hidden) at("judged").open = !at("judged").open;
   }
 
   function pressed(event) {

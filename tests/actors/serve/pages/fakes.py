@@ -15,7 +15,7 @@ from actors.errors import SalusError
 from actors.serve.gateway.caller import CALLER
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
-from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
+from actors.serve.pages.review_queue import ReviewItem, ReviewProgress, ReviewQueue
 from actors.serve.pages.review_routes import review_router
 
 HOSTILE = (
@@ -113,7 +113,7 @@ def item(number: int, text: str) -> ReviewItem:
     )
 
 
-def app_of(queue: FakeQueue | None = None, source: FakeSource | None = None, prefix: str = "") -> FastAPI:
+def app_of(queue: ReviewQueue | None = None, source: FakeSource | None = None, prefix: str = "") -> FastAPI:
     app = FastAPI()
     app.include_router(review_router(queue or FakeQueue()), prefix=prefix)
     app.include_router(dashboard_router(source or FakeSource()), prefix=prefix)
