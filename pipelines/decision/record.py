@@ -89,6 +89,8 @@ class Decision(Record):
     published: str | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
+    # It passed every gate and is not published before a person approves it (`publish.approval`).
+    approval: Literal["awaiting"] | None = None
     # Added by the coordinator where the endpoint refused what was to be published; the decision itself is unchanged.
     publication: RefusedPublication | None = None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import ChallengerName, Record
+from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder
@@ -22,7 +22,7 @@ from pipelines.decision.alpha import Alpha, share_of_alpha
 from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions
-from pipelines.decision.record import Decision
+from pipelines.decision.record import Contender, Decision
 from pipelines.runs.finished.shape import recipe_of_run
 
 # What records of earlier versions do not have, which is no difference.
@@ -69,17 +69,22 @@ def audit(folder: RunFolder) -> list[AuditedDecision]:
     ]
 
 
+def answers_of(folder: RunFolder, recipe: Recipe, recorded: Decision) -> dict[Contender, pa.Table]:
+    """The judged answers that a decision was made on, by contender; none of a challenger whose training failed.
+
+    Raises:
+        SalusError: they cannot be read, or the record does not name its policies.
+    """
+    judged = [each for each in recorded.challengers if each.standing not in ("training_failed", "no_rows")]
+    return {each.name: _judgments(folder, recipe, recorded, each.policy) for each in (recorded.champion, *judged)}
+
+
 def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha | None) -> Decision:
     """The same rule, settings and seed on the judgments that the run keeps."""
-    champion = _judgments(folder, recipe, recorded, recorded.champion.policy)
-    judged: dict[ChallengerName, pa.Table] = {}
+    judged = answers_of(folder, recipe, recorded)
+    champion = judged.pop("champion")
     # Whose training failed, and how, no judgment tells.
-    failed: dict[ChallengerName, str] = {}
-    for result in recorded.challengers:
-        if result.standing in ("training_failed", "no_rows"):
-            failed[result.name] = result.sentence
-        else:
-            judged[result.name] = _judgments(folder, recipe, recorded, result.policy)
+    failed = {result.name: result.sentence for result in recorded.challengers if result.name not in judged}
     config = recorded.config
     if recorded.correction is None:
         # A record of an earlier version, whose rule asked for no trusted labels.
