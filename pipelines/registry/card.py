@@ -13,11 +13,10 @@ from actors.contract.records import METHODS
 from actors.judges.regimens import REGIMENS
 from actors.judges.rules import RULES_JUDGE
 from pipelines.registry.entry import PolicyEntry, TrainingData
-from pipelines.registry.figures import in_words, judge_figures, validation_figures
+from pipelines.registry.figures import in_words, judge_figures, tested_figures, validation_figures
 from pipelines.report.markdown import markdown_environment
 
 TEMPLATE = "card.md.jinja"
-
 
 
 def model_card(entry: PolicyEntry) -> str:
@@ -36,6 +35,7 @@ def model_card(entry: PolicyEntry) -> str:
         methods=methods,
         judged=judged,
         validation_figures=validation_figures,
+        tested_figures=tested_figures,
         judge_figures=judge_figures,
         in_words=in_words,
     )

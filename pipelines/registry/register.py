@@ -16,7 +16,7 @@ from actors.training.adapter import ADAPTER_CONFIG
 from pipelines.cluster.progress import Reporter
 from pipelines.registry.card import model_card
 from pipelines.registry.entry import Ancestor, DeployedModel, Origin, PolicyEntry, Weights
-from pipelines.registry.evidence import judge_facts, training_data, validation
+from pipelines.registry.evidence import judge_facts, tested, training_data, validation
 from pipelines.registry.names import RunVersion, check_name, policy_version
 from pipelines.registry.run_reader import RunReader
 from pipelines.registry.store import Registry
@@ -154,6 +154,7 @@ class _Drafts:
             data=training_data(run, version.cycle, name) if name is not None else None,
             judge=judge_facts(run, decision, version),
             validation=validation(decision, version),
+            tested=tested(run, version),
             publications=tuple(p for p in run.publications if p.version == version.text),
         )
 
