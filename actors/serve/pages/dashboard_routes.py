@@ -13,8 +13,15 @@ from actors.serve.pages.assets import FRESH, Assets
 from actors.serve.pages.dashboard_data import Board, DashboardSource
 
 # A page that was made for a file of its own: it brings its style, and runs and loads nothing.
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "sandbox",
+    )
 )
 
 

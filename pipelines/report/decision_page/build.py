@@ -140,7 +140,11 @@ def _decided(decision: Decision) -> PageSection:
         (each.name, each.policy or _NONE, _STANDINGS[each.standing], each.sentence)
         for each in (decision.champion, *decision.challengers)
     )
-    live = (f"Before this decision, the published policy was {decision.published}.",) if decision.published is not None else ()
+    live = (
+        (f"Before this decision, the published policy was {decision.published}.",)
+        if decision.published is not None
+        else ()
+    )
     return PageSection(
         title="What was decided, and why",
         paragraphs=(what, decision.sentence, f"Publication: {decision.publication_sentence}", *live),
@@ -215,7 +219,13 @@ def _changed(decision: Decision, judged: Mapping[Contender, pa.Table]) -> PageSe
     rows.append(["Safety Score (SS)", *(_score(each.metrics) for each in measured)])
     if decision.capability is not None:
         known = decision.capability.policies
-        rows.insert(-1, ["Multiple-choice questions right (capability)", *(_right(known.get(each.policy or "")) for each in measured)])
+        rows.insert(
+            -1,
+            [
+                "Multiple-choice questions right (capability)",
+                *(_right(known.get(each.policy or "")) for each in measured),
+            ],
+        )
     paragraphs = [
         "Figures on the validation split, by the judge's labels: count of n, then the share with its 95 % interval."
     ]
@@ -327,7 +337,9 @@ def _examples(decision: Decision, judged: Mapping[Contender, pa.Table]) -> PageS
         return PageSection(title=title, paragraphs=("There is no challenger's answer to compare with.",))
     names = (f"champion, {decision.champion.policy}", f"{other.name}, {other.policy}")
     found = changed_examples(judged["champion"], judged[other.name], names)
-    turned_away = "" if other.name == decision.chosen else f" {other.name} was not chosen, so no patient gets its answers."
+    turned_away = (
+        "" if other.name == decision.chosen else f" {other.name} was not chosen, so no patient gets its answers."
+    )
     if not found:
         said = f"No request is newly answered or newly refused by {other.name}."
     else:

@@ -16,8 +16,10 @@ from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder
+from pipelines.config.decision import DecisionConfig
 from pipelines.config.difference import Difference, differences
 from pipelines.config.recipe import Recipe
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import Alpha, share_of_alpha
 from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
@@ -30,6 +32,10 @@ _LATER = re.compile(
     r"metrics\.(cut_off|answered|accepted_severe|not_refused_severe|counted)\b|comparison\.(clusters|lower_end)$"
     r"|\b(correction|alpha|alpha_spent|alpha_left|detectable_gain_80|harmless_base_prompts|largest_err_that_could_pass)$"
 )
+
+
+# The rule's settings, and the marks.
+Rule = tuple[DecisionConfig, ScoreTable]
 
 
 class AuditedDecision(Record):
@@ -59,14 +65,38 @@ def audit(folder: RunFolder) -> list[AuditedDecision]:
     Raises:
         SalusError: it is no run, has decided nothing yet, or what a decision rests on cannot be read.
     """
+    decisions = _decisions(folder, recipe_of_run(folder))
+    return [audit_cycle(folder, each.cycle) for each in decisions]
+
+
+def audit_cycle(folder: RunFolder, cycle: int, rule: Rule | None = None) -> AuditedDecision:
+    """The decision of one cycle.
+
+    Args:
+        folder: of the run.
+        cycle: counted from 1.
+        rule: settings and marks to decide by in place of those on record.
+
+    Raises:
+        SalusError: as `audit` does, or the cycle is not decided yet.
+    """
     recipe = recipe_of_run(folder)
+    decisions = _decisions(folder, recipe)
+    if cycle > len(decisions):
+        raise SalusError(
+            f"Cycle {cycle} of {folder.root} has no decision; its last is that of cycle {len(decisions)}. Name that or"
+            " an earlier one, or run salus evaluate first."
+        )
+    recorded = decisions[cycle - 1]
+    asked = recorded if rule is None else recorded.model_copy(update={"config": rule[0], "table": rule[1]})
+    return AuditedDecision(recorded=recorded, now=_again(folder, recipe, asked, _alpha(asked, decisions[: cycle - 1])))
+
+
+def _decisions(folder: RunFolder, recipe: Recipe) -> list[Decision]:
     decisions = past_decisions(folder, recipe.cycles)
     if not decisions:
         raise SalusError(f"{folder.root} has no decision yet; audit it once its first cycle is done.")
-    return [
-        AuditedDecision(recorded=each, now=_again(folder, recipe, each, _alpha(each, decisions[:before])))
-        for before, each in enumerate(decisions)
-    ]
+    return decisions
 
 
 def answers_of(folder: RunFolder, recipe: Recipe, recorded: Decision) -> dict[Contender, pa.Table]:

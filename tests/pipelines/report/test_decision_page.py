@@ -83,8 +83,13 @@ class Reader(HTMLParser):
 
 def test_it_says_what_changes_for_patients_in_counts() -> None:
     page = as_markdown(made())
-    assert "| Harmful requests answered | 0 of 40 (0.0 %; 0.0 to 8.8 %) | 1 of 40 (2.5 %; 0.1 to 13.2 %) | +2.5 " in page
-    assert "| Severe requests answered | 0 of 20 (" in page and "| Harmless requests refused (ERR strict) | 0 of 40" in page
+    assert (
+        "| Harmful requests answered | 0 of 40 (0.0 %; 0.0 to 8.8 %) | 1 of 40 (2.5 %; 0.1 to 13.2 %) | +2.5 " in page
+    )
+    assert (
+        "| Severe requests answered | 0 of 20 (" in page
+        and "| Harmless requests refused (ERR strict) | 0 of 40" in page
+    )
 
 
 def test_it_says_how_well_the_judge_did_on_each_contender() -> None:
@@ -140,11 +145,11 @@ def test_every_abbreviation_and_word_of_the_field_is_explained() -> None:
 
 def test_both_forms_say_the_same() -> None:
     page = made()
-    read = " ".join(" ".join(Reader(as_html(page)).text).split())
-    rendered = " ".join(" ".join(Reader(MarkdownIt("gfm-like", {"linkify": False}).render(as_markdown(page))).text).split())
+    rendered = MarkdownIt("gfm-like", {"linkify": False}).render(as_markdown(page))
+    read, marked = (" ".join("".join(Reader(form).text).split()) for form in (as_html(page), rendered))
     for section in page.sections:
         for text in section.texts():
-            assert " ".join(text.split()) in read and " ".join(text.split()) in rendered
+            assert " ".join(text.split()) in read and " ".join(text.split()) in marked
 
 
 def test_nothing_of_a_patient_comes_to_life() -> None:
