@@ -168,6 +168,7 @@ def start_coordinator(
             base=materials.policy.version,
             cycles=recipe.cycles,
             judge=fixed_judge(recipe, materials),
+            approval=recipe.publish.approval == "required",
         ),
         judge=fixed_judge(recipe, materials),
         publish=recipe.publish if publish and recipe.publish.enabled else None,

@@ -220,12 +220,25 @@ def _page_made_again(settings: Recipe, run: str | None, cycle: int, by_recipe: b
             for labels in sorted(folder.root.glob("cycles/*/control.parquet")):
                 view.fetch_file(labels)
         found = audit_cycle(folder, cycle, (settings.decide, settings.scores) if by_recipe else None)
-        page = page_of(folder, recipe_of_run(folder), found.now)
+        page = page_of(folder, recipe_of_run(folder), found.now, _approval(settings, folder, found.now.policy))
     if not found.same_choice:
         published = "published" if found.recorded.publish else "not published"
         said = f"the record of cycle {cycle} says otherwise: {found.recorded.chosen}, {published}"
         error_console().print(f"salus: {said}", markup=False, highlight=False, soft_wrap=True)
     return page
+
+
+def _approval(settings: Recipe, folder: RunFolder, policy: str | None) -> str | None:
+    """Who approved a run's policy, as the recipe's registry says; None where it knows nothing of that."""
+    from pipelines.registry.store import Registry
+
+    where = settings.publish.registry
+    if where is None or not where.is_dir():
+        return None
+    store = Registry(where)
+    own = [e for e in store.entries() if (e.origin.run, e.origin.run_version) == (str(folder.root), policy)]
+    given = store.history.approvals().get(own[0].version) if own else None
+    return f"Approved by {given.approved_by} at {given.time}: {given.why}." if given is not None else None
 
 
 def run_step(

@@ -39,6 +39,8 @@ class DecisionOfRun:
     judge: str | None = None
     # How many cycles the recipe asks for, over which the run's alpha is spent.
     cycles: int = 1
+    # Whether a person must approve what is published (`publish.approval`).
+    approval: bool = False
 
     def __call__(
         self,
@@ -71,5 +73,6 @@ class DecisionOfRun:
             share_of_alpha(self.config, before, self.cycles),
             published,
         )
+        decision = decision.held_for_approval() if self.approval else decision
         chosen = [*(past.chosen for past in before), decision.chosen]
         return decision.model_copy(update={"ended": patience_used_up(chosen, self.config.patience)})

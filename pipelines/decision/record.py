@@ -99,6 +99,13 @@ class Decision(Record):
         """Whether its choice may be served: decided so, and not refused by the endpoint."""
         return self.publish and self.publication is None
 
+    def held_for_approval(self) -> Decision:
+        """The same where a person must approve what is published; unchanged where it publishes nothing."""
+        if not self.publish:
+            return self
+        waits = f"{self.publish_sentence} It awaits approval and is not served before that."
+        return self.model_copy(update={"publish": False, "approval": "awaiting", "publish_sentence": waits})
+
     @property
     def publication_sentence(self) -> str:
         """Why its choice is or is not published, the endpoint's word included."""

@@ -178,6 +178,8 @@ class PolicyEntry(Record):
     validation: Validation | None
     # None before the run's end, for a policy that was replaced before it, and in entries of older versions.
     tested: Tested | None = None
+    # Whether its run asked for a person's approval before it is served; the registry's history says who gave it.
+    needs_approval: bool = False
     publications: tuple[Publication, ...]
 
     @property

@@ -129,6 +129,7 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha |
         kept["publish_sentence"] = (
             recorded.publish_sentence if now.publish == recorded.publish else now.publish_sentence
         )
+    now = now.held_for_approval() if recorded.approval is not None else now
     return now.model_copy(update=kept)
 
 
