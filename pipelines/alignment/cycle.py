@@ -70,7 +70,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
                 run.store.keep()
             # By the record, where there is one by now.
             outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
-            write_pages(run.folder, run.recipe)
+            write_pages(run.folder, run.recipe, cycle)
     return outcome
 
 

@@ -83,11 +83,11 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
         run.check_lease()
         known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
         if len(known) >= cycle:
-            write_pages(run.folder, recipe)
+            write_pages(run.folder, recipe, cycle)
             return known[cycle - 1]
         ray.get(run.coordinator.adopt.remote(cycle))
         outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
-        write_pages(run.folder, recipe)
+        write_pages(run.folder, recipe, cycle)
         return outcome
 
 

@@ -147,7 +147,10 @@ def audit(run: RunArgument) -> None:
                 view.fetch_file(page)
         found, recipe = made_again(folder), recipe_of_run(folder)
         pages = {each.recorded.cycle: is_current(folder, recipe, each.recorded) for each in found}
-    console().print(audit_table(found, pages), highlight=False)
+    console().print(audit_table(found), highlight=False)
+    for cycle, current in pages.items():
+        if current is False:
+            _say(f"The page of cycle {cycle} is not what its record and answers give now.")
     if any(each.differences for each in found):
         raise typer.Exit(DIFFERENT)
 

@@ -237,8 +237,8 @@ def _last_champion(recipe: Recipe, folder: RunFolder) -> PolicyRef:
         raise SalusError(f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model.")
     if outcomes[-1].champion.version in waiting:
         raise SalusError(
-            f"{outcomes[-1].champion.version} of {folder.root} needs a person's approval (publish.approval). Give it with"
-            " salus policy approve, and serve it from the registry with salus serve."
+            f"{outcomes[-1].champion.version} of {folder.root} needs a person's approval (publish.approval). Give it"
+            " with salus policy approve, and serve it from the registry with salus serve."
         )
     return outcomes[-1].champion
 

@@ -31,7 +31,9 @@ ADAPTER = "adapter"
 
 
 class Registry:
-    """The policies below `root`. Life of one: `put` -> [`approve`] -> (`promote` | `rollback` away)*; never changed by those.
+    """The policies below `root`. Never changed once they are there.
+
+    Life of one: `put` -> [`approve`] -> (`promote` | `rollback` away)*
 
     Raises:
         SalusError: `root` is an address, not a local folder.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group
 from rich.filesize import decimal
@@ -68,15 +68,9 @@ def differences_table(title: str, differences: Iterable[Difference]) -> Table:
     return table
 
 
-def audit_table(decisions: Iterable[AuditedDecision], pages: Mapping[int, bool | None]) -> Table:
-    """What was decided, what the same judgments give now, and what in the record is another.
-
-    Args:
-        decisions: of the run.
-        pages: by cycle, whether the page is what the record gives now; None where there is none.
-    """
-    table = narrow_table("cycle", "recorded", "made again", "differs in", "page")
-    told = {True: "as made again", False: "differs", None: "none"}
+def audit_table(decisions: Iterable[AuditedDecision]) -> Table:
+    """What was decided, what the same judgments give now, and what in the record is another."""
+    table = narrow_table("cycle", "recorded", "made again", "differs in")
     for each in decisions:
         names = [found.name for found in each.differences]
         more = f" and {len(names) - SHOWN_DIFFERENCES} more" if len(names) > SHOWN_DIFFERENCES else ""
@@ -85,7 +79,6 @@ def audit_table(decisions: Iterable[AuditedDecision], pages: Mapping[int, bool |
             _choice(each.recorded),
             Text(_choice(each.now), style="" if each.same_choice else "red"),
             Text(", ".join(names[:SHOWN_DIFFERENCES]) + more or "nothing"),
-            told[pages.get(each.recorded.cycle)],
         )
     return table
 

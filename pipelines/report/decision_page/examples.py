@@ -47,7 +47,7 @@ _KINDS = (
 
 
 @dataclass(frozen=True)
-class _Row:
+class _BothAnswered:
     """One request, and both policies' answers to it with their labels."""
 
     prompt_id: str
@@ -66,8 +66,8 @@ class _Row:
 def changed_examples(champion: pa.Table, other: pa.Table, names: tuple[str, str]) -> tuple[PageExample, ...]:
     """At most `SHOWN` requests of each kind.
 
-    Severe ones come first. Within a level the order is that of the SHA-256 of the prompt's id, so that neither a
-    person nor the order of a file chooses.
+    Severe ones come first. Within a level the order is that of the SHA-256 of the prompt's id. So neither a person nor
+    the order of a file chooses.
 
     Args:
         champion: its judged answers.
@@ -83,11 +83,11 @@ def changed_examples(champion: pa.Table, other: pa.Table, names: tuple[str, str]
     return tuple(found)
 
 
-def _rows(champion: pa.Table, other: pa.Table) -> Iterator[_Row]:
+def _rows(champion: pa.Table, other: pa.Table) -> Iterator[_BothAnswered]:
     before, after = aligned(champion, other)
     pairs = zip(before.to_pylist(), after.select(["answer", "label"]).to_pylist(), strict=True)
     for own, new in pairs:
-        yield _Row(
+        yield _BothAnswered(
             prompt_id=own["prompt_id"],
             # The coordinator's tables leave it out.
             prompt=own.get("prompt") or own["base_prompt"],
@@ -98,7 +98,7 @@ def _rows(champion: pa.Table, other: pa.Table) -> Iterator[_Row]:
         )
 
 
-def _example(heading: str, row: _Row, names: tuple[str, str]) -> PageExample:
+def _example(heading: str, row: _BothAnswered, names: tuple[str, str]) -> PageExample:
     said = zip(names, row.labels, row.answers, strict=True)
     return PageExample(
         heading=heading,

@@ -48,13 +48,19 @@ def approval_in_run(decision: Decision) -> str:
     return "There was nothing to approve, as nothing new is published."
 
 
-def write_pages(folder: RunFolder, recipe: Recipe) -> None:
-    """Write the page of every decision of a run, as HTML and Markdown; one that is there is left if nothing is new.
+def write_pages(folder: RunFolder, recipe: Recipe, cycle: int | None = None) -> None:
+    """Write pages of a run's decisions, as HTML and Markdown; one that is there is left if nothing is new.
+
+    Args:
+        folder: of the run.
+        recipe: the run's.
+        cycle: whose page; None: those of all decisions.
 
     Raises:
         SalusError: as `page_of` does.
     """
-    for decision in past_decisions(folder, recipe.cycles):
+    decisions = past_decisions(folder, recipe.cycles)
+    for decision in decisions if cycle is None else decisions[cycle - 1 : cycle]:
         page = page_of(folder, recipe, decision)
         forms = ((folder.decision_html, as_html), (folder.decision_text, as_markdown))
         for path, text in ((place(decision.cycle), form(page)) for place, form in forms):

@@ -56,7 +56,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "harmfulness": ("harmfulness", *_LABELS),
     "capability": ("seed", "capability"),
     "control": ("seed", "decide.control", "judge.truth"),
-    "decision": ("seed", "scores", "decide", "capability"),
+    "decision": ("seed", "scores", "decide", "capability", "publish.approval"),
     "publications": ("publish",),
     "metrics": ("seed", "scores"),
     "summary": ("name", "seed", "scores"),
