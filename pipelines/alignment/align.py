@@ -33,7 +33,7 @@ from pipelines.decision.ending import is_over
 from pipelines.decision.record import read_decision
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
-from pipelines.registry.register import register_published
+from pipelines.registry.register import register_awaiting, register_published
 from pipelines.registry.store import Registry
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
@@ -199,7 +199,7 @@ def _cycles(actors: _Actors) -> PolicyRef:
             run.reporter.say(f"cycle {cycle}: {outcome.refused}")
         if read_decision(run.folder.decision(cycle)).approval is not None and run.recipe.publish.registry is not None:
             # A person need not wait for the run's end.
-            register_published(run.folder.root, run.recipe.publish.registry, run.reporter)
+            register_awaiting(run.folder.root, run.recipe.publish.registry, run.reporter)
     if outcomes[-1].ended is not None:
         run.reporter.say(outcomes[-1].ended)
     return run.champion()

@@ -87,6 +87,14 @@ def register_published(run: Path, registry: Path, reporter: Reporter) -> None:
             reporter.say(f"registered {each.version} in {registry}{waits}")
 
 
+def register_awaiting(run: Path, registry: Path, reporter: Reporter) -> None:
+    """As `register_published`, of a run that goes on: what cannot be registered is told, and tried again at its end."""
+    try:
+        register_published(run, registry, reporter)
+    except SalusError as error:
+        reporter.say(f"no policy could be registered yet: {error.sentence}")
+
+
 def _registered(drafts: _Drafts, version: RunVersion, registry: Registry, copy: bool) -> Registration:
     weights = drafts.contents(version)
     if weights is None:

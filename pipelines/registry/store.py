@@ -131,16 +131,20 @@ class Registry:
         Raises:
             SalusError: it awaits approval, or as `intact` does.
         """
-        if self.awaits_approval(entry):
+        self.check_approved(entry)
+        return self.intact(entry)
+
+    def check_approved(self, entry: PolicyEntry) -> None:
+        """Refuse a policy that a person must still approve.
+
+        Raises:
+            SalusError: it awaits approval, or the history cannot be read.
+        """
+        if entry.needs_approval and entry.version not in self.history.approvals():
             raise SalusError(
                 f"{entry.version} awaits approval and is not served before that; give it with salus policy approve"
                 f" {entry.version} --by NAME --reason TEXT."
             )
-        return self.intact(entry)
-
-    def awaits_approval(self, entry: PolicyEntry) -> bool:
-        """Whether a person must still approve it. Raises SalusError where the history cannot be read."""
-        return entry.needs_approval and entry.version not in self.history.approvals()
 
     def put(self, entry: PolicyEntry, card: str, copy: bool) -> PolicyEntry:
         """Write a policy's folder, whole or not at all, or renew the one there is; returns what was written.

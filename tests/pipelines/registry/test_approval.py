@@ -18,13 +18,27 @@ from pipelines.cli.main import main
 from pipelines.cli.serve import _last_champion
 from pipelines.decision.published import last_published
 from pipelines.decision.record import read_decision
-from pipelines.registry.register import register_run
+from pipelines.registry.register import register_awaiting, register_run
 from pipelines.registry.store import AUDIT, CARD, Registry
+from pipelines.runs.finished.audit import audit_cycle
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.outcomes import past_outcomes
+from pipelines.serving.follower import Follower
 from tests.pipelines.cli.refused import refused
+from tests.pipelines.serving.test_following import Recorder
+from tests.quiet_reporter import QuietReporter
 
 BASE = PolicyRef(version="c0-base", path="")
+
+
+class SaidReporter(QuietReporter):
+    """Keeps the lines it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
 
 
 @pytest.fixture
@@ -64,6 +78,31 @@ def test_it_is_not_promoted_or_served_before(registry: Registry, waiting: str) -
         registry.servable(registry.find(waiting))
     assert registry.history.changes() == ()
     assert "before a named person approves it" in (registry.folder(registry.find(waiting)) / CARD).read_text()
+
+
+def test_an_endpoint_is_not_started_with_it(registry: Registry, waiting: str) -> None:
+    follower = Follower(registry, Recorder(), [].append, registry.clock)
+    with pytest.raises(SalusError, match="awaits approval"):
+        follower.start(waiting)
+    registry.approve(waiting, "Dr Weber", "read")
+    follower.start(None)
+
+
+def test_it_is_registered_while_the_run_goes_on(run: RunFolder, registry: Registry, waiting: str) -> None:
+    """The run's end adds its sums and its test; a fault of the registry does not end the run."""
+    for late in (run.summary, run.sums, run.manifest):
+        late.unlink(missing_ok=True)
+    reporter = SaidReporter()
+    register_awaiting(run.root, registry.root.with_name("another"), reporter)
+    assert any(f"registered {waiting} in" in line and "it awaits approval" in line for line in reporter.said)
+    run.recipe.unlink()
+    register_awaiting(run.root, registry.root, reporter)
+    assert reporter.said[-1].startswith("no policy could be registered yet: ")
+
+
+def test_an_audit_makes_the_same_decision(run: RunFolder, waiting: str) -> None:
+    second = audit_cycle(run, 2)
+    assert second.same_choice and second.now.approval == "awaiting"
 
 
 def test_an_approval_is_recorded_and_makes_it_current(run: RunFolder, registry: Registry, waiting: str) -> None:
