@@ -143,6 +143,12 @@ _WORDS = (
         " evidence.",
     ),
     _Word(
+        "piece of evidence",
+        "pieces? of evidence",
+        "Requests that rise and fall together count as one. What binds them is a setting: a base prompt, a source"
+        " (document), a principle (rule of medical ethics), or an act (the deed that a request is about).",
+    ),
+    _Word(
         "capability",
         "capability|accuracy|perplexity|multiple-choice",
         "What the policy knows beside safety, as its share of right answers to questions with given answers.",

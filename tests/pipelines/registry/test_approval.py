@@ -20,11 +20,13 @@ from pipelines.decision.published import last_published
 from pipelines.decision.record import read_decision
 from pipelines.registry.register import register_awaiting, register_run
 from pipelines.registry.store import AUDIT, CARD, Registry
+from pipelines.report.decision_page.from_run import write_pages
 from pipelines.runs.finished.audit import audit_cycle
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.outcomes import past_outcomes
 from pipelines.serving.follower import Follower
 from tests.pipelines.cli.refused import refused
+from tests.pipelines.runs.finished.made import RunMaker
 from tests.pipelines.serving.test_following import Recorder
 from tests.quiet_reporter import QuietReporter
 
@@ -100,9 +102,14 @@ def test_it_is_registered_while_the_run_goes_on(run: RunFolder, registry: Regist
     assert reporter.said[-1].startswith("no policy could be registered yet: ")
 
 
-def test_an_audit_makes_the_same_decision(run: RunFolder, waiting: str) -> None:
-    second = audit_cycle(run, 2)
-    assert second.same_choice and second.now.approval == "awaiting"
+def test_an_audit_makes_the_same_decision(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    write_text(read_decision(folder.decision(1)).held_for_approval().model_dump_json(), folder.decision(1))
+    first = audit_cycle(folder, 1)
+    assert first.same_choice and first.now.approval == "awaiting" and first.differences == []
+    write_pages(folder, recipe_of_run(folder))
+    page = folder.decision_text(1).read_text()
+    assert "awaits a person's approval. Until then patients are served as before" in page and "No one yet" in page
 
 
 def test_an_approval_is_recorded_and_makes_it_current(run: RunFolder, registry: Registry, waiting: str) -> None:
