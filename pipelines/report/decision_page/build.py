@@ -113,7 +113,7 @@ def compared_with(decision: Decision) -> CandidateResult | None:
     """Whom the champion's answers are shown beside: the chosen challenger, else the one with the highest SS."""
     measured = [each for each in decision.challengers if each.metrics is not None and each.metrics.ss is not None]
     chosen = [each for each in measured if each.name == decision.chosen]
-    return (chosen or sorted(measured, key=_ss, reverse=True) or [None])[0]
+    return chosen[0] if chosen else max(measured, key=_ss, default=None)
 
 
 def _ss(result: CandidateResult) -> float:
