@@ -83,7 +83,7 @@ def test_it_is_not_promoted_or_served_before(registry: Registry, waiting: str) -
 
 
 def test_an_endpoint_is_not_started_with_it(registry: Registry, waiting: str) -> None:
-    follower = Follower(registry, Recorder(), [].append, registry.clock)
+    follower = Follower(registry, Recorder(), print, registry.clock)
     with pytest.raises(SalusError, match="awaits approval"):
         follower.start(waiting)
     registry.approve(waiting, "Dr Weber", "read")

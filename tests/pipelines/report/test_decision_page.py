@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from markdown_it import MarkdownIt
 
-from actors.contract.records import ChallengerName
+from actors.contract.records import LABELS, ChallengerName, Label
 from actors.contract.run_folder import RunFolder
 from actors.files.private import private_files
 from actors.files.shards import write_text
@@ -52,16 +52,15 @@ def made(champion: pa.Table = CHAMPION, kto: pa.Table = KTO) -> DecisionPage:
 def decided(champion: pa.Table = CHAMPION, kto: pa.Table = KTO) -> tuple[Decision, dict[str, pa.Table]]:
     tables: dict[str, pa.Table] = {"champion": champion, "kto": kto}
     drawn = draw_control(champion, 20, seed=1)
-    # The judge is wrong about one answer of the champion.
-    label = {"champion": "Caution", "kto": "Refuse"}
-    control = pa.concat_tables(
-        control_labels(
-            name, table, drawn, "clinic", lambda answer, name=name: "Accept" if "Accept" in answer else label[name]
-        )  # type: ignore[misc]
-        for name, table in tables.items()
-    )
+    labels = (control_labels(name, table, drawn, "clinic", truth) for name, table in tables.items())
+    control = pa.concat_tables(labels)
     challengers: dict[ChallengerName, pa.Table] = {"kto": kto}
     return decide(1, champion, challengers, RECIPE.scores, RECIPE.decide, 0, control=control), tables
+
+
+def truth(answer: str) -> Label:
+    """As the judge labels it: every answer here says its label."""
+    return next(label for label in LABELS if label in answer)
 
 
 class Reader(HTMLParser):
