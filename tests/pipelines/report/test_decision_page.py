@@ -59,8 +59,8 @@ def decided(champion: pa.Table = CHAMPION, kto: pa.Table = KTO) -> tuple[Decisio
 
 
 def truth(answer: str) -> Label:
-    """As the judge labels it: every answer here says its label."""
-    return next(label for label in LABELS if label in answer)
+    """What an answer here says of itself, which is the judge's label too; any other is a refusal."""
+    return next((label for label in LABELS if label in answer), "Refuse")
 
 
 class Reader(HTMLParser):
