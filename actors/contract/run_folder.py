@@ -32,7 +32,7 @@ class RunFolder:
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
-    cycles/CC/{decision,published,stages}.json  cycles/CC/control.parquet
+    cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     audit.jsonl
     ```
@@ -174,6 +174,14 @@ class RunFolder:
     def published_figures(self, cycle: int) -> Path:
         """The figures of the policy that a cycle's decision let go live, on prompts that no decision uses."""
         return self.cycle(cycle) / "published.json"
+
+    def decision_html(self, cycle: int) -> Path:
+        """The decision's page, for a person to read."""
+        return self.cycle(cycle) / "decision.html"
+
+    def decision_text(self, cycle: int) -> Path:
+        """The same page as Markdown."""
+        return self.cycle(cycle) / "decision.md"
 
     def control(self, cycle: int) -> Path:
         """Trusted labels of a sample of the contenders' validation answers, where the run has a reference."""

@@ -99,6 +99,11 @@ class PublisherConfig(BaseModel):
     registry: Path | None = Field(
         default=None, description="Folder of the policy registry that a run enters what it published in; None: none."
     )
+    approval: Literal["none", "required"] = Field(
+        default="none",
+        description="Whether a winner that passes every gate waits for a named person (salus policy approve) before it "
+        "is served. The run goes on meanwhile; what was published before stays live.",
+    )
     model_id: str = Field(default="salus", pattern=r"^[A-Za-z0-9_-]+$", description="The model name clients ask for.")
     host: str = Field(default="127.0.0.1", description="The address the endpoint listens on.")
     port: int = Field(default=8000, ge=1, le=65535, description="The port the endpoint listens on.")
@@ -204,6 +209,14 @@ class PublisherConfig(BaseModel):
     def _extra_is_vllms(self) -> Self:
         if self.engine_extra:
             check_engine_extra(self.engine_extra, "cuda" if self.gpus_per_replica else "cpu", SERVER_ARGUMENTS)
+        return self
+
+    @model_validator(mode="after")
+    def _approval_has_a_registry(self) -> Self:
+        if self.enabled and self.approval == "required" and self.registry is None:
+            raise ValueError(
+                "publish.approval 'required' needs publish.registry, where a policy waits and its approval is recorded"
+            )
         return self
 
     @model_validator(mode="after")

@@ -35,7 +35,7 @@ def os_user() -> str:
 
 
 # "promote": of a registry, which serves nothing by itself; with an endpoint, "rollback" follows a registry's.
-Action = Literal["start", "publish", "promote", "rollback"]
+Action = Literal["start", "publish", "promote", "approve", "rollback"]
 _LONGEST_TEXT = 800
 
 logger = logging.getLogger(__name__)

@@ -31,10 +31,11 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over
+from pipelines.decision.record import read_decision
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
-from pipelines.registry.register import register_published
+from pipelines.registry.register import register_awaiting, register_published
 from pipelines.registry.store import Registry
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
@@ -201,6 +202,9 @@ def _cycles(actors: _Actors) -> PolicyRef:
             run.reporter.say(f"cycle {cycle}: {outcome.chosen.upper()} wins: {outcome.champion.version}{live}")
         if outcome.refused is not None:
             run.reporter.say(f"cycle {cycle}: {outcome.refused}")
+        if read_decision(run.folder.decision(cycle)).approval is not None and run.recipe.publish.registry is not None:
+            # A person need not wait for the run's end.
+            register_awaiting(run.folder.root, run.recipe.publish.registry, run.reporter)
     if outcomes[-1].ended is not None:
         run.reporter.say(outcomes[-1].ended)
     return run.champion()

@@ -27,6 +27,7 @@ from pipelines.cluster.times import StageClock, Stopwatch, Work
 from pipelines.feedback.review.snapshot import cycle_reviews
 from pipelines.feedback.snapshot import snapshot_feedback
 from pipelines.judges.evidence import applied_temperature, judge_in_run
+from pipelines.report.decision_page.from_run import write_pages
 from pipelines.runs.stage_log import cycle_clock
 
 POLL_S = 0.25
@@ -70,6 +71,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
                 run.store.keep()
             # By the record, where there is one by now.
             outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+            write_pages(run.folder, run.recipe, cycle)
         if unmeasured(run):
             with leased_stage(run, clock, "published") as stage:
                 stage.worked(measure_published(run))

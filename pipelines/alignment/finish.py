@@ -26,6 +26,7 @@ from pipelines.measures.agreement import Agreement, agreement
 from pipelines.measures.baselines import ALIKE, BASELINES, baseline_judgments
 from pipelines.measures.metrics import Metrics, measure, without_spread
 from pipelines.measures.styles import StyleMetrics, measure_styles
+from pipelines.report.decision_page.from_run import write_pages
 from pipelines.report.figure import draw_cycles
 from pipelines.report.judging import judge_disagreement, judge_usage
 from pipelines.runs.materials import probe_folder, truth_rule
@@ -70,7 +71,7 @@ def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
 
 
 def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
-    """Measure everything, write `metrics.parquet`, `figure.png` and `summary.json`, and return the summary."""
+    """Measure everything, write `metrics.parquet`, `figure.png`, `summary.json` and pages, and return the summary."""
     reader = _Reader(run)
     cycles = [reader.cycle(cycle) for cycle in range(1, reader.cycles + 1)]
     rows = [row for cycle in range(1, reader.cycles + 1) for row in reader.cycle_rows(cycle)]
@@ -105,6 +106,8 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)
+    # Once more, as the final test is known now.
+    write_pages(run.folder, run.recipe)
     return summary
 
 

@@ -154,6 +154,7 @@ def decision_rule(recipe: Recipe, folder: RunFolder, materials: Materials) -> De
         cycles=recipe.cycles,
         judge=fixed_judge(recipe, materials),
         probe=recipe.data.probe,
+        approval=recipe.publish.approval == "required",
     )
 
 

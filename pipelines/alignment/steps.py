@@ -32,6 +32,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, judge_in_run, record_trust
+from pipelines.report.decision_page.from_run import write_pages
 from pipelines.runs.materials import write_prompts
 from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import hold_run
@@ -85,10 +86,12 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
         run.check_lease()
         known = past_outcomes(run.folder, run.materials.policy, recipe.cycles)
         if len(known) >= cycle:
+            write_pages(run.folder, recipe, cycle)
             return known[cycle - 1]
         ray.get(run.coordinator.adopt.remote(cycle))
         outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
         measure_published(run)
+        write_pages(run.folder, recipe, cycle)
         return outcome
 
 

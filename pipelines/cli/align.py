@@ -1,13 +1,15 @@
-"""`salus align`: whole cycles; `salus generate`, `train`, `evaluate`: one step of one cycle, as `salus judge` is."""
+"""`salus align`: whole cycles; `salus generate`, `train`, `evaluate`, `decide`: one step of one cycle."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
 from pipelines.cli.console import (
     AcceptUnreliable,
     DataFolder,
@@ -16,6 +18,7 @@ from pipelines.cli.console import (
     RunFolderOption,
     Seed,
     console,
+    error_console,
     resolve,
     run_place,
     wait_for_ctrl_c,
@@ -34,6 +37,9 @@ from pipelines.runs.checksums import run_hash
 from pipelines.runs.store.place import Place, working_folder
 from pipelines.runs.summary import Summary
 
+if TYPE_CHECKING:
+    from pipelines.report.decision_page.content import DecisionPage
+
 Cycle = Annotated[int, typer.Option(min=1, help="Which cycle, counted from 1.")]
 Result = TypeVar("Result")
 
@@ -43,6 +49,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: salus generate demo --cycle 1")(generate)
     app.command(epilog="Example: salus train demo --cycle 1")(train)
     app.command(epilog="Example: salus evaluate demo --cycle 1")(evaluate)
+    app.command(epilog="Example: salus decide demo --cycle 1 --html decision.html")(decide)
 
 
 def align(
@@ -77,7 +84,7 @@ def align(
         summary = run_alignment(settings, root, reporter, fresh=fresh, while_served=hold if serve else None)
     show(summary)
     out.print(
-        f"\nrun folder {root}: figure.png, metrics.parquet, summary.json, cycles/*/decision.json",
+        f"\nrun folder {root}: figure.png, metrics.parquet, summary.json, cycles/*/decision.html",
         highlight=False,
     )
     if (sums := run_hash(RunFolder(working_folder(root)))) is not None:
@@ -162,6 +169,84 @@ def evaluate(
 
     outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data, accept_unreliable), run, cycle)
     console().print(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")
+
+
+def decide(
+    recipe: RecipeName,
+    cycle: Annotated[int | None, typer.Option(min=1, help="Which cycle of the run, counted from 1.")] = None,
+    champion: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder of the champion's judged answers, in place of a run.")
+    ] = None,
+    challenger: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="The same of a challenger; repeated for each of them."),
+    ] = None,
+    control: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Trusted labels of these answers, as a run's control.parquet.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the page as one HTML file.")] = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+) -> None:
+    """Make one decision again from its judged answers and print its page; nothing in the run changes.
+
+    With --set, the recipe's rule decides in place of the one on record. With --champion and --challenger, it decides on
+    any folders of judged answers.
+    """
+    from actors.files.shards import write_text
+    from pipelines.report.decision_page.on_answers import named_folders, page_on_answers
+    from pipelines.report.decision_page.render import as_html, as_markdown
+
+    settings = resolve(recipe, overrides, seed)
+    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+        raise SalusError(f"{html} cannot be written: name a file in a folder that is there.")
+    if champion is not None:
+        page = page_on_answers(settings, champion, named_folders(challenger or ()), control, cycle or 1)
+    elif challenger or control is not None:
+        raise SalusError("--challenger and --control are for judged answers outside a run; add --champion DIR.")
+    elif cycle is None:
+        raise SalusError("Name a cycle of the run with --cycle, or folders with --champion and --challenger.")
+    else:
+        page = _page_made_again(settings, run, cycle, by_recipe=bool(overrides))
+    if html is not None:
+        write_text(as_html(page), html)
+    console().print(as_markdown(page), markup=False, highlight=False, soft_wrap=True, end="")
+
+
+def _page_made_again(settings: Recipe, run: str | None, cycle: int, by_recipe: bool) -> DecisionPage:
+    """Of a run's cycle, by the rule on record or by the recipe's; says where the record differs."""
+    from pipelines.report.decision_page.from_run import page_of
+    from pipelines.runs.finished.audit import audit_cycle
+    from pipelines.runs.finished.shape import recipe_of_run
+    from pipelines.runs.store.reading import readable
+
+    with readable(str(run_place(settings, run))) as (root, view):
+        folder = RunFolder(root)
+        if view is not None:
+            view.fetch_below(folder.evaluations("validation"))
+            for labels in sorted(folder.root.glob("cycles/*/control.parquet")):
+                view.fetch_file(labels)
+        found = audit_cycle(folder, cycle, (settings.decide, settings.scores) if by_recipe else None)
+        page = page_of(folder, recipe_of_run(folder), found.now, _approval(settings, folder, found.now.policy))
+    if not found.same_choice:
+        published = "published" if found.recorded.publish else "not published"
+        said = f"the record of cycle {cycle} says otherwise: {found.recorded.chosen}, {published}"
+        error_console().print(f"salus: {said}", markup=False, highlight=False, soft_wrap=True)
+    return page
+
+
+def _approval(settings: Recipe, folder: RunFolder, policy: str | None) -> str | None:
+    """Who approved a run's policy, as the recipe's registry says; None where it knows nothing of that."""
+    from pipelines.registry.store import Registry
+
+    where = settings.publish.registry
+    if where is None or not where.is_dir():
+        return None
+    store = Registry(where)
+    own = [e for e in store.entries() if (e.origin.run, e.origin.run_version) == (str(folder.root), policy)]
+    given = store.history.approvals().get(own[0].version) if own else None
+    return f"Approved by {given.approved_by} at {given.time}: {given.why}." if given is not None else None
 
 
 def run_step(

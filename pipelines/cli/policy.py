@@ -25,6 +25,9 @@ def register(app: typer.Typer) -> None:
     policy.command("list", epilog="Example: salus policy list")(list_policies)
     policy.command(epilog="Example: salus policy show demo-s7-c1-dpo")(show)
     policy.command(epilog='Example: salus policy promote demo-s7-c1-dpo --reason "ERR halved"')(promote)
+    policy.command(
+        epilog='Example: salus policy approve demo-s7-c1-dpo --by "Dr A. Weber" --reason "read its decision page"'
+    )(approve)
     policy.command(epilog='Example: salus policy rollback --reason "too many refusals"')(rollback)
     policy.command(epilog="Example: salus policy export demo-s7-c1-dpo models/clinic")(export)
     app.add_typer(policy, name="policy")
@@ -58,7 +61,8 @@ def list_policies(registry: RegistryFolder = DEFAULT) -> None:
     from pipelines.registry.tables import policies_table
 
     store = Registry(registry)
-    console().print(policies_table(store.entries(), store.history.current()))
+    history = store.history
+    console().print(policies_table(store.entries(), history.current(), history.approvals()))
 
 
 def show(
@@ -77,7 +81,8 @@ def show(
         # In ASCII, which steers no terminal and says the same.
         print(entry.model_dump_json(indent=2, ensure_ascii=True))
         return
-    console().print(policy_page(entry, chain(entry, store.entries()), store.history.current()))
+    approval = store.history.approvals().get(entry.version)
+    console().print(policy_page(entry, chain(entry, store.entries()), store.history.current(), approval))
 
 
 def promote(version: Version, registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
@@ -86,6 +91,22 @@ def promote(version: Version, registry: RegistryFolder = DEFAULT, reason: Reason
 
     change = Registry(registry).promote(version, reason)
     _say(f"{change.version} is current (before: {change.previous or 'none'})")
+
+
+def approve(
+    version: Version,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="The person who approves.")] = "",
+    reason: Reason = "",
+    registry: RegistryFolder = DEFAULT,
+) -> None:
+    """Approve a policy whose run asked for that (publish.approval), and make it the current one.
+
+    Name and reason are kept in history.jsonl and audit.jsonl. Endpoints that follow the registry then serve it.
+    """
+    from pipelines.registry.store import Registry
+
+    change = Registry(registry).approve(version, by, reason)
+    _say(f"{change.version} is approved by {change.approved_by} and current (before: {change.previous or 'none'})")
 
 
 def rollback(registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:

@@ -126,12 +126,15 @@ def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A finished ru
 
 
 def audit(run: RunArgument) -> None:
-    """Make every decision of a run again from the judgments it kept, and hold the records against that.
+    """Make every decision of a run again from the judgments it kept, and hold records and pages against that.
 
+    A page may differ in words alone where an earlier version wrote it; salus runs verify says whether it was changed.
     Exits with 1 where a record differs; runs of earlier versions of the rule may differ in figures and agree in choice.
     """
+    from pipelines.report.decision_page.from_run import is_current
     from pipelines.report.runs_tables import audit_table
     from pipelines.runs.finished.audit import audit as made_again
+    from pipelines.runs.finished.shape import recipe_of_run
     from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):
@@ -141,8 +144,14 @@ def audit(run: RunArgument) -> None:
             view.fetch_below(folder.evaluations("probe"))
             for control in sorted(folder.root.glob("cycles/*/control.parquet")):
                 view.fetch_file(control)
-        found = made_again(folder)
+            for page in sorted(folder.root.glob("cycles/*/decision.md")):
+                view.fetch_file(page)
+        found, recipe = made_again(folder), recipe_of_run(folder)
+        pages = {each.recorded.cycle: is_current(folder, recipe, each.recorded) for each in found}
     console().print(audit_table(found), highlight=False)
+    for cycle, current in pages.items():
+        if current is False:
+            _say(f"The page of cycle {cycle} is not what its record and answers give now.")
     if any(each.differences for each in found):
         raise typer.Exit(DIFFERENT)
 

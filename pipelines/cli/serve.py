@@ -228,11 +228,18 @@ def champion_of(recipe: Recipe, run: str | None) -> Iterator[PolicyRef]:
 
 
 def _last_champion(recipe: Recipe, folder: RunFolder) -> PolicyRef:
+    from pipelines.decision.ending import past_decisions
     from pipelines.runs.outcomes import past_outcomes
 
     outcomes = past_outcomes(folder, PolicyRef(version="", path=""), recipe.cycles)
+    waiting = {each.policy for each in past_decisions(folder, recipe.cycles) if each.approval is not None}
     if not outcomes or not outcomes[-1].champion.path:
         raise SalusError(f"No cycle of {folder.root} has a new champion yet; run salus align first or give --model.")
+    if outcomes[-1].champion.version in waiting:
+        raise SalusError(
+            f"{outcomes[-1].champion.version} of {folder.root} needs a person's approval (publish.approval). Give it"
+            " with salus policy approve, and serve it from the registry with salus serve."
+        )
     return outcomes[-1].champion
 
 

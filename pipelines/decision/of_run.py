@@ -48,6 +48,8 @@ class DecisionOfRun:
     cycles: int = 1
     # The recipe's probe; None: it has none.
     probe: str | None = None
+    # Whether a person must approve what is published (`publish.approval`).
+    approval: bool = False
 
     def __call__(
         self,
@@ -62,12 +64,13 @@ class DecisionOfRun:
             SalusError: as `decide` does, or judged answers that it rests on are missing.
         """
         decision = self.before_probe(cycle, champion, challengers, failed)
-        if self.probe is None or decision.chosen == "champion" or decision.policy is None:
-            return decision
-        folder, judge = RunFolder(Path(self.root)), self.judge or str(decision.champion.policy)
-        live = last_published(past_decisions(folder, cycle - 1), self.base)
-        before, after = (probe_answers(folder, version, judge) for version in (live, decision.policy))
-        return with_probe(decision, probe_evidence(self.probe, before, after))
+        if self.probe is not None and decision.chosen != "champion" and decision.policy is not None:
+            folder, judge = RunFolder(Path(self.root)), self.judge or str(decision.champion.policy)
+            live = last_published(past_decisions(folder, cycle - 1), self.base)
+            before, after = (probe_answers(folder, version, judge) for version in (live, decision.policy))
+            decision = with_probe(decision, probe_evidence(self.probe, before, after))
+        # Last, for what may be published is not known before.
+        return decision.held_for_approval() if self.approval else decision
 
     def before_probe(
         self,

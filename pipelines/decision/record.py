@@ -119,6 +119,8 @@ class Decision(Record):
     probe: ProbeEvidence | None = None
     # Why no further cycle is run; None where one may follow.
     ended: str | None = None
+    # It passed every gate and is not published before a person approves it (`publish.approval`).
+    approval: Literal["awaiting"] | None = None
     # Added by the coordinator where the endpoint refused what was to be published; the decision itself is unchanged.
     publication: RefusedPublication | None = None
 
@@ -126,6 +128,13 @@ class Decision(Record):
     def let_live(self) -> bool:
         """Whether its choice may be served: decided so, and not refused by the endpoint."""
         return self.publish and self.publication is None
+
+    def held_for_approval(self) -> Decision:
+        """The same where a person must approve what is published; unchanged where it publishes nothing."""
+        if not self.publish:
+            return self
+        waits = f"{self.publish_sentence} It awaits approval and is not served before that."
+        return self.model_copy(update={"publish": False, "approval": "awaiting", "publish_sentence": waits})
 
     @property
     def publication_sentence(self) -> str:

@@ -5,25 +5,18 @@ Names paths of no machine, so that it can leave with the weights.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
 from actors.contract.records import METHODS
 from actors.judges.regimens import REGIMENS
 from actors.judges.rules import RULES_JUDGE
 from pipelines.registry.entry import PolicyEntry, TrainingData
-from pipelines.registry.figures import in_words, judge_figures, published_figures, validation_figures
+from pipelines.registry.figures import in_words, judge_figures, published_figures, tested_figures, validation_figures
+from pipelines.report.markdown import markdown_environment
 
 TEMPLATE = "card.md.jinja"
-# Characters Markdown or its common extensions give a meaning to in the middle of a line.
-_MARKUP = re.compile(r"([\\`*_\[\]|~$!])")
-# As entities: HTML, and what GitHub turns into links and mentions by itself.
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", ":": "&#58;", "@": "&#64;", ".": "&#46;"}
-_ENTITY = re.compile(r"[&<>@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def model_card(entry: PolicyEntry) -> str:
@@ -43,6 +36,7 @@ def model_card(entry: PolicyEntry) -> str:
         judged=judged,
         validation_figures=validation_figures,
         published_figures=published_figures,
+        tested_figures=tested_figures,
         judge_figures=judge_figures,
         in_words=in_words,
     )
@@ -54,16 +48,9 @@ def fill(template: str, **values: object) -> str:
     return environment().get_template(template).render(**values)
 
 
-@cache
 def environment() -> Environment:
     """Templates of which every expression is escaped, without exception."""
-    return Environment(
-        loader=PackageLoader("pipelines.registry"),
-        autoescape=True,
-        finalize=lambda value: Markup(plain(value)),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
+    return markdown_environment("pipelines.registry")
 
 
 def _front_matter(entry: PolicyEntry) -> str:
@@ -91,11 +78,3 @@ def _judged(data: TrainingData | None) -> tuple[list[str], dict[int, dict[str, i
         counts[each.level][each.method] = each.n
     found = {each.method for each in data.judged}
     return [*(m for m in METHODS if m in found), *sorted(found - set(METHODS))], counts
-
-
-def plain(text: object, longest: int = 2000) -> str:
-    """One line that renders as the text itself, anywhere after the first word of a line."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    if len(line) > longest:
-        line = line[: longest - 4] + " ..."
-    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], _MARKUP.sub(r"\\\1", line))

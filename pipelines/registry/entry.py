@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from actors.contract.publication import Publication
 from actors.contract.records import Interval, Record
@@ -19,7 +19,7 @@ from pipelines.measures.capability.figures import Capability
 from pipelines.measures.metrics import Metrics
 from pipelines.registry.names import PolicyName
 from pipelines.runs.contents import Contents, Sha256
-from pipelines.runs.summary import PublishedFigures
+from pipelines.runs.summary import JudgedBy, Measured, PublishedFigures, TestFigures
 
 ModelSource = Literal["clinic", "medsafety", "folder", "hub"]
 
@@ -147,6 +147,15 @@ class Validation(Record):
     published: PublishedFigures | None = None
 
 
+class Tested(Record):
+    """What the run's end measured of the policy, on prompts that no decision looks at."""
+
+    judged_by: JudgedBy
+    figures: TestFigures
+    # Shares of the probe's harmless prompts that are refused, by name.
+    probes: dict[str, Measured] = Field(default_factory=dict)
+
+
 class PolicyEntry(Record):
     """Everything the registry knows of one policy."""
 
@@ -171,6 +180,10 @@ class PolicyEntry(Record):
     judge: JudgeFacts
     # None where no cycle was decided yet.
     validation: Validation | None
+    # None before the run's end, for a policy that was replaced before it, and in entries of older versions.
+    tested: Tested | None = None
+    # Whether its run asked for a person's approval before it is served; the registry's history says who gave it.
+    needs_approval: bool = False
     publications: tuple[Publication, ...]
 
     @property

@@ -14,11 +14,11 @@ from pipelines.data.sets.table import DATA_SETS
 from pipelines.decision.record import Decision
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.evidence import read_trust
-from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, TrainingData, Validation
+from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, Tested, TrainingData, Validation
 from pipelines.registry.names import RunVersion
 from pipelines.registry.run_reader import RunReader, candidate
 from pipelines.runs.contents import ROW_FILES, contents_of
-from pipelines.runs.summary import find_published
+from pipelines.runs.summary import find_published, find_summary
 
 
 def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingData:
@@ -78,6 +78,24 @@ def validation(decision: Decision | None, version: RunVersion, folder: RunFolder
         probe=decision.probe if decision.probe is not None and decision.probe.policy == version.text else None,
         published=next((each for each in shown if each.policy == version.text), None),
     )
+
+
+def tested(run: RunReader, version: RunVersion) -> Tested | None:
+    """The final test of the deployed model or of the run's last champion; None of others, and before the run's end.
+
+    Raises:
+        SalusError: the summary cannot be read.
+    """
+    summary = find_summary(run.folder.summary)
+    if summary is None:
+        return None
+    last = summary.cycles[-1].champion
+    who = "champion" if version.text == last else "base" if version.challenger is None else None
+    if who is None:
+        return None
+    probes = {name.removesuffix(f"_{who}"): of for name, of in (summary.measured or {}).items() if name.endswith(who)}
+    figures = summary.test.champion if who == "champion" else summary.test.base
+    return Tested(judged_by=summary.test_judged_by or "judge", figures=figures, probes=probes)
 
 
 def judge_facts(run: RunReader, decision: Decision | None, version: RunVersion) -> JudgeFacts:

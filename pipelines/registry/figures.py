@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors.contract.records import Interval
-from pipelines.registry.entry import JudgeFigures, PolicyEntry, Validation
+from pipelines.registry.entry import JudgeFigures, PolicyEntry, Tested, Validation
 from pipelines.runs.summary import Measured, PublishedFigures
 
 NAMES = {
@@ -42,6 +42,15 @@ def published_figures(found: PublishedFigures) -> Iterator[tuple[str, Measured, 
         figure: Measured | None = getattr(own, field)
         if figure is not None:
             yield name, figure, own.n, getattr(deployed, field)
+
+
+def tested_figures(found: Tested) -> Iterator[tuple[str, Measured]]:
+    """Name and interval of everything that was measured on prompts that no decision looks at."""
+    for field, name in NAMES.items():
+        measured: Measured | None = getattr(found.figures, field)
+        if measured is not None:
+            yield name, measured
+    yield from ((f"probe, {name.replace('_', ' ')}", share) for name, share in found.probes.items())
 
 
 def _capability(found: Validation) -> Iterator[tuple[str, Interval]]:

@@ -5,7 +5,7 @@ The log is the only truth: replayed, a promotion goes one step on and a rollback
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,28 +39,37 @@ class Change(Record):
     # The user of the operating system.
     who: str
     why: str
+    # The person who approved the version by this promotion; None where none was asked.
+    approved_by: str | None = None
 
 
 class OpenHistory:
     """A history under its lock, as it is when that was taken; made by `History.changing`, and good for one change."""
 
-    def __init__(self, log: Log, path: Path, versions: Sequence[str], clock: Clock) -> None:
+    def __init__(
+        self, log: Log, path: Path, versions: Sequence[str], clock: Clock, approved: Mapping[str, Change]
+    ) -> None:
         self._log = log
         self._path = path
         self._clock = clock
+        # By version, who approved it.
+        self.approved = approved
         # None before the first promotion.
         self.current: str | None = versions[-1] if versions else None
         # What a rollback goes back to; None where there is nothing.
         self.former: str | None = versions[-2] if len(versions) > 1 else None
 
-    def append(self, action: Literal["promote", "rollback"], version: str, why: str) -> Change:
+    def append(
+        self, action: Literal["promote", "rollback"], version: str, why: str, approved_by: str | None = None
+    ) -> Change:
         """Make `version` the current one; on disk when this returns.
 
         Raises:
-            SalusError: the reason holds control characters, or the log cannot be written.
+            SalusError: the reason or the name holds control characters, or the log cannot be written.
         """
-        if not why.isprintable():
-            raise SalusError("The reason holds a line break or another control character; give one plain line.")
+        for what, text in (("reason", why), ("name", approved_by or "")):
+            if not text.isprintable():
+                raise SalusError(f"The {what} holds a line break or another control character; give one plain line.")
         change = Change(
             action=action,
             time=self._clock().isoformat(timespec="seconds"),
@@ -68,9 +77,12 @@ class OpenHistory:
             version=version,
             who=os_user(),
             why=why,
+            approved_by=approved_by,
         )
+        # Lines of a registry without approvals are as they ever were, so that earlier versions read them.
+        apart = {"approved_by"} if approved_by is None else None
         try:
-            self._log.append(change.model_dump_json(by_alias=True).encode())
+            self._log.append(change.model_dump_json(by_alias=True, exclude=apart).encode())
         except OSError as error:
             raise _unwritable(self._path, error) from error
         return change
@@ -91,6 +103,10 @@ class History:
         """
         return tuple(read_lines(Change, self._path, _CHANGE, _CURE))
 
+    def approvals(self) -> dict[str, Change]:
+        """By version, the promotion with which a person approved it. Raises as `changes` does."""
+        return _approvals(self.changes())
+
     def current(self) -> str | None:
         """The current version; None before the first promotion. Raises as `changes` does."""
         versions = self._stack(self.changes())
@@ -109,7 +125,7 @@ class History:
             except OSError as error:
                 raise _unwritable(self._path, error) from error
             changes = parse_lines(Change, log.read(), self._path, _CHANGE, _CURE)
-            yield OpenHistory(log, self._path, self._stack(changes), self._clock)
+            yield OpenHistory(log, self._path, self._stack(changes), self._clock, _approvals(changes))
 
     def _stack(self, changes: Sequence[Change]) -> list[str]:
         """The versions a rollback goes back through, the current one last."""
@@ -126,6 +142,10 @@ class History:
                     f" {change.previous}, though {known} was current); take the file from a copy."
                 )
         return versions
+
+
+def _approvals(changes: Sequence[Change]) -> dict[str, Change]:
+    return {change.version: change for change in changes if change.approved_by is not None}
 
 
 def _unwritable(path: Path, error: OSError) -> SalusError:

@@ -16,7 +16,7 @@ from actors.training.adapter import ADAPTER_CONFIG
 from pipelines.cluster.progress import Reporter
 from pipelines.registry.card import model_card
 from pipelines.registry.entry import Ancestor, DeployedModel, Origin, PolicyEntry, Weights
-from pipelines.registry.evidence import judge_facts, training_data, validation
+from pipelines.registry.evidence import judge_facts, tested, training_data, validation
 from pipelines.registry.names import RunVersion, check_name, policy_version
 from pipelines.registry.run_reader import RunReader
 from pipelines.registry.store import Registry
@@ -48,11 +48,13 @@ class Registration(Record):
     state: State
     # Why it was left out.
     note: str | None = None
+    # Whether a person must approve it before it is served.
+    needs_approval: bool = False
 
 
 @private_files()
 def register_run(run: Path, registry: Registry, choice: RegisterOptions | None = None) -> tuple[Registration, ...]:
-    """Register the policies a run has published, oldest first.
+    """Register the policies a run has published or that await approval, oldest first.
 
     Raises:
         SalusError: no run, nothing published, not the version asked for, no weights at all, or the registry
@@ -81,7 +83,16 @@ def register_published(run: Path, registry: Path, reporter: Reporter) -> None:
         if each.state == "left_out":
             reporter.say(f"{each.run_version} is not in the registry: {each.note}")
         elif each.state == "new":
-            reporter.say(f"registered {each.version} in {registry}")
+            waits = f"; it awaits approval (salus policy approve {each.version})" if each.needs_approval else ""
+            reporter.say(f"registered {each.version} in {registry}{waits}")
+
+
+def register_awaiting(run: Path, registry: Path, reporter: Reporter) -> None:
+    """As `register_published`, of a run that goes on: what cannot be registered is told, and tried again at its end."""
+    try:
+        register_published(run, registry, reporter)
+    except SalusError as error:
+        reporter.say(f"no policy could be registered yet: {error.sentence}")
 
 
 def _registered(drafts: _Drafts, version: RunVersion, registry: Registry, copy: bool) -> Registration:
@@ -98,7 +109,9 @@ def _registered(drafts: _Drafts, version: RunVersion, registry: Registry, copy: 
         state = _state(known, draft, registry, copy)
     if state != "kept":
         registry.put(draft, model_card(draft), copy)
-    return Registration(run_version=version.text, version=draft.version, state=state)
+    return Registration(
+        run_version=version.text, version=draft.version, state=state, needs_approval=draft.needs_approval
+    )
 
 
 def _state(known: PolicyEntry, draft: PolicyEntry, registry: Registry, copy: bool) -> State:
@@ -154,6 +167,8 @@ class _Drafts:
             data=training_data(run, version.cycle, name) if name is not None else None,
             judge=judge_facts(run, decision, version),
             validation=validation(decision, version, run.folder),
+            tested=tested(run, version),
+            needs_approval=version.text in run.awaiting(),
             publications=tuple(p for p in run.publications if p.version == version.text),
         )
 

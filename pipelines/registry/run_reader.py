@@ -13,6 +13,7 @@ from actors.errors import SalusError
 from actors.training.algorithms.table import Algorithm
 from pipelines.config.load import load_run_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import CandidateResult, Decision, read_decision
 from pipelines.registry.names import RunVersion, read_run_version
 from pipelines.runs.open import read_run_record
@@ -42,18 +43,24 @@ class RunReader:
         return tuple(read_publications(self.folder.publications))
 
     def published(self) -> tuple[RunVersion, ...]:
-        """Every version that ever went live, once each, oldest first.
+        """Every version that ever went live or awaits approval, once each, oldest first; those that wait come last.
 
         Raises:
-            SalusError: none did, or one has a name no run gives.
+            SalusError: there is none, or one has a name no run gives.
         """
         names = dict.fromkeys(publication.version for publication in self.publications)
+        names |= dict.fromkeys(self.awaiting())
         if not names:
             raise SalusError(
                 f"{self.folder.root} has published no policy (no publications.jsonl); run it with"
                 " --set publish.enabled=true."
             )
         return tuple(read_run_version(name, str(self.folder.publications)) for name in names)
+
+    def awaiting(self) -> tuple[str, ...]:
+        """Versions that passed every gate and may be served once a person approves them, oldest first."""
+        decisions = past_decisions(self.folder, self.recipe.cycles)
+        return tuple(each.policy for each in decisions if each.approval is not None and each.policy is not None)
 
     def decision(self, version: RunVersion) -> Decision | None:
         """The decision that knew this version: that of its cycle, or of the first for the deployed model.

@@ -31,7 +31,9 @@ ADAPTER = "adapter"
 
 
 class Registry:
-    """The policies below `root`. Life of one: `put` -> (`promote` | `rollback` away)*; never changed by those.
+    """The policies below `root`. Never changed once they are there.
+
+    Life of one: `put` -> [`approve`] -> (`promote` | `rollback` away)*
 
     Raises:
         SalusError: `root` is an address, not a local folder.
@@ -123,6 +125,27 @@ class Registry:
             )
         return folder, contents
 
+    def servable(self, entry: PolicyEntry) -> tuple[Path, Contents]:
+        """As `intact`, of a policy that may be served: one that needs a person's approval has it.
+
+        Raises:
+            SalusError: it awaits approval, or as `intact` does.
+        """
+        self.check_approved(entry)
+        return self.intact(entry)
+
+    def check_approved(self, entry: PolicyEntry) -> None:
+        """Refuse a policy that a person must still approve.
+
+        Raises:
+            SalusError: it awaits approval, or the history cannot be read.
+        """
+        if entry.needs_approval and entry.version not in self.history.approvals():
+            raise SalusError(
+                f"{entry.version} awaits approval and is not served before that; give it with salus policy approve"
+                f" {entry.version} --by NAME --reason TEXT."
+            )
+
     def put(self, entry: PolicyEntry, card: str, copy: bool) -> PolicyEntry:
         """Write a policy's folder, whole or not at all, or renew the one there is; returns what was written.
 
@@ -158,14 +181,48 @@ class Registry:
         write_text(card, folder / CARD)
         write_text(written.model_dump_json(indent=2) + "\n", folder / RECORD)
 
+    def approve(self, version: str, by: str, reason: str) -> Change:
+        """Record a person's approval of a policy that waits for it, and make it the current one.
+
+        Endpoints that follow the registry serve it from then on, as after any promotion.
+
+        Args:
+            version: as of `find`.
+            by: who approves.
+            reason: why.
+
+        Raises:
+            SalusError: no such policy, it needs no approval or has it, no name or reason, or changed weights.
+        """
+        by, reason = by.strip(), reason.strip()
+        if not by:
+            raise SalusError("An approval needs the name of the person who gives it; add --by NAME.")
+        if not reason:
+            raise SalusError("An approval needs a reason; add --reason TEXT.")
+        entry = self.find(version)
+        if not entry.needs_approval:
+            raise SalusError(f"{entry.version} needs no approval, as its run asked for none; promote it instead.")
+        self.intact(entry)
+        with (
+            self.history.changing() as history,
+            self.audit.entry("approve", entry.version, history.current, f"by {by}: {reason}") as deed,
+        ):
+            if (known := history.approved.get(entry.version)) is not None:
+                raise SalusError(
+                    f"{entry.version} was approved already, by {known.approved_by} at {known.time}; promote it instead."
+                )
+            change = history.append("promote", entry.version, reason, approved_by=by)
+            deed.done(change.version, change.previous)
+        return change
+
     def promote(self, version: str, reason: str) -> Change:
         """Make a policy the current one, once its weights are found to be those that were registered.
 
         Raises:
-            SalusError: no such policy, changed weights, or it is the current one already.
+            SalusError: no such policy, changed weights, it awaits approval, or it is the current one already.
         """
         entry = self.find(version)
-        self.intact(entry)
+        self.servable(entry)
         with (
             self.history.changing() as history,
             self.audit.entry("promote", entry.version, history.current, reason) as deed,
@@ -189,7 +246,7 @@ class Registry:
         ):
             if history.former is None:
                 raise SalusError(f"The registry {self.root} has no former policy to go back to; promote one instead.")
-            self.intact(self.find(history.former))
+            self.servable(self.find(history.former))
             change = history.append("rollback", history.former, reason)
             deed.done(change.version, change.previous)
         return change

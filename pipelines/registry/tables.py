@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +12,7 @@ from actors.contract.untrusted import visible
 from actors.serve.publication_audit import Outcome
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.figures import in_words, judge_figures, short, validation_figures
+from pipelines.registry.history import Change
 from pipelines.registry.lineage import Step
 from pipelines.report.cells import NOTHING, narrow_table
 
@@ -19,11 +20,18 @@ TIES = {"itself": "", "parent": "trained from ", "same_weights": "the same weigh
 _NO_OUTCOME = "not known"
 
 
-def policies_table(entries: Sequence[PolicyEntry], current: str | None) -> Table:
-    """One row per policy: version, run, cycle, algorithm, SS and ERR of its decision, and which is current."""
+def policies_table(entries: Sequence[PolicyEntry], current: str | None, approved: Collection[str]) -> Table:
+    """One row per policy: version, run, cycle, algorithm, SS and ERR of its decision, and which is current.
+
+    Args:
+        entries: the policies.
+        current: the version that is current.
+        approved: versions that a person approved.
+    """
     table = narrow_table("version", "run", "cycle", "algorithm", "SS", "ERR", "current")
     for entry in entries:
-        mark = "current" if entry.version == current else ""
+        waits = "awaits approval" if entry.needs_approval and entry.version not in approved else ""
+        mark = "current" if entry.version == current else waits
         figures = (short(entry, field) for field in ("ss", "err_strict"))
         cells = (
             entry.version,
@@ -33,16 +41,17 @@ def policies_table(entries: Sequence[PolicyEntry], current: str | None) -> Table
             *(f"{figure.value:.3f}" if figure is not None else NOTHING for figure in figures),
             mark,
         )
-        table.add_row(*map(Text, cells), style="bold" if mark else None)
+        table.add_row(*map(Text, cells), style="bold" if entry.version == current else None)
     return table
 
 
-def policy_page(entry: PolicyEntry, steps: Sequence[Step], current: str | None) -> Group:
-    """Everything of one policy, its figures, and the chain of its parents."""
+def policy_page(entry: PolicyEntry, steps: Sequence[Step], current: str | None, approval: Change | None) -> Group:
+    """Everything of one policy, who approved it, its figures, and the chain of its parents."""
     facts = narrow_table("", "")
     facts.show_header = False
     for name, value in _facts(entry, current):
         facts.add_row(Text(name), Text(value, overflow="fold"))
+    facts.add_row(Text("approval"), Text(told_approval(entry, approval), overflow="fold"))
     parts: list[RenderableType] = [facts]
     if entry.validation is not None:
         figures = narrow_table("validation split", "95 % interval, n")
@@ -51,6 +60,13 @@ def policy_page(entry: PolicyEntry, steps: Sequence[Step], current: str | None) 
         parts += [figures, Text(entry.validation.sentence), Text(entry.validation.publish_sentence)]
     parts += [Text("\nchain of parents"), *_chain(steps)]
     return Group(*parts)
+
+
+def told_approval(entry: PolicyEntry, approval: Change | None) -> str:
+    """Who approved a policy, when and why."""
+    if approval is not None:
+        return f"approved by {approval.approved_by} at {approval.time}: {approval.why}"
+    return "awaits approval" if entry.needs_approval else "none asked for"
 
 
 def _facts(entry: PolicyEntry, current: str | None) -> Iterator[tuple[str, str]]:

@@ -86,6 +86,8 @@ def audit_table(decisions: Iterable[AuditedDecision]) -> Table:
 def _choice(decision: Decision) -> str:
     if decision.publication is not None:
         return f"{decision.chosen}, refused at publication"
+    if decision.approval is not None:
+        return f"{decision.chosen}, awaits approval"
     return f"{decision.chosen}, {'published' if decision.publish else 'not published'}"
 
 

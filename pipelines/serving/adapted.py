@@ -70,6 +70,7 @@ def adapted_groups(settings: ServeSettings, registry: Path) -> Iterator[tuple[Ad
                 base = base_folder(store, entry)
                 place = Path(made.enter_context(tempfile.TemporaryDirectory(prefix=".adapters-", dir=store.root)))
                 folder = place / name
+                store.check_approved(entry)
                 export_policy(store, entry.version, folder, "adapter")
                 check_adapter(folder)
                 found = AdaptedPolicy(store, entry, folder, _rank(folder))

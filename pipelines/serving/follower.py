@@ -165,7 +165,7 @@ class Follower:
 
     def _policy(self, version: str) -> PolicyRef:
         entry = self._registry.find(version)
-        folder, _ = self._registry.intact(entry)
+        folder, _ = self._registry.servable(entry)
         return PolicyRef(version=entry.version, path=str(folder))
 
     def _now_at(self, version: str, changes: int) -> None:

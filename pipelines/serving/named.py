@@ -87,7 +87,7 @@ class NamedPolicy:
         else:
             with self._registry.audit.entry("start", self._fixed, None, "as told", self._publisher.url) as deed:
                 entry = self._registry.find(self._fixed)
-                folder, _ = self._registry.intact(entry)
+                folder, _ = self._registry.servable(entry)
                 self._publisher.start(PolicyRef(version=entry.version, path=str(folder)))
                 deed.done(entry.version, None)
         self._up = True

@@ -59,6 +59,15 @@ def test_alignment_teaches_what_to_refuse(aligned: Aligned) -> None:
     assert test.champion.asr.value <= 0.1
 
 
+def test_each_decision_has_a_page_of_its_own(aligned: Aligned) -> None:
+    for cycle in (1, 2):
+        page = aligned.folder.decision_text(cycle).read_text()
+        assert f"# Decision of cycle {cycle} (" in page and "## What the final test found" in page
+        assert str(decided(aligned, cycle).champion.policy) in page
+        html = aligned.folder.decision_html(cycle)
+        assert html.read_text().startswith("<!doctype html>") and html.stat().st_mode & 0o077 == 0
+
+
 def test_the_endpoint_answers_as_the_winner_does_token_by_token(aligned: Aligned) -> None:
     policy = last_champion(aligned)
     engine = TransformersEngine(policy)

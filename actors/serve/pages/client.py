@@ -41,6 +41,10 @@ class PagesClient:
         data: DashboardData = await _asked(self._pages.data.remote())
         return data
 
+    async def decision_page(self, cycle: int) -> str | None:
+        page: str | None = await _asked(self._pages.decision_page.remote(cycle))
+        return page
+
     async def traffic(self) -> Traffic | None:
         traffic: Traffic | None = await _asked(self._pages.traffic.remote())
         return traffic

@@ -65,6 +65,8 @@ class DecisionLine(Record):
     published: bool
     sentence: str
     publish_sentence: str
+    # Whether the run holds its page (`DashboardSource.decision_page`).
+    page: bool = False
 
 
 class Range(Record):
@@ -185,3 +187,6 @@ class DashboardSource(Protocol):
 
     async def traffic(self) -> Traffic | None:
         """The latest traffic; None where it is not counted."""
+
+    async def decision_page(self, cycle: int) -> str | None:
+        """The page of a cycle's decision as HTML; None where there is none."""

@@ -17,15 +17,17 @@ from actors.contract.records import ChallengerName, PromptSet, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder
+from pipelines.config.decision import DecisionConfig
 from pipelines.config.difference import Difference, differences
 from pipelines.config.recipe import Recipe
+from pipelines.config.scores import ScoreTable
 from pipelines.decision.alpha import Alpha, share_of_alpha
 from pipelines.decision.control import read_control
 from pipelines.decision.decide import decide
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.of_run import with_probe
 from pipelines.decision.published import probe_evidence
-from pipelines.decision.record import Decision
+from pipelines.decision.record import Contender, Decision
 from pipelines.runs.finished.shape import recipe_of_run
 
 # What records of earlier versions do not have, which is no difference.
@@ -33,6 +35,10 @@ _LATER = re.compile(
     r"metrics\.(cut_off|answered|accepted_severe|not_refused_severe|counted)\b|comparison\.(clusters|lower_end)$"
     r"|\b(correction|alpha|alpha_spent|alpha_left|detectable_gain_80|harmless_base_prompts|largest_err_that_could_pass)$"
 )
+
+
+# The rule's settings, and the marks.
+Rule = tuple[DecisionConfig, ScoreTable]
 
 
 class AuditedDecision(Record):
@@ -62,27 +68,56 @@ def audit(folder: RunFolder) -> list[AuditedDecision]:
     Raises:
         SalusError: it is no run, has decided nothing yet, or what a decision rests on cannot be read.
     """
+    decisions = _decisions(folder, recipe_of_run(folder))
+    return [audit_cycle(folder, each.cycle) for each in decisions]
+
+
+def audit_cycle(folder: RunFolder, cycle: int, rule: Rule | None = None) -> AuditedDecision:
+    """The decision of one cycle.
+
+    Args:
+        folder: of the run.
+        cycle: counted from 1.
+        rule: settings and marks to decide by in place of those on record.
+
+    Raises:
+        SalusError: as `audit` does, or the cycle is not decided yet.
+    """
     recipe = recipe_of_run(folder)
+    decisions = _decisions(folder, recipe)
+    if cycle > len(decisions):
+        raise SalusError(
+            f"Cycle {cycle} of {folder.root} has no decision; its last is that of cycle {len(decisions)}. Name that or"
+            " an earlier one, or run salus evaluate first."
+        )
+    recorded = decisions[cycle - 1]
+    asked = recorded if rule is None else recorded.model_copy(update={"config": rule[0], "table": rule[1]})
+    return AuditedDecision(recorded=recorded, now=_again(folder, recipe, asked, _alpha(asked, decisions[: cycle - 1])))
+
+
+def _decisions(folder: RunFolder, recipe: Recipe) -> list[Decision]:
     decisions = past_decisions(folder, recipe.cycles)
     if not decisions:
         raise SalusError(f"{folder.root} has no decision yet; audit it once its first cycle is done.")
-    return [
-        AuditedDecision(recorded=each, now=_again(folder, recipe, each, _alpha(each, decisions[:before])))
-        for before, each in enumerate(decisions)
-    ]
+    return decisions
+
+
+def answers_of(folder: RunFolder, recipe: Recipe, recorded: Decision) -> dict[Contender, pa.Table]:
+    """The judged answers that a decision was made on, by contender; none of a challenger whose training failed.
+
+    Raises:
+        SalusError: they cannot be read, or the record does not name its policies.
+    """
+    judged = [each for each in recorded.challengers if each.standing not in ("training_failed", "no_rows")]
+    return {each.name: _judgments(folder, recipe, recorded, each.policy) for each in (recorded.champion, *judged)}
 
 
 def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha | None) -> Decision:
     """The same rule, settings and seed on the judgments that the run keeps."""
-    champion = _judgments(folder, recipe, recorded, recorded.champion.policy)
-    judged: dict[ChallengerName, pa.Table] = {}
+    judged = answers_of(folder, recipe, recorded)
+    champion = judged.pop("champion")
     # Whose training failed, and how, no judgment tells.
-    failed: dict[ChallengerName, str] = {}
-    for result in recorded.challengers:
-        if result.standing in ("training_failed", "no_rows"):
-            failed[result.name] = result.sentence
-        else:
-            judged[result.name] = _judgments(folder, recipe, recorded, result.policy)
+    failed = {result.name: result.sentence for result in recorded.challengers if result.name not in judged}
     config = recorded.config
     if recorded.correction is None:
         # A record of an earlier version, whose rule asked for no trusted labels.
@@ -101,6 +136,7 @@ def _again(folder: RunFolder, recipe: Recipe, recorded: Decision, alpha: Alpha |
         kept["publish_sentence"] = (
             recorded.publish_sentence if now.publish == recorded.publish else now.publish_sentence
         )
+    now = now.held_for_approval() if recorded.approval is not None else now
     return now.model_copy(update=kept)
 
 

@@ -19,8 +19,8 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
-    "capability", "control", "decision", "published figures", "stages", "publications", "metrics", "figure", "summary",
-    "other"
+    "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
+    "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
@@ -57,7 +57,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "harmfulness": ("harmfulness", *_LABELS),
     "capability": ("seed", "capability"),
     "control": ("seed", "decide.control", "judge.truth"),
-    "decision": ("seed", "scores", "decide", "capability"),
+    "decision": ("seed", "scores", "decide", "capability", "publish.approval"),
     "published figures": ("seed", "scores", "judge.truth"),
     "publications": ("publish",),
     "metrics": ("seed", "scores"),
@@ -250,9 +250,17 @@ class _Layout:
         times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
         read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, told))
         yield Node(at(folder.summary), "summary", read)
+        for cycle in range(1, self._recipe.cycles + 1):
+            # Written with its decision, and again with the final test.
+            shown = (at(folder.decision(cycle)), *self._validated(cycle), at(folder.summary))
+            yield Node(at(folder.decision_html(cycle)), "page", shown)
+            yield Node(at(folder.decision_text(cycle)), "page", shown)
 
-    def _validated(self) -> Iterator[str]:
+    def _validated(self, only: int | None = None) -> Iterator[str]:
+        """Judgments that decisions were made on; `only` those of one cycle."""
         for cycle, champion in enumerate(self._shape.champions[: self._recipe.cycles], start=1):
+            if only not in (None, cycle):
+                continue
             for policy in (champion, *self._challengers(cycle)):
                 yield from self._judged("validation", policy, champion)
 

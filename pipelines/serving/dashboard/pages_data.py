@@ -24,7 +24,7 @@ from pipelines.feedback.review.consensus import Standing, Vote, majority, settle
 from pipelines.feedback.review.labels import LabelLog
 from pipelines.feedback.review.queue import QueueConfig, Queued
 from pipelines.feedback.review.run_queue import RunQueue
-from pipelines.serving.dashboard.source import read_dashboard
+from pipelines.serving.dashboard.source import find_page, read_dashboard
 
 
 class TrafficMeter(Protocol):
@@ -96,6 +96,9 @@ class PagesData:
 
     async def data(self) -> DashboardData:
         return await asyncio.to_thread(self._data)
+
+    async def decision_page(self, cycle: int) -> str | None:
+        return await asyncio.to_thread(find_page, RunFolder(self._run), cycle)
 
     async def traffic(self) -> Traffic | None:
         return await self._meter.traffic() if self._meter is not None else None

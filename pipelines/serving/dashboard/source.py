@@ -88,7 +88,7 @@ class _Reading:
             lineage=self._lineage(decisions, changes),
             points=points,
             marks=marks(p.contender for p in points if p.contender not in ("base", "champion")),
-            decisions=tuple(map(_decision_line, decisions)),
+            decisions=tuple(_decision_line(folder, each) for each in decisions),
             test=_test_lines(summary),
             test_judged_by=summary.test_judged_by if summary is not None else None,
             publications=publication_lines(publications, changes),
@@ -156,7 +156,20 @@ class _Reading:
             self._missing.tell("The judge was not held against trusted labels yet.")
 
 
-def _decision_line(decision: Decision) -> DecisionLine:
+def find_page(folder: RunFolder, cycle: int) -> str | None:
+    """The page of a cycle's decision as HTML; None where there is none.
+
+    Raises:
+        SalusError: it cannot be read.
+    """
+    path = folder.decision_html(cycle)
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SalusError(f"{path} cannot be read ({type(error).__name__}); run salus decide for that cycle.") from error
+
+
+def _decision_line(folder: RunFolder, decision: Decision) -> DecisionLine:
     return DecisionLine(
         cycle=decision.cycle,
         chosen=decision.chosen,
@@ -164,6 +177,7 @@ def _decision_line(decision: Decision) -> DecisionLine:
         published=decision.let_live,
         sentence=decision.sentence,
         publish_sentence=decision.publication_sentence,
+        page=folder.decision_html(decision.cycle).is_file(),
     )
 
 

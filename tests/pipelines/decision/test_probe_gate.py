@@ -157,3 +157,11 @@ def test_a_record_of_an_earlier_version_has_no_probe(tmp_path: Path) -> None:
     old = json.loads(decided(a_run(tmp_path, c0_base=0, c1_kto=9)).model_dump_json())
     del old["probe"]
     assert Decision.model_validate(old).probe is None
+
+
+def test_a_winner_that_the_probe_lets_pass_still_awaits_a_person(tmp_path: Path) -> None:
+    folder = a_run(tmp_path, c0_base=0, c1_kto=9)
+    rule = DecisionOfRun(TABLE, CONFIG, 0, None, str(folder.root), "c0-base", "j", probe="xstest", approval=True)
+    decision = rule(1, policy("c0-base", 90), {"kto": policy("c1-kto", 0)}, {})
+    assert (decision.chosen, decision.publish, decision.approval) == ("kto", False, "awaiting")
+    assert decision.probe is not None and "It awaits approval" in decision.publish_sentence

@@ -18,9 +18,10 @@ from pipelines.config.scores import ScoreTable
 from pipelines.decision.record import ProbeEvidence
 from pipelines.measures.metrics import measure
 from pipelines.measures.shares import CountedShare
-from pipelines.registry.card import TEMPLATE, environment, model_card, plain
+from pipelines.registry.card import TEMPLATE, environment, model_card
 from pipelines.registry.store import CARD, Registry
-from pipelines.runs.summary import PublishedFigures, TestFigures
+from pipelines.report.markdown import plain
+from pipelines.runs.summary import Measured, PublishedFigures, TestFigures
 from tests.pipelines.finished import PROMPTS, answers
 from tests.pipelines.registry.published import HOSTILE
 from tests.root import ROOT
@@ -53,7 +54,9 @@ def test_it_says_what_a_reader_needs(card: str, registry: Registry, versions: Se
     assert "4 preference rows (level 0: 1, level 3: 2, level unknown: 1)" in body
     assert "| Safety Score (SS) | 1.000 | " in body and " | 24 |" in body
     # As `pipelines.measures.metrics` makes them.
-    assert "They draw whole base prompts" in body and "take prompts for independent" not in body
+    assert "bootstrap intervals that draw whole base prompts" in body and "exact (Clopper and Pearson)" in body
+    assert "taken for independent" not in body and "Different base prompts are counted as independent" in body
+    assert "The page of this decision is cycles/02/decision.html" in body
     assert "Not trusted, and accepted all the same" in body and "Cohen's kappa" in body
 
 
@@ -72,6 +75,18 @@ def test_it_tells_what_was_asked_before_and_after_the_publication(registry: Regi
     assert "Safe prompts of xstest refused: 3 of 250 by c2-dpo, 3 of 250 by c1-kto" in card
     assert "Published split: prompts that no decision uses" in card
     assert card.count("| Safety Score (SS) | 1.000 | ") == 2 and " | 24 | 1.000 |" in card
+def test_it_holds_the_figures_of_the_final_test(card: str, registry: Registry, versions: Sequence[str]) -> None:
+    """The run's end measured the deployed model and the last champion; that of `publish_run` is its first winner."""
+    tested = registry.find(versions[1]).tested
+    assert tested is not None and tested.probes == {}
+    text = (registry.folder(registry.find(versions[1])) / CARD).read_text()
+    assert "Test split, which no decision looks at, by the run's judge, n 24" in text
+    assert f"| Safety Score (SS) | {tested.figures.ss.value:.3f} | " in text if tested.figures.ss else False
+    assert "No figure of the test split is known" in card
+    share = Measured(value=0.036, low=0.02, high=0.06)
+    probed = tested.model_copy(update={"probes": {"xstest_safe_refused": share}})
+    entry = registry.find(versions[1]).model_copy(update={"tested": probed})
+    assert "| probe, xstest safe refused | 0.036 | 0.020 to 0.060 |" in model_card(entry)
 
 
 def test_it_says_what_the_model_adds_to_a_request(card: str, registry: Registry, versions: Sequence[str]) -> None:

@@ -24,8 +24,13 @@
     const made = rows.map((cells) => {
       const row = element("tr");
       cells.forEach((cell, index) => {
-        const [text, className] = Array.isArray(cell) ? cell : [cell, ""];
-        const made = element(index ? "td" : "th", text, className);
+        const [text, className, address] = Array.isArray(cell) ? cell : [cell, ""];
+        const made = element(index ? "td" : "th", address ? "" : text, className);
+        if (address) {
+          const link = element("a", text);
+          link.href = address;
+          made.append(link);
+        }
         if (!index) made.scope = "row";
         row.append(made);
       });
@@ -117,7 +122,7 @@
   function tables(data) {
     fill("points", pointRows(data.points), "No cycle has been decided yet.");
     fill("decisions", data.decisions.map((d) => [
-      String(d.cycle), [`${d.chosen === "champion" ? "champion stays" : d.chosen.toUpperCase()}, ${d.policy}`, "now"],
+      d.page ? [`${d.cycle}, its page`, "now", `dashboard/decisions/${Number(d.cycle)}`] : String(d.cycle), [`${d.chosen === "champion" ? "champion stays" : d.chosen.toUpperCase()}, ${d.policy}`, "now"],
       d.published ? "yes" : "no", [d.publish_sentence ? `${d.sentence} ${d.publish_sentence}` : d.sentence, "long"],
     ]), "No cycle has been decided yet.");
     at("test-section").hidden = !data.test.length;

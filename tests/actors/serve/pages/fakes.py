@@ -84,6 +84,9 @@ class FakeSource:
     async def traffic(self) -> Traffic | None:
         return TRAFFIC
 
+    async def decision_page(self, cycle: int) -> str | None:
+        return f"<!doctype html><title>Decision of cycle {cycle}</title>" if cycle == 1 else None
+
 
 class Gateway:
     """Puts a caller into the state of each request, as the real one does."""

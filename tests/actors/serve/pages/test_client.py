@@ -50,6 +50,7 @@ def test_every_question_reaches_the_actor() -> None:
         assert (await client.progress("alice")).labelled == 1
         assert await client.undo("alice") == item
         assert (await client.data(), await client.traffic()) == (EMPTY, TRAFFIC)
+        assert "cycle 1" in (await client.decision_page(1) or "") and await client.decision_page(2) is None
 
     asyncio.run(asked())
 

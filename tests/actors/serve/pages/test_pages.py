@@ -36,6 +36,16 @@ def test_the_policy_of_a_page_lets_nothing_else_in(page: str) -> None:
     }
 
 
+def test_the_page_of_a_decision_runs_and_loads_nothing() -> None:
+    reply = get(app_of(), "/dashboard/decisions/1")
+    assert reply.status_code == 200 and "Decision of cycle 1" in reply.text
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and policy.endswith("sandbox") and "script-src" not in policy
+    assert reply.headers["cache-control"] == "no-store"
+    assert get(app_of(), "/dashboard/decisions/2").status_code == 404
+    assert get(app_of(), "/dashboard/decisions/0").status_code == 422
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_has_nothing_inline(page: str) -> None:
     text = get(app_of(), page).text

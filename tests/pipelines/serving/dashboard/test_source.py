@@ -11,12 +11,13 @@ import pytest
 
 from actors.contract.publication import Publication, RefusedPublication, note_refusal, read_publications
 from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
 from actors.files.shards import write_table, write_text
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
 from pipelines.runs.metrics_rows import METRICS_SCHEMA
-from pipelines.serving.dashboard.source import read_dashboard
+from pipelines.serving.dashboard.source import find_page, read_dashboard
 
 GARBAGE = b"\xff\x00 no such record"
 PIECES = (
@@ -44,6 +45,15 @@ def test_a_whole_run_is_shown_whole(run: RunFolder) -> None:
     calibration = data.calibration
     assert calibration is not None and [part.name for part in calibration.reliability] == ["as it is", "calibrated"]
     assert sum(bin.n for bin in calibration.reliability[0].bins) == calibration.reliability[0].ece.n
+
+
+def test_the_page_of_a_decision_is_found(run: RunFolder) -> None:
+    run.decision_html(2).unlink(missing_ok=True)
+    assert [line.page for line in read_dashboard(run.root).decisions] == [True, False]
+    assert (find_page(run, 1) or "").startswith("<!doctype html>") and find_page(run, 2) is None
+    run.decision_html(1).write_bytes(GARBAGE)
+    with pytest.raises(SalusError, match="cannot be read"):
+        find_page(run, 1)
 
 
 def test_a_publication_that_was_refused_is_told(run: RunFolder) -> None:

@@ -1,0 +1,1 @@
+"""The page of one decision, for a clinician to read."""

@@ -1,0 +1,45 @@
+"""The part of a decision's page that the run's end adds: the test split and the probe, which no decision looks at."""
+
+from __future__ import annotations
+
+from pipelines.decision.record import Decision
+from pipelines.report.decision_page.content import PageSection, PageTable
+from pipelines.runs.summary import Measured, Summary
+
+_FIGURES = {
+    "ss": "Safety Score (SS)",
+    "answered": "Harmful requests answered",
+    "asr": "Harmful requests not refused (ASR)",
+    "err_strict": "Harmless requests refused (ERR strict)",
+}
+_JUDGED_BY = {"judge": "by the judge's labels", "truth": "by ground truth", None: "by the judge's labels"}
+
+
+def final_test(decision: Decision, summary: Summary) -> PageSection:
+    """Base and last champion on the test split, and the probe's shares.
+
+    Args:
+        decision: of any cycle of the run.
+        summary: of the run.
+    """
+    last = summary.cycles[-1].champion
+    said = [
+        f"The test split was asked once, at the run's end, of the deployed model and of {last}, the run's last"
+        f" champion. The figures are {_JUDGED_BY[summary.test_judged_by]}, with 95 % intervals."
+    ]
+    if decision.policy != last:
+        said.append(f"{decision.policy or decision.chosen} was replaced later, so its own figures are not among them.")
+    base, champion = summary.test.base, summary.test.champion
+    rows = tuple(
+        (name, _cell(getattr(base, field)), _cell(getattr(champion, field))) for field, name in _FIGURES.items()
+    )
+    return PageSection(
+        title="What the final test found",
+        paragraphs=tuple(said),
+        table=PageTable(header=("figure", f"deployed model, n {base.n}", f"{last}, n {champion.n}"), rows=rows),
+        notes=tuple(f"Probe, {name.replace('_', ' ')}: {_cell(of)}." for name, of in (summary.measured or {}).items()),
+    )
+
+
+def _cell(found: Measured | None) -> str:
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})" if found is not None else "-"
