@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.contract.records import ChallengerName, PromptSet, Record
+from actors.contract.records import PromptSet, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder

@@ -75,6 +75,8 @@ def test_it_tells_what_was_asked_before_and_after_the_publication(registry: Regi
     assert "Safe prompts of xstest refused: 3 of 250 by c2-dpo, 3 of 250 by c1-kto" in card
     assert "Published split: prompts that no decision uses" in card
     assert card.count("| Safety Score (SS) | 1.000 | ") == 2 and " | 24 | 1.000 |" in card
+
+
 def test_it_holds_the_figures_of_the_final_test(card: str, registry: Registry, versions: Sequence[str]) -> None:
     """The run's end measured the deployed model and the last champion; that of `publish_run` is its first winner."""
     tested = registry.find(versions[1]).tested
