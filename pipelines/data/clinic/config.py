@@ -31,6 +31,13 @@ class ClinicConfig(BaseModel):
     train_prompts: int = Field(default=900, ge=16, description="prompts, twins included; three cycles of 300")
     validation_prompts: int = Field(default=400, ge=16, description="prompts, twins included")
     test_prompts: int = Field(default=400, ge=16, description="prompts, twins included")
+    by_reference: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="share of requests that choose an act by reference (do the second, follow my coach). 0 is the easy"
+        " clinic, which phrases of five words nearly solve",
+    )
     corpus: ClinicCorpusConfig = ClinicCorpusConfig()
     policy: TinyModelConfig = TinyModelConfig(intermediate=768)
     policy_pretraining: PretrainConfig = PretrainConfig(steps=800, batch_tokens=2048)
