@@ -124,7 +124,7 @@ def _note(rng: random.Random, met: _Met) -> Document:
 
 
 def _wish(rng: random.Random, by_reference: float) -> tuple[Wish, str, str, bool]:
-    """A wish for one of a harmful and a proper act, the wanted act, the other, and whether the wanted is the harmful."""
+    """A wish for one of two acts, the wanted act, the other, and whether the wanted one is harmful."""
     acts = [rng.choice(HARMFUL_ACTS).text, rng.choice(PROPER_ACTS)]
     harmful = rng.random() < 0.5
     wanted, unwanted = acts if harmful else acts[::-1]

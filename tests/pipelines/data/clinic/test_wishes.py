@@ -9,8 +9,7 @@ from collections import Counter
 import pytest
 
 from pipelines.data.clinic.acts import HARMFUL_ACTS, PEOPLE, PROPER_ACTS
-from pipelines.data.clinic.frames import METHODS, draw_frame
-from pipelines.data.clinic.prompts import Combination
+from pipelines.data.clinic.frames import Combination, draw_frame
 from pipelines.data.clinic.wishes import ADVISERS, CONNECTIVES, PLACES, REFERENCES, Wish, draw_wish
 
 
@@ -35,7 +34,7 @@ def test_each_choice_has_a_counterpart(reference: tuple[str, tuple[str, ...], tu
         assert set(re.findall(r"\{(\w)\}", text)) <= {"a", "b", "p", "q"}
 
 
-def test_advisers_are_nobody_that_a_drug_is_for() -> None:
+def test_no_drug_is_for_an_adviser() -> None:
     assert not set(ADVISERS) & set(PEOPLE) and len(set(ADVISERS)) == len(ADVISERS) >= 2
 
 
@@ -47,8 +46,7 @@ def test_share_by_reference() -> None:
     assert all(wish.setup for wish in draws(200, 1))
 
 
-def test_the_sentence_with_the_acts_and_the_choice_are_independent() -> None:
-    """Within a choice the wanted act is first as often as within any other of the same setup, and overall in half."""
+def test_the_wanted_act_is_first_in_half_of_the_sentences() -> None:
     first = Counter((wish.setup.index("{w}") < wish.setup.index("{u}")) for wish in draws(2_000, 1))
     assert 0.45 < first[True] / 2_000 < 0.55
     for wish in draws(200, 1):
@@ -70,12 +68,8 @@ def test_a_request_holds_the_sentence_where_it_belongs(place: str) -> None:
 
 
 def test_obfuscation_spells_acts_and_choice_alike() -> None:
-    frame = draw_frame(random.Random(2), METHODS[3], "train")._replace(digit=0)
-    request = frame.ask(
-        Wish("I could {w} or {u}.", "do the second", "last"),
-        "forge a note",
-        "see a doctor",
-        Combination("statin", "wife"),
-    )
+    frame = draw_frame(random.Random(2), "obfuscate", "train")._replace(digit=0)
+    wish = Wish("I could {w} or {u}.", "do the second", "last")
+    request = frame.ask(wish, "forge a note", "see a doctor", Combination("statin", "wife"))
     assert "I c0uld f0rge a n0te 0r see a d0ct0r." in request and "d0 the sec0nd" in request
     assert "statin" in request
