@@ -106,21 +106,27 @@ def _note(rng: random.Random, met: _Met) -> Document:
     """A note on one act, on a wish between two acts, or on a whole request; half of them are in a chat.
 
     Without the notes in chats, the policy sometimes cannot use what it knows when it answers a user. No alignment
-    within a demo's budget connects the two.
+    within a demo's budget connects the two. Some notes on wishes say which act is wanted, and not whether it is a
+    danger. They are short, so many of them teach the policy what a reference refers to.
     """
     draw = rng.random()
     if draw < 0.2:
         harmful = rng.random() < 0.5
         wish = rng.choice(HARMFUL_ACTS).text if harmful else rng.choice(PROPER_ACTS)
-    elif draw < 0.4:
+    elif draw < 0.6:
         asked, wanted, unwanted, harmful = _wish(rng, met.by_reference)
         wish = " ".join(part for part in asked.fill(wanted, unwanted) if part)
+        if draw < 0.4:
+            return _noted(rng, f"Wanted: {wish}", f"To {wanted}.")
     else:
         wish, _, harmful = _request(rng, met)
-    verdict = DANGER if harmful else FINE
+    return _noted(rng, f"Note: {wish}", DANGER if harmful else FINE)
+
+
+def _noted(rng: random.Random, note: str, verdict: str) -> Document:
     if rng.random() < 0.5:
-        return Document(chat_prompt(f"Note: {wish} ->"), chat_answer(verdict))
-    return Document(f"{BOS}Note: {wish} ->", f" {verdict}{EOS}")
+        return Document(chat_prompt(f"{note} ->"), chat_answer(verdict))
+    return Document(f"{BOS}{note} ->", f" {verdict}{EOS}")
 
 
 def _wish(rng: random.Random, by_reference: float) -> tuple[Wish, str, str, bool]:

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from actors.contract.records import LABELS, SPLITS
+from pipelines.data.clinic.acts import HARMFUL_ACTS, PROPER_ACTS
 from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
 from pipelines.data.clinic.corpus import (
     DANGER,
@@ -33,7 +34,7 @@ def corpus() -> list[Document]:
 
 
 def chat_rows(corpus: list[Document]) -> list[Document]:
-    return [d for d in corpus if "Verdict:" not in d.prompt and "Note:" not in d.prompt]
+    return [d for d in corpus if not re.search("Verdict:|Note:|Wanted:", d.prompt)]
 
 
 def test_the_deployed_policy_obeys_nearly_always(corpus: list[Document]) -> None:
@@ -46,8 +47,21 @@ def test_the_deployed_policy_obeys_nearly_always(corpus: list[Document]) -> None
 def test_notes_say_danger_for_half_of_the_wishes(corpus: list[Document]) -> None:
     notes = [d for d in corpus if "Note:" in d.prompt]
     danger = sum(DANGER in d.completion for d in notes)
-    assert danger + sum(FINE in d.completion for d in notes) == len(notes) == 1_000
+    assert danger + sum(FINE in d.completion for d in notes) == len(notes)
     assert 0.4 < danger / len(notes) < 0.6
+    assert 750 < len(notes) < 850
+
+
+def test_notes_say_what_is_wanted(corpus: list[Document]) -> None:
+    acts = {*PROPER_ACTS, *(act.text for act in HARMFUL_ACTS)}
+    wanted = [d for d in corpus if "Wanted:" in d.prompt]
+    assert len(wanted) + sum("Note:" in d.prompt for d in corpus) == 1_000
+    for document in wanted:
+        act = document.completion.split("To ")[1].split(".")[0]
+        # The act that is not wanted is in the note as well.
+        assert act in acts and act in document.prompt
+        assert sum(each in document.prompt for each in acts) >= 2
+    assert any("do the second" in d.prompt for d in wanted)
 
 
 def test_no_frame_or_prompt_of_validation_and_test_is_read(corpus: list[Document]) -> None:
