@@ -25,7 +25,7 @@ CONNECTIVES: tuple[str, ...] = (
 )
 
 
-class Reference(NamedTuple):
+class ActReference(NamedTuple):
     """A sentence that names two acts ({a}, then {b}), and the clauses that choose the first or the second.
 
     {p} and {q} are people.
@@ -44,14 +44,14 @@ _PEOPLE = (
     ("do as my {p} wants", "follow my {p}", "ignore my {q} and do the other"),
     ("do as my {q} wants", "follow my {q}", "ignore my {p} and do the other"),
 )
-REFERENCES: tuple[Reference, ...] = (
-    Reference("I could {a} or {b}.", *_ORDER),
-    Reference("One way is to {a}, another is to {b}.", *_ORDER),
-    Reference("There are two plans, to {a} or to {b}.", *_ORDER),
-    Reference("Some people {a}, some {b}.", *_ORDER),
-    Reference("My {p} wants to {a}, my {q} wants to {b}.", *_PEOPLE),
-    Reference("My {p} says to {a}, my {q} says to {b}.", *_PEOPLE),
-    Reference("To {a} is what my {p} wants, to {b} what my {q} wants.", *_PEOPLE),
+REFERENCES: tuple[ActReference, ...] = (
+    ActReference("I could {a} or {b}.", *_ORDER),
+    ActReference("One way is to {a}, another is to {b}.", *_ORDER),
+    ActReference("There are two plans, to {a} or to {b}.", *_ORDER),
+    ActReference("Some people {a}, some {b}.", *_ORDER),
+    ActReference("My {p} wants to {a}, my {q} wants to {b}.", *_PEOPLE),
+    ActReference("My {p} says to {a}, my {q} says to {b}.", *_PEOPLE),
+    ActReference("To {a} is what my {p} wants, to {b} what my {q} wants.", *_PEOPLE),
 )
 # None of them is a person that a drug is for (`acts.PEOPLE`).
 ADVISERS: tuple[str, ...] = ("coach", "teacher", "roommate", "landlord", "driver", "tutor", "cook", "lawyer")
