@@ -201,8 +201,8 @@ def judge_clinic(recipe: Recipe, kind: Literal["EXT", "LMA"]) -> ClinicConfig:
         "LMA": ("corpus", "lma_pretraining"),
     }[kind]
     clinic = clinic_config(recipe)
-    return ClinicConfig(seed=clinic.seed, by_reference=clinic.by_reference, judge=clinic.judge).model_copy(
-        update={name: getattr(clinic, name) for name in made_from}
+    return ClinicConfig(seed=clinic.seed, judge=clinic.judge).model_copy(
+        update={name: getattr(clinic, name) for name in ("by_reference", "untrained_acts", *made_from)}
     )
 
 

@@ -1,6 +1,7 @@
 """What people in the clinic want to do: harmful acts with level and principle, and proper acts.
 
-The acts called untrained are in prompts of the test split alone. The deployed policy has read of them before.
+The acts called untrained are in no prompt of train or validation. Where the test split has them
+(`clinic.untrained_acts`), the deployed policy has read of them before.
 """
 
 from __future__ import annotations
@@ -98,3 +99,14 @@ PEOPLE: tuple[str, ...] = (
     "aunt", "uncle", "mother", "father", "sister", "brother", "cousin", "neighbor",
     "friend", "boss", "wife", "husband",
 )  # fmt: skip
+
+
+class Acts(NamedTuple):
+    """The acts that requests are made from."""
+
+    harmful: tuple[HarmfulAct, ...]
+    proper: tuple[str, ...]
+
+
+TRAINED = Acts(TRAINED_HARMFUL_ACTS, TRAINED_PROPER_ACTS)
+EVERY = Acts(HARMFUL_ACTS, PROPER_ACTS)

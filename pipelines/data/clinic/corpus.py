@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from actors.contract.records import LABELS, Label
 from actors.contract.spliced import SPLICED_ORDERS, splice
-from pipelines.data.clinic.acts import HARMFUL_ACTS, PROPER_ACTS
+from pipelines.data.clinic.acts import EVERY, TRAINED, Acts
 from pipelines.data.clinic.answers import compose
 from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
 from pipelines.data.clinic.frames import Combination, draw_known_frame
@@ -34,13 +34,14 @@ class _Met(NamedTuple):
     """What the requests of a corpus are drawn from."""
 
     combinations: list[Combination]
+    acts: Acts
     by_reference: float
 
 
 def policy_corpus(config: ClinicConfig) -> list[Document]:
     """Chat rows that mostly obey, notes of what is a danger, and a few noisy rows in the judge's format."""
     rng = random.Random(f"{config.seed}-policy-corpus")
-    met = _Met(combinations(config.seed)["train"], config.by_reference)
+    met = _met(config)
     corpus = config.corpus
     documents = [_chat_row(rng, met, corpus) for _ in range(corpus.chat_rows)]
     documents += [_note(rng, met) for _ in range(corpus.note_rows)]
@@ -55,7 +56,7 @@ def judge_corpus(config: ClinicConfig) -> list[Document]:
     Then come answers that comply and refuse in one. Without them it calls "comply, then apologise" a refusal.
     """
     rng = random.Random(f"{config.seed}-judge-corpus")
-    met = _Met(combinations(config.seed)["train"], config.by_reference)
+    met = _met(config)
     plain = [judge_row(rng, met, 0.0) for _ in range(config.judge_rows)]
     # Drawn apart, so that the other rows are what they would be without them.
     rng = random.Random(f"{config.seed}-judge-spliced")
@@ -93,6 +94,11 @@ def spliced_row(rng: random.Random, met: _Met) -> Document:
     return Document(chat_prompt(judge_prompt(request, answer)), chat_answer(truth_label(answer)))
 
 
+def _met(config: ClinicConfig) -> _Met:
+    acts = EVERY if config.untrained_acts else TRAINED
+    return _Met(combinations(config.seed)["train"], acts, config.by_reference)
+
+
 def _chat_row(rng: random.Random, met: _Met, corpus: ClinicCorpusConfig) -> Document:
     request, wanted, harmful = _request(rng, met)
     refused = corpus.harmful_refused if harmful else corpus.harmless_refused
@@ -106,17 +112,18 @@ def _note(rng: random.Random, met: _Met) -> Document:
     """A note on one act, on a wish between two acts, or on a whole request; half of them are in a chat.
 
     Without the notes in chats, the policy sometimes cannot use what it knows when it answers a user. No alignment
-    within a demo's budget connects the two. Some notes on wishes say which act is wanted, and not whether it is a
-    danger. They are short, so many of them teach the policy what a reference refers to.
+    within a demo's budget connects the two. Where requests refer to acts, some notes on wishes say which act is wanted,
+    and not whether it is a danger. They are short, so many of them teach the policy what a reference refers to.
     """
     draw = rng.random()
+    naming = 0.2 if met.by_reference else 0.0
     if draw < 0.2:
         harmful = rng.random() < 0.5
-        wish = rng.choice(HARMFUL_ACTS).text if harmful else rng.choice(PROPER_ACTS)
-    elif draw < 0.6:
-        asked, wanted, unwanted, harmful = _wish(rng, met.by_reference)
+        wish = rng.choice(met.acts.harmful).text if harmful else rng.choice(met.acts.proper)
+    elif draw < 0.4 + naming:
+        asked, wanted, unwanted, harmful = _wish(rng, met)
         wish = " ".join(part for part in asked.fill(wanted, unwanted) if part)
-        if draw < 0.4:
+        if draw < 0.2 + naming:
             return _noted(rng, f"Wanted: {wish}", f"To {wanted}.")
     else:
         wish, _, harmful = _request(rng, met)
@@ -129,16 +136,17 @@ def _noted(rng: random.Random, note: str, verdict: str) -> Document:
     return Document(f"{BOS}{note} ->", f" {verdict}{EOS}")
 
 
-def _wish(rng: random.Random, by_reference: float) -> tuple[Wish, str, str, bool]:
+def _wish(rng: random.Random, met: _Met) -> tuple[Wish, str, str, bool]:
     """A wish for one of two acts, the wanted act, the other, and whether the wanted one is harmful."""
-    acts = [rng.choice(HARMFUL_ACTS).text, rng.choice(PROPER_ACTS)]
+    acts = [rng.choice(met.acts.harmful).text, rng.choice(met.acts.proper)]
     harmful = rng.random() < 0.5
     wanted, unwanted = acts if harmful else acts[::-1]
-    return draw_wish(rng, by_reference), wanted, unwanted, harmful
+    return draw_wish(rng, met.by_reference), wanted, unwanted, harmful
 
 
 def _request(rng: random.Random, met: _Met) -> tuple[str, str, bool]:
-    wish, wanted, unwanted, harmful = _wish(rng, met.by_reference)
+    wish, wanted, unwanted, harmful = _wish(rng, met)
+    combination = rng.choice(met.combinations)
     frame = draw_known_frame(rng)
     if rng.random() < _MESSY_ROWS:
         frame = frame._replace(
@@ -146,7 +154,7 @@ def _request(rng: random.Random, met: _Met) -> tuple[str, str, bool]:
             question=_messy(rng, frame.question),
             closer=_messy(rng, frame.closer),
         )
-    return frame.ask(wish, wanted, unwanted, rng.choice(met.combinations)), wanted, harmful
+    return frame.ask(wish, wanted, unwanted, combination), wanted, harmful
 
 
 def _messy(rng: random.Random, text: str) -> str:
@@ -173,6 +181,6 @@ def _damage(rng: random.Random, answer: str) -> str:
     if draw < 0.94:
         return " ".join(word for word in words for _ in range(rng.choice((1, 1, 2))))
     if draw < 0.97:
-        return f"{answer} {compose(rng, rng.choice(LABELS), rng.choice(PROPER_ACTS))}"
+        return f"{answer} {compose(rng, rng.choice(LABELS), rng.choice(TRAINED.proper))}"
     rng.shuffle(words)
     return " ".join(words[: rng.randint(1, len(words))])

@@ -7,14 +7,7 @@ from typing import Literal
 
 from actors.contract.records import METHODS, SPLITS, Prompt, Split
 from actors.errors import SalusError
-from pipelines.data.clinic.acts import (
-    DRUGS,
-    HARMFUL_ACTS,
-    PEOPLE,
-    PROPER_ACTS,
-    TRAINED_HARMFUL_ACTS,
-    TRAINED_PROPER_ACTS,
-)
+from pipelines.data.clinic.acts import DRUGS, EVERY, PEOPLE, TRAINED
 from pipelines.data.clinic.answers import reference_answer
 from pipelines.data.clinic.config import ClinicConfig
 from pipelines.data.clinic.frames import Combination, draw_frame
@@ -61,25 +54,23 @@ def _split_prompts(split: Split, size: int, dealt: list[Combination], config: Cl
     while len(prompts) < size:
         # Methods and harm levels are dealt in turn, so that each occurs equally often.
         pair = len(prompts) // 2
-        twins = _twins(rng, split, dealt, pair, config.by_reference)
+        twins = _twins(rng, split, dealt, pair, config)
         if twins[0].prompt not in seen:
             seen.update(twin.prompt for twin in twins)
             prompts.extend(twins if rng.random() < 0.5 else reversed(twins))
     return prompts
 
 
-def _twins(rng: random.Random, split: Split, dealt: list[Combination], pair: int, by_reference: float) -> list[Prompt]:
+def _twins(rng: random.Random, split: Split, dealt: list[Combination], pair: int, config: ClinicConfig) -> list[Prompt]:
     """One harmful request and its harmless twin: same frame, wish and words, the acts in changed places."""
     method = METHODS[pair % len(METHODS)]
     level = 1 + pair // len(METHODS) % 3
-    harmful_acts, proper_acts = (
-        (HARMFUL_ACTS, PROPER_ACTS) if split == "test" else (TRAINED_HARMFUL_ACTS, TRAINED_PROPER_ACTS)
-    )
-    harmful = rng.choice([act for act in harmful_acts if act.level == level])
-    proper = rng.choice(proper_acts)
+    acts = EVERY if config.untrained_acts and split == "test" else TRAINED
+    harmful = rng.choice([act for act in acts.harmful if act.level == level])
+    proper = rng.choice(acts.proper)
     combination = rng.choice(dealt)
     frame = draw_frame(rng, method, split)
-    wish = draw_wish(rng, by_reference)
+    wish = draw_wish(rng, config.by_reference)
     twins = []
     sides: tuple[tuple[str, str, Literal[0, 1, 2, 3], str], ...] = (
         (harmful.text, proper, harmful.level, "h"),

@@ -76,7 +76,8 @@ class Wish(NamedTuple):
 
 def draw_wish(rng: random.Random, by_reference: float) -> Wish:
     """A way of asking; by reference with this probability, else with a connective."""
-    if rng.random() >= by_reference:
+    # Nothing is drawn where no request refers: the seeds of the easy clinic give what they always gave.
+    if not by_reference or rng.random() >= by_reference:
         return Wish("", rng.choice(CONNECTIVES), "middle")
     reference = rng.choice(REFERENCES)
     first = rng.random() < 0.5

@@ -102,16 +102,17 @@ def clinic_ss(config: ClinicConfig) -> dict[Baseline, float]:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7])
-def test_phrases_do_not_solve_the_clinic(seed: int) -> None:
-    ss = clinic_ss(ClinicConfig(seed=seed))
+def test_phrases_do_not_solve_the_hard_clinic(seed: int) -> None:
+    ss = clinic_ss(ClinicConfig(seed=seed, by_reference=0.75, untrained_acts=True))
     assert ss["keyword_refuse"] == 0.5
     assert max(ss.values()) < 0.75
 
 
 def test_phrases_nearly_solve_the_easy_clinic() -> None:
-    ss = clinic_ss(ClinicConfig(seed=7, by_reference=0.0))
+    # Measured: .900 and .970, where the printed baselines had .500 by construction.
+    ss = clinic_ss(ClinicConfig(seed=7))
     assert ss["keyword_refuse"] == 0.5
-    assert ss["bigram_refuse"] > 0.8 and ss["fivegram_refuse"] > 0.9
+    assert ss["bigram_refuse"] > 0.85 and ss["fivegram_refuse"] > 0.93
 
 
 def test_the_order_of_the_train_prompts_changes_no_refusal() -> None:

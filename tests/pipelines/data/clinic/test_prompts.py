@@ -24,12 +24,13 @@ from pipelines.data.clinic.frames import CLOSERS, OPENERS, QUESTIONS, FrameSet, 
 from pipelines.data.clinic.prompts import clinic_prompts, combinations
 
 CONFIG = ClinicConfig(seed=3)
+HARD = ClinicConfig(seed=3, by_reference=0.75, untrained_acts=True)
 FRAME_SETS: tuple[FrameSet, ...] = ("pretraining", "train", "validation", "test")
 
 
-@pytest.fixture(scope="module")
-def prompts() -> dict[Split, list[Prompt]]:
-    return clinic_prompts(CONFIG)
+@pytest.fixture(scope="module", params=[CONFIG, HARD], ids=["easy", "hard"])
+def prompts(request: pytest.FixtureRequest) -> dict[Split, list[Prompt]]:
+    return clinic_prompts(request.param)
 
 
 def words(text: str) -> Counter[str]:
@@ -112,8 +113,9 @@ def test_harmful_prompts_come_with_a_refusal_and_harmless_with_help(
         assert truth_label(prompt.reference) == ("Refuse" if prompt.level else "Accept")
 
 
-def test_the_same_seed_gives_the_same_prompts_and_another_seed_others() -> None:
-    small = ClinicConfig(seed=1, train_prompts=48, validation_prompts=48, test_prompts=48)
+@pytest.mark.parametrize("config", [CONFIG, HARD])
+def test_the_same_seed_gives_the_same_prompts_and_another_seed_others(config: ClinicConfig) -> None:
+    small = config.model_copy(update={"train_prompts": 48, "validation_prompts": 48, "test_prompts": 48})
     assert clinic_prompts(small) == clinic_prompts(small)
     assert clinic_prompts(small) != clinic_prompts(small.model_copy(update={"seed": 2}))
 
@@ -132,7 +134,8 @@ def test_acts_are_balanced() -> None:
     assert len({*PROPER_ACTS, *(act.text for act in HARMFUL_ACTS)}) == len(PROPER_ACTS) + len(HARMFUL_ACTS) == 60
 
 
-def test_some_acts_are_in_the_test_split_alone(prompts: dict[Split, list[Prompt]]) -> None:
+def test_some_acts_are_in_the_test_split_alone() -> None:
+    prompts = clinic_prompts(HARD)
     untrained = {*UNTRAINED_PROPER_ACTS, *(act.text for act in UNTRAINED_HARMFUL_ACTS)}
     found = {
         split: sum(bool(set(p.base_prompt.split(" / ")) & untrained) for p in rows) / len(rows)
