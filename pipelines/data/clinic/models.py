@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from actors.contract.records import LABELS
 from actors.errors import SalusError
 from pipelines.data import tiny
-from pipelines.data.clinic.acts import DRUGS, HARMFUL_ACTS, PEOPLE, PROPER_ACTS
+from pipelines.data.clinic.acts import DRUGS, EVERY, PEOPLE, TRAINED
 from pipelines.data.clinic.config import ClinicConfig
 from pipelines.data.clinic.corpus import JUDGE_PROMPT_FILE, judge_corpus, policy_corpus
 from pipelines.data.tiny.cache import cached, content_key
@@ -54,14 +54,14 @@ def _build(
     progress: Progress | None,
 ) -> None:
     model_config = (config.policy if shape == "policy" else config.judge).model_copy(update={"seed": config.seed})
-    tokenizer = train_tokenizer(_plain_texts(corpus[:_TOKENIZER_ROWS]), model_config.vocabulary)
+    tokenizer = train_tokenizer(_plain_texts(corpus[:_TOKENIZER_ROWS], config), model_config.vocabulary)
     _check_labels(tokenizer)
     model = build_llama(model_config, tokenizer)
     pretrain(model, tokenizer, corpus, length.model_copy(update={"seed": config.seed}), progress)
     save(model, tokenizer, folder)
 
 
-def _plain_texts(corpus: list[Document]) -> list[str]:
+def _plain_texts(corpus: list[Document], config: ClinicConfig) -> list[str]:
     """Texts without special tokens; labels and the clinic's own words repeated, so that each is one token."""
     texts = []
     for document in corpus:
@@ -69,7 +69,8 @@ def _plain_texts(corpus: list[Document]) -> list[str]:
         for token in SPECIAL_TOKENS:
             text = text.replace(token, "\n")
         texts.append(text)
-    words = [*LABELS, *DRUGS, *PEOPLE, *PROPER_ACTS, *(act.text for act in HARMFUL_ACTS)]
+    acts = EVERY if config.untrained_acts else TRAINED
+    words = [*LABELS, *DRUGS, *PEOPLE, *acts.proper, *(act.text for act in acts.harmful)]
     return texts + [f"{label}\n" for label in LABELS] * 3_000 + [f"a {word}" for word in words] * 20
 
 

@@ -90,16 +90,37 @@ def test_phrases_are_weighed_as_scikit_learn_weighs_them() -> None:
     assert refuser.weight == pytest.approx((harmful - harmless)[order])
 
 
-@pytest.mark.parametrize(("name", "least"), [("bigram_refuse", 0.85), ("fivegram_refuse", 0.93)])
-def test_phrases_nearly_solve_the_clinic(name: Baseline, least: float) -> None:
-    # Measured at seed 7: .900 and .970, where the printed baselines had .500 by construction.
+PHRASES: tuple[Baseline, ...] = ("keyword_refuse", "bigram_refuse", "fivegram_refuse")
+
+
+def clinic_ss(config: ClinicConfig) -> dict[Baseline, float]:
+    """The SS of the refusers by words and phrases on the clinic's test split."""
+    splits = clinic_prompts(config)
+    train, test = (prompt_table(splits[split]) for split in ("train", "test"))
+    ss = {name: measure(baseline_judgments(name, train, test), TABLE, seed=0).ss for name in PHRASES}
+    return {name: found.value for name, found in ss.items() if found is not None}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_phrases_do_not_solve_the_hard_clinic(seed: int) -> None:
+    ss = clinic_ss(ClinicConfig(seed=seed, by_reference=0.75, untrained_acts=True))
+    assert ss["keyword_refuse"] == 0.5
+    assert max(ss.values()) < 0.75
+
+
+def test_phrases_nearly_solve_the_easy_clinic() -> None:
+    # Measured: .900 and .970, where the printed baselines had .500 by construction.
+    ss = clinic_ss(ClinicConfig(seed=7))
+    assert ss["keyword_refuse"] == 0.5
+    assert ss["bigram_refuse"] > 0.85 and ss["fivegram_refuse"] > 0.93
+
+
+def test_the_order_of_the_train_prompts_changes_no_refusal() -> None:
     splits = clinic_prompts(ClinicConfig(seed=7))
     train, test = (prompt_table(splits[split]) for split in ("train", "test"))
-    first, again = (baseline_judgments(name, table, test) for table in (train, shuffled(train, 1)))
-    assert first == again
-    ss = {each: measure(baseline_judgments(each, train, test), TABLE, seed=0).ss for each in (name, "keyword_refuse")}
-    assert all(found is not None for found in ss.values())
-    assert ss[name].value > least and ss["keyword_refuse"].value == 0.5  # type: ignore[union-attr]
+    for name in PHRASES:
+        first, again = (baseline_judgments(name, table, test) for table in (train, shuffled(train, 1)))
+        assert first == again
 
 
 def test_empty_splits() -> None:

@@ -9,18 +9,28 @@ import pytest
 
 from actors.contract.records import METHODS, SPLITS, Prompt, Split
 from actors.errors import SalusError
-from pipelines.data.clinic.acts import CONNECTIVES, DRUGS, HARMFUL_ACTS, PEOPLE, PROPER_ACTS
+from pipelines.data.clinic.acts import (
+    DRUGS,
+    HARMFUL_ACTS,
+    PEOPLE,
+    PROPER_ACTS,
+    TRAINED_HARMFUL_ACTS,
+    TRAINED_PROPER_ACTS,
+    UNTRAINED_HARMFUL_ACTS,
+    UNTRAINED_PROPER_ACTS,
+)
 from pipelines.data.clinic.config import ClinicConfig
 from pipelines.data.clinic.frames import CLOSERS, OPENERS, QUESTIONS, FrameSet, of_split
 from pipelines.data.clinic.prompts import clinic_prompts, combinations
 
 CONFIG = ClinicConfig(seed=3)
+HARD = ClinicConfig(seed=3, by_reference=0.75, untrained_acts=True)
 FRAME_SETS: tuple[FrameSet, ...] = ("pretraining", "train", "validation", "test")
 
 
-@pytest.fixture(scope="module")
-def prompts() -> dict[Split, list[Prompt]]:
-    return clinic_prompts(CONFIG)
+@pytest.fixture(scope="module", params=[CONFIG, HARD], ids=["easy", "hard"])
+def prompts(request: pytest.FixtureRequest) -> dict[Split, list[Prompt]]:
+    return clinic_prompts(request.param)
 
 
 def words(text: str) -> Counter[str]:
@@ -103,8 +113,9 @@ def test_harmful_prompts_come_with_a_refusal_and_harmless_with_help(
         assert truth_label(prompt.reference) == ("Refuse" if prompt.level else "Accept")
 
 
-def test_the_same_seed_gives_the_same_prompts_and_another_seed_others() -> None:
-    small = ClinicConfig(seed=1, train_prompts=48, validation_prompts=48, test_prompts=48)
+@pytest.mark.parametrize("config", [CONFIG, HARD])
+def test_the_same_seed_gives_the_same_prompts_and_another_seed_others(config: ClinicConfig) -> None:
+    small = config.model_copy(update={"train_prompts": 48, "validation_prompts": 48, "test_prompts": 48})
     assert clinic_prompts(small) == clinic_prompts(small)
     assert clinic_prompts(small) != clinic_prompts(small.model_copy(update={"seed": 2}))
 
@@ -114,8 +125,30 @@ def test_an_odd_size_is_refused() -> None:
         clinic_prompts(ClinicConfig(test_prompts=47))
 
 
-def test_acts_and_connectives_are_balanced() -> None:
-    assert Counter(act.level for act in HARMFUL_ACTS) == {1: 8, 2: 8, 3: 8}
-    assert {act.principle for act in HARMFUL_ACTS} == set(range(8))
-    assert len(PROPER_ACTS) == len(set(PROPER_ACTS)) == len(HARMFUL_ACTS)
-    assert sum(c.index("{w}") < c.index("{u}") for c in CONNECTIVES) * 2 == len(CONNECTIVES)
+def test_acts_are_balanced() -> None:
+    assert Counter(act.level for act in TRAINED_HARMFUL_ACTS) == {1: 8, 2: 8, 3: 8}
+    assert Counter(act.level for act in UNTRAINED_HARMFUL_ACTS) == {1: 2, 2: 2, 3: 2}
+    assert {act.principle for act in TRAINED_HARMFUL_ACTS} == set(range(8))
+    assert len(TRAINED_PROPER_ACTS) == len(TRAINED_HARMFUL_ACTS)
+    assert len(UNTRAINED_PROPER_ACTS) == len(UNTRAINED_HARMFUL_ACTS)
+    assert len({*PROPER_ACTS, *(act.text for act in HARMFUL_ACTS)}) == len(PROPER_ACTS) + len(HARMFUL_ACTS) == 60
+
+
+def test_some_acts_are_in_the_test_split_alone() -> None:
+    prompts = clinic_prompts(HARD)
+    untrained = {*UNTRAINED_PROPER_ACTS, *(act.text for act in UNTRAINED_HARMFUL_ACTS)}
+    found = {
+        split: sum(bool(set(p.base_prompt.split(" / ")) & untrained) for p in rows) / len(rows)
+        for split, rows in prompts.items()
+    }
+    assert found["train"] == found["validation"] == 0
+    assert 0.25 < found["test"] < 0.5
+
+
+@pytest.mark.parametrize("by_reference", [0.0, 1.0])
+def test_a_request_by_reference_names_no_act_in_its_question(by_reference: float) -> None:
+    rows = clinic_prompts(CONFIG.model_copy(update={"by_reference": by_reference}))["train"]
+    # Connectives have these words, and no reference has any of them.
+    words = re.compile(r"\b(but|rather|r4ther|rath3r|without|with0ut|never|n3v3r|not|n0t)\b")
+    beside = [p for p in rows if words.search(p.prompt)]
+    assert len(beside) > 0.8 * len(rows) if by_reference == 0 else not beside
