@@ -79,7 +79,7 @@ def test_after_an_assignment(place: Path, algorithm: Algorithm, tmp_path: Path, 
 
 def test_after_one_that_failed(place: Path, tmp_path: Path, left: Callable[[], int]) -> None:
     config = TrainConfig(challengers={"dpo": DpoConfig(learning_rate=1e30, max_grad_norm=1e30, epochs=4)})
-    with pytest.raises(SalusError, match="diverged|changed the weights") as caught:
+    with pytest.raises(SalusError, match=r"diverged|changed the weights") as caught:
         TrainingRun(config, assignment(place, "dpo", tmp_path / "out")).report()
     # The error is still at hand, as it is where a loop tells it.
     assert caught.value.sentence
