@@ -165,7 +165,7 @@ def backward_bytes(shape: Shape, dtype: str) -> float:
 
     Our count of a Llama layer's largest moment, in its feed-forward part.
     """
-    return BYTES[dtype] / 2 * (10 * shape.hidden + 8 * shape.intermediate)
+    return BYTES[dtype] / 2 * (4 * shape.hidden + 8 * shape.intermediate)
 
 
 def _activations_gib(shape: Shape, tokens: int, workers: Workers, dtype: str) -> float:

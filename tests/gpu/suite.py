@@ -52,7 +52,7 @@ def record(check: str, **figures: Any) -> None:
 
 
 def make_model(folder: Path, size: str) -> Path:
-    """Write a Llama of this size's shape with drawn bfloat16 weights; its tokenizer knows 403 of the words."""
+    """Write a Llama of this size's shape with drawn bfloat16 weights; its tokenizer knows 403 of the tokens."""
     tokenizer = tiny_tokenizer()
     tokenizer.model_max_length = 8192
     shape = SHAPES[size] | HEADS | (TRIAL_SHAPE | TRIAL_HEADS if TRIAL else {})
