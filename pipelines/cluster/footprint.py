@@ -64,7 +64,7 @@ def shape_of_size(parameters_b: float) -> Shape:
     """A usual shape for a model of `parameters_b` 10^9 parameters that is not on disk.
 
     12 * layers * hidden^2 parameters with hidden = 128 * layers (Kaplan et al., arXiv 2001.08361, 2.1), eight
-    key heads of 128, Llama 3's vocabulary, and its feed-forward layer, 3.5 times as wide as the hidden states.
+    key heads of 128, and Llama 3's vocabulary. Its feed-forward layer is 3.5 times as wide as the hidden states.
     """
     layers = max(1, round((parameters_b * 1e9 / (12 * 128**2)) ** (1 / 3)))
     return Shape(
