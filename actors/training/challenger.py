@@ -34,7 +34,7 @@ from actors.training.made_from import MadeFrom, read_finished, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, check_prompts, plain_tokenizer, stage_rows
-from actors.training.trl import TrainingJob, TrlTraining, half_precision, lora_config, silence, trl_trainer
+from actors.training.trl import TrainingJob, TrlTraining, freed, half_precision, lora_config, silence, trl_trainer
 
 # Whose state is in a checkpoint; another version may read it another way.
 _STATEFUL = ("torch", "transformers", "trl", "peft", "accelerate")
@@ -114,6 +114,13 @@ class TrainingRun:
             self._drop_checkpoints()
             return done
         silence()
+        with freed():
+            report = self._trained(started)
+        self._drop_checkpoints()
+        return report
+
+    def _trained(self, started: float) -> TrainReport:
+        """The report of training now. The models are in its frame alone, and go with it."""
         with all_or_none():
             tokenizer = load_tokenizer(self.champion)
             staged = self._stage(tokenizer) if rank() == 0 else None
@@ -130,10 +137,7 @@ class TrainingRun:
         with disk_of(self.output), all_or_none():
             training = TrlTraining(self._trl_trainer(models, count, kept), self.job, self.on_step, kept)
         training.train(staged.checkpoint)
-        report = training.save(self.config.fsdp, lambda change: self._finish(training, count, change, started))
-        training.free()
-        self._drop_checkpoints()
-        return report
+        return training.save(self.config.fsdp, lambda change: self._finish(training, count, change, started))
 
     # -- prepare
 

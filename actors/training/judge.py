@@ -26,7 +26,7 @@ from actors.training.judge_rows import JudgeRows
 from actors.training.made_from import JUDGE_REPORT, finished_judge, judge_made_from, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
-from actors.training.trl import TrainingJob, TrlTraining, half_precision, lora_config, sft_arguments, silence
+from actors.training.trl import TrainingJob, TrlTraining, freed, half_precision, lora_config, sft_arguments, silence
 
 
 class JudgeTrainingRun:
@@ -66,6 +66,11 @@ class JudgeTrainingRun:
         if done is not None:
             return done
         silence()
+        with freed():
+            return self._trained(started)
+
+    def _trained(self, started: float) -> JudgeTraining:
+        """The report of training now. The model is in its frame alone, and goes with it."""
         with all_or_none():
             tokenizer = load_tokenizer(self.job.base)
             rows = self._stage(tokenizer) if rank() == 0 else 0
@@ -73,9 +78,7 @@ class JudgeTrainingRun:
         with all_or_none():
             training = TrlTraining(self._trl_trainer(tokenizer), self.job, self.on_step)
         training.train()
-        report = training.save(self.config.fsdp, lambda change: self._finish(training, rows, change, started))
-        training.free()
-        return report
+        return training.save(self.config.fsdp, lambda change: self._finish(training, rows, change, started))
 
     def _stage(self, tokenizer: PreTrainedTokenizerBase) -> int:
         judge_rows = JudgeRows(tokenizer, self.assignment.prompt, self.assignment.max_model_len)

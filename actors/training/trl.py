@@ -10,8 +10,10 @@ import math
 import re
 import shutil
 import time
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +52,27 @@ def silence() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+
+
+@contextmanager
+def freed() -> Iterator[None]:
+    """No model of the training inside is left in memory afterwards, on a GPU neither: the process may train again.
+
+    TRL binds a model's `forward` to the model, a circle that only the collector opens. The frames of what failed hold
+    models too. The caller's own frame must hold none.
+    """
+    try:
+        yield
+    except BaseException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            cause = cause.__cause__ or cause.__context__
+        raise
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def trl_trainer(
@@ -288,12 +311,6 @@ class TrlTraining:
             adapter_change=change,
             metrics=_metrics(self._trl.state, self._loss_mean, self._resumed_at),
         )
-
-    def free(self) -> None:
-        """Give the memory back: the process may train again."""
-        self._trl.accelerator.free_memory()
-        del self._trl
-        gc.collect()
 
     def _adapter_now(self) -> dict[str, torch.Tensor]:
         """The untrained adapter under the names it is saved by; empty for a full fine-tune."""

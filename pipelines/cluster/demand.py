@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.contract.records import Record
+from actors.contract.records import ChallengerName, Record
 from actors.engine.config import EngineConfig
 from actors.engine.precision import cpu_dtype
 from actors.errors import SalusError
@@ -63,7 +63,7 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
         _judges(recipe, policy),
         *_control_judge(recipe),
         *(_controller(name.upper()) for name in recipe.train.challengers),
-        *(_workers(recipe, name.upper(), policy) for name in recipe.train.challengers),
+        *(_workers(recipe, name, policy) for name in recipe.train.challengers),
         PlanRow(
             actor="Ray Data task",
             count=len(recipe.train.row_kinds),
@@ -196,10 +196,10 @@ def _with_weights(row: PlanRow, device: EngineConfig, shape: Shape) -> PlanRow:
     return row.model_copy(update={"memory_gib": host, **on_gpu})
 
 
-def _workers(recipe: Recipe, name: str, policy: Shape) -> PlanRow:
+def _workers(recipe: Recipe, name: ChallengerName, policy: Shape) -> PlanRow:
     train = recipe.train
-    dtype = _training_dtype(train)
-    return _training_row(f"{name} worker", train, policy, footprint.training_gib(policy, train, dtype), "train")
+    needed = footprint.training_gib(policy, train, name, _training_dtype(train))
+    return _training_row(f"{name.upper()} worker", train, policy, needed, "train")
 
 
 def _training_row(actor: str, workers: Workers, shape: Shape, needed_gib: float, section: str) -> PlanRow:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from actors.contract.records import Record
+from actors.contract.records import ChallengerName, Record, RowKind
 from actors.engine.model_files import read_json, tensor_shapes, weight_files
 from actors.errors import SalusError
-from actors.training.algorithms.table import ALGORITHMS
+from actors.training.algorithms.table import ALGORITHMS, algorithm_of
 from actors.training.config import JudgeTrainConfig, LoraSettings, TrainConfig, Workers
 
 if TYPE_CHECKING:
@@ -25,15 +25,13 @@ BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Adam in mixed precision: 2 weight + 2 gradient + 4 master + 4 momentum + 4 variance (ZeRO, arXiv 1910.02054,
 # 3.1); in plain float32 4 + 4 + 4 + 4, the same.
 TRAINED_PARAMETER_BYTES = 16
-# Of one layer, 16-bit, without the attention matrix, which fused attention never stores: 34 * tokens * hidden
-# (Korthikanti et al., arXiv 2205.05198, Eq. 2).
-ACTIVATION_BYTES = 34
-# Float32 logits, their log-softmax and their gradient.
+# TRL 1.16 multiplies hidden states by the output head in tiles of 4,096 tokens by 32,768 entries of the vocabulary.
+HEAD_TILE_TOKENS, HEAD_TILE_ENTRIES = 4096, 32_768
+# Float32 logits, their log-softmax and their gradient, in those of TRL's trainers that still make the logits.
 LOGIT_COPIES = 3
-# A preference step runs two sequences per row: chosen and rejected of a pair, answer and its KL neighbour (KTO).
-SEQUENCES_PER_ROW = 2
-# LoRA parameters per model parameter and rank, on all linear layers: 41.9 M for rank 16 on Llama-3.1-8B.
-LORA_SHARE_PER_RANK = 41.9e6 / 16 / 8.03e9
+# The sequences of a row that gradients flow through: chosen and rejected of a pair, or one answer. The KL term of KTO
+# has none.
+SEQUENCES: dict[RowKind, int] = {"pairs": 2, "unpaired": 1}
 
 
 class Shape(Record):
@@ -45,6 +43,8 @@ class Shape(Record):
     # Width of all key heads of one layer together.
     kv_width: int
     vocabulary: int
+    # Width of the feed-forward layer.
+    intermediate: int
 
 
 def shape_of_folder(folder: Path) -> Shape:
@@ -64,7 +64,7 @@ def shape_of_size(parameters_b: float) -> Shape:
     """A usual shape for a model of `parameters_b` 10^9 parameters that is not on disk.
 
     12 * layers * hidden^2 parameters with hidden = 128 * layers (Kaplan et al., arXiv 2001.08361, 2.1), eight
-    key heads of 128, and Llama 3's vocabulary.
+    key heads of 128, and Llama 3's vocabulary. Its feed-forward layer is 3.5 times as wide as the hidden states.
     """
     layers = max(1, round((parameters_b * 1e9 / (12 * 128**2)) ** (1 / 3)))
     return Shape(
@@ -73,6 +73,7 @@ def shape_of_size(parameters_b: float) -> Shape:
         hidden=128 * layers,
         kv_width=8 * 128,
         vocabulary=128_256,
+        intermediate=448 * layers,
     )
 
 
@@ -87,6 +88,7 @@ def shape_of_tiny(config: TinyModelConfig) -> Shape:
         hidden=config.hidden,
         kv_width=kv_width,
         vocabulary=config.vocabulary,
+        intermediate=config.intermediate,
     )
 
 
@@ -100,23 +102,23 @@ def kv_gib(shape: Shape, tokens: int, dtype: str) -> float:
     return 2 * shape.layers * shape.kv_width * BYTES[dtype] * tokens / GIB
 
 
-def training_gib(shape: Shape, config: TrainConfig, dtype: str) -> float:
-    """Memory of one training worker on its device, model and activations.
+def training_gib(shape: Shape, config: TrainConfig, challenger: ChallengerName, dtype: str) -> float:
+    """Memory of one worker of a challenger on its device, model and activations.
 
     LoRA: frozen weights once (the reference is the same model without the adapter; a second copy for
     reference `base`) and 16 bytes per adapter parameter. Full: 16 bytes per parameter and the reference's
     weights. FSDP divides the model, not the activations, by the workers.
     """
-    weights = weights_gib(shape, dtype)
+    weights, settings = weights_gib(shape, dtype), config.challengers[challenger]
+    row = ALGORITHMS[algorithm_of(settings)]
     if config.lora is None:
         model = shape.parameters * TRAINED_PARAMETER_BYTES / GIB + weights
     else:
-        compared = any(ALGORITHMS[algorithm].reference for algorithm in config.algorithms.values())
-        copies = 2 if config.reference == "base" and compared else 1
+        copies = 2 if config.reference == "base" and row.reference else 1
         model = copies * weights + _adapter_gib(shape, config.lora)
-    largest = max(settings.batch_size for settings in config.challengers.values())
-    tokens = SEQUENCES_PER_ROW * largest * config.max_length_tokens
-    return _sharded(model, config) + _activations_gib(shape, tokens, config, dtype)
+    tokens = SEQUENCES[row.rows] * settings.batch_size * config.max_length_tokens
+    logits = LOGIT_COPIES * 4 * tokens * shape.vocabulary / GIB if row.full_logits else 0.0
+    return _sharded(model, config) + _activations_gib(shape, tokens, config, dtype) + logits
 
 
 def judge_training_gib(shape: Shape, config: JudgeTrainConfig, tokens_per_row: int, dtype: str) -> float:
@@ -126,8 +128,16 @@ def judge_training_gib(shape: Shape, config: JudgeTrainConfig, tokens_per_row: i
     return _sharded(model, config) + _activations_gib(shape, tokens, config, dtype)
 
 
+def adapter_parameters(shape: Shape, rank: int) -> int:
+    """Of a LoRA adapter on all linear layers but the head; each has rank * (inputs + outputs) (arXiv 2106.09685, 4.1).
+
+    Per layer: queries and output 2 * 2h, keys and values 2 * (h + kv), feed-forward 3 * (h + f).
+    """
+    return shape.layers * rank * (9 * shape.hidden + 2 * shape.kv_width + 3 * shape.intermediate)
+
+
 def _adapter_gib(shape: Shape, lora: LoraSettings) -> float:
-    return shape.parameters * LORA_SHARE_PER_RANK * lora.rank * TRAINED_PARAMETER_BYTES / GIB
+    return adapter_parameters(shape, lora.rank) * TRAINED_PARAMETER_BYTES / GIB
 
 
 def saved_gib(shape: Shape, lora: LoraSettings | None, weights: float) -> float:
@@ -139,15 +149,40 @@ def _sharded(model_gib: float, workers: Workers) -> float:
     return model_gib / workers.workers_per_run if workers.fsdp else model_gib
 
 
-def _activations_gib(shape: Shape, tokens: int, workers: Workers, dtype: str) -> float:
-    """Activations and logits of `tokens` tokens in one forward pass."""
+def saved_bytes(shape: Shape, dtype: str) -> float:
+    """What one layer keeps of one token for its backward pass, under autocast and with LoRA on its linear layers.
+
+    Each adapter keeps its own 16-bit copy of its input: 12 h for six, 2 f for the last. The two norms keep float32
+    inputs, 8 h; attention its queries, keys, values and output, 4 h + 4 kv; the gate 6 f. The attention matrix is
+    never stored. Counted as autograd does by `tests/pipelines/cluster/test_saved_tensors.py`.
+    """
     scale = BYTES[dtype] / 2
-    layer = ACTIVATION_BYTES * scale * tokens * shape.hidden
-    # Checkpointing keeps each layer's input and recomputes one layer at a time.
-    inputs = shape.layers * 2 * scale * tokens * shape.hidden
-    kept = inputs + layer if workers.gradient_checkpointing else shape.layers * layer
-    logits = LOGIT_COPIES * 4 * tokens * shape.vocabulary
-    return (kept + logits) / GIB
+    return 24 * shape.hidden + scale * (8 * shape.intermediate + 4 * shape.kv_width)
+
+
+def backward_bytes(shape: Shape, dtype: str) -> float:
+    """What the backward pass of one layer holds of one token beside it at most: gradients, in float32 where LoRA's are.
+
+    Our count of a Llama layer's largest moment, in its feed-forward part.
+    """
+    return BYTES[dtype] / 2 * (4 * shape.hidden + 8 * shape.intermediate)
+
+
+def _activations_gib(shape: Shape, tokens: int, workers: Workers, dtype: str) -> float:
+    """Activations of `tokens` tokens at the largest moment of a step: in a layer's backward pass, or in the head's."""
+    scale = BYTES[dtype] / 2
+    saved = tokens * saved_bytes(shape, dtype)
+    working = tokens * backward_bytes(shape, dtype)
+    # The tile's logits, and the gradient of the hidden states in float32 and as it goes on.
+    tile = 2 * scale * min(tokens, HEAD_TILE_TOKENS) * min(shape.vocabulary, HEAD_TILE_ENTRIES)
+    head = tile + (4 + 2 * scale) * tokens * shape.hidden
+    # The embedded prompt, the last norm's float32 input and what goes into the head.
+    ends = tokens * shape.hidden * (4 + 2 * 2 * scale)
+    if workers.gradient_checkpointing:
+        # Checkpointing keeps each layer's input and recomputes one layer at a time.
+        inputs = shape.layers * 2 * scale * tokens * shape.hidden
+        return (inputs + ends + max(saved + working, head)) / GIB
+    return (shape.layers * saved + ends + max(working, head)) / GIB
 
 
 def _from_config(config: dict[str, Any], parameters: int) -> Shape:
@@ -163,4 +198,5 @@ def _from_config(config: dict[str, Any], parameters: int) -> Shape:
         hidden=hidden,
         kv_width=int(text.get("num_key_value_heads", heads)) * head,
         vocabulary=int(text.get("vocab_size", guess.vocabulary)),
+        intermediate=int(text.get("intermediate_size") or 7 * hidden // 2),
     )

@@ -30,5 +30,11 @@ def _options(settings: OrpoConfig, count: RowCount) -> dict[str, Any]:
 
 
 ORPO = AlgorithmRow(
-    OrpoConfig, rows="pairs", trl=_trl, options=_options, mark=Mark("triangle", "green"), reference=False
+    OrpoConfig,
+    rows="pairs",
+    trl=_trl,
+    options=_options,
+    mark=Mark("triangle", "green"),
+    reference=False,
+    full_logits=True,
 )

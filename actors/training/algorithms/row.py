@@ -55,3 +55,5 @@ class AlgorithmRow(Generic[SettingsT]):
     mark: Mark
     # Whether its loss compares with a reference model.
     reference: bool = True
+    # Whether TRL's trainer makes the logits of all tokens at once, rather than in tiles.
+    full_logits: bool = False

@@ -40,5 +40,11 @@ def _options(settings: SimpoConfig, count: RowCount) -> dict[str, Any]:
 
 
 SIMPO = AlgorithmRow(
-    SimpoConfig, rows="pairs", trl=_trl, options=_options, mark=Mark("turned_triangle", "purple"), reference=False
+    SimpoConfig,
+    rows="pairs",
+    trl=_trl,
+    options=_options,
+    mark=Mark("turned_triangle", "purple"),
+    reference=False,
+    full_logits=True,
 )
