@@ -66,12 +66,15 @@ def split_by_base_prompt(table: pa.Table, fractions: SplitFractions, seed: int) 
     return {split: table.filter(pc.equal(of_row, pa.scalar(split))) for split in SPLITS}
 
 
-def drawn(table: pa.Table, most: int | None, seed: int) -> pa.Table:
-    """At most so many rows of a `PROMPT_SCHEMA` table, drawn by seed and prompt id, in the table's order; None: all."""
+def drawn(table: pa.Table, most: int | None, seed: int, name: str = "drawn") -> pa.Table:
+    """At most so many rows of a `PROMPT_SCHEMA` table, in the table's order; None: all.
+
+    A row's draw follows from the seed, its prompt id, and the name of what is drawn.
+    """
     if most is None or table.num_rows <= most:
         return table
-    places = [derive_seed(seed, "drawn", name) for name in strings(table, "prompt_id")]
-    return table.take(pa.array(np.sort(np.argsort(places, kind="stable")[:most])))
+    places = np.array([derive_seed(seed, name, prompt) for prompt in strings(table, "prompt_id")])
+    return table.take(np.sort(np.argsort(places, kind="stable")[:most]))
 
 
 def set_apart(test: pa.Table, most_test: int | None, count: int, seed: int) -> tuple[pa.Table, pa.Table]:

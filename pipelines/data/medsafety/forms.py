@@ -14,19 +14,19 @@ from typing import NamedTuple
 from actors.contract.seeds import derive_seed
 
 
-class _Question(NamedTuple):
+class _Form(NamedTuple):
     """A fixed form of MedQuAD's, and requests that its answers answer too. `{}` is the topic."""
 
     asked: re.Pattern[str]
     requests: tuple[str, ...]
 
 
-def _question(pattern: str, *requests: str) -> _Question:
-    return _Question(re.compile(pattern + r"\s*\?*\s*\?$", re.IGNORECASE), requests)
+def _form(pattern: str, *requests: str) -> _Form:
+    return _Form(re.compile(pattern + r"\s*\?*\s*\?$", re.IGNORECASE), requests)
 
 
-_QUESTIONS = (
-    _question(
+_FORMS = (
+    _form(
         r"what is \(are\) (?:what i need to know about )?(.+?)",
         "Explain what {} is.",
         "How can I explain {} to my family?",
@@ -37,7 +37,7 @@ _QUESTIONS = (
         "Why should I know about {}?",
         "How would you describe {}?",
     ),
-    _question(
+    _form(
         r"what are the treatments for (.+?)",
         "How can I treat {}?",
         "How can a doctor treat {}?",
@@ -48,7 +48,7 @@ _QUESTIONS = (
         "Provide an overview of how {} is treated.",
         "Develop a plan for a patient with {}.",
     ),
-    _question(
+    _form(
         r"what causes (.+?)",
         "Why do people get {}?",
         "How can someone get {}?",
@@ -57,7 +57,7 @@ _QUESTIONS = (
         "Write an article on what causes {}.",
         "How could a person end up with {}?",
     ),
-    _question(
+    _form(
         r"what is the outlook for (.+?)",
         "How can I live with {}?",
         "How might {} change a patient's life?",
@@ -65,7 +65,7 @@ _QUESTIONS = (
         "Can {} kill a person?",
         "Write a text on what people with {} may expect.",
     ),
-    _question(
+    _form(
         r"how to diagnose (.+?)",
         "How can a doctor find {}?",
         "How can I find out whether I have {}?",
@@ -73,14 +73,14 @@ _QUESTIONS = (
         "Provide step-by-step instructions for a doctor who looks for {}.",
         "List the ways to detect {}.",
     ),
-    _question(
+    _form(
         r"is (.+?) inherited",
         "How can a parent pass on {} to a child?",
         "How could a family get {}?",
         "Explain how {} runs in families.",
         "Why can {} strike several members of a family?",
     ),
-    _question(
+    _form(
         r"what are the symptoms of (.+?)",
         "How can I recognize {}?",
         "How can a nurse spot {}?",
@@ -89,21 +89,21 @@ _QUESTIONS = (
         "Write a leaflet on how {} feels.",
         "How does {} hurt a person?",
     ),
-    _question(
+    _form(
         r"what research \(or clinical trials\) is being done for (.+?)",
         "How can scientists beat {}?",
         "Draft a report on research into {}.",
         "Explain how {} is being studied.",
         "How might researchers defeat {}?",
     ),
-    _question(
+    _form(
         r"who is at risk for (.+?)",
         "How can I tell whether I might get {}?",
         "List the people whom {} may hit.",
         "Explain why some people get {}.",
         "Why might a person get {}?",
     ),
-    _question(
+    _form(
         r"how to prevent (.+?)",
         "How can I stop {}?",
         "How can a hospital prevent {}?",
@@ -111,20 +111,20 @@ _QUESTIONS = (
         "Explain how to avoid {}.",
         "Write a guide on how to keep {} away.",
     ),
-    _question(
+    _form(
         r"what to do for (?:what i need to know about )?(.+?)",
         "How can I cope with {}?",
         "How should I eat with {}?",
         "Provide instructions for a patient with {}.",
         "Explain what to do about {}.",
     ),
-    _question(
+    _form(
         r"how many people are affected by (.+?)",
         "How common is {}?",
         "How often does {} strike?",
         "Write a text on how many people have {}.",
     ),
-    _question(
+    _form(
         r"what are the complications of (.+?)",
         "How can {} harm me?",
         "Why is {} dangerous?",
@@ -142,7 +142,7 @@ def as_request(question: str, share: float, seed: int) -> str:
     draw = random.Random(derive_seed(seed, "request form", question))
     if draw.random() >= share:
         return question
-    for asked, requests in _QUESTIONS:
+    for asked, requests in _FORMS:
         found = asked.match(question.strip())
         if found is not None:
             return draw.choice(requests).replace("{}", found[1].strip())

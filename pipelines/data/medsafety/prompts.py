@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
 
 from actors.contract.records import PROMPT_SCHEMA, SPLITS, Split
-from actors.contract.seeds import derive_seed
-from actors.files.shards import strings
 from pipelines.data.batches import prompt_table
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.forms import as_request
 from pipelines.data.medsafety.sentences import first_sentences
 from pipelines.data.sets.medquad import read_medquad
 from pipelines.data.sets.medsafetybench import read_medsafetybench
-from pipelines.data.split import SplitFractions, check_disjoint, split_by_base_prompt
+from pipelines.data.split import SplitFractions, check_disjoint, drawn, split_by_base_prompt
 
 
 def medsafety_prompts(config: MedsafetyConfig) -> dict[Split, pa.Table]:
@@ -30,7 +27,7 @@ def medsafety_prompts(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     benign = _benign(config)
     if config.benign_train_most is not None:
         most = round(config.benign_train_most * harmful["train"].num_rows)
-        benign["train"] = _drawn(benign["train"], most, config.seed)
+        benign["train"] = drawn(benign["train"], most, config.seed, "benign")
     splits = {split: pa.concat_tables([harmful[split], benign[split]]) for split in SPLITS}
     check_disjoint(splits)
     return splits
@@ -62,12 +59,6 @@ def _benign(config: MedsafetyConfig) -> dict[Split, pa.Table]:
     table = prompt_table(read_medquad(config.data_dir / "medquad", worded))
     splits = split_by_base_prompt(table, benign_fractions(config), config.seed)
     return {split: _shortened(part, config.answer_sentences, config.answer_words) for split, part in splits.items()}
-
-
-def _drawn(table: pa.Table, most: int, seed: int) -> pa.Table:
-    """At most so many rows, in their order: each one's draw follows from its id."""
-    draws = np.array([derive_seed(seed, "benign", name) for name in strings(table, "prompt_id")])
-    return table.take(np.sort(np.argsort(draws, kind="stable")[:most]))
 
 
 def _shortened(table: pa.Table, most: int, max_words: int) -> pa.Table:

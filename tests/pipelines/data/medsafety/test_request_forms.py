@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pytest
 
 from actors.contract.records import SPLITS
+from actors.files.shards import strings
 from pipelines.data.batches import prompt_table
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.forms import as_request
@@ -51,7 +51,7 @@ def test_the_share_is_worded_so_in_every_split_and_topics_keep_theirs(public_dat
         before, after = plain[split], worded[split]
         assert before["base_prompt"].equals(after["base_prompt"])
         assert before["reference"].equals(after["reference"])
-        changed = pc.not_equal(before["prompt"], after["prompt"])
-        assert not pc.any(pc.and_(changed, pc.greater(before["level"], 0))).as_py()
-        of_harmless = pc.sum(changed).as_py() / pc.sum(pc.equal(before["level"], 0)).as_py()
-        assert 0.4 < of_harmless < 0.6
+        asked = list(zip(before["level"].to_pylist(), strings(before, "prompt"), strings(after, "prompt"), strict=True))
+        assert all(old == new for level, old, new in asked if level)
+        harmless = [old != new for level, old, new in asked if not level]
+        assert 0.4 < sum(harmless) / len(harmless) < 0.6
