@@ -71,7 +71,7 @@ def drawn(table: pa.Table, most: int | None, seed: int) -> pa.Table:
     if most is None or table.num_rows <= most:
         return table
     places = [derive_seed(seed, "drawn", name) for name in strings(table, "prompt_id")]
-    return table.take(pa.array(np.sort(np.argsort(places, kind="stable")[:most])))
+    return table.take(sorted(np.argsort(places, kind="stable")[:most].tolist()))
 
 
 def set_apart(test: pa.Table, most_test: int | None, count: int, seed: int) -> tuple[pa.Table, pa.Table]:
