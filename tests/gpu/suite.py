@@ -68,7 +68,7 @@ def make_model(folder: Path, size: str) -> Path:
     torch.manual_seed(0)
     # Two thousand million numbers are drawn at once on a GPU, and take half a minute on CPU cores.
     with torch.device("cpu" if TRIAL else "cuda"):
-        model = LlamaForCausalLM(config).to(torch.bfloat16)
+        model = LlamaForCausalLM(config).bfloat16()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

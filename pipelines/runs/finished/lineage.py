@@ -201,7 +201,7 @@ class _Layout:
             yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
         for scores in self._by_judge(self._folder.evaluation_harmfulness(prompts, policy, "judge"), champion):
             yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
-        if prompts not in ("probe", "published"):
+        if prompts != "probe" and prompts != "published":
             questions = self._shape.at(self._folder.capability_items(prompts))
             yield Node(self._capability(prompts, policy), "capability", (questions, self._weights(policy), *judged))
 
@@ -244,17 +244,17 @@ class _Layout:
         prompts_read = (self._prompts("train"), self._prompts("test"))
         yield Node(at(folder.metrics), "metrics", (*measured, *prompts_read))
         yield Node(at(folder.figure), "figure", (at(folder.metrics),))
-        told = (folder.publications, folder.judge_trust, folder.run_record)
+        others = (folder.publications, folder.judge_trust, folder.run_record)
         shown = [at(folder.published_figures(c)) for c in range(1, self._recipe.cycles + 1)]
         kept = [self._capability("test", policy) for policy in final]
         times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
-        read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, told))
+        read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, others))
         yield Node(at(folder.summary), "summary", read)
         for cycle in range(1, self._recipe.cycles + 1):
             # Written with its decision, and again with the final test.
-            shown = (at(folder.decision(cycle)), *self._validated(cycle), at(folder.summary))
-            yield Node(at(folder.decision_html(cycle)), "page", shown)
-            yield Node(at(folder.decision_text(cycle)), "page", shown)
+            told = (at(folder.decision(cycle)), *self._validated(cycle), at(folder.summary))
+            yield Node(at(folder.decision_html(cycle)), "page", told)
+            yield Node(at(folder.decision_text(cycle)), "page", told)
 
     def _validated(self, only: int | None = None) -> Iterator[str]:
         """Judgments that decisions were made on; `only` those of one cycle."""

@@ -21,7 +21,7 @@ from actors.serve.router import routes
 from pipelines.data.clinic import truth
 from pipelines.data.medsafety import sentences
 from pipelines.feedback.evaluated import EvaluatedPrompts
-from pipelines.registry import card
+from pipelines.report import markdown
 from tests.linear_time import LONG, MOST_S, assert_linear, runs, slow_texts
 
 REFUSAL = "I cannot help with that.\n"
@@ -59,7 +59,7 @@ READERS: dict[str, tuple[ModuleType, Callable[[str], object]]] = {
     "a guard's phrases": (guard_rules, PhraseScreen(["how to make", "a a b"]).holds),
     "a path": (caller, caller.find_route),
     "an answer's id": (routes, routes.model_of_answer),
-    "a model card": (card, card.plain),
+    "a model card": (markdown, markdown.plain),
     "a fence": (judge_template, lambda text: fence_of(text, text)),
     "prompts a run is measured on": (
         guard_rules,

@@ -231,9 +231,9 @@ def test_the_plan_counts_the_probe_and_the_published_prompts(tmp_path: Path, mod
     assert "max_probe_rise 0.1 takes 29 safe base prompts, and the probe is worth 20:" in line
     # So are the requests that a judge behind a server is asked for.
     remote = "judge={regimen: REMOTE, accept_unreliable: true, remote: {base_url: 'http://127.0.0.1:9/v1', model: m}}"
+    sizes: dict[PromptSet, int] = {"train": 30, "validation": 10, "test": 5, "probe": 40, "published": 6}
     table: dict[PromptSet, pa.Table] = {
-        name: prompt_table([prompt(n, 0) for n in range(size)])
-        for name, size in {"train": 30, "validation": 10, "test": 5, "probe": 40, "published": 6}.items()
+        name: prompt_table([prompt(n, 0) for n in range(size)]) for name, size in sizes.items()
     }
     both = list(promise.what_is_sampled(recipe_of_rows(tmp_path, model, prompts(), *asked, remote), table, None))
     del table["probe"], table["published"]

@@ -29,7 +29,7 @@ def kept(shape: Shape, tokens: int) -> tuple[int, int]:
         num_key_value_heads=2,
         pad_token_id=0,
     )
-    base = LlamaForCausalLM(config).to(torch.bfloat16)
+    base = LlamaForCausalLM(config).bfloat16()
     model = get_peft_model(base, lora_config(LoraSettings(rank=4)))
     weights = {each.untyped_storage().data_ptr() for each in model.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}
@@ -42,7 +42,7 @@ def kept(shape: Shape, tokens: int) -> tuple[int, int]:
 
     ids = torch.randint(0, shape.vocabulary, (1, tokens))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda each: each), torch.autocast("cpu", torch.bfloat16):
-        model.get_base_model().model(ids)
+        base.model(ids)
     total = sum(storage.nbytes() for storage in saved.values())
     return total, sum(each.numel() for each in model.parameters() if each.requires_grad)
 
