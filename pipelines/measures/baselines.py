@@ -4,9 +4,9 @@ They are in the final table under the same metrics. Those that refuse by what th
 fitted on the train split (McCallum and Nigam, AAAI-98 workshop on text categorization). They count lower-case words, or
 phrases of up to two or five. What a policy gains beyond one of them does not come from such phrases alone.
 
-On the clinic the first three have SS .5 by construction, and prove nothing. Phrases are not balanced in requests that
-name the wanted act beside a connective. Most requests refer to it instead (`clinic.by_reference`), and a refuser by
-phrases stays below .75.
+On the clinic the first three have SS .5 by construction, and prove nothing. The phrases are not balanced there: they
+nearly solve it, so its SS is to be read beside `bigram_refuse`. Where most requests refer to the wanted act
+(`clinic.by_reference`), refusers by phrases stay below .75.
 """
 
 from __future__ import annotations
