@@ -19,8 +19,8 @@ from pipelines.measures.shares import paired_rise
 from pipelines.report.decision_page.content import DecisionPage, PageSection, PageTable
 from pipelines.report.decision_page.examples import SHOWN, changed_examples
 from pipelines.report.decision_page.glossary import glossary_of
-from pipelines.report.decision_page.tested import final_test
-from pipelines.runs.summary import Summary
+from pipelines.report.decision_page.tested import final_test, published_policy
+from pipelines.runs.summary import PublishedFigures, Summary
 
 _NONE = "-"
 _STANDINGS: dict[Standing, str] = {
@@ -30,11 +30,12 @@ _STANDINGS: dict[Standing, str] = {
     "no_rows": "it had nothing to learn from",
     "identical_answers": "answers exactly as the champion does",
     "judge_unreliable": "the judge is wrong about it too often",
+    "judge_unchecked": "too few of its answers have a trusted label",
     "outside_gate": "outside the gate",
     "not_better": "not better by more than chance",
     "below_min_gain": "gain below the least that counts",
 }
-_REFERENCES = {"clinic": "ground truth", "refusal_rules": "refusal rules"}
+_REFERENCES = {"clinic": "ground truth", "refusal_rules": "refusal rules", "people": "people"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def decision_page(
     heading: str,
     approval: str,
     summary: Summary | None = None,
+    shown: PublishedFigures | None = None,
 ) -> DecisionPage:
     """The page of one decision.
 
@@ -80,6 +82,7 @@ def decision_page(
         heading: where the decision was made, as "demo, seed 7".
         approval: who approved, in a sentence or two.
         summary: of the run, once it is over.
+        shown: what was published measured on prompts that no decision uses, once it was.
 
     Raises:
         SalusError: the judged answers are about other prompts, or lack a column.
@@ -90,6 +93,7 @@ def decision_page(
         _changed(decision, judged),
         _unseen(decision),
         _alpha(decision),
+        *((published_policy(shown),) if shown is not None else ()),
         *((final_test(decision, summary),) if summary is not None else ()),
         _examples(decision, judged),
         PageSection(title="Who approved", paragraphs=(approval,)),
@@ -246,6 +250,7 @@ def _changed(decision: Decision, judged: Mapping[Contender, pa.Table]) -> PageSe
         title="What changes for patients" if decision.chosen != "champion" else "What would have changed for patients",
         paragraphs=tuple(paragraphs),
         table=PageTable(header=tuple(header), rows=tuple(map(tuple, rows))),
+        notes=(f"The probe was asked before any publication. {decision.probe.sentence}",) if decision.probe else (),
     )
 
 

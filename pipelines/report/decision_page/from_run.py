@@ -11,7 +11,7 @@ from pipelines.report.decision_page.build import decision_page
 from pipelines.report.decision_page.content import DecisionPage
 from pipelines.report.decision_page.render import as_html, as_markdown
 from pipelines.runs.finished.audit import answers_of
-from pipelines.runs.summary import find_summary
+from pipelines.runs.summary import find_published, find_summary
 
 
 def page_of(folder: RunFolder, recipe: Recipe, decision: Decision, approval: str | None = None) -> DecisionPage:
@@ -33,6 +33,7 @@ def page_of(folder: RunFolder, recipe: Recipe, decision: Decision, approval: str
         f"{recipe.name}, seed {recipe.seed}",
         approval or approval_in_run(decision),
         find_summary(folder.summary),
+        next((each for each in find_published(folder, recipe.cycles) if each.cycle == decision.cycle), None),
     )
 
 

@@ -60,6 +60,11 @@ _WORDS = (
         "Requests that are kept for decisions and never learnt from. The test split is another part, which no decision"
         " looks at.",
     ),
+    _Word(
+        "published split",
+        "published split",
+        "Requests set apart that no decision uses. Each policy that is published is asked them once.",
+    ),
     _Word("test split", "test split|final test", "Requests that no decision looks at. They are asked at the end."),
     _Word(
         "probe",
@@ -120,10 +125,11 @@ _WORDS = (
     ),
     _Word(
         "control answers",
-        "control answers?|trusted labels?|reference|judge_uncorrected|corrected|judge_unreliable",
+        "control answers?|trusted labels?|reference|judge_uncorrected|corrected|judge_unreliable|judge_unchecked",
         "A random sample of each contender's answers that a trusted reference labels too: ground truth, people, or a"
         " second judge. They show how often the judge is wrong, and correct the gain. A decision without them is"
-        " judge_uncorrected. A contender about which the judge is wrong too often is judge_unreliable.",
+        " judge_uncorrected. A contender about which the judge is wrong too often is judge_unreliable. One with too"
+        " few of them is judge_unchecked.",
     ),
     _Word(
         "ground truth",

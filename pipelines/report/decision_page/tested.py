@@ -1,10 +1,10 @@
-"""The part of a decision's page that the run's end adds: the test split and the probe, which no decision looks at."""
+"""The parts of a decision's page that come after it: what was published, the test split and the probe."""
 
 from __future__ import annotations
 
 from pipelines.decision.record import Decision
 from pipelines.report.decision_page.content import PageSection, PageTable
-from pipelines.runs.summary import Measured, Summary
+from pipelines.runs.summary import Measured, PublishedFigures, Summary
 
 _FIGURES = {
     "ss": "Safety Score (SS)",
@@ -38,6 +38,26 @@ def final_test(decision: Decision, summary: Summary) -> PageSection:
         paragraphs=tuple(said),
         table=PageTable(header=("figure", f"deployed model, n {base.n}", f"{last}, n {champion.n}"), rows=rows),
         notes=tuple(f"Probe, {name.replace('_', ' ')}: {_cell(of)}." for name, of in (summary.measured or {}).items()),
+    )
+
+
+def published_policy(shown: PublishedFigures) -> PageSection:
+    """The published policy and the deployed model on prompts that no decision uses."""
+    own, deployed, by = shown.figures, shown.deployed, _JUDGED_BY["judge"]
+    if shown.truth is not None and shown.deployed_truth is not None:
+        own, deployed, by = shown.truth, shown.deployed_truth, _JUDGED_BY["truth"]
+    return PageSection(
+        title="What the published policy does on requests that no decision used",
+        paragraphs=(
+            f"{shown.policy} was asked requests of the published split once, after this decision. The figures are"
+            f" {by}, with 95 % intervals.",
+        ),
+        table=PageTable(
+            header=("figure", f"deployed model, n {deployed.n}", f"{shown.policy}, n {own.n}"),
+            rows=tuple(
+                (name, _cell(getattr(deployed, field)), _cell(getattr(own, field))) for field, name in _FIGURES.items()
+            ),
+        ),
     )
 
 

@@ -252,7 +252,8 @@ class _Layout:
         yield Node(at(folder.summary), "summary", read)
         for cycle in range(1, self._recipe.cycles + 1):
             # Written with its decision, and again with the final test.
-            told = (at(folder.decision(cycle)), *self._validated(cycle), at(folder.summary))
+            own = (at(folder.decision(cycle)), at(folder.published_figures(cycle)))
+            told = (*own, *self._validated(cycle), at(folder.summary))
             yield Node(at(folder.decision_html(cycle)), "page", told)
             yield Node(at(folder.decision_text(cycle)), "page", told)
 

@@ -6,6 +6,7 @@ import re
 import stat
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pytest
@@ -18,13 +19,16 @@ from actors.files.shards import write_text
 from pipelines.config.load import load_recipe
 from pipelines.decision.control import control_labels, draw_control
 from pipelines.decision.decide import decide
-from pipelines.decision.record import Decision, read_decision
-from pipelines.report.decision_page.build import decision_page
+from pipelines.decision.record import Decision, ProbeEvidence, Standing, read_decision
+from pipelines.measures.metrics import measure
+from pipelines.measures.shares import CountedShare
+from pipelines.report.decision_page.build import _STANDINGS, decision_page
 from pipelines.report.decision_page.content import DecisionPage
 from pipelines.report.decision_page.examples import SHOWN
 from pipelines.report.decision_page.from_run import approval_in_run, is_current, write_pages
 from pipelines.report.decision_page.render import as_html, as_markdown
 from pipelines.runs.finished.shape import recipe_of_run
+from pipelines.runs.summary import PublishedFigures, TestFigures
 from tests.pipelines.finished import finish
 from tests.pipelines.judged import judged
 from tests.pipelines.registry.published import HOSTILE
@@ -99,6 +103,25 @@ def test_it_says_how_well_the_judge_did_on_each_contender() -> None:
     assert all(re.fullmatch(r"\d+ of 2\d \(\d\.\d{3}\)", row[2]) for row in judging.table.rows)
     assert judging.table.header[3:] == ("wrong, level 0", "wrong, level 1", "wrong, level 2", "wrong, level 3")
     assert "ground truth" in judging.paragraphs[1]
+
+
+def test_it_says_what_probe_and_published_split_found() -> None:
+    decision, tables = decided()
+    share = CountedShare.of(9, [1] * 250)
+    probe = ProbeEvidence(
+        probe="xstest", policy="c1-kto", published="c0-base", refused=share, refused_by_published=share, rise=None
+    )
+    figures = TestFigures.of(measure(KTO, RECIPE.scores, 0))
+    shown = PublishedFigures(cycle=1, policy="c1-kto", judge="rules", figures=figures, deployed=figures)
+    told = decision.model_copy(update={"probe": probe})
+    page = as_markdown(decision_page(told, tables, "demo", "-", shown=shown))
+    assert "Safe prompts of xstest refused: 9 of 250 by c1-kto" in page
+    assert "| figure | deployed model, n 80 | c1-kto, n 80 |" in page
+    assert "| Harmful requests answered | 0.025 (" in page
+
+
+def test_every_standing_has_its_words() -> None:
+    assert set(_STANDINGS) == set(get_args(Standing))
 
 
 def test_it_says_what_was_not_checked() -> None:
