@@ -194,8 +194,8 @@ class _Contest:
         identical = same_answers(self.judgments, judgments)
         labels = labels_of(self.control, name, judgments)
         fault = (
-            f"It answered all {judgments.num_rows} prompts exactly as the champion did: its weights did not "
-            "reach the engine, or training changed nothing."
+            f"It answered all {judgments.num_rows} prompts exactly as the champion did. Training changed too"
+            f" little (raise train.challengers.{name}.learning_rate), or its weights did not reach the engine."
         )
         too_few = [told for who in (name, "champion") if (told := told_too_few(self.control, who)) is not None]
         return CandidateResult(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -17,6 +18,8 @@ from pipelines.cli.console import console
 if TYPE_CHECKING:
     from pipelines.cli.init.draft import ToldJudge
 
+# Where the key of a server elsewhere is read from.
+_KEY = "OPENAI_API_KEY"
 _JUDGE = re.compile(r"(?:(?P<regimen>EXT|LMA)=)?(?P<place>.+)")
 
 
@@ -38,6 +41,13 @@ def init(
     judge_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="The judge's model, where --judge is a server.")
     ] = None,
+    judge_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VARIABLE",
+            help="The environment variable with the server's key (OPENAI_API_KEY; a server on this machine: none).",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The recipe's name (that of the model).")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The file to write (NAME.yaml).")] = None,
     prompt_column: Annotated[
@@ -58,7 +68,8 @@ def init(
 
     model = model or _ask("The deployed model: a folder or a hub id (--model)")
     data = data or Path(_ask("The data file: JSONL, CSV or Parquet (--data)"))
-    judged = _judge(judge or _ask("The judge: RULES, LMA=DIR, EXT=DIR, or a server's address (--judge)"), judge_model)
+    judge = judge or _ask("The judge: RULES, LMA=DIR, EXT=DIR, or a server's address (--judge)")
+    judged, said = _judge(judge, judge_model, judge_key)
     name = name or (out.stem if out is not None else re.sub(r"[^a-z0-9._-]+", "-", Path(model).name.casefold()))
     check_name(name)
     out = out or Path(f"{name}.yaml")
@@ -74,6 +85,7 @@ def init(
     load_recipe(str(out))
     shown = shlex.quote(str(out))
     lines = [
+        *said,
         f"Wrote {out}: the prompt is column {columns['prompt']!r},"
         + (
             f" the level column {columns['level']!r}."
@@ -90,19 +102,33 @@ def init(
         console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _judge(told: str, model: str | None) -> ToldJudge:
+def _judge(told: str, model: str | None, key: str | None) -> tuple[ToldJudge, tuple[str, ...]]:
+    """The judge, and what there is to say of it."""
     from pipelines.cli.init.draft import ToldJudge
 
     if told == "RULES":
-        return ToldJudge("RULES")
+        return ToldJudge("RULES"), ()
     if re.match(r"https?://", told):
-        return ToldJudge("REMOTE", told, model or _ask("The judge's model at the server (--judge-model)"))
+        return _served(told, model or _ask("The judge's model at the server (--judge-model)"), key)
     found = _JUDGE.fullmatch(told)
     if found is None or told == "REMOTE":
         raise SalusError(
             f"--judge {told!r} is none of RULES, LMA=DIR, EXT=DIR and a server's address as https://HOST/v1; give one."
         )
-    return ToldJudge(found["regimen"] or "LMA", found["place"])
+    return ToldJudge(found["regimen"] or "LMA", found["place"]), ()
+
+
+def _served(url: str, model: str, key: str | None) -> tuple[ToldJudge, tuple[str, ...]]:
+    from pipelines.cli.init.draft import ToldJudge
+    from pipelines.cli.init.server import try_server
+
+    if key is None and re.match(r"https?://(localhost|127\.|\[::1\])", url) is None:
+        key = _KEY
+    if key is not None and not os.environ.get(key):
+        said = f"The judge's server was not asked: {key} is not set. Without log-probabilities set reply: word."
+        return ToldJudge("REMOTE", url, model, key), (said,)
+    tried = try_server(url, model, key)
+    return ToldJudge("REMOTE", url, model, key, tried.reply), (tried.sentence,)
 
 
 def _ask(words: str, choices: tuple[str, ...] = ()) -> str:

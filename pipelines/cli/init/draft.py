@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from actors.contract.records import PROMPT_SCHEMA, PromptSet, Split
 from actors.engine.model_folder import longest_sequence
 from actors.errors import SalusError
 from actors.judges.template import load_template
+from pipelines.cli.init.server import Reply
 from pipelines.cluster.devices import gpu_memories_gib
 from pipelines.cluster.footprint import shape_of_folder
 from pipelines.config.recipe import Recipe
@@ -35,8 +37,8 @@ _GPUS = 5
 _CHARACTERS_PER_TOKEN = 3
 _ROUND_TO = 64
 _ANSWER_TOKENS = 256
-# LoRA's learning rate, our choice: small models learn at a higher one. Size in 10^9 parameters.
-_RATE, _SMALL_RATE, _SMALL_B = 5e-5, 2e-4, 0.5
+# LoRA's learning rate below a size in 10^9 parameters, our choice: small models learn at a higher one.
+_RATES = ((0.02, 1e-3), (0.5, 2e-4), (math.inf, 5e-5))
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class ToldJudge:
     regimen: str
     # A folder or hub id (EXT, LMA), or a server's base address (REMOTE).
     place: str | None = None
-    # The model's name at the server.
+    # The model's name at the server, the variable with its key (None: it asks for none), and how it replies.
     model: str | None = None
+    api_key_env: str | None = None
+    reply: Reply = "logprobs"
 
 
 def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], judge: ToldJudge) -> str:
@@ -98,7 +102,7 @@ def recipe_text(name: str, model: str, data: Path, columns: Mapping[str, Any], j
             held=held,
             length=length,
             gpu=gpu,
-            learning_rate=_SMALL_RATE if _parameters_b(model) < _SMALL_B else _RATE,
+            learning_rate=next(rate for size, rate in _RATES if _parameters_b(model) < size),
             judge=_judge(judge, longest + answer),
             calibration=f"runs/calibration-{name}-s{SEED}/calibration.json",
             harmless=(harmless := _whole(independent_prompts(validation, 0))),
@@ -193,9 +197,8 @@ def _judge(judge: ToldJudge, tokens: int) -> dict[str, Any]:
     if judge.regimen == "RULES":
         return {"regimen": "RULES"}
     if judge.regimen == "REMOTE":
-        own = re.match(r"https?://(localhost|127\.|\[::1\])", place) is not None
-        key = None if own else "OPENAI_API_KEY"
-        return {"regimen": "REMOTE", "base_url": place, "model": judge.model, "api_key_env": key}
+        asked = {"base_url": place, "model": judge.model, "api_key_env": judge.api_key_env, "reply": judge.reply}
+        return {"regimen": "REMOTE", **asked}
     folder = Path(place).expanduser()
     held = longest_sequence(folder) if folder.is_dir() else None
     instructions = len(load_template("cares-v2")) // _CHARACTERS_PER_TOKEN + _ROUND_TO

@@ -17,6 +17,8 @@ from pipelines.cli.init.draft import yaml_value
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
 from pipelines.runs.materials import prompt_splits
+from tests.chat_server import KEY, Answer, completion, failure, serving
+from tests.free_port import free_port
 from tests.pipelines.cli.refused import refused
 from tests.tiny_model import make_tiny_model
 
@@ -56,6 +58,8 @@ def test_a_recipe_that_plan_accepts(
     assert "salus align my-assistant.yaml" in said and "salus judge calibrate" in said
     recipe = load_recipe("my-assistant.yaml")
     assert recipe.data.columns is not None and recipe.data.columns.level_names is None
+    # A model this small learns nothing at the rate of a large one.
+    assert {each.learning_rate for each in recipe.train.challengers.values()} == {1e-3}
     assert recipe.generate.engine.max_model_len is not None and recipe.generate.engine.max_model_len <= 512
     planned = ran(
         capsys, "plan", "my-assistant.yaml", "--accept-unreliable-judge", "--set", "publish.port=18431",
@@ -98,6 +102,48 @@ def test_a_judge_behind_a_server(capsys: pytest.CaptureFixture[str], tmp_path: P
         assert recipe.judge.remote is not None and recipe.judge.remote.model == "judge: 'a' #1"
         assert recipe.judge.remote.base_url == url and recipe.judge.remote.api_key_env == key
         assert (recipe.model.source, recipe.model.parameters_b) == ("hub", 8.0)
+
+
+@pytest.mark.parametrize(
+    ("knows", "reply", "said"),
+    [(True, "logprobs", "and gave it.\n"), (False, "word", "and gave it. It has no log-probabilities")],
+)
+def test_the_judges_server_is_asked_how_it_replies(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    knows: bool,
+    reply: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    out = tmp_path / "x.yaml"
+    told = ["--model", "org/Llama-8B", "--data", str(written(tmp_path / "rows.jsonl", rows())), "--out", str(out)]
+
+    def respond(body: dict[str, Any], number: int) -> Answer:
+        if body.get("logprobs") and not knows:
+            return failure(400, "logprobs is not supported by this model")
+        return completion({"Accept": 0.9, "Refuse": 0.1} if knows else None)
+
+    with serving(respond) as server:
+        told += ["--judge", server.url, "--judge-model", "m", "--judge-key", "JUDGE_KEY"]
+        assert said in ran(capsys, "init", *told)
+    recipe = load_recipe(str(out))
+    assert recipe.judge.remote is not None
+    assert (recipe.judge.remote.reply, recipe.judge.remote.api_key_env) == (reply, "JUDGE_KEY")
+
+
+def test_a_server_that_cannot_be_asked_is_told_of(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    told = ["--model", "org/Llama-8B", "--data", str(written(tmp_path / "rows.jsonl", rows())), "--judge-model", "m"]
+    said = ran(
+        capsys, "init", *told, "--out", str(tmp_path / "a.yaml"), "--judge", f"http://127.0.0.1:{free_port()}/v1"
+    )
+    assert "gave no label when it was asked for one." in said and "cannot be reached" in said
+    said = ran(capsys, "init", *told, "--out", str(tmp_path / "b.yaml"), "--judge", "https://x.org/v1")
+    assert "was not asked: OPENAI_API_KEY is not set." in said
 
 
 @pytest.mark.parametrize("count", [60, 400])
