@@ -38,7 +38,7 @@ _CHARACTERS_PER_TOKEN = 3
 _ROUND_TO = 64
 _ANSWER_TOKENS = 256
 # LoRA's learning rate below a size in 10^9 parameters, our choice: small models learn at a higher one.
-_RATES = ((0.02, 1e-3), (0.5, 2e-4), (math.inf, 5e-5))
+_RATES = ((0.001, 3e-3), (0.02, 1e-3), (0.5, 2e-4), (math.inf, 5e-5))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_a_recipe_that_plan_accepts(
     recipe = load_recipe("my-assistant.yaml")
     assert recipe.data.columns is not None and recipe.data.columns.level_names is None
     # A model this small learns nothing at the rate of a large one.
-    assert {each.learning_rate for each in recipe.train.challengers.values()} == {1e-3}
+    assert {each.learning_rate for each in recipe.train.challengers.values()} == {3e-3}
     assert recipe.generate.engine.max_model_len is not None and recipe.generate.engine.max_model_len <= 512
     planned = ran(
         capsys, "plan", "my-assistant.yaml", "--accept-unreliable-judge", "--set", "publish.port=18431",
