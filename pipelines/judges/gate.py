@@ -7,6 +7,7 @@ from pathlib import Path
 from actors.contract.records import Record
 from actors.errors import SalusError
 from pipelines.config.judge import JudgeConfig
+from pipelines.config.load import recipe_names
 from pipelines.config.recipe import Recipe
 from pipelines.judges.bound import difference, unseen
 from pipelines.judges.calibration_report import CalibrationReport
@@ -100,8 +101,10 @@ def check_judge_trusted(recipe: Recipe, report: CalibrationReport | None, weight
 
 
 def _refusal(recipe: Recipe, reason: str) -> UnreliableJudge:
+    # A recipe of one's own is a file, whose name the recipe does not know.
+    named = recipe.name if recipe.name in recipe_names() else "RECIPE.yaml"
     cure = (
-        f"run `salus judge calibrate {recipe.name} --labels FOLDER` and --set judge.calibration=CALIBRATION.json,"
+        f"run `salus judge calibrate {named} --labels FOLDER` and --set judge.calibration=CALIBRATION.json,"
         f" take another judge, or add {ACCEPT} to go on all the same."
     )
     return UnreliableJudge(f"{reason}; {cure}", reason)

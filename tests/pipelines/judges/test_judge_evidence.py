@@ -132,6 +132,11 @@ def test_recipes_with_a_judge_of_the_users_own_need_a_calibration(name: str) -> 
         judge_before_run(load_recipe(name))
 
 
+def test_a_recipe_of_ones_own_is_named_as_a_file() -> None:
+    with pytest.raises(SalusError, match=r"salus judge calibrate RECIPE\.yaml --labels"):
+        judge_before_run(load_recipe("llama-3.2-3b", ["name=ours"]))
+
+
 def test_a_calibration_settles_it_before_the_run(tmp_path: Path) -> None:
     folder = judged_run(tmp_path / "run", wrong=6)
     judge_in_run(load_recipe("demo"), folder, QuietReporter())
