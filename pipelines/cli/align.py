@@ -71,6 +71,8 @@ def align(
     The same command goes on where an interrupted run stopped.
     """
     from pipelines.alignment.align import align as run_alignment
+    from pipelines.decision.ending import past_decisions
+    from pipelines.report.judge_check import judge_check_lines, unseen_lines
 
     settings = resolve(recipe, overrides, seed, data, accept_unreliable)
     out = console()
@@ -89,6 +91,9 @@ def align(
     )
     if (sums := run_hash(RunFolder(working_folder(root)))) is not None:
         out.print(f"run hash {sums}", highlight=False)
+    decisions = past_decisions(RunFolder(working_folder(root)), settings.cycles)
+    for line in (*judge_check_lines(decisions), *unseen_lines(decisions)):
+        out.print(line, highlight=False, markup=False)
 
 
 def show(summary: Summary) -> None:
