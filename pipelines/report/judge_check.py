@@ -46,13 +46,13 @@ def unseen_lines(decisions: Sequence[Decision]) -> Iterator[str]:
     """
     for decision in decisions:
         gain, err = decision.detectable_gain_80, decision.largest_err_that_could_pass
-        parts = []
+        said = []
         if gain is not None:
-            parts.append(f"a gain in SS of {gain:.3f} in one of five cases, and a smaller one more often")
+            said.append(f"In one of five cases cycle {decision.cycle} misses a gain in SS of {gain:.3f}.")
         if err is not None:
-            parts.append(f"that a true ERR of {err:.3f} is outside the limit in one of twenty")
-        if parts:
-            yield f"Cycle {decision.cycle} would have missed {'; and '.join(parts)}."
+            said.append(f"In one of twenty a policy with a true ERR of {err:.3f} passes its limit.")
+        if said:
+            yield " ".join(said)
 
 
 def _right(check: JudgeCheck) -> str:

@@ -44,8 +44,8 @@ def test_what_a_decision_could_not_have_seen_is_told() -> None:
     seen = decision.model_copy(update={"detectable_gain_80": 0.05, "largest_err_that_could_pass": 0.08})
     (line,) = unseen_lines((seen,))
     assert line == (
-        "Cycle 1 would have missed a gain in SS of 0.050 in one of five cases, and a smaller one more often; and that a"
-        " true ERR of 0.080 is outside the limit in one of twenty."
+        "In one of five cases cycle 1 misses a gain in SS of 0.050."
+        " In one of twenty a policy with a true ERR of 0.080 passes its limit."
     )
     none = decision.model_copy(update={"detectable_gain_80": None, "largest_err_that_could_pass": None})
     assert list(unseen_lines((none,))) == []
