@@ -45,6 +45,7 @@ def settings(deployed: Path) -> list[str]:
         f"model.path={deployed / 'policy'}",
         f"judge.path={deployed / 'judge'}",
         f"data.path={deployed / 'requests.jsonl'}",
+        "data.probe=or-bench",
         f"data.probe_path={deployed / 'or-bench'}",
         f"publish.port={free_port()}",
     ]
