@@ -162,6 +162,6 @@ def test_a_judge_that_gives_few_labels_checks_nothing(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.ray
-def test_the_second_judge_is_an_actor(tmp_path: Path) -> None:
+def test_the_second_judge_is_an_actor(own_ray: None, tmp_path: Path) -> None:
     with embedded_ray(load_recipe("demo").cluster, "salus-control", 2):
         label_and_decide(by_rules(tmp_path), tmp_path / "rules", judging)
