@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
 
 from actors.contract.records import Record
 from actors.files.atomic import sync_tree
 from actors.files.shards import write_text
 from actors.files.sums import file_sum
+from actors.training.ranks import from_all, rank
 
 MARK = "whole.json"
 # As transformers names them.
@@ -77,3 +81,22 @@ def step_of(checkpoint: Path) -> int:
 def _sums(folder: Path) -> dict[str, str]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MARK)
     return {path.relative_to(folder).as_posix(): file_sum(path) for path in files}
+
+
+class CheckpointKeeper(TrainerCallback):
+    """Makes each checkpoint one that a training can go on from as if nothing had happened."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # After the last step come the weights themselves.
+        control.should_save = control.should_save and state.global_step < state.max_steps
+        # A loss that still waits to be logged is in no checkpoint.
+        control.should_log = control.should_log or control.should_save
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # Each rank writes the state of its own random numbers.
+        from_all(None)
+        if rank() == 0:
+            self.checkpoints.mark(state.global_step)

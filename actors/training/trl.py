@@ -35,10 +35,10 @@ from actors.files.full_disk import disk_of
 from actors.training.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
 from actors.training.algorithms.settings import ChallengerConfig, Optimization, ReferenceConfig
 from actors.training.algorithms.table import ALGORITHMS, algorithm_of
-from actors.training.checkpoints import Checkpoints, step_of
+from actors.training.checkpoints import CheckpointKeeper, Checkpoints, step_of
 from actors.training.config import LoraSettings, TrainConfig, Workers
 from actors.training.progress import Tell
-from actors.training.ranks import all_or_none, from_all, from_rank_zero, rank, world_size
+from actors.training.ranks import all_or_none, from_rank_zero, rank, world_size
 from actors.training.rows import RowCount, with_answers
 
 _Report = TypeVar("_Report")
@@ -234,7 +234,7 @@ class TrlTraining:
         if on_step is not None:
             trl_trainer.add_callback(_StepReporter(on_step))
         if checkpoints is not None:
-            trl_trainer.add_callback(_CheckpointKeeper(checkpoints))
+            trl_trainer.add_callback(CheckpointKeeper(checkpoints))
         self._before: dict[str, torch.Tensor] = {}
         self._loss_mean = 0.0
         self._train_s = 0.0
@@ -370,25 +370,6 @@ class _StepReporter(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.on_step(state.global_step, state.max_steps)
-
-
-class _CheckpointKeeper(TrainerCallback):
-    """Makes each checkpoint one that a training can go on from as if nothing had happened."""
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        # After the last step come the weights themselves.
-        control.should_save = control.should_save and state.global_step < state.max_steps
-        # A loss that still waits to be logged is in no checkpoint.
-        control.should_log = control.should_log or control.should_save
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        # Each rank writes the state of its own random numbers.
-        from_all(None)
-        if rank() == 0:
-            self.checkpoints.mark(state.global_step)
 
 
 def _mean_loss(state: TrainerState, since: float, resumed_at: int) -> float:
