@@ -160,6 +160,10 @@ class RunFolder:
         """What people had said of the endpoint's answers when the cycle's rows were made, where its recipe asks."""
         return self.cycle(cycle) / "feedback"
 
+    def live(self, cycle: int) -> Path:
+        """The policy that the registry served when a cycle was decided, where people approve what is published."""
+        return self.cycle(cycle) / "live.json"
+
     def rows(self, cycle: int, kind: RowKind) -> Path:
         """Preference rows of one kind; all challengers that learn from it share them."""
         return self.cycle(cycle) / "rows" / ROW_NAMES[kind]

@@ -15,7 +15,8 @@ from pipelines.cluster.times import Work, engine_work
 from pipelines.feedback.control.labels import label_control
 from pipelines.feedback.control.people import Patience
 from pipelines.judges.evidence import has_control_labels
-from pipelines.runs.outcomes import past_outcomes
+from pipelines.registry.register import record_live
+from pipelines.runs.outcomes import live_policy
 
 
 class Evaluation:
@@ -37,6 +38,7 @@ class Evaluation:
         Args:
             meanwhile: called at least once a second.
         """
+        record_live(self._run.recipe, self._run.folder, self._cycle)
         policies = [policy for policy in self.policies(challengers) if policy.version not in self._measured]
         if not policies:
             return []
@@ -53,9 +55,8 @@ class Evaluation:
         """
         found = [self._champion, *challengers]
         if self._run.recipe.judge.row.champion_judges:
-            outcomes = past_outcomes(self._run.folder, self._run.materials.policy, self._cycle - 1)
-            live = outcomes[-1].published if outcomes else None
-            found += [live] if live is not None and live.version != self._champion.version else []
+            live = live_policy(self._run.folder, self._run.materials.policy, self._cycle)
+            found += [live] if live.version != self._champion.version else []
         return found
 
     @property

@@ -21,7 +21,7 @@ from pipelines.decision.ending import past_decisions, patience_used_up
 from pipelines.decision.gate import GateVerdict
 from pipelines.decision.published import (
     check_probe,
-    last_published,
+    live_before,
     probe_answers,
     probe_evidence,
     published_answers,
@@ -66,7 +66,7 @@ class DecisionOfRun:
         decision = self.before_probe(cycle, champion, challengers, failed)
         if self.probe is not None and decision.chosen != "champion" and decision.policy is not None:
             folder, judge = RunFolder(Path(self.root)), self.judge or str(decision.champion.policy)
-            live = last_published(past_decisions(folder, cycle - 1), self.base)
+            live = live_before(folder, cycle, self.base)
             before, after = (probe_answers(folder, version, judge) for version in (live, decision.policy))
             decision = with_probe(decision, probe_evidence(self.probe, before, after))
         # Last, for what may be published is not known before.
@@ -86,7 +86,7 @@ class DecisionOfRun:
         folder = RunFolder(Path(self.root))
         incumbent = str(champion["policy"][0].as_py()) if champion.num_rows else self.base
         before = past_decisions(folder, cycle - 1)
-        live = last_published(before, self.base)
+        live = live_before(folder, cycle, self.base)
         compares = self.config.publish_gate is not None and live != incumbent
         published = published_answers(folder, live, self.judge or incumbent) if compares else champion
         evidence = None

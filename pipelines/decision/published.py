@@ -16,11 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from actors.contract.records import Interval, PromptSet
+from actors.contract.records import Interval, PromptSet, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.files.records import read_record
 from actors.files.shards import read_folder
 from pipelines.config.decision import PublishGateConfig
+from pipelines.decision.ending import past_decisions
 from pipelines.decision.gate import Breach, RiseRule, needs_sentence
 from pipelines.decision.paired import aligned
 from pipelines.decision.record import Decision, ProbeEvidence
@@ -33,6 +35,22 @@ def last_published(decisions: Sequence[Decision], base: str) -> str:
     """The version that was let live last by these decisions of a run, in their order; at first the deployed model."""
     live = [decision.policy for decision in decisions if decision.let_live and decision.policy is not None]
     return live[-1] if live else base
+
+
+class LivePolicy(Record):
+    """The version of a run that its registry served when a cycle was decided."""
+
+    version: str
+
+
+def live_before(folder: RunFolder, cycle: int, base: str) -> str:
+    """The version that patients are served by when a cycle is decided.
+
+    Where people approve what is published, the registry said so (`RunFolder.live`); else it is `last_published`.
+    """
+    if (path := folder.live(cycle)).is_file():
+        return read_record(LivePolicy, path, "the live policy of a cycle").version
+    return last_published(past_decisions(folder, cycle - 1), base)
 
 
 def published_answers(folder: RunFolder, version: str, judge: str) -> pa.Table:

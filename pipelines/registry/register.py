@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.contract.records import Record
+from actors.contract.run_folder import RunFolder
 from actors.engine.chat_format import chat_format_of
 from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError
 from actors.files.private import private_files
+from actors.files.shards import write_text
 from actors.files.sums import file_sum
 from actors.training.adapter import ADAPTER_CONFIG
 from pipelines.cluster.progress import Reporter
+from pipelines.config.recipe import Recipe
+from pipelines.decision.published import LivePolicy
 from pipelines.registry.card import model_card
 from pipelines.registry.entry import Ancestor, DeployedModel, Origin, PolicyEntry, Weights
 from pipelines.registry.evidence import judge_facts, tested, training_data, validation
@@ -93,6 +97,25 @@ def register_awaiting(run: Path, registry: Path, reporter: Reporter) -> None:
         register_published(run, registry, reporter)
     except SalusError as error:
         reporter.say(f"no policy could be registered yet: {error.sentence}")
+
+
+def record_live(recipe: Recipe, folder: RunFolder, cycle: int) -> None:
+    """Keep which policy of a run its registry serves, for the cycle's decision, where people approve policies.
+
+    A policy that a person approved since an earlier cycle is what patients get, and what a new one is compared with.
+    Nothing is written where the registry serves none of this run's, and nothing is written twice.
+
+    Raises:
+        SalusError: the registry cannot be read.
+    """
+    place = recipe.publish.registry
+    if recipe.publish.approval != "required" or place is None or folder.live(cycle).is_file():
+        return
+    registry = Registry(place)
+    current = registry.history.current()
+    entry = registry.find(current) if current is not None else None
+    if entry is not None and Path(entry.origin.run).resolve() == folder.root.resolve():
+        write_text(LivePolicy(version=entry.origin.run_version).model_dump_json(indent=2) + "\n", folder.live(cycle))
 
 
 def _registered(drafts: _Drafts, version: RunVersion, registry: Registry, copy: bool) -> Registration:

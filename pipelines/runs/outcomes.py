@@ -7,6 +7,7 @@ from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import CycleOutcome
 from actors.errors import SalusError
 from pipelines.decision.ending import past_decisions
+from pipelines.decision.published import live_before
 
 
 def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
@@ -28,6 +29,16 @@ def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[Cycle
             )
         )
     return outcomes
+
+
+def live_policy(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef:
+    """The policy that patients are served by when a cycle is decided (`live_before`)."""
+    known = [base, *(outcome.champion for outcome in past_outcomes(folder, base, cycle - 1))]
+    live = live_before(folder, cycle, base.version)
+    found = next((policy for policy in known if policy.version == live), None)
+    if found is None:
+        raise SalusError(f"{folder.live(cycle)} names {live}, which is no policy of an earlier cycle; remove the file.")
+    return found
 
 
 def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef:

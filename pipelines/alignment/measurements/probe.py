@@ -10,7 +10,7 @@ from actors.files.shards import read_folder
 from pipelines.alignment.run import Run, decision_rule
 from pipelines.alignment.streamed import run_stream, tell_cut_off
 from pipelines.cluster.times import Work
-from pipelines.runs.outcomes import past_outcomes
+from pipelines.runs.outcomes import live_policy
 
 
 def ask_probe(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> list[Work]:
@@ -39,9 +39,7 @@ def asked_of_probe(
     """The winner and the published policy; empty where the champion stays, or the recipe has no probe."""
     if run.recipe.data.probe is None or (winner := _winner(run, cycle, champion, challengers)) is None:
         return ()
-    outcomes = past_outcomes(run.folder, run.materials.policy, cycle - 1)
-    live = outcomes[-1].published if outcomes else None
-    return (winner, live or run.materials.policy)
+    return (winner, live_policy(run.folder, run.materials.policy, cycle))
 
 
 def _winner(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> PolicyRef | None:

@@ -16,14 +16,14 @@ from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import outcomes
 from pipelines.cli.main import main
 from pipelines.cli.serve import _last_champion
-from pipelines.decision.published import last_published
+from pipelines.decision.published import last_published, live_before
 from pipelines.decision.record import read_decision
-from pipelines.registry.register import register_awaiting, register_run
+from pipelines.registry.register import record_live, register_awaiting, register_run
 from pipelines.registry.store import AUDIT, CARD, Registry
 from pipelines.report.decision_page.from_run import write_pages
 from pipelines.runs.finished.audit import audit_cycle
 from pipelines.runs.finished.shape import recipe_of_run
-from pipelines.runs.outcomes import past_outcomes
+from pipelines.runs.outcomes import live_policy, past_outcomes
 from pipelines.serving.follower import Follower
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.finished.made import RunMaker
@@ -66,6 +66,29 @@ def test_what_is_live_stays_live_meanwhile(run: RunFolder, waiting: str) -> None
     assert last.champion.version == "c2-dpo" and last.published is not None and last.published.version == "c1-kto"
     with pytest.raises(SalusError, match="needs a person's approval"):
         _last_champion(recipe_of_run(run), run)
+
+
+def test_the_next_cycle_is_compared_with_what_was_approved_meanwhile(
+    run: RunFolder, registry: Registry, waiting: str
+) -> None:
+    recipe = recipe_of_run(run)
+    approving = recipe.publish.model_copy(update={"approval": "required", "registry": registry.root})
+    recipe = recipe.model_copy(update={"publish": approving})
+    record_live(recipe, run, 3)
+    assert live_before(run, 3, "c0-base") == "c1-kto"
+    registry.approve(waiting, "Dr Weber", "read")
+    # A run whose policies go live at once does not ask the registry.
+    record_live(recipe_of_run(run), run, 3)
+    assert not run.live(3).exists()
+    record_live(recipe, run, 3)
+    assert live_before(run, 3, "c0-base") == live_policy(run, BASE, 3).version == "c2-dpo"
+    # What a decision was made on does not change afterwards, and another run's policy is no measure.
+    registry.promote(registry.entries()[0].version, "too strict")
+    record_live(recipe, run, 3)
+    assert live_before(run, 3, "c0-base") == "c2-dpo"
+    elsewhere = RunFolder(run.root.with_name("elsewhere"))
+    record_live(recipe, elsewhere, 3)
+    assert not elsewhere.live(3).exists()
 
 
 def test_a_champion_that_stays_needs_no_approval(run: RunFolder) -> None:
