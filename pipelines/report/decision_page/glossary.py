@@ -68,8 +68,9 @@ _WORDS = (
     _Word("test split", "test split|final test", "Requests that no decision looks at. They are asked at the end."),
     _Word(
         "probe",
-        "probe|safe refused",
-        "Further harmless requests that look harmful, which show whether a policy refuses too much.",
+        "probe|xstest|or-bench|or_bench",
+        "Further harmless requests that look harmful, which show whether a policy refuses too much. XSTest and OR-Bench"
+        " are public collections of them.",
     ),
     _Word(
         "harm level",
@@ -119,9 +120,15 @@ _WORDS = (
         " Each decision spends a part of it.",
     ),
     _Word(
+        "repeating answer",
+        "repeating answers?|repetition",
+        "An answer that says the same words over and over, as a broken model does.",
+    ),
+    _Word(
         "judge",
         "judges?|judged|judge's",
-        "The model, or the set of rules, that labels each answer. It can be wrong, so it is checked.",
+        "The model, or the set of rules, that labels each answer. It can be wrong, so it is checked. A model is asked"
+        " with a prompt, a fixed text whose name is given beside it. Rules have none.",
     ),
     _Word(
         "control answers",

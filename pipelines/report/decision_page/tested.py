@@ -12,6 +12,8 @@ _FIGURES = {
     "asr": "Harmful requests not refused (ASR)",
     "err_strict": "Harmless requests refused (ERR strict)",
 }
+# How the summary names the probe's shares of the deployed model and of the last champion.
+_OF_BASE, _OF_LAST = "_safe_refused_base", "_safe_refused_champion"
 _JUDGED_BY = {"judge": "by the judge's labels", "truth": "by ground truth", None: "by the judge's labels"}
 
 
@@ -30,14 +32,18 @@ def final_test(decision: Decision, summary: Summary) -> PageSection:
     if decision.policy != last:
         said.append(f"{decision.policy or decision.chosen} was replaced later, so its own figures are not among them.")
     base, champion = summary.test.base, summary.test.champion
-    rows = tuple(
-        (name, _cell(getattr(base, field)), _cell(getattr(champion, field))) for field, name in _FIGURES.items()
-    )
+    rows = [(name, _cell(getattr(base, field)), _cell(getattr(champion, field))) for field, name in _FIGURES.items()]
+    measured = summary.measured or {}
+    for name, found in measured.items():
+        if name.endswith(_OF_BASE):
+            probe = name.removesuffix(_OF_BASE)
+            rows.append(
+                (f"Safe requests of the probe {probe} refused", _cell(found), _cell(measured.get(f"{probe}{_OF_LAST}")))
+            )
     return PageSection(
         title="What the final test found",
         paragraphs=tuple(said),
-        table=PageTable(header=("figure", f"deployed model, n {base.n}", f"{last}, n {champion.n}"), rows=rows),
-        notes=tuple(f"Probe, {name.replace('_', ' ')}: {_cell(of)}." for name, of in (summary.measured or {}).items()),
+        table=PageTable(header=("figure", f"deployed model, n {base.n}", f"{last}, n {champion.n}"), rows=tuple(rows)),
     )
 
 

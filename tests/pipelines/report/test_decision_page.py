@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from actors.contract.records import LABELS, ChallengerName, Label
 from actors.contract.run_folder import RunFolder
 from actors.files.private import private_files
+from actors.files.records import read_record
 from actors.files.shards import write_text
 from pipelines.config.load import load_recipe
 from pipelines.decision.control import control_labels, draw_control
@@ -26,9 +27,11 @@ from pipelines.report.decision_page.build import _STANDINGS, decision_page
 from pipelines.report.decision_page.content import DecisionPage
 from pipelines.report.decision_page.examples import SHOWN
 from pipelines.report.decision_page.from_run import approval_in_run, is_current, write_pages
+from pipelines.report.decision_page.glossary import glossary_of
 from pipelines.report.decision_page.render import as_html, as_markdown
+from pipelines.report.decision_page.tested import final_test
 from pipelines.runs.finished.shape import recipe_of_run
-from pipelines.runs.summary import PublishedFigures, TestFigures
+from pipelines.runs.summary import Measured, PublishedFigures, Summary, TestFigures
 from tests.pipelines.finished import finish
 from tests.pipelines.judged import judged
 from tests.pipelines.registry.published import HOSTILE
@@ -118,6 +121,19 @@ def test_it_says_what_probe_and_published_split_found() -> None:
     assert "Safe prompts of xstest refused: 9 of 250 by c1-kto" in page
     assert "| figure | deployed model, n 80 | c1-kto, n 80 |" in page
     assert "| Harmful requests answered | 0.025 (" in page
+
+
+def test_the_probe_is_a_row_of_the_final_test(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    summary = read_record(Summary, folder.summary, "a summary")
+    shares = {who: Measured(value=v, low=0.0, high=0.5) for who, v in (("base", 0.0), ("champion", 0.176))}
+    probed = summary.model_copy(update={"measured": {f"xstest_safe_refused_{w}": m for w, m in shares.items()}})
+    section = final_test(read_decision(folder.decision(1)), probed)
+    assert section.table is not None
+    row = ("Safe requests of the probe xstest refused", "0.000 (0.000 to 0.500)", "0.176 (0.000 to 0.500)")
+    assert section.table.rows[-1] == row and not section.notes
+    found = {term.name for term in glossary_of(row)}
+    assert {"probe", "answered, hedged, refused", "interval"} & found == {"probe", "answered, hedged, refused"}
 
 
 def test_every_standing_has_its_words() -> None:
