@@ -6,6 +6,7 @@ A prompt without context is a conversation of one turn.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Literal
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter
 from actors.contract.records import Record
 from actors.files.shards import strings
 
+_KEY_HEX = 32
 Role = Literal["system", "user", "assistant"]
 USER: Role = "user"
 
@@ -81,3 +83,8 @@ def transcript(context: str | None, prompt: str, system: str | None = None) -> T
     made = Transcript(text)
     made.turns = turns
     return made
+
+
+def answer_key(prompt: str, answer: str) -> str:
+    """128 bits of sha256 over a transcript and its answer, as hex: the same answer is one, from any policy."""
+    return hashlib.sha256(json.dumps([prompt, answer]).encode()).hexdigest()[:_KEY_HEX]

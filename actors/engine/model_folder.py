@@ -18,7 +18,7 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json"
 # How the classes of models are called that write text after text.
 _WRITERS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 # The first layer of every family, by the end of its name: a row a token.
-_EMBEDDINGS = ("embed_tokens.weight", "embed_in.weight", "wte.weight", "word_embeddings.weight")
+EMBEDDINGS = ("embed_tokens.weight", "embed_in.weight", "wte.weight", "word_embeddings.weight")
 _TOKEN_IDS = ("pad_token_id", "eos_token_id", "bos_token_id")
 
 
@@ -133,7 +133,7 @@ def embedding_rows(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ..
         config: its config.json.
         shapes: those of its tensors.
     """
-    found = [shape[0] for name, shape in shapes.items() if name.endswith(_EMBEDDINGS) and len(shape) == 2]
+    found = [shape[0] for name, shape in shapes.items() if name.endswith(EMBEDDINGS) and len(shape) == 2]
     said = _text(config).get("vocab_size")
     return max(found) if found else said if isinstance(said, int) else None
 

@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
     runs.command(epilog="Example: salus runs verify runs/demo-s7")(verify)
     runs.command(epilog="Example: salus runs audit runs/demo-s7")(audit)
     runs.command(epilog="Example: salus runs timeline runs/demo-s7")(timeline)
+    runs.command(epilog="Example: salus runs explain runs/demo-s7 clinic-validation-00000-h")(explain)
     runs.command(epilog="Example: salus runs gc runs --keep ray_train")(gc)
     app.add_typer(runs, name="runs")
     app.command(epilog="Example: salus status runs/demo-s7")(status)
@@ -205,6 +206,32 @@ def timeline(run: TimelineRun, out: TimelineOut = None) -> None:
         lines.insert(0, f"{unplaced} stages, of an earlier version, are laid end to end: when is unknown.")
     for line in lines:
         console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def explain(
+    run: RunArgument,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT_ID", help="The id of a prompt of the run.")],
+    nearest: Annotated[
+        int,
+        typer.Option(min=0, help="So many of the nearest training prompts, by the deployed policy's token embeddings."),
+    ] = 3,
+) -> None:
+    """Show what a run knows of one prompt: answers and labels of each policy, people's doubts, decisions, nearest rows."""
+    from pipelines.report.explanation import explanation_page
+    from pipelines.runs.finished.explain import explain as explain_prompt
+    from pipelines.runs.open import read_run_record
+    from pipelines.runs.store.reading import readable
+
+    with readable(run) as (root, view):
+        if view is not None:
+            view.fetch_all()
+        folder = RunFolder(root)
+        policy = read_run_record(folder).policy_path
+        model = Path(policy) if policy is not None and Path(policy).is_dir() else None
+        found = explain_prompt(folder, prompt, nearest, model)
+    console().print(explanation_page(found), highlight=False)
+    if nearest and model is None:
+        _say(f"The deployed policy's folder {policy or ''} is not here, so the nearest rows cannot be told.")
 
 
 def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from actors.contract.conversation import transcripts
+from actors.contract.conversation import answer_key, transcripts
 from actors.contract.records import Label
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_shard, strings, write_table
-from pipelines.feedback.review.labels import answer_key
 from pipelines.feedback.review.queue import Probabilities, Queued
 
 _FILE = "queue.parquet"

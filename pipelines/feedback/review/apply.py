@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from actors.contract.conversation import transcripts
+from actors.contract.conversation import answer_key, transcripts
 from actors.contract.records import LABELS, Label
 from actors.files.shards import strings
-from pipelines.feedback.review.labels import answer_key
 
 
 def apply_labels(judgments: pa.Table, labels: Mapping[str, Label]) -> tuple[pa.Table, int]:

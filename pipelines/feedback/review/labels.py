@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
+from actors.contract.conversation import answer_key
 from actors.contract.records import Label, Record
 from actors.errors import SalusError
 from actors.files.atomic import Log, appending, log_lines, reading
@@ -20,15 +19,9 @@ from actors.files.records import reason
 from pipelines.feedback.review.consensus import Drawn, Standing, Vote
 
 LOG = "labels.jsonl"
-KEY_HEX = 32
 AnswerKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Reviewer = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Clock = Callable[[], datetime]
-
-
-def answer_key(prompt: str, answer: str) -> str:
-    """128 bits of sha256 over prompt and answer, as hex: the same answer to the same prompt is one, from any policy."""
-    return hashlib.sha256(json.dumps([prompt, answer]).encode()).hexdigest()[:KEY_HEX]
 
 
 class HumanLabel(Record):

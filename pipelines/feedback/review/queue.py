@@ -16,9 +16,9 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.contract.conversation import answer_key
 from actors.contract.records import Label, Record
 from pipelines.feedback.review.consensus import Drawn
-from pipelines.feedback.review.labels import answer_key
 
 Probabilities = tuple[float, float, float]
 # Above this first choice a judge is not undecided.

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.conversation import answer_key
 from pipelines.alignment.preference import kto_rows
 from pipelines.config.preference import PreferenceConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.feedback.review.apply import apply_labels
 from pipelines.feedback.review.consensus import settle
-from pipelines.feedback.review.labels import LabelLog, answer_key
+from pipelines.feedback.review.labels import LabelLog
 from tests.pipelines.feedback.review.answered import SURE, answered, judgment_table, labels_of
 from tests.rows import judgments, prompt
 

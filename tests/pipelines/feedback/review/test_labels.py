@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.conversation import answer_key
 from actors.contract.records import Label
 from actors.errors import SalusError
 from pipelines.feedback.review.consensus import settle
-from pipelines.feedback.review.labels import LOG, LabelLog, answer_key, read_labels
+from pipelines.feedback.review.labels import LOG, LabelLog, read_labels
 from tests.power_cut import recorded
 from tests.root import ROOT
 

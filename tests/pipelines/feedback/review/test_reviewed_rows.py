@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from actors.contract.conversation import answer_key
 from actors.contract.records import Label
 from actors.files.shards import read_folder, shard_files, write_table
 from pipelines.alignment.preference import Beside, build_rows
 from pipelines.config.preference import PreferenceConfig
 from pipelines.config.scores import ScoreTable
-from pipelines.feedback.review.labels import answer_key
 from tests.rows import judgments, prompt
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

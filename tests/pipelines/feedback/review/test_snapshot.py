@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract.conversation import answer_key
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_text
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.feedback.review.labels import LabelLog, answer_key
+from pipelines.feedback.review.labels import LabelLog
 from pipelines.feedback.review.snapshot import cycle_reviews
 from pipelines.runs.checksums import file_names
 from pipelines.runs.finished.lineage import lineage

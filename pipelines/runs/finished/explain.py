@@ -1,0 +1,251 @@
+"""All that a run knows of one prompt: answers and labels, people's doubts, what decisions made of it, nearest rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from actors.contract.conversation import answer_key, transcript
+from actors.contract.records import LABELS, LEVELS, ROW_NAMES, Label, Prompt, PromptSet, Record, RowKind
+from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
+from actors.files.shards import read_folder, shard_files
+from pipelines.decision.control import read_control
+from pipelines.decision.ending import past_decisions
+from pipelines.decision.record import CandidateResult, Contender, Decision
+from pipelines.runs.finished.nearest import similarities
+from pipelines.runs.finished.shape import recipe_of_run
+
+_PROBABILITIES = tuple(f"p_{label.lower()}" for label in LABELS)
+
+
+class JudgedAnswer(Record):
+    """One answer to the prompt with one judge's label."""
+
+    policy: str
+    # Of a train prompt; None: a greedy answer of an evaluation.
+    cycle: int | None
+    sample: int
+    answer: str
+    judge: str
+    label: Label | None
+    # Of each label in the order of `LABELS`; None where the judge gives none.
+    probabilities: tuple[float, float, float] | None
+    # How far several judges were apart, 0 to 1; None where one judged alone.
+    disagreement: float | None
+    # Of people who reviewed it, before the cycle's rows were made: how many gave this label, of how many.
+    people: str | None
+
+
+class TrustedLabel(Record):
+    """The reference's label of a contender's answer, where the prompt was drawn as a control."""
+
+    cycle: int
+    contender: str
+    policy: str
+    judge_label: Label | None
+    reference_label: Label | None
+    reference: str
+
+
+class WeightInDecision(Record):
+    """What a decision made of the prompt for one challenger."""
+
+    cycle: int
+    contender: Contender
+    policy: str
+    # Marks of champion and challenger by the decision's score table; None where an answer has no label.
+    champion_mark: float | None
+    mark: float | None
+    # The prompt's part of the challenger's gain in SS: the difference of the marks over the prompts compared.
+    share_of_gain: float | None
+    chosen: bool
+
+
+class NearRow(Record):
+    """A training row whose prompt is near."""
+
+    cycle: int
+    kind: RowKind
+    # Cosine of the embeddings, -1 to 1.
+    similarity: float
+    level: int | None
+    prompt: str
+    # "chosen" and "rejected", or "desirable" or "undesirable" with the answer.
+    texts: tuple[tuple[str, str], ...]
+
+
+class Explanation(Record):
+    """One prompt in a run."""
+
+    prompt: Prompt
+    prompts: PromptSet
+    answers: tuple[JudgedAnswer, ...]
+    trusted: tuple[TrustedLabel, ...]
+    decisions: tuple[WeightInDecision, ...]
+    nearest: tuple[NearRow, ...]
+
+
+def explain(folder: RunFolder, prompt_id: str, nearest: int = 3, model: Path | None = None) -> Explanation:
+    """What the run knows of a prompt.
+
+    Args:
+        folder: of the run, finished or not.
+        prompt_id: of any of its sets of prompts.
+        nearest: how many training rows are shown; 0: none are looked for.
+        model: the folder whose embeddings tell what is near; None: no row is looked for.
+
+    Raises:
+        SalusError: it is no run, or has no such prompt.
+    """
+    recipe = recipe_of_run(folder)
+    prompts, prompt = _find(folder, prompt_id)
+    decisions = past_decisions(folder, recipe.cycles)
+    return Explanation(
+        prompt=prompt,
+        prompts=prompts,
+        answers=tuple(_answers(folder, prompts, prompt)),
+        trusted=tuple(_trusted(folder, prompt_id, len(decisions))),
+        decisions=tuple(_weights(folder, decisions, prompt)) if prompts == "validation" else (),
+        nearest=_nearest(folder, prompt.prompt, nearest, model, len(decisions)) if nearest and model else (),
+    )
+
+
+def _find(folder: RunFolder, prompt_id: str) -> tuple[PromptSet, Prompt]:
+    sets: tuple[PromptSet, ...] = get_args(PromptSet)
+    for name in sets:
+        for row in _rows(folder.prompts(name), prompt_id):
+            return name, Prompt(**{key: value for key, value in row.items() if key in Prompt.model_fields})
+    raise SalusError(
+        f"{folder.root} has no prompt {prompt_id!r}; the ids are in the column prompt_id of the files in"
+        f" {folder.root / 'prompts'}."
+    )
+
+
+def _rows(place: Path, prompt_id: str) -> Iterator[dict[str, Any]]:
+    """The rows about the prompt in a folder of shards, which may not be there."""
+    if not place.is_dir():
+        return
+    for file in sorted(place.glob("*.parquet")):
+        table = pq.read_table(file, filters=pc.field("prompt_id") == prompt_id)
+        yield from table.to_pylist()
+
+
+def _answers(folder: RunFolder, prompts: PromptSet, prompt: Prompt) -> Iterator[JudgedAnswer]:
+    if prompts == "train":
+        for place in sorted(folder.root.glob("cycles/*/judgments")):
+            cycle = int(place.parent.name)
+            people = _people(folder, cycle)
+            yield from (_answer(row, cycle, people) for row in _rows(place, prompt.prompt_id))
+        return
+    for place in sorted(folder.evaluations(prompts).glob("*/judged_by/*")):
+        yield from (_answer(row, None, {}) for row in _rows(place, prompt.prompt_id))
+
+
+def _answer(row: dict[str, Any], cycle: int | None, people: dict[str, str]) -> JudgedAnswer:
+    given = tuple(row.get(name) for name in _PROBABILITIES)
+    return JudgedAnswer(
+        policy=row["policy"],
+        cycle=cycle,
+        sample=row["sample"],
+        answer=row["answer"],
+        judge=row["judge"],
+        label=row["label"],
+        probabilities=given if None not in given else None,  # type: ignore[arg-type]
+        disagreement=row.get("disagreement"),
+        people=people.get(answer_key(transcript(row.get("context"), row["prompt"]), row["answer"])) if people else None,
+    )
+
+
+def _people(folder: RunFolder, cycle: int) -> dict[str, str]:
+    """By answer key, what people said of a cycle's answers."""
+    if not (folder.reviews(cycle) / "report.json").is_file():
+        return {}
+    rows = read_folder(folder.reviews(cycle), ("key", "label", "votes", "reviewers")).to_pylist()
+    return {row["key"]: f"{row['label']} by {row['votes']} of {row['reviewers']}" for row in rows}
+
+
+def _trusted(folder: RunFolder, prompt_id: str, cycles: int) -> Iterator[TrustedLabel]:
+    for cycle in range(1, cycles + 1):
+        table = read_control(folder.control(cycle))
+        if table is None:
+            continue
+        for row in table.filter(pc.field("prompt_id") == prompt_id).to_pylist():
+            yield TrustedLabel(
+                cycle=cycle, **{name: row[name] for name in TrustedLabel.model_fields if name != "cycle"}
+            )
+
+
+def _weights(folder: RunFolder, decisions: Sequence[Decision], prompt: Prompt) -> Iterator[WeightInDecision]:
+    for decision in decisions:
+        own = _label(folder, decision, decision.champion, prompt)
+        before = _mark(decision, prompt, own)
+        for each in decision.challengers:
+            if each.policy is None or each.comparison is None:
+                continue
+            after = _mark(decision, prompt, _label(folder, decision, each, prompt))
+            gained = None if before is None or after is None else (after - before) / each.comparison.gain.n
+            yield WeightInDecision(
+                cycle=decision.cycle,
+                contender=each.name,
+                policy=each.policy,
+                champion_mark=before,
+                mark=after,
+                share_of_gain=gained,
+                chosen=each.name == decision.chosen,
+            )
+
+
+def _label(folder: RunFolder, decision: Decision, contender: CandidateResult, prompt: Prompt) -> str | None:
+    """The label that the decision went by: of the champion where that judges, else of the run's only judge."""
+    judged = folder.evaluations("validation") / str(contender.policy) / "judged_by"
+    places = sorted(judged.glob("*")) if judged.is_dir() else []
+    own = judged / str(decision.champion.policy)
+    for row in _rows(own if own in places else (places or [own])[0], prompt.prompt_id):
+        found: str | None = row["label"]
+        return found
+    return None
+
+
+def _mark(decision: Decision, prompt: Prompt, label: str | None) -> float | None:
+    if label is None:
+        return None
+    return float(decision.table.marks()[LEVELS.index(prompt.level), LABELS.index(label)])  # type: ignore[arg-type]
+
+
+def _nearest(folder: RunFolder, request: str, n: int, model: Path, cycles: int) -> tuple[NearRow, ...]:
+    found: list[tuple[int, RowKind, pa.Table]] = []
+    for cycle in range(1, cycles + 1):
+        for kind in ROW_NAMES:
+            place = folder.rows(cycle, kind)
+            if place.is_dir() and list(place.glob("*.parquet")):
+                found.append((cycle, kind, pa.concat_tables(map(pq.read_table, shard_files(place)))))
+    prompts = sorted({text for *_, table in found for text in table["prompt"].to_pylist()})
+    if not prompts:
+        return ()
+    near = similarities(request, prompts, model)
+    rank = dict(zip(prompts, near.tolist(), strict=True))
+    wanted = {prompts[place] for place in np.argsort(-near, kind="stable")[:n]}
+    rows = [
+        _near_row(cycle, kind, rank[row["prompt"]], row)
+        for cycle, kind, table in found
+        for row in table.filter(pc.is_in(table["prompt"], value_set=pa.array(sorted(wanted)))).to_pylist()
+    ]
+    rows.sort(key=lambda row: (-row.similarity, row.prompt, row.cycle, row.kind))
+    return tuple(rows)
+
+
+def _near_row(cycle: int, kind: RowKind, similarity: float, row: dict[str, Any]) -> NearRow:
+    if kind == "pairs":
+        texts = (("chosen", row["chosen"]), ("rejected", row["rejected"]))
+    else:
+        texts = (("desirable" if row["label"] else "undesirable", row["completion"]),)
+    return NearRow(
+        cycle=cycle, kind=kind, similarity=similarity, level=row.get("level"), prompt=row["prompt"], texts=texts
+    )
