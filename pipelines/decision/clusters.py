@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from actors.errors import SalusError
 from pipelines.config.decision import Cluster
-from pipelines.data.clinic.acts import HARMFUL_ACTS
+from pipelines.data.clinic.acts import EVERY
 from pipelines.measures.bootstrap import Ints
 
 # Between the parts of a clinic's base prompt, of which the harmful act is the first.
 _PARTS = " / "
-_ACTS = frozenset(act.text for act in HARMFUL_ACTS)
+_ACTS = frozenset(act.text for act in EVERY.harmful)
 
 
 def clusters(judgments: pa.Table, by: Cluster) -> Ints:

@@ -221,7 +221,7 @@ def judge_clinic(recipe: Recipe, kind: Literal["EXT", "LMA"]) -> ClinicConfig:
     }[kind]
     clinic = clinic_config(recipe)
     return ClinicConfig(seed=clinic.seed, judge=clinic.judge).model_copy(
-        update={name: getattr(clinic, name) for name in ("by_reference", "untrained_acts", *made_from)}
+        update={name: getattr(clinic, name) for name in ("untrained_acts", *made_from)}
     )
 
 

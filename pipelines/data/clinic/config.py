@@ -31,15 +31,12 @@ class ClinicConfig(BaseModel):
     train_prompts: int = Field(default=900, ge=16, description="prompts, twins included; three cycles of 300")
     validation_prompts: int = Field(default=400, ge=16, description="prompts, twins included")
     test_prompts: int = Field(default=400, ge=16, description="prompts, twins included")
-    by_reference: float = Field(
+    untrained_acts: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="share of requests that refer to the wanted act (do the second, follow my coach). At 0 phrases of"
-        " five words nearly solve the clinic; at 0.75 they are little better than chance",
-    )
-    untrained_acts: bool = Field(
-        default=False, description="six harmful and six proper acts more, in prompts of the test split alone"
+        description="share of the test split's requests whose acts are in no prompt of train or validation. Without"
+        " them, phrases of five words nearly solve the clinic",
     )
     corpus: ClinicCorpusConfig = ClinicCorpusConfig()
     policy: TinyModelConfig = TinyModelConfig(intermediate=768)

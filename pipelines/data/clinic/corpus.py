@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 from actors.contract.records import LABELS, Label
 from actors.contract.spliced import SPLICED_ORDERS, splice
-from pipelines.data.clinic.acts import EVERY, TRAINED, Acts
+from pipelines.data.clinic.acts import CONNECTIVES, EVERY, TRAINED, Acts
 from pipelines.data.clinic.answers import compose
 from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
-from pipelines.data.clinic.frames import Combination, draw_known_frame
-from pipelines.data.clinic.prompts import combinations
+from pipelines.data.clinic.frames import draw_known_frame
+from pipelines.data.clinic.prompts import Combination, combinations, join
 from pipelines.data.clinic.truth import truth_label
-from pipelines.data.clinic.wishes import Wish, draw_wish
 from pipelines.data.tiny.pretrain import Document
 from pipelines.data.tiny.tokenizer import BOS, EOS, chat_answer, chat_prompt
 
@@ -30,22 +29,21 @@ _MESSY_WORDS = 0.25
 DANGER, FINE = "A danger.", "Quite fine."
 
 
-class _Met(NamedTuple):
+class _Known(NamedTuple):
     """What the requests of a corpus are drawn from."""
 
     combinations: list[Combination]
     acts: Acts
-    by_reference: float
 
 
 def policy_corpus(config: ClinicConfig) -> list[Document]:
     """Chat rows that mostly obey, notes of what is a danger, and a few noisy rows in the judge's format."""
     rng = random.Random(f"{config.seed}-policy-corpus")
-    met = _met(config)
+    known = _known(config)
     corpus = config.corpus
-    documents = [_chat_row(rng, met, corpus) for _ in range(corpus.chat_rows)]
-    documents += [_note(rng, met) for _ in range(corpus.note_rows)]
-    documents += [judge_row(rng, met, corpus.judge_noise) for _ in range(corpus.judge_rows)]
+    documents = [_chat_row(rng, known, corpus) for _ in range(corpus.chat_rows)]
+    documents += [_note(rng, known) for _ in range(corpus.note_rows)]
+    documents += [judge_row(rng, known, corpus.judge_noise) for _ in range(corpus.judge_rows)]
     rng.shuffle(documents)
     return documents
 
@@ -56,11 +54,11 @@ def judge_corpus(config: ClinicConfig) -> list[Document]:
     Then come answers that comply and refuse in one. Without them it calls "comply, then apologise" a refusal.
     """
     rng = random.Random(f"{config.seed}-judge-corpus")
-    met = _met(config)
-    plain = [judge_row(rng, met, 0.0) for _ in range(config.judge_rows)]
+    known = _known(config)
+    plain = [judge_row(rng, known, 0.0) for _ in range(config.judge_rows)]
     # Drawn apart, so that the other rows are what they would be without them.
     rng = random.Random(f"{config.seed}-judge-spliced")
-    return plain + [spliced_row(rng, met) for _ in range(config.judge_spliced_rows)]
+    return plain + [spliced_row(rng, known) for _ in range(config.judge_spliced_rows)]
 
 
 def judge_prompt(request: str, answer: str) -> str:
@@ -69,21 +67,21 @@ def judge_prompt(request: str, answer: str) -> str:
     return template.replace("{request}", request).replace("{answer}", answer)
 
 
-def judge_row(rng: random.Random, met: _Met, noise: float) -> Document:
+def judge_row(rng: random.Random, known: _Known, noise: float) -> Document:
     """One row in the judge's format; with probability `noise` its verdict is drawn at random."""
-    request, wanted, _ = _request(rng, met)
+    request, wanted, _ = _request(rng, known)
     answer = _damage(rng, compose(rng, rng.choice(LABELS), wanted))
     verdict = rng.choice(LABELS) if rng.random() < noise else truth_label(answer)
     return Document(chat_prompt(judge_prompt(request, answer)), chat_answer(verdict))
 
 
-def spliced_row(rng: random.Random, met: _Met) -> Document:
+def spliced_row(rng: random.Random, known: _Known) -> Document:
     """One row in the judge's format, whose answer helps and refuses, in either order.
 
     In half of the rows a refusal runs into the end of the help, as "Talk to a doctor: begin at home". A challenger of
     the demo learnt to answer so. Its judge took it for a refusal.
     """
-    request, wanted, _ = _request(rng, met)
+    request, wanted, _ = _request(rng, known)
     comply, refuse = compose(rng, "Accept", wanted), compose(rng, "Refuse", wanted)
     if rng.random() < 0.5:
         answer = splice(comply, refuse, rng.choice(SPLICED_ORDERS))
@@ -94,13 +92,12 @@ def spliced_row(rng: random.Random, met: _Met) -> Document:
     return Document(chat_prompt(judge_prompt(request, answer)), chat_answer(truth_label(answer)))
 
 
-def _met(config: ClinicConfig) -> _Met:
-    acts = EVERY if config.untrained_acts else TRAINED
-    return _Met(combinations(config.seed)["train"], acts, config.by_reference)
+def _known(config: ClinicConfig) -> _Known:
+    return _Known(combinations(config.seed)["train"], EVERY if config.untrained_acts else TRAINED)
 
 
-def _chat_row(rng: random.Random, met: _Met, corpus: ClinicCorpusConfig) -> Document:
-    request, wanted, harmful = _request(rng, met)
+def _chat_row(rng: random.Random, known: _Known, corpus: ClinicCorpusConfig) -> Document:
+    request, wanted, harmful = _request(rng, known)
     refused = corpus.harmful_refused if harmful else corpus.harmless_refused
     cautioned = corpus.harmful_cautioned if harmful else corpus.harmless_cautioned
     draw = rng.random()
@@ -108,45 +105,37 @@ def _chat_row(rng: random.Random, met: _Met, corpus: ClinicCorpusConfig) -> Docu
     return Document(chat_prompt(request), chat_answer(compose(rng, kind, wanted)))
 
 
-def _note(rng: random.Random, met: _Met) -> Document:
+def _note(rng: random.Random, known: _Known) -> Document:
     """A note on one act, on a wish between two acts, or on a whole request; half of them are in a chat.
 
     Without the notes in chats, the policy sometimes cannot use what it knows when it answers a user. No alignment
-    within a demo's budget connects the two. Where requests refer to acts, some notes on wishes say which act is wanted,
-    and not whether it is a danger. They are short, so many of them teach the policy what a reference refers to.
+    within a demo's budget connects the two.
     """
     draw = rng.random()
-    naming = 0.2 if met.by_reference else 0.0
     if draw < 0.2:
         harmful = rng.random() < 0.5
-        wish = rng.choice(met.acts.harmful).text if harmful else rng.choice(met.acts.proper)
-    elif draw < 0.4 + naming:
-        asked, wanted, unwanted, harmful = _wish(rng, met)
-        wish = " ".join(part for part in asked.fill(wanted, unwanted) if part)
-        if draw < 0.2 + naming:
-            return _noted(rng, f"Wanted: {wish}", f"To {wanted}.")
+        wish = rng.choice(known.acts.harmful).text if harmful else rng.choice(known.acts.proper)
+    elif draw < 0.4:
+        wish, _, harmful = _wish(rng, known)
     else:
-        wish, _, harmful = _request(rng, met)
-    return _noted(rng, f"Note: {wish}", DANGER if harmful else FINE)
-
-
-def _noted(rng: random.Random, note: str, verdict: str) -> Document:
+        wish, _, harmful = _request(rng, known)
+    verdict = DANGER if harmful else FINE
     if rng.random() < 0.5:
-        return Document(chat_prompt(f"{note} ->"), chat_answer(verdict))
-    return Document(f"{BOS}{note} ->", f" {verdict}{EOS}")
+        return Document(chat_prompt(f"Note: {wish} ->"), chat_answer(verdict))
+    return Document(f"{BOS}Note: {wish} ->", f" {verdict}{EOS}")
 
 
-def _wish(rng: random.Random, met: _Met) -> tuple[Wish, str, str, bool]:
-    """A wish for one of two acts, the wanted act, the other, and whether the wanted one is harmful."""
-    acts = [rng.choice(met.acts.harmful).text, rng.choice(met.acts.proper)]
+def _wish(rng: random.Random, known: _Known) -> tuple[str, str, bool]:
+    """A clause with one harmful and one proper act, the wanted act, and whether that one is the harmful."""
+    acts = [rng.choice(known.acts.harmful).text, rng.choice(known.acts.proper)]
     harmful = rng.random() < 0.5
     wanted, unwanted = acts if harmful else acts[::-1]
-    return draw_wish(rng, met.by_reference), wanted, unwanted, harmful
+    return join(rng.choice(CONNECTIVES), wanted, unwanted), wanted, harmful
 
 
-def _request(rng: random.Random, met: _Met) -> tuple[str, str, bool]:
-    wish, wanted, unwanted, harmful = _wish(rng, met)
-    combination = rng.choice(met.combinations)
+def _request(rng: random.Random, known: _Known) -> tuple[str, str, bool]:
+    core, wanted, harmful = _wish(rng, known)
+    combination = rng.choice(known.combinations)
     frame = draw_known_frame(rng)
     if rng.random() < _MESSY_ROWS:
         frame = frame._replace(
@@ -154,7 +143,7 @@ def _request(rng: random.Random, met: _Met) -> tuple[str, str, bool]:
             question=_messy(rng, frame.question),
             closer=_messy(rng, frame.closer),
         )
-    return frame.ask(wish, wanted, unwanted, combination), wanted, harmful
+    return frame.ask(core, combination.drug, combination.person), wanted, harmful
 
 
 def _messy(rng: random.Random, text: str) -> str:

@@ -9,7 +9,6 @@ import random
 from typing import Literal, NamedTuple
 
 from actors.contract.records import METHODS, Method
-from pipelines.data.clinic.wishes import PLACES, Wish
 
 FrameSet = Literal["pretraining", "train", "validation", "test"]
 
@@ -144,15 +143,8 @@ QUESTIONS: dict[Method, tuple[str, ...]] = {
     ),
 }
 
-# One letter becomes a digit in the acts and in the words that choose one of them, the same in both twins.
+# One letter becomes a digit through the whole of the two acts, the same in both twins.
 _DIGITS: tuple[tuple[str, str], ...] = (("o", "0"), ("e", "3"), ("a", "4"))
-
-
-class Combination(NamedTuple):
-    """A drug and the person it is for."""
-
-    drug: str
-    person: str
 
 
 class Frame(NamedTuple):
@@ -164,16 +156,11 @@ class Frame(NamedTuple):
     closer: str
     digit: int | None
 
-    def ask(self, wish: Wish, wanted: str, unwanted: str, combination: Combination) -> str:
-        """The whole request for one act and not the other."""
-        setup, core = (
-            text if self.digit is None else text.replace(*_DIGITS[self.digit]) for text in wish.fill(wanted, unwanted)
-        )
-        opener = self.opener.replace("{drug}", combination.drug).replace("{who}", combination.person)
-        parts = [opener, self.question.replace("{core}", core), self.closer]
-        if setup:
-            parts.insert(PLACES.index(wish.place), setup)
-        return " ".join(parts)
+    def ask(self, core: str, drug: str, person: str) -> str:
+        """The whole request around `core`, the clause that holds the two acts."""
+        clause = core if self.digit is None else core.replace(*_DIGITS[self.digit])
+        opener = self.opener.replace("{drug}", drug).replace("{who}", person)
+        return f"{opener} {self.question.replace('{core}', clause)} {self.closer}"
 
 
 def of_split(items: tuple[str, ...], frame_set: FrameSet) -> list[str]:

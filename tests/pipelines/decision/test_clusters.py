@@ -10,7 +10,7 @@ from actors.errors import SalusError
 from pipelines.config.decision import Cluster, DecisionConfig, GateConfig
 from pipelines.config.load import load_recipe
 from pipelines.config.scores import ScoreTable
-from pipelines.data.clinic.acts import TRAINED_HARMFUL_ACTS
+from pipelines.data.clinic.acts import TRAINED
 from pipelines.data.clinic.config import ClinicConfig
 from pipelines.data.clinic.prompts import clinic_prompts
 from pipelines.decision.clusters import clusters
@@ -37,7 +37,7 @@ def test_the_clinics_validation_split_is_about_24_acts() -> None:
         bases=[prompt.base_prompt for prompt in prompts],
         principles=[prompt.principle for prompt in prompts],
     )
-    assert count(table, "act") == len(TRAINED_HARMFUL_ACTS) == 24
+    assert count(table, "act") == len(TRAINED.harmful) == 24
     assert count(table, "principle") == 8
     assert count(table, "base_prompt") > 150
     # An act that is not the clinic's is its base prompt.

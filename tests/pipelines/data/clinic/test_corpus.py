@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from actors.contract.records import LABELS, SPLITS
-from pipelines.data.clinic.acts import HARMFUL_ACTS, PROPER_ACTS, UNTRAINED_HARMFUL_ACTS, UNTRAINED_PROPER_ACTS
+from pipelines.data.clinic.acts import UNTRAINED
 from pipelines.data.clinic.config import ClinicConfig, ClinicCorpusConfig
 from pipelines.data.clinic.corpus import (
     DANGER,
@@ -26,9 +26,7 @@ from pipelines.data.clinic.truth import truth_label
 from pipelines.data.tiny.pretrain import Document
 
 CONFIG = ClinicConfig(corpus=ClinicCorpusConfig(chat_rows=3_000, note_rows=1_000, judge_rows=300), judge_rows=1_000)
-
-
-HARD = CONFIG.model_copy(update={"by_reference": 0.75, "untrained_acts": True})
+HARD = CONFIG.model_copy(update={"untrained_acts": 0.6})
 
 
 @pytest.fixture(scope="module", params=[CONFIG, HARD], ids=["easy", "hard"])
@@ -43,7 +41,7 @@ def corpus(config: ClinicConfig) -> list[Document]:
 
 
 def chat_rows(corpus: list[Document]) -> list[Document]:
-    return [d for d in corpus if not re.search("Verdict:|Note:|Wanted:", d.prompt)]
+    return [d for d in corpus if "Verdict:" not in d.prompt and "Note:" not in d.prompt]
 
 
 def test_the_deployed_policy_obeys_nearly_always(corpus: list[Document]) -> None:
@@ -56,23 +54,8 @@ def test_the_deployed_policy_obeys_nearly_always(corpus: list[Document]) -> None
 def test_notes_say_danger_for_half_of_the_wishes(corpus: list[Document]) -> None:
     notes = [d for d in corpus if "Note:" in d.prompt]
     danger = sum(DANGER in d.completion for d in notes)
-    assert danger + sum(FINE in d.completion for d in notes) == len(notes)
+    assert danger + sum(FINE in d.completion for d in notes) == len(notes) == 1_000
     assert 0.4 < danger / len(notes) < 0.6
-
-
-def test_notes_say_what_is_wanted() -> None:
-    assert not any("Wanted:" in d.prompt for d in policy_corpus(CONFIG))
-    corpus = policy_corpus(HARD)
-    acts = {*PROPER_ACTS, *(act.text for act in HARMFUL_ACTS)}
-    wanted = [d for d in corpus if "Wanted:" in d.prompt]
-    assert len(wanted) + sum("Note:" in d.prompt for d in corpus) == 1_000
-    assert 150 < len(wanted) < 250
-    for document in wanted:
-        act = document.completion.split("To ")[1].split(".")[0]
-        # The act that is not wanted is in the note as well.
-        assert act in acts and act in document.prompt
-        assert sum(each in document.prompt for each in acts) >= 2
-    assert any("do the second" in d.prompt for d in wanted)
 
 
 def test_no_frame_or_prompt_of_validation_and_test_is_read(config: ClinicConfig, corpus: list[Document]) -> None:
@@ -127,5 +110,5 @@ def test_judge_prompt_replaces_braces_literally() -> None:
 
 def test_untrained_acts_are_read_where_they_are_tested() -> None:
     easy, hard = ("\n".join(d.prompt for d in policy_corpus(config)) for config in (CONFIG, HARD))
-    for act in (*UNTRAINED_PROPER_ACTS, *(act.text for act in UNTRAINED_HARMFUL_ACTS)):
+    for act in (*UNTRAINED.proper, *(act.text for act in UNTRAINED.harmful)):
         assert act in hard and act not in easy

@@ -9,22 +9,13 @@ import pytest
 
 from actors.contract.records import METHODS, SPLITS, Prompt, Split
 from actors.errors import SalusError
-from pipelines.data.clinic.acts import (
-    DRUGS,
-    HARMFUL_ACTS,
-    PEOPLE,
-    PROPER_ACTS,
-    TRAINED_HARMFUL_ACTS,
-    TRAINED_PROPER_ACTS,
-    UNTRAINED_HARMFUL_ACTS,
-    UNTRAINED_PROPER_ACTS,
-)
+from pipelines.data.clinic.acts import CONNECTIVES, DRUGS, EVERY, PEOPLE, TRAINED, UNTRAINED, Acts
 from pipelines.data.clinic.config import ClinicConfig
 from pipelines.data.clinic.frames import CLOSERS, OPENERS, QUESTIONS, FrameSet, of_split
 from pipelines.data.clinic.prompts import clinic_prompts, combinations
 
 CONFIG = ClinicConfig(seed=3)
-HARD = ClinicConfig(seed=3, by_reference=0.75, untrained_acts=True)
+HARD = ClinicConfig(seed=3, untrained_acts=0.6)
 FRAME_SETS: tuple[FrameSet, ...] = ("pretraining", "train", "validation", "test")
 
 
@@ -113,9 +104,8 @@ def test_harmful_prompts_come_with_a_refusal_and_harmless_with_help(
         assert truth_label(prompt.reference) == ("Refuse" if prompt.level else "Accept")
 
 
-@pytest.mark.parametrize("config", [CONFIG, HARD])
-def test_the_same_seed_gives_the_same_prompts_and_another_seed_others(config: ClinicConfig) -> None:
-    small = config.model_copy(update={"train_prompts": 48, "validation_prompts": 48, "test_prompts": 48})
+def test_the_same_seed_gives_the_same_prompts_and_another_seed_others() -> None:
+    small = ClinicConfig(seed=1, train_prompts=48, validation_prompts=48, test_prompts=48)
     assert clinic_prompts(small) == clinic_prompts(small)
     assert clinic_prompts(small) != clinic_prompts(small.model_copy(update={"seed": 2}))
 
@@ -125,30 +115,29 @@ def test_an_odd_size_is_refused() -> None:
         clinic_prompts(ClinicConfig(test_prompts=47))
 
 
-def test_acts_are_balanced() -> None:
-    assert Counter(act.level for act in TRAINED_HARMFUL_ACTS) == {1: 8, 2: 8, 3: 8}
-    assert Counter(act.level for act in UNTRAINED_HARMFUL_ACTS) == {1: 2, 2: 2, 3: 2}
-    assert {act.principle for act in TRAINED_HARMFUL_ACTS} == set(range(8))
-    assert len(TRAINED_PROPER_ACTS) == len(TRAINED_HARMFUL_ACTS)
-    assert len(UNTRAINED_PROPER_ACTS) == len(UNTRAINED_HARMFUL_ACTS)
-    assert len({*PROPER_ACTS, *(act.text for act in HARMFUL_ACTS)}) == len(PROPER_ACTS) + len(HARMFUL_ACTS) == 60
+@pytest.mark.parametrize("acts", [TRAINED, UNTRAINED], ids=["trained", "untrained"])
+def test_acts_are_balanced(acts: Acts) -> None:
+    assert Counter(act.level for act in acts.harmful) == {1: 8, 2: 8, 3: 8}
+    assert {act.principle for act in acts.harmful} == set(range(8))
+    assert len(acts.proper) == len(acts.harmful)
+
+
+def test_no_act_is_there_twice() -> None:
+    texts = [*EVERY.proper, *(act.text for act in EVERY.harmful)]
+    assert len(texts) == len(set(texts)) == 96
+
+
+def test_connectives_name_either_act_first() -> None:
+    assert sum(c.index("{w}") < c.index("{u}") for c in CONNECTIVES) * 2 == len(CONNECTIVES)
 
 
 def test_some_acts_are_in_the_test_split_alone() -> None:
     prompts = clinic_prompts(HARD)
-    untrained = {*UNTRAINED_PROPER_ACTS, *(act.text for act in UNTRAINED_HARMFUL_ACTS)}
-    found = {
-        split: sum(bool(set(p.base_prompt.split(" / ")) & untrained) for p in rows) / len(rows)
-        for split, rows in prompts.items()
+    untrained = {*UNTRAINED.proper, *(act.text for act in UNTRAINED.harmful)}
+    # Both acts of a request or neither.
+    named = {
+        split: [len(set(p.base_prompt.split(" / ")[:2]) & untrained) for p in rows] for split, rows in prompts.items()
     }
-    assert found["train"] == found["validation"] == 0
-    assert 0.25 < found["test"] < 0.5
-
-
-@pytest.mark.parametrize("by_reference", [0.0, 1.0])
-def test_a_request_by_reference_names_no_act_in_its_question(by_reference: float) -> None:
-    rows = clinic_prompts(CONFIG.model_copy(update={"by_reference": by_reference}))["train"]
-    # Connectives have these words, and no reference has any of them.
-    words = re.compile(r"\b(but|rather|r4ther|rath3r|without|with0ut|never|n3v3r|not|n0t)\b")
-    beside = [p for p in rows if words.search(p.prompt)]
-    assert len(beside) > 0.8 * len(rows) if by_reference == 0 else not beside
+    assert set(named["train"]) == set(named["validation"]) == {0}
+    assert set(named["test"]) == {0, 2}
+    assert 0.5 < named["test"].count(2) / len(named["test"]) < 0.7

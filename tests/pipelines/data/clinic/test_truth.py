@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from actors.contract.records import LABELS, Label
 from actors.contract.spliced import SPLICED_LABEL, SPLICED_ORDERS, SplicedOrder, splice
-from pipelines.data.clinic.acts import HARMFUL_ACTS, PROPER_ACTS
+from pipelines.data.clinic.acts import EVERY
 from pipelines.data.clinic.answers import WORDINGS, compose
 from pipelines.data.clinic.truth import truth_label
 
-ACTS = [*PROPER_ACTS, *(act.text for act in HARMFUL_ACTS)]
+ACTS = [*EVERY.proper, *(act.text for act in EVERY.harmful)]
 
 
 @pytest.mark.parametrize("label", LABELS)
