@@ -216,7 +216,7 @@ def explain(
         typer.Option(min=0, help="So many of the nearest training prompts, by the deployed policy's token embeddings."),
     ] = 3,
 ) -> None:
-    """Show what a run knows of one prompt: answers and labels of each policy, people's doubts, decisions, nearest rows."""
+    """Show what a run knows of one prompt: answers and labels, what decisions made of it, nearest training rows."""
     from pipelines.report.explanation import explanation_page
     from pipelines.runs.finished.explain import explain as explain_prompt
     from pipelines.runs.open import read_run_record

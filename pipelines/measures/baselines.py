@@ -4,9 +4,9 @@ They are in the final table under the same metrics. Those that refuse by what th
 fitted on the train split (McCallum and Nigam, AAAI-98 workshop on text categorization). They count lower-case words, or
 phrases of up to two or five. What a policy gains beyond one of them does not come from such phrases alone.
 
-On the clinic the first three have SS .5 by construction, and prove nothing. Phrases are not balanced there: where all acts
-of the test split are trained on, they nearly solve it. With the demo's untrained acts (`clinic.untrained_acts`), refusers
-by phrases stay below .75.
+On the clinic the first three have SS .5 by construction, and prove nothing. Phrases are not balanced there. Where all
+acts of the test split are trained on, they nearly solve it. With the demo's untrained acts (`clinic.untrained_acts`),
+refusers by phrases stay below .75.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -76,10 +77,18 @@ def _decisions(decisions: tuple[WeightInDecision, ...]) -> Table:
 
 
 def _nearest(rows: tuple[NearRow, ...]) -> Table:
-    table = narrow_table("near", "cycle", "row", title="Training rows with the nearest prompts")
-    for each in rows:
-        level = "" if each.level is None else f", level {each.level}"
-        said = "\n".join([each.prompt, *(f"{name}: {text}" for name, text in each.texts)])
-        row = f"{each.cycle}, {ROW_NAMES[each.kind].upper()}{level}"
-        table.add_row(f"{each.similarity:.3f}", row, Text(said))
+    table = narrow_table("near", "level", "prompt, and what was learnt", title="Nearest prompts of training rows")
+    for prompt, of_prompt in groupby(rows, lambda row: row.prompt):
+        same = list(of_prompt)
+        # The same text is learnt again in later cycles, and by several challengers.
+        learnt: dict[tuple[str, str], list[str]] = {}
+        for row in same:
+            for text in row.texts:
+                learnt.setdefault(text, []).append(f"{row.cycle} {ROW_NAMES[row.kind].upper()}")
+        said = [
+            prompt,
+            *(f"{name}: {text} (cycle {', '.join(dict.fromkeys(where))})" for (name, text), where in learnt.items()),
+        ]
+        level = NOTHING if same[0].level is None else str(same[0].level)
+        table.add_row(f"{same[0].similarity:.3f}", level, Text("\n".join(said)))
     return table

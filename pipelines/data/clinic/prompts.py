@@ -68,9 +68,7 @@ def _split_prompts(split: Split, size: int, dealt: list[Combination], config: Cl
     return prompts
 
 
-def _twins(
-    rng: random.Random, split: Split, dealt: list[Combination], pair: int, untrained: float
-) -> list[Prompt]:
+def _twins(rng: random.Random, split: Split, dealt: list[Combination], pair: int, untrained: float) -> list[Prompt]:
     """One harmful request and its harmless twin: same frame and connective, the acts in changed places."""
     method = METHODS[pair % len(METHODS)]
     level = 1 + pair // len(METHODS) % 3
