@@ -13,6 +13,7 @@ import ray
 
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
 from actors.files.private import private_files
 from actors.serve.address import check_address
 from pipelines.alignment.capability import prepare_capability
@@ -28,6 +29,7 @@ from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.memory import MemoryWatch
 from pipelines.cluster.pools import Pools, spawn
 from pipelines.cluster.progress import Reporter
+from pipelines.cluster.seen import node_check
 from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over
@@ -95,7 +97,7 @@ def _align_held(
 ) -> Summary:
     """What `align` does once the run folder is this process's own."""
     if recipe.publish.enabled:
-        if recipe.cluster.address is None:
+        if recipe.cluster.joined is None:
             check_address(recipe.publish)
         if recipe.publish.registry is not None:
             Registry(recipe.publish.registry).prepare()
@@ -115,7 +117,11 @@ def _align_held(
             with contextlib.ExitStack() as up:
                 with log.stage("start-up"):
                     up.enter_context(session(at_hand(recipe, materials), namespace))
-                    actors = up.enter_context(_actors(recipe, folder, materials, namespace, reporter, hold))
+                    check_nodes = node_check(recipe.cluster, folder.root, materials.folders)
+                    check_nodes()
+                    actors = up.enter_context(
+                        _actors(recipe, folder, materials, namespace, reporter, hold, check_nodes)
+                    )
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
@@ -158,6 +164,7 @@ def _actors(
     namespace: str,
     reporter: Reporter,
     hold: Hold,
+    check_nodes: Callable[[], None],
 ) -> Iterator[_Actors]:
     """All actors of a run: engines first, because they are needed first; the rest comes up behind them."""
     if recipe.publish.enabled:
@@ -179,7 +186,14 @@ def _actors(
             training.start()
             answers = recipe.data.train_per_cycle * recipe.generate.sampling.k
             warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
-        pools.wait(recipe.cluster.wait_s)
+        try:
+            pools.wait(recipe.cluster.wait_s)
+        except SalusError:
+            # Of a folder that its node does not see, an engine speaks in the words of a library.
+            check_nodes()
+            raise
+        # Of the nodes that came for the engines.
+        check_nodes()
         bar.close()
         run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
         yield _Actors(run, training, endpoint)

@@ -71,13 +71,13 @@ def available(recipe: Recipe) -> Resources:
         SalusError: no cluster answers at the recipe's address.
     """
     cluster = recipe.cluster
-    if cluster.address is None:
+    if cluster.joined is None:
         found = this_machine()
     else:
         # Ray is imported where a cluster is asked for; the plan of an embedded run does without.
         from pipelines.cluster.join import cluster_resources
 
-        found = cluster_resources(cluster.address)
+        found = cluster_resources(cluster.joined)
     return found.model_copy(
         update={
             name: value

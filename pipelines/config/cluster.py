@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import Field
 
 from pipelines.config.section import Section
+
+# Ray's job manager sets it for the command of a job, and nothing else does.
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+def in_ray_job() -> bool:
+    """Whether this process was started by `ray job submit`."""
+    return _JOB_CONFIG in os.environ
 
 
 class ClusterConfig(Section):
     """Where the run lives: an embedded Ray on this machine, or a cluster that is already up."""
 
-    address: str | None = Field(None, description='Ray address ("auto" on a cluster); None: embedded')
+    address: str | None = Field(
+        None, description='Ray address ("auto" on a cluster); None: embedded, or in a Ray job its cluster'
+    )
     logical_cpus: int | None = Field(
         None,
         ge=1,
@@ -28,3 +40,8 @@ class ClusterConfig(Section):
         description="a run folder whose process gave no sign of life for so long (it gives one every 3 s) may be"
         " taken over by another",
     )
+
+    @property
+    def joined(self) -> str | None:
+        """The address of the cluster that is joined; None: Ray is embedded. A job joins the cluster it runs on."""
+        return "auto" if self.address is None and in_ray_job() else self.address

@@ -19,6 +19,7 @@ from actors.contract.run_folder import ModelRole, RunFolder
 from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
+from actors.files.job_copy import check_kept
 from actors.files.records import read_record
 from actors.files.shards import write_text
 from pipelines.cluster.progress import Reporter
@@ -80,6 +81,23 @@ def run_root(recipe: Recipe, run: Place | None) -> Place:
     return run or Path("runs") / f"{recipe.name}-s{recipe.seed}"
 
 
+def check_places(recipe: Recipe, root: Place) -> None:
+    """Look at every place that a run writes to.
+
+    Raises:
+        SalusError: Ray deletes one of them after its job.
+    """
+    if isinstance(root, Path):
+        check_kept(root, "The run folder")
+    if recipe.publish.enabled:
+        for setting, folder in (
+            ("registry", recipe.publish.registry),
+            ("feedback.folder", recipe.publish.feedback.folder),
+        ):
+            if folder is not None:
+                check_kept(folder, f"publish.{setting}")
+
+
 @contextmanager
 def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = False) -> Iterator[tuple[RunFolder, Hold]]:
     """The run's folder, opened, and this process's own as long as the lease is not lost.
@@ -89,8 +107,9 @@ def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = Fals
 
     Raises:
         SalusError: another process is at work there, a disk is full (`FullDiskError`, of whatever was done inside too),
-            or as `open_run` and `hold_stored` raise.
+            or as `check_places`, `open_run` and `hold_stored` raise.
     """
+    check_places(recipe, root)
     if isinstance(root, RemotePlace):
         with hold_stored(root, recipe.cluster.lease_s, reporter.say, fresh) as held, disk_of(held.working):
             with called(root, held.working):
