@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 
@@ -125,7 +124,7 @@ def _align_held(
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
-                if actors.endpoint is not None:
+                if recipe.publish.enabled:
                     with log.stage("served answers"):
                         notes.append(served_answers(actors.run))
                     if while_served is not None:
@@ -153,7 +152,6 @@ def _seal(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
 class _Actors:
     run: Run
     training: TrainingRuns
-    endpoint: ray.ObjectRef[Any] | None
 
 
 @contextlib.contextmanager
@@ -195,8 +193,8 @@ def _actors(
         # Of the nodes that came for the engines.
         check_nodes()
         bar.close()
-        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
-        yield _Actors(run, training, endpoint)
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store, endpoint)
+        yield _Actors(run, training)
 
 
 def _cycles(actors: _Actors) -> PolicyRef:
@@ -207,7 +205,7 @@ def _cycles(actors: _Actors) -> PolicyRef:
     outcomes = past_outcomes(run.folder, run.materials.policy, run.recipe.cycles)
     while not is_over(outcomes, run.recipe.cycles):
         cycle = len(outcomes) + 1
-        outcome = run_cycle(run, actors.training, cycle, actors.endpoint)
+        outcome = run_cycle(run, actors.training, cycle)
         outcomes.append(outcome)
         if outcome.chosen == "champion":
             run.reporter.say(f"cycle {cycle}: the champion stays ({outcome.champion.version})")

@@ -18,7 +18,7 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -37,8 +37,13 @@ CONNECT_TIMEOUT_S = 10.0
 _SWITCH = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 
 
-def join(address: str, namespace: str | None = None) -> None:
+def join(address: str, namespace: str | None = None, variables: Mapping[str, str] | None = None) -> None:
     """Make this process a driver of the cluster at `address` ("auto", "host:port" or "ray://host:port").
+
+    Args:
+        address: of the cluster.
+        namespace: of the actors.
+        variables: of the environment of its tasks and actors.
 
     Raises:
         SalusError: no cluster answers there, or it wants a token that this process does not show.
@@ -52,7 +57,10 @@ def join(address: str, namespace: str | None = None) -> None:
                 namespace=namespace,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
-                runtime_env={"worker_process_setup_hook": "actors.contract.loopback.settle_worker"},
+                runtime_env={
+                    "worker_process_setup_hook": "actors.contract.loopback.settle_worker",
+                    "env_vars": dict(variables or {}),
+                },
             )
     except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
         if _lacks_token(error):

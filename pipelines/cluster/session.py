@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
+from actors.contract.growth import Growth
 from actors.contract.loopback import no_proxy
 from actors.contract.ray_internals import quiet_errors
 from actors.files.leftovers import MARKER
@@ -47,7 +48,7 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
             settle_ray_data()
             yield
     else:
-        with joined_ray(recipe.cluster.joined, namespace, recipe.publish.enabled):
+        with joined_ray(recipe.cluster, namespace, recipe.publish.enabled):
             _check_all(plans, recipe)
             settle_ray_data()
             yield
@@ -60,19 +61,20 @@ def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
 
 
 @contextmanager
-def joined_ray(address: str, namespace: str, serving: bool) -> Iterator[None]:
-    """This process is a driver of the cluster at `address` inside; the files it writes are private.
+def joined_ray(cluster: ClusterConfig, namespace: str, serving: bool) -> Iterator[None]:
+    """This process is a driver of a cluster that was there before inside; the files it writes are private.
 
     Args:
-        address: of the cluster.
+        cluster: says which, and what it may grow to.
         namespace: of the actors.
         serving: whether there may be an endpoint, which is to end with this process even where that is killed.
 
     Raises:
         SalusError: the cluster cannot be reached.
     """
-    with private_files(), environment(no_proxy()):
-        join(address, namespace)
+    growth = Growth(cpus=cluster.logical_cpus, gpus=cluster.gpus, node_boot_s=cluster.node_boot_s).environment
+    with private_files(), environment(no_proxy() | growth):
+        join(cluster.joined or "auto", namespace, growth)
         try:
             reaper = start_reaper(namespace) if serving else None
             yield

@@ -26,10 +26,27 @@ class ClusterConfig(Section):
     logical_cpus: int | None = Field(
         None,
         ge=1,
-        description="CPU slots of the embedded Ray; None: what the plan needs, so a laptop's cores are shared",
+        description="CPU slots of the embedded Ray, or CPUs that a cluster may grow to; None: what the plan needs, so a"
+        " laptop's cores are shared, or what the cluster has",
     )
-    gpus: int | None = Field(None, ge=0, description="GPUs of the embedded Ray; None: those present")
-    memory_gib: float | None = Field(None, gt=0, description="memory the plan may use; None: what is free")
+    gpus: int | None = Field(
+        None, ge=0, description="GPUs of the embedded Ray, or those a cluster may grow to; None: those present"
+    )
+    node_gpus: int | None = Field(
+        None, ge=0, description="GPUs of the largest node a cluster may grow to; None: of those present, or all of gpus"
+    )
+    gpu_memory_gib: float | None = Field(
+        None, gt=0, description="memory of the smallest GPU of a cluster; None: not known, and not checked"
+    )
+    memory_gib: float | None = Field(
+        None, gt=0, description="memory the plan may use, of a cluster what it may grow to; None: what is free"
+    )
+    node_boot_s: float = Field(
+        900.0,
+        ge=0,
+        description="how long a node takes to come, from the request to the first task; waits for actors are longer by"
+        " that where the cluster may still grow",
+    )
     object_store_gib: float = Field(
         0.5, ge=0.1, description="memory of the embedded Ray's object store, through which steps hand on their rows"
     )

@@ -36,9 +36,8 @@ def serving_cluster(settings: ServeSettings, namespace: str, cpus: float) -> Ite
     Raises:
         SalusError: the cluster cannot be reached, or there is no private folder for an embedded one.
     """
-    address = settings.cluster.joined
-    if address is not None:
-        with joined_ray(address, namespace, serving=True):
+    if settings.cluster.joined is not None:
+        with joined_ray(settings.cluster, namespace, serving=True):
             yield
     else:
         # One slot more than the replicas take: the task that builds the application.
