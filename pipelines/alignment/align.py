@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -124,7 +125,7 @@ def _align_held(
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
-                if recipe.publish.enabled:
+                if actors.endpoint is not None:
                     with log.stage("served answers"):
                         notes.append(served_answers(actors.run))
                     if while_served is not None:
@@ -152,6 +153,7 @@ def _seal(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
 class _Actors:
     run: Run
     training: TrainingRuns
+    endpoint: ray.ObjectRef[Any] | None
 
 
 @contextlib.contextmanager
@@ -193,8 +195,15 @@ def _actors(
         # Of the nodes that came for the engines.
         check_nodes()
         bar.close()
-        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store, endpoint)
-        yield _Actors(run, training)
+
+        def check() -> None:
+            hold.check()
+            if endpoint is not None and ray.wait([endpoint], timeout=0)[0]:
+                # In the stage in which its start failed, not at the first decision.
+                ray.get(endpoint)
+
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store)
+        yield _Actors(run, training, endpoint)
 
 
 def _cycles(actors: _Actors) -> PolicyRef:
@@ -205,7 +214,7 @@ def _cycles(actors: _Actors) -> PolicyRef:
     outcomes = past_outcomes(run.folder, run.materials.policy, run.recipe.cycles)
     while not is_over(outcomes, run.recipe.cycles):
         cycle = len(outcomes) + 1
-        outcome = run_cycle(run, actors.training, cycle)
+        outcome = run_cycle(run, actors.training, cycle, actors.endpoint)
         outcomes.append(outcome)
         if outcome.chosen == "champion":
             run.reporter.say(f"cycle {cycle}: the champion stays ({outcome.champion.version})")

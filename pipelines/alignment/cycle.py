@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -32,13 +33,16 @@ from pipelines.runs.stage_log import cycle_clock
 POLL_S = 0.25
 
 
-def run_cycle(run: Run, training: TrainingRuns, cycle: int) -> CycleOutcome:
+def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.ObjectRef[Any] | None) -> CycleOutcome:
     """Generate and judge, shuffle, train, compare, decide, publish; measure what was published.
+
+    Args:
+        endpoint: of the endpoint's start, waited for before the first publication.
 
     Raises:
         SalusError: the judge may not select policies, too many answers got no label, no challenger has rows, or none
             could be trained.
-            Also where the endpoint could not start, or where another process has taken the run folder over.
+            Also where another process has taken the run folder over.
     """
     champion = run.champion()
     evaluation = Evaluation(run, cycle, champion)
@@ -57,8 +61,8 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int) -> CycleOutcome:
         with leased_stage(run, clock, "evaluate") as stage:
             stage.worked(evaluate(run, cycle, champion, evaluation))
         with leased_stage(run, clock, "decide"):
-            if run.endpoint is not None:
-                ray.get(run.endpoint)
+            if endpoint is not None:
+                ray.get(endpoint)
                 # It may have taken minutes to start.
                 run.check_lease()
             if run.store is not None:
@@ -77,7 +81,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int) -> CycleOutcome:
 @contextmanager
 def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[Stopwatch]:
     """One stage on the clock, begun only while the run folder is this process's own."""
-    run.check()
+    run.check_lease()
     with clock.stage(name) as stage:
         yield stage
     run.note()

@@ -107,7 +107,7 @@ def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[Pol
         name: read_folder(run.folder.evaluation_judgments("validation", policy.version, judge))
         for name, policy in contenders.items()
     }
-    patience = Patience(run.recipe.decide.control.wait_minutes, run.check)
+    patience = Patience(run.recipe.decide.control.wait_minutes, run.check_lease)
     label_control(run.recipe, run.folder, cycle, judged, run.reporter, patience)
 
 

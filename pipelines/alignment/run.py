@@ -39,22 +39,11 @@ class Run:
     pools: Pools
     coordinator: Any
     reporter: Reporter
-    # Raises SalusError once the folder is another process's (`pipelines.runs.lease`).
+    # Raises SalusError once the folder is another process's (`pipelines.runs.lease`), or where the endpoint could not
+    # start; asked wherever a step waits.
     check_lease: Callable[[], None] = lambda: None
     # Where the run is kept, if not in its folder.
     store: Uploads | None = None
-    # Of the endpoint's start, which goes on beside the first cycle; None where there is none.
-    endpoint: ray.ObjectRef[Any] | None = None
-
-    def check(self) -> None:
-        """Go on only with the run's folder and a sound endpoint; asked wherever a step waits.
-
-        Raises:
-            SalusError: the folder is another process's, or the endpoint could not start.
-        """
-        self.check_lease()
-        if self.endpoint is not None and ray.wait([self.endpoint], timeout=0)[0]:
-            ray.get(self.endpoint)
 
     def note(self) -> None:
         """Tell the store, where there is one, that every file there is by now is whole."""

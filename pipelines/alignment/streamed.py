@@ -109,7 +109,7 @@ def _count(run: Run, bar: Bar) -> Callable[[int], None]:
 
     def shard(rows: int) -> None:
         bar.advance(rows)
-        run.check()
+        run.check_lease()
         run.note()
 
     return shard

@@ -119,9 +119,9 @@ class WatchedTraining:
         """Bring bars and states up to date.
 
         Raises:
-            SalusError: another process has taken the run folder over, or the endpoint could not start.
+            SalusError: another process has taken the run folder over.
         """
-        self._run.check()
+        self._run.check_lease()
         self._runs.watch(self._jobs)
         self._states = ray.get(self._run.coordinator.training_state.remote(self._cycle))
         for name, bar in self._bars.items():
