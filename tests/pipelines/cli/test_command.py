@@ -1,4 +1,4 @@
-"""The installed command: a folder of the user that has the name of one of Salus's packages is named, not a traceback."""
+"""The installed command: a folder of the user that has the name of one of Salus's packages is named."""
 
 from __future__ import annotations
 
