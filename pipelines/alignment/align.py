@@ -27,9 +27,9 @@ from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.nodes import NodeWatch, node_check
 from pipelines.cluster.pools import Pools, spawn
 from pipelines.cluster.progress import Reporter
-from pipelines.cluster.seen import node_check
 from pipelines.cluster.session import session
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over
@@ -104,6 +104,7 @@ def _align_held(
     log = StageLog(folder)
     start = time.perf_counter()
     notes: list[str] = []
+    nodes = NodeWatch()
     with MemoryWatch() as memory:
         try:
             with log.stage("prepare"):
@@ -117,6 +118,8 @@ def _align_held(
             with contextlib.ExitStack() as up:
                 with log.stage("start-up"):
                     up.enter_context(session(at_hand(recipe, materials), namespace))
+                    if recipe.cluster.joined is not None:
+                        up.enter_context(nodes.watching())
                     check_nodes = node_check(recipe.cluster, folder.root, materials.folders)
                     check_nodes()
                     actors = up.enter_context(
@@ -135,7 +138,7 @@ def _align_held(
         finally:
             # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
             hold.check()
-            cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
+            cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib, nodes.held)
     with log.stage("report"):
         summary = report(actors.run, champion, cost, tuple(notes))
     _seal(recipe, folder, reporter)

@@ -24,9 +24,9 @@ from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
 from pipelines.alignment.training import TrainingRuns
+from pipelines.cluster.nodes import node_check
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.progress import Reporter
-from pipelines.cluster.seen import node_check
 from pipelines.cluster.session import session
 from pipelines.cluster.stream import ShardTask
 from pipelines.config.recipe import Recipe

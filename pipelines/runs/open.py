@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from actors.files.job_copy import check_kept
 from actors.files.records import read_record
 from actors.files.shards import write_text
 from pipelines.cluster.progress import Reporter
+from pipelines.cluster.times import NodesHeld
 from pipelines.config.difference import first_difference
 from pipelines.config.load import save_recipe, settle_challengers
 from pipelines.config.recipe import Recipe
@@ -56,14 +57,17 @@ class RunRecord(Record):
     sampling_defaults: SamplingDefaults | None = None
     wall_s: float = 0.0
     peak_memory_gib: float = 0.0
+    # Of the clusters it joined, over all sessions.
+    nodes: NodesHeld = NodesHeld()
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took: wall time over all its sessions, peak memory of the costliest."""
+    """What a run took: wall time over all its sessions, peak memory of the costliest, nodes with GPUs."""
 
     wall_s: float
     peak_memory_gib: float
+    nodes: NodesHeld = field(default_factory=NodesHeld)
 
 
 @dataclass(frozen=True)
@@ -174,15 +178,16 @@ def noted_model(folder: RunFolder, role: ModelRole) -> ModelNote | None:
     return ModelNote(path, sha256) if path is not None else None
 
 
-def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float) -> Cost:
+def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float, nodes: NodesHeld | None = None) -> Cost:
     """Add one session's cost to the run's record; returns the total."""
     record = read_run_record(folder)
     record = _change(
         folder,
         wall_s=record.wall_s + wall_s,
         peak_memory_gib=max(record.peak_memory_gib, peak_memory_gib),
+        nodes=record.nodes + (nodes or NodesHeld()),
     )
-    return Cost(wall_s=record.wall_s, peak_memory_gib=record.peak_memory_gib)
+    return Cost(wall_s=record.wall_s, peak_memory_gib=record.peak_memory_gib, nodes=record.nodes)
 
 
 def read_run_record(folder: RunFolder) -> RunRecord:
@@ -194,7 +199,7 @@ def read_run_record(folder: RunFolder) -> RunRecord:
     return read_record(RunRecord, folder.run_record, "the record of a run")
 
 
-def _change(folder: RunFolder, **values: str | float | SamplingDefaults | None) -> RunRecord:
+def _change(folder: RunFolder, **values: str | float | SamplingDefaults | NodesHeld | None) -> RunRecord:
     record = read_run_record(folder).model_copy(update=values)
     write_text(record.model_dump_json(indent=2), folder.run_record)
     return record

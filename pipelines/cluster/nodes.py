@@ -1,11 +1,16 @@
-"""Whether every node of a joined cluster sees a run's files, asked by a probe file before engines take GPUs."""
+"""The nodes of a joined cluster: whether each sees a run's files, and how long those with GPUs were held.
+
+A probe file asks before engines take GPUs.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +20,53 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import SalusError, reason
 from actors.files.atomic import remove, write_atomically
+from pipelines.cluster.times import NodesHeld
 from pipelines.config.cluster import ClusterConfig
 
 # A network file system may show a new file late.
 _LATE_S = 5.0
 _LOOK_S = 0.2
+# Between two looks at which nodes there are.
+WATCH_S = 5.0
+
+
+class NodeWatch:
+    """Looks every `every_s` which nodes with GPUs are up. Life: `watching`, with `held` during it or afterwards."""
+
+    def __init__(self, every_s: float = WATCH_S) -> None:
+        self._every_s = every_s
+        self._ended = threading.Event()
+        self._last_s: float | None = None
+        self._last: list[float] = []
+        self.held = NodesHeld()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """This process is part of a cluster inside."""
+        thread = threading.Thread(target=self._watch, name="nodes", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def look(self, gpus: Sequence[float], now_s: float) -> None:
+        """Note the GPUs of each node that is up now; what was up at the last look was held until now."""
+        if self._last_s is not None:
+            passed_s = now_s - self._last_s
+            self.held += NodesHeld(
+                node_s=passed_s * len(self._last), gpu_s=passed_s * sum(self._last), most=len(self._last)
+            )
+        self._last, self._last_s = list(gpus), now_s
+
+    def _watch(self) -> None:
+        while True:
+            nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+            self.look([gpus for gpus in nodes if gpus], time.monotonic())
+            if self._ended.wait(self._every_s):
+                self.look((), time.monotonic())
+                return
 
 
 class NodeProbe:
