@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 import yaml
 
 from actors.serve.proxy.environment import PROTECTED
-from pipelines.cluster.plan import make_plan
+from pipelines.cluster.devices import Resources
+from pipelines.cluster.plan import check, make_plan, told
 from pipelines.config.load import load_recipe
 from tests.root import ROOT
 
@@ -70,6 +73,42 @@ def test_dashboard_and_client_port_stay_on_loopback(cluster: dict[str, Any]) -> 
 def test_runs_this_same_program(cluster: dict[str, Any]) -> None:
     assert cluster["file_mounts"]["~/salus"] == "."
     assert any("$HOME/salus[cuda]" in command for command in cluster["setup_commands"])
+
+
+def test_the_command_in_its_comments_fits_a_cluster_without_a_gpu_node(cluster: dict[str, Any]) -> None:
+    comments = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    (command,) = re.findall(r'salus align (llama-3\.1-8b .*?)"', comments, re.DOTALL)
+    recipe, *settings = shlex.split(re.sub(r"\\\n#", " ", command))
+    overrides = [each for each in settings if each != "--set" and not each.startswith("judge.calibration=")]
+    asked = load_recipe(recipe, overrides).cluster
+    head, node = (cluster["available_node_types"][name]["resources"] for name in ("head", "gpu"))
+    # 32 GiB of an m7i.2xlarge, of which Ray leaves its object store and itself a third.
+    found = Resources(
+        where="it", shared=True, cpus=head["CPU"], gpus=0, memory_gib=20, node_gpus=0, gpu_memory_gib=None
+    )
+    check(make_plan(load_recipe(recipe)), told(asked, found))
+    assert asked.joined == "auto"
+    assert (asked.gpus, asked.node_gpus) == (node["GPU"], node["GPU"])
+    assert asked.logical_cpus == head["CPU"] + node["CPU"]
+
+
+def test_a_fresh_node_gets_what_engines_compile_with_and_a_driver(cluster: dict[str, Any]) -> None:
+    steps = cluster["setup_commands"]
+    update, install, driver = (
+        next(place for place, step in enumerate(steps) if words in step)
+        for words in ("apt-get -o DPkg::Lock::Timeout=300 update", "build-essential python3-dev", "nvidia-smi")
+    )
+    assert update < install < driver
+    assert "nvidia-headless-580-server-open" in steps[driver]
+
+
+def test_what_nodes_fetch_or_compile_is_shared_and_the_hubs_token_is_not(cluster: dict[str, Any]) -> None:
+    (profile,) = [step for step in cluster["setup_commands"] if "~/.profile" in step]
+    for name in ("HF_HOME", "SALUS_CACHE", "VLLM_CACHE_ROOT"):
+        assert f"'export {name}=/mnt/salus/" in profile
+    assert cluster["file_mounts"]["~/.hf_token"] == "~/.cache/huggingface/token"
+    assert "'export HF_TOKEN_PATH=$HOME/.hf_token'" in profile
+    assert "chmod 600 ~/.ray/auth_token ~/.hf_token" in cluster["setup_commands"]
 
 
 def test_one_worker_holds_the_recipe_named_in_its_comments(cluster: dict[str, Any]) -> None:

@@ -41,6 +41,11 @@ def serve_client() -> Any:
     return _get_global_client(raise_if_no_controller_running=False)
 
 
+def job_has_ended(job: str) -> bool:
+    """Whether the driver of a Ray job, named by its id in hexadecimal, has ended; asked inside its cluster."""
+    return next((bool(known["IsDead"]) for known in state.job_table() if known["JobID"] == job), True)
+
+
 def most_resources() -> Mapping[str, float]:
     """What an autoscaler may grow the cluster to; empty where none reports it."""
     return state.get_max_resources_from_cluster_config() or {}

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
+from actors.files.job_copy import check_kept
 
 # The mode of a new file whose readers are not given: its owner alone.
 PRIVATE = 0o600
@@ -44,6 +45,7 @@ def replacing(path: Path, mode: int | None = None, sync: bool = True) -> Iterato
 
     Raises:
         FullDiskError: the disk or a quota is full.
+        SalusError: Ray deletes its folder after the job.
         OSError: it cannot be written; names `path`.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -213,7 +215,11 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
 
     Args:
         mode: permissions of the folder itself, less those that the umask takes.
+
+    Raises:
+        SalusError: Ray deletes the folder after its job.
     """
+    check_kept(folder)
     if folder.is_dir():
         return
     make_folder(folder.parent)

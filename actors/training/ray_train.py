@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from actors.contract.actor_address import beside_me
+from actors.contract.growth import boot_s
 from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.files.full_disk import full_disk
@@ -28,6 +29,8 @@ TRAIN_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
 }
+# Ray Train's own limit for workers on nodes that are there.
+_START_S = 60.0
 # What each worker runs, with the run's settings as a dict.
 Loop = Callable[[dict[str, Any]], None]
 
@@ -64,6 +67,8 @@ def _environment(workers: Workers) -> dict[str, str]:
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
         # Spot nodes are GPU nodes; elsewhere the watcher would be one more process to start.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1" if workers.gpus_per_worker else "0",
+        # After it Ray Train asks for its workers anew, and its autoscaler for the nodes.
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{_START_S + boot_s():g}",
     }
 
 

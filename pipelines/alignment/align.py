@@ -13,6 +13,7 @@ import ray
 
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
 from actors.files.private import private_files
 from actors.serve.address import check_address
 from pipelines.alignment.capability import prepare_capability
@@ -26,6 +27,7 @@ from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.nodes import NodeWatch, node_check
 from pipelines.cluster.pools import Pools, spawn
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
@@ -95,13 +97,14 @@ def _align_held(
 ) -> Summary:
     """What `align` does once the run folder is this process's own."""
     if recipe.publish.enabled:
-        if recipe.cluster.address is None:
+        if recipe.cluster.joined is None:
             check_address(recipe.publish)
         if recipe.publish.registry is not None:
             Registry(recipe.publish.registry).prepare()
     log = StageLog(folder)
     start = time.perf_counter()
     notes: list[str] = []
+    nodes = NodeWatch()
     with MemoryWatch() as memory:
         try:
             with log.stage("prepare"):
@@ -115,7 +118,13 @@ def _align_held(
             with contextlib.ExitStack() as up:
                 with log.stage("start-up"):
                     up.enter_context(session(at_hand(recipe, materials), namespace))
-                    actors = up.enter_context(_actors(recipe, folder, materials, namespace, reporter, hold))
+                    if recipe.cluster.joined is not None:
+                        up.enter_context(nodes.watching())
+                    check_nodes = node_check(recipe.cluster, folder.root, materials.folders)
+                    check_nodes()
+                    actors = up.enter_context(
+                        _actors(recipe, folder, materials, namespace, reporter, hold, check_nodes)
+                    )
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
@@ -129,7 +138,7 @@ def _align_held(
         finally:
             # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
             hold.check()
-            cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib)
+            cost = add_cost(folder, time.perf_counter() - start, memory.peak_gib, nodes.held)
     with log.stage("report"):
         summary = report(actors.run, champion, cost, tuple(notes))
     _seal(recipe, folder, reporter)
@@ -158,6 +167,7 @@ def _actors(
     namespace: str,
     reporter: Reporter,
     hold: Hold,
+    check_nodes: Callable[[], None],
 ) -> Iterator[_Actors]:
     """All actors of a run: engines first, because they are needed first; the rest comes up behind them."""
     if recipe.publish.enabled:
@@ -179,9 +189,23 @@ def _actors(
             training.start()
             answers = recipe.data.train_per_cycle * recipe.generate.sampling.k
             warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
-        pools.wait(recipe.cluster.wait_s)
+        try:
+            pools.wait(recipe.cluster.wait_s)
+        except SalusError:
+            # Of a folder that its node does not see, an engine speaks in the words of a library.
+            check_nodes()
+            raise
+        # Of the nodes that came for the engines.
+        check_nodes()
         bar.close()
-        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)
+
+        def check() -> None:
+            hold.check()
+            if endpoint is not None and ray.wait([endpoint], timeout=0)[0]:
+                # In the stage in which its start failed, not at the first decision.
+                ray.get(endpoint)
+
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store)
         yield _Actors(run, training, endpoint)
 
 

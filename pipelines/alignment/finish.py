@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
@@ -10,12 +10,13 @@ from actors.contract.publication import read_publications
 from actors.contract.records import LABELS, Label, PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
+from actors.engine.config import EngineConfig
 from actors.files.shards import read_folder, strings, write_table, write_text
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
-from pipelines.cluster.times import StageTime, Work, engine_work, find_times
+from pipelines.cluster.times import NodeUse, StageTime, Work, WorkerKind, engine_work, find_times
 from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import read_figures
 from pipelines.decision.ending import past_decisions
@@ -86,6 +87,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
     metrics = pa.concat_tables(rows)
     write_table(metrics, run.folder.metrics)
     draw_cycles(metrics, run.folder.figure)
+    stages = _stages(run.folder, reader.cycles)
     summary = Summary(
         recipe=run.recipe.name,
         seed=run.recipe.seed,
@@ -98,7 +100,8 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         judge_agreement=reader.judge_agreement(champion),
         judge_usage=judge_usage(run.folder),
         judge_disagreement=judge_disagreement(run.folder, run.recipe),
-        stage_s=_stage_seconds(run.folder, reader.cycles),
+        stage_s=_stage_seconds(stages),
+        node_use=NodeUse.of(cost.nodes, busy_gpu_s(run.recipe, stages)),
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         harmfulness=harm,
@@ -291,11 +294,31 @@ def _published(folder: RunFolder, cycle: int) -> str | None:
     return next((live.version for live in read_publications(folder.publications) if live.cycle == cycle), None)
 
 
-def _stage_seconds(folder: RunFolder, cycles: int) -> dict[str, float]:
+def busy_gpu_s(recipe: Recipe, stages: Iterable[StageTime]) -> float:
+    """Seconds of one GPU in which an engine or a trainer was at work on it."""
+    train = recipe.train
+    gpus: dict[WorkerKind, float] = {
+        "generator": _gpus(recipe.generate.engine),
+        "judge": _gpus(recipe.judge.engine),
+        # Of all workers of one training.
+        "trainer": train.gpus_per_worker * train.workers_per_run,
+    }
+    return sum((work.end_s - work.start_s) * gpus[work.kind] for stage in stages for work in stage.work)
+
+
+def _gpus(engine: EngineConfig) -> float:
+    return engine.tensor_parallel if engine.device == "cuda" else 0.0
+
+
+def _stages(folder: RunFolder, cycles: int) -> list[StageTime]:
     stages: list[StageTime] = [logged.time for logged in read_stage_log(folder)]
     for cycle in range(1, cycles + 1):
         times = find_times(folder.stages(cycle))
         stages += times.stages if times else ()
+    return stages
+
+
+def _stage_seconds(stages: Iterable[StageTime]) -> dict[str, float]:
     total: dict[str, float] = {}
     for stage in stages:
         total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)

@@ -68,7 +68,7 @@ def refuse(faults: Iterable[str], who: str) -> None:
 
 def check_key(recipe: Recipe) -> None:
     """Raise SalusError where a judge behind a server has no key; on a cluster its nodes have it, which is not asked."""
-    if recipe.cluster.address is not None:
+    if recipe.cluster.joined is not None:
         return
     if (asked := _server(recipe)) is not None:
         asked[1].key()
@@ -79,7 +79,7 @@ def check_key(recipe: Recipe) -> None:
 
 def check_proxy(recipe: Recipe) -> None:
     """Raise SalusError where the endpoint's proxy is not installed here, where the endpoint will be."""
-    if recipe.publish.enabled and recipe.publish.proxy == "haproxy" and recipe.cluster.address is None:
+    if recipe.publish.enabled and recipe.publish.proxy == "haproxy" and recipe.cluster.joined is None:
         check_haproxy()
 
 

@@ -27,6 +27,7 @@ from pipelines.runs.materials import (
     prompt_splits,
     used_prompts,
 )
+from pipelines.runs.open import check_places
 
 
 def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, ...]:
@@ -49,6 +50,7 @@ def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, 
         lambda: hold_second_judge(recipe),
         lambda: promise.check_key(recipe),
         lambda: check_feedback(recipe.preference.feedback),
+        lambda: check_places(recipe, folder),
         lambda: _check_address(recipe),
         lambda: promise.check_proxy(recipe),
         lambda: promise.check_disk(recipe, folder),
@@ -116,7 +118,7 @@ def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:
 
 
 def _check_address(recipe: Recipe) -> None:
-    if recipe.publish.enabled and recipe.cluster.address is None:
+    if recipe.publish.enabled and recipe.cluster.joined is None:
         check_address(recipe.publish)
 
 

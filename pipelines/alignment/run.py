@@ -39,7 +39,8 @@ class Run:
     pools: Pools
     coordinator: Any
     reporter: Reporter
-    # Raises SalusError once the folder is another process's (`pipelines.runs.lease`); asked wherever a step waits.
+    # Raises SalusError once the folder is another process's (`pipelines.runs.lease`), or where the endpoint could not
+    # start; asked wherever a step waits.
     check_lease: Callable[[], None] = lambda: None
     # Where the run is kept, if not in its folder.
     store: Uploads | None = None

@@ -24,6 +24,7 @@ from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
 from pipelines.alignment.training import TrainingRuns
+from pipelines.cluster.nodes import node_check
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
@@ -122,6 +123,7 @@ def _opened(
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
         with session(at_hand(recipe, materials), namespace):
+            node_check(recipe.cluster, folder.root, materials.folders)()
             coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
             pools = spawn(recipe, champion, materials.judge, generate, label)
             try:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -21,6 +26,8 @@ from pipelines.cluster.environment import environment
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+# Ray's own handler of SIGTERM, which takes the place of this one's, ends with the signal's bare number.
+STOPPED = (128 + signal.SIGTERM, int(signal.SIGTERM))
 
 app = typer.Typer(
     name="salus",
@@ -47,7 +54,7 @@ for command in (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command (None: of the command line); bad input gets one sentence and exit code 2, Ctrl-C 130.
+    """Run a command (None: of the command line); bad input gets one sentence and exit code 2, Ctrl-C 130, SIGTERM 143.
 
     What it and its processes write is private to the user. Their requests to this machine go through no proxy, and
     their output is UTF-8 in every locale.
@@ -57,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        with private_files(), environment(no_proxy()):
+        with private_files(), environment(no_proxy()), _stoppable():
             app(arguments, standalone_mode=True)
     except SalusError as error:
         _refuse(plain(error))
@@ -65,12 +72,32 @@ def main(arguments: list[str] | None = None) -> None:
         # Typer turns Ctrl-C into this exit code.
         if end.code == INTERRUPTED:
             error_console().print("salus: interrupted; the same command goes on where it stopped.", markup=False)
+        elif end.code in STOPPED:
+            error_console().print("salus: stopped; the same command goes on where it stopped.", markup=False)
+            sys.exit(STOPPED[0])
         raise
     except Exception as error:  # Only to ask what is behind it: the disk of a log or of a cache may be full.
         fault = full_disk(error)
         if fault is None:
             raise
         _refuse(fault.sentence)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM, by which `ray job stop`, Slurm and Kubernetes end a program, unwinds it: leases are given back."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _refuse(sentence: str) -> NoReturn:

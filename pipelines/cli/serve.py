@@ -63,12 +63,14 @@ def serve(
     overrides: Overrides = None,
 ) -> None:
     """Serve the registry's current policy until Ctrl-C; promotions and rollbacks go live in place meanwhile."""
+    from pipelines.serving.cluster import check_serving_places
     from pipelines.serving.settings import chosen_settings
 
     def read() -> tuple[ServeSettings, str | None]:
         return chosen_settings(settings, overrides or (), policy or ())
 
     chosen, first = read()
+    check_serving_places(chosen, registry)
     namespace = f"salus-serve-{uuid.uuid4().hex[:8]}"
     if chosen.routed:
         _serve_routed(chosen, lambda: read()[0], registry, first, namespace)
@@ -92,7 +94,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     store = Registry(registry)
     store.entries()
     check_first(store, chosen.publish.url, policy, lambda version: chosen.publish)
-    if chosen.cluster.address is None:
+    if chosen.cluster.joined is None:
         check_address(chosen.publish)
     shadow = ShadowService(chosen.shadow, store, chosen.publish, namespace, _say)
     with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
@@ -126,7 +128,7 @@ def _serve_routed(
     from pipelines.serving.routed import check_some_start, routed_cpus, serving_together
 
     check_some_start(chosen, registry, first)
-    if chosen.cluster.address is None:
+    if chosen.cluster.joined is None:
         check_address(chosen.publish)
     with (
         adapted_groups(chosen, registry) as adapted,
@@ -186,7 +188,7 @@ def publish(
         else:
             policy = up.enter_context(champion_of(settings, run))
         check_lengths(settings.publish, Path(policy.path))
-        if settings.cluster.address is None:
+        if settings.cluster.joined is None:
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
         up.enter_context(session(settings, namespace))

@@ -6,6 +6,10 @@ The token of an embedded Ray is a new one each time, in the environment of its p
 would take the one in ~/.ray/auth_token, which is the same for all Rays of a user. Every account that may read the
 user's home could then read it. Ray's processes inherit a token in the environment, and so do those that a run starts
 to join it. It is on no command line and in no file, and ends with them.
+
+An embedded Ray listens on loopback alone, its metrics included. Ray has one switch for it, which is meant for other
+systems and is read when its library is loaded. In this process it is loaded already; the processes that Ray starts read
+the switch from the environment.
 """
 
 from __future__ import annotations
@@ -14,26 +18,32 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
 
-from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources, quiet_errors
+from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources, quiet_errors, ray_constants
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
 from pipelines.cluster.environment import environment
-from pipelines.cluster.loopback import on_loopback
+from pipelines.config.cluster import in_ray_job
 
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
 CONNECT_TIMEOUT_S = 10.0
+_SWITCH = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 
 
-def join(address: str, namespace: str | None = None) -> None:
+def join(address: str, namespace: str | None = None, variables: Mapping[str, str] | None = None) -> None:
     """Make this process a driver of the cluster at `address` ("auto", "host:port" or "ray://host:port").
+
+    Args:
+        address: of the cluster.
+        namespace: of the actors.
+        variables: of the environment of its tasks and actors.
 
     Raises:
         SalusError: no cluster answers there, or it wants a token that this process does not show.
@@ -47,13 +57,21 @@ def join(address: str, namespace: str | None = None) -> None:
                 namespace=namespace,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
-                runtime_env={"worker_process_setup_hook": "actors.contract.loopback.settle_worker"},
+                runtime_env={
+                    "worker_process_setup_hook": "actors.contract.loopback.settle_worker",
+                    "env_vars": dict(variables or {}),
+                },
             )
     except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
         if _lacks_token(error):
             raise SalusError(
                 f"The Ray cluster at {address!r} does not take this process' token; set RAY_AUTH_MODE=token and have"
                 " the cluster's token in ~/.ray/auth_token (chmod 600), or in RAY_AUTH_TOKEN."
+            ) from error
+        if in_ray_job() and "merge the Job's runtime env" in str(error):
+            raise SalusError(
+                "The job's runtime environment has a worker_process_setup_hook, and Salus needs one of its own; leave"
+                " it out of --runtime-env and --runtime-env-json."
             ) from error
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SalusError(
@@ -89,6 +107,18 @@ def fresh_token() -> Iterator[None]:
             yield
     finally:
         _read_again()
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """A Ray that is started inside has the node address 127.0.0.1."""
+    former = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with environment({_SWITCH: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = former
 
 
 def _lacks_token(error: BaseException | None) -> bool:

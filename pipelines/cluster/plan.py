@@ -15,6 +15,7 @@ from actors.errors import SalusError
 from actors.training.algorithms.table import ALGORITHMS
 from pipelines.cluster.demand import PlanRow, demand
 from pipelines.cluster.devices import Resources, this_machine
+from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
 
 __all__ = ["Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_of", "plan_table"]
@@ -63,33 +64,45 @@ def plan_of(recipe: Recipe, rows: tuple[PlanRow, ...], steps: tuple[str, ...] = 
 def available(recipe: Recipe) -> Resources:
     """What the recipe's Ray has, or will have.
 
-    The recipe's `cluster.logical_cpus`, `gpus` and `memory_gib` overrule what is found. A cluster that this process
-    is not part of is joined for the question. Nodes that may still be started count where the cluster's autoscaler
-    says so.
+    The recipe's section `cluster` overrules what is found. A cluster that this process is not part of is joined for the
+    question. Nodes that may still be started count where the cluster's autoscaler says so.
 
     Raises:
         SalusError: no cluster answers at the recipe's address.
     """
     cluster = recipe.cluster
-    if cluster.address is None:
+    if cluster.joined is None:
         found = this_machine()
     else:
         # Ray is imported where a cluster is asked for; the plan of an embedded run does without.
         from pipelines.cluster.join import cluster_resources
 
-        found = cluster_resources(cluster.address)
+        found = cluster_resources(cluster.joined)
+    return told(cluster, found)
+
+
+def told(cluster: ClusterConfig, found: Resources) -> Resources:
+    """What was found, and what the settings say of it."""
     return found.model_copy(
         update={
             name: value
             for name, value in (
                 ("cpus", cluster.logical_cpus),
                 ("gpus", cluster.gpus),
-                ("node_gpus", None if cluster.gpus is None else max(found.node_gpus, cluster.gpus)),
+                ("node_gpus", _largest_node(cluster, found)),
+                ("gpu_memory_gib", cluster.gpu_memory_gib),
                 ("memory_gib", cluster.memory_gib),
             )
             if value is not None
         }
     )
+
+
+def _largest_node(cluster: ClusterConfig, found: Resources) -> float | None:
+    if cluster.node_gpus is not None:
+        return cluster.node_gpus
+    # All on one node, where nothing else is said.
+    return None if cluster.gpus is None else max(found.node_gpus, cluster.gpus)
 
 
 def check(plan: Plan, resources: Resources) -> None:

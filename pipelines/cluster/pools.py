@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from actors.contract.growth import boot_s
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
 from actors.errors import SalusError, reason
@@ -28,12 +29,13 @@ class Pools:
     judges: Sequence[Any]
 
     def wait(self, timeout_s: float) -> None:
-        """Return when every engine is up.
+        """Return when every engine is up; nodes that are still to come get their time on top of `timeout_s`.
 
         Raises:
             SalusError: an engine could not start, or not in time.
         """
         actors = (*self.generators, *self.judges)
+        timeout_s += boot_s()
         until_s = time.monotonic() + timeout_s
         pending = {_asked(actor): actor for actor in actors}
         while pending:

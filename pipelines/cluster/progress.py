@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipelines.config.cluster import in_ray_job
+
 LOG_EVERY_S = 30.0
 
 
@@ -91,7 +93,9 @@ class _LogBar:
         count = (
             f" {self._done}" + (f" of {self._total}" if self._total else "") + f" {self._unit}," if self._unit else ""
         )
-        self._console.print(f"{self._name}:{count} {seconds:.0f} s{end}", markup=False, highlight=False)
+        # Not folded at a width that no one sees: a line of a log is one record.
+        line = f"{self._name}:{count} {seconds:.0f} s{end}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class RichReporter:
@@ -99,6 +103,8 @@ class RichReporter:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        # The output of a job is a file, also where FORCE_COLOR calls it a terminal.
+        self._watched = console.is_terminal and not in_ray_job()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -108,16 +114,16 @@ class RichReporter:
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self._watched,
         )
 
     def bar(self, name: str, total: int | None, unit: str) -> Bar:
-        if not self.console.is_terminal:
+        if not self._watched:
             return _LogBar(self.console, name, total, unit)
         return _RichBar(self._progress, name, total, unit)
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, markup=False, highlight=False)
+        self._progress.console.print(sentence, markup=False, highlight=False, soft_wrap=not self._watched)
 
     @contextmanager
     def live(self) -> Iterator[RichReporter]:

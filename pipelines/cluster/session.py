@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
+from actors.contract.growth import Growth
 from actors.contract.loopback import no_proxy
 from actors.contract.ray_internals import quiet_errors
 from actors.files.leftovers import MARKER
@@ -17,9 +18,9 @@ from actors.files.private import private_files
 from actors.files.session_folder import SessionFolder, session_folder
 from actors.serve.config import PublisherConfig
 from actors.serve.proxy.environment import proxy_environment
+from actors.serve.publisher.actor import start_reaper
 from pipelines.cluster.environment import environment, ray_environment
-from pipelines.cluster.join import fresh_token, join
-from pipelines.cluster.loopback import on_loopback
+from pipelines.cluster.join import fresh_token, join, on_loopback
 from pipelines.cluster.plan import Plan, available, check, make_plan
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
@@ -40,14 +41,14 @@ def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iter
         SalusError: the plan does not fit, or the cluster cannot be reached.
     """
     plans = phases or (make_plan(recipe),)
-    if recipe.cluster.address is None:
+    if recipe.cluster.joined is None:
         _check_all(plans, recipe)
         cpus = max(plan.cpus for plan in plans)
         with embedded_ray(recipe.cluster, namespace, cpus, recipe.publish):
             settle_ray_data()
             yield
     else:
-        with joined_ray(recipe.cluster.address, namespace):
+        with joined_ray(recipe.cluster, namespace, recipe.publish.enabled):
             _check_all(plans, recipe)
             settle_ray_data()
             yield
@@ -60,17 +61,27 @@ def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
 
 
 @contextmanager
-def joined_ray(address: str, namespace: str) -> Iterator[None]:
-    """This process is a driver of the cluster at `address` inside; the files it writes are private.
+def joined_ray(cluster: ClusterConfig, namespace: str, serving: bool) -> Iterator[None]:
+    """This process is a driver of a cluster that was there before inside; the files it writes are private.
+
+    Args:
+        cluster: says which, and what it may grow to.
+        namespace: of the actors.
+        serving: whether there may be an endpoint, which is to end with this process even where that is killed.
 
     Raises:
         SalusError: the cluster cannot be reached.
     """
-    with private_files(), environment(no_proxy()):
-        join(address, namespace)
+    growth = Growth(cpus=cluster.logical_cpus, gpus=cluster.gpus, node_boot_s=cluster.node_boot_s).environment
+    with private_files(), environment(no_proxy() | growth):
+        join(cluster.joined or "auto", namespace, growth)
         try:
+            reaper = start_reaper(namespace) if serving else None
             yield
+            if reaper is not None:
+                ray.kill(reaper)
         finally:
+            # After an error the reaper stays, and looks whether all of the endpoint was taken down.
             ray.shutdown()
 
 

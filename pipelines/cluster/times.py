@@ -77,6 +77,49 @@ class CycleTimes(Record):
         return sum(stage.wall_s - stage.busy_s for stage in self.stages)
 
 
+class NodesHeld(Record):
+    """Nodes with GPUs that were up, in seconds of one node and of one GPU, and the most at once."""
+
+    node_s: float = 0.0
+    gpu_s: float = 0.0
+    most: int = 0
+
+    def __add__(self, other: NodesHeld) -> NodesHeld:
+        return NodesHeld(
+            node_s=self.node_s + other.node_s,
+            gpu_s=self.gpu_s + other.gpu_s,
+            most=max(self.most, other.most),
+        )
+
+
+class NodeUse(Record):
+    """Seconds of nodes with GPUs: those that were up, those that the work took, and the share that was idle."""
+
+    used_s: float
+    # As long as an engine or trainer was at work on each GPU of a node.
+    ideal_s: float
+    idle_share: float
+    most: int
+
+    @classmethod
+    def of(cls, held: NodesHeld, busy_gpu_s: float) -> NodeUse | None:
+        """None where no node with GPUs was seen.
+
+        Args:
+            held: which nodes were up.
+            busy_gpu_s: seconds of one GPU in which a worker was at work on it.
+        """
+        if not held.gpu_s:
+            return None
+        share = min(1.0, busy_gpu_s / held.gpu_s)
+        return cls(
+            used_s=round(held.node_s, 1),
+            ideal_s=round(held.node_s * share, 1),
+            idle_share=round(1 - share, 4),
+            most=held.most,
+        )
+
+
 class Stopwatch:
     """Times one stage from now on; `worked` tells it who worked meanwhile."""
 

@@ -52,6 +52,11 @@ class Materials(Record):
     policy: PolicyRef
     judge: PolicyRef | None
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the models are."""
+        return tuple(Path(model.path) for model in (self.policy, self.judge) if model is not None)
+
 
 def gather_models(recipe: Recipe, reporter: Reporter) -> Materials:
     """The policy's and the judge's folders, built (tiny ones), fetched (hub) or checked (folder).

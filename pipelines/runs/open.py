@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from actors.contract.run_folder import ModelRole, RunFolder
 from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
+from actors.files.job_copy import check_kept
 from actors.files.records import read_record
 from actors.files.shards import write_text
 from pipelines.cluster.progress import Reporter
+from pipelines.cluster.times import NodesHeld
 from pipelines.config.difference import first_difference
 from pipelines.config.load import save_recipe, settle_challengers
 from pipelines.config.recipe import Recipe
@@ -55,14 +57,17 @@ class RunRecord(Record):
     sampling_defaults: SamplingDefaults | None = None
     wall_s: float = 0.0
     peak_memory_gib: float = 0.0
+    # Of the clusters it joined, over all sessions.
+    nodes: NodesHeld = NodesHeld()
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took: wall time over all its sessions, peak memory of the costliest."""
+    """What a run took: wall time over all its sessions, peak memory of the costliest, nodes with GPUs."""
 
     wall_s: float
     peak_memory_gib: float
+    nodes: NodesHeld = field(default_factory=NodesHeld)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,23 @@ def run_root(recipe: Recipe, run: Place | None) -> Place:
     return run or Path("runs") / f"{recipe.name}-s{recipe.seed}"
 
 
+def check_places(recipe: Recipe, root: Place) -> None:
+    """Look at every place that a run writes to.
+
+    Raises:
+        SalusError: Ray deletes one of them after its job.
+    """
+    if isinstance(root, Path):
+        check_kept(root, "The run folder")
+    if recipe.publish.enabled:
+        for setting, folder in (
+            ("registry", recipe.publish.registry),
+            ("feedback.folder", recipe.publish.feedback.folder),
+        ):
+            if folder is not None:
+                check_kept(folder, f"publish.{setting}")
+
+
 @contextmanager
 def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = False) -> Iterator[tuple[RunFolder, Hold]]:
     """The run's folder, opened, and this process's own as long as the lease is not lost.
@@ -89,8 +111,9 @@ def hold_run(recipe: Recipe, root: Place, reporter: Reporter, fresh: bool = Fals
 
     Raises:
         SalusError: another process is at work there, a disk is full (`FullDiskError`, of whatever was done inside too),
-            or as `open_run` and `hold_stored` raise.
+            or as `check_places`, `open_run` and `hold_stored` raise.
     """
+    check_places(recipe, root)
     if isinstance(root, RemotePlace):
         with hold_stored(root, recipe.cluster.lease_s, reporter.say, fresh) as held, disk_of(held.working):
             with called(root, held.working):
@@ -155,15 +178,16 @@ def noted_model(folder: RunFolder, role: ModelRole) -> ModelNote | None:
     return ModelNote(path, sha256) if path is not None else None
 
 
-def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float) -> Cost:
+def add_cost(folder: RunFolder, wall_s: float, peak_memory_gib: float, nodes: NodesHeld | None = None) -> Cost:
     """Add one session's cost to the run's record; returns the total."""
     record = read_run_record(folder)
     record = _change(
         folder,
         wall_s=record.wall_s + wall_s,
         peak_memory_gib=max(record.peak_memory_gib, peak_memory_gib),
+        nodes=record.nodes + (nodes or NodesHeld()),
     )
-    return Cost(wall_s=record.wall_s, peak_memory_gib=record.peak_memory_gib)
+    return Cost(wall_s=record.wall_s, peak_memory_gib=record.peak_memory_gib, nodes=record.nodes)
 
 
 def read_run_record(folder: RunFolder) -> RunRecord:
@@ -175,7 +199,7 @@ def read_run_record(folder: RunFolder) -> RunRecord:
     return read_record(RunRecord, folder.run_record, "the record of a run")
 
 
-def _change(folder: RunFolder, **values: str | float | SamplingDefaults | None) -> RunRecord:
+def _change(folder: RunFolder, **values: str | float | SamplingDefaults | NodesHeld | None) -> RunRecord:
     record = read_run_record(folder).model_copy(update=values)
     write_text(record.model_dump_json(indent=2), folder.run_record)
     return record

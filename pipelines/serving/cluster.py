@@ -5,9 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from actors.files.job_copy import check_kept
 from pipelines.cluster.session import embedded_ray, joined_ray
 from pipelines.serving.settings import ServeSettings
+
+
+def check_serving_places(settings: ServeSettings, registry: Path) -> None:
+    """Look at every place that an endpoint writes to.
+
+    Raises:
+        SalusError: Ray deletes one of them after its job.
+    """
+    places: dict[str, Path | None] = {
+        "The registry": registry,
+        "publish.feedback.folder": settings.publish.feedback.folder,
+        "pages.labels": settings.pages.labels if settings.pages is not None else None,
+        "shadow.folder": settings.shadow.folder if settings.shadow is not None else None,
+    } | {f"policies.{name}.registry": policy.registry for name, policy in settings.policies.items()}
+    for what, place in places.items():
+        if place is not None:
+            check_kept(place, what)
 
 
 @contextmanager
@@ -17,9 +36,8 @@ def serving_cluster(settings: ServeSettings, namespace: str, cpus: float) -> Ite
     Raises:
         SalusError: the cluster cannot be reached, or there is no private folder for an embedded one.
     """
-    address = settings.cluster.address
-    if address is not None:
-        with joined_ray(address, namespace):
+    if settings.cluster.joined is not None:
+        with joined_ray(settings.cluster, namespace, serving=True):
             yield
     else:
         # One slot more than the replicas take: the task that builds the application.

@@ -20,8 +20,8 @@ def study_cluster(cluster: ClusterConfig, namespace: str, cpus: float) -> Iterat
         namespace: of this process in a Ray that it starts.
         cpus: slots of a Ray that is started here.
     """
-    if cluster.address is not None:
-        yield cluster.address
+    if cluster.joined is not None:
+        yield cluster.joined
         return
     with embedded_ray(cluster, namespace, cpus):
         yield str(ray.get_runtime_context().gcs_address)

@@ -161,7 +161,7 @@ def cell_job(cell: Cell, folder: StudyFolder, address: str, there: Resources) ->
     A process of its own, because a driver has one Ray session, one namespace and one set of Ray Data settings.
     """
     place = [f"cluster.address={address}"]
-    if cell.recipe.cluster.address is None:
+    if cell.recipe.cluster.joined is None:
         # All cells were held against this machine's memory; Ray's own idea of it is smaller.
         place.append(f"cluster.memory_gib={there.memory_gib}")
     arguments = ["align", str(folder.recipe(cell.name)), "--run", str(cell.run.root)]

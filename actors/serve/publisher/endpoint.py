@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from actors.contract.actor_address import ActorAddress, beside_me
+from actors.contract.growth import boot_s
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError, cause_in, reason
 from actors.serve.address import serve_address
@@ -105,7 +106,8 @@ class ServeEndpoint:
         self._replicas = Replicas(deployment_name(config), self._app, config.drain_timeout_s)
 
     def start(self, policy: PolicyRef, published: ActorAddress) -> None:
-        deadline = time.monotonic() + self._config.start_timeout_s
+        limit_s = self._config.start_timeout_s + boot_s()
+        deadline = time.monotonic() + limit_s
         start_serve(self._config)
         # By which the endpoint is asked whether it answers; no other process ever has it.
         token, key = new_key(PROBE, "client")
@@ -121,7 +123,7 @@ class ServeEndpoint:
             answers_of=self._config.model_id if self._config.router else None,
         )
         adapters = self._adapter_options(layers)
-        self._deploy(policy, published, layers, deadline, adapters)
+        self._deploy(policy, published, layers, deadline, adapters, limit_s)
         for each in adapters:
             self._wait_for_answer(f"{self._config.url}/{each.model}/v1", each.model, token, deadline)
         if not adapters:
@@ -172,6 +174,7 @@ class ServeEndpoint:
         layers: LayerOptions,
         deadline: float,
         adapters: tuple[AdapterOptions, ...],
+        limit_s: float,
     ) -> None:
         # In a worker that ends with the task: building the app imports vLLM and torch.
         task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(deploy)
@@ -182,7 +185,7 @@ class ServeEndpoint:
         except GetTimeoutError as error:
             ray.cancel(running, force=True)
             raise SalusError(
-                f"The endpoint was not up after {self._config.start_timeout_s:g} s ({self._replica_message()}); "
+                f"The endpoint was not up after {limit_s:g} s ({self._replica_message()}); "
                 "raise publish.start_timeout_s or free what it waits for."
             ) from error
         except RayError as error:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import ray
 from ray.exceptions import RayError
 
 from actors.contract.actor_address import ActorAddress
+from actors.contract.growth import may_have
 from actors.contract.publication import Publication, PublicationRefusedError, RefusedPublication, not_published
 from actors.contract.records import PolicyRef
 from actors.engine.model_folder import check_model_folder, check_same_shape
@@ -173,12 +173,13 @@ class Publisher:
         return self._live
 
     def _check_resources(self) -> None:
-        have: dict[str, float] = ray.cluster_resources()
+        have = may_have()
         for kind, need in (("CPU", publisher_cpus(self._config)), ("GPU", publisher_gpus(self._config))):
             if need > have.get(kind, 0.0):
                 raise SalusError(
                     f"The endpoint needs {need:g} logical {kind}s, the cluster has {have.get(kind, 0.0):g}; "
-                    f"lower publish.replicas or publish.{kind.lower()}s_per_replica."
+                    f"lower publish.replicas or publish.{kind.lower()}s_per_replica. If the cluster can grow, say how"
+                    " far with cluster.gpus and cluster.logical_cpus."
                 )
 
     def _replace(self, policy: PolicyRef, cycle: int, wanted: Callable[[], bool] | None) -> Publication:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import ray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actors.contract.ray_internals import most_resources
+from actors.contract.growth import may_have
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig, publisher_cpus, publisher_gpus
 
@@ -108,8 +108,4 @@ def free_resources() -> dict[str, float]:
     """What is not reserved, and what an autoscaler may add."""
     free: dict[str, float] = ray.available_resources()
     there: dict[str, float] = ray.cluster_resources()
-    later = most_resources()
-    return {
-        kind: free.get(kind, 0.0) + max(0.0, float(later.get(kind, 0.0)) - there.get(kind, 0.0))
-        for kind in ("CPU", "GPU")
-    }
+    return {kind: free.get(kind, 0.0) + most - there.get(kind, 0.0) for kind, most in may_have().items()}

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.contract.actor_address import ActorAddress
+from actors.contract.growth import boot_s
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.config import EngineConfig
@@ -89,7 +90,7 @@ class ShadowService:
         )
         self._actor = actor.remote(engine, challenger, self._folder, config, self._publish.feedback)
         self._up = self._actor.counts.remote()
-        self._late_s = time.monotonic() + self._publish.start_timeout_s
+        self._late_s = time.monotonic() + self._publish.start_timeout_s + boot_s()
         self._say(self._sentence(config, challenger))
         return ShadowLink(config=config, challenger=self._address)
 
