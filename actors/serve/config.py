@@ -17,6 +17,7 @@ from actors.judges.guard_format import check_guard_format
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.guard.config import GuardConfig, guard_cpus, guard_gpus
+from actors.serve.scaling import ReplicaScaling
 
 
 class ReplicaEngineConfig(EngineConfig):
@@ -113,6 +114,11 @@ class PublisherConfig(BaseModel):
         description="The path under which the endpoint's /v1 is: /, or one of its own beside others of a cluster.",
     )
     replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
+    autoscaling: ReplicaScaling | None = Field(
+        default=None,
+        description="Ray Serve's autoscaling, in the place of replicas: it adds copies under load and takes them away;"
+        " None: always as many.",
+    )
     proxy: Literal["serve", "haproxy"] = Field(
         default="serve", description="What listens: Serve's own proxy, or HAProxy, which costs a request far less."
     )
@@ -190,6 +196,21 @@ class PublisherConfig(BaseModel):
         return f"http://{self.host}:{self.port}{self.route.rstrip('/')}"
 
     @property
+    def first_replicas(self) -> int:
+        """How many replicas the endpoint starts with."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.first_replicas
+
+    @property
+    def least_replicas(self) -> int:
+        """How many there always are."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+
+    @property
+    def most_replicas(self) -> int:
+        """How many there may be, for which resources are planned."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
+
+    @property
     def engine(self) -> ReplicaEngineConfig:
         """The engine of one replica."""
         return ReplicaEngineConfig(
@@ -232,10 +253,12 @@ class PublisherConfig(BaseModel):
 
     @model_validator(mode="after")
     def _trial_fits(self) -> Self:
-        if self.canary is not None and (first := self.canary.replicas(self.replicas)) >= self.replicas:
+        least = self.least_replicas
+        if self.canary is not None and (first := self.canary.replicas(least)) >= least:
+            count = "replicas" if self.autoscaling is None else "autoscaling.min_replicas"
             raise ValueError(
-                f"canary.share={self.canary.share:g} of replicas={self.replicas} is {first}, which leaves none with "
-                "the old policy to compare with; raise replicas, lower the share, or leave canary out"
+                f"canary.share={self.canary.share:g} of {count}={least} is {first}, which leaves none with "
+                f"the old policy to compare with; raise {count}, lower the share, or leave canary out"
             )
         if self.smoke is not None and self.smoke.timeout_s >= self.hold_s:
             raise ValueError(
@@ -270,10 +293,10 @@ def check_lengths(config: PublisherConfig, policy: Path) -> None:
 
 
 def publisher_cpus(config: PublisherConfig) -> float:
-    """Logical CPUs the endpoint reserves: its replicas and the guard; controller, proxy and record reserve none."""
-    return config.replicas * config.cpus_per_replica + guard_cpus(config.guard) if config.enabled else 0.0
+    """Logical CPUs the endpoint may reserve: all replicas and the guard; controller, proxy and record reserve none."""
+    return config.most_replicas * config.cpus_per_replica + guard_cpus(config.guard) if config.enabled else 0.0
 
 
 def publisher_gpus(config: PublisherConfig) -> float:
-    """GPUs the endpoint reserves in Ray."""
-    return config.replicas * config.gpus_per_replica + guard_gpus(config.guard) if config.enabled else 0.0
+    """GPUs the endpoint may reserve in Ray."""
+    return config.most_replicas * config.gpus_per_replica + guard_gpus(config.guard) if config.enabled else 0.0

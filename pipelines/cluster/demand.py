@@ -242,7 +242,7 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
     return (
         PlanRow(
             actor="policy replica (Ray Serve)",
-            count=publish.replicas,
+            count=publish.most_replicas,
             cpus=publish.cpus_per_replica,
             gpus=publish.gpus_per_replica,
             memory_gib=ENDPOINT_GIB + (0.0 if on_gpu else weights + publish.kv_cache_gib),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
@@ -130,7 +130,7 @@ def build_app(
         log_engine_metrics=config.engine_metrics,
         experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},
         deployment_config={
-            "num_replicas": config.replicas,
+            **replica_count(config),
             # The replica's CPUs are in its placement group; the actor adds none.
             "ray_actor_options": {"num_cpus": 0},
             "health_check_period_s": config.health_check_period_s,
@@ -140,6 +140,13 @@ def build_app(
         },
     )
     return build_llm_deployment(llm, _NAME_PREFIX, serve.ingress()(PolicyServer))
+
+
+def replica_count(config: PublisherConfig) -> dict[str, Any]:
+    """How many replicas Serve keeps: a number, or what its autoscaler goes by."""
+    if config.autoscaling is None:
+        return {"num_replicas": config.replicas}
+    return {"autoscaling_config": config.autoscaling.for_serve()}
 
 
 def deploy(
