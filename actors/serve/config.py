@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -25,6 +27,18 @@ class ReplicaEngineConfig(EngineConfig):
 
     usual_length: ClassVar[int] = 512
     extra_also: ClassVar[frozenset[str]] = SERVER_ARGUMENTS
+
+
+# What vLLM imports to send traces.
+TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp")
+
+
+def has_packages(names: Iterable[str]) -> bool:
+    """Whether all of these packages are installed; none of their modules but the parents is imported."""
+    try:
+        return all(find_spec(name) is not None for name in names)
+    except ModuleNotFoundError:
+        return False
 
 
 Phrase = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -164,6 +178,15 @@ class PublisherConfig(BaseModel):
         default=None, description="What judges every answer before it goes out, which costs latency; None: nothing."
     )
     engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
+    otlp_traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^(https?|grpc)://[^\s/]+\S*$",
+        description="Where vLLM sends a trace of every answer, as http://collector:4317: times, counts of tokens and"
+        " the answer's id, no text; None: nowhere.",
+    )
+    otlp_traces_protocol: Literal["grpc", "http/protobuf"] = Field(
+        default="grpc", description="How the collector of traces is spoken to; over grpc without TLS."
+    )
     start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
     drain_timeout_s: float = Field(default=60.0, gt=0, description="How long a swap waits for running answers.")
     record_timeout_s: float = Field(
@@ -230,6 +253,15 @@ class PublisherConfig(BaseModel):
     def _extra_is_vllms(self) -> Self:
         if self.engine_extra:
             check_engine_extra(self.engine_extra, "cuda" if self.gpus_per_replica else "cpu", SERVER_ARGUMENTS)
+        return self
+
+    @model_validator(mode="after")
+    def _traces_can_be_sent(self) -> Self:
+        if self.otlp_traces_endpoint is not None and not has_packages(TRACING):
+            raise ValueError(
+                f"publish.otlp_traces_endpoint needs {' and '.join(TRACING)}, which are not installed here; install"
+                " opentelemetry-sdk and opentelemetry-exporter-otlp, or leave the setting out"
+            )
         return self
 
     @model_validator(mode="after")
