@@ -46,7 +46,8 @@ def test_it_serves_the_current_policy_and_outlives_its_follower(tmp_path: Path) 
     keys = tmp_path / "keys.jsonl"
     key = KeyFile(keys).add("clinic", "client")
     config = PublisherConfig(
-        port=free_port(), cpus_per_replica=0.5, kv_cache_gib=0.0625, max_model_len=256, registry=registry.root.absolute(),
+        port=free_port(), cpus_per_replica=0.5, kv_cache_gib=0.0625, max_model_len=256,
+        registry=registry.root.absolute(),
         gateway=GatewayConfig(keys_file=keys, requests_per_minute=None),
     )  # fmt: skip
     recipe = load_recipe("demo").model_copy(update={"publish": config})

@@ -146,11 +146,8 @@ def _published(recipe: Recipe) -> PublisherConfig:
         SalusError: they want what Salus's own command starts.
     """
     publish = recipe.publish
-    if publish.proxy == "haproxy" or publish.router:
-        setting, value = ("proxy", "serve") if publish.proxy == "haproxy" else ("router", "false")
-        raise SalusError(
-            f"A RayService has Ray Serve's own proxy and one policy an application; set publish.{setting}={value}."
-        )
+    if publish.proxy == "haproxy":
+        raise SalusError("A RayService has Ray Serve's own proxy before its policy; set publish.proxy=serve.")
     gateway = publish.gateway.model_copy(update={"open": False})
     return publish.model_copy(update={"gateway": gateway, "host": "0.0.0.0", "port": SERVE_PORT})
 
