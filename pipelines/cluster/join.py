@@ -24,8 +24,7 @@ from ray.exceptions import AuthenticationError
 from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources, quiet_errors
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
-from pipelines.cluster.environment import environment
-from pipelines.cluster.loopback import on_loopback
+from pipelines.cluster.environment import environment, on_loopback
 
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"

@@ -1,7 +1,7 @@
 """What a RayService names as its `import_path`: `pipelines.serving.rayservice.app:app_builder`.
 
-Ray Serve imports this file in a task of the cluster, calls `app_builder` with the `args` of its configuration, and
-deploys the application that it returns. An actor beside it follows the registry, as `salus serve` does.
+Ray Serve imports this file in a task of the cluster and calls `app_builder` with the `args` of its configuration. It
+deploys the application that this returns. An actor beside it follows the registry, as `salus serve` does.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ def test_a_key_file_on_the_shared_volume_will_do() -> None:
 
 
 def test_an_endpoint_without_keys_is_refused() -> None:
-    with pytest.raises(SalusError, match=r"it needs keys: name a secret with --keys-secret"):
+    with pytest.raises(SalusError, match=r"it needs keys. Name a secret with --keys-secret"):
         manifest("rayservice", load_recipe("demo"), PodOptions(image="salus:cpu"))
 
 
