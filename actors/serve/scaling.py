@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 class ReplicaScaling(BaseModel):
     """Bounds and pace of Ray Serve's autoscaler; names and meanings are those of `ray.serve.config.AutoscalingConfig`.
 
-    Serve can also scale to none and take a policy of its own. A publication needs a replica that answers, and the name
-    of a policy would be code from a settings file, so neither is a setting here.
+    Serve can also scale to none, and take a function as its policy. Neither is a setting here: a publication needs a
+    replica that answers, and a function's name would be code from a settings file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

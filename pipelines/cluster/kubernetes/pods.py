@@ -143,6 +143,8 @@ def _template(container: str, size: PodSize, options: PodOptions, recipe: str | 
         volumes.append({"name": RECIPE_VOLUME, "configMap": {"name": f"{recipe}-recipe"}})
         mounts.append({"name": RECIPE_VOLUME, "mountPath": RECIPE_FOLDER})
     pod: dict[str, Any] = {
+        # Ray's autoscaler knows a pod as one node: what ended is replaced, and never started again.
+        "restartPolicy": "Never",
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,

@@ -122,6 +122,7 @@ def test_every_pod_is_private_and_shows_rays_token(kind: Kind) -> None:
     *_, made = written(kind, load_recipe(BIG))
     assert cluster_of(made)["authOptions"] == {"mode": "token"}
     for pod in pods(made):
+        assert pod["restartPolicy"] == "Never"
         assert pod["securityContext"]["runAsNonRoot"] is True
         (container,) = pod["containers"]
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
