@@ -68,7 +68,8 @@ class Generator:
         end = time.time()
         table = _rollouts(prompts, rendered, answers, task)
         write_table(table, output)
-        return table, Span(start_s=start, end_s=end, rows=table.num_rows)
+        sampled = sum(answer.tokens for group in answers for answer in group)
+        return table, Span(start_s=start, end_s=end, rows=table.num_rows, tokens=sampled)
 
     def log_likelihoods(self, task: LikelihoodTask) -> Span:
         """Score one shard of given texts; a shard whose scores are already on disk is left as it is.

@@ -21,6 +21,8 @@ class Span(Record):
     rows: int
     # The actor's place in its pool, which only the driver knows: it fills it in.
     worker: int | None = None
+    # Of the answers that a generator sampled; 0 of all else.
+    tokens: int = 0
 
 
 def instant(path: Path) -> Span:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -17,6 +19,7 @@ from actors.judges.guard_format import check_guard_format
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.guard.config import GuardConfig, guard_cpus, guard_gpus
+from actors.serve.scaling import ReplicaScaling
 
 
 class ReplicaEngineConfig(EngineConfig):
@@ -24,6 +27,18 @@ class ReplicaEngineConfig(EngineConfig):
 
     usual_length: ClassVar[int] = 512
     extra_also: ClassVar[frozenset[str]] = SERVER_ARGUMENTS
+
+
+# What vLLM imports to send traces.
+TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp")
+
+
+def has_packages(names: Iterable[str]) -> bool:
+    """Whether all of these packages are installed; none of their modules but the parents is imported."""
+    try:
+        return all(find_spec(name) is not None for name in names)
+    except ModuleNotFoundError:
+        return False
 
 
 Phrase = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -113,6 +128,11 @@ class PublisherConfig(BaseModel):
         description="The path under which the endpoint's /v1 is: /, or one of its own beside others of a cluster.",
     )
     replicas: int = Field(default=1, ge=1, description="Copies of the policy, each with an engine of its own.")
+    autoscaling: ReplicaScaling | None = Field(
+        default=None,
+        description="Ray Serve's autoscaling, in the place of replicas: it adds copies under load and takes them away;"
+        " None: always as many.",
+    )
     proxy: Literal["serve", "haproxy"] = Field(
         default="serve", description="What listens: Serve's own proxy, or HAProxy, which costs a request far less."
     )
@@ -158,6 +178,15 @@ class PublisherConfig(BaseModel):
         default=None, description="What judges every answer before it goes out, which costs latency; None: nothing."
     )
     engine_metrics: bool = Field(default=False, description="Export vLLM's metrics through Ray's Prometheus port.")
+    otlp_traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^(https?|grpc)://[^\s/]+\S*$",
+        description="Where vLLM sends a trace of every answer, as http://collector:4317: times, counts of tokens and"
+        " the answer's id, no text; None: nowhere.",
+    )
+    otlp_traces_protocol: Literal["grpc", "http/protobuf"] = Field(
+        default="grpc", description="How the collector of traces is spoken to; over grpc without TLS."
+    )
     start_timeout_s: float = Field(default=300.0, gt=0, description="From start to the first answer.")
     drain_timeout_s: float = Field(default=60.0, gt=0, description="How long a swap waits for running answers.")
     record_timeout_s: float = Field(
@@ -190,6 +219,21 @@ class PublisherConfig(BaseModel):
         return f"http://{self.host}:{self.port}{self.route.rstrip('/')}"
 
     @property
+    def first_replicas(self) -> int:
+        """How many replicas the endpoint starts with."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.first_replicas
+
+    @property
+    def least_replicas(self) -> int:
+        """How many there always are."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+
+    @property
+    def most_replicas(self) -> int:
+        """How many there may be, for which resources are planned."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
+
+    @property
     def engine(self) -> ReplicaEngineConfig:
         """The engine of one replica."""
         return ReplicaEngineConfig(
@@ -209,6 +253,15 @@ class PublisherConfig(BaseModel):
     def _extra_is_vllms(self) -> Self:
         if self.engine_extra:
             check_engine_extra(self.engine_extra, "cuda" if self.gpus_per_replica else "cpu", SERVER_ARGUMENTS)
+        return self
+
+    @model_validator(mode="after")
+    def _traces_can_be_sent(self) -> Self:
+        if self.otlp_traces_endpoint is not None and not has_packages(TRACING):
+            raise ValueError(
+                f"publish.otlp_traces_endpoint needs {' and '.join(TRACING)}, which are not installed here; install"
+                " opentelemetry-sdk and opentelemetry-exporter-otlp, or leave the setting out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -232,10 +285,12 @@ class PublisherConfig(BaseModel):
 
     @model_validator(mode="after")
     def _trial_fits(self) -> Self:
-        if self.canary is not None and (first := self.canary.replicas(self.replicas)) >= self.replicas:
+        least = self.least_replicas
+        if self.canary is not None and (first := self.canary.replicas(least)) >= least:
+            count = "replicas" if self.autoscaling is None else "autoscaling.min_replicas"
             raise ValueError(
-                f"canary.share={self.canary.share:g} of replicas={self.replicas} is {first}, which leaves none with "
-                "the old policy to compare with; raise replicas, lower the share, or leave canary out"
+                f"canary.share={self.canary.share:g} of {count}={least} is {first}, which leaves none with "
+                f"the old policy to compare with; raise {count}, lower the share, or leave canary out"
             )
         if self.smoke is not None and self.smoke.timeout_s >= self.hold_s:
             raise ValueError(
@@ -270,10 +325,10 @@ def check_lengths(config: PublisherConfig, policy: Path) -> None:
 
 
 def publisher_cpus(config: PublisherConfig) -> float:
-    """Logical CPUs the endpoint reserves: its replicas and the guard; controller, proxy and record reserve none."""
-    return config.replicas * config.cpus_per_replica + guard_cpus(config.guard) if config.enabled else 0.0
+    """Logical CPUs the endpoint may reserve: all replicas and the guard; controller, proxy and record reserve none."""
+    return config.most_replicas * config.cpus_per_replica + guard_cpus(config.guard) if config.enabled else 0.0
 
 
 def publisher_gpus(config: PublisherConfig) -> float:
-    """GPUs the endpoint reserves in Ray."""
-    return config.replicas * config.gpus_per_replica + guard_gpus(config.guard) if config.enabled else 0.0
+    """GPUs the endpoint may reserve in Ray."""
+    return config.most_replicas * config.gpus_per_replica + guard_gpus(config.guard) if config.enabled else 0.0

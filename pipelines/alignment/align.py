@@ -39,6 +39,7 @@ from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_awaiting, register_published
 from pipelines.registry.store import Registry
+from pipelines.report.metrics.run import run_metrics
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
 from pipelines.runs.models import at_hand, models_of_run
@@ -205,7 +206,8 @@ def _actors(
                 # In the stage in which its start failed, not at the first decision.
                 ray.get(endpoint)
 
-        run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store)
+        metrics = run_metrics(at_hand(recipe, materials), folder.root.name)
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store, metrics)
         yield _Actors(run, training, endpoint)
 
 

@@ -82,8 +82,11 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
 def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[Stopwatch]:
     """One stage on the clock, begun only while the run folder is this process's own."""
     run.check_lease()
-    with clock.stage(name) as stage:
-        yield stage
+    try:
+        with run.metrics.stage(clock.cycle, name), clock.stage(name) as stage:
+            yield stage
+    finally:
+        run.metrics.ended(clock.last)
     run.note()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import ShardTask
 from pipelines.config.recipe import Recipe
 from pipelines.decision.of_run import DecisionOfRun
+from pipelines.report.metrics.run import RunMetrics
 from pipelines.runs.materials import Materials
 from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.store.uploads import Uploads
@@ -44,6 +45,7 @@ class Run:
     check_lease: Callable[[], None] = lambda: None
     # Where the run is kept, if not in its folder.
     store: Uploads | None = None
+    metrics: RunMetrics = field(default_factory=lambda: RunMetrics("-"))
 
     def note(self) -> None:
         """Tell the store, where there is one, that every file there is by now is whole."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.contract.span import Span
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
 from actors.judges.regimens import REGIMENS
@@ -43,7 +44,7 @@ def streamed(
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
         limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
-        count, pools = (_count(run, generated), _count(run, judged)), run.pools
+        count, pools = (_generated(run, generated), _judged(run, judged)), run.pools
         report = stream(tasks, pools.generators, pools.judges, *count, limits=limits, meanwhile=meanwhile)
     finally:
         generated.close()
@@ -104,15 +105,30 @@ def tell_cut_off(run: Run, name: str, answers: Path) -> None:
     run.reporter.say(told)
 
 
-def _count(run: Run, bar: Bar) -> Callable[[int], None]:
-    """Outcome of every shard that comes back."""
+def _generated(run: Run, bar: Bar) -> Callable[[Span], None]:
+    """What is done with every shard that comes back from a generator."""
 
-    def shard(rows: int) -> None:
-        bar.advance(rows)
-        run.check_lease()
-        run.note()
+    def shard(span: Span) -> None:
+        run.metrics.generated(span)
+        _came_back(run, bar, span.rows)
 
     return shard
+
+
+def _judged(run: Run, bar: Bar) -> Callable[[int], None]:
+    """What is done with every shard that comes back from a judge."""
+
+    def shard(rows: int) -> None:
+        run.metrics.judged(rows)
+        _came_back(run, bar, rows)
+
+    return shard
+
+
+def _came_back(run: Run, bar: Bar, rows: int) -> None:
+    bar.advance(rows)
+    run.check_lease()
+    run.note()
 
 
 def shard_rows(task: ShardTask) -> int:

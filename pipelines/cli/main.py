@@ -19,9 +19,10 @@ from actors.contract.loopback import no_proxy
 from actors.errors import SalusError, own_error
 from actors.files.full_disk import full_disk
 from actors.files.private import private_files
-from pipelines.cli import align, capability, data, feedback, judge, key, plan, policy, runs, serve, study
+from pipelines.cli import align, capability, cluster, data, feedback, judge, key, plan, policy, serve, study
 from pipelines.cli.console import error_console
 from pipelines.cli.init import command as init
+from pipelines.cli.runs import command as runs
 from pipelines.cluster.environment import environment
 
 BAD_INPUT = 2
@@ -41,6 +42,7 @@ for command in (
     align,
     study,
     plan,
+    cluster,
     data,
     runs,
     judge,

@@ -75,6 +75,15 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
     )
 
 
+def endpoint_demand(recipe: Recipe) -> tuple[PlanRow, ...]:
+    """The actors of the recipe's endpoint alone.
+
+    Raises:
+        SalusError: the size of a model cannot be told.
+    """
+    return (_ray(recipe), *_publisher(recipe, policy_shape(recipe)))
+
+
 def judge_training_demand(recipe: Recipe) -> tuple[tuple[PlanRow, ...], tuple[PlanRow, ...]]:
     """The actors of `salus judge train`: those that train, and then, when they have ended, those that judge.
 
@@ -242,7 +251,7 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
     return (
         PlanRow(
             actor="policy replica (Ray Serve)",
-            count=publish.replicas,
+            count=publish.most_replicas,
             cpus=publish.cpus_per_replica,
             gpus=publish.gpus_per_replica,
             memory_gib=ENDPOINT_GIB + (0.0 if on_gpu else weights + publish.kv_cache_gib),

@@ -1,4 +1,9 @@
-"""The environment in which an embedded Ray's processes start; this process has its own back when that Ray has ended."""
+"""The environment in which an embedded Ray's processes start; this process has its own back when that Ray has ended.
+
+An embedded Ray listens on loopback alone, its metrics included. Ray has one switch for it, which is meant for other
+systems and is read when its library is loaded. In this process it is loaded already; the processes that Ray starts read
+the switch from the environment.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +27,21 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """A Ray that is started inside has the node address 127.0.0.1."""
+    # Where Ray is started; commands that only set variables do without it.
+    from actors.contract.ray_internals import ray_constants
+
+    former = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = former
 
 
 def ray_environment(slots: int) -> dict[str, str]:

@@ -6,10 +6,6 @@ The token of an embedded Ray is a new one each time, in the environment of its p
 would take the one in ~/.ray/auth_token, which is the same for all Rays of a user. Every account that may read the
 user's home could then read it. Ray's processes inherit a token in the environment, and so do those that a run starts
 to join it. It is on no command line and in no file, and ends with them.
-
-An embedded Ray listens on loopback alone, its metrics included. Ray has one switch for it, which is meant for other
-systems and is read when its library is loaded. In this process it is loaded already; the processes that Ray starts read
-the switch from the environment.
 """
 
 from __future__ import annotations
@@ -25,16 +21,15 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError
 
-from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources, quiet_errors, ray_constants
+from actors.contract.ray_internals import _raylet, get_node_ip_address, most_resources, quiet_errors
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
-from pipelines.cluster.environment import environment
+from pipelines.cluster.environment import environment, on_loopback
 from pipelines.config.cluster import in_ray_job
 
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
 CONNECT_TIMEOUT_S = 10.0
-_SWITCH = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 
 
 def join(address: str, namespace: str | None = None, variables: Mapping[str, str] | None = None) -> None:
@@ -107,18 +102,6 @@ def fresh_token() -> Iterator[None]:
             yield
     finally:
         _read_again()
-
-
-@contextmanager
-def on_loopback() -> Iterator[None]:
-    """A Ray that is started inside has the node address 127.0.0.1."""
-    former = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        with environment({_SWITCH: "0"}):
-            yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = former
 
 
 def _lacks_token(error: BaseException | None) -> bool:

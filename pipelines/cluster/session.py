@@ -19,8 +19,8 @@ from actors.files.session_folder import SessionFolder, session_folder
 from actors.serve.config import PublisherConfig
 from actors.serve.proxy.environment import proxy_environment
 from actors.serve.publisher.actor import start_reaper
-from pipelines.cluster.environment import environment, ray_environment
-from pipelines.cluster.join import fresh_token, join, on_loopback
+from pipelines.cluster.environment import environment, on_loopback, ray_environment
+from pipelines.cluster.join import fresh_token, join
 from pipelines.cluster.plan import Plan, available, check, make_plan
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe

@@ -110,7 +110,7 @@ def stream(
     tasks: Sequence[ShardTask],
     generators: Sequence[Any],
     judges: Sequence[Any],
-    on_generated: Callable[[int], None] = lambda rows: None,
+    on_generated: Callable[[Span], None] = lambda span: None,
     on_judged: Callable[[int], None] = lambda rows: None,
     queue: int = 2,
     limits: Limits | None = None,
@@ -162,7 +162,7 @@ def stream(
             if judges:
                 unjudged.append(flight)
             report.most_unjudged = max(report.most_unjudged, len(unjudged))
-            on_generated(span.rows)
+            on_generated(span)
         else:
             flight = judging.pop(ready)
             try:

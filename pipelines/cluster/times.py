@@ -160,12 +160,17 @@ class StageClock:
     """Times the stages of a cycle, one after the other."""
 
     def __init__(self, cycle: int) -> None:
-        self._cycle = cycle
+        self.cycle = cycle
         self._stages: list[StageTime] = []
         self._judged_while_generating: bool | None = None
 
     def stage(self, name: str) -> AbstractContextManager[Stopwatch]:
         return timed(name, self._stages.append)
+
+    @property
+    def last(self) -> StageTime:
+        """The stage that ended last; there must be one."""
+        return self._stages[-1]
 
     def streamed(self, overlapped: bool) -> None:
         """Note whether judging overlapped generation."""
@@ -173,7 +178,7 @@ class StageClock:
 
     def times(self) -> CycleTimes:
         return CycleTimes(
-            cycle=self._cycle,
+            cycle=self.cycle,
             stages=tuple(self._stages),
             judged_while_generating=self._judged_while_generating,
         )

@@ -117,6 +117,24 @@ class Follower:
         if version is None and current is not None and (fault := self._refused.why(current)):
             self._note(fault)
 
+    def resume(self) -> bool:
+        """Go on with an endpoint whose replicas outlived its follower; what changed since is for the next step.
+
+        Returns:
+            False where no file tells what that follower had served.
+
+        Raises:
+            SalusError: that policy cannot be served any more.
+        """
+        known = self._file.find()
+        if known is None or known.version is None:
+            return False
+        policy = self._policy(known.version)
+        self._publisher.start(policy)
+        self._version, self._changes, self._fault = policy.version, known.changes, known.fault
+        self._write()
+        return True
+
     def step(self) -> None:
         """Carry out what changed in the registry since the last look; a fault of it is told and kept, never raised."""
         try:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from actors.contract.records import Record
-from actors.files.records import read_record
+from actors.files.records import find_record, read_record
 from actors.files.shards import write_text
 from pipelines.runs.lease.process import Holder, has_ended
 
@@ -41,6 +41,14 @@ class StatusFile:
 
     def write(self, status: EndpointStatus) -> None:
         write_text(status.model_dump_json(indent=2) + "\n", self.path)
+
+    def find(self) -> EndpointStatus | None:
+        """What was written last; None where nothing was, or where it was removed.
+
+        Raises:
+            SalusError: it cannot be read.
+        """
+        return find_record(EndpointStatus, self.path, "the status of an endpoint", "delete it")
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from actors.errors import SalusError, cause_in, reason
 from actors.serve.address import serve_address
 from actors.serve.config import SmokeConfig
 from actors.serve.feedback.service import FeedbackService
-from actors.serve.gateway.keys import new_key
+from actors.serve.gateway.keys import ApiKey, new_key
 from actors.serve.guard.service import GUARD_ACTOR, GuardService
 from actors.serve.publisher.replica_calls import Replicas
 from actors.serve.replica.app import app_name, deploy, deployment_name
@@ -111,7 +111,25 @@ class ServeEndpoint:
         start_serve(self._config)
         # By which the endpoint is asked whether it answers; no other process ever has it.
         token, key = new_key(PROBE, "client")
-        layers = LayerOptions(
+        layers = self.layers(deadline, () if self._config.gateway.open else (key,))
+        adapters = self._adapter_options(layers)
+        self._deploy(policy, published, layers, deadline, adapters, limit_s)
+        for each in adapters:
+            self._wait_for_answer(f"{self._config.url}/{each.model}/v1", each.model, token, deadline)
+        if not adapters:
+            self._wait_for_answer(f"{self._config.url}/v1", self._config.model_id, token, deadline)
+
+    def layers(self, deadline: float, keys: tuple[ApiKey, ...] = ()) -> LayerOptions:
+        """What is before each replica's app; brings up what they ask: the feedback service and the guard.
+
+        Args:
+            deadline: when they must be up, by `time.monotonic`.
+            keys: the system's own.
+
+        Raises:
+            SalusError: one of them does not start.
+        """
+        return LayerOptions(
             gateway=self._config.gateway,
             feedback=self._config.feedback,
             feedback_writer=None if self._adapters else self._feedback.start(),
@@ -119,15 +137,9 @@ class ServeEndpoint:
             guard_actor=self._guard.start(max(0.0, deadline - time.monotonic())),
             pages=self._pages,
             shadow=self._shadow,
-            keys=() if self._config.gateway.open else (key,),
+            keys=keys,
             answers_of=self._config.model_id if self._config.router else None,
         )
-        adapters = self._adapter_options(layers)
-        self._deploy(policy, published, layers, deadline, adapters, limit_s)
-        for each in adapters:
-            self._wait_for_answer(f"{self._config.url}/{each.model}/v1", each.model, token, deadline)
-        if not adapters:
-            self._wait_for_answer(f"{self._config.url}/v1", self._config.model_id, token, deadline)
 
     def _adapter_options(self, layers: LayerOptions) -> tuple[AdapterOptions, ...]:
         """What is before each adapter: what is before all, but for its name, its feedback and its pages."""
@@ -160,6 +172,10 @@ class ServeEndpoint:
         self._replicas.forget()
         if serve_address() is not None:
             take_down(self._app)
+        self.stop_services()
+
+    def stop_services(self) -> None:
+        """End the guard and the feedback service; the replicas must have ended."""
         # After the replicas, whose last answers it judges.
         self._guard.stop()
         # Last: what replicas had to tell is kept.

@@ -50,8 +50,8 @@ class Publisher:
     - A replica that dies while it tries a policy restarts with the record's, the old one. The policy is refused.
     - A replica that dies in (1) to (5) is left out. It restarts, asks the record before and after its load and at every
       health check, and ends at what the record says.
-    - A replica that was starting in (1) to (3) was not reached. It finds the difference after its load, in (6), or at
-      its next health check.
+    - A replica that was starting in (1) to (3), as one that Serve's autoscaler adds, was not reached. It finds the
+      difference after its load, in (6), or at its next health check.
     - Where one fails to load, the publication fails: all load the old policy again and resume. One that cannot even do
       that stays paused, and goes to the record's policy when its hold ends.
     - Where the publisher's process dies, paused or advanced replicas and canaries go to the record's policy when their
@@ -106,7 +106,7 @@ class Publisher:
             self.stop()
             raise
         self._live = policy
-        return self._publication(policy, 0, began_at, swap_s=0.0, replicas=self._config.replicas, previous=None)
+        return self._publication(policy, 0, began_at, swap_s=0.0, replicas=self._config.first_replicas, previous=None)
 
     def publish(
         self, policy: PolicyRef, cycle: int, *, trial: bool = True, wanted: Callable[[], bool] = lambda: True
@@ -178,8 +178,8 @@ class Publisher:
             if need > have.get(kind, 0.0):
                 raise SalusError(
                     f"The endpoint needs {need:g} logical {kind}s, the cluster has {have.get(kind, 0.0):g}; "
-                    f"lower publish.replicas or publish.{kind.lower()}s_per_replica. If the cluster can grow, say how"
-                    " far with cluster.gpus and cluster.logical_cpus."
+                    f"lower {_count(self._config)} or publish.{kind.lower()}s_per_replica. If the cluster can grow, say"
+                    " how far with cluster.gpus and cluster.logical_cpus."
                 )
 
     def _replace(self, policy: PolicyRef, cycle: int, wanted: Callable[[], bool] | None) -> Publication:
@@ -260,6 +260,11 @@ class Publisher:
                 self._endpoint.everywhere(call)
             except RayError as error:
                 logger.warning("A replica did not %s: %s", call, reason(error))
+
+
+def _count(config: PublisherConfig) -> str:
+    """The setting that says how many replicas there may be."""
+    return "publish.replicas" if config.autoscaling is None else "publish.autoscaling.max_replicas"
 
 
 def _ended(sentence: str) -> str:

@@ -28,10 +28,13 @@ SERVE_AGAIN: tuple[Literal["end_swap", "settle"], ...] = ("end_swap", "settle")
 LOOK_S = 1.0
 
 
+Step = Literal["load", "smoke", "canary"]
+
+
 class UnfitError(SalusError):
     """A trial's word against a policy: the step, and why."""
 
-    def __init__(self, step: Literal["load", "smoke", "canary"], why: str) -> None:
+    def __init__(self, step: Step, why: str) -> None:
         super().__init__(why)
         self.step = step
 
@@ -79,7 +82,7 @@ class Trial:
             UnfitError, SalusError, RayError: as `run`.
         """
         chosen = self._choose(policy)[:1]
-        _all_there("smoke", chosen, self._endpoint.some(chosen, "begin_trial"))
+        self._all_there("smoke", chosen, self._endpoint.some(chosen, "begin_trial"))
         said = self._smoke(chosen, smoke)
         for call in SERVE_AGAIN:
             self._endpoint.some(chosen, call)
@@ -87,12 +90,18 @@ class Trial:
 
     def _choose(self, policy: PolicyRef) -> list[str]:
         """The replicas that go first: those that have the policy from a trial that was cut off, then by name."""
-        count = 1 if self._config.canary is None else self._config.canary.replicas(self._config.replicas)
         # One that is restarting counts: a canary is a share, and what is right with it is told by the others.
         needed = 1 if self._config.canary is None else 2
         living = self._living(needed)
+        count = 1 if self._config.canary is None else self._config.canary.replicas(self._replicas(living))
         living.sort(key=lambda state: (state.policy != policy, state.paused, state.replica))
         return [state.replica for state in living[: min(count, max(1, len(living) - 1))]]
+
+    def _replicas(self, living: Sequence[ReplicaState]) -> int:
+        """How many replicas there are; with autoscaling those that live, and never fewer than there always are."""
+        return (
+            self._config.replicas if self._config.autoscaling is None else max(len(living), self._config.least_replicas)
+        )
 
     def _living(self, needed: int) -> list[ReplicaState]:
         deadline = self._monotonic() + self._config.start_timeout_s
@@ -103,18 +112,18 @@ class Trial:
                 return living
             if self._monotonic() > deadline:
                 raise SalusError(
-                    f"{len(living)} of {self._config.replicas} replicas serve and a trial needs {needed}; "
+                    f"{len(living)} of {self._config.least_replicas} replicas serve and a trial needs {needed}; "
                     "publish again once they are back"
                 )
             self._sleep(LOOK_S)
 
     def _load(self, chosen: Sequence[str], policy: PolicyRef) -> None:
-        _all_there("load", chosen, self._endpoint.some(chosen, "begin_trial"))
+        self._all_there("load", chosen, self._endpoint.some(chosen, "begin_trial"))
         try:
             loaded = self._endpoint.some(chosen, "load_policy", policy)
         except RayError as error:
             raise UnfitError("load", f"it does not load: {reason(error)}") from error
-        _all_there("load", chosen, loaded)
+        self._all_there("load", chosen, loaded)
 
     def _smoke(self, chosen: Sequence[str], smoke: SmokeConfig) -> str:
         try:
@@ -124,7 +133,7 @@ class Trial:
                 # The replica's word that it cannot try anything now.
                 raise
             raise UnfitError("smoke", f"the smoke prompts could not be asked: {reason(error)}") from error
-        _all_there("smoke", chosen, replies)
+        self._all_there("smoke", chosen, replies)
         results = [check_replies(smoke, each) for each in replies]
         for result in results:
             if not result.enough(smoke):
@@ -135,15 +144,15 @@ class Trial:
         self, chosen: Sequence[str], policy: PolicyRef, canary: CanaryConfig, wanted: Callable[[], bool]
     ) -> str:
         # The hold goes on, renewed by every look: without a publisher they go back to the record's policy.
-        _all_there("canary", chosen, self._endpoint.some(chosen, "end_swap"))
+        self._all_there("canary", chosen, self._endpoint.some(chosen, "end_swap"))
         began = self._monotonic()
-        logger.info("%d of %d replicas serve %s first.", len(chosen), self._config.replicas, policy.version)
+        logger.info("%d replicas serve %s first.", len(chosen), policy.version)
         while True:
             self._sleep(min(LOOK_S, canary.seconds, self._config.hold_s / 4))
             passed = self._monotonic() - began
             watched: list[ReplicaWatch] = self._endpoint.everywhere("watch", passed)
             ours = [each for each in watched if each.state.replica in chosen]
-            _all_there("canary", chosen, ours)
+            self._all_there("canary", chosen, ours)
             if any(each.state.policy != policy for each in ours):
                 raise SalusError("a canary went back to the record's policy, as this publisher was silent for too long")
             if not wanted():
@@ -151,6 +160,16 @@ class Trial:
             others = [each for each in watched if each.state.replica not in chosen]
             if sentence := _finding(canary, passed, ours, others):
                 return sentence
+
+    def _all_there(self, step: Step, chosen: Sequence[str], found: Sequence[object]) -> None:
+        if len(found) >= len(chosen):
+            return
+        if self._config.autoscaling is not None:
+            raise SalusError(
+                f"a replica that tried it ({step}) ended meanwhile: it died, or autoscaling took it away; publish again"
+            )
+        # Its machine may be to blame; a policy that ends an engine must not be tried on the next one to find out.
+        raise UnfitError(step, "a replica that tried it died meanwhile")
 
 
 def _finding(
@@ -167,9 +186,3 @@ def _finding(
     if fault := pace_fault(canary, seen, rest):
         raise UnfitError("canary", fault)
     return verdict(canary, seen, rest)
-
-
-def _all_there(step: Literal["load", "smoke", "canary"], chosen: Sequence[str], found: Sequence[object]) -> None:
-    if len(found) < len(chosen):
-        # Its machine may be to blame; a policy that ends an engine must not be tried on the next one to find out.
-        raise UnfitError(step, "a replica that tried it died meanwhile")

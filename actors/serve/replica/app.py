@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.contract.actor_address import ActorAddress
 from actors.contract.records import PolicyRef
@@ -71,10 +71,21 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
             "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_replica))),
             **eager_environment(config.enforce_eager),
         }
+    if config.otlp_traces_endpoint is not None:
+        environment["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = config.otlp_traces_protocol
+        environment["OTEL_SERVICE_NAME"] = config.model_id
     # Hashes of keys, which replicas would not see in their nodes' environment.
     if keys := os.environ.get(config.gateway.keys_env):
         environment[config.gateway.keys_env] = keys
     return environment
+
+
+def trace_arguments(config: PublisherConfig) -> dict[str, Any]:
+    """What vLLM is told of metrics and traces. Its traces are made of its statistics: without them its engine ends."""
+    traces = config.otlp_traces_endpoint
+    if traces is None:
+        return {"disable_log_stats": not config.engine_metrics}
+    return {"disable_log_stats": False, "otlp_traces_endpoint": traces}
 
 
 def thought_arguments(policy: Path) -> dict[str, str]:
@@ -122,7 +133,7 @@ def build_app(
             **engine_arguments(config.engine, Path(policy.path)),
             **thought_arguments(Path(policy.path)),
             **lora_arguments(adapters),
-            "disable_log_stats": not config.engine_metrics,
+            **trace_arguments(config),
         },
         placement_group_config={"bundles": replica_bundles(config)},
         runtime_env={"env_vars": replica_environment(config) | thought_environment(Path(policy.path))},
@@ -130,7 +141,7 @@ def build_app(
         log_engine_metrics=config.engine_metrics,
         experimental_configs={OPTIONS_KEY: options.model_dump(mode="json")},
         deployment_config={
-            "num_replicas": config.replicas,
+            **replica_count(config),
             # The replica's CPUs are in its placement group; the actor adds none.
             "ray_actor_options": {"num_cpus": 0},
             "health_check_period_s": config.health_check_period_s,
@@ -140,6 +151,13 @@ def build_app(
         },
     )
     return build_llm_deployment(llm, _NAME_PREFIX, serve.ingress()(PolicyServer))
+
+
+def replica_count(config: PublisherConfig) -> dict[str, Any]:
+    """How many replicas Serve keeps: a number, or what its autoscaler goes by."""
+    if config.autoscaling is None:
+        return {"num_replicas": config.replicas}
+    return {"autoscaling_config": config.autoscaling.for_serve()}
 
 
 def deploy(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from actors.contract.growth import may_have
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig, publisher_cpus, publisher_gpus
+from actors.serve.scaling import ReplicaScaling
 
 
 class EngineSettings(BaseModel):
@@ -18,7 +19,12 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    replicas: int | None = Field(None, ge=1, description="copies of it; None: as publish says")
+    replicas: int | None = Field(
+        None, ge=1, description="copies of it, always as many; None: as publish says, also how it scales"
+    )
+    autoscaling: ReplicaScaling | None = Field(
+        None, description="Ray Serve's autoscaling of it, in the place of replicas; None: as publish says"
+    )
     cpus_per_replica: float | None = Field(
         None, gt=0, description="logical CPUs of one replica, all workers together; None: as publish says"
     )
@@ -54,6 +60,9 @@ def engine_config(config: PublisherConfig, *settings: EngineSettings) -> Publish
     """
     said = config.model_dump()
     for each in settings:
+        if each.replicas is not None:
+            # A number of its own, in the place of what scales others.
+            said["autoscaling"] = None
         said |= each.model_dump(exclude_none=True)
     return _fitting(said)
 

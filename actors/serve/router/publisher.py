@@ -183,7 +183,7 @@ class RoutedPublisher:
             published_at=self._time(),
             began_at=began_at,
             swap_s=round(swap_s, 4),
-            replicas=config.replicas,
+            replicas=config.first_replicas,
             previous=served.version,
             trial=tried,
             trial_s=round(began - tried_from, 4) if tried is not None else None,

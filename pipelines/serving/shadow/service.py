@@ -85,7 +85,7 @@ class ShadowService:
             num_cpus=config.cpus,
             num_gpus=config.gpus,
             # All that may wait, of every replica, and who asks how it is.
-            max_concurrency=config.queue * self._publish.replicas + 8,
+            max_concurrency=config.queue * self._publish.most_replicas + 8,
             runtime_env={"env_vars": engine.environment()},
         )
         self._actor = actor.remote(engine, challenger, self._folder, config, self._publish.feedback)

@@ -67,7 +67,7 @@ def list_runs(
 
 def show(run: RunArgument) -> None:
     """Show one run: its recipe, versions, cost, decisions, publications, judge, figures and artefacts."""
-    from pipelines.cli.run_page import print_run
+    from pipelines.cli.runs.page import print_run
     from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):
@@ -237,7 +237,7 @@ def explain(
 def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
-    from pipelines.cli.run_page import progress_table
+    from pipelines.cli.runs.page import progress_table
     from pipelines.runs.finished.shape import recipe_of_run
     from pipelines.runs.store.reading import readable
     from pipelines.runs.summary import find_summary

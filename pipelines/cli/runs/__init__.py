@@ -1,0 +1,1 @@
+"""`salus runs` and `salus status`."""

@@ -1,0 +1,1 @@
+"""Kubernetes: manifests of KubeRay, and the image that their pods run."""
