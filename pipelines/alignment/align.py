@@ -17,11 +17,11 @@ from actors.files.private import private_files
 from actors.serve.address import check_address
 from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import run_cycle
-from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.preference import shuffle_blocks, warm_up
+from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
