@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import time
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,10 @@ def main(kind: str, judgments: Path, output: Path, seed: int) -> None:
     kept = draw < np.where(positive, *keep)
     output.mkdir(parents=True)
     files = -(-len(rows) // ROWS_PER_FILE)
-    for i in range(files):
-        part = slice(i * len(rows) // files, (i + 1) * len(rows) // files)
+    # As Ray Data parts rows evenly: a sum of fractions.
+    cuts = [int(cut) for cut in accumulate([0.0] + [len(rows) / files] * (files - 1))] + [len(rows)]
+    for i, (start, end) in enumerate(pairwise(cuts)):
+        part = slice(start, end)
         some = [row for row, keeps in zip(rows[part], kept[part], strict=True) if keeps]
         of_class = positive[part][kept[part]]
         place = np.empty(len(some))
