@@ -256,7 +256,7 @@ def report(
     """Have the recipe's judge label the live and the challenger's answer of every record, and compare them."""
     from pipelines.serving.shadow.judgments import read_records
 
-    settings = resolve(recipe, overrides, seed, data)
+    settings = resolve(recipe, overrides, seed, data, fetch=True)
     # Found before any model is built or any actor started.
     read_records(folder)
 

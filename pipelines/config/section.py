@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.config.address import is_address
+
 
 def check_revision(source: str, revision: str | None) -> None:
     """Raise ValueError where a revision is named and nothing is fetched from the hub."""
@@ -18,11 +20,12 @@ def with_source(given: Any) -> Any:
     """A model's section in which a path that no hub id can be is of a folder.
 
     So `--set model.path=/models/mine` is enough to take a folder in place of a recipe's hub id. A hub id is a name, or
-    ORGANISATION/NAME, and begins with neither of / . ~
+    ORGANISATION/NAME. It begins with neither of / . ~ and is no address.
     """
     if not isinstance(given, Mapping) or given.get("source") != "hub":
         return given
-    return {**given, "source": "folder"} if str(given.get("path") or "").startswith(("/", ".", "~")) else given
+    path = str(given.get("path") or "")
+    return {**given, "source": "folder"} if path.startswith(("/", ".", "~")) or is_address(path) else given
 
 
 class Section(BaseModel):
