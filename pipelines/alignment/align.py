@@ -36,7 +36,7 @@ from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_awaiting, register_published
-from pipelines.registry.store import Registry
+from pipelines.registry.stored import open_registry
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
 from pipelines.runs.models import at_hand, models_of_run
@@ -98,7 +98,7 @@ def _align_held(
         if recipe.cluster.address is None:
             check_address(recipe.publish)
         if recipe.publish.registry is not None:
-            Registry(recipe.publish.registry).prepare()
+            open_registry(recipe.publish.registry).prepare()
     log = StageLog(folder)
     start = time.perf_counter()
     notes: list[str] = []

@@ -243,12 +243,12 @@ def _page_made_again(settings: Recipe, run: str | None, cycle: int, by_recipe: b
 
 def _approval(settings: Recipe, folder: RunFolder, policy: str | None) -> str | None:
     """Who approved a run's policy, as the recipe's registry says; None where it knows nothing of that."""
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
 
     where = settings.publish.registry
-    if where is None or not where.is_dir():
+    if where is None or (":/" not in str(where) and not where.is_dir()):
         return None
-    store = Registry(where)
+    store = open_registry(where)
     own = [e for e in store.entries() if (e.origin.run, e.origin.run_version) == (str(folder.root), policy)]
     given = store.history.approvals().get(own[0].version) if own else None
     return f"Approved by {given.approved_by} at {given.time}: {given.why}." if given is not None else None
