@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.address import InputPath
-from pipelines.config.section import Section
+from pipelines.config.section import InputPath, Section
 from pipelines.data.attacks.styles import StyleConfig
 from pipelines.data.sets.egida import EgidaConfig
 from pipelines.data.sets.or_bench import OrBenchConfig

@@ -17,8 +17,7 @@ from actors.judges.regimens import FINE_TUNED, REGIMENS, Beside, Regimen, Regime
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
 from actors.training.config import JudgeTrainConfig
-from pipelines.config.address import InputPath
-from pipelines.config.section import Section, check_revision, with_source
+from pipelines.config.section import InputPath, Section, check_revision, with_source
 
 _OWN_MODEL = regimens(lambda row: row.weights == "own")
 

@@ -14,8 +14,7 @@ from actors.engine.chat_format import ChatFormat
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from actors.engine.thoughts import ThoughtMarks
-from pipelines.config.address import InputPath
-from pipelines.config.section import Section, check_revision, with_source
+from pipelines.config.section import InputPath, Section, check_revision, with_source
 
 
 class ModelConfig(Section):

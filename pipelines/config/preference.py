@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from actors.contract.decides import Decides
-from pipelines.config.address import InputPath
-from pipelines.config.section import Section
+from pipelines.config.section import InputPath, Section
 from pipelines.data.sets.egida import (
     EgidaName,
 )

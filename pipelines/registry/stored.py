@@ -88,6 +88,7 @@ class StoredRegistry(Registry):
         key = hashlib.sha256(f"{place} {s3_endpoint() or ''}".encode()).hexdigest()[:16]
         super().__init__(default_cache_root() / "registries" / key / place.name, clock)
         self.where = str(place)
+        self._prepared = False
         objects = connect(place, "give another address with --registry")
         self._shared = SharedFolder(objects, self.root, _check_registry(place), _is_weight, _is_own)
         self.history = StoredHistory(self._shared, clock)
@@ -96,6 +97,8 @@ class StoredRegistry(Registry):
 
     def prepare(self) -> None:
         self._shared.refresh()
+        # As a local one that has its folder: an empty registry, and not none.
+        self._prepared = True
 
     def beside(self, name: str, setting: str) -> Path:
         raise SalusError(f"The registry {self.where} is in a store, which keeps no {name}; set {setting} to a folder.")
@@ -103,7 +106,7 @@ class StoredRegistry(Registry):
     def entries(self) -> tuple[PolicyEntry, ...]:
         self._shared.refresh()
         found = super().entries()
-        if not found:
+        if not found and not self._prepared:
             raise SalusError(f"There is no registry {self.where}; register a run first: salus policy register RUN.")
         return found
 

@@ -17,8 +17,8 @@ from actors.errors import SalusError
 from actors.files.atomic import make_folder
 from actors.files.private import private_files
 from actors.files.sums import file_sum
-from pipelines.config.address import FetchedPath, is_address
 from pipelines.config.recipe import Recipe
+from pipelines.config.section import FetchedPath, is_address
 from pipelines.data.tiny.cache import cached, content_key, default_cache_root
 from pipelines.runs.store.connect import connect
 from pipelines.runs.store.faults import told

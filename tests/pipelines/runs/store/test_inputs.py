@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from actors.errors import SalusError
 from pipelines.cli.main import app
-from pipelines.config.address import FetchedPath
 from pipelines.config.load import load_recipe, load_run_recipe, save_recipe
+from pipelines.config.section import FetchedPath
 from pipelines.runs.inputs import INPUTS, fetch_input, fetch_inputs
 from pipelines.runs.open import check_same, open_run
 from pipelines.runs.store.connect import connect
