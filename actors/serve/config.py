@@ -112,7 +112,9 @@ class PublisherConfig(BaseModel):
 
     enabled: bool = Field(default=True, description="Whether a run publishes its champion at all.")
     registry: Path | None = Field(
-        default=None, description="Folder of the policy registry that a run enters what it published in; None: none."
+        default=None,
+        description="Folder of the policy registry that a run enters what it published in, or its address as"
+        " s3://BUCKET/REGISTRY; None: none.",
     )
     approval: Literal["none", "required"] = Field(
         default="none",

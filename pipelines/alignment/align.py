@@ -18,11 +18,11 @@ from actors.files.private import private_files
 from actors.serve.address import check_address
 from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import run_cycle
-from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.preference import shuffle_blocks, warm_up
+from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
@@ -38,7 +38,7 @@ from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_awaiting, register_published
-from pipelines.registry.store import Registry
+from pipelines.registry.stored import open_registry
 from pipelines.report.metrics.run import run_metrics
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
@@ -101,7 +101,7 @@ def _align_held(
         if recipe.cluster.joined is None:
             check_address(recipe.publish)
         if recipe.publish.registry is not None:
-            Registry(recipe.publish.registry).prepare()
+            open_registry(recipe.publish.registry).prepare()
     log = StageLog(folder)
     start = time.perf_counter()
     notes: list[str] = []

@@ -18,6 +18,7 @@ from pipelines.feedback.control.foreseen import decision_lines
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
+from pipelines.registry.stored import StoredRegistry, open_registry
 from pipelines.runs.lengths import check_run_lengths, token_counts
 from pipelines.runs.materials import (
     check_splits,
@@ -52,6 +53,7 @@ def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, 
         lambda: check_feedback(recipe.preference.feedback),
         lambda: check_places(recipe, folder),
         lambda: _check_address(recipe),
+        lambda: _check_registry(recipe),
         lambda: promise.check_proxy(recipe),
         lambda: promise.check_disk(recipe, folder),
         lambda: promise.check_files(recipe),
@@ -120,6 +122,13 @@ def _room(recipe: Recipe, reporter: Reporter) -> tuple[PolicyRef | None, int]:
 def _check_address(recipe: Recipe) -> None:
     if recipe.publish.enabled and recipe.cluster.joined is None:
         check_address(recipe.publish)
+
+
+def _check_registry(recipe: Recipe) -> None:
+    """One in a store is asked whether it is there and lets this account in."""
+    where = recipe.publish.registry
+    if where is not None and isinstance(store := open_registry(where), StoredRegistry):
+        store.prepare()
 
 
 def _check_models(recipe: Recipe, reporter: Reporter) -> Iterator[str]:

@@ -18,9 +18,9 @@ from actors.errors import SalusError
 from actors.files.shards import shard_files
 from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import preference, train
-from pipelines.alignment.egida_pairs import write_pairs
 from pipelines.alignment.evaluation import evaluate, trained
 from pipelines.alignment.measurements.published import measure_published
+from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
 from pipelines.alignment.training import TrainingRuns

@@ -74,7 +74,7 @@ def align(
     from pipelines.decision.ending import past_decisions
     from pipelines.report.judge_check import judge_check_lines, unseen_lines
 
-    settings = resolve(recipe, overrides, seed, data, accept_unreliable)
+    settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
     out = console()
     root = run_place(settings, run)
 
@@ -137,7 +137,7 @@ def generate(
     """Sample the champion's answers to a cycle's train prompts."""
     from pipelines.alignment.steps import generate_step
 
-    folder = run_step(generate_step, resolve(recipe, overrides, seed, data), run, cycle)
+    folder = run_step(generate_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle)
     console().print(f"rollouts in {folder}", highlight=False)
 
 
@@ -152,7 +152,7 @@ def train(
     """Shuffle a cycle's judgments into rows and train challengers on them."""
     from pipelines.alignment.steps import train_step
 
-    for report in run_step(train_step, resolve(recipe, overrides, seed, data), run, cycle):
+    for report in run_step(train_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle):
         console().print(
             f"{report.challenger.version}: {report.rows} rows, {report.steps} steps, {report.train_s:.0f} s,"
             f" in {report.challenger.path}",
@@ -172,7 +172,7 @@ def evaluate(
     """Measure champion and challengers on the validation split and decide; publishes nothing."""
     from pipelines.alignment.steps import evaluate_step
 
-    outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data, accept_unreliable), run, cycle)
+    outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True), run, cycle)
     console().print(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")
 
 
@@ -243,12 +243,12 @@ def _page_made_again(settings: Recipe, run: str | None, cycle: int, by_recipe: b
 
 def _approval(settings: Recipe, folder: RunFolder, policy: str | None) -> str | None:
     """Who approved a run's policy, as the recipe's registry says; None where it knows nothing of that."""
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
 
     where = settings.publish.registry
-    if where is None or not where.is_dir():
+    if where is None or (":/" not in str(where) and not where.is_dir()):
         return None
-    store = Registry(where)
+    store = open_registry(where)
     own = [e for e in store.entries() if (e.origin.run, e.origin.run_version) == (str(folder.root), policy)]
     given = store.history.approvals().get(own[0].version) if own else None
     return f"Approved by {given.approved_by} at {given.time}: {given.why}." if given is not None else None

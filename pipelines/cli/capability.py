@@ -47,7 +47,7 @@ def capability(
     """
     from pipelines.measures.capability.harness_tasks import HarnessRequest
 
-    settings = resolve(recipe, overrides, seed, data)
+    settings = resolve(recipe, overrides, seed, data, fetch=True)
     folder = out or Path("runs") / f"capability-{settings.name}-s{settings.seed}"
     if tasks is None:
         _by_recipe(settings, model, folder)

@@ -26,7 +26,10 @@ Overrides = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="The seed of every random choice (the recipe's seed).")]
-DataFolder = Annotated[Path | None, typer.Option("--data", help="Where the data is (the recipe's data.path).")]
+DataFolder = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR|ADDRESS", help="Where the data is (the recipe's data.path)."),
+]
 RunFolderOption = Annotated[
     str | None,
     typer.Option(
@@ -96,10 +99,11 @@ def resolve(
     recipe: str,
     overrides: list[str] | None,
     seed: int | None = None,
-    data: Path | None = None,
+    data: str | None = None,
     accept_unreliable: bool = False,
+    fetch: bool = False,
 ) -> Recipe:
-    """The recipe with everything given on the command line applied."""
+    """The recipe with everything given on the command line applied; with `fetch`, what it names by address is here."""
     changes = list(overrides or [])
     if seed is not None:
         changes.append(f"seed={seed}")
@@ -107,4 +111,21 @@ def resolve(
         changes.append(f"data.path={data}")
     if accept_unreliable:
         changes.append("judge.accept_unreliable=true")
-    return load_recipe(recipe, changes)
+    loaded = load_recipe(recipe, changes)
+    if not fetch:
+        return loaded
+    # Imported late, as what reaches stores takes a while to load.
+    from pipelines.runs.inputs import fetch_inputs
+
+    return fetch_inputs(loaded, _say)
+
+
+def local_input(text: str, option: str) -> Path:
+    """A file or folder that an option names by path or address; fetched first in the latter case."""
+    from pipelines.runs.inputs import fetch_input
+
+    return fetch_input(text, option, _say)
+
+
+def _say(line: str) -> None:
+    console().print(line, highlight=False, markup=False)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.contract.untrusted import visible
-from pipelines.cli.console import Overrides, console, resolve
+from pipelines.cli.console import Overrides, console, local_input, resolve
 from pipelines.config.load import SUFFIXES, recipe_names, recipe_of
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import PROMPT_SOURCES
@@ -26,7 +26,12 @@ Source = Annotated[
     ),
 ]
 DataPath = Annotated[
-    Path | None, typer.Option("--path", help="A data file or folder; without it, the hub's copy of a set that it has.")
+    str | None,
+    typer.Option(
+        "--path",
+        metavar="PATH|ADDRESS",
+        help="A data file or folder; without it, the hub's copy of a set that it has.",
+    ),
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
@@ -56,7 +61,11 @@ def inspect(
     from pipelines.runs.materials import check_splits, prompt_splits
 
     whole = source not in PROMPT_SOURCES and (Path(source).suffix in SUFFIXES or source in recipe_names())
-    recipe = resolve(source, overrides, seed, path) if whole else _data_alone(source, path, seed, overrides)
+    if whole:
+        recipe = resolve(source, overrides, seed, path, fetch=True)
+    else:
+        local = None if path is None else local_input(path, "--path")
+        recipe = _data_alone(source, local, seed, overrides)
     splits = prompt_splits(recipe)
     found = inspect_splits({split: table.to_batches() for split, table in splits.items()})
     out = console()

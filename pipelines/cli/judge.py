@@ -10,7 +10,16 @@ import typer
 from typer.core import TyperGroup
 
 from pipelines.cli.align import Cycle, run_step
-from pipelines.cli.console import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, console, resolve
+from pipelines.cli.console import (
+    DataFolder,
+    Overrides,
+    RecipeName,
+    RunFolderOption,
+    Seed,
+    console,
+    local_input,
+    resolve,
+)
 from pipelines.cluster.progress import RichReporter
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.training.report import JudgeTrainReport
@@ -53,7 +62,7 @@ def judge(
     """Label a cycle's rollouts Accept, Caution or Refuse; the word may be left out: salus judge RECIPE --cycle N."""
     from pipelines.alignment.steps import judge_step
 
-    folder = run_step(judge_step, resolve(recipe, overrides, seed, data), run, cycle)
+    folder = run_step(judge_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle)
     console().print(f"judgments in {folder}", highlight=False)
 
 
@@ -61,7 +70,7 @@ def judge(
 def calibrate(
     recipe: RecipeName,
     labels: Annotated[
-        Path,
+        str,
         typer.Option(
             help="XSTest's completions (folder or file), or CSV, JSONL or Parquet with prompt, answer and label, and"
             " perhaps level (harm, 0 to 3)."
@@ -77,9 +86,9 @@ def calibrate(
     """Hold the recipe's judge against human labels: may it be trusted to select policies?"""
     from pipelines.judges.human_labels import read_human_labels
 
-    settings = resolve(recipe, overrides, seed, data)
+    settings = resolve(recipe, overrides, seed, data, fetch=True)
     # Bad labels are found before any model is built or any actor started.
-    human = read_human_labels(labels)
+    human = read_human_labels(local_input(labels, "--labels"))
 
     from pipelines.judges.calibrate import calibrate_judge
     from pipelines.judges.pool import judge_pool
@@ -97,7 +106,7 @@ def calibrate(
 def train(
     recipe: RecipeName,
     labels: Annotated[
-        Path,
+        str,
         typer.Option(help="CSV, JSONL or Parquet with prompt, answer and label; or XSTest's completions."),
     ],
     out: Annotated[
@@ -110,9 +119,9 @@ def train(
     """Fine-tune the recipe's judge model on human labels (judge.train), and measure it on prompts kept apart."""
     from pipelines.judges.human_labels import read_human_labels
 
-    settings = resolve(recipe, overrides, seed, data)
+    settings = resolve(recipe, overrides, seed, data, fetch=True)
     # Bad labels are found before any model is built or any actor started.
-    human = read_human_labels(labels)
+    human = read_human_labels(local_input(labels, "--labels"))
 
     from pipelines.judges.training.report import read_finished_judge
     from pipelines.judges.training.train import check_trainable, prepare, split_for

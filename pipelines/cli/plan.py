@@ -41,14 +41,15 @@ def plan(
     """Print a recipe's actors, CPUs, GPUs, memory and steps; exit with 2 if it cannot fit, or `align` would refuse it.
 
     It checks the judge's evidence and key, the feedback, the port, the proxy, the disk, local models, and local
-    prompts with their tokens. So it does with thresholds that no policy could reach. Nothing is built or fetched.
+    prompts with their tokens. So it does with thresholds that no policy could reach. Nothing is built, and nothing is
+    fetched but what the recipe names by address, as s3://BUCKET/FOLDER.
     """
     from pipelines.alignment.ready import check_ready
     from pipelines.cluster.plan import available, check, make_plan, plan_table
     from pipelines.cluster.progress import RichReporter
     from pipelines.runs.store.place import working_folder
 
-    settings = resolve(recipe, overrides, seed, data, accept_unreliable)
+    settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
     made = make_plan(settings)
     out = console()
     out.print(plan_table(made))

@@ -9,7 +9,12 @@ import typer
 
 from pipelines.cli.console import console, error_console
 
-RegistryFolder = Annotated[Path, typer.Option("--registry", metavar="DIR", help="The registry's folder.")]
+RegistryFolder = Annotated[
+    Path,
+    typer.Option(
+        "--registry", metavar="DIR|ADDRESS", help="The registry's folder, or an address as s3://BUCKET/REGISTRY."
+    ),
+]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A registered version, or how it alone begins.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in history.jsonl.")]
 DEFAULT = Path("registry")
@@ -47,20 +52,20 @@ def register_policies(
 ) -> None:
     """Register every policy a run has published; what is registered already is kept."""
     from pipelines.registry.register import RegisterOptions, register_run
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
     from pipelines.runs.store.place import local_folder
 
     root = local_folder(run, "The registry keeps references to weights and needs")
-    for each in register_run(root, Registry(registry), RegisterOptions(version=version, name=name, copy=copy)):
+    for each in register_run(root, open_registry(registry), RegisterOptions(version=version, name=name, copy=copy)):
         _say(f"{each.run_version}: {each.state.replace('_', ' ')}, {each.version or each.note}")
 
 
 def list_policies(registry: RegistryFolder = DEFAULT) -> None:
     """Every registered policy with its run, cycle, algorithm and figures, and which one is current."""
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
     from pipelines.registry.tables import policies_table
 
-    store = Registry(registry)
+    store = open_registry(registry)
     history = store.history
     console().print(policies_table(store.entries(), history.current(), history.approvals()))
 
@@ -72,10 +77,10 @@ def show(
 ) -> None:
     """Everything the registry knows of a policy, and the chain of its parents."""
     from pipelines.registry.lineage import chain
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
     from pipelines.registry.tables import policy_page
 
-    store = Registry(registry)
+    store = open_registry(registry)
     entry = store.find(version)
     if as_json:
         # In ASCII, which steers no terminal and says the same.
@@ -87,9 +92,9 @@ def show(
 
 def promote(version: Version, registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
     """Make a policy the current one, once its weights are found to be those that were registered."""
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
 
-    change = Registry(registry).promote(version, reason)
+    change = open_registry(registry).promote(version, reason)
     _say(f"{change.version} is current (before: {change.previous or 'none'})")
 
 
@@ -103,17 +108,17 @@ def approve(
 
     Name and reason are kept in history.jsonl and audit.jsonl. Endpoints that follow the registry then serve it.
     """
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
 
-    change = Registry(registry).approve(version, by, reason)
+    change = open_registry(registry).approve(version, by, reason)
     _say(f"{change.version} is approved by {change.approved_by} and current (before: {change.previous or 'none'})")
 
 
 def rollback(registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
     """Go back to the policy that was current before the last promotion that still holds."""
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
 
-    change = Registry(registry).rollback(reason)
+    change = open_registry(registry).rollback(reason)
     _say(f"{change.version} is current again (before: {change.previous or 'none'})")
 
 
@@ -128,15 +133,18 @@ def export(
     The adapter is those of all cycles the policy comes from, as one; PEFT and vLLM load it on the deployed model.
     """
     from pipelines.registry.export import export_policy
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
 
-    entry = export_policy(Registry(registry), version, out, "adapter" if adapter else "merged")
+    entry = export_policy(open_registry(registry), version, out, "adapter" if adapter else "merged")
     _say(f"{entry.version} in {out}: {'its adapter' if adapter else 'merged weights'} and model card")
 
 
 def audit(
     folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="A registry, or a run folder; the registry here without it.")
+        str,
+        typer.Argument(
+            metavar="DIR|ADDRESS", help="A registry or its address, or a run folder; the registry here without it."
+        ),
     ] = "registry",
     head: Annotated[
         str | None, typer.Option("--head", metavar="HASH", help="Of a line that must still be there, as printed then.")
@@ -151,13 +159,18 @@ def audit(
     from actors.serve.audit_log import AuditLog
     from actors.serve.publication_audit import outcomes
     from pipelines.registry.store import AUDIT
+    from pipelines.registry.stored import StoredRegistry
     from pipelines.registry.tables import audit_log_table
-    from pipelines.runs.store.place import local_folder
+    from pipelines.runs.store.place import RemotePlace, place_of
 
-    path = local_folder(folder, "An audit log is read from") / AUDIT
-    if not path.is_file():
-        raise SalusError(f"There is no audit log {path}: nothing was published there, or name its folder.")
-    log = AuditLog(path)
+    place = place_of(folder)
+    if isinstance(place, RemotePlace):
+        log: AuditLog = StoredRegistry(place).log
+    else:
+        path = place / AUDIT
+        if not path.is_file():
+            raise SalusError(f"There is no audit log {path}: nothing was published there, or name its folder.")
+        log = AuditLog(path)
     entries, _ = log.readable()
     console().print(audit_log_table(outcomes(entries)))
     try:

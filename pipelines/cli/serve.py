@@ -85,13 +85,13 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     from actors.serve.publisher.publisher import Publisher
     from actors.serve.replica.published import PolicyInActor
     from actors.serve.shadow.config import shadow_cpus
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.dashboard.actor import open_pages
     from pipelines.serving.follower import Follower, check_first
     from pipelines.serving.shadow.service import ShadowService
 
-    store = Registry(registry)
+    store = open_registry(registry)
     store.entries()
     check_first(store, chosen.publish.url, policy, lambda version: chosen.publish)
     if chosen.cluster.joined is None:
@@ -155,10 +155,10 @@ def rollback(
     wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long endpoints may take.")] = 60.0,
 ) -> None:
     """Put the former policy back, in the registry and at every endpoint that serves it."""
-    from pipelines.registry.store import Registry
+    from pipelines.registry.stored import open_registry
     from pipelines.serving.rollback import roll_back
 
-    change = roll_back(Registry(registry), reason, wait, _say)
+    change = roll_back(open_registry(registry), reason, wait, _say)
     _say(f"{change.version} is current again (before: {change.previous or 'none'})")
 
 
@@ -258,7 +258,7 @@ def report(
     """Have the recipe's judge label the live and the challenger's answer of every record, and compare them."""
     from pipelines.serving.shadow.judgments import read_records
 
-    settings = resolve(recipe, overrides, seed, data)
+    settings = resolve(recipe, overrides, seed, data, fetch=True)
     # Found before any model is built or any actor started.
     read_records(folder)
 

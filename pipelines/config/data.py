@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import InputPath, Section
 from pipelines.data.attacks.styles import StyleConfig
 from pipelines.data.sets.egida import EgidaConfig
 from pipelines.data.sets.or_bench import OrBenchConfig
@@ -23,8 +23,10 @@ class DataConfig(Section):
         description="which data set. clinic: built here. medsafety: MedSafetyBench and MedQuAD, as section medsafety"
         " says. tabular: a table of your own. Others: the public sets of these names",
     )
-    path: str | None = Field(
-        None, description="local file or folder; without it a data set that the hub has is read from there"
+    path: InputPath | None = Field(
+        None,
+        description="file or folder, or its address as s3://BUCKET/FOLDER; without it a data set that the hub has is"
+        " read from there",
     )
     columns: ColumnMapping | None = Field(None, description="which column is what, for source tabular")
     or_bench: OrBenchConfig = Field(OrBenchConfig(), description="what is read, for source or_bench")
@@ -49,10 +51,10 @@ class DataConfig(Section):
         " reported",
     )
     probe_n: int | None = Field(None, ge=1, description="most prompts of the probe, drawn by the seed; None: all")
-    probe_path: str | None = Field(
+    probe_path: InputPath | None = Field(
         None,
-        description="folder of the probe's files; None: xstest or or-bench below path, and where the latter is not"
-        " there the hub",
+        description="folder of the probe's files, or its address; None: xstest or or-bench below path, and where the"
+        " latter is not there the hub",
     )
     prompts_per_shard: int = Field(75, ge=1, description="prompts one generator answers at a time")
 

@@ -17,7 +17,7 @@ from actors.judges.regimens import FINE_TUNED, REGIMENS, Beside, Regimen, Regime
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX
 from actors.training.config import JudgeTrainConfig
-from pipelines.config.section import Section, check_revision, with_source
+from pipelines.config.section import InputPath, Section, check_revision, with_source
 
 _OWN_MODEL = regimens(lambda row: row.weights == "own")
 
@@ -75,7 +75,9 @@ class JudgeConfig(Section):
     source: Literal["clinic", "folder", "hub"] = Field(
         "folder", description="where its model is from. clinic: built here. folder, hub: what path names"
     )
-    path: str | None = Field(None, description=f"judge model folder or hub id ({', '.join(_OWN_MODEL)})")
+    path: InputPath | None = Field(
+        None, description=f"judge model folder, its address, or hub id ({', '.join(_OWN_MODEL)})"
+    )
     revision: str | None = Field(
         None, min_length=1, description="branch, tag or commit of the hub id; None: the hub's main branch"
     )
@@ -121,7 +123,7 @@ class JudgeConfig(Section):
         None, description="reference labels reported beside the judge's, never trained on or selected by"
     )
     # What is known of the judge, and how another would be trained, changes none of its labels.
-    calibration: Annotated[str | None, Decides.NOTHING] = Field(
+    calibration: Annotated[InputPath | None, Decides.NOTHING] = Field(
         None, description="calibration.json of `salus judge calibrate`: whether this judge may select policies"
     )
     trust: Annotated[TrustThresholds, Decides.NOTHING] = Field(

@@ -14,7 +14,7 @@ from actors.engine.chat_format import ChatFormat
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from actors.engine.thoughts import ThoughtMarks
-from pipelines.config.section import Section, check_revision, with_source
+from pipelines.config.section import InputPath, Section, check_revision, with_source
 
 
 class ModelConfig(Section):
@@ -25,7 +25,7 @@ class ModelConfig(Section):
         description="where it is from. clinic, medsafety: the tiny policy that the section of that name builds."
         " folder, hub: what path names",
     )
-    path: str | None = Field(None, description="model folder, or hub id")
+    path: InputPath | None = Field(None, description="model folder, its address as s3://BUCKET/FOLDER, or hub id")
     system_prompt: str | None = Field(
         None,
         min_length=1,

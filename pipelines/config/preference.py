@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from actors.contract.decides import Decides
-from pipelines.config.section import Section
+from pipelines.config.section import InputPath, Section
 from pipelines.data.sets.egida import (
     EgidaName,
 )
@@ -17,7 +17,9 @@ from pipelines.data.sets.egida import (
 class FeedbackRowsConfig(Section):
     """Feedback of a deployment as further rows, beside those from the judge's labels."""
 
-    path: str = Field(min_length=1, description="the endpoint's feedback.folder, or a copy of it")
+    path: InputPath = Field(
+        min_length=1, description="the endpoint's feedback.folder, or a copy of it, or the address of one"
+    )
     policies: tuple[str, ...] | None = Field(
         None, description="answers of these policy versions alone; None: whichever policy gave them"
     )
@@ -45,7 +47,9 @@ class FeedbackRowsConfig(Section):
 class EgidaPairsConfig(Section):
     """Which of Egida's pairs are trained on, and how many."""
 
-    path: str | None = Field(None, description="file, or folder with a file called after name; None: the hub")
+    path: InputPath | None = Field(
+        None, description="file, or folder with a file called after name, or its address; None: the hub"
+    )
     name: EgidaName = Field("Egida-DPO-Meta-Llama-3.1-8B-Instruct", description="one of the Egida-DPO configs")
     level: Literal[1, 2, 3] = Field(3, description="harm level of every pair; our choice")
     per_cycle: int = Field(

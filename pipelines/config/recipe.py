@@ -84,6 +84,11 @@ class Recipe(Section):
             return "truth"
         return "judge" if control.judge is not None else None
 
+    @property
+    def _keeps_labels(self) -> bool:
+        """Whether reviewers' labels are beside the registry; one in a store has policies alone."""
+        return self.publish.registry is not None and ":/" not in str(self.publish.registry)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         engine = self.generate.engine
@@ -100,7 +105,7 @@ class Recipe(Section):
                 "decide.control.reference 'truth' needs answers of the clinic's own policy (model.source and"
                 " judge.truth 'clinic'); set it to judge or people"
             )
-        if control.reference == "people" and control.labels is None and self.publish.registry is None:
+        if control.reference == "people" and control.labels is None and not self._keeps_labels:
             raise ValueError(
                 "decide.control.reference 'people' needs the folder where reviewers' labels are kept: set"
                 " decide.control.labels to that of the endpoint's pages (pages.labels)"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 _COMMON: list[pa.Field[Any]] = [
     pa.field("level", pa.int8()),
@@ -21,6 +23,8 @@ _COMMON: list[pa.Field[Any]] = [
 _TEXTS: dict[str, pa.Field[Any]] = {
     name: pa.field(name, pa.string()) for name in ("prompt", "completion", "chosen", "rejected")
 }
+_DIGEST_BYTES = 12
+_KEYS = 2**63
 KTO_SCHEMA = pa.schema([_TEXTS["prompt"], _TEXTS["completion"], pa.field("label", pa.bool_()), *_COMMON])
 DPO_SCHEMA = pa.schema([_TEXTS["prompt"], _TEXTS["chosen"], _TEXTS["rejected"], *_COMMON])
 
@@ -30,9 +34,74 @@ def placed(rows: list[dict[str, Any]], schema: pa.Schema, seed: int) -> pa.Table
     return pa.Table.from_pylist([row | {"order": _place(row, seed)} for row in rows], schema=schema)
 
 
+def without_nulls(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows of a table as `placed` takes them: what a row has not is no key of it."""
+    return [{name: value for name, value in row.items() if value is not None} for row in table.to_pylist()]
+
+
+def placed_table(table: pa.Table, schema: pa.Schema, seed: int) -> pa.Table:
+    """The same of rows that are a table already, without `order`; each gets the place that `placed` would give it."""
+    names = sorted(table.column_names)
+    written = [_written(table[name].combine_chunks(), name) for name in names]
+    # Each with what follows it: a context that is not there is followed by nothing.
+    ends = [", "] * (len(names) - 1) + ["]"]
+    pieces = [
+        [text + end if text else text for text in texts] for texts, end in zip(written, ends, strict=True) if texts
+    ]
+    begins = f"[{seed}, "
+    order = [_digest(begins + "".join(row)) for row in zip(*pieces, strict=True)]
+    columns = {name: table[name] for name in table.column_names} | {"order": pa.array(order, pa.string())}
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _written(column: pa.Array, name: str) -> list[str]:
+    """A column's values as JSON; of a context that is not there, nothing, and an empty list where no row has one."""
+    if name == "context" and column.null_count == len(column):
+        return []
+    if not pa.types.is_string(column.type):
+        return [json.dumps(value) for value in column.to_pylist()]
+    if name != "prompt":
+        return [encode_basestring(text) if text is not None else "" for text in column.to_pylist()]
+    # Prompts repeat, and writing each once is enough.
+    coded = column.dictionary_encode()
+    texts = list(map(encode_basestring, coded.dictionary.to_pylist()))
+    return [texts[i] for i in coded.indices.to_pylist()]
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
 def _place(row: dict[str, Any], seed: int) -> str:
-    text = json.dumps([seed, *(row[k] for k in sorted(row))], ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    return _digest(json.dumps([seed, *(row[k] for k in sorted(row))], ensure_ascii=False))
+
+
+def place_bytes(order: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """Places as numbers, shape (rows, 12), first the byte that counts most."""
+    digests = bytes.fromhex("".join(order.to_pylist()))
+    return np.frombuffer(digests, dtype=np.uint8).reshape(-1, _DIGEST_BYTES)
+
+
+def with_key(table: pa.Table) -> pa.Table:
+    """Rows with a `key`, by which they sort as by `order` and faster: the beginning of the place, in [0, 2^63)."""
+    first = np.ascontiguousarray(place_bytes(table["order"])[:, :8]).view(">u8").ravel()
+    return table.append_column("key", pa.array((first >> np.uint64(1)).astype(np.int64)))
+
+
+def key_bounds(parts: int) -> list[int]:
+    """Keys that part all rows into so many parts of about the same size, since places are drawn evenly."""
+    return [part * _KEYS // parts for part in range(1, parts)]
+
+
+def in_order(batch: pa.Table) -> pa.Table:
+    """Rows sorted by key, without it: sorted by `order`, and each row once."""
+    if "key" not in batch.column_names:
+        # An empty block of Ray Data has no columns.
+        return batch
+    key = batch["key"].to_numpy()
+    batch = batch.drop_columns(["key"])
+    # Equal rows have the same key, and seldom others do.
+    return deduplicate(batch.sort_by("order")) if (key[1:] == key[:-1]).any() else batch
 
 
 def deduplicate(batch: pa.Table) -> pa.Table:

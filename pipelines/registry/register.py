@@ -24,6 +24,7 @@ from pipelines.registry.evidence import judge_facts, tested, training_data, vali
 from pipelines.registry.names import RunVersion, check_name, policy_version
 from pipelines.registry.run_reader import RunReader
 from pipelines.registry.store import Registry
+from pipelines.registry.stored import open_registry
 from pipelines.runs.checksums import run_hash
 from pipelines.runs.contents import ADAPTER_FILES, MODEL_FILES, Contents, contents_of, in_place
 
@@ -83,7 +84,7 @@ def register_published(run: Path, registry: Path, reporter: Reporter) -> None:
     Raises:
         SalusError: as `register_run` does; the run itself is complete, and can be registered later.
     """
-    for each in register_run(run, Registry(registry)):
+    for each in register_run(run, open_registry(registry)):
         if each.state == "left_out":
             reporter.say(f"{each.run_version} is not in the registry: {each.note}")
         elif each.state == "new":
@@ -111,7 +112,7 @@ def record_live(recipe: Recipe, folder: RunFolder, cycle: int) -> None:
     place = recipe.publish.registry
     if recipe.publish.approval != "required" or place is None or folder.live(cycle).is_file():
         return
-    registry = Registry(place)
+    registry = open_registry(place)
     current = registry.history.current()
     entry = registry.find(current) if current is not None else None
     if entry is not None and Path(entry.origin.run).resolve() == folder.root.resolve():

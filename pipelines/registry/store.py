@@ -24,6 +24,9 @@ from pipelines.registry.history import Change, Clock, History
 from pipelines.runs.contents import Contents, copy_whole, differences, whole_folder
 
 AUDIT = "audit.jsonl"
+HISTORY = "history.jsonl"
+# Files of the endpoints that follow, no policy's.
+SERVING = "serving"
 RECORD = "policy.json"
 CARD = "README.md"
 MERGED = "merged"
@@ -43,8 +46,10 @@ class Registry:
         if ":/" in str(root):
             raise SalusError(f"The registry {root} is not a local folder; give the path of a folder of this machine.")
         self.root = root.expanduser().absolute()
+        # As sentences call it.
+        self.where = str(self.root)
         self.clock = clock
-        self.history = History(self.root / "history.jsonl", clock)
+        self.history = History(self.root / HISTORY, clock)
         self.audit = PublicationAudit(AuditLog(self.root / AUDIT, clock))
 
     def prepare(self) -> None:
@@ -58,10 +63,18 @@ class Registry:
         except OSError as error:
             raise self._unwritable(error) from error
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise SalusError(f"The registry {self.root} may not be written to; give another folder.")
+            raise SalusError(f"The registry {self.where} may not be written to; give another folder.")
 
     def folder(self, entry: PolicyEntry) -> Path:
         return self.root / entry.name / entry.version
+
+    def beside(self, name: str, setting: str) -> Path:
+        """A folder of the registry that is no policy's, for a setting that names none.
+
+        Raises:
+            SalusError: the registry is in a store, where nothing but policies and logs is kept.
+        """
+        return self.root / name
 
     def entries(self) -> tuple[PolicyEntry, ...]:
         """Every policy, in the order they were registered in.
@@ -70,7 +83,7 @@ class Registry:
             SalusError: there is no registry, or one of its records cannot be read.
         """
         if not self.root.is_dir():
-            raise SalusError(f"There is no registry {self.root}; register a run first: salus policy register RUN.")
+            raise SalusError(f"There is no registry {self.where}; register a run first: salus policy register RUN.")
         records = (path for path in self.root.glob(f"*/*/{RECORD}") if not _hidden(path))
         return tuple(sorted(map(read_entry, records), key=lambda e: (e.registered_at, e.origin.cycle, e.version)))
 
@@ -88,7 +101,7 @@ class Registry:
         several = ", ".join(entry.version for entry in found[:4])
         if found:
             raise SalusError(f"{version!r} begins several versions ({several}); give more of the one you mean.")
-        raise SalusError(f"The registry {self.root} has no policy {version!r}; see salus policy list.")
+        raise SalusError(f"The registry {self.where} has no policy {version!r}; see salus policy list.")
 
     def weights(self, entry: PolicyEntry, kind: str = MERGED) -> tuple[Path, Contents]:
         """Where a policy's weights are, and what they must be.
@@ -245,14 +258,14 @@ class Registry:
             self.audit.entry("rollback", history.former, history.current, reason) as deed,
         ):
             if history.former is None:
-                raise SalusError(f"The registry {self.root} has no former policy to go back to; promote one instead.")
+                raise SalusError(f"The registry {self.where} has no former policy to go back to; promote one instead.")
             self.servable(self.find(history.former))
             change = history.append("rollback", history.former, reason)
             deed.done(change.version, change.previous)
         return change
 
     def _unwritable(self, error: OSError) -> SalusError:
-        return SalusError(f"The registry {self.root} cannot be written ({error.strerror or error}); free its place.")
+        return SalusError(f"The registry {self.where} cannot be written ({error.strerror or error}); free its place.")
 
 
 def ancestor_kind(ancestor: Ancestor) -> str:

@@ -19,6 +19,7 @@ from actors.training.adapter import ADAPTER_CONFIG, check_adapter
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.export import base_folder, export_policy
 from pipelines.registry.store import Registry
+from pipelines.registry.stored import open_registry
 from pipelines.serving.settings import ServeSettings, policy_config
 
 # The highest rank that vLLM serves.
@@ -64,7 +65,7 @@ def adapted_groups(settings: ServeSettings, registry: Path) -> Iterator[tuple[Ad
         for name, policy in settings.named.items():
             if not policy.lora or policy.policy is None:
                 continue
-            store = Registry(policy.registry or registry)
+            store = open_registry(policy.registry or registry)
             try:
                 entry = store.find(policy.policy)
                 base = base_folder(store, entry)

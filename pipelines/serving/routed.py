@@ -17,6 +17,7 @@ from actors.serve.router.fits import engine_config, with_engines_of
 from actors.serve.router.models import RoutedTraffic
 from actors.serve.router.publisher import Fit, RoutedPublisher, routed_publisher
 from pipelines.registry.store import Registry
+from pipelines.registry.stored import open_registry
 from pipelines.serving.adapted import AdaptedGroup, adapted_policies
 from pipelines.serving.dashboard.actor import open_pages
 from pipelines.serving.follower import check_first
@@ -44,7 +45,7 @@ def check_some_start(settings: ServeSettings, registry: Path, first: str | None)
     """
     faults = []
     for name, policy in settings.named.items():
-        store = Registry(policy.registry or registry)
+        store = open_registry(policy.registry or registry)
         try:
             check_first(store, settings.publish.url, policy.policy or first, partial(settings.fit, name))
         except SalusError as error:
@@ -77,7 +78,7 @@ def serving_together(
     Raises:
         SalusError: two policies follow one registry, the address is another's, or no policy is up.
     """
-    registries = {name: Registry(policy.registry or registry) for name, policy in settings.named.items()}
+    registries = {name: open_registry(policy.registry or registry) for name, policy in settings.named.items()}
     check_registries(settings, registries)
     with ExitStack() as up:
         up.callback(stop_router, namespace)

@@ -8,9 +8,8 @@ from pathlib import Path
 from actors.contract.records import Record
 from actors.files.records import find_record, read_record
 from actors.files.shards import write_text
+from pipelines.registry.store import SERVING
 from pipelines.runs.lease.process import Holder, has_ended
-
-FOLDER = "serving"
 
 
 class EndpointStatus(Record):
@@ -32,7 +31,7 @@ class StatusFile:
     """The file of one endpoint. Life: write* -> remove."""
 
     def __init__(self, registry: Path, url: str) -> None:
-        self.path = registry / FOLDER / (re.sub(r"[^A-Za-z0-9.-]+", "_", url) + ".json")
+        self.path = registry / SERVING / (re.sub(r"[^A-Za-z0-9.-]+", "_", url) + ".json")
 
     @property
     def refused(self) -> Path:
@@ -60,6 +59,6 @@ def endpoints(registry: Path) -> list[EndpointStatus]:
     Raises:
         SalusError: a file is no status.
     """
-    files = sorted((registry / FOLDER).glob("*.json"))
+    files = sorted((registry / SERVING).glob("*.json"))
     found = [read_record(EndpointStatus, file, "the status of an endpoint", "delete it") for file in files]
     return [status for status in found if not has_ended(status.holder)]

@@ -29,8 +29,8 @@ _CREDENTIALS = timedelta(minutes=10)
 _REGION_OF_SERVERS_WITHOUT = "us-east-1"
 
 
-def connect(place: RemotePlace) -> Objects:
-    """The objects below a place; its bucket is known to be there.
+def connect(place: RemotePlace, elsewhere: str = "give another address with --run") -> Objects:
+    """The objects below a place; its bucket is known to be there. `elsewhere`: what else may mend that it is not.
 
     Raises:
         SalusError: no such bucket, no credentials, an endpoint that is wrong or out of reach.
@@ -44,9 +44,7 @@ def connect(place: RemotePlace) -> Objects:
         except OSError as error:
             if place.bucket is None or "NoSuchBucket" not in str(error):
                 raise
-            raise SalusError(
-                f"There is no bucket {place.bucket} for {place}; make it, or give another address with --run."
-            ) from error
+            raise SalusError(f"There is no bucket {place.bucket} for {place}; make it, or {elsewhere}.") from error
     return objects
 
 

@@ -27,7 +27,7 @@ from pipelines.runs.store.place import BUCKETS, RemotePlace
 
 if TYPE_CHECKING:
     # Not importable at run time.
-    from obstore import PutResult, UpdateVersion
+    from obstore import ObjectMeta, PutResult, UpdateVersion
     from obstore.store import ObjectStore
 
 CHUNK_BYTES = 8 * 2**20
@@ -51,6 +51,8 @@ class ObjectInfo:
 
     bytes: int
     changed_at: datetime
+    # Another one for another content; None where the store has none.
+    e_tag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,17 @@ class Objects:
         skip = len(self._prefix) + 1 if self._prefix else 0
         with store_faults():
             found = [meta for batch in obstore.list(self.store, prefix=self._path(folder)) for meta in batch]
-        return {meta["path"][skip:]: ObjectInfo(meta["size"], meta["last_modified"]) for meta in found}
+        return {meta["path"][skip:]: _info(meta) for meta in found}
+
+    def info(self, name: str) -> ObjectInfo | None:
+        """What a listing tells of one object; None where there is none. Without a name it is the place itself."""
+        if not self._path(name):
+            return None
+        try:
+            with store_faults():
+                return _info(obstore.head(self.store, self._path(name)))
+        except FileNotFoundError:
+            return None
 
     def folders(self) -> tuple[str, ...]:
         """Names of the folders right below the place, in order."""
@@ -205,6 +217,10 @@ class Objects:
 
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self._prefix, name) if part)
+
+
+def _info(meta: ObjectMeta) -> ObjectInfo:
+    return ObjectInfo(meta["size"], meta["last_modified"], meta["e_tag"])
 
 
 def _checked(source: Path, sha256: str) -> Iterator[bytes]:

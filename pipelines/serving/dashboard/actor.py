@@ -38,7 +38,7 @@ def open_pages(
     run = (pages.run or _run_of_current(registry)).absolute()
     if not run.is_dir():
         raise SalusError(f"There is no run folder {run} for the pages; name one with --set pages.run=DIR.")
-    labels = (pages.labels or registry.root / "labels").absolute()
+    labels = (pages.labels or registry.beside("labels", "pages.labels")).absolute()
     address = ActorAddress(actor=ACTOR, namespace=namespace)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(PagesData)
     return address, actor.options(name=ACTOR, namespace=namespace, max_concurrency=32).remote(

@@ -15,7 +15,7 @@ from actors.training.algorithms.table import marks
 from pipelines.config.recipe import Recipe
 from pipelines.decision.record import Decision, read_decision
 from pipelines.registry.history import Change
-from pipelines.registry.store import Registry
+from pipelines.registry.stored import open_registry
 from pipelines.runs.finished.busy import is_finished
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.summary import Measured, Summary, TestFigures, find_summary
@@ -68,7 +68,7 @@ class _Reading:
     def __init__(self, folder: RunFolder, registry: Path | None) -> None:
         self._folder = folder
         self._missing = Missing()
-        self._registry = self._missing.ask(lambda: Registry(registry) if registry is not None else None, None)
+        self._registry = self._missing.ask(lambda: open_registry(registry) if registry is not None else None, None)
 
     def data(self) -> DashboardData:
         folder, ask = self._folder, self._missing.ask

@@ -54,7 +54,8 @@ class ShadowService:
         if self._challenger is not None:
             # A damaged one is told before anything starts.
             sampling_defaults(Path(self._challenger.path))
-        self._folder = (config.folder if config and config.folder else registry.root / FOLDER).absolute()
+        where = config.folder if config is not None else registry.root / FOLDER
+        self._folder = (where or registry.beside(FOLDER, "shadow.folder")).absolute()
         self._actor: Any = None
         # The answer to the question whether it is up, until it is there, and when it is overdue.
         self._up: Any = None

@@ -12,9 +12,9 @@ import pytest
 from actors.contract.records import prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.files.shards import read_folder, strings, write_table
-from pipelines.alignment.egida_pairs import PAIR_SCHEMA, PairsReport, draw_pairs, write_pairs
-from pipelines.alignment.preference import egida_rows, rows_report
+from actors.files.shards import read_folder, read_shard, strings, write_table
+from pipelines.alignment.preference import FileWriter, egida_rows
+from pipelines.alignment.rows.egida_pairs import PAIR_SCHEMA, PairsReport, draw_pairs, write_pairs
 from pipelines.config.load import load_recipe
 from pipelines.config.preference import EgidaPairsConfig, PreferenceConfig
 from pipelines.data.row_order import DPO_SCHEMA, deduplicate
@@ -102,15 +102,11 @@ def test_drawn_rows_take_their_place_among_the_policys_own(tmp_path: Path) -> No
     kept = deduplicate(together)
     assert kept.num_rows == 6
     own = rows.slice(0, 1).set_column(DPO_SCHEMA.get_field_index("order"), DPO_SCHEMA.field("order"), [["own"]])
-    write_table(pa.concat_tables([kept, own]), tmp_path / "rows" / "00000.parquet")
-    assert rows_report("pairs", tmp_path / "rows", rows).model_dump() == {
-        "algorithm": "dpo",
-        "rows": 7,
-        "positive": 0,
-        "egida": 6,
-        "feedback": 0,
-    }
-    assert rows_report("pairs", tmp_path / "rows").egida == 0
+    write = FileWriter(tmp_path, "pairs", (1.0, 1.0), rows["order"].combine_chunks())
+    # Rows, harmless ones, and those from outside.
+    assert write(0, 0, 7, kept, own) == (7, 0, 6)
+    assert write(1, 5, 2, kept, own) == (2, 0, 1)
+    assert read_shard(tmp_path / "00000.parquet", DPO_SCHEMA).num_rows == 7
     assert egida_rows(folder, PreferenceConfig(), seed=1) is None
 
 

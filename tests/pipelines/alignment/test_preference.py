@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,10 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.contract.records import LABELS, Label, Prompt
-from pipelines.alignment.preference import Beside, _make, dpo_pairs, kto_rows
+from pipelines.alignment.preference import Beside, made_rows
+from pipelines.alignment.rows import judged as made
 from pipelines.config.preference import PreferenceConfig
 from pipelines.config.scores import ScoreTable
-from pipelines.data.row_order import deduplicate, interleave, shuffled, thinning
+from pipelines.data.row_order import (
+    DPO_SCHEMA,
+    KTO_SCHEMA,
+    deduplicate,
+    in_order,
+    interleave,
+    key_bounds,
+    placed,
+    placed_table,
+    shuffled,
+    thinning,
+    with_key,
+    without_nulls,
+)
 from tests.rows import judgments, prompt
 
 TABLE = ScoreTable()
@@ -31,6 +47,14 @@ def judged(draw: st.DrawFn) -> Judged:
         for _ in range(draw(st.integers(1, 5))):
             rows.append((of, f"answer {draw(st.integers(0, 3))}", draw(st.sampled_from(LABELS))))
     return rows
+
+
+def kto_rows(judged: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
+    return made.kto_rows(judged, config, table).to_pylist()
+
+
+def dpo_pairs(judged: pa.Table, config: PreferenceConfig, table: ScoreTable) -> list[dict[str, Any]]:
+    return made.dpo_pairs(judged, config, table).to_pylist()
 
 
 def mark(level: int, label: Label) -> float:
@@ -58,14 +82,14 @@ def test_the_chosen_answer_always_scores_higher(rows: Judged, most: int, referen
 
 @given(judged())
 def test_kto_rows_are_best_or_nothing(rows: Judged) -> None:
-    made = kto_rows(judgments(rows), PreferenceConfig(), TABLE)
+    found = kto_rows(judgments(rows), PreferenceConfig(), TABLE)
     expected = [
         (of.prompt, answer, mark(of.level, label) > 0)
         for of, answer, label in rows
         if label is not None and mark(of.level, label) in (0.0, float(TABLE.best()[of.level]))
     ]
     key = lambda row: (row[0], row[1], row[2])  # noqa: E731
-    assert sorted(((r["prompt"], r["completion"], r["label"]) for r in made), key=key) == sorted(expected, key=key)
+    assert sorted(((r["prompt"], r["completion"], r["label"]) for r in found), key=key) == sorted(expected, key=key)
 
 
 def test_the_widest_margin_comes_first() -> None:
@@ -208,5 +232,35 @@ def test_a_confidence_is_read_at_the_calibrated_temperature(temperature: float |
     """An overconfident judge says .9 where it is right in six of ten; the limit is for the latter."""
     judged = judgments([(prompt(0, 3), "Sure.", "Accept"), (prompt(1, 3), "No.", "Refuse")], sure=0.9)
     config = PreferenceConfig(min_confidence=0.8, reference_kto=False)
-    made = _make(judged, kto_rows, config, TABLE, 0, Beside(temperature=temperature))
-    assert made.num_rows == rows
+    assert made_rows(judged, "unpaired", config, TABLE, 0, Beside(temperature=temperature)).num_rows == rows
+
+
+TEXTS = st.sampled_from(["a", 'say "no"', "back\\slash\n\ttab", "\x01 \u00e9 \u2028", ""])
+
+
+@given(
+    st.lists(st.tuples(TEXTS, TEXTS, st.booleans(), st.integers(0, 3), st.none() | TEXTS), min_size=1), st.integers()
+)
+def test_a_tables_rows_have_the_places_of_the_same_rows_one_by_one(rows: list[tuple[object, ...]], seed: int) -> None:
+    names = ("prompt", "completion", "label", "level", "context")
+    table = pa.Table.from_pylist(
+        [dict(zip(names, row, strict=True)) for row in rows], pa.schema([KTO_SCHEMA.field(name) for name in names])
+    )
+    assert placed_table(table, KTO_SCHEMA, seed) == placed(without_nulls(table), KTO_SCHEMA, seed)
+    pairs = table.drop_columns(["label"]).rename_columns({"completion": "chosen"})
+    pairs = pairs.append_column("rejected", pairs["prompt"])
+    assert placed_table(pairs, DPO_SCHEMA, seed) == placed(without_nulls(pairs), DPO_SCHEMA, seed)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1), st.integers(1, 5))
+def test_keys_sort_rows_as_their_places_do(contents: list[int], parts: int) -> None:
+    rows = placed([{"prompt": str(i), "completion": "a", "label": True, "level": 0} for i in contents], KTO_SCHEMA, 1)
+    # One key for two places, as happens once in many million rows.
+    twins = [f"{'0' * 16}{i % 3:08x}" for i in contents]
+    rows = pa.concat_tables([rows, rows.set_column(rows.column_names.index("order"), "order", [pa.array(twins)])])
+    keyed = with_key(rows)
+    part = np.searchsorted(key_bounds(parts), keyed["key"].to_numpy(), side="right")
+    batches = [keyed.filter(pa.array(part == i)).sort_by("key") for i in range(parts)]
+    found = pa.concat_tables(in_order(batch) for batch in batches)
+    assert found["order"].to_pylist() == sorted(set(rows["order"].to_pylist()))
+    assert found.column_names == rows.column_names

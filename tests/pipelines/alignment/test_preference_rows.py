@@ -13,8 +13,8 @@ from actors.contract.records import ROW_NAMES, Label, RowKind
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table, write_text
 from pipelines.alignment.cycle import check_rows
-from pipelines.alignment.egida_pairs import PAIR_SCHEMA
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
+from pipelines.alignment.rows.egida_pairs import PAIR_SCHEMA
 from pipelines.config.preference import EgidaPairsConfig, PreferenceConfig
 from pipelines.config.scores import ScoreTable
 from tests.rows import judgments, prompt

@@ -14,11 +14,11 @@ from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import os_user, outcomes
-from pipelines.registry.store import AUDIT, Registry
+from pipelines.registry.store import AUDIT, SERVING, Registry
 from pipelines.serving.follower import Follower
 from pipelines.serving.rollback import roll_back
 from pipelines.serving.settings import load_settings
-from pipelines.serving.status import FOLDER, EndpointStatus, endpoints
+from pipelines.serving.status import EndpointStatus, endpoints
 
 
 class Recorder:
@@ -131,7 +131,7 @@ def test_a_damaged_history_changes_nothing(registry: Registry, versions: Sequenc
     whole = history.read_text()
     history.write_text(whole + "{\n")
     follower.step()
-    (file,) = (registry.root / FOLDER).iterdir()
+    (file,) = (registry.root / SERVING).iterdir()
     written = file.stat()
     follower.step()
     fault = status(registry).fault
@@ -194,7 +194,7 @@ def test_an_endpoint_whose_process_is_gone_is_none(registry: Registry, versions:
     registry.promote(versions[0], "")
     follower, _ = following(registry, [])
     follower.start(None)
-    (file,) = (registry.root / FOLDER).iterdir()
+    (file,) = (registry.root / SERVING).iterdir()
     there = status(registry)
     gone = there.model_copy(update={"holder": there.holder.model_copy(update={"started_s": 1.0})})
     file.write_text(gone.model_dump_json())

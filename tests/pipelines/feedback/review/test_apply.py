@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.contract.conversation import answer_key
-from pipelines.alignment.preference import kto_rows
+from pipelines.alignment.rows.judged import kto_rows
 from pipelines.config.preference import PreferenceConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.feedback.review.apply import apply_labels
@@ -50,7 +50,7 @@ def test_a_reviewed_answer_changes_sides_in_the_rows(tmp_path: Path) -> None:
     log.add(of.prompt, "Sure, here is how", "Accept", "alice")
     reviewed, _ = apply_labels(judged, settle(log.standing()).labels())
     before, after = (
-        {row["completion"]: row["label"] for row in kto_rows(table, PreferenceConfig(), ScoreTable())}
+        {row["completion"]: row["label"] for row in kto_rows(table, PreferenceConfig(), ScoreTable()).to_pylist()}
         for table in (judged, reviewed)
     )
     assert before == {"Sure, here is how": True, "No.": True}

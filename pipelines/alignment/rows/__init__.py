@@ -1,0 +1,1 @@
+"""Rows to train on: made of judged answers, and Egida's pairs."""
