@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import ray
+
 from pipelines.cluster.join import TOKEN, fresh_token
 from tests.free_port import free_port
 
@@ -31,7 +33,7 @@ def growing_cluster(place: Path, most: int) -> Iterator[str]:
     A node that was idle for six seconds goes.
     """
     port = free_port()
-    address = f"127.0.0.1:{port}"
+    address = f"{ray.util.get_node_ip_address()}:{port}"
     node = {"resources": {"CPU": 2, "GPU": NODE_GPUS, "object_store_memory": 10**8}, "node_config": {}}
     config = {
         "cluster_name": "growing",
@@ -55,7 +57,7 @@ def growing_cluster(place: Path, most: int) -> Iterator[str]:
     with fresh_token():
         start = [
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
-            "--node-ip-address=127.0.0.1", "--num-cpus=2", "--num-gpus=0", "--object-store-memory=100000000",
+            "--num-cpus=2", "--num-gpus=0", "--object-store-memory=100000000",
             "--include-dashboard=false", f"--autoscaling-config={file}",
         ]  # fmt: skip
         environment = os.environ | {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
