@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -68,29 +68,33 @@ def test_one_that_ended_well_leaves_nothing_to_go_on_with(registry: Registry, ve
     assert not follower.resume()
 
 
-def deployed(registry: Registry, **settings: int) -> tuple[DeployedPublisher, PolicyHere]:
-    config = PublisherConfig(**settings)  # type: ignore[arg-type]
+def deployed(
+    registry: Registry, config: PublisherConfig | None = None
+) -> tuple[DeployedPublisher, Callable[[], PolicyRef | None]]:
+    """A publisher, and what it says is published."""
+    config = config or PublisherConfig()
     service = ServiceSettings(application="clinic", registry=registry.root, publish=config)
     published = PolicyHere(ActorAddress(actor="a", namespace="b"))
     endpoint = ServeEndpoint(config, service.address.namespace, app=service.application)
-    return DeployedPublisher(service, published, endpoint), published
+    return DeployedPublisher(service, published, endpoint), lambda: published.policy
 
 
 def test_to_start_is_to_say_what_replicas_load(registry: Registry, versions: Sequence[str]) -> None:
     registry.promote(versions[0], "")
     publisher, published = deployed(registry)
-    assert published.policy is None
+    assert published() is None
     Follower(registry, publisher, lambda line: None, registry.clock).start(None)
-    assert published.policy is not None and published.policy.version == versions[0]
-    assert (Path(published.policy.path) / "model.safetensors").is_file()
+    said = published()
+    assert said is not None and said.version == versions[0]
+    assert (Path(said.path) / "model.safetensors").is_file()
 
 
 def test_a_policy_that_the_settings_do_not_fit_is_never_said(registry: Registry, versions: Sequence[str]) -> None:
     registry.promote(versions[0], "")
-    publisher, published = deployed(registry, max_model_len=1_000_000)
+    publisher, published = deployed(registry, PublisherConfig(max_model_len=1_000_000))
     with pytest.raises(SalusError, match="max_model_len"):
         Follower(registry, publisher, lambda line: None, registry.clock).start(None)
-    assert published.policy is None
+    assert published() is None
     with pytest.raises(SalusError):
         publisher.start(PolicyRef(version="gone", path=str(registry.root / "nowhere")))
 
