@@ -152,8 +152,7 @@ class RegistryFollower:
         return None if known is None else known.status.value
 
 
-# Two calls at a time would do; replicas that start together all ask.
-RegistryFollowerActor = ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=32)(RegistryFollower)
+RegistryFollowerActor = ray.remote(num_cpus=0, max_restarts=-1)(RegistryFollower)
 
 
 def start_follower(settings: ServiceSettings) -> Any:
@@ -172,10 +171,13 @@ def start_follower(settings: ServiceSettings) -> Any:
         if time.monotonic() > deadline:
             raise SalusError(f"The follower of {settings.application} does not end; deploy it again.")
         time.sleep(0.2)
-    return RegistryFollowerActor.options(
+    follower: Any = RegistryFollowerActor.options(
         name=address.actor,
         namespace=address.namespace,
         lifetime="detached",
+        # Replicas that start together all ask, also while the registry is read.
+        max_concurrency=32,
         # With the controller of Serve, on the head; a worker node must be free to go.
         scheduling_strategy=beside_me(),
-    ).remote(settings)
+    )
+    return follower.remote(settings)
