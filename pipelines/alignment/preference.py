@@ -159,7 +159,8 @@ def _in_parts(files: Sequence[Path], parts: int) -> list[dict[str, list[str]]]:
 
 
 def _each_block(rows: ray.data.Dataset, change: Callable[[pa.Table], pa.Table]) -> ray.data.Dataset:
-    return rows.map_batches(cast(Any, change), batch_format="pyarrow", batch_size=None)
+    changed: ray.data.Dataset = rows.map_batches(cast(Any, change), batch_format="pyarrow", batch_size=None)
+    return changed
 
 
 def _sorted(rows: ray.data.Dataset, parts: int) -> ray.data.Dataset:
@@ -204,7 +205,8 @@ class _Make:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """The rows of a block that names files."""
-        files = [file for some in block["files"].to_pylist() for file in some]
+        named: Any = block["files"].to_pylist()
+        files = [file for some in named for file in some]
         judgments = pa.concat_tables([pq.read_table(file, columns=list(self.columns)) for file in files])
         return with_key(made_rows(judgments, self.kind, self.config, self.table, self.seed, self.beside))
 
@@ -281,7 +283,7 @@ class FileWriter:
     kind: RowKind
     keep: tuple[float, float]
     # Places of rows from elsewhere, to be counted.
-    outside: pa.Array
+    outside: Any
 
     def __call__(self, number: int, start: int, rows: int, *blocks: pa.Table) -> tuple[int, int, int]:
         """Write one file: so many rows from a place within the first block on, thinned, their classes in turn.

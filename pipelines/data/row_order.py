@@ -54,7 +54,7 @@ def placed_table(table: pa.Table, schema: pa.Schema, seed: int) -> pa.Table:
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _written(column: pa.Array, name: str) -> list[str]:
+def _written(column: Any, name: str) -> list[str]:
     """A column's values as JSON; of a context that is not there, nothing, and an empty list where no row has one."""
     if name == "context" and column.null_count == len(column):
         return []
@@ -76,7 +76,7 @@ def _place(row: dict[str, Any], seed: int) -> str:
     return _digest(json.dumps([seed, *(row[k] for k in sorted(row))], ensure_ascii=False))
 
 
-def place_bytes(order: pa.ChunkedArray) -> NDArray[np.uint8]:
+def place_bytes(order: Any) -> NDArray[np.uint8]:
     """Places as numbers, shape (rows, 12), first the byte that counts most."""
     digests = bytes.fromhex("".join(order.to_pylist()))
     return np.frombuffer(digests, dtype=np.uint8).reshape(-1, _DIGEST_BYTES)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from actors.contract.records import JUDGMENT_SCHEMA, LABELS, LEVELS, METHODS, PROMPT_SCHEMA
 
+Strings: TypeAlias = Any
+Ints = NDArray[np.int64]
 # Answers to one prompt.
 SAMPLES = 4
 _WORDS = [
@@ -64,7 +68,7 @@ def write_prompts(folder: Path, prompts: int, prompts_per_shard: int, seed: int 
     return files
 
 
-def judgment_shard(start: int, end: int, sentences: pa.Array, seed: int) -> pa.Table:
+def judgment_shard(start: int, end: int, sentences: Strings, seed: int) -> pa.Table:
     """The judged answers to the prompts with numbers from `start` to before `end`."""
     numbers = np.repeat(np.arange(start, end), SAMPLES)
     n = len(numbers)
@@ -89,9 +93,9 @@ def judgment_shard(start: int, end: int, sentences: pa.Array, seed: int) -> pa.T
     return pa.table(columns, schema=JUDGMENT_SCHEMA)
 
 
-def _prompt_columns(numbers: np.ndarray, sentences: pa.Array) -> dict[str, pa.Array]:  # type: ignore[type-arg]
+def _prompt_columns(numbers: Ints, sentences: Strings) -> dict[str, Any]:
     n, levels = len(numbers), numbers % len(LEVELS)
-    asked = sentences.take(pa.array(numbers % len(sentences)))
+    asked = sentences.take(numbers % len(sentences))
     return {
         "prompt_id": _named("p", numbers),
         "prompt": _joined(asked, _named("Request ", numbers), sep=" "),
@@ -106,22 +110,23 @@ def _prompt_columns(numbers: np.ndarray, sentences: pa.Array) -> dict[str, pa.Ar
     }
 
 
-def _sentences(seed: int) -> pa.Array:
+def _sentences(seed: int) -> Strings:
     picks = np.random.default_rng(seed).integers(0, len(_WORDS), (_SENTENCES, _WORDS_OF_ONE))
     return pa.array([" ".join(_WORDS[i] for i in row).capitalize() + "." for row in picks], pa.string())
 
 
-def _text(draw: np.random.Generator, n: int, sentences: pa.Array, count: int) -> pa.Array:
-    return _joined(*(sentences.take(pa.array(draw.integers(0, len(sentences), n))) for _ in range(count)), sep=" ")
+def _text(draw: np.random.Generator, n: int, sentences: Strings, count: int) -> Strings:
+    return _joined(*(sentences.take(draw.integers(0, len(sentences), n)) for _ in range(count)), sep=" ")
 
 
-def _named(what: str, numbers: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+def _named(what: str, numbers: Ints) -> Strings:
     return _joined(_same(what, len(numbers)), pc.cast(pa.array(numbers), pa.string()), sep="")
 
 
-def _joined(*parts: pa.Array, sep: str) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, sep)
+def _joined(*parts: Strings, sep: str) -> Strings:
+    joined: Any = pc.binary_join_element_wise
+    return joined(*parts, sep)
 
 
-def _same(value: str, n: int) -> pa.Array:
+def _same(value: str, n: int) -> Strings:
     return pa.repeat(pa.scalar(value), n)

@@ -29,7 +29,7 @@ COLUMNS = ["prompt_id", "prompt", "level", "reference", "answer", "label", "fini
 ROWS_PER_FILE = 50_000
 MAX_CLASS_RATIO = 4.0
 PAIRS_PER_PROMPT = 2
-TAIL = [("level", pa.int8()), ("order", pa.string()), ("context", pa.string())]
+TAIL: list[Any] = [("level", pa.int8()), ("order", pa.string()), ("context", pa.string())]
 SCHEMAS = {
     "unpaired": pa.schema([("prompt", pa.string()), ("completion", pa.string()), ("label", pa.bool_()), *TAIL]),
     "pairs": pa.schema([("prompt", pa.string()), ("chosen", pa.string()), ("rejected", pa.string()), *TAIL]),
@@ -86,7 +86,7 @@ def asked(row: Row) -> Row:
 
 
 def said(row: Row) -> str:
-    return (row["thought"] or "") + row["answer"]
+    return f"{row['thought'] or ''}{row['answer']}"
 
 
 def main(kind: str, judgments: Path, output: Path, seed: int) -> None:

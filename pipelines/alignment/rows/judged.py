@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ class _Answers:
     # Whether the mark is the best of its level.
     best: Bools
     # All that the policy wrote: its thought, if it had one, and its answer.
-    said: pa.Array
+    said: Any
     # Whether a good answer may be held up as one: it says something, and to its end.
     choosable: Bools
     # Each row's group, numbered as they appear; and each group's first row.
@@ -68,9 +69,9 @@ class _Answers:
         return harmless
 
     @property
-    def references(self) -> pa.Array:
+    def references(self) -> Any:
         """The safe answer of each group; null where there is none."""
-        found = _column(self.table, "reference").take(pa.array(self.first))
+        found = _column(self.table, "reference").take(self.first)
         return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
 
     def any(self, rows: Bools) -> Bools:
@@ -79,10 +80,9 @@ class _Answers:
         found[self.group[rows]] = True
         return found
 
-    def asked(self, rows: Ints) -> dict[str, pa.Array]:
+    def asked(self, rows: Ints) -> dict[str, Any]:
         """What the answers of some rows answer."""
-        where = pa.array(rows)
-        found = {name: _column(self.table, name).take(where) for name in _ASKED}
+        found = {name: _column(self.table, name).take(rows) for name in _ASKED}
         return found | {"context": pc.if_else(pc.equal(found["context"], ""), None, found["context"])}
 
 
@@ -97,7 +97,7 @@ def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -
     taken = (answers.best & answers.choosable) | (answers.marks == 0)
     own = np.flatnonzero(taken)
     good = answers.any(taken & desirable)
-    pieces = [(own, answers.said.take(pa.array(own)), desirable[own])]
+    pieces = [(own, answers.said.take(own), desirable[own])]
     if config.reference_kto:
         references = answers.references
         lacking = ~good & references.is_valid().to_numpy(zero_copy_only=False)
@@ -114,7 +114,7 @@ def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -
     return _table(
         {
             **answers.asked(of[order]),
-            "completion": pa.concat_arrays(completions).take(pa.array(order)),
+            "completion": pa.concat_arrays(completions).take(order),
             "label": pa.array(np.concatenate(labels)[order]),
         },
         KTO_SCHEMA,
@@ -158,7 +158,7 @@ def _by_group(answers: _Answers) -> Iterator[list[tuple[float, str, bool]]]:
     rows = list(
         zip(
             answers.marks[order].tolist(),
-            answers.said.take(pa.array(order)).to_pylist(),
+            answers.said.take(order).to_pylist(),
             answers.choosable[order].tolist(),
             strict=True,
         )
@@ -198,7 +198,7 @@ def _spread(margins: list[Margin], most: int) -> list[Margin]:
     return picked
 
 
-def _table(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.Table:
+def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
     fields = [field for field in schema if field.name in columns]
     return pa.table([columns[field.name] for field in fields], schema=pa.schema(fields))
 
@@ -208,7 +208,7 @@ def _level(judgments: pa.Table) -> Ints:
     return level
 
 
-def _column(judgments: pa.Table, name: str) -> pa.Array:
+def _column(judgments: pa.Table, name: str) -> Any:
     """A column as one array; nulls where an earlier version's file has none of this name."""
     if name not in judgments.column_names:
         return pa.nulls(judgments.num_rows, pa.string())
@@ -216,7 +216,7 @@ def _column(judgments: pa.Table, name: str) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _joined(thought: pa.Array, answer: pa.Array) -> pa.Array:
+def _joined(thought: Any, answer: Any) -> Any:
     if thought.null_count == len(thought):
         return answer
     return pc.binary_join_element_wise(pc.fill_null(thought, ""), answer, "")
