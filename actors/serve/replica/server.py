@@ -21,7 +21,7 @@ from actors.serve.config import SmokeConfig
 from actors.serve.gateway.traffic import ReplicaTraffic, TrafficWindow
 from actors.serve.replica.adapted import adapted_app
 from actors.serve.replica.canary import ReplicaWatch
-from actors.serve.replica.engine_death import EngineDeathWatch, end_process
+from actors.serve.replica.engine_death import EngineDeathWatch, end_replica
 from actors.serve.replica.layers import Layers
 from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.pause import Pause
@@ -112,7 +112,7 @@ class PolicyServer(LLMServer):
     async def check_health(self) -> None:
         if self._engine_died():
             # Where no client asks.
-            end_process()
+            end_replica()
         await super().check_health()
         await self._swap.follow()
 
