@@ -54,8 +54,8 @@ def again_where_rebuilt(
     try:
         return build()
     except Exception as error:
+        why = reason(error).rstrip(".")
         raise SalusError(
             f"An engine whose process had died could not be started again, {len(pauses_s) + 1} times in"
-            f" {sum(pauses_s):.0f} s; the last time: {reason(error).rstrip(".")}. Free memory on its device, then give the same"
-            " command again."
+            f" {sum(pauses_s):.0f} s; the last time: {why}. Free memory on its device, then give the same command again."
         ) from error
