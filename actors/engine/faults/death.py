@@ -1,8 +1,7 @@
 """An engine whose core has died ends its own process at once.
 
-vLLM's engine core is a process of its own wherever there is a GPU. A caller that waits for a killed core waits for ever,
-and a caller of a core that lost a worker gets an error while its process lives on. Ray replaces a process that ends, and
-repeats its task. Nothing else would be as quick, and nothing that the old process knew is needed again.
+On GPUs vLLM's engine core is a process of its own. A caller that waits for a killed core waits for ever. A caller of a
+core that lost a worker gets an error, and its process lives on. Ray replaces a process that ends, and repeats its task.
 """
 
 from __future__ import annotations

@@ -57,5 +57,6 @@ def again_where_rebuilt(
         why = reason(error).rstrip(".")
         raise SalusError(
             f"An engine whose process had died could not be started again, {len(pauses_s) + 1} times in"
-            f" {sum(pauses_s):.0f} s; the last time: {why}. Free memory on its device, then give the same command again."
+            f" {sum(pauses_s):.0f} s; the last time: {why}. Free memory on its device, then give the same command"
+            " again."
         ) from error

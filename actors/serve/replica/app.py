@@ -71,6 +71,9 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
             "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_replica))),
             **eager_environment(config.enforce_eager),
         }
+    if 0 < (share := config.gpus_per_replica / config.tensor_parallel_size) < 1:
+        # vLLM asks Ray for a whole GPU of each worker's own otherwise, which its placement group does not have.
+        environment["VLLM_RAY_PER_WORKER_GPUS"] = f"{share:g}"
     # Hashes of keys, which replicas would not see in their nodes' environment.
     if keys := os.environ.get(config.gateway.keys_env):
         environment[config.gateway.keys_env] = keys
