@@ -39,5 +39,5 @@ def test_the_device_that_was_asked_for_is_silent() -> None:
 @pytest.mark.skipif(torch.version.cuda is not None, reason="a CUDA build of torch")
 def test_a_cpu_build_of_torch_sees_no_gpu() -> None:
     assert visible_gpus() is None and gpus_in_use() is None
-    with pytest.raises(SalusError, match="torch on .* is a build for CPUs"):
+    with pytest.raises(SalusError, match=r"torch on .* is a build for CPUs"):
         check_device("cuda", 1, "A trainer", gpus_in_use, platform=None)
