@@ -25,7 +25,7 @@ from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
-from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.pools import Pools, spawn
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session

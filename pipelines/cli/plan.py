@@ -62,7 +62,7 @@ def plan(
 
 def doctor() -> None:
     """Hold this machine against the joint version set; exit with 2 and the cure where something fails."""
-    from pipelines.cluster.doctor import doctor_table, examine
+    from pipelines.cluster.machine.doctor import doctor_table, examine
 
     report = examine()
     console().print(doctor_table(report))

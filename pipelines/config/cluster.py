@@ -18,6 +18,9 @@ class ClusterConfig(Section):
     )
     gpus: int | None = Field(None, ge=0, description="GPUs of the embedded Ray; None: those present")
     memory_gib: float | None = Field(None, gt=0, description="memory the plan may use; None: what is free")
+    gpu_memory_gib: float | None = Field(
+        None, gt=0, description="memory of one GPU; None: what nvidia-smi says where GPUs are up"
+    )
     object_store_gib: float = Field(
         0.5, ge=0.1, description="memory of the embedded Ray's object store, through which steps hand on their rows"
     )

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from pipelines.cluster.doctor import (
+from pipelines.cluster.machine.doctor import (
     DoctorReport,
     Finding,
     conflict_findings,

@@ -126,7 +126,14 @@ def test_folder_is_counted_from_its_headers(tmp_path: Path) -> None:
     }
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert shape_of_folder(tmp_path) == Shape(
-        parameters=10 * 20 + 7 + 3 * 4 * 5, layers=2, hidden=64, kv_width=32, vocabulary=100, intermediate=96
+        parameters=10 * 20 + 7 + 3 * 4 * 5,
+        layers=2,
+        hidden=64,
+        kv_width=32,
+        vocabulary=100,
+        intermediate=96,
+        heads=4,
+        kv_heads=2,
     )
 
 
