@@ -44,6 +44,7 @@ def plan(
     prompts with their tokens. So it does with thresholds that no policy could reach. Nothing is built or fetched.
     """
     from pipelines.alignment.ready import check_ready
+    from pipelines.cluster.machine.gpus import answer_lines
     from pipelines.cluster.plan import available, check, make_plan, plan_table
     from pipelines.cluster.progress import RichReporter
     from pipelines.runs.store.place import working_folder
@@ -54,7 +55,10 @@ def plan(
     out.print(plan_table(made))
     for step in made.steps:
         out.print(f"  {step}", highlight=False, markup=False)
-    check(made, available(settings))
+    there = available(settings)
+    check(made, there)
+    for line in answer_lines(made.rows, there.gpu_memory_gib):
+        out.print(f"  {line}", highlight=False, markup=False)
     for line in check_ready(settings, RichReporter(out), working_folder(run_place(settings, run))):
         out.print(f"  {line}", highlight=False, markup=False)
     out.print("It fits.")

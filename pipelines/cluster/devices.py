@@ -13,6 +13,8 @@ from actors.contract.records import Record
 
 GIB = 2**30
 NVIDIA_SMI_TIMEOUT_S = 20
+# The first release of NVIDIA's driver that runs CUDA 13, for which the torch of salus[cuda] is built.
+LEAST_DRIVER = 580
 
 
 class Resources(Record):
@@ -52,10 +54,21 @@ def gpu_memories_gib(of_process: bool = True) -> list[float]:
     return visible_gpus(listing, os.environ.get("CUDA_VISIBLE_DEVICES") if of_process else None) if listing else []
 
 
+def has_driver() -> bool:
+    """Whether the program of NVIDIA's driver is on the PATH."""
+    return shutil.which("nvidia-smi") is not None
+
+
 def driver_version() -> str | None:
     """The version of NVIDIA's driver, as 580.65.06; None where there is none, or it does not answer."""
     lines = (_nvidia_smi("driver_version") or "").splitlines()
     return lines[0].strip() if lines else None
+
+
+def new_enough(driver: str) -> bool:
+    """Whether a driver of this version runs salus[cuda]; one that cannot be read is taken to be."""
+    major = driver.strip().split(".")[0]
+    return not major.isdigit() or int(major) >= LEAST_DRIVER
 
 
 def _nvidia_smi(query: str) -> str | None:

@@ -26,6 +26,7 @@ from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
 from pipelines.cluster.environment import environment
 from pipelines.cluster.loopback import on_loopback
+from pipelines.cluster.machine.nodes import smallest_gpu_gib
 
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
@@ -138,7 +139,7 @@ def _joined(address: str) -> Resources:
         # A node still to be started may be larger than any that is up; Ray does not say by how much.
         node_gpus=most["GPU"] if most["GPU"] > sum(nodes) else max(nodes, default=0.0),
         memory_gib=round(most["memory"] / GIB, 1),
-        gpu_memory_gib=None,
+        gpu_memory_gib=smallest_gpu_gib(),
     )
 
 

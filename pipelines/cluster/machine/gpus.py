@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from actors.errors import SalusError
 from pipelines.cluster.demand import PlanRow
-from pipelines.cluster.devices import Resources
+from pipelines.cluster.devices import LEAST_DRIVER, Resources, new_enough
 
-# The first release of NVIDIA's driver that runs CUDA 13, for which the torch of salus[cuda] is built.
-LEAST_DRIVER = 580
 # Ray counts GPUs to the fourth decimal.
 _TINY = 1e-4
 
@@ -30,22 +28,17 @@ def check_gpus(recipe: str, rows: Sequence[PlanRow], resources: Resources) -> No
     for row in on_gpus:
         if row.gpus > 1 and row.gpus != int(row.gpus):
             raise SalusError(
-                f"One {row.actor} of recipe {recipe} is to have {row.gpus:g} GPUs; give it whole GPUs, or a part of one,"
-                f" in section {row.section}."
+                f"One {row.actor} of recipe {recipe} is to have {row.gpus:g} GPUs; in section {row.section} give it whole"
+                " GPUs, or a part of one."
             )
         if row.collective and row.count > 1 and row.gpus <= 0.5 + _TINY:
             raise SalusError(
-                f"The {row.count} {row.actor}s of recipe {recipe} are to have {row.gpus:g} GPUs each. Ray may put two on"
-                f" one GPU, which NCCL refuses. In section {row.section} set gpus_per_worker=1, or workers_per_run=1."
+                f"The {row.count} {row.actor}s of recipe {recipe} are to have {row.gpus:g} GPUs each. Ray may put two"
+                f" on one GPU, which NCCL refuses. In section {row.section} set gpus_per_worker=1, or"
+                " workers_per_run=1."
             )
     if resources.gpu_memory_gib is not None:
         _check_shared(recipe, [row for row in on_gpus if row.gpus < 1], resources.gpu_memory_gib)
-
-
-def new_enough(driver: str) -> bool:
-    """Whether a driver of this version runs salus[cuda]; one that cannot be read is taken to be."""
-    major = driver.strip().split(".")[0]
-    return not major.isdigit() or int(major) >= LEAST_DRIVER
 
 
 def taken_gib(row: PlanRow, gpu_memory_gib: float) -> float:
@@ -89,8 +82,8 @@ def _check_shared(recipe: str, rows: Sequence[PlanRow], gpu_memory_gib: float) -
     )
     sections = ", ".join(dict.fromkeys(row.section for row, count in zip(rows, worst, strict=True) if count))
     raise SalusError(
-        f"In recipe {recipe} one GPU may be shared by {who}, each with a part of it: {taken:.0f} GiB together, and a GPU"
-        f" has {gpu_memory_gib:.0f}. In section {sections} give them larger parts or whole GPUs, or lower"
+        f"In recipe {recipe} one GPU may be shared by {who}, each with a part of it: {taken:.0f} GiB together, and a"
+        f" GPU has {gpu_memory_gib:.0f}. In section {sections} give them larger parts or whole GPUs, or lower"
         " gpu_memory_utilization of the engines."
     )
 
