@@ -17,7 +17,7 @@ import ray
 from pydantic import Field
 from ray.exceptions import RayActorError
 
-from actors.contract.records import PolicyRef
+from actors.contract.records import ROLLOUT_SCHEMA, PolicyRef
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from actors.files.shards import write_table
@@ -31,7 +31,7 @@ from pipelines.cluster.session import embedded_ray
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.judge import JudgeConfig
 from tests.e2e.faults import wait_until
-from tests.rows import prompts
+from tests.rows import judgments, prompt, prompts
 from tests.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -95,52 +95,60 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_generator_and_a_judge_come_back_and_give_the_same(
-    ray_of_its_own: None, model: PolicyRef, tmp_path: Path
-) -> None:
-    starved = tmp_path / "starved"
-    apart = CoreApart.model_validate(SMALL)
-    generator = started(RemoteGenerator, apart, apart.model_copy(update={"fails_once": starved}), model)
-    settings = JudgeConfig(regimen="SELF", prompt="clinic-v1", min_coverage=0.0)
-    judge = started(RemoteJudge, apart, settings.model_copy(update={"engine": apart}), model)
-    ray.get([generator.ready.remote(), judge.ready.remote()])
-    write_table(prompts(600), tmp_path / "prompts.parquet")
-
-    def rollouts(name: str) -> Any:
-        return generator.generate.options(num_returns=2).remote(
-            RolloutTask(
-                policy=model,
-                prompts=str(tmp_path / "prompts.parquet"),
-                output=str(tmp_path / f"{name}.rollouts.parquet"),
-                sampling=Sampling(k=4, temperature=1.0, max_tokens=32),
-                seed=1,
-            )
-        )[1]
-
-    def judgments(name: str) -> Any:
-        return judge.label.options(num_returns=2).remote(
-            None,
-            JudgmentTask(
-                rollouts=str(tmp_path / "calm.rollouts.parquet"), output=str(tmp_path / f"{name}.judgments.parquet")
-            ),
-        )[1]
-
-    ray.get(rollouts("calm"))
-    ray.get(judgments("calm"))
-    tasks = {"rollouts": (rollouts, "VllmGenerator", CORE), "judgments": (judgments, "RecipeJudge", WORKER)}
-    starved.touch()
-    waiting = []
-    for name, (work, actor, part) in tasks.items():
-        process = of_actor(actor, part)
-        waiting.append(work("killed"))
-        kill_at_work(process)
-        assert not (tmp_path / f"killed.{name}.parquet").exists()
+def ended_and_done(waiting: Any, process: psutil.Process, output: Path) -> None:
+    """Kill a process of an engine at work, and wait until another engine has done the work."""
+    kill_at_work(process)
+    assert not output.exists()
     killed_s = time.monotonic()
     ray.get(waiting, timeout=400)
     print(f"\nback and done after {time.monotonic() - killed_s:.0f} s")
+
+
+def test_a_generator_whose_core_is_killed_comes_back_and_gives_the_same(
+    ray_of_its_own: None, model: PolicyRef, tmp_path: Path
+) -> None:
+    starved = tmp_path / "starved"
+    engine = CoreApart.model_validate({**SMALL, "fails_once": starved})
+    generator = started(RemoteGenerator, engine, engine, model)
+    write_table(prompts(600), tmp_path / "prompts.parquet")
+
+    def rollouts(output: Path) -> Any:
+        task = RolloutTask(
+            policy=model,
+            prompts=str(tmp_path / "prompts.parquet"),
+            output=str(output),
+            sampling=Sampling(k=4, temperature=1.0, max_tokens=32),
+            seed=1,
+        )
+        return generator.generate.options(num_returns=2).remote(task)[1]
+
+    calm, killed = tmp_path / "calm.parquet", tmp_path / "killed.parquet"
+    ray.get(rollouts(calm))
+    starved.touch()
+    ended_and_done(rollouts(killed), of_actor("VllmGenerator", CORE), killed)
     assert not starved.exists()
-    for name in tasks:
-        assert checksum(tmp_path / f"killed.{name}.parquet") == checksum(tmp_path / f"calm.{name}.parquet")
+    assert checksum(killed) == checksum(calm)
+    ray.kill(generator)
+
+
+def test_a_judge_whose_worker_is_killed_comes_back_and_gives_the_same(
+    ray_of_its_own: None, model: PolicyRef, tmp_path: Path
+) -> None:
+    engine = CoreApart.model_validate(SMALL)
+    settings = JudgeConfig(regimen="SELF", prompt="clinic-v1", min_coverage=0.0)
+    judge = started(RemoteJudge, engine, settings.model_copy(update={"engine": engine}), model)
+    rollouts = judgments([(prompt(number), "Sure, here.", None) for number in range(4000)])
+    write_table(rollouts.select(ROLLOUT_SCHEMA.names).cast(ROLLOUT_SCHEMA), tmp_path / "rollouts.parquet")
+
+    def labels(output: Path) -> Any:
+        task = JudgmentTask(rollouts=str(tmp_path / "rollouts.parquet"), output=str(output))
+        return judge.label.options(num_returns=2).remote(None, task)[1]
+
+    calm, killed = tmp_path / "calm.parquet", tmp_path / "killed.parquet"
+    ray.get(labels(calm))
+    ended_and_done(labels(killed), of_actor("RecipeJudge", WORKER), killed)
+    assert checksum(killed) == checksum(calm)
+    ray.kill(judge)
 
 
 def test_a_guard_comes_back_and_says_the_same(ray_of_its_own: None, model: PolicyRef) -> None:

@@ -28,8 +28,8 @@ def check_gpus(recipe: str, rows: Sequence[PlanRow], resources: Resources) -> No
     for row in on_gpus:
         if row.gpus > 1 and row.gpus != int(row.gpus):
             raise SalusError(
-                f"One {row.actor} of recipe {recipe} is to have {row.gpus:g} GPUs; in section {row.section} give it whole"
-                " GPUs, or a part of one."
+                f"One {row.actor} of recipe {recipe} is to have {row.gpus:g} GPUs; in section {row.section} give it"
+                " whole GPUs, or a part of one."
             )
         if row.collective and row.count > 1 and row.gpus <= 0.5 + _TINY:
             raise SalusError(
