@@ -82,7 +82,7 @@ class ClassifierScorer:
         policy: the classifier's folder and name.
 
     Raises:
-        SalusError: as `meanings`, or weights are missing in the folder, or more tokens are set than the model holds, or
+        SalusError: as `meanings`, or weights are missing in the folder, or more tokens are set than the model holds. Or
             the device is not the one that was asked for.
     """
 

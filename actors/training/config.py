@@ -63,8 +63,8 @@ class Workers(Settings):
     collective_timeout_s: Annotated[int | None, Decides.NOTHING] = Field(
         default=None,
         ge=600,
-        description="how long workers wait for each other, as for the first one that loads, merges and writes the"
-        " weights; None: half an hour, and a minute for each GiB of weights",
+        description="how long workers wait for each other, as while one writes the weights; None: half an hour, and a"
+        " minute for each GiB of weights",
     )
 
     @property

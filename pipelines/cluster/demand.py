@@ -40,10 +40,11 @@ class PlanRow(Record):
     memory_gib: float = 0.0
     # On each of its GPUs; of an engine, with its KV cache for one answer.
     gpu_memory_gib: float = 0.0
-    # Of an engine: the share of each GPU's memory that it takes whatever it needs, the answers that it may decode at
-    # once, and the KV cache of the longest on each GPU.
+    # The share of each GPU's memory that an engine takes, whatever it needs.
     gpu_memory_utilization: float = 0.0
+    # The answers that an engine may decode at once.
     sequences: int = 0
+    # The KV cache of the longest of them on each GPU.
     sequence_gib: float = 0.0
     # Whether its actors meet in collectives, for which each needs a GPU of its own.
     collective: bool = False

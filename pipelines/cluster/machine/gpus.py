@@ -22,8 +22,8 @@ def check_gpus(recipe: str, rows: Sequence[PlanRow], resources: Resources) -> No
     on_gpus = [row for row in rows if row.gpus > 0]
     if on_gpus and resources.driver is not None and not new_enough(resources.driver):
         raise SalusError(
-            f"Recipe {recipe} needs GPUs, but the NVIDIA driver of {resources.where} is {resources.driver} and torch"
-            f" needs {LEAST_DRIVER} or newer; install a newer driver, or plan a recipe for the CPU."
+            f"Recipe {recipe} needs GPUs, and torch needs NVIDIA's driver {LEAST_DRIVER} or newer, but the driver of"
+            f" {resources.where} is {resources.driver}. Install a newer one, or plan a recipe for the CPU."
         )
     for row in on_gpus:
         if row.gpus > 1 and row.gpus != int(row.gpus):
