@@ -41,7 +41,7 @@ CUDA_DEFAULTS: Mapping[str, Any] = {"dtype": "bfloat16", "enforce_eager": False}
 
 def with_defaults(given: Any, on_gpu: Callable[[Mapping[str, Any]], bool]) -> Any:
     """The settings of an engine with those of `CUDA_DEFAULTS` that are left out, where it is on a GPU."""
-    return CUDA_DEFAULTS | dict(given) if isinstance(given, Mapping) and on_gpu(given) else given
+    return {**CUDA_DEFAULTS, **given} if isinstance(given, Mapping) and on_gpu(given) else given
 
 
 class EngineConfig(BaseModel):

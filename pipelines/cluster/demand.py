@@ -159,7 +159,7 @@ def _shape(section: str, path: str | None, parameters_b: float | None) -> Shape:
 
 
 def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: Shape) -> PlanRow:
-    section = "generate" if actor == "generator" else "judge"
+    section = {"generator": "generate", "guard": "publish.guard"}.get(actor, "judge")
     weights = footprint.weights_gib(shape, engine.computing_dtype)
     if engine.device == "cpu":
         memory = ENGINE_GIB + weights + engine.kv_cache_gib
@@ -276,5 +276,4 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
 def _guard(guard: GuardConfig | None) -> tuple[PlanRow, ...]:
     if guard is None or not guard.has_engine:
         return ()
-    row = _engines("guard", 1, guard.cpus, guard.engine, _shape("publish.guard", str(guard.model), None))
-    return (row.model_copy(update={"section": "publish.guard"}),)
+    return (_engines("guard", 1, guard.cpus, guard.engine, _shape("publish.guard", str(guard.model), None)),)

@@ -15,6 +15,7 @@ from ray.serve.llm.deployment import LLMServer
 
 from actors.contract.records import PolicyRef
 from actors.engine.chat_format import thinks
+from actors.engine.faults.device import check_device
 from actors.engine.rendering import check_same_ids, rendered_conversations
 from actors.engine.tokenizer import load_tokenizer
 from actors.serve.config import SmokeConfig
@@ -68,6 +69,9 @@ class PolicyServer(LLMServer):
     async def start(self) -> None:
         # Whole GiB, inherited from the process that started Ray: it would override the configured `kv_cache_gib`.
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
+        bundles = (self._llm_config.placement_group_config or {}).get("bundles", ())
+        # The GPUs are those of its engine's workers: this process may see none.
+        check_device("cuda" if any(bundle.get("GPU") for bundle in bundles) else "cpu", 0, "A replica")
         policy = await self._published()
         load_from(self._llm_config, policy.path)
         if thinks(Path(policy.path)):
