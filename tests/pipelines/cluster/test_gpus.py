@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from actors.errors import SalusError
@@ -17,8 +19,12 @@ from pipelines.cluster.footprint import (
     weights_gib,
 )
 from pipelines.cluster.machine.gpus import answer_lines, answers_at_once, check_gpus
+from pipelines.cluster.machine.nodes import smallest_gpu_gib
 from pipelines.cluster.plan import available, check, make_plan
+from pipelines.cluster.session import embedded_ray
+from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import load_recipe
+from tests.pipelines.cluster.test_devices import stand_in
 from tests.pipelines.cluster.test_footprint import LLAMA_8B
 from tests.pipelines.cluster.test_plan import BIG, NODE, refusal, row
 
@@ -145,3 +151,13 @@ def test_full_fine_tuning_passes_float32_weights_through_host_memory() -> None:
 def test_the_memory_of_a_clusters_gpus_may_be_told() -> None:
     recipe = load_recipe(BIG, ["cluster.gpu_memory_gib=24", "cluster.gpus=8"])
     assert available(recipe).gpu_memory_gib == 24
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_clusters_nodes_are_asked_for_the_memory_of_their_gpus(
+    own_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, "580.65.06")
+    with embedded_ray(ClusterConfig(logical_cpus=1, gpus=3), "gpus", 1):
+        assert smallest_gpu_gib() == 24
