@@ -56,6 +56,10 @@ def test_token_authentication_is_on_everywhere(cluster: dict[str, Any]) -> None:
         assert "RAY_AUTH_MODE=token ray start" in starts[0]
 
 
+def test_processes_that_reserve_no_gpu_see_none(cluster: dict[str, Any]) -> None:
+    assert any("export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=1'" in command for command in cluster["setup_commands"])
+
+
 def test_what_nodes_write_is_private_and_their_http_servers_are_protected(cluster: dict[str, Any]) -> None:
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         assert any("umask 077; ulimit -n 65536; RAY_AUTH_MODE=token ray start" in each for each in cluster[key])

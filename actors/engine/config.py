@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -35,6 +35,13 @@ def eager_environment(enforce_eager: bool) -> dict[str, str]:
 
 # The most tokens of prompts that a CPU engine reads in one step, unless one prompt may be longer.
 BATCHED_TOKENS = 8192
+# What an engine on a GPU has where nothing else is set: the precision that GPUs are made for, and CUDA graphs.
+CUDA_DEFAULTS: Mapping[str, Any] = {"dtype": "bfloat16", "enforce_eager": False}
+
+
+def with_defaults(given: Any, on_gpu: Callable[[Mapping[str, Any]], bool]) -> Any:
+    """The settings of an engine with those of `CUDA_DEFAULTS` that are left out, where it is on a GPU."""
+    return {**CUDA_DEFAULTS, **given} if isinstance(given, Mapping) and on_gpu(given) else given
 
 
 class EngineConfig(BaseModel):
@@ -50,8 +57,8 @@ class EngineConfig(BaseModel):
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the engine runs; cuda: on NVIDIA GPUs")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="precision of the weights and of computing; 16 bits take half the memory. A CPU without"
-        " instructions for bfloat16 takes float32 in its place",
+        description="precision of the weights and of computing; 16 bits take half the memory. On a GPU bfloat16 unless"
+        " set. A CPU without instructions for bfloat16 takes float32 in its place",
     )
     max_model_len: int | None = Field(
         None,
@@ -63,10 +70,17 @@ class EngineConfig(BaseModel):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of each GPU's memory")
     kv_cache_gib: float = Field(0.25, gt=0, description="KV cache of a CPU engine")
     threads: int = Field(2, ge=1, description="CPU threads of one engine")
-    enforce_eager: bool = Field(True, description="no CUDA graphs or compilation: quicker start, slower decode")
+    enforce_eager: bool = Field(
+        True, description="no CUDA graphs or compilation: quicker start, slower decode. On a GPU false unless set"
+    )
     extra: dict[str, Any] = Field(
         {}, description="further arguments of vLLM's engine, by vLLM's own names; none that loads pickles or runs code"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_for_gpus(cls, given: Any) -> Any:
+        return with_defaults(given, lambda settings: settings.get("device") == "cuda")
 
     @model_validator(mode="after")
     def _extra_is_vllms(self) -> Self:

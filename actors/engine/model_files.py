@@ -89,6 +89,15 @@ def _is_pointer(path: Path) -> SalusError:
     )
 
 
+def weights_gib(folder: Path) -> float:
+    """The weights of a model folder as they are stored; of the files that are there.
+
+    Raises:
+        SalusError: as `weight_files`.
+    """
+    return sum(file.stat().st_size for file in weight_files(folder) if file.is_file()) / 2**30
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files whose weights are loaded, in name order; none where the folder has none.
 

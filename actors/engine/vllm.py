@@ -1,4 +1,4 @@
-"""vLLM behind the inference port, in the actor's own process."""
+"""vLLM behind the inference port: on CPU in the actor's own process, on GPUs with a core in another one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import numpy.typing as npt
 from actors.contract.records import PolicyRef
 from actors.engine.chat import conversation_tokens
 from actors.engine.config import EngineConfig, engine_arguments
-from actors.engine.halving import in_batches_that_fit
+from actors.engine.faults.death import CoreWatch, core_died
+from actors.engine.faults.device import check_device
+from actors.engine.faults.halving import in_batches_that_fit
+from actors.engine.faults.restart import again_where_rebuilt
 from actors.engine.model_files import engine_folder, model_fault
 from actors.engine.model_folder import check_model_folder
 from actors.engine.port import Completion, Continuation, Sampling, check_continuations
@@ -23,31 +26,42 @@ from actors.engine.tokenizer import load_tokenizer
 
 
 class VllmEngine:
-    """vLLM behind the port, in this process on CPU."""
+    """vLLM behind the port. Its process ends with its core (`actors.engine.faults.death`).
+
+    Raises:
+        SalusError: the model cannot be loaded, or the device is not the one that was asked for. In an actor that Ray
+            has built anew, several tries have failed.
+    """
 
     def __init__(self, config: EngineConfig, policy: PolicyRef) -> None:
-        check_model_folder(Path(policy.path))
         os.environ.update(config.environment())
         import vllm
 
         self._vllm = vllm
         folder = Path(policy.path)
-        arguments = engine_arguments(config, folder)
-        with model_fault(folder, "vLLM cannot start an engine"):
-            self._llm = vllm.LLM(model=str(engine_folder(folder)), **arguments, disable_log_stats=True)
+        check_device(config.device, config.tensor_parallel, "An engine")
+        self._llm: Any = again_where_rebuilt(lambda: self._started(config, folder))
+        self._watch = CoreWatch(self, core_died(self._llm))
         self.tokenizer = load_tokenizer(folder)
         vllm_tokenizer = self._llm.get_tokenizer()
         for turns, expected in rendered_conversations(self.tokenizer):
             check_same_ids(self.tokenizer, expected, conversation_tokens(vllm_tokenizer, turns), "vLLM")
-        self.max_model_len: int = arguments["max_model_len"]
+        self.max_model_len: int = config.length(folder)
         self._loaded = policy
+
+    def _started(self, config: EngineConfig, folder: Path) -> Any:
+        check_model_folder(folder)
+        arguments = engine_arguments(config, folder)
+        with model_fault(folder, "vLLM cannot start an engine"):
+            return self._vllm.LLM(model=str(engine_folder(folder)), **arguments, disable_log_stats=True)
 
     def load(self, policy: PolicyRef) -> None:
         if policy == self._loaded:
             return
         check_model_folder(Path(policy.path))
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))})
-        self._llm.reset_prefix_cache()
+        with self._watch.watched():
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))})
+            self._llm.reset_prefix_cache()
         self._loaded = policy
 
     def generate(
@@ -104,12 +118,13 @@ class VllmEngine:
             (self._vllm.TokensPrompt(prompt_token_ids=list(prompt)), how)
             for prompt, how in zip(prompts, params, strict=True)
         ]
-        return in_batches_that_fit(
-            lambda part: self._llm.generate([p for p, _ in part], [how for _, how in part], use_tqdm=False),
-            asked,
-            self._abort,
-            "prompts",
-        )
+        with self._watch.watched():
+            return in_batches_that_fit(
+                lambda part: self._llm.generate([p for p, _ in part], [how for _, how in part], use_tqdm=False),
+                asked,
+                self._abort,
+                "prompts",
+            )
 
     def _abort(self) -> None:
         """Drop the requests that a failed run left in the engine."""

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from actors.contract.records import LABELS, Label, PolicyRef
 from actors.contract.untrusted import ChatMarkup, cut_middle_tokens, strip_invisible
 from actors.engine.config import EngineConfig
+from actors.engine.faults.device import check_device, gpus_in_use
+from actors.engine.faults.restart import again_where_rebuilt
 from actors.engine.model_files import check_weights, model_fault, read_json
 from actors.engine.tokenizer import hugging_face_tokenizer
 from actors.errors import SalusError
@@ -80,13 +82,15 @@ class ClassifierScorer:
         policy: the classifier's folder and name.
 
     Raises:
-        SalusError: as `meanings`, or weights are missing in the folder, or more tokens are set than the model holds.
+        SalusError: as `meanings`, or weights are missing in the folder, or more tokens are set than the model holds. Or
+            the device is not the one that was asked for.
     """
 
     def __init__(self, settings: EngineConfig, policy: PolicyRef) -> None:
         self.prompt_version = NO_PROMPT
         self._settings = settings
-        self.load(policy)
+        check_device(settings.device, 1, "A classifier", gpus_in_use, platform=None)
+        again_where_rebuilt(lambda: self.load(policy))
 
     def load(self, policy: PolicyRef) -> None:
         import torch

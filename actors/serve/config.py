@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
-from actors.engine.config import EngineConfig, check_engine_extra
+from actors.engine.config import EngineConfig, check_engine_extra, with_defaults
 from actors.engine.extra import SERVER_ARGUMENTS
 from actors.engine.tokenizer import check_asked_model
 from actors.errors import SalusError
@@ -160,10 +160,12 @@ class PublisherConfig(BaseModel):
     max_num_seqs: int = Field(default=64, ge=1, description="Answers one replica decodes at the same time.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32",
-        description="Precision of the weights and of computing; 16 bits take half the memory. A CPU without"
-        " instructions for bfloat16 takes float32 in its place.",
+        description="Precision of the weights and of computing; 16 bits take half the memory. On a GPU bfloat16 unless"
+        " set. A CPU without instructions for bfloat16 takes float32 in its place.",
     )
-    enforce_eager: bool = Field(default=True, description="No graph capture or compilation: a faster start.")
+    enforce_eager: bool = Field(
+        default=True, description="No graph capture or compilation: a faster start. On a GPU false unless set."
+    )
     kv_cache_gib: float = Field(default=0.25, gt=0, description="KV cache of one replica on CPU.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory vLLM may take.")
     engine_extra: dict[str, Any] = Field(
@@ -273,6 +275,11 @@ class PublisherConfig(BaseModel):
                 "publish.approval 'required' needs publish.registry, where a policy waits and its approval is recorded"
             )
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_for_gpus(cls, given: Any) -> Any:
+        return with_defaults(given, lambda settings: settings.get("gpus_per_replica") not in (None, 0, "0"))
 
     @model_validator(mode="after")
     def _gpus_fit_workers(self) -> Self:

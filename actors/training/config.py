@@ -60,6 +60,17 @@ class Workers(Settings):
     max_failures: Annotated[int, Decides.NOTHING] = Field(
         default=1, ge=0, description="restarts of a run after a worker died; what was finished is kept"
     )
+    collective_timeout_s: Annotated[int | None, Decides.NOTHING] = Field(
+        default=None,
+        ge=600,
+        description="how long workers wait for each other, as while one writes the weights; None: half an hour, and a"
+        " minute for each GiB of weights",
+    )
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the workers compute on GPUs."""
+        return self.gpus_per_worker > 0
 
     @model_validator(mode="after")
     def _fsdp_needs_gpus(self) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from actors.contract.records import JudgeAssignment, JudgeTraining, Record
+from actors.engine.model_files import weights_gib
 from actors.errors import SalusError
 from actors.training.config import JudgeTrainConfig
 from actors.training.made_from import finished_judge
@@ -64,6 +65,7 @@ def run_judge_training(config: JudgeTrainConfig, assignment: JudgeAssignment, on
         name=f"judge-{uuid.uuid4().hex[:8]}",
         storage_path=str(storage),
         workers=config,
+        weights_gib=weights_gib(Path(assignment.base.path)),
     )
     _wait(launch(judge_loop, order.model_dump(mode="json"), run), order.progress, on_step)
     fault = order.progress.read().fault

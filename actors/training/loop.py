@@ -22,7 +22,7 @@ from actors.training.ranks import from_rank_zero, rank
 from actors.training.ray_train import TrainRun, launch
 
 POLL_S = 0.2
-# The other ranks wait for rank 0 in a collective, which must end before torch gives it up (half an hour).
+# The other ranks wait for rank 0 in a collective, which must end before torch gives it up (`TrainRun.timeout_s`).
 ROUND_S = 300.0
 # One assignment trained; told after each optimizer step where it is to tell.
 Train = Callable[[Assignment, Tell | None], TrainReport]
@@ -183,6 +183,7 @@ def launch_training(
     storage_path: str,
     first_index: int,
     only_index: int | None = None,
+    weights_gib: float = 0.0,
 ) -> ray.ObjectRef[None]:
     """Start one Ray Train run and return at once; those of several challengers run side by side.
 
@@ -190,7 +191,8 @@ def launch_training(
     trains that one and ends. Its Ray Train run is named for it, as Ray resumes a run of the same name.
     A run restarted after a lost worker begins at `first_index` again: finished assignments come back from disk at
     once and are told again. `ray.get` of the result waits for the end of the run and raises SalusError where the run,
-    not an assignment, failed. `storage_path` is a folder all nodes see, or a URI.
+    not an assignment, failed. `storage_path` is a folder all nodes see, or a URI. The larger the policy's weights, the
+    longer workers wait for each other (`TrainRun.timeout_s`).
 
     Raises:
         SalusError: checkpoints are asked for, which cannot be kept at a URI.
@@ -209,6 +211,7 @@ def launch_training(
         name=run_name if only_index is None else f"{run_name}-{only_index}",
         storage_path=storage_path,
         workers=config,
+        weights_gib=weights_gib,
     )
     return launch(resident_loop, order.model_dump(mode="json"), run)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from actors.contract.actor_address import beside_me
 from actors.contract.growth import boot_s
 from actors.contract.records import Record
-from actors.errors import SalusError
+from actors.engine.faults.device import Device, check_device, gpus_in_use
+from actors.errors import SalusError, own_error
 from actors.files.full_disk import full_disk
 from actors.training.config import Workers
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchConfig
 
 TRAIN_ENVIRONMENT = {
     # To fingerprint a function, dill disassembles it to stdout, which it captures. Ray Train's redirected
@@ -31,6 +36,8 @@ TRAIN_ENVIRONMENT = {
 }
 # Ray Train's own limit for workers on nodes that are there.
 _START_S = 60.0
+TIMEOUT_S = 1800.0
+TIMEOUT_S_PER_GIB = 60.0
 # What each worker runs, with the run's settings as a dict.
 Loop = Callable[[dict[str, Any]], None]
 
@@ -46,6 +53,27 @@ class TrainRun(Record):
     name: str
     storage_path: str
     workers: Workers
+    # Of the model that is trained, as it is stored.
+    weights_gib: float = 0.0
+
+    @property
+    def timeout_s(self) -> int:
+        """How long one worker waits for another in a collective. Torch gives up after half an hour by itself.
+
+        The time for the weights is our choice: 17 MiB a second, of a slow network file system.
+        """
+        own = self.workers.collective_timeout_s
+        return own if own is not None else math.ceil(TIMEOUT_S + TIMEOUT_S_PER_GIB * self.weights_gib)
+
+
+def check_worker(workers: Workers) -> None:
+    """Refuse to train on another device than the settings name; asked in each worker before the workers meet.
+
+    Raises:
+        SalusError: torch sees fewer GPUs than the worker has.
+    """
+    device: Device = "cuda" if workers.on_gpu else "cpu"
+    check_device(device, math.ceil(workers.gpus_per_worker), "A training worker", gpus_in_use, platform=None)
 
 
 def launch(loop: Loop, loop_config: dict[str, Any], run: TrainRun) -> ray.ObjectRef[None]:
@@ -66,27 +94,48 @@ def _environment(workers: Workers) -> dict[str, str]:
         # Ray Train's cleaner looks for the cluster by itself, and fails where a machine holds two.
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
         # Spot nodes are GPU nodes; elsewhere the watcher would be one more process to start.
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1" if workers.gpus_per_worker else "0",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1" if workers.on_gpu else "0",
         # After it Ray Train asks for its workers anew, and its autoscaler for the nodes.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{_START_S + boot_s():g}",
     }
 
 
+def torch_config(run: TrainRun) -> TorchConfig:
+    """How the workers of a run meet. Torch itself would name no cure where it is built without what they need."""
+    from ray.train.torch import TorchConfig
+
+    workers = run.workers
+    torch: Any = TorchConfig().backend_cls
+
+    class CheckedTorch(torch):  # type: ignore[misc]  # Ray names its class in private modules alone.
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            worker_group.execute(check_worker, workers)
+            super().on_start(worker_group, backend_config)
+
+    class CheckedTorchConfig(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            return CheckedTorch
+
+    # Objects are exchanged between ranks through gloo, on GPUs too.
+    backend = "cpu:gloo,cuda:nccl" if workers.on_gpu else "gloo"
+    return CheckedTorchConfig(backend=backend, timeout_s=run.timeout_s)
+
+
 @ray.remote(num_cpus=0, max_retries=0)
 def _fit(loop: Loop, loop_config: dict[str, Any], run: TrainRun) -> None:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     workers = run.workers
     resources = {"CPU": workers.cpus_per_worker, "GPU": workers.gpus_per_worker}
     trainer = TorchTrainer(
         train_loop_per_worker=loop,
         train_loop_config=loop_config,
-        # Objects are exchanged between ranks through gloo, on GPUs too.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if workers.gpus_per_worker else "gloo"),
+        torch_config=torch_config(run),
         scaling_config=ScalingConfig(
             num_workers=workers.workers_per_run,
-            use_gpu=workers.gpus_per_worker > 0,
+            use_gpu=workers.on_gpu,
             resources_per_worker={name: amount for name, amount in resources.items() if amount},
         ),
         run_config=RunConfig(
@@ -111,7 +160,7 @@ def run_fault(run: TrainRun, error: Exception) -> SalusError:
     if (full := next((fault for cause in causes if (fault := full_disk(cause, storage))), None)) is not None:
         return full
     cause = causes[0]
-    if isinstance(cause, SalusError):
-        return cause
+    if (own := cause if isinstance(cause, SalusError) else own_error(cause)) is not None:
+        return own
     text = " ".join(str(cause).split())
     return SalusError(f"The {run.title} {run.name} ended with {type(cause).__name__}: {text[:300]}")

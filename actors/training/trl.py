@@ -128,7 +128,7 @@ def sft_arguments(optimization: Optimization, workers: Workers, seed: int, folde
 
 def half_precision(workers: Workers) -> bool:
     """Whether this process computes in bfloat16: it is asked for, and the device multiplies in it."""
-    return workers.dtype == "bfloat16" and (torch.cuda.is_available() or multiplies_bfloat16())
+    return workers.dtype == "bfloat16" and (workers.on_gpu or multiplies_bfloat16())
 
 
 def _saving(every: int | None) -> dict[str, Any]:
@@ -137,7 +137,6 @@ def _saving(every: int | None) -> dict[str, Any]:
 
 
 def _common_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> dict[str, Any]:
-    on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(folder),
         "seed": seed,
@@ -151,14 +150,14 @@ def _common_arguments(optimization: Optimization, workers: Workers, seed: int, f
         "lr_scheduler_type": optimization.scheduler,
         "weight_decay": optimization.weight_decay,
         "max_grad_norm": optimization.max_grad_norm,
-        "use_cpu": not on_gpu,
+        "use_cpu": not workers.on_gpu,
         "bf16": half_precision(workers),
-        "activation_checkpointing": on_gpu and workers.gradient_checkpointing,
+        "activation_checkpointing": workers.on_gpu and workers.gradient_checkpointing,
         "fsdp": True if workers.fsdp else None,
         "ddp_find_unused_parameters": False,
         # The rotary frequencies are the same everywhere; sending them costs a rendezvous per forward pass.
         "ddp_broadcast_buffers": False,
-        "dataloader_pin_memory": on_gpu,
+        "dataloader_pin_memory": workers.on_gpu,
         "save_strategy": "no",
         "eval_strategy": "no",
         "logging_strategy": "steps",

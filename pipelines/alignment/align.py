@@ -26,7 +26,7 @@ from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import served_answers
 from pipelines.alignment.training import TrainingRuns
-from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.nodes import NodeWatch, node_check
 from pipelines.cluster.pools import Pools, spawn
 from pipelines.cluster.progress import Reporter

@@ -13,6 +13,8 @@ from actors.errors import SalusError
 from actors.files.full_disk import full_disk
 from actors.training.loop import launch_training
 from pipelines.alignment.run import COORDINATOR, Run
+from pipelines.cluster.demand import policy_shape
+from pipelines.cluster.footprint import weights_gib
 from pipelines.cluster.times import Work, trainer_work
 from pipelines.config.recipe import Recipe
 
@@ -25,6 +27,8 @@ class TrainingRuns:
 
     def __init__(self, recipe: Recipe, coordinator: Any, namespace: str, session: str, storage: str) -> None:
         self._config = recipe.train
+        # As the merged policies are stored at most.
+        self._weights_gib = weights_gib(policy_shape(recipe), "float32")
         self._coordinator = coordinator
         self._namespace = namespace
         self._session = session
@@ -98,6 +102,7 @@ class TrainingRuns:
             self._storage,
             first_index,
             only_index,
+            self._weights_gib,
         )
 
 

@@ -45,6 +45,7 @@ def plan(
     fetched but what the recipe names by address, as s3://BUCKET/FOLDER.
     """
     from pipelines.alignment.ready import check_ready
+    from pipelines.cluster.machine.gpus import answer_lines
     from pipelines.cluster.plan import available, check, make_plan, plan_table
     from pipelines.cluster.progress import RichReporter
     from pipelines.runs.store.place import working_folder
@@ -55,7 +56,10 @@ def plan(
     out.print(plan_table(made))
     for step in made.steps:
         out.print(f"  {step}", highlight=False, markup=False)
-    check(made, available(settings))
+    there = available(settings)
+    check(made, there)
+    for line in answer_lines(made.rows, there.gpu_memory_gib):
+        out.print(f"  {line}", highlight=False, markup=False)
     for line in check_ready(settings, RichReporter(out), working_folder(run_place(settings, run))):
         out.print(f"  {line}", highlight=False, markup=False)
     out.print("It fits.")
@@ -63,7 +67,7 @@ def plan(
 
 def doctor() -> None:
     """Hold this machine against the joint version set; exit with 2 and the cure where something fails."""
-    from pipelines.cluster.doctor import doctor_table, examine
+    from pipelines.cluster.machine.doctor import doctor_table, examine
 
     report = examine()
     console().print(doctor_table(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from actors.contract.records import ChallengerName, Record
 from actors.engine.config import EngineConfig
@@ -37,8 +38,16 @@ class PlanRow(Record):
     gpus: float = 0.0
     # Host memory.
     memory_gib: float = 0.0
-    # On each of its GPUs.
+    # On each of its GPUs; of an engine, with its KV cache for one answer.
     gpu_memory_gib: float = 0.0
+    # The share of each GPU's memory that an engine takes, whatever it needs.
+    gpu_memory_utilization: float = 0.0
+    # The answers that an engine may decode at once.
+    sequences: int = 0
+    # The KV cache of the longest of them on each GPU.
+    sequence_gib: float = 0.0
+    # Whether its actors meet in collectives, for which each needs a GPU of its own.
+    collective: bool = False
     # Where the settings are that change this row.
     section: str = ""
 
@@ -93,7 +102,8 @@ def judge_training_demand(recipe: Recipe) -> tuple[tuple[PlanRow, ...], tuple[Pl
     train, engine = recipe.judge.train, recipe.judge.engine
     shape = _own_judge_shape(recipe)
     needed = footprint.judge_training_gib(shape, train, engine.longest, _training_dtype(train))
-    workers = _training_row("judge training worker", train, shape, needed, "judge.train")
+    loading = footprint.weights_gib(shape, _training_dtype(train))
+    workers = _training_row("judge training worker", train, needed, loading, "judge.train")
     judges = _engines("judge", recipe.judge.actors, recipe.judge.cpus_per_actor, engine, shape)
     return (_ray(recipe), _controller("judge training"), workers), (_ray(recipe), judges)
 
@@ -106,7 +116,7 @@ def disk_gib(recipe: Recipe) -> float:
     """
     policy, train = policy_shape(recipe), recipe.train
     # Merged weights are written as the deployed ones are stored, which on a CPU may be float32 whatever computes.
-    weights = footprint.weights_gib(policy, train.dtype if train.gpus_per_worker > 0 else "float32")
+    weights = footprint.weights_gib(policy, train.dtype if train.on_gpu else "float32")
     saved = footprint.saved_gib(policy, train.lora, weights)
     trained = len(train.challengers) * (recipe.cycles * (weights + saved) + saved)
     # A row of text is in the rollouts, the judgments and the training rows; four bytes a token.
@@ -158,21 +168,33 @@ def _shape(section: str, path: str | None, parameters_b: float | None) -> Shape:
 
 
 def _engines(actor: str, count: int, cpus: float, engine: EngineConfig, shape: Shape) -> PlanRow:
-    section = "generate" if actor == "generator" else "judge"
+    section = {"generator": "generate", "guard": "publish.guard"}.get(actor, "judge")
     weights = footprint.weights_gib(shape, engine.computing_dtype)
     if engine.device == "cpu":
         memory = ENGINE_GIB + weights + engine.kv_cache_gib
         return PlanRow(actor=actor, count=count, cpus=cpus, memory_gib=memory, section=section)
-    cache = footprint.kv_gib(shape, engine.longest, engine.computing_dtype)
-    return PlanRow(
+    row = PlanRow(
         actor=actor,
         count=count,
         cpus=cpus,
         gpus=engine.tensor_parallel,
         memory_gib=2 * ENGINE_GIB * (1 + engine.tensor_parallel),
-        gpu_memory_gib=(weights + cache) / engine.tensor_parallel / engine.gpu_memory_utilization + ENGINE_GPU_GIB,
         section=section,
     )
+    return row.model_copy(update=_on_gpus(engine, shape, f"{section}.engine.tensor_parallel"))
+
+
+def _on_gpus(engine: EngineConfig, shape: Shape, setting: str) -> dict[str, Any]:
+    """What an engine takes of each of its GPUs; `setting` says how many they are."""
+    footprint.check_tensor_parallel(shape, engine.tensor_parallel, setting)
+    weights = footprint.weights_gib(shape, engine.computing_dtype) / engine.tensor_parallel
+    answer = footprint.kv_gib_each(shape, engine.longest, engine.computing_dtype, engine.tensor_parallel)
+    return {
+        "gpu_memory_gib": (weights + answer) / engine.gpu_memory_utilization + ENGINE_GPU_GIB,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "sequences": engine.max_num_seqs,
+        "sequence_gib": answer,
+    }
 
 
 def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
@@ -207,15 +229,16 @@ def _with_weights(row: PlanRow, device: EngineConfig, shape: Shape) -> PlanRow:
 
 def _workers(recipe: Recipe, name: ChallengerName, policy: Shape) -> PlanRow:
     train = recipe.train
-    needed = footprint.training_gib(policy, train, name, _training_dtype(train))
-    return _training_row(f"{name.upper()} worker", train, policy, needed, "train")
+    dtype = _training_dtype(train)
+    needed = footprint.training_gib(policy, train, name, dtype)
+    loading = footprint.loading_gib(policy, train, name, dtype)
+    return _training_row(f"{name.upper()} worker", train, needed, loading, "train")
 
 
-def _training_row(actor: str, workers: Workers, shape: Shape, needed_gib: float, section: str) -> PlanRow:
-    """The workers of one Ray Train run, each of which needs `needed_gib` on its device."""
-    on_gpu = workers.gpus_per_worker > 0
-    # Weights pass through host memory when they are loaded and when the adapter is merged.
-    host = footprint.weights_gib(shape, _training_dtype(workers)) if on_gpu else needed_gib
+def _training_row(actor: str, workers: Workers, needed_gib: float, loading_gib: float, section: str) -> PlanRow:
+    """The workers of one Ray Train run, each of which needs `needed_gib` on its device, and `loading_gib` before it."""
+    on_gpu = workers.on_gpu
+    host = loading_gib if on_gpu else needed_gib
     return PlanRow(
         actor=actor,
         count=workers.workers_per_run,
@@ -223,12 +246,13 @@ def _training_row(actor: str, workers: Workers, shape: Shape, needed_gib: float,
         gpus=workers.gpus_per_worker,
         memory_gib=WORKER_GIB + host,
         gpu_memory_gib=needed_gib + WORKER_GPU_GIB if on_gpu else 0.0,
+        collective=True,
         section=section,
     )
 
 
 def _training_dtype(workers: Workers) -> str:
-    return workers.dtype if workers.gpus_per_worker > 0 else cpu_dtype(workers.dtype)
+    return workers.dtype if workers.on_gpu else cpu_dtype(workers.dtype)
 
 
 def _controller(name: str) -> PlanRow:
@@ -246,24 +270,19 @@ def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
         return ()
     weights = footprint.weights_gib(policy, publish.engine.computing_dtype)
     on_gpu = publish.gpus_per_replica > 0
-    cache = footprint.kv_gib(policy, publish.engine.longest, publish.engine.computing_dtype)
-    each = (weights + cache) / publish.tensor_parallel_size / publish.gpu_memory_utilization + ENGINE_GPU_GIB
-    return (
-        PlanRow(
-            actor="policy replica (Ray Serve)",
-            count=publish.most_replicas,
-            cpus=publish.cpus_per_replica,
-            gpus=publish.gpus_per_replica,
-            memory_gib=ENDPOINT_GIB + (0.0 if on_gpu else weights + publish.kv_cache_gib),
-            gpu_memory_gib=each if on_gpu else 0.0,
-            section="publish",
-        ),
-        *_guard(publish.guard),
+    row = PlanRow(
+        actor="policy replica (Ray Serve)",
+        count=publish.most_replicas,
+        cpus=publish.cpus_per_replica,
+        gpus=publish.gpus_per_replica,
+        memory_gib=ENDPOINT_GIB + (0.0 if on_gpu else weights + publish.kv_cache_gib),
+        section="publish",
     )
+    taken = _on_gpus(publish.engine, policy, "publish.tensor_parallel_size") if on_gpu else {}
+    return (row.model_copy(update=taken), *_guard(publish.guard))
 
 
 def _guard(guard: GuardConfig | None) -> tuple[PlanRow, ...]:
     if guard is None or not guard.has_engine:
         return ()
-    row = _engines("guard", 1, guard.cpus, guard.engine, _shape("publish.guard", str(guard.model), None))
-    return (row.model_copy(update={"section": "publish.guard"}),)
+    return (_engines("guard", 1, guard.cpus, guard.engine, _shape("publish.guard", str(guard.model), None)),)

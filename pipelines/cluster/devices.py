@@ -13,6 +13,8 @@ from actors.contract.records import Record
 
 GIB = 2**30
 NVIDIA_SMI_TIMEOUT_S = 20
+# The first release of NVIDIA's driver that runs CUDA 13, for which the torch of salus[cuda] is built.
+LEAST_DRIVER = 580
 
 
 class Resources(Record):
@@ -28,6 +30,8 @@ class Resources(Record):
     node_gpus: float
     # Of the smallest GPU; None: not known.
     gpu_memory_gib: float | None
+    # Version of NVIDIA's driver; None: not known, as on a cluster.
+    driver: str | None = None
 
 
 def this_machine() -> Resources:
@@ -40,24 +44,49 @@ def this_machine() -> Resources:
         node_gpus=len(memories),
         memory_gib=round(psutil.virtual_memory().available / GIB, 1),
         gpu_memory_gib=min(memories, default=None),
+        driver=driver_version() if memories else None,
     )
 
 
-def gpu_memories_gib() -> list[float]:
-    """Memory of each NVIDIA GPU this process may use; empty where the driver is missing."""
+def gpu_memories_gib(of_process: bool = True) -> list[float]:
+    """Memory of each NVIDIA GPU this process may use, or of each of the machine; empty where the driver is missing."""
+    listing = _nvidia_smi("index,uuid,memory.total")
+    return visible_gpus(listing, os.environ.get("CUDA_VISIBLE_DEVICES") if of_process else None) if listing else []
+
+
+def has_driver() -> bool:
+    """Whether the program of NVIDIA's driver is on the PATH."""
+    return shutil.which("nvidia-smi") is not None
+
+
+def driver_version() -> str | None:
+    """The version of NVIDIA's driver, as 580.65.06; None where there is none, or it does not answer."""
+    lines = (_nvidia_smi("driver_version") or "").splitlines()
+    return lines[0].strip() if lines else None
+
+
+def new_enough(driver: str) -> bool:
+    """Whether a driver of this version runs salus[cuda]; one that cannot be read is taken to be."""
+    major = driver.strip().split(".")[0]
+    return not major.isdigit() or int(major) >= LEAST_DRIVER
+
+
+def _nvidia_smi(query: str) -> str | None:
+    """What the driver's own program says of each GPU, a line each; None where it is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return []
-    asked = subprocess.run(
-        [program, "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"],
-        capture_output=True,
-        text=True,
-        timeout=NVIDIA_SMI_TIMEOUT_S,
-        check=False,
-    )
-    if asked.returncode != 0:
-        return []
-    return visible_gpus(asked.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return None
+    try:
+        asked = subprocess.run(
+            [program, f"--query-gpu={query}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=NVIDIA_SMI_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return asked.stdout if asked.returncode == 0 else None
 
 
 def visible_gpus(listing: str, visible: str | None) -> list[float]:

@@ -47,7 +47,8 @@ def on_loopback() -> Iterator[None]:
 def ray_environment(slots: int) -> dict[str, str]:
     """The variables of a Ray with so many CPU slots on fewer cores; one that the user has set keeps its value."""
     ours = {
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # A process that reserves no GPU sees none: it would otherwise compute on one that others have reserved.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
         # Logical CPUs outnumber cores here on purpose, which the raylet would warn of at every start.
         "RAY_worker_maximum_startup_concurrency": str(max(16, slots)),
         # Ray would end idle workers after a second, because a run's actors outnumber the CPUs: every shuffle would

@@ -45,6 +45,9 @@ class Shape(Record):
     vocabulary: int
     # Width of the feed-forward layer.
     intermediate: int
+    # Attention heads of one layer, and those of keys among them; 0: not known.
+    heads: int = 0
+    kv_heads: int = 0
 
 
 def shape_of_folder(folder: Path) -> Shape:
@@ -89,6 +92,8 @@ def shape_of_tiny(config: TinyModelConfig) -> Shape:
         kv_width=kv_width,
         vocabulary=config.vocabulary,
         intermediate=config.intermediate,
+        heads=config.heads,
+        kv_heads=config.kv_heads,
     )
 
 
@@ -102,23 +107,65 @@ def kv_gib(shape: Shape, tokens: int, dtype: str) -> float:
     return 2 * shape.layers * shape.kv_width * BYTES[dtype] * tokens / GIB
 
 
+def kv_gib_each(shape: Shape, tokens: int, dtype: str, parallel: int) -> float:
+    """The part of `kv_gib` on each of an engine's GPUs; one with more GPUs than key heads keeps copies of them."""
+    return kv_gib(shape, tokens, dtype) / min(parallel, shape.kv_heads or parallel)
+
+
+def check_tensor_parallel(shape: Shape, parallel: int, setting: str) -> None:
+    """Refuse to split a model as vLLM cannot: heads are never divided, and key heads are divided or copied evenly.
+
+    Args:
+        shape: of the model; where its heads are not known, nothing is refused.
+        parallel: GPUs that one engine spans.
+        setting: where that is set, as "generate.engine.tensor_parallel".
+
+    Raises:
+        SalusError: names the heads, and the numbers of GPUs that divide them.
+    """
+    if not shape.heads or _splits(shape, parallel):
+        return
+    good = [str(number) for number in range(1, shape.heads + 1) if _splits(shape, number)]
+    raise SalusError(
+        f"{setting}={parallel} does not divide the {shape.heads} attention heads and {shape.kv_heads} key heads of its"
+        f" model; set one of {', '.join(good)}."
+    )
+
+
+def _splits(shape: Shape, parallel: int) -> bool:
+    evenly = not shape.kv_heads or shape.kv_heads % parallel == 0 or parallel % shape.kv_heads == 0
+    return shape.heads % parallel == 0 and evenly
+
+
 def training_gib(shape: Shape, config: TrainConfig, challenger: ChallengerName, dtype: str) -> float:
     """Memory of one worker of a challenger on its device, model and activations.
 
     LoRA: frozen weights once (the reference is the same model without the adapter; a second copy for
     reference `base`) and 16 bytes per adapter parameter. Full: 16 bytes per parameter and the reference's
-    weights. FSDP divides the model, not the activations, by the workers.
+    weights in float32, as they are loaded. FSDP divides the model, not the activations, by the workers.
     """
     weights, settings = weights_gib(shape, dtype), config.challengers[challenger]
     row = ALGORITHMS[algorithm_of(settings)]
     if config.lora is None:
-        model = shape.parameters * TRAINED_PARAMETER_BYTES / GIB + weights
+        reference = weights_gib(shape, "float32") if row.reference else 0.0
+        model = shape.parameters * TRAINED_PARAMETER_BYTES / GIB + reference
     else:
         copies = 2 if config.reference == "base" and row.reference else 1
         model = copies * weights + _adapter_gib(shape, config.lora)
     tokens = SEQUENCES[row.rows] * settings.batch_size * config.max_length_tokens
     logits = LOGIT_COPIES * 4 * tokens * shape.vocabulary / GIB if row.full_logits else 0.0
     return _sharded(model, config) + _activations_gib(shape, tokens, config, dtype) + logits
+
+
+def loading_gib(shape: Shape, config: TrainConfig, challenger: ChallengerName, dtype: str) -> float:
+    """Host memory through which one worker's weights pass when they are loaded, and when they are written.
+
+    LoRA: the weights. Full: in float32, and once more for a loss with a reference; each worker loads them whole.
+    """
+    if config.lora is not None:
+        return weights_gib(shape, dtype)
+    copies = 2 if ALGORITHMS[algorithm_of(config.challengers[challenger])].reference else 1
+    return copies * weights_gib(shape, "float32")
 
 
 def judge_training_gib(shape: Shape, config: JudgeTrainConfig, tokens_per_row: int, dtype: str) -> float:
@@ -191,12 +238,15 @@ def _from_config(config: dict[str, Any], parameters: int) -> Shape:
     guess = shape_of_size(parameters / 1e9)
     hidden = int(text.get("hidden_size", guess.hidden))
     heads = int(text.get("num_attention_heads", max(1, hidden // 128)))
+    kv_heads = int(text.get("num_key_value_heads") or heads)
     head = int(text.get("head_dim") or hidden // heads)
     return Shape(
         parameters=parameters,
         layers=int(text.get("num_hidden_layers", guess.layers)),
         hidden=hidden,
-        kv_width=int(text.get("num_key_value_heads", heads)) * head,
+        kv_width=kv_heads * head,
         vocabulary=int(text.get("vocab_size", guess.vocabulary)),
         intermediate=int(text.get("intermediate_size") or 7 * hidden // 2),
+        heads=heads if "num_attention_heads" in text else 0,
+        kv_heads=kv_heads,
     )

@@ -25,6 +25,7 @@ from actors.contract.ray_internals import _raylet, get_node_ip_address, most_res
 from actors.errors import SalusError
 from pipelines.cluster.devices import GIB, Resources
 from pipelines.cluster.environment import environment, on_loopback
+from pipelines.cluster.machine.node_gpus import smallest_gpu_gib
 from pipelines.config.cluster import in_ray_job
 
 MODE = "RAY_AUTH_MODE"
@@ -151,7 +152,7 @@ def _joined(address: str) -> Resources:
         # A node still to be started may be larger than any that is up; Ray does not say by how much.
         node_gpus=most["GPU"] if most["GPU"] > sum(nodes) else max(nodes, default=0.0),
         memory_gib=round(most["memory"] / GIB, 1),
-        gpu_memory_gib=None,
+        gpu_memory_gib=smallest_gpu_gib(),
     )
 
 

@@ -15,6 +15,7 @@ from actors.errors import SalusError
 from actors.training.algorithms.table import ALGORITHMS
 from pipelines.cluster.demand import PlanRow, demand
 from pipelines.cluster.devices import Resources, this_machine
+from pipelines.cluster.machine.gpus import check_gpus
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
 
@@ -90,8 +91,8 @@ def told(cluster: ClusterConfig, found: Resources) -> Resources:
                 ("cpus", cluster.logical_cpus),
                 ("gpus", cluster.gpus),
                 ("node_gpus", _largest_node(cluster, found)),
-                ("gpu_memory_gib", cluster.gpu_memory_gib),
                 ("memory_gib", cluster.memory_gib),
+                ("gpu_memory_gib", cluster.gpu_memory_gib),
             )
             if value is not None
         }
@@ -116,6 +117,7 @@ def check(plan: Plan, resources: Resources) -> None:
     _check_total(plan, "gpus", plan.gpus, resources.gpus, resources)
     for row in plan.rows:
         _check_each(plan, row, resources)
+    check_gpus(plan.recipe, plan.rows, resources)
     _check_total(plan, "memory_gib", plan.memory_gib, resources.memory_gib, resources)
 
 
@@ -142,8 +144,9 @@ def _check_each(plan: Plan, row: PlanRow, resources: Resources) -> None:
             f" {resources.node_gpus:g}. Split it less in section {row.section}, or add a larger node."
         )
     if resources.gpu_memory_gib is not None and row.gpu_memory_gib > resources.gpu_memory_gib:
+        one = f" for its weights and one answer of the {row.sequences} that it may decode at once" * bool(row.sequences)
         raise SalusError(
-            f"{who} needs about {row.gpu_memory_gib:.0f} GiB on each of its GPUs, but those of"
+            f"{who} needs about {row.gpu_memory_gib:.0f} GiB on each of its GPUs{one}, but those of"
             f" {resources.where} have {resources.gpu_memory_gib:.0f}. In section {row.section} spread it over"
             " more GPUs, shorten its sequences or shrink its batches."
         )

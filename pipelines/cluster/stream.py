@@ -15,9 +15,10 @@ from typing import Any
 
 import ray
 from pydantic import BaseModel, ConfigDict
+from ray.exceptions import RayActorError
 
 from actors.contract.span import Span
-from actors.errors import SalusError
+from actors.errors import SalusError, reason
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from pipelines.cluster.times import Work, engine_work
@@ -157,7 +158,7 @@ def stream(
         (ready,) = done
         if ready in generating:
             flight = generating.pop(ready)
-            span = flight.done(ray.get(ready))
+            span = flight.done(_got(ready, "generator", "generate"))
             report.generated.append(span)
             if judges:
                 unjudged.append(flight)
@@ -166,7 +167,7 @@ def stream(
         else:
             flight = judging.pop(ready)
             try:
-                labelled, span = ray.get(ready)
+                labelled, span = _got(ready, "judge", "judge")
             except ray.exceptions.ObjectLostError:
                 if flight.rollouts is None:
                     raise
@@ -178,6 +179,19 @@ def stream(
             report.unlabelled += span.rows - labelled
             on_judged(span.rows)
     return report
+
+
+def _got(ref: ray.ObjectRef[Any], who: str, section: str) -> Any:
+    """What an actor answered; a SalusError where Ray starts it no more, or has repeated its task often enough."""
+    try:
+        return ray.get(ref)
+    except RayActorError as error:
+        if error.actor_init_failed:
+            raise SalusError(f"A {who} could not be started anew: {reason(error)}") from error
+        raise SalusError(
+            f"A {who} died each time it worked on one shard ({reason(error)}). For want of memory, lower"
+            f" {section}.engine.max_num_seqs or {section}.engine.max_model_len; then give the same command again."
+        ) from error
 
 
 def _replace_late(pool: Iterable[_Member], limit_s: float | None, who: str, setting: str) -> None:

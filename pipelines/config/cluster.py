@@ -36,7 +36,7 @@ class ClusterConfig(Section):
         None, ge=0, description="GPUs of the largest node a cluster may grow to; None: of those present, or all of gpus"
     )
     gpu_memory_gib: float | None = Field(
-        None, gt=0, description="memory of the smallest GPU of a cluster; None: not known, and not checked"
+        None, gt=0, description="memory of the smallest GPU; None: what nvidia-smi says where GPUs are up"
     )
     memory_gib: float | None = Field(
         None, gt=0, description="memory the plan may use, of a cluster what it may grow to; None: what is free"

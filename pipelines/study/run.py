@@ -13,7 +13,7 @@ from actors.files.private import private_files
 from actors.files.records import find_record
 from actors.files.shards import write_text
 from pipelines.cluster.devices import Resources
-from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.plan import available
 from pipelines.cluster.progress import Bar, Reporter
 from pipelines.config.load import save_recipe

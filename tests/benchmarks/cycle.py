@@ -26,7 +26,7 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.files.records import read_record
 from pipelines.alignment.align import align
-from pipelines.cluster.memory import MemoryWatch
+from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.progress import RichReporter
 from pipelines.cluster.times import CycleTimes
 from pipelines.config.load import load_recipe

@@ -74,6 +74,9 @@ def replica_environment(config: PublisherConfig) -> dict[str, str]:
     if config.otlp_traces_endpoint is not None:
         environment["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = config.otlp_traces_protocol
         environment["OTEL_SERVICE_NAME"] = config.model_id
+    if 0 < (share := config.gpus_per_replica / config.tensor_parallel_size) < 1:
+        # vLLM asks Ray for a whole GPU of each worker's own otherwise, which its placement group does not have.
+        environment["VLLM_RAY_PER_WORKER_GPUS"] = f"{share:g}"
     # Hashes of keys, which replicas would not see in their nodes' environment.
     if keys := os.environ.get(config.gateway.keys_env):
         environment[config.gateway.keys_env] = keys

@@ -8,27 +8,27 @@ client: the proxy asks another one the same, and Serve starts a new one.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
+
+from actors.engine.faults.death import end_process
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# Where Serve keeps what its replicas say.
 logger = logging.getLogger("ray.serve")
 
 
-def end_process() -> NoReturn:
-    """End this process without a word to the clients that wait for it; its log says why."""
-    logger.error("The engine of this replica has died: the replica ends, and another one takes its place.")
-    logging.shutdown()
-    os._exit(1)
+def end_replica() -> NoReturn:
+    """End this process without a word to the clients that wait for it."""
+    end_process("The engine of this replica has died: the replica ends, and another one takes its place.", logger)
 
 
 class EngineDeathWatch:
     """ASGI middleware: nothing the app says after its engine's death goes out."""
 
-    def __init__(self, app: ASGIApp, dead: Callable[[], bool], end: Callable[[], None] = end_process) -> None:
+    def __init__(self, app: ASGIApp, dead: Callable[[], bool], end: Callable[[], None] = end_replica) -> None:
         """`dead`: whether the engine has died; asked for each part of an answer. `end`: must not return."""
         self._app = app
         self._dead = dead

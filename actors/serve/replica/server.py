@@ -15,13 +15,14 @@ from ray.serve.llm.deployment import LLMServer
 
 from actors.contract.records import PolicyRef
 from actors.engine.chat_format import thinks
+from actors.engine.faults.device import check_device
 from actors.engine.rendering import check_same_ids, rendered_conversations
 from actors.engine.tokenizer import load_tokenizer
 from actors.serve.config import SmokeConfig
 from actors.serve.gateway.traffic import ReplicaTraffic, TrafficWindow
 from actors.serve.replica.adapted import adapted_app
 from actors.serve.replica.canary import ReplicaWatch
-from actors.serve.replica.engine_death import EngineDeathWatch, end_process
+from actors.serve.replica.engine_death import EngineDeathWatch, end_replica
 from actors.serve.replica.layers import Layers
 from actors.serve.replica.options import OPTIONS_KEY, ReplicaOptions
 from actors.serve.replica.pause import Pause
@@ -68,6 +69,9 @@ class PolicyServer(LLMServer):
     async def start(self) -> None:
         # Whole GiB, inherited from the process that started Ray: it would override the configured `kv_cache_gib`.
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
+        bundles = (self._llm_config.placement_group_config or {}).get("bundles", ())
+        # The GPUs are those of its engine's workers: this process may see none.
+        check_device("cuda" if any(bundle.get("GPU") for bundle in bundles) else "cpu", 0, "A replica")
         policy = await self._published()
         load_from(self._llm_config, policy.path)
         if thinks(Path(policy.path)):
@@ -112,7 +116,7 @@ class PolicyServer(LLMServer):
     async def check_health(self) -> None:
         if self._engine_died():
             # Where no client asks.
-            end_process()
+            end_replica()
         await super().check_health()
         await self._swap.follow()
 

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from actors.contract.actor_address import ActorAddress, find_actor
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
+from actors.engine.faults.death import end_process
 from actors.engine.vllm import VllmEngine
 from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.feedback.redaction_process import RedactionProcess
@@ -43,7 +44,7 @@ class VllmShadow(Shadow):
             config,
             feedback,
             redaction,
-            give_up=lambda: os._exit(1),
+            give_up=lambda: end_process("The shadow's engine failed time and again: the process ends."),
         )
 
 

@@ -83,6 +83,18 @@ class TestArguments:
         assert on_cpu["kv_cache_memory_bytes"] == 2**29 and "gpu_memory_utilization" not in on_cpu
         assert on_gpu["gpu_memory_utilization"] == 0.5 and "kv_cache_memory_bytes" not in on_gpu
 
+    def test_on_cuda_bfloat16_and_graphs_are_what_nothing_else_is(self, short: Path) -> None:
+        def told(config: EngineConfig) -> tuple[str, bool]:
+            arguments = engine_arguments(config, short)
+            return arguments["dtype"], arguments["enforce_eager"]
+
+        for on_gpu in (EngineConfig(device="cuda"), PublisherConfig(gpus_per_replica=0.5).engine):
+            assert told(on_gpu) == ("bfloat16", False)
+        assert told(GuardEngineConfig(device="cuda", dtype="float16", enforce_eager=True)) == ("float16", True)
+        assert told(PublisherConfig(gpus_per_replica=1, dtype="float32").engine) == ("float32", False)
+        for on_cpu in (EngineConfig(), EngineConfig(device="cpu"), PublisherConfig(gpus_per_replica=0).engine):
+            assert told(on_cpu) == ("float32", True)
+
     def test_a_replicas_settings_are_its_engines(self, short: Path) -> None:
         publish = PublisherConfig(
             dtype="bfloat16", max_num_seqs=3, tensor_parallel_size=2, gpus_per_replica=2, enforce_eager=False

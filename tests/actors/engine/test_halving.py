@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.engine.halving import in_batches_that_fit
+from actors.engine.faults.halving import in_batches_that_fit
 from actors.errors import SalusError
 
 

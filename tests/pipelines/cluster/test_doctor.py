@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipelines.cluster.doctor import (
+from pipelines.cluster.machine.doctor import (
     DoctorReport,
     Finding,
     conflict_findings,
     doctor_table,
+    driver_findings,
     examine,
     installed_versions,
     python_finding,
     version_findings,
 )
+from tests.pipelines.cluster.test_devices import stand_in
 
 REQUIRES = [
     "rich>=14",
@@ -121,3 +124,30 @@ def test_looks_at_this_machine_and_prints_every_cure() -> None:
 
 def test_installed_versions_know_this_tool() -> None:
     assert "pytest" in installed_versions()
+
+
+@pytest.mark.parametrize(
+    ("there", "version", "on_cpu", "state", "cure"),
+    [
+        (True, "580.65.06", False, "ok", ""),
+        (True, "570.86.15", False, "fail", "install driver 580 or newer"),
+        (True, "570.86.15", True, "warn", "install driver 580 or newer"),
+        (True, None, False, "fail", "run nvidia-smi, and mend what it says"),
+    ],
+)
+def test_the_driver_must_be_new_enough_for_torch(
+    there: bool, version: str | None, on_cpu: bool, state: str, cure: str
+) -> None:
+    (found,) = driver_findings(there, version, on_cpu)
+    assert (found.state, found.cure) == (state, cure)
+
+
+def test_a_machine_without_a_driver_is_not_asked_for_one() -> None:
+    assert driver_findings(False, None, False) == []
+
+
+def test_an_old_driver_fails_the_whole_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, monkeypatch, "570.86.15")
+    found = {finding.subject: finding for finding in examine().findings}
+    assert found["NVIDIA driver"].found == "570.86.15"
+    assert found["GPUs"].found == "80 GiB, 40 GiB, 24 GiB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from pathlib import Path
@@ -195,3 +196,29 @@ def test_a_judge_whose_successors_do_not_answer_either_is_a_sentence(ray_session
             limits=Limits(judge_s=2.0),
         )
     assert len(list(marks.iterdir())) <= REPLACEMENTS + 1
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)
+class DyingGenerator:
+    """Its process ends with every shard; after the first, where it is told so, none can be started in its place."""
+
+    def __init__(self, mark: Path, starts_anew: bool) -> None:
+        if mark.exists() and not starts_anew:
+            raise SalusError("There is no memory for it.")
+        self.mark = mark
+
+    def generate(self, task: RolloutTask) -> tuple[pa.Table, Span]:
+        self.mark.touch()
+        os._exit(1)
+
+
+@pytest.mark.parametrize(
+    ("starts_anew", "said"),
+    [(True, "died each time it worked on one shard"), (False, "not be started anew: There is no memory for it.")],
+)
+def test_an_actor_that_cannot_live_is_a_sentence(
+    ray_session: None, tmp_path: Path, starts_anew: bool, said: str
+) -> None:
+    generator: Any = DyingGenerator
+    with pytest.raises(SalusError, match=f"A generator .*{said}"):
+        stream(tasks(tmp_path, 1), [generator.remote(tmp_path / "mark", starts_anew)], [])

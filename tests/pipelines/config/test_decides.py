@@ -23,6 +23,7 @@ FREE = {
     "decide.control.labels", "decide.control.wait_minutes", "decide.control.late",
     "decide.control.judge.calibration", "decide.control.judge.accept_unreliable",
     "train.resident", "train.cpus_per_worker", "train.max_failures", "train.checkpoint_every_steps",
+    "train.collective_timeout_s",
 }  # fmt: skip
 # A run keeps these, but the files of their own section do not follow from them.
 KEPT = {

@@ -250,6 +250,12 @@ class TestConfig:
         assert "OMP_NUM_THREADS" not in replica_environment(PublisherConfig(gpus_per_replica=1))
         assert replica_environment(PublisherConfig(cpus_per_replica=0.5))["OMP_NUM_THREADS"] == "1"
 
+    def test_vllm_is_told_of_a_part_of_a_gpu(self) -> None:
+        name = "VLLM_RAY_PER_WORKER_GPUS"
+        assert replica_environment(PublisherConfig(gpus_per_replica=0.5))[name] == "0.5"
+        whole = (PublisherConfig(), PublisherConfig(gpus_per_replica=2, tensor_parallel_size=2))
+        assert not any(name in replica_environment(config) for config in whole)
+
     def test_unknown_keys_are_refused(self) -> None:
         with pytest.raises(ValidationError, match="replica_count"):
             PublisherConfig.model_validate({"replica_count": 2})

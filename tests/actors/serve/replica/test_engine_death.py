@@ -69,11 +69,11 @@ def test_the_start_and_end_of_the_app_are_none_of_its_business() -> None:
 def test_the_process_ends_at_once_and_says_why() -> None:
     code = """
 import atexit, logging
-from actors.serve.replica.engine_death import end_process
+from actors.serve.replica.engine_death import end_replica
 logging.basicConfig()
 atexit.register(print, "not reached")
 try:
-    end_process()
+    end_replica()
 finally:
     print("nor this")
 """

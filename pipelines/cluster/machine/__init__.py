@@ -1,0 +1,1 @@
+"""What one machine has, and what its GPUs can hold."""
