@@ -8,7 +8,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from actors.errors import SalusError
-from pipelines.cluster.doctor import DISTRIBUTION
+from pipelines.cluster.machine.doctor import DISTRIBUTION
 from pipelines.cluster.kubernetes.pods import SHARED, USER
 
 Build = Literal["cpu", "cuda"]
