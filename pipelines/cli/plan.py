@@ -44,15 +44,16 @@ def plan(
     prompts with their tokens. So it does with thresholds that no policy could reach. Nothing is built or fetched.
     """
     from pipelines.alignment.ready import check_ready
-    from pipelines.cluster.plan import available, check, make_plan, plan_table
+    from pipelines.cluster.plan import available, check, make_plan, plan_table, settled
     from pipelines.cluster.progress import RichReporter
+    from pipelines.cluster.turns.hours import cost_lines
     from pipelines.runs.store.place import working_folder
 
-    settings = resolve(recipe, overrides, seed, data, accept_unreliable)
+    settings = settled(resolve(recipe, overrides, seed, data, accept_unreliable))
     made = make_plan(settings)
     out = console()
     out.print(plan_table(made))
-    for step in made.steps:
+    for step in (*made.steps, *cost_lines(settings, made.gpus)):
         out.print(f"  {step}", highlight=False, markup=False)
     check(made, available(settings))
     for line in check_ready(settings, RichReporter(out), working_folder(run_place(settings, run))):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayActorError
@@ -20,12 +20,58 @@ from pipelines.config.recipe import Recipe
 _AGAIN_S = 0.5
 
 
+class EnginePools(Protocol):
+    """Both pools as the steps of a run use them: up all the time, or when they have their turn."""
+
+    @property
+    def generators(self) -> Sequence[Any]:
+        """The generators, up by now or soon; none where the step starts none."""
+
+    @property
+    def judges(self) -> Sequence[Any]:
+        """The same of judges."""
+
+    @property
+    def labels(self) -> bool:
+        """Whether there are judges, up or not."""
+
+    @property
+    def stay_up(self) -> bool:
+        """Whether they are up while trainers train."""
+
+    def passes(self) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+        """Generators and judges as they are up at once: both, or first the ones and then the others."""
+
+    def rest(self) -> None:
+        """Others have their turn, before the pools are asked again."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when every engine that is to be up is; raises SalusError as `Pools.wait`."""
+
+    def close(self) -> None:
+        """End all engines."""
+
+
 @dataclass(frozen=True)
 class Pools:
     """Handles of both pools; closing them frees their engines."""
 
     generators: Sequence[Any]
     judges: Sequence[Any]
+
+    @property
+    def labels(self) -> bool:
+        return bool(self.judges)
+
+    @property
+    def stay_up(self) -> bool:
+        return True
+
+    def passes(self) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+        yield self.generators, self.judges
+
+    def rest(self) -> None:
+        """Nothing: each actor has a place of its own."""
 
     def wait(self, timeout_s: float) -> None:
         """Return when every engine is up.

@@ -28,6 +28,7 @@ from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
+from pipelines.cluster.turns.stages import Stage
 from pipelines.config.recipe import Recipe
 from pipelines.judges.bound import weights_as_found
 from pipelines.judges.calibrate import PICTURE, MeasuredJudge, measure_judge
@@ -194,8 +195,9 @@ def train_judge_on_ray(job: JudgeJob, reporter: Reporter) -> JudgeTrainReport:
         finally:
             bar.close()
 
-    phases = [plan_of(job.recipe, rows) for rows in judge_training_demand(job.recipe)]
-    with session(job.recipe, f"salus-judge-{uuid.uuid4().hex[:8]}", phases):
+    turns = zip(("train the judge", "judge"), judge_training_demand(job.recipe), strict=True)
+    plan = plan_of(job.recipe, [Stage(name=name, rows=rows) for name, rows in turns])
+    with session(job.recipe, f"salus-judge-{uuid.uuid4().hex[:8]}", plan):
         return train_judge(job, train, lambda: judging(job.recipe, job.base, reporter))
 
 

@@ -167,8 +167,7 @@ class _Layout:
 
     def _rows(self, cycle: int, kind: RowKind) -> Node:
         at, folder = self._shape.at, self._folder
-        first = 1 if self._recipe.preference.replay else cycle
-        judgments = tuple(at(folder.judgments(c)) for c in range(first, cycle + 1))
+        judgments = tuple(at(folder.judgments(c)) for c in self._recipe.preference.cycles_of_rows(cycle))
         pairs = (at(folder.pairs),) if kind == "pairs" else ()
         people = [at(folder.reviews(cycle)), at(folder.feedback(cycle))]
         if self._recipe.preference.min_confidence > 0:
