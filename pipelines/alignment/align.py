@@ -123,7 +123,8 @@ def _align_held(
                 if recipe.publish.enabled:
                     if actors.endpoint.last:
                         with log.stage("endpoint"):
-                            actors.run.pools.rest()
+                            # Its replicas need the GPUs whole.
+                            actors.run.pools.leave()
                             actors.endpoint.up()
                     with log.stage("served answers"):
                         actors.endpoint.up()

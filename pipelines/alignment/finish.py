@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -15,7 +15,9 @@ from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
+from pipelines.cluster.plan import make_plan
 from pipelines.cluster.times import StageTime, Work, engine_work, find_times
+from pipelines.cluster.turns.cost import GpuUse, measured, uses_gpus
 from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import read_figures
 from pipelines.decision.ending import past_decisions
@@ -31,6 +33,7 @@ from pipelines.report.figure import draw_cycles
 from pipelines.report.judging import judge_disagreement, judge_usage
 from pipelines.runs.materials import probe_folder, truth_rule
 from pipelines.runs.metrics_rows import MetricsKey, harmfulness_rows, metrics_rows, style_rows
+from pipelines.runs.models import at_hand
 from pipelines.runs.open import Cost
 from pipelines.runs.outcomes import champion_before
 from pipelines.runs.stage_log import read_stage_log
@@ -86,6 +89,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
     metrics = pa.concat_tables(rows)
     write_table(metrics, run.folder.metrics)
     draw_cycles(metrics, run.folder.figure)
+    stages = _stages(run.folder, reader.cycles)
     summary = Summary(
         recipe=run.recipe.name,
         seed=run.recipe.seed,
@@ -98,7 +102,8 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         judge_agreement=reader.judge_agreement(champion),
         judge_usage=judge_usage(run.folder),
         judge_disagreement=judge_disagreement(run.folder, run.recipe),
-        stage_s=_stage_seconds(run.folder, reader.cycles),
+        stage_s=_stage_seconds(stages),
+        gpu_use=gpu_use(run, cost, stages),
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         harmfulness=harm,
@@ -291,11 +296,23 @@ def _published(folder: RunFolder, cycle: int) -> str | None:
     return next((live.version for live in read_publications(folder.publications) if live.cycle == cycle), None)
 
 
-def _stage_seconds(folder: RunFolder, cycles: int) -> dict[str, float]:
+def gpu_use(run: Run, cost: Cost, stages: Sequence[StageTime]) -> GpuUse | None:
+    """GPUs of the run as its clocks and its plan tell of them; None on CPUs."""
+    if not uses_gpus(run.recipe):
+        return None
+    held = make_plan(at_hand(run.recipe, run.materials)).gpus
+    return measured(run.recipe, held, cost.wall_s, stages)
+
+
+def _stages(folder: RunFolder, cycles: int) -> list[StageTime]:
     stages: list[StageTime] = [logged.time for logged in read_stage_log(folder)]
     for cycle in range(1, cycles + 1):
         times = find_times(folder.stages(cycle))
         stages += times.stages if times else ()
+    return stages
+
+
+def _stage_seconds(stages: Sequence[StageTime]) -> dict[str, float]:
     total: dict[str, float] = {}
     for stage in stages:
         total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)

@@ -11,9 +11,11 @@ from actors.contract.records import Assignment, ChallengerName, PolicyRef
 from actors.coordinator.state import TrainingState, lacks_rows
 from actors.errors import SalusError
 from actors.files.full_disk import full_disk
+from actors.training.config import TrainConfig
 from actors.training.loop import launch_training
 from pipelines.alignment.run import COORDINATOR, Run
 from pipelines.cluster.times import Work, trainer_work
+from pipelines.cluster.turns.division import TRAINER_SHARE, slept
 from pipelines.config.recipe import Recipe
 
 # How long a run has to end once its job is done. Seconds.
@@ -28,6 +30,7 @@ class TrainingRuns:
 
     def __init__(self, recipe: Recipe, coordinator: Any, namespace: str, session: str, storage: str) -> None:
         self._config = recipe.train
+        self._beside_engines = slept(recipe)
         self._waiting: list[tuple[ChallengerName, Assignment]] = []
         self._coordinator = coordinator
         self._namespace = namespace
@@ -109,10 +112,15 @@ class TrainingRuns:
         for run in running:
             ray.cancel(run, force=True)
 
+    def _settings(self, name: ChallengerName) -> TrainConfig:
+        """One run's own settings; beside engines that sleep its workers count for a part of each GPU in Ray."""
+        own = self._config.of(name)
+        return own.model_copy(update={"gpus_per_worker": TRAINER_SHARE}) if self._beside_engines else own
+
     def _launch(self, name: ChallengerName, first_index: int, only_index: int | None) -> None:
         self._launched += 1
         self._runs[name] = launch_training(
-            self._config.of(name),
+            self._settings(name),
             name,
             COORDINATOR,
             self._namespace,

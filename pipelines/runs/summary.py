@@ -12,6 +12,7 @@ from actors.contract.records import ChallengerName, Interval, Record
 from actors.contract.run_folder import RunFolder
 from actors.files.records import find_record
 from actors.judges.usage import Usage
+from pipelines.cluster.turns.cost import GpuUse
 from pipelines.decision.ending import is_over
 from pipelines.decision.record import CandidateResult, Contender, Decision, ProbeEvidence
 from pipelines.measures.agreement import Agreement
@@ -231,6 +232,8 @@ class Summary(Record):
     judge_disagreement: Disagreement | None = None
     # Wall time of each stage over the whole run.
     stage_s: dict[str, float] | None = None
+    # GPUs held and at work over the whole run, and their price; None on CPUs, and in earlier versions.
+    gpu_use: GpuUse | None = None
     # Further shares a recipe reports, such as XSTest's safe prompts refused by base and champion.
     measured: dict[str, Measured] | None = None
     # What the policy could before and after; None where the run measures none.

@@ -48,8 +48,8 @@ class GpuUse(Record):
         return self.busy_gpu_hours / self.gpu_hours if self.gpu_hours else 0.0
 
     def sentence(self) -> str:
-        """As in `2.1 h on 8 GPUs: 16.8 GPU-hours, busy 83 %, 42.00 at 2.5 a GPU-hour`."""
-        money = "" if self.money is None else f", {self.money:,.2f} in money"
+        """As in `2.1 h on 8 GPU(s): 16.8 GPU-hours, busy 83%, at a price of 42.00`."""
+        money = "" if self.money is None else f", at a price of {self.money:,.2f}"
         return (
             f"{self.hours:.2g} h on {self.gpus:g} GPU(s): {self.gpu_hours:.3g} GPU-hours, busy"
             f" {self.busy_share:.0%}{money}"

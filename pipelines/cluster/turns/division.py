@@ -10,6 +10,9 @@ from pipelines.cluster.turns.cost import generator_gpus, judge_gpus, rollout_wor
 from pipelines.config.recipe import Recipe
 
 Name = TypeVar("Name", bound=str)
+# What Ray counts of a GPU for an engine and for a trainer that share it in turn. Two engines have no room on one GPU,
+# and two trainers have none beside an engine, awake or asleep.
+ENGINE_SHARE, TRAINER_SHARE = 0.55, 0.45
 
 
 def divided(recipe: Recipe, gpus: float) -> Recipe:

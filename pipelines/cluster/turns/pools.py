@@ -8,7 +8,7 @@ from typing import Any
 from actors.contract.records import PolicyRef
 from pipelines.cluster.demand import Part
 from pipelines.cluster.pools import EnginePools, Pools, spawn
-from pipelines.cluster.turns.division import judged_beside
+from pipelines.cluster.turns.division import judged_beside, slept
 from pipelines.config.recipe import Recipe
 
 
@@ -29,6 +29,7 @@ class TurnPools:
         self._models = (policy, judge)
         self._starts = frozenset(starts)
         self._beside = judged_beside(recipe)
+        self._sleeps = slept(recipe)
         self._up = Pools((), ())
 
     @property
@@ -56,14 +57,21 @@ class TurnPools:
                 yield self._up.generators, self._up.judges
 
     def rest(self) -> None:
-        self._up.close()
+        """Engines sleep where they can, so that they need not start anew; else they end."""
+        if self._sleeps and self._up.sleep():
+            return
+        self.leave()
+
+    def leave(self) -> None:
+        self._up.leave()
         self._up = Pools((), ())
 
     def wait(self, timeout_s: float) -> None:
         """Nothing: what is opened is waited for then."""
 
     def close(self) -> None:
-        self.rest()
+        self._up.close()
+        self._up = Pools((), ())
 
     def _open(self, *parts: str) -> None:
         """Have these pools up, and with them the other where both have room; returns when their engines are."""
@@ -72,7 +80,7 @@ class TurnPools:
         label = "judge" in wanted and not self._up.judges
         if not generate and not label:
             return
-        self.rest()
+        self.leave()
         opened = spawn(self._recipe, *self._models, "generate" in wanted, "judge" in wanted)
         # Before the wait, so that they end with the run where one of them does not come up.
         self._up = opened

@@ -158,9 +158,9 @@ def test_money_is_told_where_there_is_a_price() -> None:
     found = use(recipe)
     assert found.money == pytest.approx(found.gpu_hours * 2.5, abs=0.01)
     first, second = cost_lines(recipe, 8)
-    assert "on 8 GPU(s)" in first and "busy" in first and "in money" in first
+    assert "on 8 GPU(s)" in first and "busy" in first and "at a price of 2" in first
     assert "cluster.assumed changes them" in second
-    assert "money" not in cost_lines(on("llama-3.1-8b", 8), 8)[0]
+    assert "price" not in cost_lines(on("llama-3.1-8b", 8), 8)[0]
 
 
 def test_measured_use_counts_each_workers_gpus() -> None:
