@@ -18,7 +18,7 @@ from pipelines.cluster.demand import Part, PlanRow, demand
 from pipelines.cluster.devices import Resources, this_machine
 from pipelines.cluster.turns.cost import uses_gpus
 from pipelines.cluster.turns.division import divided, judged_beside
-from pipelines.cluster.turns.stages import Stage, stages_of
+from pipelines.cluster.turns.stages import Stage, served_last, stages_of
 from pipelines.config.recipe import Recipe
 
 __all__ = [
@@ -44,6 +44,11 @@ class Plan(Record):
     memory_gib: float
     steps: tuple[str, ...] = Field(description="one line per step of a cycle")
     stages: tuple[Stage, ...] = Field((), description="what is up at once, where actors have their turns")
+
+    @property
+    def at_once(self) -> tuple[tuple[PlanRow, ...], ...]:
+        """The actors that are up at once, stage by stage."""
+        return tuple(stage.rows for stage in self.stages) or (self.rows,)
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -129,8 +134,9 @@ def check(plan: Plan, resources: Resources) -> None:
     if resources.cpus is not None:
         _check_total(plan, "cpus", plan.cpus, resources.cpus, resources)
     _check_total(plan, "gpus", plan.gpus, resources.gpus, resources)
-    for row in plan.rows:
-        _check_each(plan, row, resources)
+    for rows in plan.at_once:
+        for row in rows:
+            _check_each(plan, row, resources)
     _check_total(plan, "memory_gib", plan.memory_gib, resources.memory_gib, resources)
 
 
@@ -214,6 +220,8 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     how = "at the same time" if recipe.train.at_once else "one after the other"
     judged = "while generating" if judged_beside(recipe) else "after generating, on the same GPUs"
     after = "publish the winner in place" if recipe.publish.enabled else "go on from the winner"
+    if served_last(recipe):
+        after = "go on from the winner, and serve what may go live after the last cycle"
     return (
         f"generate: up to {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
         f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), {judged}",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from actors.contract.records import Record
-from pipelines.cluster.demand import Part, PlanRow, demand
+from pipelines.cluster.demand import ENGINE_GPU_GIB, Part, PlanRow, demand
 from pipelines.cluster.turns.cost import endpoint_gpus
-from pipelines.cluster.turns.division import judged_beside
+from pipelines.cluster.turns.division import judged_beside, slept
 from pipelines.config.recipe import Recipe
 
 
@@ -47,10 +47,21 @@ def training_stages(recipe: Recipe, beside: tuple[Part, ...] = ()) -> Iterator[S
     yield Stage(name="shuffle", rows=demand(recipe, ("coordinate", "shuffle", *beside)))
     parts: tuple[Part, ...] = ("coordinate", "train", *beside)
     if recipe.train.at_once:
-        yield Stage(name="train", rows=demand(recipe, parts))
+        yield Stage(name="train", rows=_beside_sleepers(recipe, demand(recipe, parts)))
         return
     for name in recipe.train.challengers:
-        yield Stage(name=f"train {name.upper()}", rows=demand(recipe, parts, (name,)))
+        rows = _beside_sleepers(recipe, demand(recipe, parts, (name,)))
+        yield Stage(name=f"train {name.upper()}", rows=rows)
+
+
+def _beside_sleepers(recipe: Recipe, rows: tuple[PlanRow, ...]) -> tuple[PlanRow, ...]:
+    """Workers beside engines that sleep, which keep their CUDA context and graphs in each GPU's memory."""
+    if not slept(recipe):
+        return rows
+    return tuple(
+        row.model_copy(update={"gpu_memory_gib": row.gpu_memory_gib + ENGINE_GPU_GIB}) if row.gpus else row
+        for row in rows
+    )
 
 
 def step_stages(recipe: Recipe, starts: Collection[Part]) -> tuple[Stage, ...]:

@@ -34,7 +34,8 @@ def _decisive(section: str) -> tuple[str, ...]:
     return tuple(f"{section}.{name}" for name in decisive(config))
 
 
-_ENGINE, _TRAIN = _decisive("generate"), _decisive("train")
+# A challenger's own number of workers is compared as its run has it, which is its workers_per_run.
+_ENGINE, _TRAIN = _decisive("generate"), (*_decisive("train"), "train.workers")
 # Judges read the system prompt.
 _LABELS = (*_decisive("judge"), "model.system_prompt")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import SalusError
+from pipelines.cluster.demand import ENGINE_GPU_GIB
 from pipelines.cluster.devices import Resources
-from pipelines.cluster.plan import Plan, check, make_plan, plan_of
+from pipelines.cluster.plan import Plan, check, make_plan, plan_of, step_plan
 from pipelines.cluster.times import StageTime, Work
 from pipelines.cluster.turns.cost import GpuUse, measured, passes, run_training_s, uses_gpus
 from pipelines.cluster.turns.division import divided, judged_beside, shares, slept
@@ -115,6 +116,12 @@ def test_engines_sleep_where_each_gpu_holds_one_of_its_own() -> None:
     assert not slept(divided(load_recipe("demo", [BY_TURNS, SLEEP]), 0))
 
 
+def test_a_trainer_has_less_room_beside_an_engine_that_sleeps() -> None:
+    closed, asleep = (make_plan(on("llama-3.1-8b", 8, *sleep)) for sleep in ((), (SLEEP,)))
+    most = [max(row.gpu_memory_gib for row in plan.at_once[2]) for plan in (closed, asleep)]
+    assert most[1] == pytest.approx(most[0] + ENGINE_GPU_GIB)
+
+
 @given(number=st.integers(1, 7), costs=st.lists(st.floats(0.01, 100), min_size=1, max_size=3))
 def test_shares_are_the_best_there_are(number: int, costs: list[float]) -> None:
     named = {str(place): cost for place, cost in enumerate(costs)}
@@ -190,6 +197,17 @@ def test_a_step_by_itself_needs_what_it_starts() -> None:
         for parts in (("generate",), ("judge",), ("train",), ("generate", "judge"))
     }
     assert list(needed.values()) == [2, 1, 4, 3]
+
+
+def test_a_judge_by_itself_or_an_endpoint_does_not_ask_for_the_whole_recipe() -> None:
+    recipe = load_recipe("llama-3.1-8b")
+    assert [step_plan(recipe, part).gpus for part in ("judge", "publish", "generate")] == [1, 1, 2]
+    check(step_plan(recipe, "judge"), machine(1, 24))
+    # What only the policy tells is not asked of who starts none.
+    unknown = recipe.model_copy(update={"model": recipe.model.model_copy(update={"parameters_b": None})})
+    assert step_plan(unknown, "judge").gpus == 1
+    with pytest.raises(SalusError, match="size of meta-llama"):
+        step_plan(unknown, "generate")
 
 
 def test_workers_of_one_challenger_keep_the_rows_of_a_step() -> None:
