@@ -79,7 +79,7 @@ def test_what_is_asked_without_another_policy_wakes_it_with_its_own(policies: li
     made.load(one)
     assert told.calls == ["sleep 2"]
     made._run([], [])
-    assert told.calls[1:] == ["wake weights", read(one), "wake kv_cache", "reset"]
+    assert told.calls[1:] == ["wake weights", read(one), "wake kv_cache", "reset", "generate"]
 
 
 def test_one_that_cannot_sleep_keeps_all_of_a_process_awake(policies: list[PolicyRef]) -> None:
