@@ -22,7 +22,7 @@ from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.run import Run, start_coordinator
-from pipelines.alignment.served import Endpoint, served_answers
+from pipelines.alignment.served import RunEndpoint, served_answers
 from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.memory import MemoryWatch
 from pipelines.cluster.plan import settled
@@ -154,7 +154,7 @@ def _seal(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
 class _Actors:
     run: Run
     training: TrainingRuns
-    endpoint: Endpoint
+    endpoint: RunEndpoint
 
 
 @contextlib.contextmanager
@@ -173,7 +173,7 @@ def _actors(
     champion: PolicyRef = ray.get(coordinator.champion.remote())
     pools = open_pools(recipe, champion, materials.judge)
     training = TrainingRuns(recipe, coordinator, namespace, uuid.uuid4().hex[:8], str(folder.train_storage))
-    endpoint = Endpoint(recipe, coordinator)
+    endpoint = RunEndpoint(recipe, coordinator)
     endpoint.begin()
     with contextlib.ExitStack() as down:
         # Each of these is tried, whatever became of those before it.

@@ -19,7 +19,7 @@ from pipelines.alignment.evaluation import Evaluation, evaluate
 from pipelines.alignment.measurements.published import measure_published, unmeasured
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
-from pipelines.alignment.served import Endpoint
+from pipelines.alignment.served import RunEndpoint
 from pipelines.alignment.streamed import run_stream, tell_cut_off
 from pipelines.alignment.training import TrainingRuns, WatchedTraining
 from pipelines.cluster.stream import StreamReport
@@ -33,7 +33,7 @@ from pipelines.runs.stage_log import cycle_clock
 POLL_S = 0.25
 
 
-def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: Endpoint) -> CycleOutcome:
+def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: RunEndpoint) -> CycleOutcome:
     """Generate and judge, shuffle, train, compare, decide, publish; measure what was published.
 
     Args:

@@ -23,14 +23,14 @@ ASKED = 8
 KEY = "SALUS_API_KEY"
 
 
-class Endpoint:
+class RunEndpoint:
     """When the endpoint of a run is started.
 
     On CPUs it comes up with the run, while others work. On GPUs it is asked for when the first cycle's challengers are
     trained, so that no GPU waits for a first decision. By turns its GPUs are others' until the last cycle is decided:
     it then starts with what the decisions let go live.
 
-    Life: `Endpoint(...)` -> [`begin`] -> (`evaluating` -> `up`)* -> `up`
+    Life: `RunEndpoint(...)` -> [`begin`] -> (`evaluating` -> `up`)* -> `up`
     """
 
     def __init__(self, recipe: Recipe, coordinator: Any) -> None:
