@@ -17,7 +17,7 @@ from actors.engine.config import EngineConfig, engine_arguments
 from actors.engine.halving import in_batches_that_fit
 from actors.engine.model_files import engine_folder, model_fault
 from actors.engine.model_folder import check_model_folder
-from actors.engine.port import Completion, Continuation, Sampling, check_continuations
+from actors.engine.port import Completion, Continuation, RestingEngine, Sampling, check_continuations
 from actors.engine.rendering import check_same_ids, rendered_conversations
 from actors.engine.sampling_defaults import LEFT_TO_MODEL, sampling_defaults
 from actors.engine.tokenizer import load_tokenizer
@@ -25,7 +25,7 @@ from actors.engine.tokenizer import load_tokenizer
 # vLLM's argument for engines that can sleep.
 SLEEPS = "enable_sleep_mode"
 # The engines of this process.
-_HERE: weakref.WeakSet[VllmEngine] = weakref.WeakSet()
+_HERE: weakref.WeakSet[RestingEngine] = weakref.WeakSet()
 
 
 class VllmEngine:

@@ -139,8 +139,8 @@ def training_s(recipe: Recipe, name: ChallengerName, cycle: int) -> float:
 def passes(recipe: Recipe, name: ChallengerName) -> int:
     """What one row costs, in forward passes of one sequence; with LoRA and checkpointing 6 for KTO, 8 for a DPO pair.
 
-    Forward, backward (as much again for the inputs' gradients, and for the weights' where every weight is trained),
-    the recomputed forward of checkpointing, and the reference's. KTO's KL term is another forward of both.
+    Forward, backward, the recomputed forward of checkpointing, and the reference's. Backward is as much again for the
+    inputs' gradients, and for the weights' where every weight is trained. KTO's KL term is another forward of both.
     """
     train, row = recipe.train, ALGORITHMS[recipe.train.algorithms[name]]
     backward = 1 if train.lora is not None else 2

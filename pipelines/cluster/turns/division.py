@@ -18,8 +18,8 @@ ENGINE_SHARE, TRAINER_SHARE = 0.55, 0.45
 def divided(recipe: Recipe, gpus: float) -> Recipe:
     """The recipe with as many GPU engines and training workers as `gpus` GPUs give each stage; by turns alone.
 
-    What is on CPUs keeps its numbers, and so do workers that `train.workers` names. A stage that the GPUs do not hold
-    at once has at least one engine of each kind, or one worker: the plan's check then refuses it.
+    What is on CPUs keeps its numbers, and so do workers that `train.workers` names. A stage has at least
+    one engine of each kind, or one worker. Where the GPUs do not hold even these, the plan's check refuses it.
 
     Dividing twice by the same number is dividing once.
 
@@ -47,8 +47,8 @@ def judged_beside(recipe: Recipe) -> bool:
 def slept(recipe: Recipe) -> bool:
     """Whether engines sleep while others have their turn, rather than end; wished for, and possible.
 
-    Each GPU must hold one engine, which spans no other GPU: an engine that sleeps keeps a share of its GPU in Ray, so
-    that just one trainer finds room beside it.
+    Each GPU must hold one engine, which spans no other GPU. An engine that sleeps keeps a share of its GPU in Ray, so
+    that one trainer finds room beside it, and no second one.
     """
     wished = recipe.cluster.placement == "by_turns" and recipe.cluster.between_turns == "sleep"
     if not wished or (generator_gpus(recipe), judge_gpus(recipe), recipe.train.gpus_per_worker) != (1, 1, 1):
