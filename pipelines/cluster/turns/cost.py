@@ -27,6 +27,8 @@ class GpuUse(Record):
     hours: float
     gpu_hours: float
     busy_gpu_hours: float
+    # The latter in the former, between 0 and 1.
+    busy_share: float
     # None: the recipe names no price (`cluster.gpu_hour_price`).
     money: float | None = None
 
@@ -34,18 +36,15 @@ class GpuUse(Record):
     def of(cls, gpus: float, wall_s: float, busy_gpu_s: float, price: float | None) -> GpuUse:
         """The use of `gpus` GPUs held for `wall_s` seconds, in which they worked `busy_gpu_s` GPU-seconds."""
         held = gpus * wall_s / HOUR_S
+        busy = min(held, busy_gpu_s / HOUR_S)
         return cls(
             gpus=gpus,
             hours=round(wall_s / HOUR_S, 4),
             gpu_hours=round(held, 4),
-            busy_gpu_hours=round(min(held, busy_gpu_s / HOUR_S), 4),
+            busy_gpu_hours=round(busy, 4),
+            busy_share=round(busy / held, 4) if held else 0.0,
             money=None if price is None else round(held * price, 2),
         )
-
-    @property
-    def busy_share(self) -> float:
-        """Between 0 and 1."""
-        return self.busy_gpu_hours / self.gpu_hours if self.gpu_hours else 0.0
 
     def sentence(self) -> str:
         """As in `2.1 h on 8 GPU(s): 16.8 GPU-hours, busy 83%, at a price of 42.00`."""
