@@ -29,6 +29,7 @@ from pipelines.cluster.plan import plan_of, settled
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.cluster.stream import ShardTask
+from pipelines.cluster.turns.division import alone
 from pipelines.cluster.turns.pools import open_pools
 from pipelines.cluster.turns.stages import step_stages
 from pipelines.config.recipe import Recipe
@@ -113,7 +114,7 @@ def _opened(
     `needs` raises SalusError where files of an earlier step are missing; asked before anything is set up in a folder.
     """
     check_feedback(recipe.preference.feedback)
-    recipe = settled(recipe)
+    recipe = alone(settled(recipe))
     if isinstance(root, Path):
         needs(RunFolder(root), cycle)
     with hold_run(recipe, root, reporter) as (folder, hold):

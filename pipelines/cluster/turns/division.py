@@ -56,6 +56,12 @@ def slept(recipe: Recipe) -> bool:
     return recipe.generate.actors + recipe.judge.actors == recipe.cluster.gpus
 
 
+def alone(recipe: Recipe) -> Recipe:
+    """The recipe of one step by itself, whose engines have no turn to sleep through."""
+    cluster = recipe.cluster.model_copy(update={"between_turns": "close"})
+    return recipe.model_copy(update={"cluster": cluster})
+
+
 def shares(number: int, costs: Mapping[Name, float]) -> dict[Name, int]:
     """`number` things divided so that the costliest share per thing is least; each gets one at least.
 

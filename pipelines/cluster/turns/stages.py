@@ -44,24 +44,28 @@ def engine_stages(recipe: Recipe, name: str, beside: tuple[Part, ...] = ()) -> I
 
 def training_stages(recipe: Recipe, beside: tuple[Part, ...] = ()) -> Iterator[Stage]:
     """Judgments become rows, and challengers are trained on them, at once or one after the other."""
-    yield Stage(name="shuffle", rows=demand(recipe, ("coordinate", "shuffle", *beside)))
+    sleepers = tuple(_sleepers(recipe))
+    yield Stage(name="shuffle", rows=(*demand(recipe, ("coordinate", "shuffle", *beside)), *sleepers))
     parts: tuple[Part, ...] = ("coordinate", "train", *beside)
-    if recipe.train.at_once:
-        yield Stage(name="train", rows=_beside_sleepers(recipe, demand(recipe, parts)))
-        return
-    for name in recipe.train.challengers:
-        rows = _beside_sleepers(recipe, demand(recipe, parts, (name,)))
-        yield Stage(name=f"train {name.upper()}", rows=rows)
+    names = tuple(recipe.train.challengers)
+    for together in (names,) if recipe.train.at_once else tuple((name,) for name in names):
+        name = "train" if recipe.train.at_once else f"train {together[0].upper()}"
+        rows = demand(recipe, parts, together)
+        yield Stage(name=name, rows=(*(_beside(row) if sleepers else row for row in rows), *sleepers))
 
 
-def _beside_sleepers(recipe: Recipe, rows: tuple[PlanRow, ...]) -> tuple[PlanRow, ...]:
-    """Workers beside engines that sleep, which keep their CUDA context and graphs in each GPU's memory."""
+def _sleepers(recipe: Recipe) -> Iterator[PlanRow]:
+    """Engines that sleep: they keep their processes, and a little of their GPUs' memory."""
     if not slept(recipe):
-        return rows
-    return tuple(
-        row.model_copy(update={"gpu_memory_gib": row.gpu_memory_gib + ENGINE_GPU_GIB}) if row.gpus else row
-        for row in rows
-    )
+        return
+    for row in demand(recipe, ("generate", "judge")):
+        if row.gpus:
+            yield row.model_copy(update={"actor": f"{row.actor}, asleep", "gpus": 0.0, "gpu_memory_gib": 0.0})
+
+
+def _beside(row: PlanRow) -> PlanRow:
+    """A worker on the GPU of an engine that sleeps, which keeps its CUDA context and graphs there."""
+    return row.model_copy(update={"gpu_memory_gib": row.gpu_memory_gib + ENGINE_GPU_GIB}) if row.gpus else row
 
 
 def step_stages(recipe: Recipe, starts: Collection[Part]) -> tuple[Stage, ...]:

@@ -14,7 +14,7 @@ from pipelines.cluster.devices import Resources
 from pipelines.cluster.plan import Plan, check, make_plan, plan_of, step_plan
 from pipelines.cluster.times import StageTime, Work
 from pipelines.cluster.turns.cost import GpuUse, measured, passes, run_training_s, uses_gpus
-from pipelines.cluster.turns.division import divided, judged_beside, shares, slept
+from pipelines.cluster.turns.division import alone, divided, judged_beside, shares, slept
 from pipelines.cluster.turns.hours import cost_lines, estimated
 from pipelines.cluster.turns.stages import served_last, step_stages
 from pipelines.config.load import load_recipe
@@ -120,6 +120,13 @@ def test_a_trainer_has_less_room_beside_an_engine_that_sleeps() -> None:
     closed, asleep = (make_plan(on("llama-3.1-8b", 8, *sleep)) for sleep in ((), (SLEEP,)))
     most = [max(row.gpu_memory_gib for row in plan.at_once[2]) for plan in (closed, asleep)]
     assert most[1] == pytest.approx(most[0] + ENGINE_GPU_GIB)
+    # Engines that sleep keep their processes, with the CPUs that Ray counts for them.
+    assert asleep.stages[2].total("cpus") == closed.stages[2].total("cpus") + 8
+    assert asleep.memory_gib == pytest.approx(closed.memory_gib + 8 * 3.2, abs=0.1)
+    assert asleep.gpus == closed.gpus == 8
+    # A step by itself has no engine to sleep beside it.
+    step = alone(on("llama-3.1-8b", 8, SLEEP))
+    assert not slept(step) and plan_of(step, step_stages(step, ("train",))).cpus == 32
 
 
 @given(number=st.integers(1, 7), costs=st.lists(st.floats(0.01, 100), min_size=1, max_size=3))
