@@ -25,7 +25,7 @@ from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
 from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.demand import Part
-from pipelines.cluster.plan import plan_of, settled
+from pipelines.cluster.plan import settled, staged_plan
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.cluster.stream import ShardTask
@@ -43,17 +43,23 @@ from pipelines.runs.open import hold_run
 from pipelines.runs.outcomes import champion_before, past_outcomes
 from pipelines.runs.store.place import Place
 
+# What each step starts.
+SAMPLES: Collection[Part] = ("generate",)
+JUDGES: Collection[Part] = ("judge",)
+TRAINS: Collection[Part] = ("train",)
+MEASURES: Collection[Part] = ("generate", "judge")
+
 
 def generate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
     """Sample the cycle's answers; returns the folder of rollouts."""
-    with _opened(recipe, root, reporter, cycle, ("generate",)) as run:
+    with _opened(recipe, root, reporter, cycle, SAMPLES) as run:
         run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, run.champion()))
         return run.folder.rollouts(cycle)
 
 
 def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
     """Judge the cycle's rollouts; returns the folder of judgments."""
-    with _opened(recipe, root, reporter, cycle, ("judge",), _judge_needs) as run:
+    with _opened(recipe, root, reporter, cycle, JUDGES, _judge_needs) as run:
         run_stream(run, f"cycle {cycle}", _generated(run.train_tasks(cycle, run.champion())))
         return run.folder.judgments(cycle)
 
@@ -61,7 +67,7 @@ def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> P
 def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> list[TrainReport]:
     """Shuffle the cycle's judgments into rows and train the challengers on them."""
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"resident": False})})
-    with _opened(recipe, root, reporter, cycle, ("train",), _train_needs) as run:
+    with _opened(recipe, root, reporter, cycle, TRAINS, _train_needs) as run:
         recipe = run.recipe
         preference(run, cycle)
         storage = str(run.folder.train_storage)
@@ -82,7 +88,7 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
     """
     trust = judge_before_run(recipe)
     hold_second_judge(recipe)
-    with _opened(recipe, root, reporter, cycle, ("generate", "judge")) as run:
+    with _opened(recipe, root, reporter, cycle, MEASURES) as run:
         if not trained(run, cycle):
             raise SalusError(f"Cycle {cycle} of {root} has no trained challenger; run salus train first.")
         record_trust(run.folder, trust, reporter)
@@ -127,7 +133,7 @@ def _opened(
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
         local = at_hand(recipe, materials)
-        with session(local, namespace, plan_of(local, step_stages(local, starts))):
+        with session(local, namespace, staged_plan(local, step_stages(local, starts))):
             coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
             pools = open_pools(recipe, champion, materials.judge, starts)
             try:

@@ -22,7 +22,8 @@ from pipelines.cluster.turns.stages import Stage, served_last, stages_of
 from pipelines.config.recipe import Recipe
 
 __all__ = [
-    "Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_of", "plan_table", "settled", "step_plan"
+    "Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_of", "plan_table", "settled",
+    "staged_plan", "step_plan"
 ]  # fmt: skip
 
 Demand = Literal["cpus", "gpus", "memory_gib"]
@@ -57,10 +58,15 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         SalusError: the size of a model cannot be told.
     """
-    return plan_of(recipe, stages_of(recipe), _steps(recipe))
+    return staged_plan(recipe, stages_of(recipe), _steps(recipe))
 
 
-def plan_of(recipe: Recipe, stages: Sequence[Stage], steps: tuple[str, ...] = ()) -> Plan:
+def plan_of(recipe: Recipe, rows: tuple[PlanRow, ...]) -> Plan:
+    """These actors, all at once, and their demand in total."""
+    return staged_plan(recipe, (Stage(name="all", rows=rows),))
+
+
+def staged_plan(recipe: Recipe, stages: Sequence[Stage], steps: tuple[str, ...] = ()) -> Plan:
     """The actors of these stages, which follow each other, and the most that one of them takes in total."""
     return Plan(
         recipe=recipe.name,
@@ -79,7 +85,7 @@ def step_plan(recipe: Recipe, *parts: Part) -> Plan:
     Raises:
         SalusError: the size of a model that it starts cannot be told.
     """
-    return plan_of(recipe, (Stage(name="+".join(parts), rows=demand(recipe, parts)),))
+    return plan_of(recipe, demand(recipe, parts))
 
 
 def settled(recipe: Recipe) -> Recipe:

@@ -25,7 +25,7 @@ from actors.training.judge_loop import run_judge_training
 from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
 from actors.training.made_from import finished_judge
 from pipelines.cluster.demand import judge_training_demand
-from pipelines.cluster.plan import plan_of
+from pipelines.cluster.plan import staged_plan
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.cluster.turns.stages import Stage
@@ -196,7 +196,7 @@ def train_judge_on_ray(job: JudgeJob, reporter: Reporter) -> JudgeTrainReport:
             bar.close()
 
     turns = zip(("train the judge", "judge"), judge_training_demand(job.recipe), strict=True)
-    plan = plan_of(job.recipe, [Stage(name=name, rows=rows) for name, rows in turns])
+    plan = staged_plan(job.recipe, [Stage(name=name, rows=rows) for name, rows in turns])
     with session(job.recipe, f"salus-judge-{uuid.uuid4().hex[:8]}", plan):
         return train_judge(job, train, lambda: judging(job.recipe, job.base, reporter))
 

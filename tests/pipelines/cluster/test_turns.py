@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import SalusError
+from pipelines.alignment.steps import JUDGES, MEASURES, SAMPLES, TRAINS
 from pipelines.cluster.demand import ENGINE_GPU_GIB
 from pipelines.cluster.devices import Resources
-from pipelines.cluster.plan import Plan, check, make_plan, plan_of, step_plan
+from pipelines.cluster.plan import Plan, check, make_plan, staged_plan, step_plan
 from pipelines.cluster.times import StageTime, Work
 from pipelines.cluster.turns.cost import GpuUse, measured, passes, run_training_s, uses_gpus
 from pipelines.cluster.turns.division import alone, divided, judged_beside, shares, slept
@@ -126,7 +127,7 @@ def test_a_trainer_has_less_room_beside_an_engine_that_sleeps() -> None:
     assert asleep.gpus == closed.gpus == 8
     # A step by itself has no engine to sleep beside it.
     step = alone(on("llama-3.1-8b", 8, SLEEP))
-    assert not slept(step) and plan_of(step, step_stages(step, ("train",))).cpus == 32
+    assert not slept(step) and staged_plan(step, step_stages(step, TRAINS)).cpus == 32
 
 
 @given(number=st.integers(1, 7), costs=st.lists(st.floats(0.01, 100), min_size=1, max_size=3))
@@ -199,11 +200,8 @@ def test_measured_use_counts_each_workers_gpus() -> None:
 
 def test_a_step_by_itself_needs_what_it_starts() -> None:
     recipe = load_recipe("llama-3.1-8b")
-    needed = {
-        parts: plan_of(recipe, step_stages(recipe, parts)).gpus
-        for parts in (("generate",), ("judge",), ("train",), ("generate", "judge"))
-    }
-    assert list(needed.values()) == [2, 1, 4, 3]
+    steps = (SAMPLES, JUDGES, TRAINS, MEASURES)
+    assert [staged_plan(recipe, step_stages(recipe, starts)).gpus for starts in steps] == [2, 1, 4, 3]
 
 
 def test_a_judge_by_itself_or_an_endpoint_does_not_ask_for_the_whole_recipe() -> None:
