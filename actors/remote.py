@@ -13,7 +13,7 @@ from actors.contract.records import ChallengerName, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, DecisionRule
 from actors.engine.config import EngineConfig
-from actors.engine.vllm import VllmEngine
+from actors.engine.vllm import VllmEngine, close_engines, rest_engines
 from actors.generator import Generator
 from actors.judges.ensemble import EnsembleScorer
 from actors.judges.harmfulness import HarmfulnessConfig, RatingJudge, rater_of
@@ -26,14 +26,26 @@ from actors.serve.replica.published import PolicyOnDisk
 from actors.training.algorithms.table import Algorithm
 
 
-class VllmGenerator(Generator):
+class EngineHolder:
+    """An actor that holds engines, which leave their devices to others between their turns."""
+
+    def rest(self) -> bool:
+        """Have its engines sleep; False, and nothing is done, where one cannot."""
+        return rest_engines()
+
+    def leave(self) -> None:
+        """Close its engines; the actor is of no use afterwards."""
+        close_engines()
+
+
+class VllmGenerator(EngineHolder, Generator):
     """A generator that owns its vLLM engine."""
 
     def __init__(self, config: EngineConfig, policy: PolicyRef) -> None:
         super().__init__(VllmEngine(config, policy))
 
 
-class RecipeJudge(RatingJudge):
+class RecipeJudge(EngineHolder, RatingJudge):
     """The judge of a recipe: its regimen's scorer, and those beside it, which make an ensemble with it.
 
     With `harmfulness` the regimen's own model also scores that.

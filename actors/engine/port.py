@@ -111,6 +111,20 @@ class Engine(Protocol):
         """
 
 
+class RestingEngine(Protocol):
+    """What an engine that leaves its device to others between its turns offers besides."""
+
+    @property
+    def can_sleep(self) -> bool:
+        """Whether it can keep its process and give back what it holds of the device; one on a CPU cannot."""
+
+    def sleep(self) -> None:
+        """Give back weights and cache. What is asked next wakes it first, with the weights that are wanted then."""
+
+    def close(self) -> None:
+        """Give back the device for good; nothing may be asked afterwards."""
+
+
 def check_continuations(
     prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], max_model_len: int
 ) -> None:

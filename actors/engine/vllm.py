@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,15 @@ from actors.engine.faults.halving import in_batches_that_fit
 from actors.engine.faults.restart import again_where_rebuilt
 from actors.engine.model_files import engine_folder, model_fault
 from actors.engine.model_folder import check_model_folder
-from actors.engine.port import Completion, Continuation, Sampling, check_continuations
+from actors.engine.port import Completion, Continuation, RestingEngine, Sampling, check_continuations
 from actors.engine.rendering import check_same_ids, rendered_conversations
 from actors.engine.sampling_defaults import LEFT_TO_MODEL, sampling_defaults
 from actors.engine.tokenizer import load_tokenizer
+
+# vLLM's argument for engines that can sleep.
+SLEEPS = "enable_sleep_mode"
+# The engines of this process.
+_HERE: weakref.WeakSet[RestingEngine] = weakref.WeakSet()
 
 
 class VllmEngine:
@@ -48,6 +54,9 @@ class VllmEngine:
             check_same_ids(self.tokenizer, expected, conversation_tokens(vllm_tokenizer, turns), "vLLM")
         self.max_model_len: int = config.length(folder)
         self._loaded = policy
+        self._asleep = False
+        self.can_sleep = config.device == "cuda" and bool(config.extra.get(SLEEPS))
+        _HERE.add(self)
 
     def _started(self, config: EngineConfig, folder: Path) -> Any:
         check_model_folder(folder)
@@ -60,9 +69,29 @@ class VllmEngine:
             return
         check_model_folder(Path(policy.path))
         with self._watch.watched():
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))})
-            self._llm.reset_prefix_cache()
+            self._read(policy)
         self._loaded = policy
+
+    def sleep(self) -> None:
+        # Level 2: the weights are not kept in host memory either, as others are wanted next.
+        self._llm.sleep(level=2)
+        self._asleep = True
+
+    def close(self) -> None:
+        # The core of an engine on GPUs is a process of its own, which outlives this one by a moment. vLLM marks a core
+        # that it closes as dead.
+        self._watch.stop()
+        self._llm.llm_engine.engine_core.shutdown()
+
+    def _read(self, policy: PolicyRef) -> None:
+        """Have a policy's weights; one that sleeps makes room for them first, and for its cache last."""
+        asleep, self._asleep = self._asleep, False
+        if asleep:
+            self._llm.wake_up(tags=["weights"])
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(engine_folder(Path(policy.path)))})
+        if asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+        self._llm.reset_prefix_cache()
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
@@ -114,6 +143,8 @@ class VllmEngine:
 
     def _run(self, prompts: Sequence[Sequence[int]], params: Sequence[Any]) -> list[Any]:
         """vLLM's outputs in the order of the prompts; in parts where memory runs out."""
+        if self._asleep:
+            self._read(self._loaded)
         asked = [
             (self._vllm.TokensPrompt(prompt_token_ids=list(prompt)), how)
             for prompt, how in zip(prompts, params, strict=True)
@@ -130,6 +161,22 @@ class VllmEngine:
         """Drop the requests that a failed run left in the engine."""
         engine: Any = self._llm.llm_engine
         engine.abort_request(list(engine.output_processor.request_states), internal=True)
+
+
+def rest_engines() -> bool:
+    """Have every engine of this process sleep; False, and nothing is done, where there is one that cannot."""
+    engines = list(_HERE)
+    if not all(engine.can_sleep for engine in engines):
+        return False
+    for engine in engines:
+        engine.sleep()
+    return True
+
+
+def close_engines() -> None:
+    """Close every engine of this process."""
+    for engine in list(_HERE):
+        engine.close()
 
 
 def _continuation(prompt_logprobs: Sequence[Any], continuation: Sequence[int]) -> Continuation:

@@ -137,6 +137,15 @@ class TrainConfig(Workers):
         description="one Ray Train run per challenger for the whole alignment; false: one per cycle, which gives GPUs"
         " back in between",
     )
+    at_once: Annotated[bool, Decides.NOTHING] = Field(
+        default=True,
+        description="all challengers train at the same time; false: one after the other, which takes resident false",
+    )
+    workers: Annotated[dict[ChallengerName, Count], Decides.RUN] = Field(
+        default={},
+        description="workers of a challenger's own run, by its name, where not workers_per_run. An optimizer step then"
+        " has as many passes as bring it nearest to the rows that it has with workers_per_run",
+    )
     reference: Literal["champion", "base"] = Field(
         default="champion",
         description="the reference model of the loss: the cycle's champion, or the base model the run began with",
@@ -180,6 +189,27 @@ class TrainConfig(Workers):
                 " not been tried. Set one of the two to its default"
             )
         return self
+
+    @model_validator(mode="after")
+    def _trained_by_its_workers(self) -> Self:
+        if unknown := sorted(set(self.workers) - set(self.challengers)):
+            raise ValueError(f"workers names {unknown[0]}, which is no challenger of the recipe; leave it out")
+        if self.resident and not self.at_once:
+            raise ValueError(
+                "at_once false trains one challenger after the other, so that a run must end when it has trained: set"
+                " resident to false as well"
+            )
+        return self
+
+    def of(self, name: ChallengerName) -> TrainConfig:
+        """These settings as the run of one challenger has them, with its own workers."""
+        count = self.workers.get(name, self.workers_per_run)
+        if count == self.workers_per_run:
+            return self.model_copy(update={"workers": {}})
+        settings = self.challengers[name]
+        passes = max(1, round(settings.gradient_accumulation * self.workers_per_run / count))
+        challengers = self.challengers | {name: settings.model_copy(update={"gradient_accumulation": passes})}
+        return self.model_copy(update={"workers_per_run": count, "workers": {}, "challengers": challengers})
 
     @property
     def algorithms(self) -> dict[ChallengerName, Algorithm]:

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 
@@ -24,13 +23,14 @@ from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
-from pipelines.alignment.served import served_answers
+from pipelines.alignment.served import RunEndpoint, served_answers
 from pipelines.alignment.training import TrainingRuns
 from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.nodes import NodeWatch, node_check
-from pipelines.cluster.pools import Pools, spawn
+from pipelines.cluster.plan import settled
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
+from pipelines.cluster.turns.pools import open_pools
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over
 from pipelines.decision.record import read_decision
@@ -72,6 +72,7 @@ def align(
         SalusError: whatever the user can mend, before anything costly where that can be known. Also where another
             process is at work in the folder, or has taken it over.
     """
+    recipe = settled(recipe)
     trust = judge_before_run(recipe)
     hold_second_judge(recipe)
     # A finished run reads no more feedback, which may be gone by now.
@@ -129,8 +130,14 @@ def _align_held(
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
-                if actors.endpoint is not None:
+                if recipe.publish.enabled:
+                    if actors.endpoint.last:
+                        with log.stage("endpoint"):
+                            # Its replicas need the GPUs whole.
+                            actors.run.pools.leave()
+                            actors.endpoint.up()
                     with log.stage("served answers"):
+                        actors.endpoint.up()
                         notes.append(served_answers(actors.run))
                     if while_served is not None:
                         while_served(f"{recipe.publish.url}/v1")
@@ -157,7 +164,7 @@ def _seal(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
 class _Actors:
     run: Run
     training: TrainingRuns
-    endpoint: ray.ObjectRef[Any] | None
+    endpoint: RunEndpoint
 
 
 @contextlib.contextmanager
@@ -175,21 +182,23 @@ def _actors(
         check_address(recipe.publish)
     coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
     champion: PolicyRef = ray.get(coordinator.champion.remote())
-    pools: Pools = spawn(recipe, champion, materials.judge, generate=True, label=True)
+    pools = open_pools(recipe, champion, materials.judge)
     training = TrainingRuns(recipe, coordinator, namespace, uuid.uuid4().hex[:8], str(folder.train_storage))
-    endpoint = coordinator.start_publisher.remote() if recipe.publish.enabled else None
+    endpoint = RunEndpoint(recipe, coordinator)
+    endpoint.begin()
     with contextlib.ExitStack() as down:
         # Each of these is tried, whatever became of those before it.
         down.callback(ray.kill, coordinator)
         down.callback(pools.close)
-        if endpoint is not None:
+        if recipe.publish.enabled:
             down.callback(lambda: ray.get(coordinator.stop_publisher.remote()))
         down.push(lambda _, error, trace: training.close(CLOSE_S if error is None else 0.0))
         bar = reporter.bar("engines, trainers and endpoint are starting", None, "")
         if not is_over(past_outcomes(folder, materials.policy, recipe.cycles), recipe.cycles):
             training.start()
-            answers = recipe.data.train_per_cycle * recipe.generate.sampling.k
-            warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
+            if pools.stay_up:
+                answers = recipe.data.train_per_cycle * recipe.generate.sampling.k
+                warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
         try:
             pools.wait(recipe.cluster.wait_s)
         except SalusError:
@@ -202,9 +211,7 @@ def _actors(
 
         def check() -> None:
             hold.check()
-            if endpoint is not None and ray.wait([endpoint], timeout=0)[0]:
-                # In the stage in which its start failed, not at the first decision.
-                ray.get(endpoint)
+            endpoint.check()
 
         metrics = run_metrics(at_hand(recipe, materials), folder.root.name)
         run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store, metrics)

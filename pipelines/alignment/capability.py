@@ -20,7 +20,7 @@ from actors.files.shards import read_folder
 from actors.generator import Generator
 from pipelines.alignment.run import Run
 from pipelines.cluster.progress import Reporter
-from pipelines.cluster.spread import spread
+from pipelines.cluster.stream import spread
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import figures_path, write_figures

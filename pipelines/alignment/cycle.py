@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import ray
 
@@ -20,6 +19,7 @@ from pipelines.alignment.evaluation import Evaluation, evaluate
 from pipelines.alignment.measurements.published import measure_published, unmeasured
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
+from pipelines.alignment.served import RunEndpoint
 from pipelines.alignment.streamed import run_stream, tell_cut_off
 from pipelines.alignment.training import TrainingRuns, WatchedTraining
 from pipelines.cluster.stream import StreamReport
@@ -33,11 +33,11 @@ from pipelines.runs.stage_log import cycle_clock
 POLL_S = 0.25
 
 
-def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.ObjectRef[Any] | None) -> CycleOutcome:
+def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: RunEndpoint) -> CycleOutcome:
     """Generate and judge, shuffle, train, compare, decide, publish; measure what was published.
 
     Args:
-        endpoint: of the endpoint's start, waited for before the first publication.
+        endpoint: asked for before the first publication; a run's last turn may be its.
 
     Raises:
         SalusError: the judge may not select policies, too many answers got no label, no challenger has rows, or none
@@ -52,17 +52,18 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
             stage.worked(streamed.work)
             if streamed.generated:
                 clock.streamed(streamed.overlapped)
+            run.pools.rest()
         with leased_stage(run, clock, "preference"):
             judge_in_run(run.recipe, run.folder, run.reporter)
             preference(run, cycle)
         with leased_stage(run, clock, "train") as stage:
             stage.worked(train(run, training, cycle, evaluation))
             stage.worked(evaluation.work)
+        endpoint.evaluating()
         with leased_stage(run, clock, "evaluate") as stage:
             stage.worked(evaluate(run, cycle, champion, evaluation))
         with leased_stage(run, clock, "decide"):
-            if endpoint is not None:
-                ray.get(endpoint)
+            if not endpoint.last and endpoint.up():
                 # It may have taken minutes to start.
                 run.check_lease()
             if run.store is not None:
@@ -70,7 +71,7 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: ray.Object
                 ray.get(run.coordinator.decide.remote(cycle, publish=False))
                 run.store.keep()
             # By the record, where there is one by now.
-            outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle))
+            outcome: CycleOutcome = ray.get(run.coordinator.decide.remote(cycle, publish=not endpoint.last))
             write_pages(run.folder, run.recipe, cycle)
         if unmeasured(run):
             with leased_stage(run, clock, "published") as stage:
@@ -108,8 +109,7 @@ def preference(run: Run, cycle: int) -> dict[RowKind, PreferenceReport]:
     if said is not None:
         run.reporter.say(f"cycle {cycle}: {said.sentence()}")
     feedback = run.folder.feedback(cycle) if said is not None else None
-    first = 1 if config.replay else cycle
-    folders = [run.folder.judgments(c) for c in range(first, cycle + 1)]
+    folders = [run.folder.judgments(c) for c in config.cycles_of_rows(cycle)]
     reviews = cycle_reviews(run.folder, cycle, config.reviews, folders)
     if reviews is not None:
         run.reporter.say(f"cycle {cycle}: {reviews.report.sentence()}")
@@ -168,6 +168,9 @@ def train(run: Run, training: TrainingRuns, cycle: int, evaluation: Evaluation |
     while not watched.over:
         time.sleep(POLL_S)
         watched.look()
-        if evaluation is not None and watched.trained and not watched.over:
+        if evaluation is not None and run.pools.stay_up and watched.trained and not watched.over:
             evaluation.measure(watched.trained, watched.look)
-    return watched.close()
+    work = watched.close()
+    if not run.pools.stay_up:
+        training.leave()
+    return work

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -10,13 +10,14 @@ from actors.contract.publication import read_publications
 from actors.contract.records import LABELS, Label, PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
-from actors.engine.config import EngineConfig
 from actors.files.shards import read_folder, strings, write_table, write_text
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
-from pipelines.cluster.times import NodeUse, StageTime, Work, WorkerKind, engine_work, find_times
+from pipelines.cluster.plan import make_plan
+from pipelines.cluster.times import NodeUse, StageTime, Work, engine_work, find_times
+from pipelines.cluster.turns.cost import GpuUse, busy_gpu_s, measured, uses_gpus
 from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import read_figures
 from pipelines.decision.ending import past_decisions
@@ -32,6 +33,7 @@ from pipelines.report.figure import draw_cycles
 from pipelines.report.judging import judge_disagreement, judge_usage
 from pipelines.runs.materials import probe_folder, truth_rule
 from pipelines.runs.metrics_rows import MetricsKey, harmfulness_rows, metrics_rows, style_rows
+from pipelines.runs.models import at_hand
 from pipelines.runs.open import Cost
 from pipelines.runs.outcomes import champion_before
 from pipelines.runs.stage_log import read_stage_log
@@ -102,6 +104,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         judge_disagreement=judge_disagreement(run.folder, run.recipe),
         stage_s=_stage_seconds(stages),
         node_use=NodeUse.of(cost.nodes, busy_gpu_s(run.recipe, stages)),
+        gpu_use=gpu_use(run, cost, stages),
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         harmfulness=harm,
@@ -294,20 +297,12 @@ def _published(folder: RunFolder, cycle: int) -> str | None:
     return next((live.version for live in read_publications(folder.publications) if live.cycle == cycle), None)
 
 
-def busy_gpu_s(recipe: Recipe, stages: Iterable[StageTime]) -> float:
-    """Seconds of one GPU in which an engine or a trainer was at work on it."""
-    train = recipe.train
-    gpus: dict[WorkerKind, float] = {
-        "generator": _gpus(recipe.generate.engine),
-        "judge": _gpus(recipe.judge.engine),
-        # Of all workers of one training.
-        "trainer": train.gpus_per_worker * train.workers_per_run,
-    }
-    return sum((work.end_s - work.start_s) * gpus[work.kind] for stage in stages for work in stage.work)
-
-
-def _gpus(engine: EngineConfig) -> float:
-    return engine.tensor_parallel if engine.device == "cuda" else 0.0
+def gpu_use(run: Run, cost: Cost, stages: Sequence[StageTime]) -> GpuUse | None:
+    """GPUs of the run as its clocks and its plan tell of them; None on CPUs."""
+    if not uses_gpus(run.recipe):
+        return None
+    held = make_plan(at_hand(run.recipe, run.materials)).gpus
+    return measured(run.recipe, held, cost.wall_s, stages)
 
 
 def _stages(folder: RunFolder, cycles: int) -> list[StageTime]:
@@ -318,7 +313,7 @@ def _stages(folder: RunFolder, cycles: int) -> list[StageTime]:
     return stages
 
 
-def _stage_seconds(stages: Iterable[StageTime]) -> dict[str, float]:
+def _stage_seconds(stages: Sequence[StageTime]) -> dict[str, float]:
     total: dict[str, float] = {}
     for stage in stages:
         total[stage.stage] = round(total.get(stage.stage, 0.0) + stage.wall_s, 2)

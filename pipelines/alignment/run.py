@@ -17,7 +17,7 @@ from actors.files.shards import shard_files
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from actors.remote import RemoteCoordinator
-from pipelines.cluster.pools import Pools
+from pipelines.cluster.pools import EnginePools
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import ShardTask
 from pipelines.config.recipe import Recipe
@@ -37,7 +37,7 @@ class Run:
     recipe: Recipe
     folder: RunFolder
     materials: Materials
-    pools: Pools
+    pools: EnginePools
     coordinator: Any
     reporter: Reporter
     # Raises SalusError once the folder is another process's (`pipelines.runs.lease`), or where the endpoint could not

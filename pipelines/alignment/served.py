@@ -1,4 +1,4 @@
-"""Asks the endpoint what a client would, and holds its answers against the published policy's own."""
+"""The run's endpoint: started when it is due, asked what a client would, and held against the published policy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,61 @@ from actors.contract.records import PolicyRef
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
 from pipelines.alignment.run import Run
+from pipelines.cluster.turns.cost import endpoint_gpus
+from pipelines.cluster.turns.stages import served_last
 from pipelines.config.recipe import Recipe
 
 ASKED = 8
 # The variable that holds a key of the endpoint, where it wants one.
 KEY = "SALUS_API_KEY"
+
+
+class RunEndpoint:
+    """When the endpoint of a run is started.
+
+    On CPUs it comes up with the run, while others work. On GPUs it is asked for when the first cycle's challengers are
+    trained, so that no GPU waits for a first decision. By turns its GPUs are others' until the last cycle is decided:
+    it then starts with what the decisions let go live.
+
+    Life: `RunEndpoint(...)` -> [`begin`] -> (`evaluating` -> `up`)* -> `up`
+    """
+
+    def __init__(self, recipe: Recipe, coordinator: Any) -> None:
+        self._enabled = recipe.publish.enabled
+        self._on_gpus = endpoint_gpus(recipe) > 0
+        self._coordinator = coordinator
+        self._started: ray.ObjectRef[Any] | None = None
+        self.last = served_last(recipe)
+
+    def begin(self) -> None:
+        """The run starts."""
+        if not self._on_gpus:
+            self._start()
+
+    def evaluating(self) -> None:
+        """A cycle's challengers are trained, and will be decided on next."""
+        if not self.last:
+            self._start()
+
+    def up(self) -> bool:
+        """Return when it answers; False where the run has none.
+
+        Raises:
+            SalusError: it cannot start.
+        """
+        self._start()
+        if self._started is not None:
+            ray.get(self._started)
+        return self._enabled
+
+    def check(self) -> None:
+        """Raise SalusError where it could not start: in the stage in which that happens, not at the first decision."""
+        if self._started is not None and ray.wait([self._started], timeout=0)[0]:
+            ray.get(self._started)
+
+    def _start(self) -> None:
+        if self._enabled and self._started is None:
+            self._started = self._coordinator.start_publisher.remote()
 
 
 def served_answers(run: Run) -> str:

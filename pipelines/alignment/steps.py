@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
 from pipelines.alignment.training import TrainingRuns
+from pipelines.cluster.demand import Part
 from pipelines.cluster.nodes import node_check
-from pipelines.cluster.pools import spawn
+from pipelines.cluster.plan import settled, staged_plan
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.cluster.stream import ShardTask
+from pipelines.cluster.turns.division import alone
+from pipelines.cluster.turns.pools import open_pools
+from pipelines.cluster.turns.stages import step_stages
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
@@ -40,17 +44,23 @@ from pipelines.runs.open import hold_run
 from pipelines.runs.outcomes import champion_before, past_outcomes
 from pipelines.runs.store.place import Place
 
+# What each step starts.
+SAMPLES: Collection[Part] = ("generate",)
+JUDGES: Collection[Part] = ("judge",)
+TRAINS: Collection[Part] = ("train",)
+MEASURES: Collection[Part] = ("generate", "judge")
+
 
 def generate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
     """Sample the cycle's answers; returns the folder of rollouts."""
-    with _opened(recipe, root, reporter, cycle, generate=True) as run:
+    with _opened(recipe, root, reporter, cycle, SAMPLES) as run:
         run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, run.champion()))
         return run.folder.rollouts(cycle)
 
 
 def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
     """Judge the cycle's rollouts; returns the folder of judgments."""
-    with _opened(recipe, root, reporter, cycle, _judge_needs, label=True) as run:
+    with _opened(recipe, root, reporter, cycle, JUDGES, _judge_needs) as run:
         run_stream(run, f"cycle {cycle}", _generated(run.train_tasks(cycle, run.champion())))
         return run.folder.judgments(cycle)
 
@@ -58,7 +68,8 @@ def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> P
 def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> list[TrainReport]:
     """Shuffle the cycle's judgments into rows and train the challengers on them."""
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"resident": False})})
-    with _opened(recipe, root, reporter, cycle, _train_needs) as run:
+    with _opened(recipe, root, reporter, cycle, TRAINS, _train_needs) as run:
+        recipe = run.recipe
         preference(run, cycle)
         storage = str(run.folder.train_storage)
         namespace = ray.get_runtime_context().namespace
@@ -78,7 +89,7 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
     """
     trust = judge_before_run(recipe)
     hold_second_judge(recipe)
-    with _opened(recipe, root, reporter, cycle, generate=True, label=True) as run:
+    with _opened(recipe, root, reporter, cycle, MEASURES) as run:
         if not trained(run, cycle):
             raise SalusError(f"Cycle {cycle} of {root} has no trained challenger; run salus train first.")
         record_trust(run.folder, trust, reporter)
@@ -102,15 +113,15 @@ def _opened(
     root: Place,
     reporter: Reporter,
     cycle: int,
+    starts: Collection[Part],
     needs: Callable[[RunFolder, int], None] = lambda folder, cycle: None,
-    generate: bool = False,
-    label: bool = False,
 ) -> Iterator[Run]:
-    """The run with just the actors a step needs; its champion is the one the cycle starts from.
+    """The run with just the actors that a step `starts`; its champion is the one the cycle starts from.
 
     `needs` raises SalusError where files of an earlier step are missing; asked before anything is set up in a folder.
     """
     check_feedback(recipe.preference.feedback)
+    recipe = alone(settled(recipe))
     if isinstance(root, Path):
         needs(RunFolder(root), cycle)
     with hold_run(recipe, root, reporter) as (folder, hold):
@@ -122,10 +133,11 @@ def _opened(
         prepare_capability(recipe, folder, materials.policy)
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
-        with session(at_hand(recipe, materials), namespace):
+        local = at_hand(recipe, materials)
+        with session(local, namespace, staged_plan(local, step_stages(local, starts))):
             node_check(recipe.cluster, folder.root, materials.folders)()
             coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
-            pools = spawn(recipe, champion, materials.judge, generate, label)
+            pools = open_pools(recipe, champion, materials.judge, starts)
             try:
                 pools.wait(recipe.cluster.wait_s)
                 yield Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store)

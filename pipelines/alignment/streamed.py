@@ -39,17 +39,20 @@ def streamed(
 ) -> StreamReport:
     """The same, whatever has no label; `meanwhile` is called at least once a second."""
     k = tasks[0].rollout.sampling.k if tasks else 1
-    total = sum(shard_rows(task) for task in tasks if not task.done) * k
+    waiting = [task for task in tasks if not task.done]
+    total = sum(shard_rows(task) for task in waiting) * k
     generated = run.reporter.bar(f"{name}: generating", total, "answers")
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
         limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
-        count, pools = (_generated(run, generated), _judged(run, judged)), run.pools
-        report = stream(tasks, pools.generators, pools.judges, *count, limits=limits, meanwhile=meanwhile)
+        count, report = (_generated(run, generated), _judged(run, judged)), StreamReport()
+        # Engines that have their turn are opened for work alone.
+        for generators, judges in run.pools.passes() if waiting else ():
+            report.add(stream(waiting, generators, judges, *count, limits=limits, meanwhile=meanwhile))
     finally:
         generated.close()
         judged.close()
-    if pools.judges:
+    if run.pools.labels:
         for line in judging_notes(run.recipe.judge, [Path(task.judgment.output) for task in tasks]):
             run.reporter.say(f"{name}: {line}")
     return report

@@ -11,12 +11,17 @@ from actors.contract.records import Assignment, ChallengerName, PolicyRef
 from actors.coordinator.state import TrainingState, lacks_rows
 from actors.errors import SalusError
 from actors.files.full_disk import full_disk
+from actors.training.config import TrainConfig
 from actors.training.loop import launch_training
 from pipelines.alignment.run import COORDINATOR, Run
 from pipelines.cluster.demand import policy_shape
 from pipelines.cluster.footprint import weights_gib
 from pipelines.cluster.times import Work, trainer_work
+from pipelines.cluster.turns.division import TRAINER_SHARE, slept
 from pipelines.config.recipe import Recipe
+
+# How long a run has to end once its job is done. Seconds.
+LEAVE_S = 120.0
 
 
 class TrainingRuns:
@@ -29,6 +34,8 @@ class TrainingRuns:
         self._config = recipe.train
         # As the merged policies are stored at most.
         self._weights_gib = weights_gib(policy_shape(recipe), "float32")
+        self._beside_engines = slept(recipe)
+        self._waiting: list[tuple[ChallengerName, Assignment]] = []
         self._coordinator = coordinator
         self._namespace = namespace
         self._session = session
@@ -43,12 +50,30 @@ class TrainingRuns:
                 self._launch(name, first_index=0, only_index=None)
 
     def begin(self, jobs: Mapping[ChallengerName, Assignment]) -> None:
-        """Per cycle: start a run for each job. Resident runs find their job themselves; dead ones are replaced."""
+        """Per cycle: start a run for each job, or for the first. Resident runs find theirs; dead ones are replaced."""
+        if not self._config.at_once:
+            self._waiting = list(jobs.items())
+            self._begin_next()
+            return
         for name, job in jobs.items():
             if not self._config.resident:
                 self._launch(name, first_index=job.index, only_index=job.index)
             elif self._is_down(name):
                 self._launch(name, first_index=job.index, only_index=None)
+
+    def _begin_next(self) -> None:
+        """One after the other: start the next job's run once the one before has ended, its workers with it."""
+        if self._waiting and not self._runs:
+            name, job = self._waiting.pop(0)
+            self._launch(name, first_index=job.index, only_index=job.index)
+
+    def leave(self) -> None:
+        """Return when every run of the cycle has ended and its workers have given back what they held.
+
+        A job is done before its run is, which still has to report to Ray Train.
+        """
+        self._cancel(LEAVE_S)
+        self._runs.clear()
 
     def _is_down(self, name: ChallengerName) -> bool:
         """Whether there is no run, or one that ended while it had nothing to do: no challenger has failed by that."""
@@ -72,6 +97,7 @@ class TrainingRuns:
                 if (fault := full_disk(error)) is not None:
                     raise fault from error
                 ray.get(self._coordinator.training_failed.remote(name, job.index, _sentence(error)))
+        self._begin_next()
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Let resident runs end by themselves, then cancel what is left."""
@@ -90,10 +116,15 @@ class TrainingRuns:
         for run in running:
             ray.cancel(run, force=True)
 
+    def _settings(self, name: ChallengerName) -> TrainConfig:
+        """One run's own settings; beside engines that sleep its workers count for a part of each GPU in Ray."""
+        own = self._config.of(name)
+        return own.model_copy(update={"gpus_per_worker": TRAINER_SHARE}) if self._beside_engines else own
+
     def _launch(self, name: ChallengerName, first_index: int, only_index: int | None) -> None:
         self._launched += 1
         self._runs[name] = launch_training(
-            self._config,
+            self._settings(name),
             name,
             COORDINATOR,
             self._namespace,

@@ -123,6 +123,8 @@ def show(summary: Summary) -> None:
         out.print(line, highlight=False)
     for note in summary.notes:
         out.print(note, highlight=False, markup=False)
+    if summary.gpu_use is not None:
+        out.print(summary.gpu_use.sentence(), highlight=False)
     out.print(f"{summary.wall_s:.0f} s, peak memory {summary.peak_memory_gib:.1f} GiB", highlight=False)
 
 

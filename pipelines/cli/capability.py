@@ -100,7 +100,14 @@ def _policy(settings: Recipe, model: Path | None, reporter: Reporter) -> PolicyR
 
 def _engine(settings: Recipe, policy: PolicyRef) -> Engine:
     from actors.engine.vllm import VllmEngine
+    from pipelines.cluster.demand import engine_demand
+    from pipelines.cluster.plan import available, check, plan_of
 
+    # It is in this process, wherever runs of the recipe are, and of this folder.
+    model = settings.model.model_copy(update={"source": "folder", "path": policy.path})
+    cluster = settings.cluster.model_copy(update={"address": None})
+    here = settings.model_copy(update={"model": model, "cluster": cluster})
+    check(plan_of(here, (engine_demand(here),)), available(here))
     return VllmEngine(settings.generate.engine, policy)
 
 

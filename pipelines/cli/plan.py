@@ -46,15 +46,16 @@ def plan(
     """
     from pipelines.alignment.ready import check_ready
     from pipelines.cluster.machine.gpus import answer_lines
-    from pipelines.cluster.plan import available, check, make_plan, plan_table
+    from pipelines.cluster.plan import available, check, make_plan, plan_table, settled
     from pipelines.cluster.progress import RichReporter
+    from pipelines.cluster.turns.hours import cost_lines
     from pipelines.runs.store.place import working_folder
 
-    settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
+    settings = settled(resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True))
     made = make_plan(settings)
     out = console()
     out.print(plan_table(made))
-    for step in made.steps:
+    for step in (*made.steps, *cost_lines(settings, made.gpus)):
         out.print(f"  {step}", highlight=False, markup=False)
     there = available(settings)
     check(made, there)

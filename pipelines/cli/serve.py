@@ -176,6 +176,7 @@ def publish(
     from actors.serve.config import check_lengths
     from actors.serve.publisher.publisher import Publisher
     from actors.serve.replica.published import PolicyInActor
+    from pipelines.cluster.plan import step_plan
     from pipelines.cluster.session import session
 
     settings = resolve(recipe, overrides, seed)
@@ -191,7 +192,7 @@ def publish(
         if settings.cluster.joined is None:
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
-        up.enter_context(session(settings, namespace))
+        up.enter_context(session(settings, namespace, step_plan(settings, "publish")))
         publisher = Publisher(settings.publish, PolicyInActor(ActorAddress(namespace=namespace)))
         try:
             with started(settings, run, policy, publisher.url) if model is None else nullcontext():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from actors.contract.records import ChallengerName, Record
 from actors.engine.config import EngineConfig
@@ -15,6 +16,10 @@ from actors.training.config import Workers
 from pipelines.cluster import footprint
 from pipelines.cluster.footprint import Shape
 from pipelines.config.recipe import Recipe
+
+# What a run is made of, as far as it takes CPUs, GPUs or memory.
+Part = Literal["coordinate", "generate", "judge", "control", "train", "shuffle", "publish"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 # Host memory of a process beside its model, proportional set size, with the pinned versions on CPU. Chosen with
 # a fifth to spare: the demo is planned at 12.2 GiB and was measured at 10.0.
@@ -52,45 +57,39 @@ class PlanRow(Record):
     section: str = ""
 
 
-def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
-    """The actors of a run, in the order of a prompt's way.
+def demand(
+    recipe: Recipe, parts: Collection[Part] = PARTS, challengers: Collection[ChallengerName] | None = None
+) -> tuple[PlanRow, ...]:
+    """The actors of some parts of a run, in the order of a prompt's way.
+
+    Args:
+        recipe: whose they are.
+        parts: those that are up at once; all, where a run holds everything from start to end.
+        challengers: those that train at once; None: all.
 
     Raises:
-        SalusError: the size of a model cannot be told.
+        SalusError: the size of a model that one of them holds cannot be told.
     """
-    policy = policy_shape(recipe)
-    return (
-        _ray(recipe),
-        PlanRow(actor="coordinator", count=1),
-        _engines(
-            "generator",
-            recipe.generate.actors,
-            recipe.generate.cpus_per_actor,
-            recipe.generate.engine,
-            policy,
-        ),
-        _judges(recipe, policy),
-        *_control_judge(recipe),
-        *(_controller(name.upper()) for name in recipe.train.challengers),
-        *(_workers(recipe, name, policy) for name in recipe.train.challengers),
-        PlanRow(
-            actor="Ray Data task",
-            count=len(recipe.train.row_kinds),
-            cpus=1.0,
-            memory_gib=0.3,
-            section="train.challengers",
-        ),
-        *_publisher(recipe, policy),
-    )
+    names = tuple(name for name in recipe.train.challengers if challengers is None or name in challengers)
+    rows: dict[Part, Callable[[], tuple[PlanRow, ...]]] = {
+        "coordinate": lambda: (PlanRow(actor="coordinator", count=1),),
+        "generate": lambda: (_generators(recipe),),
+        "judge": lambda: (_judges(recipe),),
+        "control": lambda: _control_judge(recipe),
+        "train": lambda: (*(_controller(name.upper()) for name in names), *(_workers(recipe, name) for name in names)),
+        "shuffle": lambda: (_shuffle(recipe),),
+        "publish": lambda: _publisher(recipe),
+    }
+    return (_ray(recipe), *(row for part, made in rows.items() if part in parts for row in made()))
 
 
-def endpoint_demand(recipe: Recipe) -> tuple[PlanRow, ...]:
-    """The actors of the recipe's endpoint alone.
+def engine_demand(recipe: Recipe) -> PlanRow:
+    """One engine of the recipe's policy alone.
 
     Raises:
-        SalusError: the size of a model cannot be told.
+        SalusError: the size of the policy cannot be told.
     """
-    return (_ray(recipe), *_publisher(recipe, policy_shape(recipe)))
+    return _generators(recipe).model_copy(update={"actor": "engine", "count": 1})
 
 
 def judge_training_demand(recipe: Recipe) -> tuple[tuple[PlanRow, ...], tuple[PlanRow, ...]]:
@@ -145,8 +144,13 @@ def policy_shape(recipe: Recipe) -> Shape:
     return _shape("model", recipe.model.path, recipe.model.parameters_b)
 
 
-def _judge_shape(recipe: Recipe, policy: Shape) -> Shape:
-    return policy if recipe.judge.row.champion_judges else _own_judge_shape(recipe)
+def judge_shape(recipe: Recipe) -> Shape:
+    """The shape of the model that judges: its own, or the policy's.
+
+    Raises:
+        SalusError: its size cannot be told.
+    """
+    return policy_shape(recipe) if recipe.judge.row.champion_judges else _own_judge_shape(recipe)
 
 
 def _own_judge_shape(recipe: Recipe) -> Shape:
@@ -197,13 +201,18 @@ def _on_gpus(engine: EngineConfig, shape: Shape, setting: str) -> dict[str, Any]
     }
 
 
-def _judges(recipe: Recipe, policy: Shape) -> PlanRow:
+def _generators(recipe: Recipe) -> PlanRow:
+    generate = recipe.generate
+    return _engines("generator", generate.actors, generate.cpus_per_actor, generate.engine, policy_shape(recipe))
+
+
+def _judges(recipe: Recipe) -> PlanRow:
     judge = recipe.judge
     if judge.row.memory_gib is not None:
         host = max(REGIMENS[voice].memory_gib or 0.0 for voice in judge.voices)
         row = PlanRow(actor="judge", count=judge.actors, cpus=judge.cpus_per_actor, memory_gib=host, section="judge")
-        return row if judge.row.weights is None else _with_weights(row, judge.engine, _judge_shape(recipe, policy))
-    return _engines("judge", judge.actors, judge.cpus_per_actor, judge.engine, _judge_shape(recipe, policy))
+        return row if judge.row.weights is None else _with_weights(row, judge.engine, judge_shape(recipe))
+    return _engines("judge", judge.actors, judge.cpus_per_actor, judge.engine, judge_shape(recipe))
 
 
 def _control_judge(recipe: Recipe) -> tuple[PlanRow, ...]:
@@ -227,8 +236,8 @@ def _with_weights(row: PlanRow, device: EngineConfig, shape: Shape) -> PlanRow:
     return row.model_copy(update={"memory_gib": host, **on_gpu})
 
 
-def _workers(recipe: Recipe, name: ChallengerName, policy: Shape) -> PlanRow:
-    train = recipe.train
+def _workers(recipe: Recipe, name: ChallengerName) -> PlanRow:
+    policy, train = policy_shape(recipe), recipe.train.of(name)
     dtype = _training_dtype(train)
     needed = footprint.training_gib(policy, train, name, dtype)
     loading = footprint.loading_gib(policy, train, name, dtype)
@@ -264,10 +273,16 @@ def _ray(recipe: Recipe) -> PlanRow:
     return PlanRow(actor="driver and Ray", count=1, memory_gib=memory, section="cluster")
 
 
-def _publisher(recipe: Recipe, policy: Shape) -> tuple[PlanRow, ...]:
+def _shuffle(recipe: Recipe) -> PlanRow:
+    count = len(recipe.train.row_kinds)
+    return PlanRow(actor="Ray Data task", count=count, cpus=1.0, memory_gib=0.3, section="train.challengers")
+
+
+def _publisher(recipe: Recipe) -> tuple[PlanRow, ...]:
     publish = recipe.publish
     if not publish.enabled:
         return ()
+    policy = policy_shape(recipe)
     weights = footprint.weights_gib(policy, publish.engine.computing_dtype)
     on_gpu = publish.gpus_per_replica > 0
     row = PlanRow(

@@ -5,6 +5,7 @@ Everything is computed before anything starts, so that no run waits for resource
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -13,13 +14,19 @@ from rich.table import Table
 from actors.contract.records import Record, RowKind
 from actors.errors import SalusError
 from actors.training.algorithms.table import ALGORITHMS
-from pipelines.cluster.demand import PlanRow, demand
+from pipelines.cluster.demand import Part, PlanRow, demand
 from pipelines.cluster.devices import Resources, this_machine
 from pipelines.cluster.machine.gpus import check_gpus
+from pipelines.cluster.turns.cost import uses_gpus
+from pipelines.cluster.turns.division import divided, judged_beside
+from pipelines.cluster.turns.stages import Stage, served_last, stages_of
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
 
-__all__ = ["Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_of", "plan_table"]
+__all__ = [
+    "Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_of", "plan_table", "settled",
+    "staged_plan", "step_plan"
+]  # fmt: skip
 
 Demand = Literal["cpus", "gpus", "memory_gib"]
 # What a demand is called, and the setting of section cluster that overrules what was found.
@@ -39,6 +46,12 @@ class Plan(Record):
     gpus: float
     memory_gib: float
     steps: tuple[str, ...] = Field(description="one line per step of a cycle")
+    stages: tuple[Stage, ...] = Field((), description="what is up at once, where actors have their turns")
+
+    @property
+    def at_once(self) -> tuple[tuple[PlanRow, ...], ...]:
+        """The actors that are up at once, stage by stage."""
+        return tuple(stage.rows for stage in self.stages) or (self.rows,)
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -47,19 +60,45 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         SalusError: the size of a model cannot be told.
     """
-    return plan_of(recipe, demand(recipe), _steps(recipe))
+    return staged_plan(recipe, stages_of(recipe), _steps(recipe))
 
 
-def plan_of(recipe: Recipe, rows: tuple[PlanRow, ...], steps: tuple[str, ...] = ()) -> Plan:
-    """These actors, and their demand in total."""
+def plan_of(recipe: Recipe, rows: tuple[PlanRow, ...]) -> Plan:
+    """These actors, all at once, and their demand in total."""
+    return staged_plan(recipe, (Stage(name="all", rows=rows),))
+
+
+def staged_plan(recipe: Recipe, stages: Sequence[Stage], steps: tuple[str, ...] = ()) -> Plan:
+    """The actors of these stages, which follow each other, and the most that one of them takes in total."""
     return Plan(
         recipe=recipe.name,
-        rows=rows,
-        cpus=round(sum(row.count * row.cpus for row in rows), 3),
-        gpus=round(sum(row.count * row.gpus for row in rows), 3),
-        memory_gib=round(sum(row.count * row.memory_gib for row in rows), 1),
+        rows=tuple(dict.fromkeys(row for stage in stages for row in stage.rows)),
+        cpus=round(max(stage.total("cpus") for stage in stages), 3),
+        gpus=round(max(stage.total("gpus") for stage in stages), 3),
+        memory_gib=round(max(stage.total("memory_gib") for stage in stages), 1),
         steps=steps,
+        stages=tuple(stages) if len(stages) > 1 else (),
     )
+
+
+def step_plan(recipe: Recipe, *parts: Part) -> Plan:
+    """What a command needs that starts these parts of a run alone.
+
+    Raises:
+        SalusError: the size of a model that it starts cannot be told.
+    """
+    return plan_of(recipe, demand(recipe, parts))
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with the engines and workers that it has here; by turns they follow from the GPUs that there are.
+
+    Raises:
+        SalusError: no cluster answers at the recipe's address, or the size of a model cannot be told.
+    """
+    if recipe.cluster.placement == "apart":
+        return recipe
+    return divided(recipe, available(recipe).gpus if uses_gpus(recipe) else 0.0)
 
 
 def available(recipe: Recipe) -> Resources:
@@ -115,9 +154,10 @@ def check(plan: Plan, resources: Resources) -> None:
     if resources.cpus is not None:
         _check_total(plan, "cpus", plan.cpus, resources.cpus, resources)
     _check_total(plan, "gpus", plan.gpus, resources.gpus, resources)
-    for row in plan.rows:
-        _check_each(plan, row, resources)
-    check_gpus(plan.recipe, plan.rows, resources)
+    for rows in plan.at_once:
+        for row in rows:
+            _check_each(plan, row, resources)
+        check_gpus(plan.recipe, rows, resources)
     _check_total(plan, "memory_gib", plan.memory_gib, resources.memory_gib, resources)
 
 
@@ -167,7 +207,11 @@ def plan_table(plan: Plan) -> Table:
         figures = (row.cpus, row.gpus, row.memory_gib, row.gpu_memory_gib)
         table.add_row(row.actor, str(row.count), *(f"{figure:.3g}" if figure else "-" for figure in figures))
     table.add_section()
-    table.add_row("in total", "", f"{plan.cpus:g}", f"{plan.gpus:g}", f"{plan.memory_gib:g}", "")
+    for stage in plan.stages:
+        totals = (f"{stage.total(what):.3g}" for what in ("cpus", "gpus", "memory_gib"))
+        table.add_row(f"turn: {stage.name}", "", *totals, "")
+    total = "at most, at once" if plan.stages else "in total"
+    table.add_row(total, "", f"{plan.cpus:g}", f"{plan.gpus:g}", f"{plan.memory_gib:g}", "")
     return table
 
 
@@ -178,7 +222,8 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     per_policy = _validation(recipe)
     policies = 1 + len(challengers)
     answers = prompts * k
-    replayed = ", and those of all earlier cycles" if recipe.preference.replay else ""
+    most_earlier = recipe.preference.replay_cycles or "all"
+    replayed = f", and those of {most_earlier} earlier cycles" if recipe.preference.replay else ""
     pairs = prompts * min(recipe.preference.pairs_per_prompt, k * k // 4 or 1)
     kept = ", and their capability" if recipe.capability is not None else ""
     evaluated = f"{policies * per_policy:,} answers" if per_policy else "all its prompts"
@@ -186,17 +231,24 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     most: dict[RowKind, int] = {"unpaired": answers, "pairs": pairs}
     for name, settings in challengers.items():
         rows = most[ALGORITHMS[recipe.train.algorithms[name]].rows]
-        batch = settings.batch_size * settings.gradient_accumulation * recipe.train.workers_per_run
+        own = recipe.train.of(name)
+        batch = settings.batch_size * own.challengers[name].gradient_accumulation * own.workers_per_run
         training.append(f"{name.upper()} about {max(1, round(rows * settings.epochs / batch)):,} steps of {batch}")
     words: dict[RowKind, str] = {"unpaired": f"{answers:,} KTO rows", "pairs": f"{pairs:,} DPO pairs"}
     shuffled = " and ".join(words[kind] for kind in recipe.train.row_kinds)
-    generators, judges, workers = recipe.generate.actors, recipe.judge.actors, recipe.train.workers_per_run
+    generators, judges = recipe.generate.actors, recipe.judge.actors
+    workers = [recipe.train.of(name).workers_per_run for name in challengers]
+    each = f"{workers[0]} worker(s) each" if len(set(workers)) == 1 else f"{' and '.join(map(str, workers))} workers"
+    how = "at the same time" if recipe.train.at_once else "one after the other"
+    judged = "while generating" if judged_beside(recipe) else "after generating, on the same GPUs"
     after = "publish the winner in place" if recipe.publish.enabled else "go on from the winner"
+    if served_last(recipe):
+        after = "go on from the winner, and serve what may go live after the last cycle"
     return (
         f"generate: up to {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
-        f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), while generating",
+        f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), {judged}",
         f"shuffle: at most {shuffled}{replayed}",
-        f"train: {', '.join(training)} in the first cycle, at the same time, {workers} worker(s) each",
+        f"train: {', '.join(training)} in the first cycle, {how}, {each}",
         f"evaluate: {policies} policies on the validation split, {evaluated}, greedy, judged{kept}",
         f"decide: {after}; {_cycles(recipe)}",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
@@ -29,35 +29,28 @@ GIB = 2**30
 
 
 @contextmanager
-def session(recipe: Recipe, namespace: str, phases: Sequence[Plan] = ()) -> Iterator[None]:
-    """Ray is up inside, with room for the recipe's plan, checked before anything starts.
+def session(recipe: Recipe, namespace: str, plan: Plan | None = None) -> Iterator[None]:
+    """Ray is up inside, with room for a plan, checked before anything starts.
 
     Args:
-        recipe: what is planned, and where it runs.
+        recipe: says where Ray runs.
         namespace: of its actors.
-        phases: what runs one after the other instead, where it is not the whole recipe.
+        plan: what will be started; None: all of the recipe.
 
     Raises:
         SalusError: the plan does not fit, or the cluster cannot be reached.
     """
-    plans = phases or (make_plan(recipe),)
+    plan = plan or make_plan(recipe)
     if recipe.cluster.joined is None:
-        _check_all(plans, recipe)
-        cpus = max(plan.cpus for plan in plans)
-        with embedded_ray(recipe.cluster, namespace, cpus, recipe.publish):
+        check(plan, available(recipe))
+        with embedded_ray(recipe.cluster, namespace, plan.cpus, recipe.publish):
             settle_ray_data()
             yield
     else:
         with joined_ray(recipe.cluster, namespace, recipe.publish.enabled):
-            _check_all(plans, recipe)
+            check(plan, available(recipe))
             settle_ray_data()
             yield
-
-
-def _check_all(plans: Sequence[Plan], recipe: Recipe) -> None:
-    there = available(recipe)
-    for plan in plans:
-        check(plan, there)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Generator pool -> judge pool, streamed: answers are judged while others are still being sampled.
+"""Shards through the pools. `stream`: answers are judged while others are still sampled; `spread`: one pool alone.
 
 The driver holds references and file names only. Back-pressure: at most `queue` shards wait at each actor. At most as
 many unjudged shards exist as the judges can queue, so a slow judge slows generation down.
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +23,7 @@ from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from pipelines.cluster.times import Work, engine_work
 
+Task = TypeVar("Task")
 # How often actors are looked at that have not answered. Seconds.
 LOOK_S = 1.0
 # An actor is ended so often for being late; Ray builds it anew and asks it again (`actors.remote`).
@@ -51,6 +52,13 @@ class StreamReport:
     unlabelled: int = 0
     most_unjudged: int = 0
 
+    def add(self, other: StreamReport) -> None:
+        """Take in what a later pass over the same tasks did."""
+        self.generated += other.generated
+        self.judged += other.judged
+        self.unlabelled += other.unlabelled
+        self.most_unjudged = max(self.most_unjudged, other.most_unjudged)
+
     @property
     def work(self) -> list[Work]:
         """When each engine of both pools worked."""
@@ -59,7 +67,7 @@ class StreamReport:
     @property
     def overlapped(self) -> bool:
         """Whether a judge began before the last shard was generated."""
-        return bool(self.judged) and self.judged[0].start_s < max(s.end_s for s in self.generated)
+        return bool(self.judged) and self.judged[0].start_s < max((s.end_s for s in self.generated), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -213,3 +221,32 @@ def _replace_late(pool: Iterable[_Member], limit_s: float | None, who: str, sett
 def _free(pool: list[_Member], queue: int) -> _Member | None:
     member = min(pool, key=lambda m: m.queued, default=None)
     return member if member is not None and member.queued < queue else None
+
+
+def spread(
+    actors: Sequence[Any],
+    ask: Callable[[Any, Task], ray.ObjectRef[Any]],
+    tasks: Sequence[Task],
+    on_done: Callable[[], None],
+) -> list[Span]:
+    """Have every task done by whichever actor is free; returns who worked when.
+
+    Args:
+        ask: gives an actor a task; the answer is a span.
+
+    Raises:
+        SalusError: as raised in an actor.
+    """
+    spans: list[Span] = []
+    free, waiting = list(enumerate(actors)), deque(tasks)
+    working: dict[ray.ObjectRef[Any], tuple[int, Any]] = {}
+    while waiting or working:
+        while waiting and free:
+            place, actor = free.pop()
+            working[ask(actor, waiting.popleft())] = place, actor
+        (ready,), _ = ray.wait(list(working), num_returns=1)
+        place, actor = working.pop(ready)
+        free.append((place, actor))
+        spans.append(ray.get(ready).model_copy(update={"worker": place}))
+        on_done()
+    return spans

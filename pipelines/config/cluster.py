@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from pydantic import Field
 
@@ -15,6 +16,40 @@ _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 def in_ray_job() -> bool:
     """Whether this process was started by `ray job submit`."""
     return _JOB_CONFIG in os.environ
+
+
+# apart: engines, trainers and endpoint each hold what they need from the run's start to its end. by_turns: all do what
+# is due, so that no GPU waits for another stage.
+Placement = Literal["apart", "by_turns"]
+
+
+class PlanAssumptions(Section):
+    """What the plan's hours rest on: our estimates of one H100, from no run of Salus. Measure yours, and set them."""
+
+    prompt_tokens: float = Field(100, gt=0, description="tokens of a prompt, on average")
+    answer_tokens: float = Field(250, gt=0, description="tokens of an answer, on average")
+    judge_tokens: float = Field(300, ge=0, description="tokens of the judge's instructions beside prompt and answer")
+    validation_prompts: int = Field(
+        1848, ge=1, description="validation prompts where data.validation names no number; CARES-18K's tenth"
+    )
+    pairs_share: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="pairs that answers give, as a share of the most that pairs_per_prompt allows. Tiny policies of the"
+        " clinic gave .4, MedSafetyBench .65",
+    )
+    sampled_tokens_s: float = Field(
+        13_000, gt=0, description="tokens that one GPU samples in a second of a model of 8 x 10^9 parameters"
+    )
+    tflops: float = Field(
+        330, gt=0, description="10^12 operations in a second of one GPU that trains, or reads prompts"
+    )
+    open_engine_s: float = Field(60, ge=0, description="seconds until engines are up")
+    wake_engine_s: float = Field(10, ge=0, description="seconds until sleeping engines have their weights again")
+    start_training_s: float = Field(30, ge=0, description="seconds until the workers of a training are up")
+    shuffle_s: float = Field(5, ge=0, description="seconds in which a cycle's judgments become training rows")
+    decide_s: float = Field(5, ge=0, description="seconds of a cycle's decision")
 
 
 class ClusterConfig(Section):
@@ -50,6 +85,21 @@ class ClusterConfig(Section):
     object_store_gib: float = Field(
         0.5, ge=0.1, description="memory of the embedded Ray's object store, through which steps hand on their rows"
     )
+    placement: Placement = Field(
+        "apart",
+        description="apart: engines, trainers and endpoint have GPUs of their own from start to end. by_turns: all GPUs"
+        " do what is due: they sample and judge, then train, then evaluate, and at the end serve. The numbers of GPU"
+        " engines and training workers then follow from the GPUs that there are",
+    )
+    between_turns: Literal["close", "sleep"] = Field(
+        "close",
+        description="what becomes of engines while others have their turn. close: they end, and start anew. sleep: they"
+        " keep their process and give back weights and cache, where engine and placement allow it",
+    )
+    gpu_hour_price: float | None = Field(
+        None, ge=0, description="what one GPU costs in an hour, in your currency; None: no money is told"
+    )
+    assumed: PlanAssumptions = Field(PlanAssumptions(), description="speeds that the plan's hours are estimated by")
     wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")
     lease_s: float = Field(
         60.0,

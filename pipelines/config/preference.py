@@ -61,6 +61,9 @@ class PreferenceConfig(Section):
     """How judgments become training rows."""
 
     replay: bool = Field(True, description="train on all earlier cycles' judgments too")
+    replay_cycles: int | None = Field(
+        None, ge=1, description="with replay: most earlier cycles whose judgments count, the newest; None: all"
+    )
     pairs_per_prompt: int = Field(2, ge=1, description="most DPO pairs of one prompt, widest margin first")
     use_references: bool = Field(
         True, description="the data set's safe answer is the chosen one where the policy gave no good answer"
@@ -95,3 +98,10 @@ class PreferenceConfig(Section):
         None, description="further rows, what people said of the deployed policy's answers; None: judgments only"
     )
     rows_per_file: int = Field(50_000, ge=1, description="most training rows of one Parquet file")
+
+    def cycles_of_rows(self, cycle: int) -> range:
+        """The cycles whose judgments make the rows of a cycle (1, 2, ...), itself the last."""
+        if not self.replay:
+            return range(cycle, cycle + 1)
+        first = 1 if self.replay_cycles is None else max(1, cycle - self.replay_cycles)
+        return range(first, cycle + 1)

@@ -14,6 +14,7 @@ from actors.files.shards import write_table
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from actors.judges.regimens import check_voices
+from pipelines.cluster.plan import step_plan
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
@@ -65,7 +66,8 @@ def judge_pool(
     check_voices(recipe.judge)
     if recipe.judge.row.weights is not None and weights is not None:
         judge_length(recipe, weights)
-    with session(recipe, f"salus-judge-{uuid.uuid4().hex[:8]}"), judging(recipe, weights, reporter) as judge_shards:
+    namespace = f"salus-judge-{uuid.uuid4().hex[:8]}"
+    with session(recipe, namespace, step_plan(recipe, "judge")), judging(recipe, weights, reporter) as judge_shards:
         yield judge_shards
 
 

@@ -98,6 +98,8 @@ class TrainingData(Record):
     judged: tuple[LevelCount, ...]
     # Whether those of all earlier cycles are among them.
     replay: bool
+    # How many earlier cycles' are among them; None in entries of earlier versions.
+    earlier: int | None = None
     # Hub ids of the data sets the prompts came from; empty for tables of one's own and prompts Salus makes.
     datasets: tuple[str, ...] = ()
 

@@ -29,14 +29,16 @@ def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingD
     """
     rows = run.folder.rows(cycle, ALGORITHMS[run.algorithm(name)].rows)
     levels = read_folder(rows, ["level"])["level"].to_pylist()
-    replay = run.recipe.preference.replay
+    preference = run.recipe.preference
+    judged = preference.cycles_of_rows(cycle)
     counts = Counter("unknown" if level is None else str(level) for level in levels)
     return TrainingData(
         rows=contents_of(rows, ROW_FILES),
         n=len(levels),
         rows_by_level=dict(sorted(counts.items())),
-        judged=_judged(run.folder, range(1 if replay else cycle, cycle + 1)),
-        replay=replay,
+        judged=_judged(run.folder, judged),
+        replay=preference.replay and judged.start == 1,
+        earlier=len(judged) - 1,
         datasets=_datasets(run.recipe.data.source),
     )
 

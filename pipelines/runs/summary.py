@@ -13,6 +13,7 @@ from actors.contract.run_folder import RunFolder
 from actors.files.records import find_record
 from actors.judges.usage import Usage
 from pipelines.cluster.times import NodeUse
+from pipelines.cluster.turns.cost import GpuUse
 from pipelines.decision.ending import is_over
 from pipelines.decision.record import CandidateResult, Contender, Decision, ProbeEvidence
 from pipelines.measures.agreement import Agreement
@@ -234,6 +235,8 @@ class Summary(Record):
     stage_s: dict[str, float] | None = None
     # Nodes with GPUs of a cluster that was joined, as seen while it ran; None elsewhere, and in earlier versions.
     node_use: NodeUse | None = None
+    # GPUs held and at work over the whole run, and their price; None on CPUs, and in earlier versions.
+    gpu_use: GpuUse | None = None
     # Further shares a recipe reports, such as XSTest's safe prompts refused by base and champion.
     measured: dict[str, Measured] | None = None
     # What the policy could before and after; None where the run measures none.

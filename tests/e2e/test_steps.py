@@ -39,8 +39,11 @@ CONTROL = ["preference.shuffle_labels=true"]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a Ray cluster that outlives every command that joins it."""
-    with ray_cluster(cpus=4) as started:
+    """The address of a Ray cluster that outlives every command that joins it.
+
+    It has room for each step by itself, and not for all that a run holds at once (2.75 CPUs).
+    """
+    with ray_cluster(cpus=2) as started:
         yield started.address
 
 

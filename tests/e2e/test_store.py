@@ -83,7 +83,8 @@ def test_another_machine_takes_up_a_run_whose_machine_died(
     # The other machine has the run and nothing else.
     shutil.rmtree(models)
     # What the first cycle decided is not decided anew.
-    assert "cycle 1:" not in second.run(*command)
+    # The other machine has its engines end while trainers train; the files are the same for all that.
+    assert "cycle 1:" not in second.run(*command, "--set", "cluster.placement=by_turns")
     made = {name: of for name, of in results(second.folder).items() if not name.startswith("models/")}
     assert made == results(aligned.folder.root)
     assert naming(tmp_path / "first", second.folder) == naming(tmp_path / "second", second.folder) == []

@@ -14,7 +14,7 @@ from actors.judges.harmfulness import SCORE_WORDS
 from actors.judges.judge import JudgmentTask
 from actors.judges.prompt import JudgePrompt
 from pipelines.alignment.run import Run
-from pipelines.cluster.spread import spread
+from pipelines.cluster.stream import spread
 from pipelines.config.recipe import Recipe
 from pipelines.measures.harmfulness import Harmfulness, harmfulness
 from pipelines.runs.lengths import judge_length

@@ -8,8 +8,8 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from actors.errors import SalusError
-from pipelines.cluster.machine.doctor import DISTRIBUTION
 from pipelines.cluster.kubernetes.pods import SHARED, USER
+from pipelines.cluster.machine.doctor import DISTRIBUTION
 
 Build = Literal["cpu", "cuda"]
 BASE = "python:3.11-slim-bookworm"

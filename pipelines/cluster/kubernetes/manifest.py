@@ -11,7 +11,6 @@ import yaml
 
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig
-from pipelines.cluster.demand import endpoint_demand
 from pipelines.cluster.kubernetes.pods import (
     RECIPE_FOLDER,
     SHARED,
@@ -22,7 +21,7 @@ from pipelines.cluster.kubernetes.pods import (
     recipe_map,
 )
 from pipelines.cluster.kubernetes.sizes import PodSizes, pod_sizes
-from pipelines.cluster.plan import make_plan, plan_of
+from pipelines.cluster.plan import make_plan, step_plan
 from pipelines.config.recipe import Recipe
 
 Kind = Literal["rayjob", "raycluster", "rayservice"]
@@ -130,7 +129,7 @@ def _service(name: str, recipe: Recipe, options: PodOptions) -> list[dict[str, A
             " key `keys` holds lines of salus key add. Or set publish.gateway.keys_file to a file on the shared volume."
         )
     served = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"enabled": True})})
-    sizes = pod_sizes(plan_of(served, endpoint_demand(served)), options.gpus_per_node)
+    sizes = pod_sizes(step_plan(served, "publish"), options.gpus_per_node)
     spec = {
         "serveConfigV2": yaml.safe_dump(config, sort_keys=False, width=120),
         "rayClusterConfig": cluster_spec(name, sizes, options, recipe=False),

@@ -25,9 +25,10 @@ from actors.training.judge_loop import run_judge_training
 from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
 from actors.training.made_from import finished_judge
 from pipelines.cluster.demand import judge_training_demand
-from pipelines.cluster.plan import plan_of
+from pipelines.cluster.plan import staged_plan
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
+from pipelines.cluster.turns.stages import Stage
 from pipelines.config.recipe import Recipe
 from pipelines.judges.bound import weights_as_found
 from pipelines.judges.calibrate import PICTURE, MeasuredJudge, measure_judge
@@ -194,8 +195,9 @@ def train_judge_on_ray(job: JudgeJob, reporter: Reporter) -> JudgeTrainReport:
         finally:
             bar.close()
 
-    phases = [plan_of(job.recipe, rows) for rows in judge_training_demand(job.recipe)]
-    with session(job.recipe, f"salus-judge-{uuid.uuid4().hex[:8]}", phases):
+    turns = zip(("train the judge", "judge"), judge_training_demand(job.recipe), strict=True)
+    plan = staged_plan(job.recipe, [Stage(name=name, rows=rows) for name, rows in turns])
+    with session(job.recipe, f"salus-judge-{uuid.uuid4().hex[:8]}", plan):
         return train_judge(job, train, lambda: judging(job.recipe, job.base, reporter))
 
 

@@ -34,7 +34,8 @@ def _decisive(section: str) -> tuple[str, ...]:
     return tuple(f"{section}.{name}" for name in decisive(config))
 
 
-_ENGINE, _TRAIN = _decisive("generate"), _decisive("train")
+# A challenger's own number of workers is compared as its run has it, which is its workers_per_run.
+_ENGINE, _TRAIN = _decisive("generate"), (*_decisive("train"), "train.workers")
 # Judges read the system prompt.
 _LABELS = (*_decisive("judge"), "model.system_prompt")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
@@ -167,8 +168,7 @@ class _Layout:
 
     def _rows(self, cycle: int, kind: RowKind) -> Node:
         at, folder = self._shape.at, self._folder
-        first = 1 if self._recipe.preference.replay else cycle
-        judgments = tuple(at(folder.judgments(c)) for c in range(first, cycle + 1))
+        judgments = tuple(at(folder.judgments(c)) for c in self._recipe.preference.cycles_of_rows(cycle))
         pairs = (at(folder.pairs),) if kind == "pairs" else ()
         people = [at(folder.reviews(cycle)), at(folder.feedback(cycle))]
         if self._recipe.preference.min_confidence > 0:

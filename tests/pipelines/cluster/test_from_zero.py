@@ -11,13 +11,13 @@ import ray
 from actors.contract.growth import boot_s, may_have
 from actors.contract.span import Span
 from actors.errors import SalusError
-from pipelines.alignment.finish import busy_gpu_s
 from pipelines.cluster.demand import PlanRow
 from pipelines.cluster.nodes import NodeProbe, NodeWatch
 from pipelines.cluster.plan import available, check, plan_of
 from pipelines.cluster.pools import Pools
 from pipelines.cluster.session import joined_ray
 from pipelines.cluster.times import NodeUse, StageTime, engine_work
+from pipelines.cluster.turns.cost import busy_gpu_s
 from pipelines.config.load import load_recipe
 from tests.growing_cluster import NODE_GPUS, growing_cluster
 

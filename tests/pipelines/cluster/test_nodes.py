@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.alignment.finish import busy_gpu_s
 from pipelines.cluster import nodes
 from pipelines.cluster.nodes import NodeWatch, missing, node_check
 from pipelines.cluster.times import NodesHeld, NodeUse, StageTime, Work
+from pipelines.cluster.turns.cost import busy_gpu_s
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import load_recipe
 

@@ -23,12 +23,12 @@ FREE = {
     "decide.control.labels", "decide.control.wait_minutes", "decide.control.late",
     "decide.control.judge.calibration", "decide.control.judge.accept_unreliable",
     "train.resident", "train.cpus_per_worker", "train.max_failures", "train.checkpoint_every_steps",
-    "train.collective_timeout_s",
+    "train.collective_timeout_s", "train.at_once",
 }  # fmt: skip
 # A run keeps these, but the files of their own section do not follow from them.
 KEPT = {
     "model.parameters_b", "judge.parameters_b", "judge.max_missing", "judge.truth",
-    "train.challengers", "train.gpus_per_worker", "train.gradient_checkpointing",
+    "train.challengers", "train.workers", "train.gpus_per_worker", "train.gradient_checkpointing",
 }  # fmt: skip
 ENGINE = {"generate.sampling", "generate.evaluation_max_tokens", "generate.engine"}
 LABELS = {
@@ -75,7 +75,7 @@ def test_what_a_run_may_be_continued_with() -> None:
         ("rollouts", {"seed", "data.train_per_cycle", "data.prompts_per_shard", *ENGINE}),
         ("judgments", LABELS),
         ("harmfulness", {"harmfulness", *LABELS}),
-        *((kind, {"seed", *TRAINING}) for kind in ("order", "adapter", "weights", "training report")),
+        *((kind, {"seed", "train.workers", *TRAINING}) for kind in ("order", "adapter", "weights", "training report")),
     ],
 )
 def test_what_a_file_is_made_from(kind: str, settings: set[str]) -> None:
