@@ -164,7 +164,8 @@ def _actors(
         check_address(recipe.publish)
     coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
     champion: PolicyRef = ray.get(coordinator.champion.remote())
-    pools: Pools = spawn(recipe, champion, materials.judge, generate=True, label=True)
+    shared = recipe.cluster.shared_judges
+    pools: Pools = spawn(recipe, champion, materials.judge, generate=True, label=True, shared=shared)
     training = TrainingRuns(recipe, coordinator, namespace, uuid.uuid4().hex[:8], str(folder.train_storage))
     endpoint = coordinator.start_publisher.remote() if recipe.publish.enabled else None
     with contextlib.ExitStack() as down:

@@ -42,9 +42,18 @@ def streamed(
     generated = run.reporter.bar(f"{name}: generating", total, "answers")
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
-        limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
         count, pools = (_count(run, generated), _count(run, judged)), run.pools
-        report = stream(tasks, pools.generators, pools.judges, *count, limits=limits, meanwhile=meanwhile)
+        judge_s = pools.judge_limit_s(run.recipe.judge.shard_timeout_s)
+        limits = Limits(run.recipe.generate.shard_timeout_s, judge_s)
+        report = stream(
+            tasks,
+            pools.generators,
+            pools.judges,
+            *count,
+            limits=limits,
+            meanwhile=meanwhile,
+            judge_queue=pools.judge_queue,
+        )
     finally:
         generated.close()
         judged.close()

@@ -60,7 +60,7 @@ def demand(recipe: Recipe) -> tuple[PlanRow, ...]:
             recipe.generate.engine,
             policy,
         ),
-        _judges(recipe, policy),
+        *(() if recipe.cluster.shared_judges else (_judges(recipe, policy),)),
         *_control_judge(recipe),
         *(_controller(name.upper()) for name in recipe.train.challengers),
         *(_workers(recipe, name, policy) for name in recipe.train.challengers),

@@ -10,10 +10,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from actors.contract.actor_address import ActorAddress, find_actor
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
 from actors.errors import SalusError, reason
 from actors.remote import RemoteGenerator, RemoteJudge
+from pipelines.config.cluster import SharedJudges
 from pipelines.config.recipe import Recipe
 
 # Until an actor that died is asked again.
@@ -26,6 +28,17 @@ class Pools:
 
     generators: Sequence[Any]
     judges: Sequence[Any]
+    # Where the judges are not this run's alone.
+    shared: SharedJudges | None = None
+
+    @property
+    def judge_queue(self) -> int | None:
+        """Most shards that may wait at each judge; None: as many as at a generator."""
+        return self.shared.queue if self.shared is not None else None
+
+    def judge_limit_s(self, shard_timeout_s: float) -> float:
+        """How long a judge may take over one shard, seconds; one that is shared judges other runs' shards before it."""
+        return shard_timeout_s * (1 + (self.shared.ahead if self.shared is not None else 0))
 
     def wait(self, timeout_s: float) -> None:
         """Return when every engine is up.
@@ -54,7 +67,7 @@ class Pools:
                 pending[_asked(actor)] = actor
 
     def close(self) -> None:
-        for actor in (*self.generators, *self.judges):
+        for actor in (*self.generators, *(self.judges if self.shared is None else ())):
             ray.kill(actor)
 
 
@@ -63,12 +76,46 @@ def _asked(actor: Any) -> Any:
     return actor.ready.options(max_task_retries=0).remote()
 
 
-def spawn(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None, generate: bool, label: bool) -> Pools:
-    """Start the pools a step needs; engines come up in the background."""
-    return Pools(
-        generators=_generators(recipe, policy) if generate else (),
-        judges=_judges(recipe, policy, judge) if label else (),
-    )
+def spawn(
+    recipe: Recipe,
+    policy: PolicyRef,
+    judge: PolicyRef | None,
+    generate: bool,
+    label: bool,
+    shared: SharedJudges | None = None,
+) -> Pools:
+    """Start the pools a step needs; engines come up in the background.
+
+    Args:
+        recipe: the settings of both pools.
+        policy: what is generated with.
+        judge: the judge's weights; None: it has none, or the policy judges.
+        generate: start generators.
+        label: start judges.
+        shared: a pool of the recipe's own judge that is up; taken in place of a new one.
+
+    Raises:
+        SalusError: the shared pool is not up.
+    """
+    judges: Sequence[Any] = ()
+    if label:
+        judges = _found(shared) if shared is not None else _judges(recipe, policy, judge)
+    return Pools(generators=_generators(recipe, policy) if generate else (), judges=judges, shared=shared)
+
+
+def spawn_shared(recipe: Recipe, judge: PolicyRef | None, pool: SharedJudges) -> Pools:
+    """Start the recipe's judges under the names of `pool`; they end with this process, or with `close`."""
+    return Pools(generators=(), judges=_judges(recipe, judge, judge, pool))
+
+
+def _found(shared: SharedJudges) -> list[Any]:
+    try:
+        return [find_actor(ActorAddress(actor=name, namespace=shared.namespace)) for name in shared.actors]
+    except ValueError as error:
+        raise SalusError(
+            f"The judges {', '.join(shared.actors)} that this run shares with others are not up. Set"
+            " cluster.shared_judges to null for judges of its own."
+        ) from error
 
 
 def _generators(recipe: Recipe, policy: PolicyRef) -> list[Any]:
@@ -77,13 +124,18 @@ def _generators(recipe: Recipe, policy: PolicyRef) -> list[Any]:
     return [place.remote(config.engine, policy) for _ in range(config.actors)]
 
 
-def _judges(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> list[Any]:
+def _judges(
+    recipe: Recipe, policy: PolicyRef | None, judge: PolicyRef | None, pool: SharedJudges | None = None
+) -> list[Any]:
     config = recipe.judge
     has_model = config.row.weights is not None
     options = _place(config.engine, config.cpus_per_actor) if has_model else {"num_cpus": config.cpus_per_actor}
     weights = judge or policy if has_model else None
-    place = RemoteJudge.options(**options)
-    return [place.remote(config, weights, recipe.harmfulness) for _ in range(config.actors)]
+    if pool is None:
+        place = RemoteJudge.options(**options)
+        return [place.remote(config, weights, recipe.harmfulness) for _ in range(config.actors)]
+    places = [RemoteJudge.options(name=name, namespace=pool.namespace, **options) for name in pool.actors]
+    return [place.remote(config, weights, recipe.harmfulness) for place in places]
 
 
 def _place(engine: EngineConfig, cpus: float) -> dict[str, Any]:

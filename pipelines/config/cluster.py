@@ -7,6 +7,15 @@ from pydantic import Field
 from pipelines.config.section import Section
 
 
+class SharedJudges(Section):
+    """A judge pool of the cluster that several runs use; `salus fleet` starts it and names it here."""
+
+    namespace: str = Field(description="Ray namespace of its actors")
+    actors: tuple[str, ...] = Field(min_length=1, description="their names there")
+    queue: int = Field(2, ge=1, description="most shards of this run that wait at each of them")
+    ahead: int = Field(0, ge=0, description="most shards of the other runs that wait there at the same time")
+
+
 class ClusterConfig(Section):
     """Where the run lives: an embedded Ray on this machine, or a cluster that is already up."""
 
@@ -22,6 +31,11 @@ class ClusterConfig(Section):
         0.5, ge=0.1, description="memory of the embedded Ray's object store, through which steps hand on their rows"
     )
     wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")
+    shared_judges: SharedJudges | None = Field(
+        None,
+        description="a judge pool that other runs of the cluster use too, as salus fleet sets it; None: the run starts"
+        " its own",
+    )
     lease_s: float = Field(
         60.0,
         ge=15,
