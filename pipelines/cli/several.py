@@ -1,4 +1,4 @@
-"""Several whole runs in one Ray: `salus study`, models x regimens; `salus fleet`, policies with recipes of their own."""
+"""Several whole runs in one Ray: `salus study`, models x regimens; `salus fleet`, policies of different recipes."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def fleet(
         out.print(division_table(divided(members, settings.side_by_side), f"Plan of {settings.name}"))
         for member in members:
             with named(member):
-                for line in check_ready(member.recipe, RichReporter(out), member.run.root):
-                    out.print(f"  {member.name}: {line}", highlight=False, markup=False)
+                # Its lines are long; salus plan prints them of one recipe.
+                check_ready(member.recipe, RichReporter(out), member.run.root)
         out.print("It fits.")
         return
     with RichReporter(out).live() as reporter:

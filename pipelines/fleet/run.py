@@ -1,4 +1,4 @@
-"""A fleet, read aloud: the plan, one Ray up, all policies as there is room, Ray down, what they published registered."""
+"""A fleet, read aloud: one Ray up, all policies as there is room, Ray down, and what they published registered."""
 
 from __future__ import annotations
 

@@ -14,21 +14,24 @@ from pipelines.runs.summary import Measured, complete_summary
 
 
 def division_table(division: Division, title: str) -> Table:
-    """Every member in the order in which they start, with what it needs; and what is there once."""
+    """Every member in the order in which they start, with what it needs; and what is there once.
+
+    Those that start later wait for room.
+    """
     first = {member.name: member for member in division.starting([member.name for member in division.members], ())}
     table = Table(title=title, title_justify="left", caption_justify="left", caption=_caption(division))
     for name in ("policy", "starts"):
         table.add_column(name, no_wrap=True)
     for name in ("priority", "weight", "generators", "CPUs", "GPUs", "memory"):
         table.add_column(name, justify="right")
-    table.add_row("Ray", "at once", "", "", "", *_figures(division.base(())))
+    table.add_row("Ray", "now", "", "", "", *_figures(division.base(())))
     for pool in division.pools:
-        table.add_row(f"judges of {', '.join(pool.names)}", "at once", "", "", "", *_figures(pool_room(pool)))
+        table.add_row(f"judges of {', '.join(pool.names)}", "now", "", "", "", *_figures(pool_room(pool)))
     table.add_section()
     for each in division.order:
         member = first.get(each.name, each)
         settings = (str(member.priority), f"{member.weight:g}", str(member.recipe.generate.actors))
-        when = "at once" if each.name in first else "when there is room"
+        when = "now" if each.name in first else "later"
         table.add_row(member.name, when, *settings, *_figures(division.needs(member)))
     return table
 
