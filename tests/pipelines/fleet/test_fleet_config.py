@@ -47,7 +47,7 @@ def test_a_fleet_without_registries_registers_nothing(tmp_path: Path) -> None:
     [
         ({"policies": [{"name": "a"}, {"name": "a"}]}, "policies names a twice"),
         (
-            {"policies": [{"name": "a", "registry": "r"}, {"name": "b", "registry": "r"}]},
+            {"policies": [{"name": name, "registry": "r"} for name in "ab"]},
             "two policies have the registry",
         ),
         ({"recipe": None}, "policy north has no recipe"),
@@ -83,8 +83,7 @@ def test_a_fleet_that_cannot_fit_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for plan in (["--plan"], []):
-        words = refused(
-            capsys, "fleet", written(tmp_path), "--run", str(tmp_path / "run"), "--set", "cluster.memory_gib=2", *plan
-        )
+        where = ("--run", str(tmp_path / "run"), "--set", "cluster.memory_gib=2")
+        words = refused(capsys, "fleet", written(tmp_path), *where, *plan)
         assert "Recipe north needs" in words and "GiB of memory" in words
     assert not (tmp_path / "run" / "policies").exists()

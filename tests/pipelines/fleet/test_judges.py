@@ -13,7 +13,7 @@ from pipelines.config.cluster import SharedJudges
 from pipelines.config.load import load_recipe
 from pipelines.fleet.judges import judge_key, judge_pools
 from tests.pipelines.fleet.members import member
-from tests.tiny_judge import make_tiny_judge
+from tests.tiny_model import make_tiny_model
 
 
 def test_the_same_judge_is_one_pool_whatever_is_made_of_its_labels() -> None:
@@ -50,11 +50,14 @@ def test_a_judge_that_is_the_champion_is_not_shared() -> None:
 
 def test_judges_in_folders_are_told_apart_by_their_content(tmp_path: Path) -> None:
     def folder(name: str, seed: int) -> str:
-        return str(make_tiny_judge(tmp_path / name / "judge", seed=seed))
+        make_tiny_model(tmp_path / name / "judge", seed=seed)
+        return str(tmp_path / name / "judge")
 
     same, copy, other = folder("one", 0), folder("copy", 0), folder("other", 1)
+    names = ("one", "copy", "other")
     members = [
-        member(Path(path).parent.name, "judge.source=folder", f"judge.path={path}") for path in (same, copy, other)
+        member(name, "judge.source=folder", f"judge.path={path}")
+        for name, path in zip(names, (same, copy, other), strict=True)
     ]
     (pool,) = judge_pools(members, "here")
     assert pool.names == ("one", "copy")
