@@ -76,12 +76,8 @@ def deployed(place: Path) -> list[str]:
     write_requests(place / "requests.jsonl")
     if not (place / "or-bench").is_dir():
         write_probe(place / "or-bench")
-    found = {
-        "model.path": "policy",
-        "judge.path": "judge",
-        "data.path": "requests.jsonl",
-        "data.probe_path": "or-bench",
-    }
+    found = {"model.path": "policy", "judge.path": "judge", "data.path": "requests.jsonl"}
+    found |= {"data.probe_path": "or-bench"}
     small = ["data.probe=or-bench", "cycles=1", "generate.actors=1", "train.workers_per_run=1"]
     return [*(f"{key}={place.absolute() / name}" for key, name in found.items()), *small]
 
