@@ -10,12 +10,13 @@ Ray, one judge, and the time in which one policy alone leaves a core idle. The d
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import yaml
@@ -47,7 +48,7 @@ def measure(place: Path, names: list[str]) -> None:
         changes = [*settings, f"name={name}", f"seed={seed}", "publish.enabled=false"]
         options = [part for change in changes for part in ("--set", change)]
         each.append(timed("align", str(TINY), "--run", str(place / "alone" / name), *options))
-        print(f"{name} alone: {each[-1]:.0f} s", flush=True)
+        print(f"{name} alone: {each[-1]}", flush=True)
     fleet = {
         "name": "fleet",
         "recipe": str(TINY),
@@ -62,8 +63,9 @@ def measure(place: Path, names: list[str]) -> None:
         alone = read_decision(RunFolder(place / "alone" / name).decision(1))
         if read_decision(folder.run(name).decision(1)) != alone:
             raise SystemExit(f"{name} decided otherwise than alone")
-    ratio = together / sum(each)
-    print(f"one after another {sum(each):.0f} s, at once {together:.0f} s: {ratio:.2f} (aim: at most {AIM})")
+    apart = Took(sum(took.wall_s for took in each), sum(took.cpu_s for took in each))
+    wall, cpu = (now / before for now, before in zip(together, apart, strict=True))
+    print(f"one after another {apart}; at once {together}: {wall:.2f} of the time (aim: {AIM}), {cpu:.2f} of the CPU")
     print(f"the same decisions; load now {os.getloadavg()[0]:.1f}, {psutil.cpu_count()} cores")
 
 
@@ -82,13 +84,33 @@ def deployed(place: Path) -> list[str]:
     return [*(f"{key}={place.absolute() / name}" for key, name in found.items()), *small]
 
 
-def timed(*arguments: str) -> float:
-    """Seconds of a command, which must end well."""
+class Took(NamedTuple):
+    """What a command took: seconds by the clock, and of all its processes' CPU, which other work on the cores leaves."""
+
+    wall_s: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.0f} s, {self.cpu_s:.0f} s of CPU"
+
+
+def timed(*arguments: str) -> Took:
+    """A command, which must end well; its processes are looked at every half second."""
     start = time.monotonic()
-    ended = subprocess.run([sys.executable, "-m", "pipelines.cli.main", *arguments], capture_output=True, text=True)
-    if ended.returncode:
-        raise SystemExit(ended.stdout + ended.stderr)
-    return time.monotonic() - start
+    cpu: dict[tuple[int, float], float] = {}
+    with tempfile.TemporaryFile() as said:
+        command = [sys.executable, "-m", "pipelines.cli.main", *arguments]
+        with psutil.Popen(command, stdout=said, stderr=said) as process:
+            while process.poll() is None:
+                for each in (process, *process.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error):
+                        used = each.cpu_times()
+                        cpu[each.pid, each.create_time()] = used.user + used.system
+                time.sleep(0.5)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(said.read().decode(errors="replace"))
+    return Took(time.monotonic() - start, sum(cpu.values()))
 
 
 if __name__ == "__main__":
