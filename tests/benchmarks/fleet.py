@@ -85,7 +85,7 @@ def deployed(place: Path) -> list[str]:
 
 
 class Took(NamedTuple):
-    """What a command took: seconds by the clock, and of all its processes' CPU, which other work on the cores leaves."""
+    """What a command took: seconds by the clock, and seconds of CPU, which depend less on other work on the cores."""
 
     wall_s: float
     cpu_s: float
