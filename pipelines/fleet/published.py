@@ -21,7 +21,7 @@ from pipelines.runs.several import FleetFolder
 
 
 @dataclass(frozen=True)
-class Published:
+class RegisteredPolicy:
     """What is registered of one policy's run."""
 
     member: Member
@@ -33,7 +33,9 @@ class Published:
     current: str | None
 
 
-def register_policies(fleet: FleetConfig, members: Sequence[Member], reporter: Reporter) -> tuple[Published, ...]:
+def register_policies(
+    fleet: FleetConfig, members: Sequence[Member], reporter: Reporter
+) -> tuple[RegisteredPolicy, ...]:
     """Register what these runs published, and promote the newest of each where the fleet says so.
 
     A registry that cannot be written is told, and is no other policy's business. A version that was current before is
@@ -57,7 +59,7 @@ def register_policies(fleet: FleetConfig, members: Sequence[Member], reporter: R
     return tuple(done)
 
 
-def _registered(member: Member, registry: Registry, promote: bool, reporter: Reporter) -> Published:
+def _registered(member: Member, registry: Registry, promote: bool, reporter: Reporter) -> RegisteredPolicy:
     found = [each for each in register_run(member.run.root, registry) if each.version is not None]
     last = _newest(found)
     assert last.version is not None
@@ -66,7 +68,7 @@ def _registered(member: Member, registry: Registry, promote: bool, reporter: Rep
     before = {change.version for change in registry.history.changes()}
     if promote and not last.needs_approval and last.version not in before:
         registry.promote(last.version, f"the newest policy of fleet run {member.name}")
-    return Published(member, registry.root, last.version, last.needs_approval, registry.history.current())
+    return RegisteredPolicy(member, registry.root, last.version, last.needs_approval, registry.history.current())
 
 
 def _newest(found: Sequence[Registration]) -> Registration:
@@ -75,7 +77,7 @@ def _newest(found: Sequence[Registration]) -> Registration:
     return (free or found)[-1]
 
 
-def write_serving(published: Sequence[Published], folder: FleetFolder) -> None:
+def write_serving(published: Sequence[RegisteredPolicy], folder: FleetFolder) -> None:
     """Settings of `salus serve`: each policy by its name, following its own registry, with the engine it needs."""
     policies = {
         each.member.name: {

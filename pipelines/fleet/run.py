@@ -12,7 +12,7 @@ from pipelines.cluster.progress import Reporter
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.fleet.config import FleetConfig, FleetPolicy
 from pipelines.fleet.member import Failure, Member, check_folder, open_members
-from pipelines.fleet.published import Published, register_policies, write_serving
+from pipelines.fleet.published import RegisteredPolicy, register_policies, write_serving
 from pipelines.fleet.together import SharedCost, divided, read_cost, run_together
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.several import FleetFolder
@@ -24,7 +24,7 @@ class FleetReport:
 
     members: tuple[Member, ...]
     failures: dict[str, Failure]
-    published: tuple[Published, ...]
+    published: tuple[RegisteredPolicy, ...]
     cost: SharedCost
 
 
