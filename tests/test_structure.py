@@ -21,7 +21,7 @@ ORDER = {
     ),
     "pipelines": (
         "data", "config", "measures", "decision", "cluster", "runs", "report", "judges", "feedback", "registry",
-        "alignment", "serving", "study", "cli",
+        "alignment", "serving", "fleet", "study", "cli",
     ),
 }  # fmt: skip
 MOST_ENTRIES = 15

@@ -44,11 +44,15 @@ def streamed(
     generated = run.reporter.bar(f"{name}: generating", total, "answers")
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
-        limits = Limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
+        judge_s = run.pools.judge_limit_s(run.recipe.judge.shard_timeout_s)
+        limits = Limits(run.recipe.generate.shard_timeout_s, judge_s)
         count, report = (_generated(run, generated), _judged(run, judged)), StreamReport()
         # Engines that have their turn are opened for work alone.
         for generators, judges in run.pools.passes() if waiting else ():
-            report.add(stream(waiting, generators, judges, *count, limits=limits, meanwhile=meanwhile))
+            queue = run.pools.judge_queue
+            report.add(
+                stream(waiting, generators, judges, *count, limits=limits, meanwhile=meanwhile, judge_queue=queue)
+            )
     finally:
         generated.close()
         judged.close()

@@ -19,7 +19,7 @@ from actors.contract.loopback import no_proxy
 from actors.errors import SalusError, own_error
 from actors.files.full_disk import full_disk
 from actors.files.private import private_files
-from pipelines.cli import align, capability, cluster, data, feedback, judge, key, plan, policy, serve, study
+from pipelines.cli import align, capability, cluster, data, feedback, judge, key, plan, policy, serve, several
 from pipelines.cli.console import error_console
 from pipelines.cli.init import command as init
 from pipelines.cli.runs import command as runs
@@ -40,7 +40,7 @@ app = typer.Typer(
 for command in (
     init,
     align,
-    study,
+    several,
     plan,
     cluster,
     data,

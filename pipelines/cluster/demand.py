@@ -74,7 +74,7 @@ def demand(
     rows: dict[Part, Callable[[], tuple[PlanRow, ...]]] = {
         "coordinate": lambda: (PlanRow(actor="coordinator", count=1),),
         "generate": lambda: (_generators(recipe),),
-        "judge": lambda: (_judges(recipe),),
+        "judge": lambda: () if recipe.cluster.shared_judges else (_judges(recipe),),
         "control": lambda: _control_judge(recipe),
         "train": lambda: (*(_controller(name.upper()) for name in names), *(_workers(recipe, name) for name in names)),
         "shuffle": lambda: (_shuffle(recipe),),

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayActorError
 
+from actors.contract.actor_address import ActorAddress, find_actor
 from actors.contract.growth import boot_s
 from actors.contract.records import PolicyRef
 from actors.engine.config import EngineConfig
@@ -17,6 +18,7 @@ from actors.engine.vllm import SLEEPS
 from actors.errors import SalusError, reason
 from actors.remote import RemoteGenerator, RemoteJudge
 from pipelines.cluster.turns.division import ENGINE_SHARE, slept
+from pipelines.config.cluster import SharedJudges
 from pipelines.config.recipe import Recipe
 
 # Until an actor that died is asked again.
@@ -39,6 +41,13 @@ class EnginePools(Protocol):
     @property
     def labels(self) -> bool:
         """Whether there are judges, up or not."""
+
+    @property
+    def judge_queue(self) -> int | None:
+        """Most shards that may wait at each judge; None: as many as at a generator."""
+
+    def judge_limit_s(self, shard_timeout_s: float) -> float:
+        """How long a judge may take over one shard, seconds."""
 
     @property
     def stay_up(self) -> bool:
@@ -66,6 +75,17 @@ class Pools:
 
     generators: Sequence[Any]
     judges: Sequence[Any]
+    # Where the judges are not this run's alone.
+    shared: SharedJudges | None = None
+
+    @property
+    def judge_queue(self) -> int | None:
+        """Most shards that may wait at each judge; None: as many as at a generator."""
+        return self.shared.queue if self.shared is not None else None
+
+    def judge_limit_s(self, shard_timeout_s: float) -> float:
+        """How long a judge may take over one shard, seconds; one that is shared judges other runs' shards before it."""
+        return shard_timeout_s * (1 + (self.shared.ahead if self.shared is not None else 0))
 
     @property
     def labels(self) -> bool:
@@ -111,21 +131,25 @@ class Pools:
     def sleep(self) -> bool:
         """Have every engine sleep; False where one cannot, or does not answer: close them then."""
         try:
-            return all(ray.get([actor.rest.remote() for actor in (*self.generators, *self.judges)], timeout=_LEAVE_S))
+            return all(ray.get([actor.rest.remote() for actor in self._own()], timeout=_LEAVE_S))
         except ray.exceptions.RayError:
             return False
 
     def leave(self) -> None:
         """End every engine, and return when none holds its device any more, so that others find room there."""
-        asked = [actor.leave.remote() for actor in (*self.generators, *self.judges)]
+        asked = [actor.leave.remote() for actor in self._own()]
         if asked:
             # Whatever becomes of it, the actor is ended next.
             ray.wait(asked, num_returns=len(asked), timeout=_LEAVE_S)
         self.close()
 
     def close(self) -> None:
-        for actor in (*self.generators, *self.judges):
+        for actor in self._own():
             ray.kill(actor)
+
+    def _own(self) -> tuple[Any, ...]:
+        """The actors that end with the run; shared judges do not."""
+        return (*self.generators, *(self.judges if self.shared is None else ()))
 
 
 def _asked(actor: Any) -> Any:
@@ -133,12 +157,46 @@ def _asked(actor: Any) -> Any:
     return actor.ready.options(max_task_retries=0).remote()
 
 
-def spawn(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None, generate: bool, label: bool) -> Pools:
-    """Start the pools a step needs; engines come up in the background."""
-    return Pools(
-        generators=_generators(recipe, policy) if generate else (),
-        judges=_judges(recipe, policy, judge) if label else (),
-    )
+def spawn(
+    recipe: Recipe,
+    policy: PolicyRef,
+    judge: PolicyRef | None,
+    generate: bool,
+    label: bool,
+    shared: SharedJudges | None = None,
+) -> Pools:
+    """Start the pools a step needs; engines come up in the background.
+
+    Args:
+        recipe: the settings of both pools.
+        policy: what is generated with.
+        judge: the judge's weights; None: it has none, or the policy judges.
+        generate: start generators.
+        label: start judges.
+        shared: a pool of the recipe's own judge that is up; taken in place of a new one.
+
+    Raises:
+        SalusError: the shared pool is not up.
+    """
+    judges: Sequence[Any] = ()
+    if label:
+        judges = _found(shared) if shared is not None else _judges(recipe, policy, judge)
+    return Pools(generators=_generators(recipe, policy) if generate else (), judges=judges, shared=shared)
+
+
+def spawn_shared(recipe: Recipe, judge: PolicyRef | None, pool: SharedJudges) -> Pools:
+    """Start the recipe's judges under the names of `pool`; they end with this process, or with `close`."""
+    return Pools(generators=(), judges=_judges(recipe, judge, judge, pool))
+
+
+def _found(shared: SharedJudges) -> list[Any]:
+    try:
+        return [find_actor(ActorAddress(actor=name, namespace=shared.namespace)) for name in shared.actors]
+    except ValueError as error:
+        raise SalusError(
+            f"The judges {', '.join(shared.actors)} that this run shares with others are not up. Set"
+            " cluster.shared_judges to null for judges of its own."
+        ) from error
 
 
 def _generators(recipe: Recipe, policy: PolicyRef) -> list[Any]:
@@ -148,14 +206,19 @@ def _generators(recipe: Recipe, policy: PolicyRef) -> list[Any]:
     return [place.remote(engine, policy) for _ in range(config.actors)]
 
 
-def _judges(recipe: Recipe, policy: PolicyRef, judge: PolicyRef | None) -> list[Any]:
+def _judges(
+    recipe: Recipe, policy: PolicyRef | None, judge: PolicyRef | None, pool: SharedJudges | None = None
+) -> list[Any]:
     engine, share = _as_placed(recipe, recipe.judge.engine)
     config = recipe.judge.model_copy(update={"engine": engine})
     has_model = config.row.weights is not None
     options = _place(engine, config.cpus_per_actor, share) if has_model else {"num_cpus": config.cpus_per_actor}
     weights = judge or policy if has_model else None
-    place = RemoteJudge.options(**options)
-    return [place.remote(config, weights, recipe.harmfulness) for _ in range(config.actors)]
+    if pool is None:
+        place = RemoteJudge.options(**options)
+        return [place.remote(config, weights, recipe.harmfulness) for _ in range(config.actors)]
+    places = [RemoteJudge.options(name=name, namespace=pool.namespace, **options) for name in pool.actors]
+    return [place.remote(config, weights, recipe.harmfulness) for place in places]
 
 
 def _as_placed(recipe: Recipe, engine: EngineConfig) -> tuple[EngineConfig, float]:

@@ -124,11 +124,13 @@ def stream(
     queue: int = 2,
     limits: Limits | None = None,
     meanwhile: Callable[[], None] = lambda: None,
+    judge_queue: int | None = None,
 ) -> StreamReport:
     """Run every task that is not on disk yet; returns when all are judged.
 
     Without generators the rollouts are read from disk; without judges they are only generated. `meanwhile` is called
-    after every answer of an actor, and at least once in `LOOK_S`.
+    after every answer of an actor, and at least once in `LOOK_S`. At each judge at most
+    `judge_queue` shards wait (None: `queue`).
 
     Raises:
         SalusError: as raised in an actor, or one is late time and again.
@@ -144,10 +146,11 @@ def stream(
         waiting.clear()
     generator_pool = [_Member(actor, place) for place, actor in enumerate(generators)]
     judge_pool = [_Member(actor, place) for place, actor in enumerate(judges)]
-    limit = queue * len(judge_pool) if judges else len(waiting)
+    judge_queue = judge_queue or queue
+    limit = judge_queue * len(judge_pool) if judges else len(waiting)
 
     while waiting or generating or unjudged or judging:
-        while unjudged and (member := _free(judge_pool, queue)):
+        while unjudged and (member := _free(judge_pool, judge_queue)):
             flight = unjudged.popleft()
             member.handed()
             ref = member.actor.label.remote(flight.rollouts, flight.task.judgment)

@@ -52,6 +52,15 @@ class PlanAssumptions(Section):
     decide_s: float = Field(5, ge=0, description="seconds of a cycle's decision")
 
 
+class SharedJudges(Section):
+    """A judge pool of the cluster that several runs use; `salus fleet` starts it and names it here."""
+
+    namespace: str = Field(description="Ray namespace of its actors")
+    actors: tuple[str, ...] = Field(min_length=1, description="their names there")
+    queue: int = Field(2, ge=1, description="most shards of this run that wait at each of them")
+    ahead: int = Field(0, ge=0, description="most shards of the other runs that wait there at the same time")
+
+
 class ClusterConfig(Section):
     """Where the run lives: an embedded Ray on this machine, or a cluster that is already up."""
 
@@ -101,6 +110,11 @@ class ClusterConfig(Section):
     )
     assumed: PlanAssumptions = Field(PlanAssumptions(), description="speeds that the plan's hours are estimated by")
     wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")
+    shared_judges: SharedJudges | None = Field(
+        None,
+        description="a judge pool that other runs of the cluster use too, as salus fleet sets it; None: the run starts"
+        " its own",
+    )
     lease_s: float = Field(
         60.0,
         ge=15,

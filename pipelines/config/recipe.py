@@ -117,6 +117,11 @@ class Recipe(Section):
                 f"decide.correction 'none' with {len(self.train.challengers)} challengers would let chance replace the"
                 " champion too often; set it to holm, or name two challengers at most"
             )
+        if self.cluster.shared_judges is not None and self.judge.row.champion_judges:
+            raise ValueError(
+                f"cluster.shared_judges goes with a judge that stays the same, and {self.judge.regimen} changes with"
+                " the champion; set it to null"
+            )
         if self.publish.router:
             raise ValueError("publish.router is for salus serve: a run never changes its base model; leave it false")
         if self.harmfulness is not None and not self.judge.row.scores_numbers:

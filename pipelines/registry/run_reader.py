@@ -45,10 +45,14 @@ class RunReader:
     def published(self) -> tuple[RunVersion, ...]:
         """Every version that ever went live or awaits approval, once each, oldest first; those that wait come last.
 
+        A run without an endpoint published what its decisions let go live, and before that the deployed model.
+
         Raises:
             SalusError: there is none, or one has a name no run gives.
         """
         names = dict.fromkeys(publication.version for publication in self.publications)
+        if not self.recipe.publish.enabled:
+            names |= dict.fromkeys(self._decided())
         names |= dict.fromkeys(self.awaiting())
         if not names:
             raise SalusError(
@@ -56,6 +60,11 @@ class RunReader:
                 " --set publish.enabled=true."
             )
         return tuple(read_run_version(name, str(self.folder.publications)) for name in names)
+
+    def _decided(self) -> list[str]:
+        decisions = past_decisions(self.folder, self.recipe.cycles)
+        live = [each.policy for each in decisions if each.let_live and each.policy is not None]
+        return ["c0-base", *live] if decisions else []
 
     def awaiting(self) -> tuple[str, ...]:
         """Versions that passed every gate and may be served once a person approves them, oldest first."""

@@ -12,12 +12,9 @@ from actors.judges.regimens import Regimen
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
 from pipelines.config.section import Section
+from pipelines.fleet.config import Change
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-# As --set takes it on the command line.
-Change = Annotated[
-    str, Field(pattern=r"^\w+(\.[\w-]+)*=", description="section.key=value, a change of the recipe's settings")
-]
 
 
 class StudyModel(Section):

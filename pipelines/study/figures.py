@@ -37,7 +37,7 @@ from pipelines.report.figure import (
     new_figure,
     save_png,
 )
-from pipelines.runs.study_folder import StudyFolder
+from pipelines.runs.several import StudyFolder
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures, challengers_of
 from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by
 

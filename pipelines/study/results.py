@@ -9,26 +9,14 @@ from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.judges.regimens import Regimen
 from pipelines.decision.record import read_decision
+from pipelines.fleet.member import Failure
+from pipelines.fleet.together import SharedCost
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
 from pipelines.study.cells import Cell
 from pipelines.study.config import StudyConfig
 from pipelines.study.verdict import StudyVerdict, Wins, verdict, wins
 
 State = Literal["complete", "failed", "unfinished"]
-
-
-class StudyCost(Record):
-    """What a study took over all its sessions; peak memory is that of the costliest."""
-
-    wall_s: float = 0.0
-    peak_memory_gib: float = 0.0
-
-
-class Failure(Record):
-    """Why a cell's process ended before its run was complete, and where it says more."""
-
-    sentence: str
-    log: str
 
 
 class CellResult(Record):
@@ -54,7 +42,7 @@ class StudyReport(Record):
     study: str
     seed: int
     cycles: int
-    cost: StudyCost
+    cost: SharedCost
     cells: tuple[CellResult, ...]
     wins: tuple[Wins, ...]
     # By model: the regimen whose last champion did best on the validation split, by the test's judge.
@@ -71,7 +59,7 @@ class StudyReport(Record):
 
 
 def study_report(
-    study: StudyConfig, cells: Sequence[Cell], failed: Mapping[str, Failure], cost: StudyCost
+    study: StudyConfig, cells: Sequence[Cell], failed: Mapping[str, Failure], cost: SharedCost
 ) -> StudyReport:
     """Read all cells; `failed` holds those whose process just ended with an error, by name."""
     results = [read_cell(cell, failed.get(cell.name)) for cell in cells]

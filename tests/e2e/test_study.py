@@ -10,7 +10,7 @@ import ray
 import yaml
 
 from pipelines.cli.main import main
-from pipelines.runs.study_folder import StudyFolder
+from pipelines.runs.several import StudyFolder
 from pipelines.study.results import StudyReport
 from tests.e2e.conftest import TINY
 

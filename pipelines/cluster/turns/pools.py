@@ -32,6 +32,12 @@ class TurnPools:
         self._sleeps = slept(recipe)
         self._up = Pools((), ())
 
+    # By turns no judges are shared: they end while others have their turn.
+    judge_queue: int | None = None
+
+    def judge_limit_s(self, shard_timeout_s: float) -> float:
+        return shard_timeout_s
+
     @property
     def labels(self) -> bool:
         return "judge" in self._starts
@@ -100,4 +106,5 @@ def open_pools(
     """
     if recipe.cluster.placement == "by_turns":
         return TurnPools(recipe, policy, judge, starts)
-    return spawn(recipe, policy, judge, "generate" in starts, "judge" in starts)
+    shared = recipe.cluster.shared_judges
+    return spawn(recipe, policy, judge, "generate" in starts, "judge" in starts, shared)

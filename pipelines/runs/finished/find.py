@@ -7,11 +7,11 @@ from pathlib import Path
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.runs.study_folder import StudyFolder
+from pipelines.runs.several import FleetFolder, StudyFolder
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """Run folders: the folder itself, or those in it and in the studies in it, in order of name.
+    """Run folders: the folder itself, or those in it and in the studies and fleets in it, in order of name.
 
     Raises:
         SalusError: there is no such folder.
@@ -20,9 +20,9 @@ def find_runs(folder: Path) -> list[Path]:
         raise SalusError(f"There is no folder {folder}; name the one that holds the runs, as: salus runs list DIR.")
     if _is_run(folder):
         return [folder]
-    found = list(_cells(folder))
+    found = list(_several(folder))
     for path in _subfolders(folder):
-        found += [path] if _is_run(path) else list(_cells(path))
+        found += [path] if _is_run(path) else list(_several(path))
     return found
 
 
@@ -41,12 +41,11 @@ def _is_run(folder: Path) -> bool:
     return RunFolder(folder).recipe.is_file()
 
 
-def _cells(folder: Path) -> Iterator[Path]:
-    """The run folders of a study; none where the folder is not one."""
-    study = StudyFolder(folder)
-    if study.study.is_file():
-        # Any cell has the same parent.
-        yield from filter(_is_run, _subfolders(study.run("cell").root.parent))
+def _several(folder: Path) -> Iterator[Path]:
+    """The run folders of a study or a fleet; none where the folder is neither."""
+    for several in (StudyFolder(folder), FleetFolder(folder)):
+        if several.settings.is_file():
+            yield from filter(_is_run, _subfolders(several.runs))
 
 
 def _subfolders(folder: Path) -> list[Path]:

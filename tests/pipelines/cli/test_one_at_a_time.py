@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.config.load import save_recipe
 from pipelines.runs.lease.lease import hold
-from pipelines.runs.study_folder import StudyFolder
+from pipelines.runs.several import StudyFolder
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import cells, complete, study
 from tests.quiet_reporter import QuietReporter
@@ -53,8 +53,8 @@ def test_fresh_forgets_no_cell_while_one_is_at_work(tmp_path: Path, capsys: pyte
     made = cells(config, tmp_path)
     for cell in made:
         complete(cell)
-    save_recipe(config, StudyFolder(tmp_path).study)
-    arguments = ("study", str(StudyFolder(tmp_path).study), "--run", str(tmp_path), "--fresh")
+    save_recipe(config, StudyFolder(tmp_path).settings)
+    arguments = ("study", str(StudyFolder(tmp_path).settings), "--run", str(tmp_path), "--fresh")
     with hold(made[1].run.root, 60, QuietReporter().say):
         assert f"{made[1].run.root} is in use by process" in refused(capsys, *arguments)
     assert all(cell.run.summary.is_file() for cell in made)

@@ -18,7 +18,7 @@ from pipelines.decision.record import Decision
 from pipelines.measures.baselines import BASELINES
 from pipelines.measures.metrics import measure
 from pipelines.runs.metrics_rows import MetricsKey, metrics_rows
-from pipelines.runs.study_folder import StudyFolder
+from pipelines.runs.several import StudyFolder
 from pipelines.runs.summary import JudgedBy, Summary, TestFigures, TestSummary, cycle_summary
 from pipelines.study.cells import Cell, cells_of
 from pipelines.study.config import StudyConfig

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from actors.files.shards import write_text
 from pipelines.config.load import save_recipe
-from pipelines.runs.study_folder import StudyFolder
+from pipelines.fleet.member import Failure
+from pipelines.fleet.together import SharedCost
+from pipelines.runs.several import StudyFolder
 from pipelines.study.figures import draw_study
-from pipelines.study.results import Failure, StudyCost, StudyReport, study_report
-from pipelines.study.run import cells_left
+from pipelines.study.results import StudyReport, study_report
 from pipelines.study.tables import Grid, console_table, grids, markdown, study_page
 from tests.pipelines.study.cells import TWO_CYCLES, Cycle, Right, cells, complete, decision, study
 
@@ -37,7 +38,7 @@ def report(root: Path) -> StudyReport:
     save_recipe(made[5].recipe, made[5].run.recipe)
     write_text(decision(1, Right(10, 50, 30)).model_dump_json(), made[5].run.decision(1))
     failed = {made[5].name: Failure(sentence=NASTY, log="/tmp/x.log")}
-    return study_report(config, made, failed, StudyCost(wall_s=61.0, peak_memory_gib=2.5))
+    return study_report(config, made, failed, SharedCost(wall_s=61.0, peak_memory_gib=2.5))
 
 
 def by_title(report: StudyReport, begins: str) -> Grid:
@@ -74,8 +75,8 @@ def test_a_cell_that_patience_ended_is_complete_and_its_later_cycles_are_dashes(
     config = study("EXT", cycles=4, models=["wide"])
     made = cells(config, tmp_path)
     complete(made[0], ended="The champion stayed.")
-    assert cells_left(made) == []
-    found = study_report(config, made, {}, StudyCost())
+    assert [cell for cell in made if not cell.complete] == []
+    found = study_report(config, made, {}, SharedCost())
     assert [cell.state for cell in found.cells] == ["complete"] and len(found.cells[0].verdicts) == 2
     for row in by_title(found, "Champion after each cycle").rows:
         assert len(row) == 3 + 4 and row[-2:] == ("-", "-") and row[-3] != "-"
@@ -126,7 +127,7 @@ def test_a_figure_without_cells_is_not_drawn_and_an_old_one_goes(tmp_path: Path)
     (cell,) = cells(config, tmp_path)
     complete(cell)
     folder.figure(3).write_bytes(b"old")
-    drawn = draw_study(study_report(config, [cell], {}, StudyCost()), folder)
+    drawn = draw_study(study_report(config, [cell], {}, SharedCost()), folder)
     assert drawn == {n: f"figure{n}.png" for n in (2, 4, 5)}
     assert not folder.figure(3).exists()
 
@@ -134,7 +135,7 @@ def test_a_figure_without_cells_is_not_drawn_and_an_old_one_goes(tmp_path: Path)
 def test_a_study_of_which_nothing_is_complete_has_a_report_too(tmp_path: Path) -> None:
     config = study("EXT")
     made = cells(config, tmp_path)
-    empty = study_report(config, made, {}, StudyCost())
+    empty = study_report(config, made, {}, SharedCost())
     assert [cell.state for cell in empty.cells] == ["unfinished", "unfinished"]
     assert [grid.title for grid in grids(empty)] == ["Cells"]
     assert draw_study(empty, StudyFolder(tmp_path)) == {}

@@ -12,13 +12,15 @@ from pipelines.cli.main import main
 from pipelines.cluster.devices import Resources
 from pipelines.cluster.progress import Bar
 from pipelines.config.load import load_recipe, save_recipe
+from pipelines.fleet.jobs import Job, at_most, run_jobs
+from pipelines.fleet.member import MemberWatch, member_job
+from pipelines.fleet.together import SharedCost
 from pipelines.runs.lease.files import LeaseFiles
 from pipelines.runs.lease.lease import hold
-from pipelines.runs.study_folder import StudyFolder
+from pipelines.runs.several import StudyFolder
 from pipelines.study.config import StudyConfig
-from pipelines.study.jobs import Job, run_jobs
-from pipelines.study.results import StudyCost, StudyReport
-from pipelines.study.run import CellWatch, cell_job, cells_left, open_study, run_study
+from pipelines.study.results import StudyReport
+from pipelines.study.run import open_study, run_study
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import TWO_CYCLES, cells, complete, decision, study
 from tests.quiet_reporter import QuietReporter
@@ -56,7 +58,7 @@ class _Count:
 
 def test_a_study_whose_cells_are_complete_starts_nothing_and_reports(tmp_path: Path) -> None:
     config = study("SELF", "EXT")
-    save_recipe(config, StudyFolder(tmp_path).study)
+    save_recipe(config, StudyFolder(tmp_path).settings)
     for cell in cells(config, tmp_path):
         complete(cell)
     told = Outcome()
@@ -69,7 +71,7 @@ def test_a_study_whose_cells_are_complete_starts_nothing_and_reports(tmp_path: P
     # More cycles are more to do: the same folder, no cell is complete.
     more = config.model_copy(update={"cycles": 3})
     open_study(more, folder, cells(more, tmp_path), fresh=False, reporter=QuietReporter())
-    assert len(cells_left(cells(more, tmp_path))) == 4
+    assert len([cell for cell in cells(more, tmp_path) if not cell.complete]) == 4
 
 
 def test_only_what_is_left_is_run(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_only_what_is_left_is_run(tmp_path: Path) -> None:
     # Begun, and interrupted after its first cycle.
     made[1].run.decision(1).parent.mkdir(parents=True)
     made[1].run.decision(1).write_text(decision(1, TWO_CYCLES[0].judge).model_dump_json())
-    assert [cell.name for cell in cells_left(made)] == ["deep-SELF", "wide-EXT"]
+    assert [cell.name for cell in made if not cell.complete] == ["deep-SELF", "wide-EXT"]
 
 
 def test_the_command_prints_the_tables_of_a_complete_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,9 +89,9 @@ def test_the_command_prints_the_tables_of_a_complete_study(tmp_path: Path, capsy
     (cell,) = cells(config, tmp_path / "run")
     complete(cell)
     folder = StudyFolder(tmp_path / "run")
-    save_recipe(config, folder.study)
+    save_recipe(config, folder.settings)
     with pytest.raises(SystemExit) as ended:
-        main(["study", str(folder.study), "--run", str(tmp_path / "run")])
+        main(["study", str(folder.settings), "--run", str(tmp_path / "run")])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert "Shares of cycles by validator" in printed and "Test split" in printed
@@ -125,7 +127,7 @@ def test_fresh_forgets_the_cells_of_this_study_alone(tmp_path: Path) -> None:
     made = cells(config, tmp_path)
     open_study(config, folder, made, fresh=False, reporter=QuietReporter())
     complete(made[0])
-    folder.cost.write_text(StudyCost(wall_s=5).model_dump_json())
+    folder.cost.write_text(SharedCost(wall_s=5).model_dump_json())
     stranger = tmp_path / "cells" / "notes"
     stranger.mkdir()
     open_study(config, folder, made, fresh=True, reporter=QuietReporter())
@@ -138,7 +140,7 @@ def test_a_study_that_does_not_fit_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = refused(capsys, "study", "study", "--run", str(tmp_path), "--set", "cluster.memory_gib=8")
-    assert "2 cells of study study side by side need" in words
+    assert "Cell wide-SELF needs" in words and "GiB of memory, but beside Ray" in words
     assert not (tmp_path / "cells").exists()
 
 
@@ -153,7 +155,7 @@ def test_a_cell_is_the_align_command_on_a_recipe_file(tmp_path: Path) -> None:
     (cell,) = cells(study("EXT", models=["wide"]), tmp_path)
     folder = StudyFolder(tmp_path)
     save_recipe(cell.recipe, folder.recipe(cell.name))
-    job = cell_job(cell, folder, "[::1]:6379", MACHINE)
+    job = member_job(cell, folder, "[::1]:6379", MACHINE)
     assert job.command[:4] == (sys.executable, "-m", "pipelines.cli.main", "align")
     assert job.command[5:7] == ("--run", str(tmp_path / "cells" / "wide-EXT"))
     # What the child makes of it: the same recipe, but for where it runs.
@@ -167,14 +169,14 @@ def test_a_cell_on_a_cluster_that_was_there_keeps_its_memory(tmp_path: Path) -> 
         update={"cluster": load_recipe("demo", ["cluster.address=head:6379"]).cluster}
     )
     (cell,) = cells(config, tmp_path)
-    job = cell_job(cell, StudyFolder(tmp_path), "head:6379", MACHINE)
+    job = member_job(cell, StudyFolder(tmp_path), "head:6379", MACHINE)
     assert job.command[7:] == ("--set", "cluster.address=head:6379")
 
 
 def test_a_cells_line_follows_the_files_of_its_run(tmp_path: Path) -> None:
     (cell,) = cells(study("EXT", models=["wide"], cycles=3), tmp_path)
     told = Outcome()
-    watch = CellWatch({cell.name: cell}, told)
+    watch = MemberWatch([cell], told)
     job = Job(cell.name, (), tmp_path / "log")
     watch.started(job)
     watch.running(job)
@@ -206,7 +208,7 @@ def test_a_study_whose_folder_was_taken_over_ends_its_cells(tmp_path: Path) -> N
         assert mine is not None and mine.holder is not None
         other = mine.holder.model_copy(update={"token": "theirs"})
         assert files.add(mine.model_copy(update={"number": 2, "holder": other}))
-        watch = CellWatch({cell.name: cell}, told, lease.check)
+        watch = MemberWatch([cell], told, lease.check)
         with pytest.raises(SalusError, match="was taken over by process"):
-            run_jobs([Job(cell.name, ("sleep", "60"), tmp_path / "log")], 1, watch, grace_s=1)
+            run_jobs([Job(cell.name, ("sleep", "60"), tmp_path / "log")], at_most(1), watch, grace_s=1)
     assert told.said[0].startswith("ending wide-EXT")

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,15 @@ class Job:
     log: Path
 
 
+# Of the jobs that wait, in their order, and those that run: which are started now.
+Pick = Callable[[Sequence[Job], Sequence[Job]], Sequence[Job]]
+
+
+def at_most(count: int) -> Pick:
+    """Jobs in their order, so many at once."""
+    return lambda waiting, running: waiting[: max(0, count - len(running))]
+
+
 class JobWatch(Protocol):
     """Who is told how jobs are."""
 
@@ -42,22 +50,29 @@ class JobWatch(Protocol):
         """Called before jobs are ended because this process is."""
 
 
-def run_jobs(jobs: Sequence[Job], side_by_side: int, watch: JobWatch, grace_s: float = GRACE_S) -> dict[str, int]:
-    """Run all jobs, at most `side_by_side` at once, in their order; returns exit codes by name.
+def run_jobs(jobs: Sequence[Job], pick: Pick, watch: JobWatch, grace_s: float = GRACE_S) -> dict[str, int]:
+    """Run all jobs, each once it is picked; returns exit codes by name.
 
     A job that fails stops no other. However this call ends, by Ctrl-C or SIGTERM too, no job is left running.
 
     Args:
+        jobs: what is run.
+        pick: asked at the beginning and whenever a job has ended; it picks at least one where none runs.
+        watch: is told of them.
         grace_s: how long an interrupted job may take to end before it is killed.
     """
-    waiting, running, codes = deque(jobs), dict[str, tuple[Job, subprocess.Popen[bytes]]](), dict[str, int]()
+    waiting, running, codes = list(jobs), dict[str, tuple[Job, subprocess.Popen[bytes]]](), dict[str, int]()
+    look = True
     with _terminated_as_exit():
         try:
             while waiting or running:
-                while waiting and len(running) < side_by_side:
-                    job = waiting.popleft()
+                for job in pick(waiting, [job for job, _ in running.values()]) if look and waiting else ():
+                    waiting.remove(job)
                     running[job.name] = (job, _start(job))
                     watch.started(job)
+                if not running:
+                    raise RuntimeError(f"none of {', '.join(job.name for job in waiting)} was picked")
+                look = False
                 for name, (job, process) in list(running.items()):
                     code = process.poll()
                     if code is None:
@@ -66,6 +81,7 @@ def run_jobs(jobs: Sequence[Job], side_by_side: int, watch: JobWatch, grace_s: f
                         del running[name]
                         codes[name] = code
                         watch.ended(job, code)
+                        look = True
                 time.sleep(POLL_S if running else 0.0)
         finally:
             _stop(dict(running.values()), watch, grace_s)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.study.jobs import Job, last_sentence, run_jobs
+from pipelines.fleet.jobs import Job, at_most, last_sentence, run_jobs
 
 # Says that it is up, then waits for Ctrl-C and takes leave.
 POLITE = """
@@ -81,7 +81,7 @@ def job(tmp_path: Path, name: str, program: str) -> Job:
 def test_all_run_a_few_at_a_time_and_a_failure_stops_no_other(tmp_path: Path) -> None:
     programs = {"a": "print('one')", "b": "import sys; sys.exit(2)", "c": "print('three')"}
     seen = Seen()
-    codes = run_jobs([job(tmp_path, name, program) for name, program in programs.items()], 2, seen)
+    codes = run_jobs([job(tmp_path, name, program) for name, program in programs.items()], at_most(2), seen)
     assert codes == {"a": 0, "b": 2, "c": 0}
     assert seen.most == 2
     assert seen.events.index("c started") > min(seen.events.index("a ended 0"), seen.events.index("b ended 2"))
@@ -90,12 +90,12 @@ def test_all_run_a_few_at_a_time_and_a_failure_stops_no_other(tmp_path: Path) ->
 
 def test_a_log_holds_the_last_attempt_alone(tmp_path: Path) -> None:
     for text in ("first", "second"):
-        run_jobs([job(tmp_path, "a", f"print('{text}')")], 1, Seen())
+        run_jobs([job(tmp_path, "a", f"print('{text}')")], at_most(1), Seen())
     assert (tmp_path / "logs" / "a.log").read_text() == "second\n"
 
 
 def test_no_jobs_is_no_work() -> None:
-    assert run_jobs([], 2, Seen()) == {}
+    assert run_jobs([], at_most(2), Seen()) == {}
 
 
 @pytest.mark.parametrize("ending", ["ctrl-c", "sigterm"])
@@ -116,7 +116,7 @@ def test_however_this_process_ends_the_jobs_end_cleanly(tmp_path: Path, ending: 
     before = signal.getsignal(signal.SIGTERM)
     seen = Seen(look)
     with pytest.raises(KeyboardInterrupt if ending == "ctrl-c" else SystemExit):
-        run_jobs([*jobs, waiting], 2, seen)
+        run_jobs([*jobs, waiting], at_most(2), seen)
     assert all(left.is_file() for left in lefts)
     assert seen.events[-1] == "stopping a b" and "c started" not in seen.events
     assert signal.getsignal(signal.SIGTERM) is before
@@ -131,7 +131,7 @@ def test_a_job_that_does_not_listen_is_killed_with_all_it_started(tmp_path: Path
 
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run_jobs([job(tmp_path, "a", STUBBORN.format(up=up))], 1, Seen(look), grace_s=0.3)
+        run_jobs([job(tmp_path, "a", STUBBORN.format(up=up))], at_most(1), Seen(look), grace_s=0.3)
     assert time.monotonic() - start < 30
     assert gone(int(up.read_text()))
 
