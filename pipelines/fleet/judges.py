@@ -72,8 +72,8 @@ def judge_pools(members: Sequence[Member], namespace: str) -> tuple[JudgePool, .
 def judge_key(member: Member) -> str | None:
     """What tells a member's judge from all others: settings, prompt, and the content of its model.
 
-    None where the judge is not the member's alone to name: the champion judges, or its model is not here yet. Also where
-    the member's actors have turns, in which its judges end.
+    None where the judge is not the member's alone to name: the champion judges, or its model is not here yet. The same
+    holds where the member's actors have turns, in which its judges end.
     """
     recipe = member.recipe
     judge = recipe.judge
