@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from actors.contract.actor_address import ActorAddress, beside_me, find_actor
 from actors.contract.ray_internals import job_has_ended
@@ -55,8 +54,7 @@ def end_endpoint(namespace: str) -> bool:
         ]
         for name in left:
             ray.kill(find_actor(ActorAddress(actor=name, namespace=namespace)))
-    except (RayError, ValueError):
-        # Something ended meanwhile; the next look tells.
+    except Exception:  # Something ended meanwhile, or Serve is busy: the next look tells.
         return False
     return not left
 
@@ -67,7 +65,6 @@ EndpointReaperActor = ray.remote(num_cpus=0, max_restarts=-1)(EndpointReaper)
 def start_reaper(namespace: str) -> Any:
     """Have the endpoint of this driver's namespace taken down once this driver has ended, however it ends."""
     context = ray.get_runtime_context()
-    reaper: Any = EndpointReaperActor.options(
+    return EndpointReaperActor.options(
         name=REAPER, namespace=namespace, lifetime="detached", scheduling_strategy=beside_me()
     ).remote(context.get_job_id(), namespace)
-    return reaper
