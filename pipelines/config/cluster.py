@@ -88,7 +88,7 @@ class ClusterConfig(Section):
     node_boot_s: float = Field(
         900.0,
         ge=0,
-        description="how long a node takes to come, from the request to the first task; waits for actors are longer by"
+        description="how long a node takes to come, from the request to the first task. Waits for actors are longer by"
         " that where the cluster may still grow",
     )
     object_store_gib: float = Field(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from actors.contract.actor_address import ActorAddress, beside_me, find_actor
 from actors.contract.ray_internals import job_has_ended
@@ -19,20 +19,22 @@ _LOOK_S = 2.0
 
 
 class EndpointReaper:
-    """Waits for the end of a driver, then takes down what its namespace holds. Life: `start_reaper` -> `run`."""
+    """Waits for the end of a driver, then takes down what its namespace holds, and ends.
+
+    It begins by itself: a driver that is killed at once could not call it any more.
+    """
 
     def __init__(self, job: str, namespace: str) -> None:
         """`job`: the id of the driver's Ray job, in hexadecimal."""
-        self._job = job
-        self._namespace = namespace
+        threading.Thread(target=_reap, args=(job, namespace), name="reaper", daemon=True).start()
 
-    def run(self) -> None:
-        """Return when the driver has ended and nothing of its endpoint is left; ends this actor's process."""
-        while not job_has_ended(self._job):
-            time.sleep(_LOOK_S)
-        while not end_endpoint(self._namespace):
-            time.sleep(_LOOK_S)
-        ray.actor.exit_actor()
+
+def _reap(job: str, namespace: str) -> None:
+    while not job_has_ended(job):
+        time.sleep(_LOOK_S)
+    while not end_endpoint(namespace):
+        time.sleep(_LOOK_S)
+    ray.kill(find_actor(ActorAddress(actor=REAPER, namespace=namespace)))
 
 
 def end_endpoint(namespace: str) -> bool:
@@ -52,20 +54,17 @@ def end_endpoint(namespace: str) -> bool:
         ]
         for name in left:
             ray.kill(find_actor(ActorAddress(actor=name, namespace=namespace)))
-    except (RayError, ValueError):
-        # Something ended meanwhile; the next look tells.
+    except Exception:  # Something ended meanwhile, or Serve is busy: the next look tells.
         return False
     return not left
 
 
-EndpointReaperActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(EndpointReaper)
+EndpointReaperActor = ray.remote(num_cpus=0, max_restarts=-1)(EndpointReaper)
 
 
 def start_reaper(namespace: str) -> Any:
     """Have the endpoint of this driver's namespace taken down once this driver has ended, however it ends."""
     context = ray.get_runtime_context()
-    reaper: Any = EndpointReaperActor.options(
+    return EndpointReaperActor.options(
         name=REAPER, namespace=namespace, lifetime="detached", scheduling_strategy=beside_me()
     ).remote(context.get_job_id(), namespace)
-    reaper.run.remote()
-    return reaper
