@@ -126,8 +126,8 @@ def _service(name: str, recipe: Recipe, options: PodOptions) -> list[dict[str, A
     config = serve_config(recipe, name)
     if options.keys_secret is None and recipe.publish.gateway.keys_file is None:
         raise SalusError(
-            "An endpoint in Kubernetes is not on loopback, so it needs keys. Name a secret with --keys-secret, whose key"
-            " `keys` holds lines of salus key add. Or set publish.gateway.keys_file to a file on the shared volume."
+            "An endpoint in Kubernetes is not on loopback, so it needs keys. Name a secret with --keys-secret, whose"
+            " key `keys` holds lines of salus key add. Or set publish.gateway.keys_file to a file on the shared volume."
         )
     served = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"enabled": True})})
     sizes = pod_sizes(plan_of(served, endpoint_demand(served)), options.gpus_per_node)
