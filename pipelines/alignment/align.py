@@ -37,7 +37,7 @@ from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_awaiting, register_published
 from pipelines.registry.store import Registry
-from pipelines.report.metrics.run import run_metrics
+from pipelines.report.metrics.run import gpu_shares
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
 from pipelines.runs.models import at_hand, models_of_run
@@ -182,8 +182,8 @@ def _actors(
             warm_up(shuffle_blocks(recipe.data.shards_per_cycle, answers, recipe.preference))
         pools.wait(recipe.cluster.wait_s)
         bar.close()
-        metrics = run_metrics(at_hand(recipe, materials), folder.root.name)
-        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store, metrics)
+        gpus = gpu_shares(at_hand(recipe, materials))
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, hold.check, hold.store, gpus)
         yield _Actors(run, training, endpoint)
 
 
