@@ -39,7 +39,7 @@ from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_awaiting, register_published
 from pipelines.registry.stored import open_registry
-from pipelines.report.metrics.run import run_metrics
+from pipelines.report.metrics.run import gpu_shares
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
 from pipelines.runs.models import at_hand, models_of_run
@@ -213,8 +213,8 @@ def _actors(
             hold.check()
             endpoint.check()
 
-        metrics = run_metrics(at_hand(recipe, materials), folder.root.name)
-        run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store, metrics)
+        gpus = gpu_shares(at_hand(recipe, materials))
+        run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store, gpus)
         yield _Actors(run, training, endpoint)
 
 

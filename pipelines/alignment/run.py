@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import ShardTask
 from pipelines.config.recipe import Recipe
 from pipelines.decision.of_run import DecisionOfRun
-from pipelines.report.metrics.run import RunMetrics
+from pipelines.report.metrics.run import GpuShares, RunMetrics
 from pipelines.runs.materials import Materials
 from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.store.uploads import Uploads
@@ -45,7 +46,13 @@ class Run:
     check_lease: Callable[[], None] = lambda: None
     # Where the run is kept, if not in its folder.
     store: Uploads | None = None
-    metrics: RunMetrics = field(default_factory=lambda: RunMetrics("-"))
+    # What its workers use, for its metrics.
+    gpus: GpuShares = field(default_factory=GpuShares)
+
+    @cached_property
+    def metrics(self) -> RunMetrics:
+        """Where the run tells Ray's metrics how far it is, under its folder's name."""
+        return RunMetrics(self.folder.root.name, self.gpus)
 
     def note(self) -> None:
         """Tell the store, where there is one, that every file there is by now is whole."""

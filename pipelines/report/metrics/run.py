@@ -65,20 +65,6 @@ class GpuShares(Record):
         """GPU-seconds of a stage in which workers used theirs."""
         return sum((work.end_s - work.start_s) * self.workers.get(work.kind, 0.0) for work in time.work)
 
-    @classmethod
-    def of(cls, recipe: Recipe, held: float) -> GpuShares:
-        """Of a recipe whose run holds so many GPUs. A trainer is the whole of a challenger's workers."""
-        generate, judge, train = recipe.generate.engine, recipe.judge.engine, recipe.train
-        judges = judge.tensor_parallel if judge.device == "cuda" and recipe.judge.row.weights is not None else 0
-        return cls(
-            workers={
-                "generator": generate.tensor_parallel if generate.device == "cuda" else 0,
-                "judge": judges,
-                "trainer": train.workers_per_run * train.gpus_per_worker,
-            },
-            held=held,
-        )
-
 
 class RunMetrics:
     """The metrics of one run. Life: (stage -> ended)*, with rows meanwhile; nothing where Ray is not up."""
@@ -138,10 +124,21 @@ class RunMetrics:
         return {"run": self._run, **tags}
 
 
-def run_metrics(recipe: Recipe, name: str) -> RunMetrics:
-    """The metrics of a run of this name, whose GPUs are those of its plan.
+def gpu_shares(recipe: Recipe) -> GpuShares:
+    """What the workers of a recipe's run use, and what it holds by its plan.
+
+    A trainer is the whole of a challenger's workers.
 
     Raises:
         SalusError: the size of a model cannot be told.
     """
-    return RunMetrics(name, GpuShares.of(recipe, make_plan(recipe).gpus))
+    generate, judge, train = recipe.generate.engine, recipe.judge.engine, recipe.train
+    judges = judge.tensor_parallel if judge.device == "cuda" and recipe.judge.row.weights is not None else 0
+    return GpuShares(
+        workers={
+            "generator": generate.tensor_parallel if generate.device == "cuda" else 0,
+            "judge": judges,
+            "trainer": train.workers_per_run * train.gpus_per_worker,
+        },
+        held=make_plan(recipe).gpus,
+    )

@@ -9,11 +9,10 @@ from itertools import combinations
 import pytest
 
 from actors.contract.span import Span
-from pipelines.cluster.plan import make_plan
 from pipelines.cluster.times import StageTime, Work
 from pipelines.config.load import load_recipe
 from pipelines.report.metrics.board import PANELS, board, board_json
-from pipelines.report.metrics.run import METRICS, GpuShares, RunMetrics, run_metrics
+from pipelines.report.metrics.run import METRICS, RunMetrics, gpu_shares
 
 # Of the endpoint, as `RayMeter` makes them: kinds and names are held against a real Ray in test_exported.py.
 ENDPOINT = {
@@ -83,7 +82,7 @@ def stage(*work: Work, wall_s: float = 10.0) -> StageTime:
 
 def test_gpu_seconds_are_those_of_each_workers_gpus() -> None:
     recipe = load_recipe("llama-3.1-8b", ["generate.engine.tensor_parallel=2"])
-    gpus = GpuShares.of(recipe, make_plan(recipe).gpus)
+    gpus = gpu_shares(recipe)
     assert gpus.workers == {"generator": 2, "judge": 1, "trainer": 2} and gpus.held == 10
     generated = Work(kind="generator", worker="0", start_s=0, end_s=3)
     trained = Work(kind="trainer", worker="kto", start_s=4, end_s=10)
@@ -91,13 +90,13 @@ def test_gpu_seconds_are_those_of_each_workers_gpus() -> None:
 
 
 def test_a_judge_without_weights_and_engines_on_a_cpu_have_none() -> None:
-    gpus = GpuShares.of(load_recipe("llama-3.1-8b", ["judge.regimen=RULES", "judge.path=null"]), 8)
+    gpus = gpu_shares(load_recipe("llama-3.1-8b", ["judge.regimen=RULES", "judge.path=null"]))
     assert gpus.workers["judge"] == 0
-    assert set(GpuShares.of(load_recipe("demo"), 0).workers.values()) == {0}
+    assert set(gpu_shares(load_recipe("demo")).workers.values()) == {0}
 
 
 def test_without_ray_nothing_is_recorded_and_nothing_fails() -> None:
-    metrics = run_metrics(load_recipe("demo"), "demo-s7")
+    metrics = RunMetrics("demo-s7", gpu_shares(load_recipe("demo")))
     with metrics.stage(1, "rollout"):
         metrics.generated(Span(start_s=0, end_s=1, rows=4, tokens=40))
         metrics.judged(4)
