@@ -167,7 +167,8 @@ def _sorted(rows: ray.data.Dataset, parts: int) -> ray.data.Dataset:
     """Rows in the order of their places, each once. They have a `key`; afterwards they have none."""
     # Where they are parted is known before any row is: places are hashes, so nothing has to be sampled.
     bounds: Any = key_bounds(parts) or None
-    return _each_block(rows.sort("key", boundaries=bounds), in_order).materialize()
+    ordered: ray.data.Dataset = _each_block(rows.sort("key", boundaries=bounds), in_order).materialize()
+    return ordered
 
 
 def shuffle_blocks(files: int, rows: int, config: PreferenceConfig) -> int:

@@ -165,12 +165,15 @@ def audit(
 
     place = place_of(folder)
     if isinstance(place, RemotePlace):
-        log: AuditLog = StoredRegistry(place).log
+        store = StoredRegistry(place)
+        store.prepare()
+        log: AuditLog = store.log
+        there = (store.root / AUDIT).is_file()
     else:
-        path = place / AUDIT
-        if not path.is_file():
-            raise SalusError(f"There is no audit log {path}: nothing was published there, or name its folder.")
-        log = AuditLog(path)
+        log = AuditLog(place / AUDIT)
+        there = (place / AUDIT).is_file()
+    if not there:
+        raise SalusError(f"There is no audit log {place}/{AUDIT}: nothing was published there, or name its folder.")
     entries, _ = log.readable()
     console().print(audit_log_table(outcomes(entries)))
     try:

@@ -1,7 +1,7 @@
 """What a run reads from an object store: fetched whole into this machine's cache before anything starts.
 
 An input is an object, or all objects below a folder. Its place in the cache follows from the address and from what the
-store lists there (names, sizes, e-tags), so what changed in the store is fetched anew, and the rest is not. Where the
+store lists there: names, sizes, e-tags. So what changed in the store is fetched anew, and the rest is not. Where the
 folder holds `SHA256SUMS`, as `sha256sum` writes it, every file that it names is held against its sum.
 """
 

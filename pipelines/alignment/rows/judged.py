@@ -24,6 +24,7 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 # A pair's margin of marks, turned round so that the widest sorts first; its chosen and its rejected answer.
 Margin = tuple[float, str, str]
+_EMPTY = pa.scalar("")
 # What both kinds of rows hold of the prompt.
 _ASKED = ("prompt", "level", "context")
 
@@ -49,8 +50,8 @@ class _Answers:
         judgments = judgments.combine_chunks()
         marks, levels = scores(judgments, table), _level(judgments)
         answer = _column(judgments, "answer")
-        whole = pc.not_equal(_column(judgments, "finish_reason"), CUT_OFF).to_numpy(zero_copy_only=False)
-        words = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(answer)), 0).to_numpy(zero_copy_only=False)
+        whole = pc.not_equal(_column(judgments, "finish_reason"), pa.scalar(CUT_OFF)).to_numpy(zero_copy_only=False)
+        words = pc.not_equal(pc.utf8_trim_whitespace(answer), _EMPTY).to_numpy(zero_copy_only=False)
         group = _column(judgments, "prompt_id").dictionary_encode().indices.to_numpy().astype(np.int64)
         return cls(
             table=judgments,
@@ -72,7 +73,7 @@ class _Answers:
     def references(self) -> Any:
         """The safe answer of each group; null where there is none."""
         found = _column(self.table, "reference").take(self.first)
-        return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
+        return pc.if_else(pc.equal(found, _EMPTY), pa.scalar(None, pa.string()), found)
 
     def any(self, rows: Bools) -> Bools:
         """Of each group, whether it has such a row."""
@@ -83,7 +84,7 @@ class _Answers:
     def asked(self, rows: Ints) -> dict[str, Any]:
         """What the answers of some rows answer."""
         found = {name: _column(self.table, name).take(rows) for name in _ASKED}
-        return found | {"context": pc.if_else(pc.equal(found["context"], ""), None, found["context"])}
+        return found | {"context": pc.if_else(pc.equal(found["context"], _EMPTY), None, found["context"])}
 
 
 def kto_rows(judgments: pa.Table, config: PreferenceConfig, table: ScoreTable) -> pa.Table:

@@ -62,4 +62,4 @@ def test_a_broken_chain_is_shown_up_to_where_it_breaks(folder: Path) -> None:
 
 def test_where_nothing_was_published_there_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing was published there" in refused(capsys, "audit", str(tmp_path))
-    assert "a local folder, not s3://bucket/run" in refused(capsys, "audit", "s3://bucket/run")
+    assert "nothing was published there" in refused(capsys, "audit", f"file://{tmp_path}/registry")

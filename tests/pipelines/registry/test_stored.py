@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.publication_audit import entry_of
+from pipelines.alignment.ready import check_ready
 from pipelines.cli.main import app
 from pipelines.config.load import load_recipe
 from pipelines.registry.export import export_policy
@@ -25,6 +26,7 @@ from pipelines.runs.store.objects import Objects
 from pipelines.runs.store.place import RemotePlace
 from tests.pipelines.registry.test_two_administrators import ADMINISTRATOR
 from tests.pipelines.runs.store.conftest import Move
+from tests.quiet_reporter import QuietReporter
 from tests.root import ROOT
 
 TURNS = 4
@@ -165,9 +167,9 @@ def test_commands_take_its_address(run: RunFolder, s3: RemotePlace, move_to: Mov
     assert "2 entries, each follows from the one before it" in audited.output
 
 
-def test_a_plan_says_that_it_cannot_be_reached(s3: RemotePlace, move_to: Move) -> None:
-    planned = CliRunner().invoke(app, ["plan", "demo", "--set", "publish.registry=s3://no-such-bucket/registry"])
-    assert isinstance(planned.exception, SalusError)
-    assert "There is no bucket no-such-bucket" in planned.exception.sentence
+def test_a_plan_says_that_it_cannot_be_reached(s3: RemotePlace, move_to: Move, tmp_path: Path) -> None:
+    recipe = load_recipe("demo", ["publish.registry=s3://no-such-bucket/registry"])
+    with pytest.raises(SalusError, match="There is no bucket no-such-bucket"):
+        check_ready(recipe, QuietReporter(), tmp_path / "run")
     with pytest.raises(SalusError, match=r"set decide\.control\.labels"):
         load_recipe("demo", ["publish.registry=s3://bucket/registry", "decide.control.reference=people"])
