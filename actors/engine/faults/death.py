@@ -20,9 +20,7 @@ import psutil
 logger = logging.getLogger(__name__)
 # How often a core is looked at. Seconds.
 LOOK_S = 0.2
-SENTENCE = (
-    "The engine core of this process has died, and the process ends with it. In a run another one takes its place."
-)
+SENTENCE = "The engine core of this process has died: the process ends. In a run another one takes its place."
 
 
 def end_process(sentence: str = SENTENCE, log: logging.Logger = logger) -> NoReturn:

@@ -15,7 +15,7 @@ from actors.contract.conversation import answer_key, transcript
 from actors.contract.records import LABELS, LEVELS, ROW_NAMES, Label, Prompt, PromptSet, Record, RowKind
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.files.shards import read_folder, shard_files
+from actors.files.shards import read_folder, shard_files, strings
 from pipelines.decision.control import read_control
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import CandidateResult, Contender, Decision
@@ -157,7 +157,7 @@ def _answer(row: dict[str, Any], cycle: int | None, people: dict[str, str]) -> J
         answer=row["answer"],
         judge=row["judge"],
         label=row["label"],
-        probabilities=given if None not in given else None,  # type: ignore[arg-type]
+        probabilities=given if None not in given else None,
         disagreement=row.get("disagreement"),
         people=people.get(answer_key(transcript(row.get("context"), row["prompt"]), row["answer"])) if people else None,
     )
@@ -216,7 +216,7 @@ def _label(folder: RunFolder, decision: Decision, contender: CandidateResult, pr
 def _mark(decision: Decision, prompt: Prompt, label: str | None) -> float | None:
     if label is None:
         return None
-    return float(decision.table.marks()[LEVELS.index(prompt.level), LABELS.index(label)])  # type: ignore[arg-type]
+    return float(decision.table.marks()[LEVELS.index(prompt.level), LABELS.index(label)])
 
 
 def _nearest(folder: RunFolder, request: str, n: int, model: Path, cycles: int) -> tuple[NearRow, ...]:
@@ -226,7 +226,7 @@ def _nearest(folder: RunFolder, request: str, n: int, model: Path, cycles: int) 
             place = folder.rows(cycle, kind)
             if place.is_dir() and list(place.glob("*.parquet")):
                 found.append((cycle, kind, pa.concat_tables(map(pq.read_table, shard_files(place)))))
-    prompts = sorted({text for *_, table in found for text in table["prompt"].to_pylist()})
+    prompts = sorted({text for *_, table in found for text in strings(table, "prompt")})
     if not prompts:
         return ()
     near = similarities(request, prompts, model)
@@ -242,9 +242,8 @@ def _nearest(folder: RunFolder, request: str, n: int, model: Path, cycles: int) 
 
 
 def _near_row(cycle: int, kind: RowKind, similarity: float, row: dict[str, Any]) -> NearRow:
-    if kind == "pairs":
-        texts = (("chosen", row["chosen"]), ("rejected", row["rejected"]))
-    else:
+    texts: tuple[tuple[str, str], ...] = (("chosen", row.get("chosen", "")), ("rejected", row.get("rejected", "")))
+    if kind == "unpaired":
         texts = (("desirable" if row["label"] else "undesirable", row["completion"]),)
     return NearRow(
         cycle=cycle, kind=kind, similarity=similarity, level=row.get("level"), prompt=row["prompt"], texts=texts
