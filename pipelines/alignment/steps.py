@@ -45,10 +45,10 @@ from pipelines.runs.outcomes import champion_before, past_outcomes
 from pipelines.runs.store.place import Place
 
 # What each step starts.
-SAMPLES: Collection[Part] = ("generate",)
-JUDGES: Collection[Part] = ("judge",)
-TRAINS: Collection[Part] = ("train",)
-MEASURES: Collection[Part] = ("generate", "judge")
+SAMPLES: tuple[Part, ...] = ("generate",)
+JUDGES: tuple[Part, ...] = ("judge",)
+TRAINS: tuple[Part, ...] = ("train",)
+MEASURES: tuple[Part, ...] = ("generate", "judge")
 
 
 def generate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
