@@ -74,7 +74,8 @@ class VllmEngine:
 
     def sleep(self) -> None:
         # Level 2: the weights are not kept in host memory either, as others are wanted next.
-        self._llm.sleep(level=2)
+        with self._watch.watched():
+            self._llm.sleep(level=2)
         self._asleep = True
 
     def close(self) -> None:

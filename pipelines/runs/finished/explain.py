@@ -149,7 +149,8 @@ def _answers(folder: RunFolder, prompts: PromptSet, prompt: Prompt) -> Iterator[
 
 
 def _answer(row: dict[str, Any], cycle: int | None, people: dict[str, str]) -> JudgedAnswer:
-    given = tuple(row.get(name) for name in _PROBABILITIES)
+    accept, caution, refuse = (row.get(name) for name in _PROBABILITIES)
+    given = None if accept is None or caution is None or refuse is None else (accept, caution, refuse)
     return JudgedAnswer(
         policy=row["policy"],
         cycle=cycle,
@@ -157,7 +158,7 @@ def _answer(row: dict[str, Any], cycle: int | None, people: dict[str, str]) -> J
         answer=row["answer"],
         judge=row["judge"],
         label=row["label"],
-        probabilities=given if None not in given else None,
+        probabilities=given,
         disagreement=row.get("disagreement"),
         people=people.get(answer_key(transcript(row.get("context"), row["prompt"]), row["answer"])) if people else None,
     )

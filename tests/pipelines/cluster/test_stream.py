@@ -121,7 +121,7 @@ def stuck(marks: Path, processes: int) -> list[Any]:
 
 
 def test_judging_starts_while_generation_runs(ray_session: None, tmp_path: Path) -> None:
-    seen: list[tuple[str, int]] = []
+    seen: list[tuple[str, object]] = []
     (tmp_path / "judged").mkdir()
     generator: Any = SlowGenerator
     report = stream(
