@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipelines.config.section import InputPath, Section
 from pipelines.data.attacks.styles import StyleConfig
+from pipelines.data.sets.cares import CaresConfig
 from pipelines.data.sets.egida import EgidaConfig
 from pipelines.data.sets.or_bench import OrBenchConfig
 from pipelines.data.sets.table import DATA_SETS, PromptSource
@@ -29,6 +30,7 @@ class DataConfig(Section):
         " read from there",
     )
     columns: ColumnMapping | None = Field(None, description="which column is what, for source tabular")
+    cares: CaresConfig = Field(CaresConfig(), description="how it is split, for source cares")
     or_bench: OrBenchConfig = Field(OrBenchConfig(), description="what is read, for source or_bench")
     egida: EgidaConfig = Field(EgidaConfig(), description="what is read, for source egida")
     styles: StyleConfig | None = Field(None, description="attack styles to wrap prompts in; None: as in the source")

@@ -66,6 +66,29 @@ def split_by_base_prompt(table: pa.Table, fractions: SplitFractions, seed: int) 
     return {split: table.filter(pc.equal(of_row, pa.scalar(split))) for split in SPLITS}
 
 
+def split_beside_test(rest: pa.Table, test: pa.Table, fractions: SplitFractions, seed: int) -> dict[Split, pa.Table]:
+    """The splits where the test split is given: train and validation are of the rest, which may overlap with it.
+
+    Rows of `rest` whose base prompt is in the test split are left out. The others go to train and validation by base
+    prompt, in the proportion of those two shares.
+
+    Args:
+        rest: rows of `PROMPT_SCHEMA` beside the test split.
+        test: the test split.
+        fractions: the shares; that of the test split counts for nothing.
+        seed: of the draw.
+
+    Raises:
+        SalusError: neither train nor validation has a share.
+    """
+    both = fractions.train + fractions.validation
+    if both <= 0:
+        raise SalusError("data.split leaves nothing to train and validation, and the test split is given; raise both.")
+    own = rest.filter(pc.invert(_in(rest, {*_keys(test)})))
+    shares = SplitFractions(train=fractions.train / both, validation=1 - fractions.train / both, test=0.0)
+    return split_by_base_prompt(own, shares, seed) | {"test": test}
+
+
 def drawn(table: pa.Table, most: int | None, seed: int, name: str = "drawn") -> pa.Table:
     """At most so many rows of a `PROMPT_SCHEMA` table, in the table's order; None: all.
 

@@ -29,11 +29,12 @@ from pipelines.data.clinic.prompts import clinic_prompts
 from pipelines.data.clinic.truth import truth_label
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.prompts import medsafety_prompts
+from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
 from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrBenchSubset, read_or_bench
 from pipelines.data.sets.table import DATA_SETS
 from pipelines.data.sets.xstest import read_xstest
 from pipelines.data.shards import write_prompt_shards
-from pipelines.data.split import check_disjoint, drawn, group_key, set_apart, split_by_base_prompt
+from pipelines.data.split import check_disjoint, drawn, group_key, set_apart, split_beside_test, split_by_base_prompt
 from pipelines.data.tiny.cache import cached, content_key, default_cache_root
 
 BASE_VERSION = "c0-base"
@@ -351,14 +352,21 @@ def _source_splits(recipe: Recipe) -> dict[Split, pa.Table]:
         return {split: prompt_table(rows) for split, rows in clinic_prompts(clinic_config(recipe)).items()}
     if source == "medsafety":
         return medsafety_prompts(medsafety_config(recipe))
+    if source == "cares" and recipe.data.cares.split == "published":
+        place = _data_path(recipe) or CARES_REPOSITORY
+        train, test = (pa.Table.from_batches(read_cares(place, (split,)), PROMPT_SCHEMA) for split in ("train", "test"))
+        return split_beside_test(train, test, recipe.data.split, recipe.seed)
     return split_by_base_prompt(pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), recipe.data.split, recipe.seed)
 
 
 def _batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
     data = recipe.data
-    path = None if data.path is None else Path(data.path).expanduser()
     row = DATA_SETS[data.source]
-    return row.batches(path, getattr(data, row.section) if row.section is not None else None)
+    return row.batches(_data_path(recipe), getattr(data, row.section) if row.section is not None else None)
+
+
+def _data_path(recipe: Recipe) -> Path | None:
+    return None if recipe.data.path is None else Path(recipe.data.path).expanduser()
 
 
 def _shuffled(table: pa.Table, seed: int) -> pa.Table:

@@ -1,7 +1,7 @@
 """CARES-18K (arXiv 2505.11413): medical prompts of four harm levels, eight principles and four methods.
 
 Read from local files or from the hub. Its own train and test rows share base prompts. So a run pools them and
-splits by base prompt (`split.py`); the published split is not used.
+splits by base prompt (`split.py`), unless it is to be compared with the paper (`CaresConfig.split`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import METHODS
 from actors.errors import SalusError
@@ -23,6 +24,19 @@ CARES_REPOSITORY = "HFXM/CARES-18K"
 CARES_COLUMNS = ("principle_index", "harmful_level", "method", "generation_model", "base_prompt", "prompt")
 CaresSplit = Literal["train", "test"]
 CARES_SPLITS: tuple[CaresSplit, ...] = ("train", "test")
+
+
+class CaresConfig(BaseModel):
+    """How CARES is split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["pooled", "published"] = Field(
+        "pooled",
+        description="pooled: all rows, by base prompt as data.split says. published: the paper's test rows are the test"
+        " split, so that figures compare with the paper's (set data.published to 0). Train rows that share a base"
+        " prompt with them are left out, and the others are train and validation",
+    )
 
 
 def read_cares(

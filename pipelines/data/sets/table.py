@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
-from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
+from pipelines.data.sets.cares import CARES_REPOSITORY, CaresConfig, read_cares
 from pipelines.data.sets.egida import EGIDA_REPOSITORY, read_egida
 from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, read_or_bench
 from pipelines.data.sets.tabular import read_tabular
@@ -35,12 +35,12 @@ class DataSetRow:
         return self.read(path or self.hub_id, settings)
 
 
-def _read_cares(place: Path | str, settings: None) -> Iterator[pa.RecordBatch]:
+def _read_cares(place: Path | str, settings: CaresConfig) -> Iterator[pa.RecordBatch]:
     return read_cares(place)
 
 
 DATA_SETS: Mapping[str, DataSetRow] = {
-    "cares": DataSetRow(_read_cares, hub_id=CARES_REPOSITORY),
+    "cares": DataSetRow(_read_cares, "cares", CARES_REPOSITORY),
     "or_bench": DataSetRow(read_or_bench, "or_bench", OR_BENCH_REPOSITORY),
     "egida": DataSetRow(read_egida, "egida", EGIDA_REPOSITORY),
     "tabular": DataSetRow(read_tabular, "columns"),

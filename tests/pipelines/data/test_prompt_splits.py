@@ -84,3 +84,26 @@ def test_settings_are_refused_by_name() -> None:
         recipe("data.styles={train: [base64], held_out: [base64]}")
     with pytest.raises(SalusError, match=r"unknown key 'data.egida.levle', did you mean 'level'"):
         recipe("data.egida.levle=2")
+
+
+def test_the_published_split_of_cares_is_the_test_split(tmp_path: Path) -> None:
+    """Its train rows share base prompts with its test rows; those are left out, so that nothing tested is learnt."""
+    columns = {"principle_index": 0, "harmful_level": 1, "method": "direct", "generation_model": "m"}
+    for name, bases in (("train", range(60)), ("test", range(50, 70))):
+        rows = [columns | {"base_prompt": f"base {i}", "prompt": f"{name} asks {i}"} for i in bases]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    chosen = recipe("data.source=cares", f"data.path={tmp_path}", "data.cares.split=published", "seed=3")
+    splits = prompt_splits(chosen)
+    check_disjoint(splits)
+    assert sorted(splits["test"]["prompt"].to_pylist()) == sorted(f"test asks {i}" for i in range(50, 70))
+    train, validation = (set(splits[name]["prompt"].to_pylist()) for name in ("train", "validation"))
+    assert train | validation == {f"train asks {i}" for i in range(50)} and train and validation
+    pooled = prompt_splits(recipe("data.source=cares", f"data.path={tmp_path}", "seed=3"))
+    assert sum(table.num_rows for table in pooled.values()) == 80
+    with pytest.raises(SalusError, match=r"data\.split leaves nothing to train and validation"):
+        prompt_splits(
+            recipe(
+                "data.source=cares", f"data.path={tmp_path}", "data.cares.split=published",
+                "data.split={train: 0, validation: 0, test: 1}",
+            )
+        )  # fmt: skip
