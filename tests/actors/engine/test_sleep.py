@@ -9,6 +9,7 @@ import pytest
 
 from actors.contract.records import PolicyRef
 from actors.engine import vllm as engines
+from actors.engine.faults.death import CoreWatch
 from actors.engine.model_files import engine_folder
 from actors.engine.vllm import VllmEngine, close_engines, rest_engines
 from tests.tiny_model import make_tiny_model
@@ -45,7 +46,8 @@ class Told:
 def engine(policy: PolicyRef, can_sleep: bool) -> tuple[VllmEngine, Told]:
     """An engine as its `__init__` leaves it, but for vLLM."""
     made, told = VllmEngine.__new__(VllmEngine), Told()
-    vars(made).update(_llm=told, _loaded=policy, _asleep=False, can_sleep=can_sleep)
+    watch = CoreWatch(made, dead=None)
+    vars(made).update(_llm=told, _loaded=policy, _asleep=False, can_sleep=can_sleep, _watch=watch)
     engines._HERE.add(made)
     return made, told
 
