@@ -25,7 +25,8 @@ ORDER = {
     ),
 }  # fmt: skip
 MOST_ENTRIES = 15
-NO_ENTRIES = {"__init__.py", "py.typed", "README.md"}
+# "salus" is the installed command, which is a script and no module: it looks before it imports either package.
+NO_ENTRIES = {"__init__.py", "py.typed", "README.md", "salus"}
 # The files that may use what a library keeps to itself: one that is cheap to import, one beside the engine's server.
 PRIVATE_FILES = {
     "ray": ("actors/contract/ray_internals.py", "actors/serve/replica/ray_llm.py"),

@@ -12,7 +12,7 @@ from rich.text import Text
 from actors.contract.conversation import whole_conversation
 from actors.contract.records import LABELS, ROW_NAMES
 from pipelines.report.cells import NOTHING, narrow_table
-from pipelines.runs.finished.explain import Explanation, JudgedAnswer, NearRow, WeightInDecision
+from pipelines.runs.finished.explain import ExplainedAnswer, Explanation, NearRow, WeightInDecision
 
 
 def explanation_page(found: Explanation) -> Group:
@@ -41,7 +41,7 @@ def _parts(found: Explanation) -> Iterator[RenderableType]:
         yield _nearest(found.nearest)
 
 
-def _answers(answers: tuple[JudgedAnswer, ...]) -> Table:
+def _answers(answers: tuple[ExplainedAnswer, ...]) -> Table:
     table = narrow_table("policy", "answer", "label", "/".join(LABELS), "judge", "people", title="Answers")
     for each in answers:
         policy = each.policy if each.cycle is None else f"{each.policy}, cycle {each.cycle}, sample {each.sample}"

@@ -25,7 +25,7 @@ from pipelines.runs.finished.shape import recipe_of_run
 _PROBABILITIES = tuple(f"p_{label.lower()}" for label in LABELS)
 
 
-class JudgedAnswer(Record):
+class ExplainedAnswer(Record):
     """One answer to the prompt with one judge's label."""
 
     policy: str
@@ -86,7 +86,7 @@ class Explanation(Record):
 
     prompt: Prompt
     prompts: PromptSet
-    answers: tuple[JudgedAnswer, ...]
+    answers: tuple[ExplainedAnswer, ...]
     trusted: tuple[TrustedLabel, ...]
     decisions: tuple[WeightInDecision, ...]
     nearest: tuple[NearRow, ...]
@@ -137,7 +137,7 @@ def _rows(place: Path, prompt_id: str) -> Iterator[dict[str, Any]]:
         yield from table.to_pylist()
 
 
-def _answers(folder: RunFolder, prompts: PromptSet, prompt: Prompt) -> Iterator[JudgedAnswer]:
+def _answers(folder: RunFolder, prompts: PromptSet, prompt: Prompt) -> Iterator[ExplainedAnswer]:
     if prompts == "train":
         for place in sorted(folder.root.glob("cycles/*/judgments")):
             cycle = int(place.parent.name)
@@ -148,10 +148,10 @@ def _answers(folder: RunFolder, prompts: PromptSet, prompt: Prompt) -> Iterator[
         yield from (_answer(row, None, {}) for row in _rows(place, prompt.prompt_id))
 
 
-def _answer(row: dict[str, Any], cycle: int | None, people: dict[str, str]) -> JudgedAnswer:
+def _answer(row: dict[str, Any], cycle: int | None, people: dict[str, str]) -> ExplainedAnswer:
     accept, caution, refuse = (row.get(name) for name in _PROBABILITIES)
     given = None if accept is None or caution is None or refuse is None else (accept, caution, refuse)
-    return JudgedAnswer(
+    return ExplainedAnswer(
         policy=row["policy"],
         cycle=cycle,
         sample=row["sample"],

@@ -17,7 +17,7 @@ def run(place: Path, *first: Path) -> subprocess.CompletedProcess[str]:
     """`salus settings patience`, installed outside the packages, where Python looks into `first` before all else."""
     installed = place / "bin" / "salus"
     installed.parent.mkdir()
-    shutil.copy(ROOT / "bin" / "salus", installed)
+    shutil.copy(ROOT / "actors" / "salus", installed)
     path = os.pathsep.join(map(str, (*first, ROOT)))
     command = [sys.executable, str(installed), "settings", "decide.patience"]
     return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
