@@ -1,8 +1,8 @@
 """The training rows whose prompts are nearest to a request, as the policy's own token embeddings see them.
 
 A text is the mean of the input embeddings of its tokens. Their weights are inverse document frequencies over the rows'
-prompts. (Arora, Liang and Ma, ICLR 2017, take away a projection too.) Only the embedding matrix is read, so that a model
-of any size takes no GPU and no forward pass.
+prompts. (Arora, Liang and Ma, ICLR 2017, take away a projection too.) Only the embedding matrix is read. So a model of
+any size takes no GPU and no forward pass.
 """
 
 from __future__ import annotations
