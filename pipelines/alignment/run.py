@@ -21,9 +21,10 @@ from actors.remote import RemoteCoordinator
 from pipelines.cluster.pools import EnginePools
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import ShardTask
+from pipelines.cluster.turns.cost import GpuShares
 from pipelines.config.recipe import Recipe
 from pipelines.decision.of_run import DecisionOfRun
-from pipelines.report.metrics.run import GpuShares, RunMetrics
+from pipelines.report.metrics.run import RunMetrics
 from pipelines.runs.materials import Materials
 from pipelines.runs.outcomes import past_outcomes
 from pipelines.runs.store.uploads import Uploads

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
@@ -47,11 +48,25 @@ class Member:
         return complete_summary(self.run.summary, self.recipe.cycles) is not None
 
 
+AnyMember = TypeVar("AnyMember", bound=Member)
+
+
 class Failure(Record):
     """Why a member's process ended before its run was complete, and where it says more."""
 
     sentence: str
     log: str
+
+
+def unfinished(members: Sequence[AnyMember], reporter: Reporter) -> list[AnyMember]:
+    """The members whose runs are not over; of the others the reporter is told."""
+    left: list[AnyMember] = []
+    for member in members:
+        if member.complete:
+            reporter.say(f"{member.kind} {member.name} is complete")
+        else:
+            left.append(member)
+    return left
 
 
 class MemberWatch:

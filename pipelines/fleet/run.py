@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from actors.files.private import private_files
 from pipelines.cluster.progress import Reporter
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.fleet.config import FleetConfig, FleetPolicy
-from pipelines.fleet.member import Failure, Member, check_folder, open_members
+from pipelines.fleet.member import Failure, Member, check_folder, open_members, unfinished
 from pipelines.fleet.published import RegisteredPolicy, register_policies, write_serving
 from pipelines.fleet.together import SharedCost, divided, read_cost, run_together
 from pipelines.runs.lease.lease import hold
@@ -84,15 +83,8 @@ def run_fleet(fleet: FleetConfig, root: Path, reporter: Reporter, fresh: bool = 
         open_members(folder, members, fleet.cluster.lease_s, reporter, fresh)
         save_recipe(fleet, folder.settings)
         failures = {}
-        if left := _left(members, reporter):
+        if left := unfinished(members, reporter):
             failures = run_together(divided(left, fleet.side_by_side), folder, fleet.cluster, reporter, lease)
         published = register_policies(fleet, [each for each in members if each.complete], reporter)
         write_serving(published, folder)
         return FleetReport(members, failures, published, read_cost(folder))
-
-
-def _left(members: Sequence[Member], reporter: Reporter) -> list[Member]:
-    for member in members:
-        if member.complete:
-            reporter.say(f"policy {member.name} is complete")
-    return [member for member in members if not member.complete]

@@ -9,7 +9,7 @@ from actors.files.private import private_files
 from actors.files.shards import write_text
 from pipelines.cluster.progress import Reporter
 from pipelines.config.load import save_recipe
-from pipelines.fleet.member import Failure, check_folder, open_members
+from pipelines.fleet.member import Failure, check_folder, open_members, unfinished
 from pipelines.fleet.together import divided, read_cost, run_together
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.several import StudyFolder
@@ -45,10 +45,7 @@ def run_study(study: StudyConfig, root: Path, reporter: Reporter, fresh: bool = 
     check_folder(folder, "study")
     with hold(folder.root, study.cluster.lease_s, reporter.say) as lease:
         open_study(study, folder, cells, fresh, reporter)
-        left = [cell for cell in cells if not cell.complete]
-        for cell in cells:
-            if cell not in left:
-                reporter.say(f"cell {cell.name} is complete")
+        left = unfinished(cells, reporter)
         failed: dict[str, Failure] = {}
         if left:
             # Fewer at once where there is no room for as many.

@@ -5,14 +5,16 @@ The plan's hours follow from the recipe and `cluster.assumed`; no GPU was used t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+
+from pydantic import Field
 
 from actors.contract.records import ChallengerName, Record, RowKind
 from actors.errors import SalusError
 from actors.training.algorithms.table import ALGORITHMS
 from pipelines.cluster.demand import judge_shape, policy_shape
 from pipelines.cluster.footprint import SEQUENCES, Shape
-from pipelines.cluster.times import StageTime
+from pipelines.cluster.times import StageTime, Work, WorkerKind
 from pipelines.config.recipe import Recipe
 
 HOUR_S = 3600.0
@@ -53,6 +55,23 @@ class GpuUse(Record):
             f"{self.hours:.2g} h on {self.gpus:g} GPU(s): {self.gpu_hours:.3g} GPU-hours, busy"
             f" {self.busy_share:.0%}{money}"
         )
+
+
+class GpuShares(Record):
+    """GPUs of one worker of each kind, and of the whole run; a trainer is the whole of a challenger's workers."""
+
+    workers: dict[WorkerKind, float] = Field(default_factory=dict)
+    # By challenger, where their numbers of workers differ.
+    trainers: dict[str, float] = Field(default_factory=dict)
+    held: float = 0.0
+
+    def used(self, time: StageTime) -> float:
+        """GPU-seconds of a stage in which workers used theirs."""
+        return sum((work.end_s - work.start_s) * self._of(work) for work in time.work)
+
+    def _of(self, work: Work) -> float:
+        usual = self.workers.get(work.kind, 0.0)
+        return self.trainers.get(work.worker, usual) if work.kind == "trainer" else usual
 
 
 class EngineWork(Record):
@@ -170,13 +189,18 @@ def measured(recipe: Recipe, gpus: float, wall_s: float, stages: Iterable[StageT
 
 def busy_gpu_s(recipe: Recipe, stages: Iterable[StageTime]) -> float:
     """Seconds of one GPU in which an engine or a trainer was at work on it."""
-    trainers: Mapping[str, float] = {
-        str(name): recipe.train.of(name).workers_per_run * recipe.train.gpus_per_worker
-        for name in recipe.train.challengers
-    }
-    engines = {"generator": float(generator_gpus(recipe)), "judge": float(judge_gpus(recipe))}
-    return sum(
-        (work.end_s - work.start_s) * (trainers.get(work.worker, 0.0) if work.kind == "trainer" else engines[work.kind])
-        for stage in stages
-        for work in stage.work
+    shares = worker_gpus(recipe)
+    return sum(shares.used(stage) for stage in stages)
+
+
+def worker_gpus(recipe: Recipe) -> GpuShares:
+    """What the workers of a recipe's run use; nothing is said of what it holds."""
+    train = recipe.train
+    return GpuShares(
+        workers={
+            "generator": generator_gpus(recipe),
+            "judge": judge_gpus(recipe),
+            "trainer": train.workers_per_run * train.gpus_per_worker,
+        },
+        trainers={str(name): train.of(name).workers_per_run * train.gpus_per_worker for name in train.challengers},
     )

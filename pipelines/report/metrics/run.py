@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import Literal
 
 import ray
-from pydantic import Field
 from ray.util import metrics as ray_metrics
 
 from actors.contract.records import Record
 from actors.contract.span import Span
 from pipelines.cluster.plan import make_plan
-from pipelines.cluster.times import StageTime, WorkerKind
+from pipelines.cluster.times import StageTime
+from pipelines.cluster.turns.cost import GpuShares, worker_gpus
 from pipelines.config.recipe import Recipe
 
 Rows = Literal["rollouts", "judgments"]
@@ -53,17 +53,6 @@ METRICS: dict[str, MetricKind] = {
         kind="gauge", meaning="Share of the last stage's time in which an engine or trainer worked.", tags=("stage",)
     ),
 }
-
-
-class GpuShares(Record):
-    """GPUs of one worker of each kind, and of the whole run."""
-
-    workers: dict[WorkerKind, float] = Field(default_factory=dict)
-    held: float = 0.0
-
-    def used(self, time: StageTime) -> float:
-        """GPU-seconds of a stage in which workers used theirs."""
-        return sum((work.end_s - work.start_s) * self.workers.get(work.kind, 0.0) for work in time.work)
 
 
 class RunMetrics:
@@ -127,18 +116,7 @@ class RunMetrics:
 def gpu_shares(recipe: Recipe) -> GpuShares:
     """What the workers of a recipe's run use, and what it holds by its plan.
 
-    A trainer is the whole of a challenger's workers.
-
     Raises:
         SalusError: the size of a model cannot be told.
     """
-    generate, judge, train = recipe.generate.engine, recipe.judge.engine, recipe.train
-    judges = judge.tensor_parallel if judge.device == "cuda" and recipe.judge.row.weights is not None else 0
-    return GpuShares(
-        workers={
-            "generator": generate.tensor_parallel if generate.device == "cuda" else 0,
-            "judge": judges,
-            "trainer": train.workers_per_run * train.gpus_per_worker,
-        },
-        held=make_plan(recipe).gpus,
-    )
+    return worker_gpus(recipe).model_copy(update={"held": make_plan(recipe).gpus})

@@ -15,8 +15,9 @@ from actors.contract.span import Span
 from actors.serve.gateway.meter import FinishedRequest, RayMeter, TokenCount
 from pipelines.cluster.session import embedded_ray
 from pipelines.cluster.times import StageTime, Work
+from pipelines.cluster.turns.cost import GpuShares
 from pipelines.config.cluster import ClusterConfig
-from pipelines.report.metrics.run import METRICS, GpuShares, RunMetrics
+from pipelines.report.metrics.run import METRICS, RunMetrics
 from tests.pipelines.report.metrics.test_board import ENDPOINT
 
 pytestmark = pytest.mark.ray
