@@ -28,7 +28,7 @@ README = ROOT / "README.md"
 SALUS = [sys.executable, "-m", "pipelines.cli.main"]
 START_S = 300.0
 # What the README says of the demo, which takes minutes.
-RUN, VERSION, ADDRESS = "runs/demo-s7", "demo-s7-c1", "http://127.0.0.1:8000"
+RUN, ADDRESS = "runs/demo-s7", "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class Way:
     commands: list[list[str]]
     serve: list[str]
     program: str
+
+    @property
+    def version(self) -> str:
+        """The demo's policy that the README promotes."""
+        [promoted] = [command[-1] for command in self.commands if command[1:3] == ["policy", "promote"]]
+        return promoted
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +84,7 @@ def test_from_a_finished_run_to_the_openai_client(aligned: Aligned, way: Way, tm
     port = free_port()
     said = [
         subprocess.run(
-            [*SALUS, *(last if word == VERSION else word for word in command[1:])],
+            [*SALUS, *(last if word == way.version else word for word in command[1:])],
             cwd=tmp_path,
             check=True,
             capture_output=True,
