@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from pipelines.cluster.join import TOKEN, fresh_token
 from tests.free_port import free_port
@@ -45,6 +46,8 @@ def growing_cluster(place: Path, most: int) -> Iterator[str]:
             "gcs_address": address,
             "launch_multiple": True,
             "disable_node_updaters": True,
+            # All nodes have this machine's address: by it none is told from another, and none is known to be idle.
+            "use_node_id_as_ip": True,
         },
         "auth": {"ssh_user": "ubuntu"},
         "file_mounts": {},
@@ -65,7 +68,11 @@ def growing_cluster(place: Path, most: int) -> Iterator[str]:
             "--num-cpus=2", "--num-gpus=0", "--object-store-memory=100000000",
             "--include-dashboard=false", f"--autoscaling-config={file}",
         ]  # fmt: skip
-        environment = os.environ | {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+        environment = (
+            os.environ
+            | {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+            | {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}
+        )
         assert TOKEN in environment
         with (place / "head.log").open("w") as log:
             head = subprocess.Popen(start, env=environment, stdout=log, stderr=log, start_new_session=True)

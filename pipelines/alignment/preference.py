@@ -208,7 +208,7 @@ class _Make:
         """The rows of a block that names files."""
         named: Any = block["files"].to_pylist()
         files = [file for some in named for file in some]
-        judgments = pa.concat_tables([pq.read_table(file, columns=list(self.columns)) for file in files])
+        judgments = pa.concat_tables([pq.ParquetFile(file).read(list(self.columns), use_threads=False) for file in files])
         return with_key(made_rows(judgments, self.kind, self.config, self.table, self.seed, self.beside))
 
 

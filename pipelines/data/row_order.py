@@ -59,7 +59,10 @@ def _written(column: Any, name: str) -> list[str]:
     if name == "context" and column.null_count == len(column):
         return []
     if not pa.types.is_string(column.type):
-        return [json.dumps(value) for value in column.to_pylist()]
+        values = column.to_pylist()
+        # Levels and labels: few different ones.
+        texts_of = {value: json.dumps(value) for value in set(values)}
+        return [texts_of[value] for value in values]
     if name != "prompt":
         return [encode_basestring(text) if text is not None else "" for text in column.to_pylist()]
     # Prompts repeat, and writing each once is enough.

@@ -20,13 +20,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
 
 from actors.contract.records import RowKind
+from actors.contract.span import Span
 from actors.files.shards import read_folder, shard_files
 from pipelines.alignment.preference import build_rows, shuffle_blocks, warm_up
 from pipelines.cluster.session import embedded_ray, settle_ray_data
@@ -98,13 +99,26 @@ def generators(asked: argparse.Namespace) -> None:
                 prompts = write_prompts(Path(place, "prompts"), shards * asked.per_shard, asked.per_shard)
                 pools = stand_ins(actors, 0, asked.seconds / asked.per_shard)
                 began = time.perf_counter()
-                stream(shard_tasks(prompts, Path(place), SAMPLES), pools.generators, ())
+                report = stream(shard_tasks(prompts, Path(place), SAMPLES), pools.generators, ())
                 wall = time.perf_counter() - began
                 pools.close()
-            each = shards * asked.per_shard / wall / actors
-            one = one or each
-            print(f"{actors} generators: {each * actors:.1f} prompts/s, {each / one:.3f} of linear", flush=True)
+            total, all_busy = shards * asked.per_shard / wall, rows_s(report.generated) / SAMPLES
+            one = one or all_busy
+            print(
+                f"{actors} generators: {all_busy:.1f} prompts/s while all had work, {all_busy / actors / one:.3f} of"
+                f" linear; {total:.1f} prompts/s from the first to the last",
+                flush=True,
+            )
     print(heap, flush=True)
+
+
+def rows_s(spans: Sequence[Span]) -> float:
+    """Rows a second until the first of the workers found no shard left."""
+    last: dict[int | None, float] = {}
+    for span in spans:
+        last[span.worker] = max(span.end_s, last.get(span.worker, 0.0))
+    until = min(last.values())
+    return sum(span.rows for span in spans if span.end_s <= until) / (until - min(span.start_s for span in spans))
 
 
 def stream_prompts(asked: argparse.Namespace) -> None:
@@ -168,7 +182,7 @@ def main() -> None:
     of = what.add_parser("generators", help="throughput of 1 to 64 generators")
     of.add_argument("--actors", type=int, nargs="+", default=[1, 4, 16, 64])
     of.add_argument("--seconds", type=float, default=8.0, help="that an engine takes for a shard")
-    of.add_argument("--shards", type=int, default=4, help="of each generator")
+    of.add_argument("--shards", type=int, default=8, help="of each generator")
     of.add_argument("--per-shard", type=int, default=75, help="prompts of a shard")
     of.set_defaults(act=generators)
     of = what.add_parser("stream", help="a long stream of prompts")

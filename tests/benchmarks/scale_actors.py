@@ -19,6 +19,7 @@ from pipelines.cluster.stream import ShardTask
 
 # Of a core; what they do is sleep, read and write.
 CPUS = 0.01
+VARIES = 0.25
 _ANSWER = "Take it with water, and ask your doctor where you are not sure. " * 4
 
 
@@ -33,7 +34,10 @@ class WordTokenizer:
 
 
 class SleepingEngine:
-    """An engine that takes a time for each prompt, and needs no core for it (`actors.engine.port.Engine`)."""
+    """An engine that takes a time for each prompt, and needs no core for it (`actors.engine.port.Engine`).
+
+    The time of a batch varies by up to `VARIES`, by its seeds: real engines do not all end at the same instant.
+    """
 
     tokenizer = WordTokenizer()
     max_model_len = 1024
@@ -47,7 +51,8 @@ class SleepingEngine:
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Completion]]:
-        time.sleep(self._seconds_per_prompt * len(prompts))
+        varied = np.random.default_rng(seeds[0]).uniform(1 - VARIES, 1 + VARIES)
+        time.sleep(self._seconds_per_prompt * len(prompts) * varied)
         answer = Completion(text=_ANSWER, tokens=50, finish_reason="stop")
         return [[answer] * sampling.k for _ in prompts]
 
