@@ -59,7 +59,7 @@ class _Models:
 
 
 class TrainingRun:
-    """Trains one challenger as assigned, and writes `adapter/`, `merged/` and `report.json` to the assignment's output.
+    """Trains one challenger as assigned; writes `adapter/` (without LoRA `merged/`) and `report.json` to its output.
 
     Under torch.distributed every rank makes one for the same assignment, and rank 0 writes. The same seed gives the
     same weights on one machine with the same number of workers and threads, cut short or not.

@@ -128,6 +128,7 @@ def _align_held(
                         _actors(recipe, folder, materials, namespace, reporter, hold, check_nodes)
                     )
                 champion = _cycles(actors)
+                actors.run.pools.forget()
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
                 if recipe.publish.enabled:
