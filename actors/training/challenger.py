@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -56,6 +57,22 @@ class _Models:
     tokenizer: PreTrainedTokenizerBase
     champion: PreTrainedModel
     reference: PreTrainedModel | None
+
+
+class TokenisedRows(datasets.Dataset):
+    """Rows that TRL tokenises in several processes, to the same rows in the same order as in one.
+
+    TRL gives all its steps as many. One step takes neighbours together, the batches of KTO's KL term, and the parts of
+    several processes would end within batches: that one is done here.
+    """
+
+    def map(  # type: ignore[override]
+        self, *args: Any, batched: bool = False, num_proc: int | None = None, **more: Any
+    ) -> TokenisedRows:
+        mapped = super().map(*args, batched=batched, num_proc=None if batched else num_proc, **more)
+        mapped.__class__ = TokenisedRows
+        assert isinstance(mapped, TokenisedRows)
+        return mapped
 
 
 class TrainingRun:
@@ -201,7 +218,7 @@ class TrainingRun:
                 folder,
                 model=models.champion,
                 ref_model=models.reference,
-                train_dataset=datasets.Dataset.from_file(str(self._rows)),
+                train_dataset=TokenisedRows.from_file(str(self._rows)),
                 # TRL is given rendered messages.
                 processing_class=plain_tokenizer(models.tokenizer),
                 peft_config=lora_config(lora, language_layers(models.champion)) if lora is not None else None,

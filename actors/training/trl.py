@@ -46,7 +46,7 @@ from actors.training.checkpoints import CheckpointKeeper, Checkpoints, step_of
 from actors.training.config import LoraSettings, TrainConfig, Workers
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank, world_size
-from actors.training.rows import RowCount, with_answers
+from actors.training.rows import RowCount, tokenising_processes, with_answers
 
 _Report = TypeVar("_Report")
 
@@ -113,6 +113,7 @@ def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, 
         **_with_reference(settings),
         **row.options(settings, count),
         "max_length": config.max_length_tokens,
+        "dataset_num_proc": tokenising_processes(config.cpus_per_worker, count),
         # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
         "disable_dropout": config.lora is None or config.lora.dropout == 0,
     }

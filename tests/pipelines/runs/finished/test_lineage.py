@@ -38,8 +38,10 @@ def layout(winners: list[Winner], self_judge: bool = False, adapters: bool = Tru
         for name in BOTH:
             output = FOLDER.training(cycle, name)
             paths += [FOLDER.cycle(cycle) / "rows" / name / n for n in ("0.parquet", "report.json")]
-            paths += [output / n for n in ("merged/model.safetensors", "report.json", "assignment.json")]
+            paths += [output / n for n in ("report.json", "assignment.json")]
             paths += [output / "adapter/adapter_model.safetensors"] if adapters else []
+            # A loser's are merged where they are loaded.
+            paths += [output / "merged/model.safetensors"] if name == winner or not adapters else []
         paths += [FOLDER.decision(cycle), FOLDER.stages(cycle)]
         champions.append(champions[-1] if winner == "champion" else f"c{cycle}-{winner}")
     evaluated += [("test", policy, champions[-1]) for policy in ("c0-base", champions[-1])]
