@@ -100,6 +100,11 @@ def test_rows_come_from_all_judgments_with_replay_and_a_challenger_from_rows_and
     assert found["cycles/01/rollouts"].made_from == ("prompts/train", "model:policy")
     assert found["cycles/01/judgments"].made_from == ("cycles/01/rollouts", "model:judge")
     assert found["evaluations/test/c2-kto/rollouts"].made_from == ("prompts/test", "cycles/02/kto/merged")
+    # A challenger that lost was merged where it answered.
+    assert "cycles/02/dpo/merged" not in found
+    lost = ("prompts/validation", "cycles/02/dpo/adapter", "cycles/01/dpo/merged")
+    assert found["evaluations/validation/c2-dpo/rollouts"].made_from == lost
+    assert found["evaluations/validation/c2-dpo/capability"].made_from[:2] == lost[1:]
     assert "train.challengers.kto" in found["cycles/02/kto/adapter"].settings
     assert "train.challengers.dpo" not in found["cycles/02/kto/adapter"].settings
 
