@@ -150,8 +150,8 @@ def find_challenger(name: str, registry: Registry) -> PolicyRef:
         if is_unmerged(policy):
             raise SalusError(
                 f"{policy.version} did not win its cycle, so its run holds its adapter alone,"
-                f" {Path(policy.path).with_name(ADAPTER)}. Merge that into the model that its adapter_config.json names,"
-                " and name the merged folder."
+                f" {Path(policy.path).with_name(ADAPTER)}. Merge that into the model that its adapter_config.json"
+                " names, and name the merged folder."
             )
     else:
         entry = registry.find(name)
