@@ -96,21 +96,23 @@ class NodeWeights:
 
     def _hold(self, entry: Path, champion: Path, adapter: Path) -> int:
         """The lock of an entry that is whole, shared with other users of it."""
+        how = fcntl.LOCK_SH
         while True:
-            lock = _locked(entry, fcntl.LOCK_EX)
+            lock = _locked(entry, how)
             try:
-                if not (entry / _WEIGHTS).is_dir():
+                there = (entry / _WEIGHTS).is_dir()
+                if not there and how == fcntl.LOCK_EX:
                     self._clear(entry)
                     _merge(entry, champion, adapter)
-                os.utime(entry)
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                # Between the two locks another process may have removed it.
-                if _is_at(lock, entry):
+                if there and how == fcntl.LOCK_SH:
+                    os.utime(entry)
                     return lock
             except BaseException:
                 os.close(lock)
                 raise
+            # Alone to make it, and then again as one of its users: it may have been removed between the two locks.
             os.close(lock)
+            how = fcntl.LOCK_SH if there or how == fcntl.LOCK_EX else fcntl.LOCK_EX
 
     def _clear(self, entry: Path) -> None:
         """Remove what is of another champion and has not been used for a while."""
