@@ -186,7 +186,8 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
     try:
         # PEFT draws the matrices before it fills them; an engine's process keeps its own draws.
         with torch.random.fork_rng(devices=[]):
-            peft_model = PeftModel.from_pretrained(model, adapter)
+            # PEFT would take a GPU, which in an engine's process is the engine's.
+            peft_model = PeftModel.from_pretrained(model, adapter, torch_device="cpu")
     except (RuntimeError, ValueError) as error:
         raise SalusError(
             f"The adapter {adapter} does not fit the model {base} ({str(error).splitlines()[0]}); "
