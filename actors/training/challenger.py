@@ -62,8 +62,8 @@ class _Models:
 class TokenisedRows(datasets.Dataset):
     """Rows that TRL tokenises in several processes, to the same rows in the same order as in one.
 
-    TRL gives all its steps as many. One step takes neighbours together, the batches of KTO's KL term, and the parts of
-    several processes would end within batches: that one is done here.
+    TRL gives all its steps as many. One step takes the neighbours of a batch together, for KTO's KL term. The parts of
+    several processes would end within batches, so that one is done in this process.
     """
 
     def map(  # type: ignore[override]
