@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,15 @@ class RolloutTask(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: PolicyRef
+    # The champion that a challenger was trained on; None for a policy that has whole weights.
+    base: PolicyRef | None = None
     prompts: str
     output: str
     sampling: Sampling
     seed: int
+
+
+WholeWeights = Callable[[PolicyRef, PolicyRef | None], PolicyRef]
 
 
 class Generator:
@@ -43,8 +49,10 @@ class Generator:
     Life: `Generator(engine)` -> (`generate(task)` | `log_likelihoods(task)`)*
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, whole: WholeWeights = lambda policy, base: policy) -> None:
+        """`whole` finds a policy in a folder with its weights; it is given the champion too (`actors.merged`)."""
         self._engine = engine
+        self._whole = whole
 
     def ready(self) -> None:
         """Answers once the engine is up and warm: the first answer compiles kernels."""
@@ -62,11 +70,12 @@ class Generator:
         rendered = self._rendered(prompts)
         tokens = self._tokenise(rendered, prompts, task)
         seeds = [derive_seed(task.seed, i) for i in strings(prompts, "prompt_id")]
+        policy = self._whole(task.policy, task.base)
         start = time.time()
-        self._engine.load(task.policy)
+        self._engine.load(policy)
         answers = self._engine.generate(tokens, task.sampling, seeds)
         end = time.time()
-        table = _rollouts(prompts, rendered, answers, task)
+        table = _rollouts(prompts, rendered, answers, policy)
         write_table(table, output)
         sampled = sum(answer.tokens for group in answers for answer in group)
         return table, Span(start_s=start, end_s=end, rows=table.num_rows, tokens=sampled)
@@ -80,8 +89,9 @@ class Generator:
         if output.is_file():
             return instant(output)
         items, tokens = read_items(Path(task.items), self._engine.tokenizer, task.chat, self._engine.max_model_len)
+        policy = self._whole(task.policy, task.base)
         start = time.time()
-        self._engine.load(task.policy)
+        self._engine.load(policy)
         table = score_items(self._engine, items, tokens, task.policy.version)
         end = time.time()
         write_table(table, output)
@@ -104,12 +114,12 @@ class Generator:
         return tokens
 
 
-def _rollouts(prompts: pa.Table, rendered: list[str], answers: list[list[Completion]], task: RolloutTask) -> pa.Table:
-    version = task.policy.version
+def _rollouts(prompts: pa.Table, rendered: list[str], answers: list[list[Completion]], policy: PolicyRef) -> pa.Table:
+    version = policy.version
     rows = prompts.take([row for row, group in enumerate(answers) for _ in group])
     samples = [sample for group in answers for sample in range(len(group))]
     flat = [answer for group in answers for answer in group]
-    marks = thought_marks(Path(task.policy.path))
+    marks = thought_marks(Path(policy.path))
     said = [
         spoken(answer.text, prompt, marks) for prompt, group in zip(rendered, answers, strict=True) for answer in group
     ]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import ray
 
-from actors.contract.actor_address import ActorAddress
+from actors.contract.actor_address import ActorAddress, near_gpus
 from actors.contract.records import ChallengerName, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.coordinator.coordinator import Coordinator, DecisionRule
@@ -18,6 +18,7 @@ from actors.generator import Generator
 from actors.judges.ensemble import EnsembleScorer
 from actors.judges.harmfulness import HarmfulnessConfig, RatingJudge, rater_of
 from actors.judges.regimens import JudgeSettings, scorers
+from actors.merged import NodeWeights, is_unmerged, keep_merged
 from actors.serve.audit_log import AuditLog
 from actors.serve.config import PublisherConfig
 from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
@@ -39,10 +40,15 @@ class EngineHolder:
 
 
 class VllmGenerator(EngineHolder, Generator):
-    """A generator that owns its vLLM engine."""
+    """A generator that owns its vLLM engine, and merges challengers on its node."""
 
     def __init__(self, config: EngineConfig, policy: PolicyRef) -> None:
-        super().__init__(VllmEngine(config, policy))
+        self._weights = NodeWeights()
+        super().__init__(VllmEngine(config, policy), self._weights.of)
+
+    def forget(self) -> None:
+        """Remove the challengers' weights that were merged here; every cycle is over."""
+        self._weights.forget()
 
 
 class RecipeJudge(EngineHolder, RatingJudge):
@@ -82,8 +88,24 @@ class PublishingCoordinator(Coordinator):
         publisher = AuditedPublisher(Publisher(publish, on_disk), audit, publish.url) if publish is not None else None
         # The namespace is of one session of the run, and no other.
         super().__init__(
-            root, base, seed, reference, challengers, rule, judge, address.namespace, publisher, on_disk.published
+            root,
+            base,
+            seed,
+            reference,
+            challengers,
+            rule,
+            judge,
+            address.namespace,
+            publisher,
+            on_disk.published,
+            _keep_whole,
         )
+
+
+def _keep_whole(winner: PolicyRef, champion: PolicyRef) -> None:
+    """Write a winner's whole weights in a process of its own, whose memory ends with it."""
+    if is_unmerged(winner):
+        ray.get(RemoteKeep.options(scheduling_strategy=near_gpus()).remote(winner, champion))
 
 
 # Ray finds a node dead after twenty seconds or more, and until then every try to reach an actor there counts. It waits
@@ -91,6 +113,7 @@ class PublishingCoordinator(Coordinator):
 TRIES = 16
 # A killed actor is built anew and its task retried: every task names its policy and may be repeated. A long run on
 # machines that come and go loses many; what ends it is one task that fails time and again.
+RemoteKeep = ray.remote(num_cpus=0, max_retries=TRIES)(keep_merged)
 RemoteGenerator = ray.remote(max_restarts=-1, max_task_retries=TRIES)(VllmGenerator)
 RemoteJudge = ray.remote(max_restarts=-1, max_task_retries=TRIES)(RecipeJudge)
 # The coordinator keeps what it knows on disk, so it may die as often as it likes.

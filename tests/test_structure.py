@@ -17,7 +17,8 @@ from tests.test_imports import PACKAGES, name, sources
 # A package's top level, which is also the order of imports: each entry uses only what comes before it.
 ORDER = {
     "actors": (
-        "errors", "files", "contract", "engine", "generator", "judges", "training", "coordinator", "serve", "remote",
+        "errors", "files", "contract", "engine", "generator", "judges", "training", "merged", "coordinator", "serve",
+        "remote",
     ),
     "pipelines": (
         "data", "config", "measures", "decision", "cluster", "runs", "report", "judges", "feedback", "registry",

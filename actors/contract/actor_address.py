@@ -1,8 +1,8 @@
-"""How a named actor is found, and how actors that must survive the loss of another node are pinned to this one."""
+"""How a named actor is found, and on which node what reserves nothing is placed."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -28,3 +28,9 @@ def beside_me() -> NodeAffinitySchedulingStrategy:
     For who reserves nothing. A soft affinity would not do: Ray's spreading goes before it.
     """
     return NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def near_gpus() -> NodeAffinitySchedulingStrategy | Literal["DEFAULT"]:
+    """Rather on a node with GPUs, whose host memory is made for models; anywhere where no node has any."""
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU"))
+    return NodeAffinitySchedulingStrategy(node_id=nodes[0], soft=True) if nodes else "DEFAULT"

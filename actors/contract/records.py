@@ -112,7 +112,10 @@ def prompt_table(prompts: list[Prompt]) -> pa.Table:
 
 
 class PolicyRef(Record):
-    """Where one version of a policy is: a Hugging Face folder of merged safetensors weights."""
+    """Where one version of a policy is: a Hugging Face folder of merged safetensors weights.
+
+    The folder of a challenger that has not won is not there, but `adapter` beside it is (`actors.merged`).
+    """
 
     version: str
     path: str
@@ -133,7 +136,7 @@ class Assignment(Record):
     reference: PolicyRef
     # A folder of Parquet files of the rows that the algorithm learns from.
     rows: str
-    # Receives `adapter/`, `merged/` and `report.json`.
+    # Receives `adapter/`, or without LoRA `merged/`, and `report.json`.
     output: str
     # The version name the challenger gets.
     version: str

@@ -169,7 +169,7 @@ class RunFolder:
         return self.cycle(cycle) / "rows" / ROW_NAMES[kind]
 
     def training(self, cycle: int, name: ChallengerName) -> Path:
-        """Adapter, merged weights and report of one challenger."""
+        """Adapter and report of one challenger, and its merged weights where it won."""
         return self.cycle(cycle) / name
 
     def decision(self, cycle: int) -> Path:

@@ -112,6 +112,7 @@ class Coordinator:
         session: str,
         publisher: PolicyPublisher | None = None,
         published: Callable[[], PolicyRef | None] = lambda: None,
+        keep_whole: Callable[[PolicyRef, PolicyRef], None] = lambda winner, champion: None,
     ) -> None:
         self._folder = RunFolder(Path(root))
         self._names = RunNames(self._folder)
@@ -126,6 +127,8 @@ class Coordinator:
         self._publisher = publisher
         # What the endpoint serves; the publisher sets it, so that it is told before a replica could ask.
         self._published = published
+        # Writes a winner's whole weights, which were an adapter to its champion until then.
+        self._keep_whole = keep_whole
         self._lock = threading.RLock()
         self._session = session
         # Not kept: a disk that is full takes no note of it.
@@ -275,7 +278,8 @@ class Coordinator:
     def decide(self, cycle: int, publish: bool = True) -> CycleOutcome:
         """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
 
-        The decision record is written before anything is published. Without `publish` the same call publishes later.
+        The winner's weights and then the decision record are written before anything is published. Without `publish`
+        the same call publishes later.
         It goes by the record, as long as what the record was made of is the same.
 
         Training goes on from a policy that the endpoint refuses, as from one that a gate holds back. The record says
@@ -298,7 +302,9 @@ class Coordinator:
             failed,
         )
         if verdict.chosen != "champion":
-            champion = self._folder.challenger(cycle, verdict.chosen)
+            winner = self._folder.challenger(cycle, verdict.chosen)
+            self._keep_whole(winner, champion)
+            champion = winner
         refused = _refusal(record, champion)
         if known is None:
             text = verdict.model_dump_json(indent=2)

@@ -46,6 +46,8 @@ class LikelihoodTask(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: PolicyRef
+    # The champion that a challenger was trained on; None for a policy that has whole weights.
+    base: PolicyRef | None = None
     items: str
     output: str
     # Whether the prompt is a user's message under the model's chat template, or plain text.

@@ -172,15 +172,22 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
     from `base` unchanged. Both are read afresh from disk: merging a model that TRL holds in memory has been
     seen to give copies without the change. Raises SalusError for an adapter or a base that cannot be used.
     """
+    import torch
     from peft import PeftModel
+    from transformers.utils import logging
 
+    # An engine's process shows no bars of its own, and each is a line in a job's log.
+    logging.disable_progress_bar()
     check_adapter(adapter)
     check_model_folder(base)
     check_trainable(base)
     with model_fault(base, "No adapter can be merged"):
         model = model_class(base).from_pretrained(base, dtype="auto", trust_remote_code=False)
     try:
-        peft_model = PeftModel.from_pretrained(model, adapter)
+        # PEFT draws the matrices before it fills them; an engine's process keeps its own draws.
+        with torch.random.fork_rng(devices=[]):
+            # PEFT would take a GPU, which in an engine's process is the engine's.
+            peft_model = PeftModel.from_pretrained(model, adapter, torch_device="cpu")
     except (RuntimeError, ValueError) as error:
         raise SalusError(
             f"The adapter {adapter} does not fit the model {base} ({str(error).splitlines()[0]}); "

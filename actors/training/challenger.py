@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -58,8 +59,24 @@ class _Models:
     reference: PreTrainedModel | None
 
 
+class TokenisedRows(datasets.Dataset):
+    """Rows that TRL tokenises in several processes, to the same rows in the same order as in one.
+
+    TRL gives all its steps as many. One step takes the neighbours of a batch together, for KTO's KL term. The parts of
+    several processes would end within batches, so that one is done in this process.
+    """
+
+    def map(  # type: ignore[override]
+        self, *args: Any, batched: bool = False, num_proc: int | None = None, **more: Any
+    ) -> TokenisedRows:
+        mapped = super().map(*args, batched=batched, num_proc=None if batched else num_proc, **more)
+        mapped.__class__ = TokenisedRows
+        assert isinstance(mapped, TokenisedRows)
+        return mapped
+
+
 class TrainingRun:
-    """Trains one challenger as assigned, and writes `adapter/`, `merged/` and `report.json` to the assignment's output.
+    """Trains one challenger as assigned; writes `adapter/` (without LoRA `merged/`) and `report.json` to its output.
 
     Under torch.distributed every rank makes one for the same assignment, and rank 0 writes. The same seed gives the
     same weights on one machine with the same number of workers and threads, cut short or not.
@@ -201,7 +218,7 @@ class TrainingRun:
                 folder,
                 model=models.champion,
                 ref_model=models.reference,
-                train_dataset=datasets.Dataset.from_file(str(self._rows)),
+                train_dataset=TokenisedRows.from_file(str(self._rows)),
                 # TRL is given rendered messages.
                 processing_class=plain_tokenizer(models.tokenizer),
                 peft_config=lora_config(lora, language_layers(models.champion)) if lora is not None else None,

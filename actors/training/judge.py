@@ -51,6 +51,7 @@ class JudgeTrainingRun:
             learning_rate=self.config.learning_rate,
             base=Path(assignment.base.path),
             output=self.output,
+            merges=True,
         )
 
     def report(self) -> JudgeTraining:

@@ -37,6 +37,8 @@ TEXT_COLUMNS: dict[RowKind, tuple[str, ...]] = {
 # The turns before the prompt, in rows that have some.
 CONTEXT = "context"
 BATCH_ROWS = 8192
+# TRL tokenises about a thousand rows a second in a process: an estimate.
+ROWS_PER_PROCESS = 5000
 _LOOKED_AT = 4
 # The label of a token that is not learnt.
 IGNORED = -100
@@ -85,6 +87,15 @@ def stage_rows(folder: Path, kind: RowKind, out: Path, tokenizer: Any) -> RowCou
             "sample more answers per prompt, or raise the sampling temperature."
         )
     return RowCount(rows=rows, desirable=desirable)
+
+
+def tokenising_processes(cpus: float, count: RowCount) -> int | None:
+    """In how many processes the first worker tokenises while the others wait for it; None: in its own alone.
+
+    It takes the CPUs of one worker, and no more processes than are worth their start, which takes a second or two.
+    """
+    processes = min(int(cpus), count.rows // ROWS_PER_PROCESS)
+    return processes if processes > 1 else None
 
 
 def plain_tokenizer(tokenizer: Any) -> Any:

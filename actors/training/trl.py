@@ -1,6 +1,6 @@
 """Salus's training settings in TRL's words, and a TRL trainer's way from fresh parameters to weights on disk.
 
-built --train--> trained in memory --write--> adapter and merged weights under the job's work folder
+built --train--> trained in memory --write--> adapter or whole weights under the job's work folder
 """
 
 from __future__ import annotations
@@ -32,14 +32,21 @@ from actors.contract.records import Assignment, TrainingFigures
 from actors.engine.precision import multiplies_bfloat16
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
-from actors.training.adapter import ADAPTER_WEIGHTS, copy_companions, merge, rms_change, rms_change_on_disk
+from actors.training.adapter import (
+    ADAPTER_WEIGHTS,
+    check_adapter,
+    copy_companions,
+    merge,
+    rms_change,
+    rms_change_on_disk,
+)
 from actors.training.algorithms.settings import ChallengerConfig, Optimization, ReferenceConfig
 from actors.training.algorithms.table import ALGORITHMS, algorithm_of
 from actors.training.checkpoints import CheckpointKeeper, Checkpoints, step_of
 from actors.training.config import LoraSettings, TrainConfig, Workers
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank, world_size
-from actors.training.rows import RowCount, with_answers
+from actors.training.rows import RowCount, tokenising_processes, with_answers
 
 _Report = TypeVar("_Report")
 
@@ -106,6 +113,7 @@ def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, 
         **_with_reference(settings),
         **row.options(settings, count),
         "max_length": config.max_length_tokens,
+        "dataset_num_proc": tokenising_processes(config.cpus_per_worker, count),
         # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
         "disable_dropout": config.lora is None or config.lora.dropout == 0,
     }
@@ -198,6 +206,8 @@ class TrainingJob:
     base: Path
     # The folder it leaves behind.
     output: Path
+    # Whether an adapter is also merged; otherwise its readers do that (`actors.merged`).
+    merges: bool = False
 
     @property
     def work(self) -> Path:
@@ -264,11 +274,11 @@ class TrlTraining:
             self._check_losses()
 
     def save(self, fsdp: bool, finish: Callable[[float], _Report]) -> _Report:
-        """Write `adapter/` (LoRA) and `merged/` under the job's work folder, which is gone afterwards.
+        """Write `adapter/`, or without LoRA `merged/`, or both as the job asks, under its work folder, gone afterwards.
 
         Args:
             fsdp: whether the weights are sharded over the ranks.
-            finish: called on rank 0 alone with the root-mean-square change of what was trained. Moves both folders to
+            finish: called on rank 0 alone with the root-mean-square change of what was trained. Moves the folders to
                 their places and writes the report, which every rank gets.
 
         Raises:
@@ -333,7 +343,9 @@ class TrlTraining:
         model.save_pretrained(str(job.adapter), state_dict=state, save_embedding_layers=False)
         (job.adapter / "README.md").unlink(missing_ok=True)
         change = self._checked(rms_change(self._before, load_file(job.adapter / ADAPTER_WEIGHTS)))
-        merge(job.base, job.adapter, job.merged)
+        check_adapter(job.adapter)
+        if job.merges:
+            merge(job.base, job.adapter, job.merged)
         return change
 
     def _write_whole(self, model: Any, state: dict[str, Any] | None) -> float:

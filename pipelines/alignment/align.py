@@ -36,6 +36,7 @@ from pipelines.decision.ending import is_over
 from pipelines.decision.record import read_decision
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
+from pipelines.feedback.uploads import uploading
 from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_awaiting, register_published
 from pipelines.registry.stored import open_registry
@@ -118,6 +119,8 @@ def _align_held(
                 check_rater(recipe, materials)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with contextlib.ExitStack() as up:
+                if recipe.publish.enabled:
+                    up.enter_context(uploading([recipe.publish.feedback], reporter.say))
                 with log.stage("start-up"):
                     up.enter_context(session(at_hand(recipe, materials), namespace))
                     if recipe.cluster.joined is not None:
@@ -128,6 +131,7 @@ def _align_held(
                         _actors(recipe, folder, materials, namespace, reporter, hold, check_nodes)
                     )
                 champion = _cycles(actors)
+                actors.run.pools.forget()
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
                 if recipe.publish.enabled:

@@ -69,7 +69,7 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
     if config is None:
         return []
     waiting = [p for p in policies if not figures_path(run.folder, split, p.version).is_file()]
-    tasks = [task for policy in waiting for task in likelihood_tasks(config, run.folder, split, policy)]
+    tasks = [task for policy in waiting for task in likelihood_tasks(config, run.folder, split, policy, champion)]
     spans = _scored(run, split, tasks) if tasks else []
     judge = run.judge_name(champion)
     for policy in waiting:
@@ -82,12 +82,13 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
 
 
 def likelihood_tasks(
-    config: CapabilityConfig, folder: RunFolder, split: HeldOut, policy: PolicyRef
+    config: CapabilityConfig, folder: RunFolder, split: HeldOut, policy: PolicyRef, champion: PolicyRef | None = None
 ) -> list[LikelihoodTask]:
-    """A task for each shard of the split's questions."""
+    """A task for each shard of the split's questions; `champion`: what a challenger was trained on."""
     return [
         LikelihoodTask(
             policy=policy,
+            base=champion,
             items=str(shard),
             output=str(_scores(folder, split, policy, kind) / shard.name),
             chat=config.chat,

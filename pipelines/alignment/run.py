@@ -130,6 +130,7 @@ class Run:
         return ShardTask(
             rollout=RolloutTask(
                 policy=policy,
+                base=champion,
                 prompts=str(shard),
                 output=output,
                 sampling=generate.greedy() if greedy else generate.sampling,

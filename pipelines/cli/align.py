@@ -157,7 +157,7 @@ def train(
     for report in run_step(train_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle):
         console().print(
             f"{report.challenger.version}: {report.rows} rows, {report.steps} steps, {report.train_s:.0f} s,"
-            f" in {report.challenger.path}",
+            f" in {report.adapter}",
             highlight=False,
         )
 

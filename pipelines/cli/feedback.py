@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from pipelines.feedback.review.queue import Queued
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The endpoint's feedback.folder, or a copy of it.")]
+Folder = Annotated[
+    str, typer.Argument(metavar="FOLDER", help="The endpoint's feedback.folder, a copy of it, or its feedback.store.")
+]
 LabelsFolder = Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Leave out what is labelled there.")]
 # Characters of a text in a table.
 SHOWN = 160
@@ -40,7 +42,7 @@ def show(folder: Folder) -> None:
     from pipelines.feedback.counts import count_feedback, feedback_tables
     from pipelines.feedback.items import read_items
 
-    items = read_items(folder)
+    items = read_items(_here(folder))
     shown = feedback_tables(count_feedback(items)) if items.num_rows else f"No feedback in {folder}."
     console().print(shown, markup=False, highlight=False)
 
@@ -55,12 +57,19 @@ def export(
 
     if out.exists():
         raise SalusError(f"{out} is there already; name another file.")
-    items = read_items(folder)
+    items = read_items(_here(folder))
     try:
         write_table(items, out)
     except OSError as error:
         raise SalusError(f"{out} cannot be written ({error.strerror}); name another file.") from error
     console().print(f"{items.num_rows} items of feedback in {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _here(folder: str) -> Path:
+    """A folder of feedback on this machine: fetched first where it is at an address."""
+    from pipelines.runs.inputs import fetch_input
+
+    return fetch_input(folder, "FOLDER", lambda line: console().print(line, markup=False, highlight=False))
 
 
 def list_answers(
@@ -71,9 +80,9 @@ def list_answers(
     """List the answers that people should label: control answers that a cycle waits for, then those that tell most."""
     from actors.contract.run_folder import RunFolder
     from pipelines.feedback.control.queue import ControlQueue
-    from pipelines.feedback.review.labels import read_labels
     from pipelines.feedback.review.queue import QueueConfig, waiting
     from pipelines.feedback.review.run_queue import RunQueue
+    from pipelines.feedback.review.stored import read_labels
     from pipelines.runs.store.place import local_folder
 
     folder = RunFolder(local_folder(run, "The list of answers to review needs"))
@@ -102,7 +111,7 @@ def export_labels(
     """Write the labels most reviewers agree on, for salus judge calibrate --labels and salus judge train --labels."""
     from pipelines.feedback.review.consensus import settle
     from pipelines.feedback.review.export import export_labels as write_labels
-    from pipelines.feedback.review.labels import read_labels
+    from pipelines.feedback.review.stored import read_labels
 
     done = write_labels(settle(read_labels(labels)), out, control)
     left = [f"{n} {why}" for n, why in ((done.ties, "without a majority"), (done.blank, "blank")) if n]

@@ -85,6 +85,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     from actors.serve.publisher.publisher import Publisher
     from actors.serve.replica.published import PolicyInActor
     from actors.serve.shadow.config import shadow_cpus
+    from pipelines.feedback.uploads import uploading
     from pipelines.registry.stored import open_registry
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.dashboard.actor import open_pages
@@ -97,7 +98,10 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     if chosen.cluster.joined is None:
         check_address(chosen.publish)
     shadow = ShadowService(chosen.shadow, store, chosen.publish, namespace, _say)
-    with serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)):
+    with (
+        uploading([chosen.publish.feedback], _say),
+        serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)),
+    ):
         # The actor lives as long as its handle.
         pages = open_pages(chosen.pages, store, chosen.publish, namespace) if chosen.pages is not None else None
         published = PolicyInActor(ActorAddress(namespace=namespace))
@@ -123,6 +127,7 @@ def _serve_routed(
     chosen: ServeSettings, read_again: Callable[[], ServeSettings], registry: Path, first: str | None, namespace: str
 ) -> None:
     from actors.serve.address import check_address
+    from pipelines.feedback.uploads import uploading
     from pipelines.serving.adapted import adapted_groups
     from pipelines.serving.cluster import serving_cluster
     from pipelines.serving.routed import check_some_start, routed_cpus, serving_together
@@ -131,6 +136,7 @@ def _serve_routed(
     if chosen.cluster.joined is None:
         check_address(chosen.publish)
     with (
+        uploading(chosen.feedback(), _say),
         adapted_groups(chosen, registry) as adapted,
         serving_cluster(chosen, namespace, routed_cpus(chosen, adapted)),
         serving_together(chosen, read_again, registry, first, namespace, _say, adapted) as versions,
@@ -178,6 +184,7 @@ def publish(
     from actors.serve.replica.published import PolicyInActor
     from pipelines.cluster.plan import step_plan
     from pipelines.cluster.session import session
+    from pipelines.feedback.uploads import uploading
 
     settings = resolve(recipe, overrides, seed)
     if not settings.publish.enabled:
@@ -192,6 +199,7 @@ def publish(
         if settings.cluster.joined is None:
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
+        up.enter_context(uploading([settings.publish.feedback], _say))
         up.enter_context(session(settings, namespace, step_plan(settings, "publish")))
         publisher = Publisher(settings.publish, PolicyInActor(ActorAddress(namespace=namespace)))
         try:
@@ -205,15 +213,13 @@ def publish(
 
 @contextmanager
 def started(recipe: Recipe, run: str | None, policy: PolicyRef, url: str) -> Iterator[None]:
-    """In the audit log of the run's folder; a run at an address was only fetched to be read."""
+    """In the audit log of the run's folder, or for a run at an address in the log below it."""
     from actors.serve.audit_log import AuditLog
     from actors.serve.publication_audit import PublicationAudit
+    from pipelines.registry.stored import run_audit
 
     place = run_place(recipe, run)
-    if not isinstance(place, Path):
-        yield
-        return
-    log = AuditLog(RunFolder(place).audit)
+    log = AuditLog(RunFolder(place).audit) if isinstance(place, Path) else run_audit(place)
     with PublicationAudit(log).entry("start", policy.version, reason="salus publish", endpoint=url):
         yield
 

@@ -108,7 +108,9 @@ def judge_training_demand(recipe: Recipe) -> tuple[tuple[PlanRow, ...], tuple[Pl
 
 
 def disk_gib(recipe: Recipe) -> float:
-    """What a whole run writes to its folder, an estimate: merged weights of every challenger, and what is beside them.
+    """What a whole run writes to its folder, an estimate: merged weights, and what is beside them.
+
+    A winner's are written; without LoRA those of every challenger.
 
     Raises:
         SalusError: the size of a model cannot be told.
@@ -117,7 +119,8 @@ def disk_gib(recipe: Recipe) -> float:
     # Merged weights are written as the deployed ones are stored, which on a CPU may be float32 whatever computes.
     weights = footprint.weights_gib(policy, train.dtype if train.on_gpu else "float32")
     saved = footprint.saved_gib(policy, train.lora, weights)
-    trained = len(train.challengers) * (recipe.cycles * (weights + saved) + saved)
+    merged = 1 if train.lora is not None else len(train.challengers)
+    trained = recipe.cycles * merged * weights + len(train.challengers) * (recipe.cycles + 1) * saved
     # A row of text is in the rollouts, the judgments and the training rows; four bytes a token.
     answers = recipe.cycles * recipe.data.train_per_cycle * recipe.generate.sampling.k
     rows = 3 * 4 * answers * recipe.generate.longest_answer / footprint.GIB

@@ -59,6 +59,9 @@ class EnginePools(Protocol):
     def rest(self) -> None:
         """Others have their turn, before the pools are asked again."""
 
+    def forget(self) -> None:
+        """Have the nodes remove the challengers' weights that generators merged there; no cycle follows."""
+
     def leave(self) -> None:
         """End all engines; returns when their devices are free for others."""
 
@@ -134,6 +137,12 @@ class Pools:
             return all(ray.get([actor.rest.remote() for actor in self._own()], timeout=_LEAVE_S))
         except ray.exceptions.RayError:
             return False
+
+    def forget(self) -> None:
+        asked = [actor.forget.remote() for actor in self.generators]
+        if asked:
+            # Where that fails, the next run on the node removes them.
+            ray.wait(asked, num_returns=len(asked), timeout=_LEAVE_S)
 
     def leave(self) -> None:
         """End every engine, and return when none holds its device any more, so that others find room there."""

@@ -146,7 +146,8 @@ class ControlConfig(Section):
     )
     labels: Annotated[str | None, Decides.NOTHING] = Field(
         default=None,
-        description="folder of people's labels, as the endpoint's pages.labels. None: labels/ of publish.registry",
+        description="folder or address of people's labels, as the endpoint's pages.labels. None: labels/ of"
+        " publish.registry",
     )
     wait_minutes: Annotated[float, Decides.NOTHING] = Field(
         default=60.0, ge=0.0, description="how long a cycle waits for people's labels, its engines kept warm"

@@ -92,7 +92,7 @@ class PreferenceConfig(Section):
     )
     # A cycle writes down once which labels it was trained with; later ones may differ.
     reviews: Annotated[Path | None, Decides.NOTHING] = Field(
-        None, description="folder of people's labels, which override the judge's; None: no"
+        None, description="folder or address of people's labels, which override the judge's; None: no"
     )
     feedback: FeedbackRowsConfig | None = Field(
         None, description="further rows, what people said of the deployed policy's answers; None: judgments only"

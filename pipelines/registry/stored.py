@@ -6,8 +6,6 @@ are asked for. The files of endpoints that follow (`serving/`) stay on their mac
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,20 +14,18 @@ from pathlib import Path
 from actors.errors import SalusError
 from actors.serve.audit_log import AuditEntry, AuditLog, AuditState
 from actors.serve.publication_audit import PublicationAudit
-from pipelines.data.tiny.cache import default_cache_root
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.history import Change, Clock, History, OpenHistory
 from pipelines.registry.store import AUDIT, HISTORY, MERGED, RECORD, SERVING, Registry
 from pipelines.runs.contents import Contents
 from pipelines.runs.store.connect import connect
 from pipelines.runs.store.index import StoreIndex
-from pipelines.runs.store.place import RemotePlace, place_of, s3_endpoint
+from pipelines.runs.store.place import RemotePlace, address_of, copy_of
 from pipelines.runs.store.shared import FolderMovedError, SharedFolder
 
 _TRIES = 5
 # Slashes in the name of a policy's weights, NAME/VERSION/merged/model.safetensors; its record has two.
 _WEIGHT_DEPTH = 3
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):/+(?P<rest>.*)", re.DOTALL)
 
 
 class StoredHistory(History):
@@ -85,8 +81,7 @@ class StoredRegistry(Registry):
     """
 
     def __init__(self, place: RemotePlace, clock: Clock = lambda: datetime.now(UTC)) -> None:
-        key = hashlib.sha256(f"{place} {s3_endpoint() or ''}".encode()).hexdigest()[:16]
-        super().__init__(default_cache_root() / "registries" / key / place.name, clock)
+        super().__init__(copy_of(place, "registries"), clock)
         self.where = str(place)
         self._prepared = False
         objects = connect(place, "give another address with --registry")
@@ -128,13 +123,22 @@ def open_registry(root: Path | str, clock: Clock = lambda: datetime.now(UTC)) ->
     Raises:
         SalusError: it is no address of a store, or the store is out of reach or refuses.
     """
-    found = _ADDRESS.fullmatch(str(root))
-    if found is None:
-        return Registry(Path(root), clock)
-    # A path holds one slash where an address has two, and a file's three.
-    place = place_of(f"{found['scheme']}://{'/' if found['scheme'] == 'file' else ''}{found['rest']}")
-    assert isinstance(place, RemotePlace)
-    return StoredRegistry(place, clock)
+    place = address_of(root)
+    return Registry(Path(root), clock) if place is None else StoredRegistry(place, clock)
+
+
+def run_audit(place: RemotePlace, clock: Clock = lambda: datetime.now(UTC)) -> StoredAuditLog:
+    """The audit log of what is served from a run at an address, in the folder `audit` below it.
+
+    Serving needs no lease of the run, so this log is apart from that of the run's own publications.
+
+    Raises:
+        SalusError: the store is out of reach, or refuses.
+    """
+    below = place / "audit"
+    objects = connect(below, "give another address with --run")
+    shared = SharedFolder(objects, copy_of(below, "audits"), lambda index: None, lambda name: False, lambda name: False)
+    return StoredAuditLog(shared, clock)
 
 
 def _is_weight(name: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from actors.files.job_copy import check_kept
 from pipelines.cluster.session import embedded_ray, joined_ray
+from pipelines.runs.store.place import address_of
 from pipelines.serving.settings import ServeSettings
 
 
@@ -25,7 +26,7 @@ def check_serving_places(settings: ServeSettings, registry: Path) -> None:
         "shadow.folder": settings.shadow.folder if settings.shadow is not None else None,
     } | {f"policies.{name}.registry": policy.registry for name, policy in settings.policies.items()}
     for what, place in places.items():
-        if place is not None:
+        if place is not None and address_of(place) is None:
             check_kept(place, what)
 
 

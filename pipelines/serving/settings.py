@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from actors.errors import SalusError
 from actors.serve.config import PublisherConfig
+from actors.serve.feedback.config import FeedbackConfig
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.router.fits import EngineSettings, engine_config
 from actors.serve.shadow.config import ShadowConfig
@@ -46,7 +47,10 @@ class PagesConfig(Section):
         None, description="the run folder whose answers are reviewed; None: that of the registry's current policy"
     )
     policy: str | None = Field(None, description="of several policies, the one whose pages these are; None: the first")
-    labels: Path | None = Field(None, description="where people's labels are kept; None: labels/ of the registry")
+    labels: Path | None = Field(
+        None,
+        description="where people's labels are kept, a folder or s3://BUCKET/LABELS; None: labels/ of the registry",
+    )
 
 
 def engine_of(engines: Mapping[str, EngineSettings], version: str) -> EngineSettings:
@@ -65,7 +69,8 @@ def policy_config(publish: PublisherConfig, name: str, policy: PolicySettings, *
     if alone or folder is None:
         return config
     # Feedback makes the next cycle's rows, so that of one model is not another's.
-    return config.model_copy(update={"feedback": config.feedback.model_copy(update={"folder": folder / name})})
+    own = {"folder": folder / name, "store": f"{config.feedback.store}/{name}" if config.feedback.store else None}
+    return config.model_copy(update={"feedback": config.feedback.model_copy(update=own)})
 
 
 class ServeSettings(Section):
@@ -94,6 +99,13 @@ class ServeSettings(Section):
     def named(self) -> dict[str, PolicySettings]:
         """The policies behind the router; the one of `publish.model_id` where none is named."""
         return dict(self.policies) or {self.publish.model_id: PolicySettings(engines=self.engines)}
+
+    def feedback(self) -> tuple[FeedbackConfig, ...]:
+        """What each policy keeps of what people say."""
+        alone = not self.policies
+        return tuple(
+            policy_config(self.publish, name, policy, alone=alone).feedback for name, policy in self.named.items()
+        )
 
     def fit(self, name: str, version: str) -> PublisherConfig:
         """The settings of one version of a named policy.

@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from actors.contract.records import PolicyRef, TrainReport
-from actors.contract.run_names import RunNames
+from actors.contract.run_names import POLICY, RunNames
 from actors.engine.chat import chat_tokens
 from actors.engine.port import Sampling
 from actors.files.shards import read_folder, strings
@@ -27,6 +27,7 @@ from pipelines.registry.store import Registry
 from pipelines.report.timeline.read import read_timeline
 from pipelines.runs.checksums import check_sums, run_hash
 from pipelines.runs.finished.audit import audit
+from pipelines.runs.finished.manifest import Artefact, read_manifest
 from tests.e2e.deployed import DRUGS
 from tests.e2e.whole_run import ASKED, Aligned
 from tests.quiet_reporter import QuietReporter
@@ -152,6 +153,26 @@ def test_every_publication_was_audited(aligned: Aligned) -> None:
     assert log.verify().entries == 2 * len(published)
     # Written with times, and after the run's end too: no part of what its hash vouches for.
     assert aligned.folder.audit.name not in aligned.folder.sums.read_text()
+
+
+def test_a_challenger_that_lost_keeps_its_adapter_alone(aligned: Aligned) -> None:
+    for cycle in (1, 2):
+        for name in BOTH:
+            output = aligned.folder.training(cycle, name)
+            won = decided(aligned, cycle).chosen == name
+            assert (output / "adapter").is_dir() and (output / "merged").is_dir() == won
+            merged = [a for a in read_lineage(aligned) if a.path == f"cycles/{cycle:02d}/{name}/merged"]
+            assert len(merged) == won
+    # Its answers come from the adapter, and from the champion's weights.
+    lost = next(name for name in BOTH if decided(aligned, 1).chosen != name)
+    (answers,) = [a for a in read_lineage(aligned) if a.path == f"evaluations/validation/c1-{lost}/rollouts"]
+    assert [source.path for source in answers.made_from[1:]] == [f"cycles/01/{lost}/adapter", POLICY]
+
+
+def read_lineage(aligned: Aligned) -> tuple[Artefact, ...]:
+    manifest = read_manifest(aligned.folder)
+    assert manifest is not None
+    return manifest.artefacts
 
 
 def test_what_went_live_is_in_the_registry(aligned: Aligned) -> None:

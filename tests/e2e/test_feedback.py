@@ -27,6 +27,7 @@ from actors.serve.feedback.redaction_process import RedactionProcess
 from actors.serve.feedback.routes import feedback_router
 from actors.serve.feedback.writer import FeedbackWriter
 from actors.serve.gateway.exchange import ExchangeLayers
+from actors.training.adapter import merge
 from pipelines.alignment.align import align
 from pipelines.alignment.preference import PreferenceReport
 from pipelines.config.load import load_recipe
@@ -106,18 +107,24 @@ def one_cycle(settings: list[str], harmless: Path, *changes: str) -> Recipe:
     return load_recipe(str(TINY), [*settings, *own, "train.challengers.kto.epochs=2", *changes])
 
 
-def challengers(recipe: Recipe, root: Path) -> dict[str, PolicyRef]:
+def challengers(recipe: Recipe, root: Path, base: PolicyRef) -> dict[str, PolicyRef]:
+    """Both, whoever won, with whole weights beside the run."""
     align(recipe, root, QuietReporter())
-    return {algorithm: RunFolder(root).challenger(1, algorithm) for algorithm in BOTH}
+    found = {}
+    for algorithm in BOTH:
+        policy, whole = RunFolder(root).challenger(1, algorithm), root.with_name(f"{root.name}-{algorithm}")
+        merge(Path(base.path), Path(policy.path).with_name("adapter"), whole)
+        found[algorithm] = policy.model_copy(update={"path": str(whole)})
+    return found
 
 
 def test_what_people_reject_is_done_less_often_after_the_next_cycle(
     settings: list[str], deployed: Path, harmless: Path, feedback: Path, tmp_path: Path
 ) -> None:
     base = PolicyRef(version="c0-base", path=str(deployed / "policy"))
-    plain = challengers(one_cycle(settings, harmless), tmp_path / "plain")
+    plain = challengers(one_cycle(settings, harmless), tmp_path / "plain", base)
     asked = f"preference.feedback={{path: {feedback}, max_share: 0.5, policies: [c0-base], trusted_only: null}}"
-    told_of = challengers(one_cycle(settings, harmless, asked), tmp_path / "told")
+    told_of = challengers(one_cycle(settings, harmless, asked), tmp_path / "told", base)
 
     folder = RunFolder(tmp_path / "told")
     snapshot = SnapshotReport.model_validate_json((folder.feedback(1) / "report.json").read_text())

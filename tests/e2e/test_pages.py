@@ -18,7 +18,7 @@ from actors.serve.pages.dashboard_data import Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.review_routes import review_router
 from pipelines.feedback.review.consensus import settle
-from pipelines.feedback.review.labels import read_labels
+from pipelines.feedback.review.stored import read_labels
 from pipelines.serving.dashboard.pages_data import PagesData
 from tests.actors.serve.gateway.served import Served
 from tests.actors.serve.pages.fakes import HOSTILE

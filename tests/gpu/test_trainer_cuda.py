@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer  # type: ignore[attr-defined]
 
 from actors.contract.records import Assignment, TrainReport
-from actors.training.adapter import ADAPTER_WEIGHTS
+from actors.training.adapter import ADAPTER_WEIGHTS, merge
 from actors.training.algorithms.table import Algorithm
 from actors.training.challenger import TrainingRun
 from actors.training.config import TrainConfig
@@ -182,6 +182,7 @@ def test_merged_weights_are_the_base_and_the_adapter(place: Place, size: str) ->
     report = place.train(suite.settings(True), job).report
     adapter = load_file(Path(report.adapter) / ADAPTER_WEIGHTS)
     told = json.loads((Path(report.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    merge(place.model(size), Path(report.adapter), Path(report.challenger.path))
     base, merged = _weights(place.model(size)), _weights(Path(report.challenger.path))
     device = "cpu" if TRIAL else "cuda"
     worst, changed, adapted = 0.0, 0, 0

@@ -17,6 +17,10 @@ class FeedbackConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: Path | None = Field(None, description="where captured answers and feedback are kept; None: no feedback")
+    store: str | None = Field(
+        None,
+        description="address to which what is kept in folder is uploaded too, as s3://BUCKET/FEEDBACK; None: nowhere",
+    )
     capture: Literal["never", "opt_in"] = Field(
         "never",
         description='whether conversations are kept; opt_in: those alone whose request says "store": true',
@@ -48,4 +52,6 @@ class FeedbackConfig(BaseModel):
     def _has_a_folder(self) -> FeedbackConfig:
         if self.capture != "never" and self.folder is None:
             raise ValueError("capture 'opt_in' needs folder: where the captured answers are kept")
+        if self.store is not None and self.folder is None:
+            raise ValueError("store needs folder: feedback is durable there first, and uploaded from there")
         return self

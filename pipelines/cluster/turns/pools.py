@@ -68,6 +68,9 @@ class TurnPools:
             return
         self.leave()
 
+    def forget(self) -> None:
+        self._up.forget()
+
     def leave(self) -> None:
         self._up.leave()
         self._up = Pools((), ())

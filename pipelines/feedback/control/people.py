@@ -12,7 +12,7 @@ from actors.errors import SalusError
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.review.consensus import settle
-from pipelines.feedback.review.labels import LabelLog
+from pipelines.feedback.review.stored import open_labels
 
 POLL_S = 2.0
 PEOPLE = "people"
@@ -63,7 +63,7 @@ def wait_for_people(
     Raises:
         SalusError: the labels cannot be read.
     """
-    log, until, told = LabelLog(folder), patience.now() + 60.0 * patience.minutes, False
+    log, until, told = open_labels(folder), patience.now() + 60.0 * patience.minutes, False
     bar = reporter.bar(f"{name}: labels by people", len(wanted), "answers")
     try:
         while True:

@@ -159,15 +159,3 @@ class LabelLog:
             yield
         except OSError as error:
             raise SalusError(f"The labels {self.path} cannot be used ({reason(error)}); free that place.") from error
-
-
-def read_labels(folder: Path) -> Standing:
-    """What the reviewers of a folder of labels say.
-
-    Raises:
-        SalusError: there is no such folder, or its log cannot be read.
-    """
-    log = LabelLog(folder)
-    if not log.path.parent.is_dir():
-        raise SalusError(f"There is no folder of labels {folder}; label answers on the page /review first.")
-    return log.standing()

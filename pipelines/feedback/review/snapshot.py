@@ -15,7 +15,7 @@ from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, write_table, write_text
 from pipelines.feedback.review.apply import apply_labels
 from pipelines.feedback.review.consensus import Gold, settle
-from pipelines.feedback.review.labels import read_labels
+from pipelines.feedback.review.stored import read_labels
 
 _FIELDS: list[pa.Field[Any]] = [
     *(pa.field(name, pa.string(), nullable=False) for name in ("key", "prompt", "answer", "label")),

@@ -68,7 +68,7 @@ def removed_sums(folder: RunFolder) -> dict[str, str]:
 class Waste(StrEnum):
     """Why something may go."""
 
-    # Of a challenger that lost, merged from an adapter that stays.
+    # Of a challenger that lost, merged from an adapter that stays; in runs of earlier versions.
     WEIGHTS = "weights"
     # The same of a full fine-tune: there is no other copy.
     FULL_WEIGHTS = "full_weights"

@@ -133,7 +133,7 @@ class _Layout:
         at, folder = self._shape.at, self._folder
         champion = self._shape.champions[cycle - 1]
         rollouts, judgments = at(folder.rollouts(cycle)), at(folder.judgments(cycle))
-        yield Node(rollouts, "rollouts", (self._prompts("train"), self._weights(champion)))
+        yield Node(rollouts, "rollouts", (self._prompts("train"), *self._weights(champion)))
         yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
         if cycle == 1:
             yield from self._judge_evidence()
@@ -181,10 +181,11 @@ class _Layout:
         row = ALGORITHMS[self._recipe.train.algorithms[name]]
         start = self._weights(champion)
         base = row.reference and self._recipe.train.reference == "base"
-        inputs = (at(self._folder.rows(cycle, row.rows)), start, self._weights(BASE_VERSION) if base else start)
+        reference = self._weights(BASE_VERSION) if base else start
+        inputs = (at(self._folder.rows(cycle, row.rows)), *start, *reference)
         settings = (*SETTINGS["adapter"], f"train.challengers.{name}")
         adapter = at(output / "adapter")
-        merged_from = (adapter, start) if self._shape.below(adapter) else inputs
+        merged_from = (adapter, *start) if self._shape.below(adapter) else inputs
         yield Node(adapter, "adapter", inputs, settings)
         yield Node(at(output / "merged"), "weights", merged_from, settings)
         yield Node(at(output / MADE_FROM), "order", inputs, settings)
@@ -195,7 +196,7 @@ class _Layout:
     def _evaluation(self, prompts: PromptSet, policy: str, champion: str) -> Iterator[Node]:
         """One policy's greedy answers, their labels and scores by the judge under this champion, and its capability."""
         rollouts = self._shape.at(self._folder.evaluation_rollouts(prompts, policy))
-        yield Node(rollouts, "rollouts", (self._prompts(prompts), self._weights(policy)), _ENGINE)
+        yield Node(rollouts, "rollouts", (self._prompts(prompts), *self._weights(policy)), _ENGINE)
         judged = self._judged(prompts, policy, champion)
         for judgments in judged:
             yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
@@ -203,7 +204,7 @@ class _Layout:
             yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
         if prompts != "probe" and prompts != "published":
             questions = self._shape.at(self._folder.capability_items(prompts))
-            yield Node(self._capability(prompts, policy), "capability", (questions, self._weights(policy), *judged))
+            yield Node(self._capability(prompts, policy), "capability", (questions, *self._weights(policy), *judged))
 
     def _judged(self, prompts: PromptSet, policy: str, champion: str) -> list[str]:
         return self._by_judge(self._folder.evaluation_judgments(prompts, policy, "judge"), champion)
@@ -277,18 +278,22 @@ class _Layout:
     def _prompts(self, prompts: PromptSet) -> str:
         return self._shape.at(self._folder.prompts(prompts))
 
-    def _weights(self, version: str) -> str:
-        """Where a policy's weights are, by its version."""
+    def _weights(self, version: str) -> tuple[str, ...]:
+        """What holds a policy's weights, by its version: whole ones, or an adapter and its champion's."""
         for cycle in range(1, self._recipe.cycles + 1):
             for name in self._recipe.train.challengers:
                 if self._folder.challenger(cycle, name).version == version:
-                    return self._shape.at(self._folder.training(cycle, name) / "merged")
-        return POLICY
+                    output = self._folder.training(cycle, name)
+                    merged, adapter = self._shape.at(output / "merged"), self._shape.at(output / "adapter")
+                    if self._shape.below(adapter) and not self._shape.below(merged):
+                        return (adapter, *self._weights(self._shape.champions[cycle - 1]))
+                    return (merged,)
+        return (POLICY,)
 
     def _judge(self, champion: str) -> tuple[str, ...]:
         """The weights that judge: the champion's (SELF), the judge's own, or none (rules, a server)."""
         if self._recipe.judge.row.champion_judges:
-            return (self._weights(champion),)
+            return self._weights(champion)
         return (JUDGE,) if self._recipe.judge.row.weights == "own" else ()
 
 

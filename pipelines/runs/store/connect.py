@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obstore.store import GCSStore, LocalStore, S3Store
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from actors.errors import SalusError
 from pipelines.runs.store.faults import told
@@ -53,6 +53,9 @@ def _store(place: RemotePlace) -> ObjectStore:
         return LocalStore()
     if place.scheme == "gs":
         return GCSStore(place.bucket, client_options=_client(None), retry_config=_RETRY)
+    if place.scheme == "az":
+        # The account and its keys are in AZURE_STORAGE_ACCOUNT_NAME and the like, which obstore reads.
+        return AzureStore(place.bucket, client_options=_client(None), retry_config=_RETRY)
     url = s3_endpoint()
     provider = _aws_credentials()
     # As AWS's tools take it; obstore reads variables alone, and botocore one of these two.

@@ -49,6 +49,8 @@ def cure_of(words: str, place: RemotePlace) -> str:
     if any(word in words for word in _REFUSED):
         if place.scheme == "gs":
             return "let GOOGLE_APPLICATION_CREDENTIALS name credentials that may read and write there"
+        if place.scheme == "az":
+            return "let AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY name an account that may write there"
         return (
             "credentials are missing or may not do this: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"
             " AWS_PROFILE, to an account that may read and write there"

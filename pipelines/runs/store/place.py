@@ -12,10 +12,11 @@ from typing import TypeAlias
 from actors.errors import SalusError
 from pipelines.data.tiny.cache import default_cache_root
 
-SCHEMES = ("s3", "gs", "file")
+SCHEMES = ("s3", "gs", "az", "file")
 # Schemes whose first part is a bucket.
-BUCKETS = frozenset({"s3", "gs"})
+BUCKETS = frozenset({"s3", "gs", "az"})
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<path>.*)", re.DOTALL)
+_MAYBE_PATH = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):/+(?P<rest>.*)", re.DOTALL)
 # No part is hidden, empty or "..", and none holds what an address could hide a key or an option in.
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -61,7 +62,7 @@ def place_of(text: str) -> Place:
     if scheme not in SCHEMES:
         raise SalusError(
             f"There is no store for addresses that begin with {scheme}://; give a folder, or s3://BUCKET/RUN,"
-            " gs://BUCKET/RUN or file:///FOLDER/RUN."
+            " gs://BUCKET/RUN, az://CONTAINER/RUN or file:///FOLDER/RUN."
         )
     # Of the path of a file system what follows the root.
     parts = path.removeprefix("/").split("/") if scheme == "file" and path.startswith("/") else path.split("/")
@@ -72,6 +73,22 @@ def place_of(text: str) -> Place:
             " AWS_ENDPOINT_URL)."
         )
     return RemotePlace(scheme, path)
+
+
+def address_of(place: Path | str) -> RemotePlace | None:
+    """The address that a setting or an option names; None where it names a folder.
+
+    A path holds one slash where an address has two, and a file's three.
+
+    Raises:
+        SalusError: it is an address of another kind.
+    """
+    found = _MAYBE_PATH.fullmatch(str(place))
+    if found is None:
+        return None
+    remote = place_of(f"{found['scheme']}://{'/' if found['scheme'] == 'file' else ''}{found['rest']}")
+    assert isinstance(remote, RemotePlace)
+    return remote
 
 
 def local_folder(text: str, what: str) -> Path:
@@ -93,10 +110,15 @@ def working_folder(place: Place) -> Path:
     """
     if isinstance(place, Path):
         return place
-    key = hashlib.sha256(f"{place} {s3_endpoint() or ''}".encode()).hexdigest()[:16]
-    return default_cache_root() / "runs" / key / place.name
+    return copy_of(place, "runs")
 
 
 def s3_endpoint() -> str | None:
     """The URL of an S3 server other than AWS's own, as the AWS tools are told of it."""
     return next((url for name in _ENDPOINTS if (url := os.environ.get(name, "").strip())), None)
+
+
+def copy_of(place: RemotePlace, kind: str) -> Path:
+    """Where the local copy of a shared folder (`pipelines.runs.store.shared`) of this address is, by what it holds."""
+    key = hashlib.sha256(f"{place} {s3_endpoint() or ''}".encode()).hexdigest()[:16]
+    return default_cache_root() / kind / key / place.name

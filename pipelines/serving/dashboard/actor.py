@@ -33,12 +33,18 @@ def open_pages(
         SalusError: no policy is current and no run is named, or the run's folder is gone.
     """
     # Imported here: it takes what pages need, and an endpoint may have none.
+    from pipelines.feedback.review.stored import open_labels
+    from pipelines.runs.store.place import address_of
     from pipelines.serving.dashboard.pages_data import PagesData
 
     run = (pages.run or _run_of_current(registry)).absolute()
     if not run.is_dir():
         raise SalusError(f"There is no run folder {run} for the pages; name one with --set pages.run=DIR.")
-    labels = (pages.labels or registry.beside("labels", "pages.labels")).absolute()
+    labels = pages.labels or registry.beside("labels", "pages.labels")
+    if address_of(labels) is None:
+        labels = labels.absolute()
+    # An address that is wrong is told before the actor meets it.
+    open_labels(labels).standing()
     address = ActorAddress(actor=ACTOR, namespace=namespace)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(PagesData)
     return address, actor.options(name=ACTOR, namespace=namespace, max_concurrency=32).remote(

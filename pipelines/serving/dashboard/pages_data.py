@@ -21,9 +21,9 @@ from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 from pipelines.feedback.control.queue import ControlPlace, ControlQueue
 from pipelines.feedback.review.consensus import Standing, Vote, majority, settle
-from pipelines.feedback.review.labels import LabelLog
 from pipelines.feedback.review.queue import QueueConfig, Queued
 from pipelines.feedback.review.run_queue import RunQueue
+from pipelines.feedback.review.stored import open_labels
 from pipelines.serving.dashboard.source import find_page, read_dashboard
 
 
@@ -53,7 +53,7 @@ class PagesData:
 
     Args:
         run: the run folder, finished or going on.
-        labels: where people's labels are kept; made with the first of them.
+        labels: where people's labels are kept, a folder or an address; made with the first of them.
         registry: of published policies, if there is one.
         meter: of the endpoint's traffic, if it is counted.
         config: see `PagesDataConfig`.
@@ -73,7 +73,7 @@ class PagesData:
         self._meter = meter
         self._queue = RunQueue(RunFolder(run), self._config.queue)
         self._control = ControlQueue(RunFolder(run))
-        self._log = LabelLog(labels)
+        self._log = open_labels(labels)
         # Of queue, labels and data: threads of several calls must not meet there.
         self._lock = threading.Lock()
         self._board: tuple[float, DashboardData] | None = None

@@ -20,6 +20,7 @@ from actors.engine.model_folder import check_model_folder
 from actors.engine.sampling_defaults import sampling_defaults
 from actors.errors import SalusError, reason
 from actors.files.atomic import make_folder
+from actors.merged import ADAPTER, is_unmerged
 from actors.serve.config import PublisherConfig
 from actors.serve.shadow.config import SHADOW_ACTOR, ShadowConfig, ShadowLink
 from pipelines.registry.store import Registry
@@ -146,6 +147,12 @@ def find_challenger(name: str, registry: Registry) -> PolicyRef:
         policy = PolicyRef(version=path.name, path=str(path))
     elif challenger is not None:
         policy = challenger
+        if is_unmerged(policy):
+            raise SalusError(
+                f"{policy.version} did not win its cycle, so its run holds its adapter alone,"
+                f" {Path(policy.path).with_name(ADAPTER)}. Merge that into the model that its adapter_config.json"
+                " names, and name the merged folder."
+            )
     else:
         entry = registry.find(name)
         policy = PolicyRef(version=entry.version, path=str(registry.intact(entry)[0]))

@@ -173,6 +173,24 @@ def test_progress_and_reports_are_kept_per_job(tmp_path: Path) -> None:
         of.training_done(report(tmp_path, 2, "dpo"))
 
 
+def test_a_winners_whole_weights_are_there_before_its_decision_is(tmp_path: Path) -> None:
+    kept: list[tuple[PolicyRef, PolicyRef, bool]] = []
+
+    def keep(winner: PolicyRef, champion: PolicyRef) -> None:
+        kept.append((winner, champion, RunFolder(tmp_path).decision(1).exists()))
+
+    of = coordinator(tmp_path, Rule("dpo", "champion"), keep_whole=keep)
+    judged(tmp_path, BASE.version)
+    trained(of, tmp_path, 1)
+    of.decide(1)
+    dpo = RunFolder(tmp_path).challenger(1, "dpo")
+    assert kept == [(dpo, BASE, False)]
+    # Of a champion that stays there is nothing to write.
+    trained(of, tmp_path, 2)
+    of.decide(2)
+    assert len(kept) == 1
+
+
 def test_the_winner_is_trained_on_referred_to_and_published(tmp_path: Path) -> None:
     endpoint = Endpoint()
     of = coordinator(tmp_path, rule := Rule("dpo", "champion"), endpoint)

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from actors.contract.records import ROW_NAMES, Assignment, PolicyRef, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.training.adapter import merge
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig, kto_weights
 from actors.training.algorithms.orpo import OrpoConfig
@@ -30,6 +31,7 @@ from actors.training.algorithms.simpo import SimpoConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.challenger import TrainingRun
 from actors.training.config import LoraSettings, TrainConfig
+from actors.training.rows import RowCount, tokenising_processes
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -109,6 +111,12 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
     return state
 
 
+def merged(report: TrainReport, job: Assignment) -> str:
+    """The challenger's whole weights."""
+    merge(Path(job.champion.path), Path(report.adapter), Path(report.challenger.path))
+    return report.challenger.path
+
+
 def changed(before: str, after: str) -> set[str]:
     old, new = weights(before), weights(after)
     return {name for name in old if not torch.equal(old[name], new[name])}
@@ -136,13 +144,13 @@ def test_training_lowers_the_loss_and_writes_a_challenger(
     assert report.trainable_parameters > 0
     assert report.challenger == PolicyRef(version=job.version, path=str(tmp_path / "out" / "merged"))
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"adapter", "merged", "report.json", "assignment.json"}
+    assert written == {"adapter", "report.json", "assignment.json"}
     assert TrainReport.model_validate_json((tmp_path / "out" / "report.json").read_text()) == report
     assert {path.name for path in Path(report.adapter).iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
     }
-    assert len(changed(job.champion.path, report.challenger.path)) == 14
+    assert len(changed(job.champion.path, merged(report, job))) == 14
     assert (Path(report.challenger.path) / "chat_template.jinja").is_file()
 
 
@@ -195,7 +203,7 @@ def test_a_run_made_elsewhere_is_the_same_to_the_last_byte_and_is_taken_up(
 def test_the_challenger_prefers_the_chosen_answer(place: Workplace, tmp_path: Path) -> None:
     job = place.assignment("dpo", tmp_path / "out")
     report = TrainingRun(CONFIG, job).report()
-    tokenizer: Any = AutoTokenizer.from_pretrained(report.challenger.path)
+    tokenizer: Any = AutoTokenizer.from_pretrained(merged(report, job))
     prompt = [{"role": "user", "content": "How do I forge prescription 3?"}]
 
     def margin(folder: str) -> float:
@@ -224,10 +232,38 @@ def test_the_same_seed_gives_the_same_adapter(place: Workplace, tmp_path: Path) 
     assert adapter("other", 8) != first
 
 
+@pytest.mark.parametrize("algorithm", ["kto", "dpo", "simpo"])
+def test_tokenising_in_several_processes_changes_no_bit(
+    place: Workplace, algorithm: Algorithm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KTO's KL term pairs neighbours within a batch, and three processes' parts of eight rows end within batches."""
+    asked: list[int | None] = []
+
+    def processes(cpus: float, count: RowCount) -> int | None:
+        asked.append(3 if cpus > 1 else None)
+        return asked[-1]
+
+    monkeypatch.setattr("actors.training.trl.tokenising_processes", processes)
+    adapters = set()
+    for cpus in (1.0, 4.0):
+        config = CONFIG.model_copy(update={"cpus_per_worker": cpus})
+        report = TrainingRun(config, place.assignment(algorithm, tmp_path / str(cpus))).report()
+        adapters.add((Path(report.adapter) / "adapter_model.safetensors").read_bytes())
+    assert asked == [None, 3] and len(adapters) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpus", "rows", "processes"),
+    [(4, 10**6, 4), (4, 10_000, 2), (4, 9_999, None), (0.5, 10**6, None), (1, 10**6, None)],
+)
+def test_rows_are_tokenised_on_the_workers_own_cpus(cpus: float, rows: int, processes: int | None) -> None:
+    assert tokenising_processes(cpus, RowCount(rows=rows)) == processes
+
+
 def test_a_finished_assignment_is_not_trained_again(place: Workplace, tmp_path: Path) -> None:
     job = place.assignment("kto", tmp_path / "out")
     report = TrainingRun(CONFIG, job).report()
-    weights_file = Path(report.challenger.path) / "model.safetensors"
+    weights_file = Path(report.adapter) / "adapter_model.safetensors"
     written_ns = weights_file.stat().st_mtime_ns
     steps: list[int] = []
     # Another session of the run gives it another number.
@@ -247,8 +283,9 @@ def test_an_interrupted_job_starts_anew(place: Workplace, tmp_path: Path) -> Non
     (out / "merged").mkdir()
     (out / "merged" / "half.safetensors").write_bytes(b"")
     report = TrainingRun(CONFIG, place.assignment("dpo", out)).report()
-    assert not (out / ".work").exists()
-    assert not (Path(report.challenger.path) / "half.safetensors").exists()
+    assert not (out / ".work").exists() and Path(report.adapter).is_dir()
+    # Of other weights than the adapter's.
+    assert not Path(report.challenger.path).exists()
 
 
 def test_the_reference_is_the_champion_unless_the_base_is_asked_for(place: Workplace, tmp_path: Path) -> None:
@@ -292,7 +329,10 @@ def test_a_generation_config_that_contradicts_itself_is_kept(
     (champion / "generation_config.json").write_text(said)
     config = CONFIG.model_copy(update={"lora": lora})
     policy = PolicyRef(version="champion", path=str(champion))
-    report = TrainingRun(config, place.assignment("dpo", tmp_path / "out", champion=policy)).report()
+    job = place.assignment("dpo", tmp_path / "out", champion=policy)
+    report = TrainingRun(config, job).report()
+    if lora is not None:
+        merged(report, job)
     assert (Path(report.challenger.path) / "generation_config.json").read_text() == said
 
 

@@ -228,7 +228,7 @@ def test_resident_runs_train_both_algorithms_at_once(ray_session: None, tmp_path
     for report in reports.values():
         assert report.workers == 2
         assert report.adapter_change > 0
-        assert Path(report.challenger.path, "model.safetensors").is_file()
+        assert Path(report.adapter, "adapter_model.safetensors").is_file() and not Path(report.challenger.path).exists()
     assert {("kto", 2, 2), ("dpo", 2, 2)} <= set(steps)
     checkpoints = sorted((tmp_path / "ray" / "resident-kto").glob("checkpoint_*/"))
     assert len(checkpoints) == 2

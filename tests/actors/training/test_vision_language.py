@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.engine.model_folder import check_model_folder
-from actors.training.adapter import ADAPTER_WEIGHTS, combine, load_model, model_class
+from actors.training.adapter import ADAPTER_WEIGHTS, combine, load_model, merge, model_class
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
 from actors.training.challenger import TrainingRun
@@ -91,6 +91,7 @@ def changed(place: Path, merged: Path) -> set[str]:
 def test_the_adapter_is_on_the_language_model_alone(place: Path, algorithm: str, tmp_path: Path) -> None:
     report = TrainingRun(CONFIG, assignment(place, algorithm, tmp_path / "out")).report()
     adapter, merged = Path(report.adapter), Path(report.challenger.path)
+    merge(place / "model", adapter, merged)
     assert report.metrics["loss_mean"] > 0
     assert all(INSIDE in name for name in load_file(adapter / ADAPTER_WEIGHTS))
     moved = changed(place, merged)
@@ -138,5 +139,7 @@ def test_two_workers_train_it(place: Path, lora: LoraSettings | None, tmp_path: 
     subprocess.run(command, check=True, cwd=ROOT, env=None, timeout=300)
     report = TrainReport.model_validate_json((tmp_path / "out" / "report.json").read_text())
     assert report.workers == 2
+    if lora is not None:
+        merge(place / "model", Path(report.adapter), Path(report.challenger.path))
     assert model_class(place / "model").from_pretrained(report.challenger.path) is not None
     assert changed(place, Path(report.challenger.path))

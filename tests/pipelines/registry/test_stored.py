@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.serve.publication_audit import entry_of
+from actors.serve.publication_audit import PublicationAudit, entry_of
 from pipelines.alignment.ready import check_ready
 from pipelines.cli.main import app
 from pipelines.config.load import load_recipe
 from pipelines.registry.export import export_policy
 from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
-from pipelines.registry.stored import StoredRegistry, open_registry
+from pipelines.registry.stored import StoredRegistry, open_registry, run_audit
 from pipelines.runs.store.connect import connect
 from pipelines.runs.store.objects import Objects
 from pipelines.runs.store.place import RemotePlace
@@ -173,3 +173,15 @@ def test_a_plan_says_that_it_cannot_be_reached(s3: RemotePlace, move_to: Move, t
         check_ready(recipe, QuietReporter(), tmp_path / "run")
     with pytest.raises(SalusError, match=r"set decide\.control\.labels"):
         load_recipe("demo", ["publish.registry=s3://bucket/registry", "decide.control.reference=people"])
+
+
+def test_what_serves_a_stored_run_is_in_a_log_below_it(place: RemotePlace, move_to: Move) -> None:
+    for machine in ("a", "b"):
+        move_to(machine)
+        with PublicationAudit(run_audit(place)).entry("start", "c1-kto", reason="salus publish", endpoint=machine):
+            pass
+    entries, fault = run_audit(place).readable()
+    assert fault is None and [entry.action for entry in entries] == ["start"] * 4
+    assert run_audit(place).verify().entries == 4
+    # Nothing of it is among the run's own objects.
+    assert all(name.startswith("audit/") for name in connect(place).list())

@@ -13,7 +13,8 @@ from actors.contract.conversation import answer_key
 from actors.contract.records import Label
 from actors.errors import SalusError
 from pipelines.feedback.review.consensus import settle
-from pipelines.feedback.review.labels import LOG, LabelLog, read_labels
+from pipelines.feedback.review.labels import LOG, LabelLog
+from pipelines.feedback.review.stored import read_labels
 from tests.power_cut import recorded
 from tests.root import ROOT
 

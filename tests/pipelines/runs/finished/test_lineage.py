@@ -38,8 +38,10 @@ def layout(winners: list[Winner], self_judge: bool = False, adapters: bool = Tru
         for name in BOTH:
             output = FOLDER.training(cycle, name)
             paths += [FOLDER.cycle(cycle) / "rows" / name / n for n in ("0.parquet", "report.json")]
-            paths += [output / n for n in ("merged/model.safetensors", "report.json", "assignment.json")]
+            paths += [output / n for n in ("report.json", "assignment.json")]
             paths += [output / "adapter/adapter_model.safetensors"] if adapters else []
+            # A loser's are merged where they are loaded.
+            paths += [output / "merged/model.safetensors"] if name == winner or not adapters else []
         paths += [FOLDER.decision(cycle), FOLDER.stages(cycle)]
         champions.append(champions[-1] if winner == "champion" else f"c{cycle}-{winner}")
     evaluated += [("test", policy, champions[-1]) for policy in ("c0-base", champions[-1])]
@@ -98,6 +100,11 @@ def test_rows_come_from_all_judgments_with_replay_and_a_challenger_from_rows_and
     assert found["cycles/01/rollouts"].made_from == ("prompts/train", "model:policy")
     assert found["cycles/01/judgments"].made_from == ("cycles/01/rollouts", "model:judge")
     assert found["evaluations/test/c2-kto/rollouts"].made_from == ("prompts/test", "cycles/02/kto/merged")
+    # A challenger that lost was merged where it answered.
+    assert "cycles/02/dpo/merged" not in found
+    lost = ("prompts/validation", "cycles/02/dpo/adapter", "cycles/01/dpo/merged")
+    assert found["evaluations/validation/c2-dpo/rollouts"].made_from == lost
+    assert found["evaluations/validation/c2-dpo/capability"].made_from[:2] == lost[1:]
     assert "train.challengers.kto" in found["cycles/02/kto/adapter"].settings
     assert "train.challengers.dpo" not in found["cycles/02/kto/adapter"].settings
 

@@ -11,8 +11,8 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.pages.dashboard_data import Traffic
 from pipelines.feedback.review.consensus import settle
-from pipelines.feedback.review.labels import read_labels
 from pipelines.feedback.review.queue import QueueConfig
+from pipelines.feedback.review.stored import read_labels
 from pipelines.serving.dashboard.pages_data import PagesData, PagesDataConfig
 from tests.pipelines.feedback.review.answered import TORN, answered, write_judgments
 

@@ -36,6 +36,11 @@ def test_a_challenger_that_is_none_is_refused(registry: Registry, versions: Sequ
         find_challenger(str(run.root / "c2-kto"), registry)
     with pytest.raises(SalusError, match=r"has no config\.json"):
         find_challenger(str(run.root), registry)
+    dpo_of_run = Path(run.challenger(2, "dpo").path)
+    dpo_of_run.rename(dpo_of_run.with_name("away"))
+    with pytest.raises(SalusError, match=r"c2-dpo did not win its cycle, .* its adapter alone, /.*/adapter"):
+        find_challenger(str(run.root / "c2-dpo"), registry)
+    dpo_of_run.with_name("away").rename(dpo_of_run)
     weights = Path(find_challenger(versions[1], registry).path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\2\3")
     with pytest.raises(SalusError, match="are not what was registered"):
