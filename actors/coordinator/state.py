@@ -13,6 +13,7 @@ from actors.files.records import find_record
 NO_ROWS: dict[RowKind, str] = {
     "unpaired": "no rows: the judgments call no answer good or bad",
     "pairs": "no pairs: no prompt has two answers with different marks",
+    "demonstrations": "no demonstrations: no prompt has a good answer",
 }
 
 

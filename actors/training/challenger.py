@@ -27,7 +27,8 @@ from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
 from actors.training.adapter import language_layers, load_model, settle_config
-from actors.training.algorithms.table import ALGORITHMS, algorithm_of
+from actors.training.algorithms.sft import SFT
+from actors.training.algorithms.table import row_of
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
 from actors.training.made_from import MadeFrom, read_finished, write_finished
@@ -85,13 +86,15 @@ class TrainingRun:
         self.on_step = on_step
         self.names = names_of(assignment)
         self.settings = config.challengers[assignment.name]
-        self.row = ALGORITHMS[algorithm_of(self.settings)]
+        self.row = row_of(self.settings)
+        # Of the recipe.
+        self.section = "sft" if self.row is SFT else "train"
         self.output = Path(assignment.output)
         self.champion = Path(assignment.champion.path)
         self.job = TrainingJob(
             name=f"{assignment.algorithm.upper()} training of {assignment.version}",
-            rate_setting=f"train.challengers.{assignment.name}.learning_rate",
-            lora_setting="train.lora",
+            rate_setting=f"{self.section if self.row is SFT else f'train.challengers.{assignment.name}'}.learning_rate",
+            lora_setting=f"{self.section}.lora",
             learning_rate=self.settings.learning_rate,
             base=self.champion,
             output=self.output,
@@ -213,7 +216,7 @@ class TrainingRun:
         assert isinstance(trainer.train_dataset, datasets.Dataset)
         if not len(trainer.train_dataset):
             raise SalusError(
-                f"Every prompt in {self.assignment.rows} is longer than train.max_length_tokens "
+                f"Every prompt in {self.assignment.rows} is longer than {self.section}.max_length_tokens "
                 f"({self.config.max_length_tokens}); raise it."
             )
         check_prompts(trainer.train_dataset, models.tokenizer)
