@@ -19,11 +19,11 @@ from actors.contract.publication import (
     with_refusal,
 )
 from actors.contract.records import Assignment, ChallengerName, PolicyRef, Record, TrainReport
-from actors.contract.run_folder import RunFolder
+from actors.contract.run_folder import MERGE, RunFolder
 from actors.contract.run_names import RunNames, read_report
 from actors.contract.seeds import derive_seed
 from actors.coordinator.recorded import RecordedDecision, decision_inputs
-from actors.coordinator.state import CoordinatorState, TrainingState, lacks_rows
+from actors.coordinator.state import TOO_FEW, CoordinatorState, TrainingState, lacks_rows
 from actors.errors import SalusError
 from actors.files.atomic import append_line
 from actors.files.full_disk import FullDiskError
@@ -112,7 +112,14 @@ class Coordinator:
         session: str,
         publisher: PolicyPublisher | None = None,
         published: Callable[[], PolicyRef | None] = lambda: None,
+        first: PolicyRef | None = None,
+        merges: bool = False,
     ) -> None:
+        """Take up the run in `root`.
+
+        `first` is what the first cycle starts from (None: the base), and `merges` says whether each cycle has a
+        challenger that was merged of the others.
+        """
         self._folder = RunFolder(Path(root))
         self._names = RunNames(self._folder)
         self._base = base
@@ -130,11 +137,12 @@ class Coordinator:
         self._session = session
         # Not kept: a disk that is full takes no note of it.
         self._halted: str | None = None
-        self._take_up(CoordinatorState.read(self._folder.coordinator_state, session) or self._new(base))
+        self._merges = merges
+        self._take_up(CoordinatorState.read(self._folder.coordinator_state, session) or self._new(first or base))
 
-    def _new(self, base: PolicyRef) -> CoordinatorState:
+    def _new(self, first: PolicyRef) -> CoordinatorState:
         nothing: dict[ChallengerName, tuple[Any, ...]] = {name: () for name in self._challengers}
-        return CoordinatorState(session="", champion=base, live=base, assignments=nothing, training=nothing)
+        return CoordinatorState(session="", champion=first, live=self._base, assignments=nothing, training=nothing)
 
     def _take_up(self, state: CoordinatorState) -> None:
         self._champion = state.champion
@@ -285,6 +293,10 @@ class Coordinator:
             states = self.training_state(cycle)
             failed = {name: self._names.sentence(s.failure) for name, s in states.items() if s.failure is not None}
             trained = [name for name, s in states.items() if s.report is not None]
+            if self._merges and read_report(self._folder, cycle, MERGE) is not None:
+                trained.append(MERGE)
+            elif self._merges:
+                failed[MERGE] = TOO_FEW
             champion = self._started_from(cycle)
         own = self._judgments(champion.version, champion)
         others = {name: self._judgments(self._folder.challenger(cycle, name).version, champion) for name in trained}

@@ -17,6 +17,10 @@ NO_ROWS: dict[RowKind, str] = {
 }
 
 
+# Why a cycle has no merged challenger.
+TOO_FEW = "fewer than two challengers were trained, so there was nothing to merge"
+
+
 def lacks_rows(failure: str | None) -> bool:
     """Whether a job was not begun because the cycle has no rows of its kind."""
     return failure in NO_ROWS.values()

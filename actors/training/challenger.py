@@ -18,7 +18,6 @@ from pathlib import Path
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from actors.contract.decides import decisive
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.contract.run_names import names_of
 from actors.engine.tokenizer import load_tokenizer
@@ -31,7 +30,7 @@ from actors.training.algorithms.sft import SFT
 from actors.training.algorithms.table import row_of
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
-from actors.training.made_from import MadeFrom, read_finished, write_finished
+from actors.training.made_from import finished_training, training_made_from, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, check_prompts, plain_tokenizer, stage_rows
@@ -112,7 +111,7 @@ class TrainingRun:
             FullDiskError: perhaps on one rank alone.
         """
         started = time.monotonic()
-        done = from_rank_zero(self._finished() if rank() == 0 else None)
+        done = from_rank_zero(finished_training(self.config, self.assignment) if rank() == 0 else None)
         if done is not None:
             self._drop_checkpoints()
             return done
@@ -143,21 +142,6 @@ class TrainingRun:
         return training.save(self.config.fsdp, lambda change: self._finish(training, count, change, started))
 
     # -- prepare
-
-    def _finished(self) -> TrainReport | None:
-        path, made_from = self.output / "report.json", self._made_from()
-        if self.names is None:
-            return read_finished(path, made_from, TrainReport)
-        report = read_finished(path, made_from, TrainReport, self.names.job)
-        return self.names.found(report) if report is not None else None
-
-    def _made_from(self) -> MadeFrom:
-        # A report made under other settings is not reused.
-        settings = self.config.model_dump(mode="json", include=set(decisive(TrainConfig)))
-        # The algorithm is the assignment's.
-        settings["loss"] = self.settings.model_dump(mode="json", exclude={"algorithm"})
-        assignment = self.assignment.model_dump(mode="json")
-        return MadeFrom(assignment=self.names.job(assignment) if self.names else assignment, settings=settings)
 
     def _stage(self, tokenizer: PreTrainedTokenizerBase) -> _Staged:
         try:
@@ -191,7 +175,9 @@ class TrainingRun:
     def _job_key(self) -> str:
         """A hash of all that decides what this job comes to: assignment, settings, rows, and who computes it."""
         versions = {name: metadata.version(name) for name in _STATEFUL}
-        known = json.dumps([self._made_from().job, file_sum(self._rows), versions], sort_keys=True)
+        known = json.dumps(
+            [training_made_from(self.config, self.assignment).job, file_sum(self._rows), versions], sort_keys=True
+        )
         return hashlib.sha256(known.encode()).hexdigest()
 
     def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> Trainer:
@@ -251,5 +237,5 @@ class TrainingRun:
         if self.names is not None and training.has_adapter:
             settle_config(self.output / "adapter", self.names.policy(str(self.champion)))
         written = self.names.written(report) if self.names is not None else report
-        write_finished(self.output / "report.json", self._made_from(), written)
+        write_finished(self.output / "report.json", training_made_from(self.config, self.assignment), written)
         return report

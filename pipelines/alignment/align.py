@@ -24,7 +24,7 @@ from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import RunEndpoint, served_answers
-from pipelines.alignment.training import TrainingRuns
+from pipelines.alignment.training.runs import TrainingRuns
 from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.nodes import NodeWatch, node_check
 from pipelines.cluster.plan import settled

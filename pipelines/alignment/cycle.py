@@ -21,7 +21,7 @@ from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
 from pipelines.alignment.served import RunEndpoint
 from pipelines.alignment.streamed import run_stream, tell_cut_off
-from pipelines.alignment.training import TrainingRuns, WatchedTraining
+from pipelines.alignment.training.runs import TrainingRuns, WatchedTraining
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import StageClock, Stopwatch, Work
 from pipelines.feedback.review.snapshot import cycle_reviews

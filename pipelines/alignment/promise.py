@@ -276,7 +276,7 @@ def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     if (asked := _server(recipe)) is None:
         return
     voice, remote = asked
-    policies = 1 + len(recipe.train.challengers)
+    policies = 1 + len(recipe.contestants)
     rows = {name: table.num_rows for name, table in prompts.items()}
     # Base and last champion answer the test split.
     measured = recipe.cycles * policies * rows["validation"] + 2 * rows["test"]

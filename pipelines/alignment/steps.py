@@ -23,7 +23,7 @@ from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
-from pipelines.alignment.training import TrainingRuns
+from pipelines.alignment.training.runs import TrainingRuns
 from pipelines.cluster.demand import Part
 from pipelines.cluster.nodes import node_check
 from pipelines.cluster.plan import settled, staged_plan

@@ -12,8 +12,10 @@ from actors.contract.run_names import read_report
 from actors.contract.seeds import derive_seed
 from actors.engine.model_files import weights_gib
 from actors.errors import SalusError
+from actors.files.atomic import make_folder
 from actors.training.alone.run import run_alone, train_alone
 from actors.training.config import SftTrainConfig
+from actors.training.made_from import finished_training
 from actors.training.progress import ProgressFile, Tell
 from actors.training.ray_train import TrainRun
 
@@ -78,9 +80,12 @@ def run_sft(config: SftTrainConfig, folder: RunFolder, base: PolicyRef, seed: in
         SalusError: the policy cannot be trained on these rows, or the run failed.
     """
     own = SftTrainConfig.model_validate(config.model_dump(include=set(SftTrainConfig.model_fields)))
+    assignment = sft_assignment(folder, base, seed)
+    if (done := finished_training(own.as_training(), assignment)) is not None:
+        return done
     order = SftOrder(
         config=own,
-        assignment=sft_assignment(folder, base, seed),
+        assignment=assignment,
         checkpoints=str(folder.train_storage / "checkpoints"),
     )
     run = TrainRun(
@@ -91,12 +96,12 @@ def run_sft(config: SftTrainConfig, folder: RunFolder, base: PolicyRef, seed: in
         workers=own,
         weights_gib=weights_gib(Path(base.path)),
     )
-    Path(order.assignment.output).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(assignment.output))
     run_alone(sft_loop, order.model_dump(mode="json"), run, order.progress, on_step)
     report = read_report(folder, SFT_CYCLE, SFT)
     if report is None:
         raise SalusError(
-            f"The {run.title} {run.name} ended without a policy in {order.assignment.output}; let every node of the"
+            f"The {run.title} {run.name} ended without a policy in {assignment.output}; let every node of the"
             " cluster see that folder, and run it again."
         )
     return report
