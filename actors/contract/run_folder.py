@@ -37,7 +37,7 @@ class RunFolder:
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
-    cycles/00/{sft,rows/sft}/
+    cycles/00/{sft,rows/sft}/  cycles/00/figures.json
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     audit.jsonl
@@ -177,6 +177,11 @@ class RunFolder:
     def training(self, cycle: int, name: ChallengerName) -> Path:
         """Adapter, merged weights and report of one challenger."""
         return self.cycle(cycle) / name
+
+    @property
+    def fine_tuning_figures(self) -> Path:
+        """What the fine-tuning before the cycles did on the test split."""
+        return self.cycle(SFT_CYCLE) / "figures.json"
 
     def decision(self, cycle: int) -> Path:
         return self.cycle(cycle) / "decision.json"
