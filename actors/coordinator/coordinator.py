@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import pyarrow as pa
 
@@ -115,11 +115,7 @@ class Coordinator:
         first: PolicyRef | None = None,
         merges: bool = False,
     ) -> None:
-        """Take up the run in `root`.
-
-        `first` is what the first cycle starts from (None: the base), and `merges` says whether each cycle has a
-        challenger that was merged of the others.
-        """
+        # What the first cycle starts from is the base, or `first`; with `merges` a cycle has a merged challenger too.
         self._folder = RunFolder(Path(root))
         self._names = RunNames(self._folder)
         self._base = base
@@ -138,11 +134,8 @@ class Coordinator:
         # Not kept: a disk that is full takes no note of it.
         self._halted: str | None = None
         self._merges = merges
-        self._take_up(CoordinatorState.read(self._folder.coordinator_state, session) or self._new(first or base))
-
-    def _new(self, first: PolicyRef) -> CoordinatorState:
-        nothing: dict[ChallengerName, tuple[Any, ...]] = {name: () for name in self._challengers}
-        return CoordinatorState(session="", champion=first, live=self._base, assignments=nothing, training=nothing)
+        known = CoordinatorState.read(self._folder.coordinator_state, session)
+        self._take_up(known or CoordinatorState.begin(challengers, first or base, base))
 
     def _take_up(self, state: CoordinatorState) -> None:
         self._champion = state.champion
@@ -293,10 +286,10 @@ class Coordinator:
             states = self.training_state(cycle)
             failed = {name: self._names.sentence(s.failure) for name, s in states.items() if s.failure is not None}
             trained = [name for name, s in states.items() if s.report is not None]
-            if self._merges and read_report(self._folder, cycle, MERGE) is not None:
-                trained.append(MERGE)
-            elif self._merges:
+            if self._merges and read_report(self._folder, cycle, MERGE) is None:
                 failed[MERGE] = TOO_FEW
+            elif self._merges:
+                trained.append(MERGE)
             champion = self._started_from(cycle)
         own = self._judgments(champion.version, champion)
         others = {name: self._judgments(self._folder.challenger(cycle, name).version, champion) for name in trained}

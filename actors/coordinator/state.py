@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -58,6 +59,12 @@ class CoordinatorState(Record):
     stopped: bool = False
     # The last decision on record; None before the first of the session.
     decided: RecordedDecision | None = None
+
+    @classmethod
+    def begin(cls, challengers: Iterable[ChallengerName], champion: PolicyRef, live: PolicyRef) -> Self:
+        """Before the first job: nothing is assigned to any of these challengers."""
+        nothing: dict[ChallengerName, tuple[()]] = {name: () for name in challengers}
+        return cls(session="", champion=champion, live=live, assignments=nothing, training=nothing)
 
     @classmethod
     def read(cls, path: Path, session: str) -> Self | None:

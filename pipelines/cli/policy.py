@@ -1,4 +1,4 @@
-"""`salus policy`: the registry of published policies; `salus audit`: their log; `salus merge`: one policy of several."""
+"""`salus policy`: the registry of published policies; `salus audit`: their log; `salus merge`: one made of several."""
 
 from __future__ import annotations
 
