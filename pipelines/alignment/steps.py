@@ -167,8 +167,7 @@ def _opened(
         with session(local, namespace, staged_plan(local, stages)):
             node_check(recipe.cluster, folder.root, materials.folders)()
             if fine_tunes:
-                fine_tune(recipe, folder, materials, reporter)
-                hold.check()
+                fine_tune(recipe, folder, materials, reporter, hold.check)
             champion = champion_before(folder, materials.policy, cycle)
             coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
             pools = open_pools(recipe, champion, materials.judge, starts)

@@ -8,7 +8,6 @@ from typing import Any
 
 from actors.contract.records import Assignment, PolicyRef, Record, TrainReport
 from actors.contract.run_folder import SFT, SFT_CYCLE, RunFolder
-from actors.contract.run_names import read_report
 from actors.contract.seeds import derive_seed
 from actors.engine.model_files import weights_gib
 from actors.errors import SalusError
@@ -63,11 +62,15 @@ def sft_loop(loop_config: dict[str, Any]) -> None:
     )
 
 
+def finished_sft(config: SftTrainConfig, folder: RunFolder, base: PolicyRef, seed: int) -> TrainReport | None:
+    """The report of this very fine-tuning; None where it is not done yet."""
+    return finished_training(config.as_training(), sft_assignment(folder, base, seed))
+
+
 def run_sft(config: SftTrainConfig, folder: RunFolder, base: PolicyRef, seed: int, on_step: Tell) -> TrainReport:
     """Fine-tune the deployed policy on Ray Train, and wait for it; every node must see the run's folder.
 
-    What is finished is found as it is, and a training that was cut short goes on from its last checkpoint, where the
-    settings ask for some.
+    A training that was cut short goes on from its last checkpoint, where the settings ask for some.
 
     Args:
         config: of the training.
@@ -81,8 +84,6 @@ def run_sft(config: SftTrainConfig, folder: RunFolder, base: PolicyRef, seed: in
     """
     own = SftTrainConfig.model_validate(config.model_dump(include=set(SftTrainConfig.model_fields)))
     assignment = sft_assignment(folder, base, seed)
-    if (done := finished_training(own.as_training(), assignment)) is not None:
-        return done
     order = SftOrder(
         config=own,
         assignment=assignment,
@@ -98,7 +99,7 @@ def run_sft(config: SftTrainConfig, folder: RunFolder, base: PolicyRef, seed: in
     )
     make_folder(Path(assignment.output))
     run_alone(sft_loop, order.model_dump(mode="json"), run, order.progress, on_step)
-    report = read_report(folder, SFT_CYCLE, SFT)
+    report = finished_sft(own, folder, base, seed)
     if report is None:
         raise SalusError(
             f"The {run.title} {run.name} ended without a policy in {assignment.output}; let every node of the"
