@@ -130,7 +130,7 @@ def _align_held(
                     made = (recipe, folder, materials, namespace, reporter, hold, check_nodes)
                     actors = up.enter_context(_actors(*made)) if recipe.sft is None else None
                 if actors is None:
-                    # Before the engines, which start with what comes of it, and take no memory meanwhile.
+                    # Before the engines, which start with the new policy, and take no memory meanwhile.
                     fine_tune(recipe, folder, materials, reporter, hold.check)
                     with log.stage("start-up"):
                         actors = up.enter_context(_actors(*made))

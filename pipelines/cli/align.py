@@ -146,7 +146,7 @@ def sft(
     """Fine-tune the deployed policy on demonstrations alone, and measure it on the test split, before and after.
 
     The demonstrations and their training are the recipe's section sft. `salus align` of the same recipe goes on from
-    what comes of it.
+    the new policy.
     """
     from pipelines.alignment.steps import sft_step
 

@@ -109,7 +109,7 @@ class PreferenceConfig(Section):
 
 
 class SftConfig(SftTrainConfig):
-    """Fine-tuning on demonstrated answers; what comes of it is the run's first champion."""
+    """Fine-tuning on demonstrated answers, which makes the run's first champion."""
 
     references: bool = Field(
         default=True,

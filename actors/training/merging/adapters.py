@@ -34,7 +34,7 @@ def combine(config: Path, adapters: Sequence[Path], out: Path, how: WeightedMerg
         out: receives the adapter.
         how: the method, and the weight of each; None: linear, each with weight 1. Linear concatenates the matrices,
             which is exact: the rank is the sum of theirs. The other methods are applied to the updates of each layer,
-            and what comes of that is cut to a rank by its singular values.
+            and the merged update is cut to a rank by its singular values.
 
     Raises:
         SalusError: one cannot be used, does not fit the model, or has parts that cannot be combined.
@@ -86,8 +86,8 @@ def combine(config: Path, adapters: Sequence[Path], out: Path, how: WeightedMerg
 def _peft_options(how: WeightedMerge | None, adapters: Sequence[Path]) -> dict[str, Any]:
     """The method in PEFT's words.
 
-    Its `linear`, `ties` and `dare_*` merge the two factors of the updates apart, which adds products of factors that
-    have nothing to do with each other. Its `cat` and `*_svd` are of the updates themselves, as the papers have it.
+    Its `linear`, `ties` and `dare_*` merge the two factors of the updates apart. That adds products of factors of
+    different policies. Its `cat` and `*_svd` are of the updates themselves, as the papers have it.
     """
     if how is None or how.settings.method == "linear":
         return {"combination_type": "cat"}

@@ -48,7 +48,7 @@ def merged_policy(settings: MergeSettings, base: Path, policies: Sequence[Path],
 
     Raises:
         SalusError: fewer than two policies, a weight too few or too many, or policies that cannot be merged. Also where
-            what comes of it is the base itself, or is not finite.
+            the merged weights are the base's own, or are not finite.
         OSError: `out` cannot be written.
     """
     if len(policies) < 2:

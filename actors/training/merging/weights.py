@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
+from actors.files.atomic import make_folder
 from actors.training.adapter import copy_companions
 from actors.training.merging.config import WeightedMerge
 
@@ -47,7 +48,7 @@ def merge_weights(base: Path, policies: Sequence[Path], out: Path, how: Weighted
     for folder, found in zip(policies, places[1:], strict=True):
         if odd := sorted(found.keys() ^ places[0].keys()):
             raise SalusError(f"{folder} has other tensors than {base} ({odd[0]}); merge policies of one base model.")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for file in sorted(base.glob(_PATTERN)):
         merged: dict[str, torch.Tensor] = {}
         with safe_open(file, framework="pt") as own:

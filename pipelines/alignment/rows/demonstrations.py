@@ -46,9 +46,9 @@ def write_demonstrations(recipe: Recipe, folder: RunFolder) -> OutsideReport | N
     report = write_outside(rows, evaluated_keys(folder), output, DEMONSTRATION_SCHEMA, recipe.sft.most, seed)
     if not report.kept:
         raise SalusError(
-            f"No demonstration is left of the {report.read} that were read: the train prompts have no reference answer,"
-            " or every conversation is about a prompt that this run measures policies by. Name conversations as"
-            " sft.path, or leave sft out."
+            f"No demonstration is left of the {report.read} that were read. The train prompts have no reference answer,"
+            " or all conversations are about prompts that this run measures policies by. Name others as sft.path, or"
+            " leave sft out."
         )
     write_text(report.model_dump_json(indent=2), done)
     return report

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from actors.contract.records import Record
 from actors.errors import SalusError
+from actors.files.atomic import make_folder, move_into_place
 from actors.files.full_disk import disk_of
 from actors.files.shards import write_text
 from actors.training.adapter import check_adapter, settle_config
@@ -91,7 +92,7 @@ def merge_folders(
     try:
         with disk_of(out), whole_folder(out.absolute()) as made:
             work = made / ".work"
-            work.mkdir()
+            make_folder(work)
             change = merged_policy(settings, base, folders, given, seed, work)
             record = MergeRecord(
                 settings=settings,
@@ -105,10 +106,10 @@ def merge_folders(
                 change=change,
             )
             for file in (work / "merged").iterdir():
-                file.rename(made / file.name)
+                move_into_place(file, made / file.name)
             if adapters:
                 settle_config(work / "adapter", str(base.absolute()))
-                (work / "adapter").rename(made / "adapter")
+                move_into_place(work / "adapter", made / "adapter")
             shutil.rmtree(work)
             write_text(record.model_dump_json(indent=2), made / RECORD)
     except OSError as error:

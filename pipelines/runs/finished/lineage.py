@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from actors.contract.decides import decisive
+from actors.contract.decides import decisive, inner_sections
 from actors.contract.records import SPLITS, ChallengerName, PromptSet, RowKind, Split
 from actors.contract.run_folder import MERGE, SFT, SFT_CYCLE
 from actors.contract.run_names import POLICY
@@ -30,13 +30,13 @@ OUTSIDE = (POLICY, JUDGE)
 
 def _decisive(section: str) -> tuple[str, ...]:
     """Dotted names of the settings of a recipe's section that decide what is made by it."""
-    config = Recipe.model_fields[section].annotation
-    assert isinstance(config, type)
+    (config,) = inner_sections(Recipe.model_fields[section].annotation)
     return tuple(f"{section}.{name}" for name in decisive(config))
 
 
 # A challenger's own number of workers is compared as its run has it, which is its workers_per_run.
 _ENGINE, _TRAIN = _decisive("generate"), (*_decisive("train"), "train.workers")
+_DEMONSTRATIONS, _FINE_TUNING = ("seed", "sft.references", "sft.path", "sft.most"), ("seed", *_decisive("sft"))
 # Judges read the system prompt.
 _LABELS = (*_decisive("judge"), "model.system_prompt")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
@@ -126,8 +126,8 @@ class _Layout:
         for part in SPLITS:
             yield Node(at(folder.capability_items(part)), "questions")
         rows = at(folder.rows(SFT_CYCLE, "demonstrations"))
-        yield Node(rows, "rows", tuple(map(self._prompts, ("train", *EVALUATED))), ("seed", "sft"))
-        yield from self._trained(folder.training(SFT_CYCLE, SFT), POLICY, (rows, POLICY), ("seed", "sft"))
+        yield Node(rows, "rows", tuple(map(self._prompts, ("train", *EVALUATED))), _DEMONSTRATIONS)
+        yield from self._trained(folder.training(SFT_CYCLE, SFT), POLICY, (rows, POLICY), _FINE_TUNING)
 
     # -- a cycle
 

@@ -90,7 +90,7 @@ def test_what_the_run_is_measured_on_is_never_learnt(tmp_path: Path) -> None:
     folder = prompts_of(tmp_path)
     asked = {"role": "user", "content": "Request number 9"}
     file = chats(tmp_path, [asked, TELL], [asked, TELL, MORE, BAG])
-    with pytest.raises(SalusError, match="No demonstration is left of the 3 that were read"):
+    with pytest.raises(SalusError, match=r"No demonstration is left of the 3 that were read\."):
         write_demonstrations(recipe_of(f"sft={{references: false, path: {file}}}"), folder)
     report = write_demonstrations(recipe_of(f"sft={{path: {file}}}"), folder)
     assert report == OutsideReport(kept=2, repeated=1, evaluated=3)

@@ -62,13 +62,13 @@ def test_whole_models_give_a_model_and_the_seed_decides_what_dare_drops(place: P
         (("a", "gone"), (), "There is no folder"),
         (("a=0.5", "b"), (), "1 of 2 policies have a weight"),
         (("a=much", "b"), (), "is 'much'; give a number"),
-        (("a", "b"), ("--density", "1.5"), "density must be at most 1"),
-        (("a", "b"), ("--method", "slerp"), "method must be"),
+        (("a", "b"), ("--density", "1.5"), "density: must be at most 1"),
+        (("a", "b"), ("--method", "slerp"), "method: must be"),
     ],
 )
 def test_what_cannot_be_merged_gets_a_sentence_and_leaves_nothing(
     policies: tuple[str, ...], more: tuple[str, ...], sentence: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [word for each in policies for word in ("--policy", str(place / each))]
-    said = refused(["merge", str(place / "refused"), "--base", str(place / "base"), *given, *more], capsys)
+    said = refused(capsys, "merge", str(place / "refused"), "--base", str(place / "base"), *given, *more)
     assert sentence in said and not (place / "refused").exists()
