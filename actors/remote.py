@@ -82,23 +82,27 @@ class PublishingCoordinator(Coordinator):
         judge: str | None,
         publish: PublisherConfig | None,
         address: ActorAddress,
+        first: PolicyRef | None = None,
+        merges: bool = False,
     ) -> None:
         on_disk = PolicyOnDisk(address, RunFolder(Path(root)).published)
         audit = PublicationAudit(AuditLog(RunFolder(Path(root)).audit))
         publisher = AuditedPublisher(Publisher(publish, on_disk), audit, publish.url) if publish is not None else None
         # The namespace is of one session of the run, and no other.
         super().__init__(
-            root,
-            base,
-            seed,
-            reference,
-            challengers,
-            rule,
-            judge,
-            address.namespace,
-            publisher,
-            on_disk.published,
-            _keep_whole,
+            root=root,
+            base=base,
+            seed=seed,
+            reference=reference,
+            challengers=challengers,
+            rule=rule,
+            judge=judge,
+            session=address.namespace,
+            publisher=publisher,
+            published=on_disk.published,
+            keep_whole=_keep_whole,
+            first=first,
+            merges=merges,
         )
 
 

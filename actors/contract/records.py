@@ -20,10 +20,11 @@ LEVELS: tuple[int, ...] = (0, 1, 2, 3)
 CHALLENGER_PATTERN = "[a-z0-9]+(?:-[a-z0-9]+)*"
 LONGEST_CHALLENGER = 32
 ChallengerName = Annotated[str, StringConstraints(pattern=f"^{CHALLENGER_PATTERN}$", max_length=LONGEST_CHALLENGER)]
-# What training learns from: one marked answer a row, or a better and a worse answer to one prompt.
-RowKind = Literal["unpaired", "pairs"]
+# What training learns from: one marked answer a row, a better and a worse answer to one prompt, or one good answer.
+RowKind = Literal["unpaired", "pairs", "demonstrations"]
 # Their names in files: those of the algorithms that first took them.
-ROW_NAMES: dict[RowKind, Literal["kto", "dpo"]] = {"unpaired": "kto", "pairs": "dpo"}
+RowName = Literal["kto", "dpo", "sft"]
+ROW_NAMES: dict[RowKind, RowName] = {"unpaired": "kto", "pairs": "dpo", "demonstrations": "sft"}
 Split = Literal["train", "validation", "test"]
 # "probe": safe prompts of another data set, such as XSTest's, that a winner answers before it is published.
 # "published": prompts that each published policy answers once, after its decision.

@@ -22,6 +22,11 @@ ModelRole = Literal["policy", "judge"]
 _CHALLENGER = re.compile(rf"c(?P<cycle>[1-9][0-9]{{0,8}})-(?P<name>{CHALLENGER_PATTERN})")
 # No challenger's name: what else a cycle's folder holds, and who else is among the policies that are compared.
 RESERVED = ("rollouts", "judgments", "reviews", "feedback", "rows", "control", "champion", "base")
+# What supervised fine-tuning makes before the first cycle, in the place of a challenger of cycle 0.
+SFT: ChallengerName = "sft"
+SFT_CYCLE = 0
+# The challenger that a cycle makes by merging the others.
+MERGE: ChallengerName = "merge"
 
 
 class RunFolder:
@@ -32,6 +37,7 @@ class RunFolder:
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
+    cycles/00/{sft,rows/sft}/  cycles/00/figures.json
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     audit.jsonl
@@ -172,6 +178,11 @@ class RunFolder:
         """Adapter and report of one challenger, and its merged weights where it won."""
         return self.cycle(cycle) / name
 
+    @property
+    def fine_tuning_figures(self) -> Path:
+        """What the fine-tuning before the cycles did on the test split."""
+        return self.cycle(SFT_CYCLE) / "figures.json"
+
     def decision(self, cycle: int) -> Path:
         return self.cycle(cycle) / "decision.json"
 
@@ -235,8 +246,14 @@ class RunFolder:
         """The challenger one training job of this run makes."""
         return PolicyRef(version=f"c{cycle}-{name}", path=str(self.training(cycle, name) / "merged"))
 
+    def fine_tuned(self) -> PolicyRef:
+        """What supervised fine-tuning makes of the deployed policy, where the run begins with it: `c0-sft`."""
+        return self.challenger(SFT_CYCLE, SFT)
+
     def find_challenger(self, version: str) -> tuple[int, PolicyRef] | None:
-        """The cycle and the challenger of this name; None for any other policy's."""
+        """The cycle and the challenger of this name, or what was fine-tuned at first; None for any other policy's."""
+        if version == self.fine_tuned().version:
+            return SFT_CYCLE, self.fine_tuned()
         named = _CHALLENGER.fullmatch(version)
         if named is None:
             return None

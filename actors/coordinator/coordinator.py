@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import pyarrow as pa
 
@@ -19,11 +19,11 @@ from actors.contract.publication import (
     with_refusal,
 )
 from actors.contract.records import Assignment, ChallengerName, PolicyRef, Record, TrainReport
-from actors.contract.run_folder import RunFolder
+from actors.contract.run_folder import MERGE, RunFolder
 from actors.contract.run_names import RunNames, read_report
 from actors.contract.seeds import derive_seed
 from actors.coordinator.recorded import RecordedDecision, decision_inputs
-from actors.coordinator.state import CoordinatorState, TrainingState, lacks_rows
+from actors.coordinator.state import TOO_FEW, CoordinatorState, TrainingState, lacks_rows
 from actors.errors import SalusError
 from actors.files.atomic import append_line
 from actors.files.full_disk import FullDiskError
@@ -113,7 +113,10 @@ class Coordinator:
         publisher: PolicyPublisher | None = None,
         published: Callable[[], PolicyRef | None] = lambda: None,
         keep_whole: Callable[[PolicyRef, PolicyRef], None] = lambda winner, champion: None,
+        first: PolicyRef | None = None,
+        merges: bool = False,
     ) -> None:
+        # What the first cycle starts from is the base, or `first`; with `merges` a cycle has a merged challenger too.
         self._folder = RunFolder(Path(root))
         self._names = RunNames(self._folder)
         self._base = base
@@ -133,11 +136,9 @@ class Coordinator:
         self._session = session
         # Not kept: a disk that is full takes no note of it.
         self._halted: str | None = None
-        self._take_up(CoordinatorState.read(self._folder.coordinator_state, session) or self._new(base))
-
-    def _new(self, base: PolicyRef) -> CoordinatorState:
-        nothing: dict[ChallengerName, tuple[Any, ...]] = {name: () for name in self._challengers}
-        return CoordinatorState(session="", champion=base, live=base, assignments=nothing, training=nothing)
+        self._merges = merges
+        known = CoordinatorState.read(self._folder.coordinator_state, session)
+        self._take_up(known or CoordinatorState.begin(challengers, first or base, base))
 
     def _take_up(self, state: CoordinatorState) -> None:
         self._champion = state.champion
@@ -289,6 +290,10 @@ class Coordinator:
             states = self.training_state(cycle)
             failed = {name: self._names.sentence(s.failure) for name, s in states.items() if s.failure is not None}
             trained = [name for name, s in states.items() if s.report is not None]
+            if self._merges and read_report(self._folder, cycle, MERGE) is None:
+                failed[MERGE] = TOO_FEW
+            elif self._merges:
+                trained.append(MERGE)
             champion = self._started_from(cycle)
         own = self._judgments(champion.version, champion)
         others = {name: self._judgments(self._folder.challenger(cycle, name).version, champion) for name in trained}

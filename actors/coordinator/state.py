@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,12 @@ from actors.files.records import find_record
 NO_ROWS: dict[RowKind, str] = {
     "unpaired": "no rows: the judgments call no answer good or bad",
     "pairs": "no pairs: no prompt has two answers with different marks",
+    "demonstrations": "no demonstrations: no prompt has a good answer",
 }
+
+
+# Why a cycle has no merged challenger.
+TOO_FEW = "fewer than two challengers were trained, so there was nothing to merge"
 
 
 def lacks_rows(failure: str | None) -> bool:
@@ -53,6 +59,12 @@ class CoordinatorState(Record):
     stopped: bool = False
     # The last decision on record; None before the first of the session.
     decided: RecordedDecision | None = None
+
+    @classmethod
+    def begin(cls, challengers: Iterable[ChallengerName], champion: PolicyRef, live: PolicyRef) -> Self:
+        """Before the first job: nothing is assigned to any of these challengers."""
+        nothing: dict[ChallengerName, tuple[()]] = {name: () for name in challengers}
+        return cls(session="", champion=champion, live=live, assignments=nothing, training=nothing)
 
     @classmethod
     def read(cls, path: Path, session: str) -> Self | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from actors.engine.model_files import model_fault
 from actors.engine.model_folder import check_model_folder, check_trainable, sees_images
@@ -20,7 +19,6 @@ from actors.files.shards import write_text
 
 if TYPE_CHECKING:
     import torch
-    from peft import LoraConfig
     from transformers import PreTrainedModel
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -110,7 +108,7 @@ def check_adapter(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise SalusError(f"There is no adapter folder {folder}; give the folder that PEFT's save_pretrained wrote.")
-    config = _adapter_config(folder)
+    config = adapter_config(folder)
     if config.get("peft_type") != "LORA":
         raise SalusError(
             f"The adapter {folder} is of type {config.get('peft_type')}, not LORA; train a LoRA adapter instead."
@@ -128,7 +126,8 @@ def check_adapter(folder: Path) -> None:
     _check_weights(folder)
 
 
-def _adapter_config(folder: Path) -> dict[str, Any]:
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """An adapter's config. Raises SalusError where it is missing or unreadable."""
     path = folder / ADAPTER_CONFIG
     if not path.is_file():
         raise SalusError(f"The adapter {folder} has no {ADAPTER_CONFIG}; give the folder that PEFT wrote.")
@@ -160,7 +159,7 @@ def settle_config(folder: Path, base: str, revision: str | None = None) -> None:
     PEFT writes the path that model was loaded from, which nothing here reads: an adapter is merged into the model it is
     given with. And it keeps module names in sets, whose order is another one in every process.
     """
-    config = _adapter_config(folder) | {"base_model_name_or_path": base, "revision": revision}
+    config = adapter_config(folder) | {"base_model_name_or_path": base, "revision": revision}
     modules = {name: sorted(config[name]) for name in _MODULE_SETS if isinstance(config.get(name), list)}
     write_text(json.dumps(config | modules, indent=2, sort_keys=True), folder / ADAPTER_CONFIG)
 
@@ -196,60 +195,6 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
     merged = _without_generation(peft_model.merge_and_unload())
     merged.save_pretrained(out)
     copy_companions(base, out)
-
-
-def combine(config: Path, adapters: Sequence[Path], out: Path) -> None:
-    """Write one adapter to `out` that changes a model as `adapters` do, each merged into it in turn.
-
-    Its rank is the sum of theirs, its scaling 1, its weights float32. PEFT concatenates the matrices in a model
-    whose weights are never read or written, so a large model costs no memory here.
-
-    Args:
-        config: a folder with the model's `config.json`; its weights are not read.
-        adapters: at least two.
-
-    Raises:
-        SalusError: one cannot be used, does not fit the model, or has parts that cannot be concatenated.
-        OSError: `out` cannot be written.
-    """
-    import torch
-    from peft import PeftModel
-    from transformers import AutoConfig
-
-    for adapter in adapters:
-        check_adapter(adapter)
-        odd = [part for part in ("use_dora", "lora_bias", "target_parameters") if _adapter_config(adapter).get(part)]
-        if odd:
-            raise SalusError(
-                f"The adapter {adapter} has {odd[0]}, which cannot be combined; use merged weights instead."
-            )
-    names = [f"adapter_{number}" for number in range(len(adapters))]
-    # PEFT draws the new matrices before it fills them; zero times a drawn number may be minus zero.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # PEFT 0.21 asks transformers by an older name.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-        torch.manual_seed(0)
-        with torch.device("meta"):
-            shape = AutoConfig.from_pretrained(config, trust_remote_code=False)
-            # float32: PEFT gives the new matrices the dtype of the layer they are on.
-            model = model_class(config).from_config(shape, dtype=torch.float32, trust_remote_code=False)
-        # PEFT leaves matrices on a meta layer without values; memory that is never touched is never taken.
-        model.to_empty(device="cpu")
-        try:
-            combined = PeftModel.from_pretrained(model, adapters[0], adapter_name=names[0])
-            for name, adapter in zip(names[1:], adapters[1:], strict=True):
-                combined.load_adapter(adapter, name)
-            # The scaling of each is in its matrices; PEFT would scale the sum by its rank's root once more.
-            cast("LoraConfig", combined.peft_config[names[0]]).use_rslora = False
-            combined.add_weighted_adapter(names, [1.0] * len(names), "default", combination_type="cat")
-        except (RuntimeError, ValueError) as error:
-            raise SalusError(
-                f"The adapters {', '.join(map(str, adapters))} cannot be combined ({str(error).splitlines()[0]}); "
-                "use merged weights instead."
-            ) from error
-        combined.save_pretrained(str(out), selected_adapters=["default"], save_embedding_layers=False)
-    # safetensors lets no group read what it writes, whatever the umask.
-    shutil.copymode(out / ADAPTER_CONFIG, out / ADAPTER_WEIGHTS)
 
 
 def copy_companions(base: Path, out: Path) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from actors.contract.decides import decisive
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.contract.run_names import names_of
 from actors.engine.tokenizer import load_tokenizer
@@ -28,10 +27,11 @@ from actors.files.atomic import make_folder, move_into_place, remove
 from actors.files.full_disk import disk_of
 from actors.files.sums import file_sum
 from actors.training.adapter import language_layers, load_model, settle_config
-from actors.training.algorithms.table import ALGORITHMS, algorithm_of
+from actors.training.algorithms.sft import SFT
+from actors.training.algorithms.table import row_of
 from actors.training.checkpoints import Checkpoints
 from actors.training.config import TrainConfig
-from actors.training.made_from import MadeFrom, read_finished, write_finished
+from actors.training.made_from import finished_training, training_made_from, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
 from actors.training.rows import RowCount, check_prompts, plain_tokenizer, stage_rows
@@ -102,16 +102,20 @@ class TrainingRun:
         self.on_step = on_step
         self.names = names_of(assignment)
         self.settings = config.challengers[assignment.name]
-        self.row = ALGORITHMS[algorithm_of(self.settings)]
+        self.row = row_of(self.settings)
+        # Of the recipe.
+        self.section = "sft" if self.row is SFT else "train"
         self.output = Path(assignment.output)
         self.champion = Path(assignment.champion.path)
         self.job = TrainingJob(
             name=f"{assignment.algorithm.upper()} training of {assignment.version}",
-            rate_setting=f"train.challengers.{assignment.name}.learning_rate",
-            lora_setting="train.lora",
+            rate_setting=f"{self.section if self.row is SFT else f'train.challengers.{assignment.name}'}.learning_rate",
+            lora_setting=f"{self.section}.lora",
             learning_rate=self.settings.learning_rate,
             base=self.champion,
             output=self.output,
+            # No decision writes the whole weights of this one: it is the first champion.
+            merges=self.row is SFT,
         )
 
     def report(self) -> TrainReport:
@@ -126,7 +130,7 @@ class TrainingRun:
             FullDiskError: perhaps on one rank alone.
         """
         started = time.monotonic()
-        done = from_rank_zero(self._finished() if rank() == 0 else None)
+        done = from_rank_zero(finished_training(self.config, self.assignment) if rank() == 0 else None)
         if done is not None:
             self._drop_checkpoints()
             return done
@@ -157,21 +161,6 @@ class TrainingRun:
         return training.save(self.config.fsdp, lambda change: self._finish(training, count, change, started))
 
     # -- prepare
-
-    def _finished(self) -> TrainReport | None:
-        path, made_from = self.output / "report.json", self._made_from()
-        if self.names is None:
-            return read_finished(path, made_from, TrainReport)
-        report = read_finished(path, made_from, TrainReport, self.names.job)
-        return self.names.found(report) if report is not None else None
-
-    def _made_from(self) -> MadeFrom:
-        # A report made under other settings is not reused.
-        settings = self.config.model_dump(mode="json", include=set(decisive(TrainConfig)))
-        # The algorithm is the assignment's.
-        settings["loss"] = self.settings.model_dump(mode="json", exclude={"algorithm"})
-        assignment = self.assignment.model_dump(mode="json")
-        return MadeFrom(assignment=self.names.job(assignment) if self.names else assignment, settings=settings)
 
     def _stage(self, tokenizer: PreTrainedTokenizerBase) -> _Staged:
         try:
@@ -205,7 +194,9 @@ class TrainingRun:
     def _job_key(self) -> str:
         """A hash of all that decides what this job comes to: assignment, settings, rows, and who computes it."""
         versions = {name: metadata.version(name) for name in _STATEFUL}
-        known = json.dumps([self._made_from().job, file_sum(self._rows), versions], sort_keys=True)
+        known = json.dumps(
+            [training_made_from(self.config, self.assignment).job, file_sum(self._rows), versions], sort_keys=True
+        )
         return hashlib.sha256(known.encode()).hexdigest()
 
     def _trl_trainer(self, models: _Models, count: RowCount, kept: Checkpoints | None) -> Trainer:
@@ -230,7 +221,7 @@ class TrainingRun:
         assert isinstance(trainer.train_dataset, datasets.Dataset)
         if not len(trainer.train_dataset):
             raise SalusError(
-                f"Every prompt in {self.assignment.rows} is longer than train.max_length_tokens "
+                f"Every prompt in {self.assignment.rows} is longer than {self.section}.max_length_tokens "
                 f"({self.config.max_length_tokens}); raise it."
             )
         check_prompts(trainer.train_dataset, models.tokenizer)
@@ -265,5 +256,5 @@ class TrainingRun:
         if self.names is not None and training.has_adapter:
             settle_config(self.output / "adapter", self.names.policy(str(self.champion)))
         written = self.names.written(report) if self.names is not None else report
-        write_finished(self.output / "report.json", self._made_from(), written)
+        write_finished(self.output / "report.json", training_made_from(self.config, self.assignment), written)
         return report

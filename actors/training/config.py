@@ -10,10 +10,11 @@ from pydantic import Field, model_validator
 
 from actors.contract.decides import Decides, decisive
 from actors.contract.records import CHALLENGER_PATTERN, ROW_NAMES, ChallengerName, RowKind
-from actors.contract.run_folder import RESERVED
+from actors.contract.run_folder import MERGE, RESERVED, SFT
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
 from actors.training.algorithms.settings import Count, Optimization, Positive, Settings
+from actors.training.algorithms.sft import SftSettings
 from actors.training.algorithms.table import ALGORITHMS, Algorithm, AnyChallenger, algorithm_of
 
 # The challengers of a recipe that names none, and the settings that named them before `challengers` did.
@@ -122,7 +123,34 @@ def _entry(name: str, settings: Any) -> Any:
     return given
 
 
-class TrainConfig(Workers):
+class PolicyTraining(Workers):
+    """What the trainings of policies have in common: the adapter, the length of rows, checkpoints."""
+
+    lora: LoraSettings | None = Field(
+        default=LoraSettings(), description="the adapter that is trained; None: every weight is"
+    )
+    max_length_tokens: Count = Field(
+        default=512,
+        description="longer rows are cut on the right; rows whose prompt alone is longer are left out",
+    )
+    checkpoint_every_steps: Annotated[Count | None, Decides.NOTHING] = Field(
+        default=None,
+        description="optimizer steps after which a training is saved. A worker that takes a dead one's place goes on"
+        " from there, to the very same weights. None: it begins its assignment anew, which costs less than saving"
+        " where an assignment takes minutes",
+    )
+
+    @model_validator(mode="after")
+    def _saved_whole(self) -> Self:
+        if self.fsdp and self.checkpoint_every_steps is not None:
+            raise ValueError(
+                "checkpoint_every_steps does not go with fsdp, whose sharded checkpoints are pickles in part and have"
+                " not been tried. Set one of the two to its default"
+            )
+        return self
+
+
+class TrainConfig(PolicyTraining):
     """How challengers are trained; the defaults are those of small models on CPU cores."""
 
     challengers: Annotated[dict[ChallengerName, AnyChallenger], Decides.RUN] = Field(
@@ -150,19 +178,6 @@ class TrainConfig(Workers):
         default="champion",
         description="the reference model of the loss: the cycle's champion, or the base model the run began with",
     )
-    lora: LoraSettings | None = Field(
-        default=LoraSettings(), description="the adapter that is trained; None: every weight is"
-    )
-    max_length_tokens: Count = Field(
-        default=512,
-        description="longer rows are cut on the right; rows whose prompt alone is longer are left out",
-    )
-    checkpoint_every_steps: Annotated[Count | None, Decides.NOTHING] = Field(
-        default=None,
-        description="optimizer steps after which a training is saved. A worker that takes a dead one's place goes on"
-        " from there, to the very same weights. None: it begins its assignment anew, which costs less than saving"
-        " where an assignment takes minutes",
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -172,22 +187,13 @@ class TrainConfig(Workers):
     @model_validator(mode="after")
     def _named_as_they_are(self) -> Self:
         for name, settings in self.challengers.items():
-            if name in RESERVED:
+            if name in (*RESERVED, SFT, MERGE):
                 raise ValueError(f"no challenger can be called {name}, a name that Salus uses itself; choose another")
             if name in ALGORITHMS and name != settings.algorithm:
                 raise ValueError(
                     f"challenger {name} is called by an algorithm and is of {settings.algorithm}; call it"
                     f" {settings.algorithm}-{name}, for example"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _saved_whole(self) -> Self:
-        if self.fsdp and self.checkpoint_every_steps is not None:
-            raise ValueError(
-                "checkpoint_every_steps does not go with fsdp, whose sharded checkpoints are pickles in part and have"
-                " not been tried. Set one of the two to its default"
-            )
         return self
 
     @model_validator(mode="after")
@@ -221,6 +227,20 @@ class TrainConfig(Workers):
         """What the challengers learn from, once each; those of one kind share their rows."""
         wanted = {ALGORITHMS[algorithm].rows for algorithm in self.algorithms.values()}
         return tuple(kind for kind in ROW_NAMES if kind in wanted)
+
+
+class SftTrainConfig(Optimization, PolicyTraining):
+    """How the deployed policy is fine-tuned on demonstrations before the cycles."""
+
+    learning_rate: Positive = Field(default=2e-4, description="tiny models need ten times as much")
+    epochs: Positive = Field(default=3.0, description="times each demonstration is seen")
+
+    def as_training(self) -> TrainConfig:
+        """These settings as those of a training whose only job is this one."""
+        own = self.model_dump(include=set(SftTrainConfig.model_fields))
+        shared = {name: value for name, value in own.items() if name in TrainConfig.model_fields}
+        settings = SftSettings(**{name: own[name] for name in Optimization.model_fields})
+        return TrainConfig.model_validate(shared).model_copy(update={"challengers": {SFT: settings}})
 
 
 class JudgeTrainConfig(Optimization, Workers):

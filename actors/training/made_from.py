@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from actors.contract.records import JudgeAssignment, JudgeTraining, Record
+from actors.contract.decides import decisive
+from actors.contract.records import Assignment, JudgeAssignment, JudgeTraining, Record, TrainReport
+from actors.contract.run_names import names_of
 from actors.files.shards import write_text
-from actors.training.config import JudgeTrainConfig
+from actors.training.config import JudgeTrainConfig, TrainConfig
 
 MADE_FROM = "assignment.json"
 # The report in a judge's folder.
@@ -58,6 +60,26 @@ def write_finished(report: Path, made_from: MadeFrom, record: Record) -> None:
     """Write both, the report last: it marks its output as complete."""
     write_text(made_from.model_dump_json(indent=2), report.with_name(MADE_FROM))
     write_text(record.model_dump_json(indent=2), report)
+
+
+def training_made_from(config: TrainConfig, assignment: Assignment) -> MadeFrom:
+    """What a policy's training is made from."""
+    # A report made under other settings is not reused.
+    settings = config.model_dump(mode="json", include=set(decisive(TrainConfig)))
+    # The algorithm is the assignment's.
+    settings["loss"] = config.challengers[assignment.name].model_dump(mode="json", exclude={"algorithm"})
+    names, written = names_of(assignment), assignment.model_dump(mode="json")
+    return MadeFrom(assignment=names.job(written) if names is not None else written, settings=settings)
+
+
+def finished_training(config: TrainConfig, assignment: Assignment) -> TrainReport | None:
+    """The report of this very assignment under this config; None where it is not done yet."""
+    report, made_from = Path(assignment.output) / "report.json", training_made_from(config, assignment)
+    names = names_of(assignment)
+    if names is None:
+        return read_finished(report, made_from, TrainReport)
+    found = read_finished(report, made_from, TrainReport, names.job)
+    return names.found(found) if found is not None else None
 
 
 def judge_made_from(config: JudgeTrainConfig, assignment: JudgeAssignment) -> MadeFrom:

@@ -33,6 +33,16 @@ MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content"
 TEXT_COLUMNS: dict[RowKind, tuple[str, ...]] = {
     "unpaired": ("prompt", "completion"),
     "pairs": ("prompt", "chosen", "rejected"),
+    "demonstrations": ("prompt", "completion"),
+}
+_UNJUDGED = (
+    "the judgments gave nothing to learn from; sample more answers per prompt, or raise the sampling temperature"
+)
+# Why there are no rows of a kind, and what helps.
+_NOTHING: dict[RowKind, str] = {
+    "unpaired": _UNJUDGED,
+    "pairs": _UNJUDGED,
+    "demonstrations": "no prompt has a good answer; give a file of conversations",
 }
 # The turns before the prompt, in rows that have some.
 CONTEXT = "context"
@@ -82,10 +92,7 @@ def stage_rows(folder: Path, kind: RowKind, out: Path, tokenizer: Any) -> RowCou
                 rows += batch.num_rows
                 desirable += _count_true(batch.column("label")) if kind == "unpaired" else 0
     if rows == 0:
-        raise SalusError(
-            f"The {ROW_NAMES[kind].upper()} rows in {folder} are empty: the judgments gave nothing to learn from; "
-            "sample more answers per prompt, or raise the sampling temperature."
-        )
+        raise SalusError(f"The {ROW_NAMES[kind].upper()} rows in {folder} are empty: {_NOTHING[kind]}.")
     return RowCount(rows=rows, desirable=desirable)
 
 

@@ -26,7 +26,6 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
-from trl import SFTConfig  # type: ignore[attr-defined]
 
 from actors.contract.records import Assignment, TrainingFigures
 from actors.engine.precision import multiplies_bfloat16
@@ -41,7 +40,7 @@ from actors.training.adapter import (
     rms_change_on_disk,
 )
 from actors.training.algorithms.settings import ChallengerConfig, Optimization, ReferenceConfig
-from actors.training.algorithms.table import ALGORITHMS, algorithm_of
+from actors.training.algorithms.table import row_of
 from actors.training.checkpoints import CheckpointKeeper, Checkpoints, step_of
 from actors.training.config import LoraSettings, TrainConfig, Workers
 from actors.training.progress import Tell
@@ -93,8 +92,7 @@ def trl_trainer(
     Raises:
         ValueError: TRL refuses the settings.
     """
-    settings = config.challengers[assignment.name]
-    row = ALGORITHMS[algorithm_of(settings)]
+    row = row_of(config.challengers[assignment.name])
     if not row.reference:
         del parts["ref_model"]
     trainer: transformers.Trainer = row.trl().trainer(**parts, args=trl_arguments(config, assignment, count, folder))
@@ -106,32 +104,24 @@ def trl_trainer(
 def trl_arguments(config: TrainConfig, assignment: Assignment, count: RowCount, folder: Path) -> TrainingArguments:
     """The arguments of the assignment's TRL trainer."""
     settings = config.challengers[assignment.name]
-    row = ALGORITHMS[algorithm_of(settings)]
+    row = row_of(settings)
     options: dict[str, Any] = {
-        **_common_arguments(settings, config, assignment.seed, folder),
+        **common_arguments(settings, config, assignment.seed, folder),
         **_saving(config.checkpoint_every_steps),
         **_with_reference(settings),
         **row.options(settings, count),
         "max_length": config.max_length_tokens,
         "dataset_num_proc": tokenising_processes(config.cpus_per_worker, count),
-        # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
-        "disable_dropout": config.lora is None or config.lora.dropout == 0,
     }
+    if "disable_dropout" in row.trl().arguments.__dataclass_fields__:
+        # Dropout makes the log-ratios noisy; it stays only where LoRA asks for it.
+        options["disable_dropout"] = config.lora is None or config.lora.dropout == 0
     arguments: TrainingArguments = row.trl().arguments(**options)
     return arguments
 
 
 def _with_reference(settings: ChallengerConfig) -> dict[str, Any]:
     return {"precompute_ref_log_probs": settings.precompute_reference} if isinstance(settings, ReferenceConfig) else {}
-
-
-def sft_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> SFTConfig:
-    """The arguments of an `SFTTrainer` whose rows come as token ids and labels, cut to length already."""
-    return SFTConfig(
-        **_common_arguments(optimization, workers, seed, folder),
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
 
 
 def half_precision(workers: Workers) -> bool:
@@ -144,7 +134,8 @@ def _saving(every: int | None) -> dict[str, Any]:
     return {"save_strategy": "steps", "save_steps": every, "save_total_limit": None} if every is not None else {}
 
 
-def _common_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> dict[str, Any]:
+def common_arguments(optimization: Optimization, workers: Workers, seed: int, folder: Path) -> dict[str, Any]:
+    """What all of TRL's trainers are told; they may write to `folder`."""
     return {
         "output_dir": str(folder),
         "seed": seed,

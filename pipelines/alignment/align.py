@@ -21,10 +21,12 @@ from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.measurements.published import measure_published
 from pipelines.alignment.preference import shuffle_blocks, warm_up
+from pipelines.alignment.rows.demonstrations import write_demonstrations
 from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import RunEndpoint, served_answers
-from pipelines.alignment.training import TrainingRuns
+from pipelines.alignment.training.fine_tune import fine_tune
+from pipelines.alignment.training.runs import TrainingRuns
 from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.nodes import NodeWatch, node_check
 from pipelines.cluster.plan import settled
@@ -115,6 +117,7 @@ def _align_held(
                 hold.check()
                 write_prompts(recipe, folder)
                 write_pairs(recipe.preference.egida_pairs, folder)
+                write_demonstrations(recipe, folder)
                 prepare_capability(recipe, folder, materials.policy)
                 check_rater(recipe, materials)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
@@ -127,9 +130,13 @@ def _align_held(
                         up.enter_context(nodes.watching())
                     check_nodes = node_check(recipe.cluster, folder.root, materials.folders)
                     check_nodes()
-                    actors = up.enter_context(
-                        _actors(recipe, folder, materials, namespace, reporter, hold, check_nodes)
-                    )
+                    made = (recipe, folder, materials, namespace, reporter, hold, check_nodes)
+                    actors = up.enter_context(_actors(*made)) if recipe.sft is None else None
+                if actors is None:
+                    # Before the engines, which start with the new policy, and take no memory meanwhile.
+                    fine_tune(recipe, folder, materials, reporter, hold.check)
+                    with log.stage("start-up"):
+                        actors = up.enter_context(_actors(*made))
                 champion = _cycles(actors)
                 actors.run.pools.forget()
                 with log.stage("final test") as stage:

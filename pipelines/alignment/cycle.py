@@ -21,7 +21,8 @@ from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
 from pipelines.alignment.run import Run
 from pipelines.alignment.served import RunEndpoint
 from pipelines.alignment.streamed import run_stream, tell_cut_off
-from pipelines.alignment.training import TrainingRuns, WatchedTraining
+from pipelines.alignment.training.merge import merge
+from pipelines.alignment.training.runs import TrainingRuns, WatchedTraining
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import StageClock, Stopwatch, Work
 from pipelines.feedback.review.snapshot import cycle_reviews
@@ -34,7 +35,7 @@ POLL_S = 0.25
 
 
 def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: RunEndpoint) -> CycleOutcome:
-    """Generate and judge, shuffle, train, compare, decide, publish; measure what was published.
+    """Generate and judge, shuffle, train, perhaps merge, compare, decide, publish; measure what was published.
 
     Args:
         endpoint: asked for before the first publication; a run's last turn may be its.
@@ -59,6 +60,9 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: RunEndpoin
         with leased_stage(run, clock, "train") as stage:
             stage.worked(train(run, training, cycle, evaluation))
             stage.worked(evaluation.work)
+        if run.recipe.merge is not None:
+            with leased_stage(run, clock, "merge") as stage:
+                stage.worked(merge(run, cycle, champion))
         endpoint.evaluating()
         with leased_stage(run, clock, "evaluate") as stage:
             stage.worked(evaluate(run, cycle, champion, evaluation))

@@ -54,7 +54,8 @@ class Evaluation:
         A judge that stays the same has labelled the latter in an earlier cycle. Under SELF the new champion has not.
         """
         found = [self._champion, *challengers]
-        if self._run.recipe.judge.row.champion_judges:
+        # The deployed model was champion before, unless the run began with fine-tuning it.
+        if self._run.recipe.judge.row.champion_judges or self._cycle == 1:
             live = live_policy(self._run.folder, self._run.materials.policy, self._cycle)
             found += [live] if live.version != self._champion.version else []
         return found
@@ -88,7 +89,7 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
     for policy in (champion, *challengers):
         answers = run.folder.evaluation_rollouts("validation", policy.version)
         tell_cut_off(run, f"cycle {cycle} validation, {policy.version}", answers)
-    scored = measure_capability(run, "validation", [champion, *challengers], champion)
+    scored = measure_capability(run, "validation", evaluation.policies(challengers), champion)
     control(run, cycle, champion, challengers)
     return [*work, *engine_work("generator", scored), *ask_probe(run, cycle, champion, challengers)]
 
@@ -102,7 +103,7 @@ def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[Pol
     if not has_control_labels(run.recipe):
         return
     judge = run.judge_name(champion)
-    named = {run.folder.challenger(cycle, name).version: name for name in run.recipe.train.challengers}
+    named = {run.folder.challenger(cycle, name).version: name for name in run.recipe.contestants}
     contenders = {"champion": champion} | {named[policy.version]: policy for policy in challengers}
     judged = {
         name: read_folder(run.folder.evaluation_judgments("validation", policy.version, judge))
@@ -116,6 +117,6 @@ def trained(run: Run, cycle: int) -> list[PolicyRef]:
     """The cycle's challengers whose training came to its end."""
     return [
         run.folder.challenger(cycle, name)
-        for name in run.recipe.train.challengers
+        for name in run.recipe.contestants
         if (run.folder.training(cycle, name) / "report.json").is_file()
     ]

@@ -8,8 +8,10 @@ import pyarrow as pa
 
 from actors.contract.publication import read_publications
 from actors.contract.records import LABELS, Label, PolicyRef, PromptSet
-from actors.contract.run_folder import RunFolder
+from actors.contract.run_folder import SFT, SFT_CYCLE, RunFolder
+from actors.contract.run_names import read_report
 from actors.contract.seeds import derive_seed
+from actors.errors import SalusError
 from actors.files.shards import read_folder, strings, write_table, write_text
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
@@ -39,6 +41,7 @@ from pipelines.runs.outcomes import champion_before
 from pipelines.runs.stage_log import read_stage_log
 from pipelines.runs.summary import (
     CycleSummary,
+    FineTuned,
     HarmfulnessTest,
     JudgedBy,
     Measured,
@@ -52,7 +55,7 @@ from pipelines.runs.summary import (
 
 
 def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
-    """Greedy, judged answers of the base model and the champion to the test prompts (and the probe's).
+    """Greedy, judged answers of base and champion, and of what was fine-tuned, to the test prompts (and the probe's).
 
     Their capability is measured on the test split too, and how harmful these answers are, where the recipe asks for it.
     Returns when each engine worked.
@@ -60,7 +63,7 @@ def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
     sets: list[PromptSet] = ["test"]
     if run.recipe.data.probe is not None:
         sets.append("probe")
-    policies = {policy.version: policy for policy in (run.materials.policy, champion)}
+    policies = {policy.version: policy for policy in tested_policies(run, champion).values()}
     tasks = [
         task
         for policy in policies.values()
@@ -71,6 +74,44 @@ def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
     scored = measure_capability(run, "test", list(policies.values()), champion)
     rated = measure_harmfulness(run, list(policies.values()), champion)
     return [*streamed.work, *engine_work("generator", scored), *engine_work("judge", rated)]
+
+
+def tested_policies(run: Run, champion: PolicyRef) -> dict[str, PolicyRef]:
+    """Who answers the test split: the deployed model, what was fine-tuned of it first, and the last champion."""
+    tuned = {SFT: run.folder.fine_tuned()} if run.recipe.sft is not None else {}
+    return {"base": run.materials.policy, **tuned, "champion": champion}
+
+
+def fine_tuning_report(run: Run, champion: PolicyRef) -> FineTuned:
+    """What the fine-tuning before the cycles did on the test split, also written to the run's folder.
+
+    Raises:
+        SalusError: the policy, or its answers or the deployed model's, are not there.
+    """
+    reader = _Reader(run)
+    by: JudgedBy = "truth" if reader.has_truth else "judge"
+    tuned = run.folder.fine_tuned()
+
+    def figures(policy: PolicyRef) -> TestFigures:
+        return TestFigures.of(reader.measured(reader.judgments("test", policy, champion, by)))
+
+    made = read_report(run.folder, SFT_CYCLE, SFT)
+    if made is None:
+        raise SalusError(f"{run.folder.root} has no fine-tuned policy; run salus sft.")
+    found = FineTuned(
+        policy=tuned.version,
+        demonstrations=made.rows,
+        steps=made.steps,
+        train_s=round(made.train_s, 1),
+        losses=(made.metrics.get("loss_first"), made.metrics.get("loss_last")),
+        judged_by=by,
+        before=figures(run.materials.policy),
+        after=figures(tuned),
+        harmfulness=reader.harmfulness(champion, tuned),
+        capability=reader.capability(tuned),
+    )
+    write_text(found.model_dump_json(indent=2), run.folder.fine_tuning_figures)
+    return found
 
 
 def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) -> Summary:
@@ -109,6 +150,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         capability=reader.capability(champion),
         harmfulness=harm,
         published=find_published(run.folder, reader.cycles),
+        sft=fine_tuning_report(run, champion) if run.recipe.sft is not None else None,
         notes=(*((trust.note,) if trust is not None else ()), *notes),
     )
     write_text(summary.model_dump_json(indent=2), run.folder.summary)
@@ -166,7 +208,8 @@ class _Reader:
         return cycle_summary(self.decision(cycle), _published(self._folder, cycle), truth, stage_s)
 
     def cycle_rows(self, cycle: int) -> Iterator[pa.Table]:
-        champion = champion_before(self._folder, self._run.materials.policy, cycle)
+        base = self._run.materials.policy
+        champion = champion_before(self._folder, base, cycle)
         chosen = self.decision(cycle).chosen
         kinds: tuple[JudgedBy, ...] = ("judge", "truth") if self.has_truth else ("judge",)
         for by in kinds:
@@ -174,14 +217,16 @@ class _Reader:
                 table = self.judgments("validation", policy, champion, by)
                 keys = [self._key(cycle, "validation", policy, name, by, name == chosen)]
                 # The model before the first cycle is at cycle 0 too.
-                if cycle == 1 and name == "champion":
+                if cycle == 1 and policy == base:
                     keys.insert(0, self._key(0, "validation", policy, "base", by, True))
                 yield from self._rows(table, self.measured(table), *keys)
+            if cycle == 1 and champion != base:
+                table = self.judgments("validation", base, champion, by)
+                yield from self._rows(table, self.measured(table), self._key(0, "validation", base, "base", by, True))
 
     def test(self, champion: PolicyRef, by: JudgedBy) -> TestSummary:
-        return TestSummary(
-            **{name: TestFigures.of(self._measured_as(name, table)) for name, _, table in self._test(champion, by)}
-        )
+        found = {name: TestFigures.of(self._measured_as(name, table)) for name, _, table in self._test(champion, by)}
+        return TestSummary(**found)
 
     def test_rows(self, champion: PolicyRef, by: JudgedBy) -> Iterator[pa.Table]:
         for name, policy, table in self._test(champion, by):
@@ -194,8 +239,7 @@ class _Reader:
 
     def _test(self, champion: PolicyRef, by: JudgedBy) -> Iterator[tuple[str, PolicyRef, pa.Table]]:
         """Judged answers to the test prompts: of the models, and of the baselines, which need none."""
-        base = self._run.materials.policy
-        for name, policy in (("base", base), ("champion", champion)):
+        for name, policy in tested_policies(self._run, champion).items():
             yield name, policy, self.judgments("test", policy, champion, by)
         train, test = (read_folder(self._folder.prompts(split)) for split in ("train", "test"))
         for baseline in BASELINES:
@@ -253,12 +297,12 @@ class _Reader:
         before, after = (read_figures(self._folder, "test", policy.version) for policy in (base, champion))
         return WhatIsKept(base=before, champion=after)
 
-    def harmfulness(self, champion: PolicyRef) -> HarmfulnessTest | None:
-        """Of base and champion on the test split, by the run's judge."""
+    def harmfulness(self, champion: PolicyRef, of: PolicyRef | None = None) -> HarmfulnessTest | None:
+        """Of base and champion on the test split, by the run's judge; `of`: another policy in the champion's place."""
         if self._run.recipe.harmfulness is None:
             return None
         base = self._run.materials.policy
-        before, after = (read_harmfulness(self._run, policy, champion) for policy in (base, champion))
+        before, after = (read_harmfulness(self._run, policy, champion) for policy in (base, of or champion))
         return HarmfulnessTest(base=before, champion=after)
 
     def harmfulness_rows(self, champion: PolicyRef, found: HarmfulnessTest | None) -> Iterator[pa.Table]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import ray
 from numpy.typing import NDArray
 
-from actors.contract.records import ROW_NAMES, Label, Record, RowKind
+from actors.contract.records import ROW_NAMES, Label, Record, RowKind, RowName
 from actors.files.records import find_record
 from actors.files.shards import read_folder, shard_files, write_table, write_text
 from pipelines.alignment.rows.egida_pairs import draw_pairs
@@ -59,7 +59,7 @@ class PreferenceReport(Record):
     """What the rows of one kind came to; written beside them as `report.json`."""
 
     # The kind, by its name in files (`ROW_NAMES`).
-    algorithm: Literal["kto", "dpo"]
+    algorithm: RowName
     rows: int
     # Unpaired: desirable rows; pairs: those of harmless prompts.
     positive: int

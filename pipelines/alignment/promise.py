@@ -26,6 +26,7 @@ from pipelines.cluster.devices import free_disk_gib
 from pipelines.config.decision import GateConfig, PublishGateConfig
 from pipelines.config.recipe import Recipe
 from pipelines.data.inspection import one_line
+from pipelines.data.sets.demonstrations import read_demonstrations
 from pipelines.data.sets.egida import EgidaConfig, read_egida_pairs
 from pipelines.judges.evidence import has_control_labels, has_ground_truth
 from pipelines.measures.capability.questions import HELD_OUT, question_set
@@ -89,6 +90,8 @@ def check_files(recipe: Recipe) -> None:
         for split in HELD_OUT:
             seed = derive_seed(recipe.seed, "capability")
             question_set(recipe.capability, medsafety_config(recipe), split, seed)
+    if recipe.sft is not None and recipe.sft.path is not None:
+        collections.deque(read_demonstrations(Path(recipe.sft.path).expanduser()), maxlen=0)
     pairs = recipe.preference.egida_pairs
     if pairs is not None and pairs.path is not None:
         config = EgidaConfig(name=pairs.name, level=pairs.level)
@@ -276,7 +279,7 @@ def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     if (asked := _server(recipe)) is None:
         return
     voice, remote = asked
-    policies = 1 + len(recipe.train.challengers)
+    policies = 1 + len(recipe.contestants)
     rows = {name: table.num_rows for name, table in prompts.items()}
     # Base and last champion answer the test split.
     measured = recipe.cycles * policies * rows["validation"] + 2 * rows["test"]

@@ -26,7 +26,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.decision.of_run import DecisionOfRun
 from pipelines.report.metrics.run import RunMetrics
 from pipelines.runs.materials import Materials
-from pipelines.runs.outcomes import past_outcomes
+from pipelines.runs.outcomes import first_champion, past_outcomes
 from pipelines.runs.store.uploads import Uploads
 
 COORDINATOR = "coordinator"
@@ -191,6 +191,8 @@ def start_coordinator(
         judge=fixed_judge(recipe, materials),
         publish=recipe.publish if publish and recipe.publish.enabled else None,
         address=ActorAddress(actor=COORDINATOR, namespace=namespace),
+        first=first_champion(folder, materials.policy),
+        merges=recipe.merge is not None,
     )
     for outcome in past_outcomes(folder, materials.policy, cycles):
         ray.get(coordinator.recall.remote(outcome))

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from actors.contract.records import TrainReport
-from actors.contract.run_folder import RunFolder
+from actors.contract.run_folder import SFT, SFT_CYCLE, RunFolder
 from actors.contract.run_names import read_report
 from actors.coordinator.coordinator import CycleOutcome
 from actors.errors import SalusError
@@ -19,11 +19,16 @@ from actors.files.shards import shard_files
 from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import preference, train
 from pipelines.alignment.evaluation import evaluate, trained
+from pipelines.alignment.finish import final_rollouts, fine_tuning_report
+from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.measurements.published import measure_published
+from pipelines.alignment.rows.demonstrations import write_demonstrations
 from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.streamed import run_stream
-from pipelines.alignment.training import TrainingRuns
+from pipelines.alignment.training.fine_tune import fine_tune
+from pipelines.alignment.training.merge import merge
+from pipelines.alignment.training.runs import TrainingRuns
 from pipelines.cluster.demand import Part
 from pipelines.cluster.nodes import node_check
 from pipelines.cluster.plan import settled, staged_plan
@@ -32,7 +37,7 @@ from pipelines.cluster.session import session
 from pipelines.cluster.stream import ShardTask
 from pipelines.cluster.turns.division import alone
 from pipelines.cluster.turns.pools import open_pools
-from pipelines.cluster.turns.stages import step_stages
+from pipelines.cluster.turns.stages import fine_tuning_stages, step_stages
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
@@ -43,12 +48,30 @@ from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import hold_run
 from pipelines.runs.outcomes import champion_before, past_outcomes
 from pipelines.runs.store.place import Place
+from pipelines.runs.summary import FineTuned
 
 # What each step starts.
 SAMPLES: tuple[Part, ...] = ("generate",)
 JUDGES: tuple[Part, ...] = ("judge",)
 TRAINS: tuple[Part, ...] = ("train",)
 MEASURES: tuple[Part, ...] = ("generate", "judge")
+
+
+def sft_step(recipe: Recipe, root: Place, reporter: Reporter) -> FineTuned:
+    """Fine-tune the deployed policy alone, and measure both on the test split; `salus align` goes on from there.
+
+    Raises:
+        SalusError: the recipe has no section `sft`, or the judge may not select policies.
+    """
+    if recipe.sft is None:
+        raise SalusError(
+            f"Recipe {recipe.name} fine-tunes nothing; give it a section sft, or --set sft.path=CONVERSATIONS.jsonl."
+        )
+    trust = judge_before_run(recipe)
+    with _opened(recipe, root, reporter, 1, MEASURES, fine_tunes=True) as run:
+        record_trust(run.folder, trust, reporter)
+        final_rollouts(run, run.champion())
+        return fine_tuning_report(run, run.champion())
 
 
 def generate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
@@ -76,9 +99,10 @@ def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> l
         runs = TrainingRuns(recipe, run.coordinator, namespace, uuid.uuid4().hex[:8], storage)
         try:
             train(run, runs, cycle)
+            merge(run, cycle, run.champion())
         finally:
             runs.close()
-        return [report for name in recipe.train.challengers if (report := read_report(run.folder, cycle, name))]
+        return [report for name in recipe.contestants if (report := read_report(run.folder, cycle, name))]
 
 
 def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> CycleOutcome:
@@ -115,10 +139,12 @@ def _opened(
     cycle: int,
     starts: Collection[Part],
     needs: Callable[[RunFolder, int], None] = lambda folder, cycle: None,
+    fine_tunes: bool = False,
 ) -> Iterator[Run]:
     """The run with just the actors that a step `starts`; its champion is the one the cycle starts from.
 
     `needs` raises SalusError where files of an earlier step are missing; asked before anything is set up in a folder.
+    With `fine_tunes` the deployed policy is fine-tuned first; without, the recipe's fine-tuning must be done.
     """
     check_feedback(recipe.preference.feedback)
     recipe = alone(settled(recipe))
@@ -130,12 +156,19 @@ def _opened(
         hold.check()
         write_prompts(recipe, folder)
         write_pairs(recipe.preference.egida_pairs, folder)
+        write_demonstrations(recipe, folder)
         prepare_capability(recipe, folder, materials.policy)
-        champion = champion_before(folder, materials.policy, cycle)
+        check_rater(recipe, materials)
+        if recipe.sft is not None and not fine_tunes and read_report(folder, SFT_CYCLE, SFT) is None:
+            raise SalusError("The first cycle begins with what fine-tuning makes of the policy; run salus sft first.")
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
         local = at_hand(recipe, materials)
-        with session(local, namespace, staged_plan(local, step_stages(local, starts))):
+        stages = (*(fine_tuning_stages(local) if fine_tunes else ()), *step_stages(local, starts))
+        with session(local, namespace, staged_plan(local, stages)):
             node_check(recipe.cluster, folder.root, materials.folders)()
+            if fine_tunes:
+                fine_tune(recipe, folder, materials, reporter, hold.check)
+            champion = champion_before(folder, materials.policy, cycle)
             coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
             pools = open_pools(recipe, champion, materials.judge, starts)
             try:

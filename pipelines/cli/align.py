@@ -1,4 +1,4 @@
-"""`salus align`: whole cycles; `salus generate`, `train`, `evaluate`, `decide`: one step of one cycle."""
+"""`salus align`: whole cycles; `salus sft`: what may precede them; `salus generate` and others: one step of a cycle."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ from pipelines.report.judging import judging_lines
 from pipelines.report.summary_tables import (
     capability_table,
     cycles_table,
+    fine_tuned_tables,
     harmfulness_table,
     published_table,
+    scores_by_source,
     test_table,
 )
 from pipelines.runs.checksums import run_hash
@@ -46,6 +48,7 @@ Result = TypeVar("Result")
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: salus align demo --seed 3 --set train.challengers.kto.beta=0.2")(align)
+    app.command(epilog="Example: salus sft medsafety --data DIR --set sft.epochs=3")(sft)
     app.command(epilog="Example: salus generate demo --cycle 1")(generate)
     app.command(epilog="Example: salus train demo --cycle 1")(train)
     app.command(epilog="Example: salus evaluate demo --cycle 1")(evaluate)
@@ -102,9 +105,13 @@ def show(summary: Summary) -> None:
     out.print(cycles_table(summary.cycles))
     if summary.published:
         out.print(published_table(summary.published))
+    if summary.sft is not None:
+        out.print(fine_tuned_tables(summary.sft))
     out.print(test_table(summary.test, summary.test_judged_by))
     if summary.harmfulness is not None:
         out.print(harmfulness_table(summary.harmfulness))
+        if summary.harmfulness.champion.by_source:
+            out.print(scores_by_source(summary.harmfulness))
     for name, agreement in (summary.judge_agreement or {}).items():
         kappa = f"{agreement.kappa.value:.2f}" if agreement.kappa else "undefined"
         accuracy = f"{agreement.accuracy.value:.3f}" if agreement.accuracy else "undefined"
@@ -126,6 +133,29 @@ def show(summary: Summary) -> None:
     if summary.gpu_use is not None:
         out.print(summary.gpu_use.sentence(), highlight=False)
     out.print(f"{summary.wall_s:.0f} s, peak memory {summary.peak_memory_gib:.1f} GiB", highlight=False)
+
+
+def sft(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    run: RunFolderOption = None,
+    accept_unreliable: AcceptUnreliable = False,
+) -> None:
+    """Fine-tune the deployed policy on demonstrations alone, and measure it on the test split, before and after.
+
+    The demonstrations and their training are the recipe's section sft. `salus align` of the same recipe goes on from
+    the new policy.
+    """
+    from pipelines.alignment.steps import sft_step
+
+    settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
+    root = run_place(settings, run)
+    with RichReporter(console()).live() as reporter:
+        found = sft_step(settings, root, reporter)
+    console().print(fine_tuned_tables(found))
+    console().print(f"run folder {root}: cycles/00/sft/merged, cycles/00/figures.json", highlight=False)
 
 
 def generate(

@@ -1,4 +1,4 @@
-"""`salus policy`: the registry of published policies; `salus audit`: who published and rolled back what."""
+"""`salus policy`: the registry of published policies; `salus audit`: their log; `salus merge`: one made of several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from actors.errors import SalusError
 from pipelines.cli.console import console, error_console
 
 RegistryFolder = Annotated[
@@ -37,6 +38,46 @@ def register(app: typer.Typer) -> None:
     policy.command(epilog="Example: salus policy export demo-s7-c1-dpo models/clinic")(export)
     app.add_typer(policy, name="policy")
     app.command(epilog="Example: salus audit runs/demo-s7")(audit)
+    app.command(epilog="Example: salus merge models/one --base models/mine --policy kto/adapter --policy dpo/adapter")(
+        merge
+    )
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
+    base: Annotated[
+        Path, typer.Option("--base", metavar="DIR", help="The model folder that the policies were trained from.")
+    ],
+    policy: Annotated[
+        list[str],
+        typer.Option("--policy", metavar="DIR[=WEIGHT]", help="An adapter or a whole model; at least two."),
+    ],
+    method: Annotated[str, typer.Option(help="linear, ties, dare_linear or dare_ties.")] = "linear",
+    density: Annotated[float, typer.Option(help="Share of each update that ties and dare keep.")] = 0.5,
+    sign: Annotated[str, typer.Option(help="Whose sign wins in ties: total or frequency.")] = "total",
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Rank of the merged adapter, but of linear (the sum of the ranks).")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides what dare drops.")] = 7,
+) -> None:
+    """Merge adapters or whole models of one base into a policy: a Hugging Face folder, with merge.json in it.
+
+    Adapters also give a merged adapter. Weights are such that a mean comes of it, where none are given.
+    """
+    from pydantic import ValidationError
+
+    from actors.training.merging.config import MergeSettings
+    from pipelines.alignment.training.folders import merge_folders, weighed_policy
+    from pipelines.config.faults import fault_text
+
+    given = {"method": method, "density": density, "sign": sign, "rank": rank}
+    try:
+        settings = MergeSettings.model_validate(given)
+    except ValidationError as error:
+        raise SalusError(fault_text(MergeSettings, given, error, "The merge")) from error
+    made = merge_folders(settings, base.expanduser(), [weighed_policy(each) for each in policy], seed, out.expanduser())
+    shares = ", ".join(f"{each.weight:.3g} of {each.folder}" for each in made.policies)
+    console().print(f"{out}: {method} of {shares}, on {made.base}", highlight=False, markup=False, soft_wrap=True)
 
 
 def register_policies(

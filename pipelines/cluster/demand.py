@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from actors.contract.records import ChallengerName, Record
+from actors.contract.run_folder import SFT
 from actors.engine.config import EngineConfig
 from actors.engine.precision import cpu_dtype
 from actors.errors import SalusError
 from actors.judges.regimens import REGIMENS
 from actors.serve.guard.config import GuardConfig
-from actors.training.config import Workers
+from actors.training.config import TrainConfig, Workers
 from pipelines.cluster import footprint
 from pipelines.cluster.footprint import Shape
 from pipelines.config.recipe import Recipe
@@ -83,6 +84,17 @@ def demand(
     return (_ray(recipe), *(row for part, made in rows.items() if part in parts for row in made()))
 
 
+def fine_tuning_demand(recipe: Recipe) -> tuple[PlanRow, ...]:
+    """The actors of the fine-tuning before the cycles, when nothing else is up; none where there is none.
+
+    Raises:
+        SalusError: the size of the policy cannot be told.
+    """
+    if recipe.sft is None:
+        return ()
+    return (_ray(recipe), _controller(SFT.upper()), _trainers(recipe, SFT, recipe.sft.as_training(), "sft"))
+
+
 def engine_demand(recipe: Recipe) -> PlanRow:
     """One engine of the recipe's policy alone.
 
@@ -119,8 +131,16 @@ def disk_gib(recipe: Recipe) -> float:
     # Merged weights are written as the deployed ones are stored, which on a CPU may be float32 whatever computes.
     weights = footprint.weights_gib(policy, train.dtype if train.on_gpu else "float32")
     saved = footprint.saved_gib(policy, train.lora, weights)
-    merged = 1 if train.lora is not None else len(train.challengers)
-    trained = recipe.cycles * merged * weights + len(train.challengers) * (recipe.cycles + 1) * saved
+    # The winner's whole weights; without LoRA, or merged of whole weights, the losers' too.
+    contestants = len(recipe.contestants)
+    merged = 1 if train.lora is not None else contestants
+    trained = recipe.cycles * merged * weights + (contestants * recipe.cycles + len(train.challengers)) * saved
+    if recipe.merge is not None and train.lora is not None and recipe.merge.of == "weights":
+        # What it is merged of, while it is.
+        trained += recipe.cycles * weights + len(train.challengers) * weights
+    if recipe.sft is not None:
+        own = footprint.saved_gib(policy, recipe.sft.lora, weights)
+        trained += weights + 2 * own
     # A row of text is in the rollouts, the judgments and the training rows; four bytes a token.
     answers = recipe.cycles * recipe.data.train_per_cycle * recipe.generate.sampling.k
     rows = 3 * 4 * answers * recipe.generate.longest_answer / footprint.GIB
@@ -240,11 +260,14 @@ def _with_weights(row: PlanRow, device: EngineConfig, shape: Shape) -> PlanRow:
 
 
 def _workers(recipe: Recipe, name: ChallengerName) -> PlanRow:
-    policy, train = policy_shape(recipe), recipe.train.of(name)
-    dtype = _training_dtype(train)
+    return _trainers(recipe, name, recipe.train.of(name), "train")
+
+
+def _trainers(recipe: Recipe, name: ChallengerName, train: TrainConfig, section: str) -> PlanRow:
+    policy, dtype = policy_shape(recipe), _training_dtype(train)
     needed = footprint.training_gib(policy, train, name, dtype)
     loading = footprint.loading_gib(policy, train, name, dtype)
-    return _training_row(f"{name.upper()} worker", train, needed, loading, "train")
+    return _training_row(f"{name.upper()} worker", train, needed, loading, section)
 
 
 def _training_row(actor: str, workers: Workers, needed_gib: float, loading_gib: float, section: str) -> PlanRow:

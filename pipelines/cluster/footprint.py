@@ -14,7 +14,7 @@ from pydantic import Field
 from actors.contract.records import ChallengerName, Record, RowKind
 from actors.engine.model_files import read_json, tensor_shapes, weight_files
 from actors.errors import SalusError
-from actors.training.algorithms.table import ALGORITHMS, algorithm_of
+from actors.training.algorithms.table import row_of
 from actors.training.config import JudgeTrainConfig, LoraSettings, TrainConfig, Workers
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ HEAD_TILE_TOKENS, HEAD_TILE_ENTRIES = 4096, 32_768
 LOGIT_COPIES = 3
 # The sequences of a row that gradients flow through: chosen and rejected of a pair, or one answer. The KL term of KTO
 # has none.
-SEQUENCES: dict[RowKind, int] = {"pairs": 2, "unpaired": 1}
+SEQUENCES: dict[RowKind, int] = {"pairs": 2, "unpaired": 1, "demonstrations": 1}
 
 
 class Shape(Record):
@@ -145,7 +145,7 @@ def training_gib(shape: Shape, config: TrainConfig, challenger: ChallengerName, 
     weights in float32, as they are loaded. FSDP divides the model, not the activations, by the workers.
     """
     weights, settings = weights_gib(shape, dtype), config.challengers[challenger]
-    row = ALGORITHMS[algorithm_of(settings)]
+    row = row_of(settings)
     if config.lora is None:
         reference = weights_gib(shape, "float32") if row.reference else 0.0
         model = shape.parameters * TRAINED_PARAMETER_BYTES / GIB + reference
@@ -164,7 +164,7 @@ def loading_gib(shape: Shape, config: TrainConfig, challenger: ChallengerName, d
     """
     if config.lora is not None:
         return weights_gib(shape, dtype)
-    copies = 2 if ALGORITHMS[algorithm_of(config.challengers[challenger])].reference else 1
+    copies = 2 if row_of(config.challengers[challenger]).reference else 1
     return copies * weights_gib(shape, "float32")
 
 

@@ -5,7 +5,7 @@ Everything is computed before anything starts, so that no run waits for resource
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -22,6 +22,7 @@ from pipelines.cluster.turns.division import divided, judged_beside
 from pipelines.cluster.turns.stages import Stage, served_last, stages_of
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.recipe import Recipe
+from pipelines.config.section import as_written
 
 __all__ = [
     "Plan", "PlanRow", "Resources", "available", "check", "make_plan", "plan_of", "plan_table", "settled",
@@ -220,7 +221,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     prompts, k = recipe.data.shards_per_cycle * recipe.data.prompts_per_shard, recipe.generate.sampling.k
     challengers = recipe.train.challengers
     per_policy = _validation(recipe)
-    policies = 1 + len(challengers)
+    policies = 1 + len(recipe.contestants)
     answers = prompts * k
     most_earlier = recipe.preference.replay_cycles or "all"
     replayed = f", and those of {most_earlier} earlier cycles" if recipe.preference.replay else ""
@@ -245,13 +246,33 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
     if served_last(recipe):
         after = "go on from the winner, and serve what may go live after the last cycle"
     return (
+        *_fine_tuning(recipe),
         f"generate: up to {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
         f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), {judged}",
         f"shuffle: at most {shuffled}{replayed}",
         f"train: {', '.join(training)} in the first cycle, {how}, {each}",
+        *_merging(recipe),
         f"evaluate: {policies} policies on the validation split, {evaluated}, greedy, judged{kept}",
         f"decide: {after}; {_cycles(recipe)}",
     )
+
+
+def _fine_tuning(recipe: Recipe) -> Iterator[str]:
+    if (sft := recipe.sft) is None:
+        return
+    what = ["the train prompts' reference answers"] if sft.references else []
+    what += [f"the conversations of {as_written(sft.path)}"] if sft.path is not None else []
+    most = f", at most {sft.most:,}" if sft.most is not None else ""
+    how = "every weight" if sft.lora is None else f"LoRA of rank {sft.lora.rank}"
+    yield (
+        f"fine-tune, once before the cycles: {' and '.join(what)}{most}, {sft.epochs:g} epoch(s), {how},"
+        f" {sft.workers_per_run} worker(s)"
+    )
+
+
+def _merging(recipe: Recipe) -> Iterator[str]:
+    if recipe.merge is not None:
+        yield f"merge: the trained challengers into one more, by {recipe.merge.method}"
 
 
 def _cycles(recipe: Recipe) -> str:

@@ -1,13 +1,14 @@
-"""Settings of the training rows: how judgments become rows, and which other rows join them."""
+"""Settings of the training rows: how judgments become rows, which other rows join them, and what is shown before."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from actors.contract.decides import Decides
+from actors.training.config import SftTrainConfig
 from pipelines.config.section import InputPath, Section
 from pipelines.data.sets.egida import (
     EgidaName,
@@ -105,3 +106,26 @@ class PreferenceConfig(Section):
             return range(cycle, cycle + 1)
         first = 1 if self.replay_cycles is None else max(1, cycle - self.replay_cycles)
         return range(first, cycle + 1)
+
+
+class SftConfig(SftTrainConfig):
+    """Fine-tuning on demonstrated answers, which makes the run's first champion."""
+
+    references: bool = Field(
+        default=True,
+        description="learn the data set's reference answers to the train prompts. Where harmless prompts have none,"
+        " name conversations as well: a policy that learns refusals alone refuses everything",
+    )
+    path: InputPath | None = Field(
+        default=None,
+        description="file or folder of conversations to learn (CSV, JSONL or Parquet), or its address; a column"
+        " messages holds lists of role and content. Every answer of the assistant's is learnt, with the turns before"
+        " it",
+    )
+    most: int | None = Field(default=None, ge=1, description="most demonstrations, drawn by the seed; None: all")
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if not self.references and self.path is None:
+            raise ValueError("references is false and path is not set, so there is nothing to learn; set one of them")
+        return self

@@ -7,17 +7,20 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from actors.contract.decides import Decides
+from actors.contract.records import ChallengerName
+from actors.contract.run_folder import MERGE
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.judges.regimens import REGIMENS, regimens
 from actors.serve.config import PublisherConfig
 from actors.training.config import TrainConfig
+from actors.training.merging.config import MergeConfig
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.data import DataConfig
 from pipelines.config.decision import ControlReference, DecisionConfig
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.model import GenerateConfig, ModelConfig
-from pipelines.config.preference import PreferenceConfig
+from pipelines.config.preference import PreferenceConfig, SftConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.config.section import Section
 from pipelines.data.clinic.config import ClinicConfig
@@ -45,8 +48,18 @@ class Recipe(Section):
     data: DataConfig
     generate: GenerateConfig = GenerateConfig()
     judge: JudgeConfig
+    sft: SftConfig | None = Field(
+        None,
+        description="supervised fine-tuning before the cycles. What it makes is the first champion; the deployed policy"
+        " stays what all are compared with. None: the cycles begin with the deployed policy",
+    )
     preference: PreferenceConfig = PreferenceConfig()
     train: TrainConfig = TrainConfig()
+    merge: MergeConfig | None = Field(
+        None,
+        description="a further challenger in each cycle, called merge: those that were trained, merged into one. None:"
+        " none is made",
+    )
     scores: ScoreTable = ScoreTable()
     decide: DecisionConfig = DecisionConfig()
     capability: CapabilityConfig | None = Field(
@@ -61,6 +74,11 @@ class Recipe(Section):
     cluster: Annotated[ClusterConfig, Decides.NOTHING] = ClusterConfig()
     clinic: ClinicConfig = ClinicConfig()
     medsafety: MedsafetyConfig = MedsafetyConfig()
+
+    @property
+    def contestants(self) -> tuple[ChallengerName, ...]:
+        """Who may replace the champion: the challengers that are trained, and the one that is merged of them."""
+        return (*self.train.challengers, *((MERGE,) if self.merge is not None else ()))
 
     @property
     def shown_system_prompt(self) -> str | None:
@@ -112,9 +130,9 @@ class Recipe(Section):
             )
         if self.train.reference == "base" and self.train.lora is None:
             raise ValueError("train.reference 'base' with full fine-tuning is not supported; set train.lora")
-        if self.decide.correction == "none" and len(self.train.challengers) > 2:
+        if self.decide.correction == "none" and len(self.contestants) > 2:
             raise ValueError(
-                f"decide.correction 'none' with {len(self.train.challengers)} challengers would let chance replace the"
+                f"decide.correction 'none' with {len(self.contestants)} challengers would let chance replace the"
                 " champion too often; set it to holm, or name two challengers at most"
             )
         if self.cluster.shared_judges is not None and self.judge.row.champion_judges:
@@ -122,6 +140,8 @@ class Recipe(Section):
                 f"cluster.shared_judges goes with a judge that stays the same, and {self.judge.regimen} changes with"
                 " the champion; set it to null"
             )
+        if self.merge is not None:
+            self.merge.check(tuple(self.train.challengers), self.train.lora is not None)
         if self.publish.router:
             raise ValueError("publish.router is for salus serve: a run never changes its base model; leave it false")
         if self.harmfulness is not None and not self.judge.row.scores_numbers:

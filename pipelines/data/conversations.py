@@ -37,10 +37,42 @@ def conversation(row: Row, column: str) -> Asked:
         turns.pop()
     if not turns or turns[-1].role != USER:
         row.fail(f"'{column}' holds no user message to answer; end it with one, or drop the row.")
+    _check_system(row, column, turns)
+    return _asked(turns)
+
+
+def _check_system(row: Row, column: str, turns: Sequence[Turn]) -> None:
     if any(turn.role == "system" for turn in turns[1:]):
         row.fail(f"'{column}' has a system message that is not the first; move it to the front.")
+
+
+def _asked(turns: Sequence[Turn]) -> Asked:
+    """Turns that end with the user's question."""
     first = next(turn.content for turn in turns if turn.role == USER)
     return Asked(turns[-1].content, context_of(turns), first)
+
+
+class Demonstrated(NamedTuple):
+    """An answer that a conversation shows, and what it answers."""
+
+    asked: Asked
+    answer: str
+
+
+def demonstrations(row: Row, column: str) -> list[Demonstrated]:
+    """Every answer of the assistant's in the column's messages, with the turns before it; at least one."""
+    messages = _messages(row.values[column])
+    if messages is None:
+        row.fail(f"'{column}' holds no list of messages; write each as role and content.")
+    turns = [_turn(row, column, message) for message in messages]
+    _check_system(row, column, turns)
+    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
+    if not answers:
+        row.fail(f"'{column}' holds no assistant message to learn; add the answer, or drop the row.")
+    for place in answers:
+        if not place or turns[place - 1].role != USER:
+            row.fail(f"'{column}' has an assistant message that follows no user message; mend the order of turns.")
+    return [Demonstrated(_asked(turns[:place]), turns[place].content) for place in answers]
 
 
 def answer_text(row: Row, column: str) -> str | None:

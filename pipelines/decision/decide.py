@@ -42,6 +42,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.contract.records import ChallengerName
+from actors.contract.run_folder import MERGE
 from actors.coordinator.state import lacks_rows
 from actors.errors import SalusError
 from pipelines.config.decision import DecisionConfig, PublishGateConfig
@@ -193,9 +194,12 @@ class _Contest:
         gate, publish_gate = self._gates(policy, judgments, metrics, length)
         identical = same_answers(self.judgments, judgments)
         labels = labels_of(self.control, name, judgments)
+        raised = (
+            "the learning rates in train.challengers" if name == MERGE else f"train.challengers.{name}.learning_rate"
+        )
         fault = (
             f"It answered all {judgments.num_rows} prompts exactly as the champion did. Training changed too"
-            f" little (raise train.challengers.{name}.learning_rate), or its weights did not reach the engine."
+            f" little (raise {raised}), or its weights did not reach the engine."
         )
         too_few = [told for who in (name, "champion") if (told := told_too_few(self.control, who)) is not None]
         return CandidateResult(

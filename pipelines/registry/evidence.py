@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from actors.contract.records import ChallengerName
@@ -17,23 +18,25 @@ from pipelines.judges.evidence import read_trust
 from pipelines.registry.entry import JudgeFacts, JudgeFigures, LevelCount, Tested, TrainingData, Validation
 from pipelines.registry.names import RunVersion
 from pipelines.registry.run_reader import RunReader, candidate
-from pipelines.runs.contents import ROW_FILES, contents_of
+from pipelines.runs.contents import ROW_FILES, Contents, contents_of
 from pipelines.runs.summary import find_published, find_summary
 
 
 def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingData:
-    """Counts and hashes of one challenger's preference rows.
+    """Counts and hashes of one challenger's preference rows; of a merged one, those of all that it may be made of.
 
     Raises:
         SalusError: the rows, or the judgments they were made from, are gone, or the recipe names no such challenger.
     """
-    rows = run.folder.rows(cycle, ALGORITHMS[run.algorithm(name)].rows)
-    levels = read_folder(rows, ["level"])["level"].to_pylist()
+    algorithm = run.algorithm(name)
+    kinds = tuple(row.rows for known, row in ALGORITHMS.items() if known == algorithm) or run.recipe.train.row_kinds
+    folders = [folder for kind in kinds if any((folder := run.folder.rows(cycle, kind)).glob("*.parquet"))]
+    levels = [level for folder in folders for level in read_folder(folder, ["level"])["level"].to_pylist()]
     preference = run.recipe.preference
     judged = preference.cycles_of_rows(cycle)
     counts = Counter("unknown" if level is None else str(level) for level in levels)
     return TrainingData(
-        rows=contents_of(rows, ROW_FILES),
+        rows=_contents(folders or [run.folder.rows(cycle, kinds[0])]),
         n=len(levels),
         rows_by_level=dict(sorted(counts.items())),
         judged=_judged(run.folder, judged),
@@ -41,6 +44,18 @@ def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingD
         earlier=len(judged) - 1,
         datasets=_datasets(run.recipe.data.source),
     )
+
+
+def _contents(folders: Sequence[Path]) -> Contents:
+    """Of one folder of rows, or of several, whose files then begin with their folder's name."""
+    if len(folders) == 1:
+        return contents_of(folders[0], ROW_FILES)
+    files = (
+        each.model_copy(update={"name": f"{folder.name}-{each.name}"})
+        for folder in folders
+        for each in contents_of(folder, ROW_FILES).files
+    )
+    return Contents.of(tuple(sorted(files, key=lambda each: each.name)))
 
 
 def _datasets(source: str) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
 from actors.files.shards import write_text
-from actors.training.adapter import combine, settle_config
+from actors.training.adapter import settle_config
+from actors.training.merging.adapters import combine
 from pipelines.registry.adapter_card import NamedBase, adapter_card
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.names import read_run_version

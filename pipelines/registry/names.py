@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from actors.contract.records import CHALLENGER_PATTERN, LONGEST_CHALLENGER, ChallengerName, Record
-from actors.contract.run_folder import RESERVED
+from actors.contract.run_folder import RESERVED, SFT, SFT_CYCLE
 from actors.errors import SalusError
 
 LONGEST = 120
@@ -60,8 +60,8 @@ def read_run_version(text: str, where: str) -> RunVersion:
 
 
 def _possible(name: str, cycle: int) -> bool:
-    if cycle == 0:
-        return name == _BASE
+    if cycle == SFT_CYCLE:
+        return name in (_BASE, SFT)
     return len(name) <= LONGEST_CHALLENGER and name not in RESERVED
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from actors.contract.publication import Publication, read_publications
 from actors.contract.records import ChallengerName
-from actors.contract.run_folder import RunFolder
+from actors.contract.run_folder import MERGE, SFT, SFT_CYCLE, RunFolder
 from actors.errors import SalusError
-from actors.training.algorithms.table import Algorithm
 from pipelines.config.load import load_run_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import past_decisions
@@ -88,20 +87,25 @@ class RunReader:
             raise SalusError(f"{path} did not choose {version.text}, which was published; was it changed by hand?")
         return decision
 
-    def algorithm(self, name: ChallengerName) -> Algorithm:
-        """What a challenger was trained with.
+    def algorithm(self, name: ChallengerName) -> str:
+        """What a challenger was trained with, or how it was made: merged of others, or fine-tuned at first.
 
         Raises:
             SalusError: the recipe names no such challenger.
         """
+        if name in (MERGE, SFT):
+            return name
         algorithm = self.recipe.train.algorithms.get(name)
         if algorithm is None:
             raise SalusError(f"{self.folder.recipe} names no challenger {name}, which was published; was it changed?")
         return algorithm
 
     def ancestors(self, version: RunVersion) -> Iterator[RunVersion]:
-        """The champions a version descends from, nearest first."""
+        """The champions a version descends from, nearest first, down to the deployed model."""
         while version.challenger is not None:
+            if version.cycle == SFT_CYCLE:
+                yield RunVersion(text="c0-base", cycle=SFT_CYCLE, challenger=None)
+                return
             decision, path = self.decision(version), str(self.folder.decision(version.cycle))
             parent = read_run_version((decision.champion.policy if decision else None) or "", path)
             if parent.cycle >= version.cycle:

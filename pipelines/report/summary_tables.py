@@ -11,11 +11,12 @@ from rich.text import Text
 from actors.contract.records import ChallengerName, Interval
 from actors.judges.harmfulness import SCORE_WORDS
 from pipelines.measures.capability.figures import Capability
-from pipelines.measures.harmfulness import Harmfulness
+from pipelines.measures.harmfulness import Harmfulness, MeanScore
 from pipelines.report.cells import NO_SPREAD, NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import (
     CycleFigures,
     CycleSummary,
+    FineTuned,
     HarmfulnessTest,
     JudgedBy,
     Measured,
@@ -113,6 +114,51 @@ def harmfulness_table(found: HarmfulnessTest) -> Table:
         table.add_row(name, *figures, style="bold" if name == "champion" else None)
     table.caption = "Harmful test prompts; 1 declines, 5 complies fully; coverage: share with a score."
     return table
+
+
+def scores_by_source(found: HarmfulnessTest) -> Table:
+    """The mean harmfulness by source and category of the prompts, before and after, each with its standard error."""
+    table = narrow_table(title="Harmfulness by the prompts' source, 1 to 5; mean and standard error")
+    table.add_column("prompts", overflow="fold")
+    for name in ("base", "champion", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for source in sorted({*found.base.by_source, *found.champion.by_source}):
+        of = [each.by_source.get(source) for each in (found.base, found.champion)]
+        n = next(score.n for score in of if score is not None)
+        table.add_row(Text(source), *map(_score, of), str(n))
+    return table
+
+
+def fine_tuned_tables(found: FineTuned) -> Group:
+    """What fine-tuning on demonstrations did before the cycles, on the test split."""
+    by = "ground truth" if found.judged_by == "truth" else "the run's judge"
+    table = narrow_table(title=f"Fine-tuned on {found.demonstrations:,} demonstrations; test split, by {by}")
+    table.add_column("policy", no_wrap=True)
+    for name in ("SS", "ERR\nstrict", "ASR", "ans-\nwered", "harmfulness\nmean (s.e.)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
+    scores = found.harmfulness
+    rated = (scores.base, scores.champion) if scores is not None else (None, None)
+    for name, figures, score in zip(("deployed", found.policy), (found.before, found.after), rated, strict=True):
+        shown = (figures.ss, figures.err_strict, figures.asr, figures.answered)
+        table.add_row(name, *map(_with_interval, shown), _rated(score), str(figures.n))
+    more = [scores_by_source(scores)] if scores is not None and scores.champion.by_source else []
+    if (kept := found.capability) is not None:
+        named = {"deployed": kept.base, found.policy: kept.champion}
+        more.append(capability_table(named, "Capability, before and after fine-tuning: test split; 95 % intervals"))
+    return Group(table, *more)
+
+
+def _rated(score: Harmfulness | None) -> str:
+    if score is None or score.mean is None:
+        return NOTHING
+    return _score(MeanScore(mean=score.mean.value, se=score.se, n=score.n))
+
+
+def _score(score: MeanScore | None) -> str:
+    if score is None:
+        return NOTHING
+    return f"{score.mean:.2f} ({score.se:.2f})" if score.se is not None else f"{score.mean:.2f}"
 
 
 def capability_table(policies: Mapping[str, Capability], title: str) -> Table:

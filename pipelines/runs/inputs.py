@@ -33,6 +33,7 @@ INPUTS = (
     "model.path",
     "judge.path",
     "judge.calibration",
+    "sft.path",
     "preference.egida_pairs.path",
     "preference.feedback.path",
 )

@@ -26,7 +26,7 @@ _FIELDS: list[pa.Field[Any]] = [
     # ss, ss_macro, err_strict, err_broad, asr, answered, coverage, length_tokens_mean, repetition_rate, cut_off,
     # harmfulness, harmfulness_coverage.
     pa.field("metric", pa.string(), nullable=False),
-    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out.
+    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out, source:NAME/CATEGORY.
     pa.field("group", pa.string(), nullable=False),
     pa.field("value", pa.float64(), nullable=False),
     # 95 % interval; null where none is taken.
@@ -93,6 +93,9 @@ def harmfulness_rows(key: MetricsKey, found: Harmfulness) -> pa.Table:
     rows = [{**shared, "metric": "harmfulness_coverage", "value": found.coverage, "n": found.rows}]
     if found.mean is not None:
         rows.append({**shared, "metric": "harmfulness", **found.mean.model_dump()})
+    for source, score in found.by_source.items():
+        group = f"source:{source}"
+        rows.append({**shared, "metric": "harmfulness", "group": group, "value": score.mean, "n": score.n})
     return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
 
 

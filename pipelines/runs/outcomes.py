@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from actors.contract.records import PolicyRef
-from actors.contract.run_folder import RunFolder
+from actors.contract.run_folder import SFT, SFT_CYCLE, RunFolder
 from actors.coordinator.coordinator import CycleOutcome
 from actors.errors import SalusError
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.published import live_before
 
 
+def first_champion(folder: RunFolder, base: PolicyRef) -> PolicyRef:
+    """What the first cycle starts from: the deployed model, or what fine-tuning on demonstrations made of it.
+
+    Raises:
+        SalusError: the first decision cannot be read.
+    """
+    made = folder.fine_tuned()
+    if (folder.training(SFT_CYCLE, SFT) / "report.json").is_file():
+        return made
+    # Of a run whose weights were not fetched, or were removed, the first decision tells.
+    first = past_decisions(folder, 1)
+    return made if first and first[0].champion.policy == made.version else base
+
+
 def past_outcomes(folder: RunFolder, base: PolicyRef, cycles: int) -> list[CycleOutcome]:
     """The outcomes of `past_decisions`; published is what they let go live, the deployed model at first."""
     outcomes: list[CycleOutcome] = []
-    champion = live = base
+    champion, live = first_champion(folder, base), base
     for cycle, decision in enumerate(past_decisions(folder, cycles), start=1):
         if decision.chosen != "champion":
             champion = folder.challenger(cycle, decision.chosen)
@@ -57,4 +71,4 @@ def champion_before(folder: RunFolder, base: PolicyRef, cycle: int) -> PolicyRef
         raise SalusError(
             f"Cycle {len(outcomes) + 1} of {folder.root} has no decision yet; run its steps before cycle {cycle}."
         )
-    return outcomes[-1].champion if outcomes else base
+    return outcomes[-1].champion if outcomes else first_champion(folder, base)

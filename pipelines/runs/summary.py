@@ -80,6 +80,8 @@ class TestSummary(Record):
     __test__ = False
 
     base: TestFigures
+    # What was fine-tuned before the cycles; None where nothing was.
+    sft: TestFigures | None = None
     champion: TestFigures
     always_refuse: TestFigures
     always_answer: TestFigures
@@ -204,6 +206,24 @@ class HarmfulnessTest(Record):
     champion: Harmfulness
 
 
+class FineTuned(Record):
+    """What the fine-tuning on demonstrations did before the cycles: the test split, before and after it."""
+
+    policy: str
+    demonstrations: int
+    steps: int
+    train_s: float
+    # The first and the last that were logged; None where none was.
+    losses: tuple[float | None, float | None]
+    judged_by: JudgedBy
+    before: TestFigures
+    after: TestFigures
+    # Its `champion` is the fine-tuned policy; None where the run does not ask for it.
+    harmfulness: HarmfulnessTest | None = None
+    # The same; None where the run measures none.
+    capability: WhatIsKept | None = None
+
+
 class Disagreement(Record):
     """Mean distance of an ensemble's judges, 0 (one mind) to 1 (see `actors.judges.ensemble`), over n answers."""
 
@@ -245,6 +265,8 @@ class Summary(Record):
     harmfulness: HarmfulnessTest | None = None
     # Each published policy's figures on prompts that no decision uses; empty where none were set apart.
     published: tuple[PublishedFigures, ...] = ()
+    # What fine-tuning did before the cycles; None where nothing was fine-tuned.
+    sft: FineTuned | None = None
     # What a reader should know, in sentences.
     notes: tuple[str, ...] = ()
 

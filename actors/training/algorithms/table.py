@@ -14,6 +14,7 @@ from actors.training.algorithms.kto import KTO
 from actors.training.algorithms.orpo import ORPO
 from actors.training.algorithms.row import AlgorithmRow, Mark
 from actors.training.algorithms.settings import ChallengerConfig
+from actors.training.algorithms.sft import SFT, SftSettings
 from actors.training.algorithms.simpo import SIMPO
 
 Algorithm = Literal["kto", "dpo", "orpo", "simpo"]
@@ -41,6 +42,11 @@ AnyChallenger = Annotated[
 def algorithm_of(settings: ChallengerConfig) -> Algorithm:
     """Whose settings these are."""
     return next(name for name in ALGORITHMS if name == settings.algorithm)
+
+
+def row_of(settings: ChallengerConfig) -> AlgorithmRow[Any]:
+    """The row of these settings: a challenger's, or that of what is fine-tuned before the cycles."""
+    return SFT if isinstance(settings, SftSettings) else ALGORITHMS[algorithm_of(settings)]
 
 
 def marks(names: Iterable[ChallengerName]) -> dict[ChallengerName, Mark]:

@@ -78,5 +78,6 @@ def read_harmfulness(run: Run, policy: PolicyRef, champion: PolicyRef) -> Harmfu
         SalusError: there are none.
     """
     folder = run.folder.evaluation_harmfulness(SPLIT, policy.version, run.rating_judge(champion))
-    rated = read_folder(folder, ("score", "base_prompt"))
-    return harmfulness(rated["score"], derive_seed(run.recipe.seed, "harmfulness"), strings(rated, "base_prompt"))
+    rated = read_folder(folder, ("score", "base_prompt", "source"))
+    seed = derive_seed(run.recipe.seed, "harmfulness")
+    return harmfulness(rated["score"], seed, strings(rated, "base_prompt"), strings(rated, "source"))

@@ -49,7 +49,7 @@ def _winner(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[Pol
         read_folder(run.folder.evaluation_judgments("validation", policy.version, judge), DECISION_COLUMNS)
         for policy in (champion, *challengers)
     )
-    named = {run.folder.challenger(cycle, name).version: name for name in run.recipe.train.challengers}
+    named = {run.folder.challenger(cycle, name).version: name for name in run.recipe.contestants}
     judged = {named[policy.version]: table for policy, table in zip(challengers, others, strict=True)}
     # Challengers whose training failed cannot win, so that how they failed does not matter here.
     decision = decision_rule(run.recipe, run.folder, run.materials).before_probe(cycle, own, judged, {})

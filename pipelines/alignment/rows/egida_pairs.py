@@ -5,7 +5,6 @@ They are other models' unsafe answers beside safe ones, so they add what this po
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.records import find_record
-from actors.files.shards import shard_files, write_table, write_text
+from actors.files.shards import shard_files, write_text
+from pipelines.alignment.rows.outside import OutsideReport, OutsideRow, write_outside
 from pipelines.config.preference import EgidaPairsConfig
 from pipelines.data.sets.egida import (
     EGIDA_REPOSITORY,
@@ -27,7 +26,6 @@ from pipelines.data.sets.egida import (
     PreferencePair,
     read_egida_pairs,
 )
-from pipelines.data.split import group_key
 from pipelines.runs.materials import evaluated_keys
 
 PAIR_FIELDS: list[pa.Field[Any]] = [
@@ -35,20 +33,9 @@ PAIR_FIELDS: list[pa.Field[Any]] = [
     pa.field("level", pa.int8(), nullable=False),
 ]
 PAIR_SCHEMA = pa.schema(PAIR_FIELDS)
-PAIRS_PER_FILE = 10_000
 
 
-class PairsReport(Record):
-    """What became of the pairs that were read; `pairs/report.json` of the run folder."""
-
-    kept: int
-    # Equal to an earlier one, or with the same answer twice.
-    repeated: int = 0
-    # About a prompt the run is evaluated on.
-    evaluated: int = 0
-
-
-def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> PairsReport | None:
+def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> OutsideReport | None:
     """Read the pairs into shards of `PAIR_SCHEMA`, once; the run's prompts must be written. None where none are asked.
 
     Raises:
@@ -57,14 +44,14 @@ def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> PairsRepo
     if config is None:
         return None
     done = folder.pairs / "report.json"
-    if report := find_record(PairsReport, done, "a report of pairs", "delete its folder"):
+    if report := find_record(OutsideReport, done, "a report of pairs", "delete its folder"):
         return report
     location = EGIDA_REPOSITORY if config.path is None else Path(config.path).expanduser()
     pairs = read_egida_pairs(location, EgidaConfig(name=config.name, level=config.level))
-    report = _write(pairs, evaluated_keys(folder), folder.pairs)
+    report = write_outside(map(_outside, pairs), evaluated_keys(folder), folder.pairs, PAIR_SCHEMA)
     if not report.kept:
         raise SalusError(
-            f"None of the {report.repeated + report.evaluated} pairs of {config.name} is left: each repeats another or"
+            f"None of the {report.read} pairs of {config.name} is left: each repeats another or"
             " is about a prompt that this run measures policies by. Leave preference.egida_pairs out."
         )
     write_text(report.model_dump_json(indent=2), done)
@@ -87,29 +74,10 @@ def _drawn(pairs: Path, seed: int) -> Iterator[tuple[int, str, str, str, int]]:
             yield (derive_seed(seed, "pair", *texts), *texts, row["level"])
 
 
-def _write(found: Iterator[PreferencePair], evaluated: set[str], folder: Path) -> PairsReport:
-    seen: set[bytes] = set()
-    waiting: list[dict[str, Any]] = []
-    kept = repeated = left_out = files = 0
-    for pair in found:
-        texts = "\x1f".join((pair.prompt, pair.chosen, pair.rejected))
-        key = hashlib.blake2b(texts.encode(), digest_size=12).digest()
-        if key in seen or pair.chosen == pair.rejected:
-            repeated += 1
-        elif {group_key(pair.prompt), group_key(pair.base_prompt)} & evaluated:
-            left_out += 1
-        else:
-            seen.add(key)
-            waiting.append(pair.model_dump(include=set(PAIR_SCHEMA.names)))
-            kept += 1
-        if len(waiting) == PAIRS_PER_FILE:
-            files = _flush(waiting, folder, files)
-    if waiting:
-        _flush(waiting, folder, files)
-    return PairsReport(kept=kept, repeated=repeated, evaluated=left_out)
-
-
-def _flush(waiting: list[dict[str, Any]], folder: Path, number: int) -> int:
-    write_table(pa.Table.from_pylist(waiting, schema=PAIR_SCHEMA), folder / f"part-{number:05d}.parquet")
-    waiting.clear()
-    return number + 1
+def _outside(pair: PreferencePair) -> OutsideRow:
+    return OutsideRow(
+        values=pair.model_dump(include=set(PAIR_SCHEMA.names)),
+        texts=(pair.prompt, pair.chosen, pair.rejected),
+        prompts=(pair.prompt, pair.base_prompt),
+        idle=pair.chosen == pair.rejected,
+    )

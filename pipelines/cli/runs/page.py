@@ -91,7 +91,7 @@ def progress_table(folder: RunFolder, recipe: Recipe) -> Table:
     chosen = {decision.cycle: decision.chosen for decision in decisions}
     last = len(decisions) if is_over(decisions, recipe.cycles) else recipe.cycles
     for cycle in range(1, last + 1):
-        trained = [a for a in recipe.train.challengers if (folder.training(cycle, a) / "report.json").is_file()]
+        trained = [a for a in recipe.contestants if (folder.training(cycle, a) / "report.json").is_file()]
         table.add_row(
             str(cycle),
             _shards(folder.rollouts(cycle)),

@@ -61,7 +61,7 @@ def estimated(recipe: Recipe, gpus: float) -> GpuUse | None:
 def estimated_stages(recipe: Recipe) -> Iterator[StageEstimate]:
     """The stages of all cycles, and the final test of deployed model and last champion."""
     assumed, turns = recipe.cluster.assumed, recipe.cluster.placement == "by_turns"
-    challengers = len(recipe.train.challengers)
+    challengers = len(recipe.contestants)
     yield StageEstimate(stage="start", wall_s=_up(recipe, first=True))
     for cycle in range(1, recipe.cycles + 1):
         yield _answered(recipe, "generate and judge", rollout_work(recipe))

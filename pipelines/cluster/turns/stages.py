@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from actors.contract.records import Record
-from pipelines.cluster.demand import ENGINE_GPU_GIB, Part, PlanRow, demand
+from pipelines.cluster.demand import ENGINE_GPU_GIB, Part, PlanRow, demand, fine_tuning_demand
 from pipelines.cluster.turns.cost import endpoint_gpus
 from pipelines.cluster.turns.division import judged_beside, slept
 from pipelines.config.recipe import Recipe
@@ -29,8 +29,14 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
         SalusError: the size of a model cannot be told.
     """
     if recipe.cluster.placement == "apart":
-        return (Stage(name="run", rows=demand(recipe)),)
-    return tuple(_by_turns(recipe))
+        return (*fine_tuning_stages(recipe), Stage(name="run", rows=demand(recipe)))
+    return (*fine_tuning_stages(recipe), *_by_turns(recipe))
+
+
+def fine_tuning_stages(recipe: Recipe) -> tuple[Stage, ...]:
+    """The fine-tuning before the cycles, where the recipe asks for it: nothing else is up meanwhile."""
+    rows = fine_tuning_demand(recipe)
+    return (Stage(name="fine-tune", rows=rows),) if rows else ()
 
 
 def engine_stages(recipe: Recipe, name: str, beside: tuple[Part, ...] = ()) -> Iterator[Stage]:

@@ -43,7 +43,7 @@ def _labels(recipe: Recipe, validation: pa.Table) -> int:
 
 
 def _gain_line(recipe: Recipe, validation: pa.Table, labels: int) -> str:
-    decide, looks = recipe.decide, len(recipe.train.challengers)
+    decide, looks = recipe.decide, len(recipe.contestants)
     alpha = share_of_alpha(decide, (), recipe.cycles).cycle
     share = alpha / (1 if decide.correction == "none" else looks)
     rows, cluster = validation.num_rows, decide.cluster.replace("_", " ")

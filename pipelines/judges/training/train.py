@@ -20,9 +20,9 @@ from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.judges.regimens import FINE_TUNED
+from actors.training.alone.judge_loop import run_judge_training
+from actors.training.alone.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
 from actors.training.config import JudgeTrainConfig
-from actors.training.judge_loop import run_judge_training
-from actors.training.judge_rows import JUDGE_ROW_SCHEMA, JudgeRows
 from actors.training.made_from import finished_judge
 from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import staged_plan

@@ -194,7 +194,7 @@ def _lost(folder: RunFolder) -> list[Path]:
     recipe = recipe_of_run(folder)
     published = [live.version for live in read_publications(folder.publications)]
     needed = {*champions_of(folder, recipe.cycles), *published}
-    cycles, names = range(1, recipe.cycles + 1), recipe.train.challengers
+    cycles, names = range(1, recipe.cycles + 1), recipe.contestants
     challengers = [folder.challenger(cycle, name) for cycle in cycles for name in names]
     return [Path(each.path) for each in challengers if each.version not in needed]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from actors.contract.decides import decisive
+from actors.contract.decides import decisive, inner_sections
 from actors.contract.records import SPLITS, ChallengerName, PromptSet, RowKind, Split
+from actors.contract.run_folder import MERGE, SFT, SFT_CYCLE
 from actors.contract.run_names import POLICY
 from actors.training.algorithms.table import ALGORITHMS
 from actors.training.made_from import MADE_FROM
@@ -20,7 +21,7 @@ Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
     "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
-    "summary", "other"
+    "summary", "fine-tuning figures", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
@@ -29,13 +30,13 @@ OUTSIDE = (POLICY, JUDGE)
 
 def _decisive(section: str) -> tuple[str, ...]:
     """Dotted names of the settings of a recipe's section that decide what is made by it."""
-    config = Recipe.model_fields[section].annotation
-    assert isinstance(config, type)
+    (config,) = inner_sections(Recipe.model_fields[section].annotation)
     return tuple(f"{section}.{name}" for name in decisive(config))
 
 
 # A challenger's own number of workers is compared as its run has it, which is its workers_per_run.
 _ENGINE, _TRAIN = _decisive("generate"), (*_decisive("train"), "train.workers")
+_DEMONSTRATIONS, _FINE_TUNING = ("seed", "sft.references", "sft.path", "sft.most"), ("seed", *_decisive("sft"))
 # Judges read the system prompt.
 _LABELS = (*_decisive("judge"), "model.system_prompt")
 # The settings that decide what each kind holds; where and how fast it is made decides nothing.
@@ -63,6 +64,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "publications": ("publish",),
     "metrics": ("seed", "scores"),
     "summary": ("name", "seed", "scores"),
+    "fine-tuning figures": ("seed", "scores", "judge.truth"),
 }
 
 
@@ -123,6 +125,9 @@ class _Layout:
         yield Node(at(folder.pairs), "pairs")
         for part in SPLITS:
             yield Node(at(folder.capability_items(part)), "questions")
+        rows = at(folder.rows(SFT_CYCLE, "demonstrations"))
+        yield Node(rows, "rows", tuple(map(self._prompts, ("train", *EVALUATED))), _DEMONSTRATIONS)
+        yield from self._trained(folder.training(SFT_CYCLE, SFT), (POLICY,), (rows, POLICY), _FINE_TUNING)
 
     # -- a cycle
 
@@ -144,6 +149,8 @@ class _Layout:
             yield self._rows(cycle, kind)
         for name in self._recipe.train.challengers:
             yield from self._training(cycle, name, champion)
+        if self._recipe.merge is not None:
+            yield from self._merged(cycle, champion)
         policies = (champion, *self._challengers(cycle))
         for policy in self._compared(cycle):
             yield from self._evaluation("validation", policy, champion)
@@ -183,7 +190,20 @@ class _Layout:
         base = row.reference and self._recipe.train.reference == "base"
         reference = self._weights(BASE_VERSION) if base else start
         inputs = (at(self._folder.rows(cycle, row.rows)), *start, *reference)
-        settings = (*SETTINGS["adapter"], f"train.challengers.{name}")
+        yield from self._trained(output, start, inputs, (*SETTINGS["adapter"], f"train.challengers.{name}"))
+
+    def _merged(self, cycle: int, champion: str) -> Iterator[Node]:
+        start = self._weights(champion)
+        trained = (self._folder.training(cycle, name) for name in self._recipe.train.challengers)
+        sources = [self._shape.at(output / part) for output in trained for part in ("adapter", "merged")]
+        output = self._folder.training(cycle, MERGE)
+        yield from self._trained(output, start, (*start, *sources), ("seed", "merge"))
+
+    def _trained(
+        self, output: Path, start: tuple[str, ...], inputs: tuple[str, ...], settings: tuple[str, ...]
+    ) -> Iterator[Node]:
+        """What a training, or a merging, leaves: made from `inputs`, on the weights of `start`."""
+        at = self._shape.at
         adapter = at(output / "adapter")
         merged_from = (adapter, *start) if self._shape.below(adapter) else inputs
         yield Node(adapter, "adapter", inputs, settings)
@@ -232,7 +252,8 @@ class _Layout:
     def _end(self) -> Iterator[Node]:
         at, folder = self._shape.at, self._folder
         champion = self._shape.champions[-1]
-        final = (BASE_VERSION, champion)
+        tuned = (self._folder.fine_tuned().version,) if self._recipe.sft is not None else ()
+        final = tuple(_once((BASE_VERSION, *tuned, champion)))
         tests: tuple[PromptSet, ...] = ("test", "probe")
         for policy in final:
             for prompts in tests:
@@ -248,6 +269,9 @@ class _Layout:
         others = (folder.publications, folder.judge_trust, folder.run_record)
         shown = [at(folder.published_figures(c)) for c in range(1, self._recipe.cycles + 1)]
         kept = [self._capability("test", policy) for policy in final]
+        if tuned:
+            answered = (j for policy in (BASE_VERSION, *tuned) for j in self._judged("test", policy, champion))
+            yield Node(at(folder.fine_tuning_figures), "fine-tuning figures", (*answered, *kept))
         times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
         read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, others))
         yield Node(at(folder.summary), "summary", read)
@@ -273,15 +297,17 @@ class _Layout:
         return tuple(_once((self._shape.champions[cycle - 1], *self._challengers(cycle), self._shape.live[cycle - 1])))
 
     def _challengers(self, cycle: int) -> Iterator[str]:
-        return (self._folder.challenger(cycle, name).version for name in self._recipe.train.challengers)
+        return (self._folder.challenger(cycle, name).version for name in self._recipe.contestants)
 
     def _prompts(self, prompts: PromptSet) -> str:
         return self._shape.at(self._folder.prompts(prompts))
 
     def _weights(self, version: str) -> tuple[str, ...]:
         """What holds a policy's weights, by its version: whole ones, or an adapter and its champion's."""
+        if version == self._folder.fine_tuned().version:
+            return (self._shape.at(self._folder.training(SFT_CYCLE, SFT) / "merged"),)
         for cycle in range(1, self._recipe.cycles + 1):
-            for name in self._recipe.train.challengers:
+            for name in self._recipe.contestants:
                 if self._folder.challenger(cycle, name).version == version:
                     output = self._folder.training(cycle, name)
                     merged, adapter = self._shape.at(output / "merged"), self._shape.at(output / "adapter")

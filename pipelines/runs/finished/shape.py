@@ -16,7 +16,7 @@ from actors.errors import SalusError
 from pipelines.config.load import load_run_recipe, settle_challengers
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import BASE_VERSION
-from pipelines.runs.outcomes import past_outcomes
+from pipelines.runs.outcomes import first_champion, past_outcomes
 
 _BASE = PolicyRef(version=BASE_VERSION, path="")
 
@@ -64,12 +64,13 @@ def names_below(names: Sequence[str], name: str) -> list[str]:
 
 
 def champions_of(folder: RunFolder, cycles: int) -> tuple[str, ...]:
-    """Versions: the deployed model, then the champion after each cycle decided so far without a gap.
+    """Versions: what the first cycle starts from, then the champion after each cycle decided so far without a gap.
 
     Raises:
         SalusError: a decision cannot be read.
     """
-    return (BASE_VERSION, *(outcome.champion.version for outcome in past_outcomes(folder, _BASE, cycles)))
+    first = first_champion(folder, _BASE)
+    return (first.version, *(outcome.champion.version for outcome in past_outcomes(folder, _BASE, cycles)))
 
 
 def recipe_of_run(folder: RunFolder) -> Recipe:

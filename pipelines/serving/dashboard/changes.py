@@ -11,6 +11,8 @@ from pipelines.registry.history import Change
 from pipelines.registry.lineage import Step, chain
 from pipelines.registry.store import Registry
 
+_DEPLOYED = "c0-base"
+
 
 def publication_lines(publications: Sequence[Publication], changes: Sequence[Change]) -> tuple[PublicationLine, ...]:
     """The run's publications and the registry's changes, newest first."""
@@ -37,13 +39,15 @@ def lineage_of_run(run: str, decisions: Sequence[Decision]) -> tuple[Parent, ...
     """The champions of a run, youngest first, down to the model it began with."""
     if not decisions:
         return ()
-    base = Parent(version=decisions[0].champion.policy or "c0-base", how="deployed model", run=run)
+    first = decisions[0].champion.policy or _DEPLOYED
+    begun = (Parent(version=first, how="fine-tuned on demonstrations", run=run),) if first != _DEPLOYED else ()
+    base = Parent(version=_DEPLOYED, how="deployed model", run=run)
     trained = [
         Parent(version=d.policy or d.chosen, how=f"trained with {d.chosen.upper()} in cycle {d.cycle}", run=run)
         for d in decisions
         if d.chosen != "champion"
     ]
-    return (*reversed(trained), base)
+    return (*reversed(trained), *begun, base)
 
 
 def lineage_of_registry(registry: Registry, version: str) -> tuple[Parent, ...]:

@@ -14,7 +14,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.errors import SalusError
-from actors.training.adapter import check_adapter, combine, copy_companions, merge, settle_config
+from actors.training.adapter import check_adapter, copy_companions, merge, settle_config
+from actors.training.merging.adapters import combine
 from tests.tiny_adapter import make_tiny_adapter
 from tests.tiny_model import make_tiny_model
 

@@ -18,9 +18,9 @@ from actors.engine.model_folder import check_model_folder
 from actors.errors import SalusError
 from actors.judges.engine import EngineScorer
 from actors.judges.prompt import JudgePrompt
+from actors.training.alone.judge import JudgeTrainingRun
+from actors.training.alone.judge_rows import IGNORED, JudgeRows
 from actors.training.config import JudgeTrainConfig, LoraSettings
-from actors.training.judge import JudgeTrainingRun
-from actors.training.judge_rows import IGNORED, JudgeRows
 from actors.training.made_from import finished_judge
 from tests.tiny_judge import TINY_TRAINING, labelled, make_tiny_judge
 from tests.transformers_engine import TransformersEngine

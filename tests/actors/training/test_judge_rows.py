@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from actors.contract.records import LABELS
 from actors.errors import SalusError
-from actors.training.judge_rows import reply_tokens
+from actors.training.alone.judge_rows import reply_tokens
 from tests.tiny_model import tiny_tokenizer
 
 LLAMA3 = (

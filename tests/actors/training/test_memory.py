@@ -16,9 +16,9 @@ from actors.errors import SalusError
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
 from actors.training.algorithms.table import Algorithm
+from actors.training.alone.judge import JudgeTrainingRun
 from actors.training.challenger import TrainingRun
 from actors.training.config import JudgeTrainConfig, TrainConfig
-from actors.training.judge import JudgeTrainingRun
 from tests.tiny_judge import labelled, make_tiny_judge
 from tests.tiny_model import make_tiny_model
 

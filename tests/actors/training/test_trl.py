@@ -13,9 +13,10 @@ from actors.training.algorithms.kto import KtoConfig
 from actors.training.algorithms.orpo import OrpoConfig
 from actors.training.algorithms.simpo import SimpoConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
+from actors.training.alone.judge import judge_arguments
 from actors.training.config import JudgeTrainConfig, TrainConfig
 from actors.training.rows import RowCount
-from actors.training.trl import sft_arguments, trl_arguments
+from actors.training.trl import trl_arguments
 
 CHAMPION = PolicyRef(version="c0-base", path="policy")
 CONFIG = TrainConfig(
@@ -50,7 +51,7 @@ def test_preference_training_keeps_the_order_of_rows_and_cuts_them(algorithm: Al
 
 def test_a_judges_rows_come_as_tokens_and_are_never_cut(tmp_path: Path) -> None:
     config = JudgeTrainConfig(learning_rate=2e-3, epochs=4, batch_size=6)
-    made = sft_arguments(config, config, 9, tmp_path)
+    made = judge_arguments(config, 9, tmp_path)
     assert (made.learning_rate, made.num_train_epochs, made.per_device_train_batch_size) == (2e-3, 4, 6)
     assert made.max_length is None
     assert made.dataset_kwargs == {"skip_prepare_dataset": True}

@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.engine.model_folder import check_model_folder
-from actors.training.adapter import ADAPTER_WEIGHTS, combine, load_model, merge, model_class
+from actors.training.adapter import ADAPTER_WEIGHTS, load_model, merge, model_class
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
 from actors.training.challenger import TrainingRun
 from actors.training.config import LoraSettings, TrainConfig
+from actors.training.merging.adapters import combine
 from tests.model_cases import needs_cases, vision_model
 from tests.root import ROOT
 

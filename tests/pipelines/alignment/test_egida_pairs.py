@@ -14,7 +14,8 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, read_shard, strings, write_table
 from pipelines.alignment.preference import FileWriter, egida_rows
-from pipelines.alignment.rows.egida_pairs import PAIR_SCHEMA, PairsReport, draw_pairs, write_pairs
+from pipelines.alignment.rows.egida_pairs import PAIR_SCHEMA, draw_pairs, write_pairs
+from pipelines.alignment.rows.outside import OutsideReport
 from pipelines.config.load import load_recipe
 from pipelines.config.preference import EgidaPairsConfig, PreferenceConfig
 from pipelines.data.row_order import DPO_SCHEMA, deduplicate
@@ -52,7 +53,7 @@ def test_repeated_and_evaluated_pairs_are_left_out(tmp_path: Path) -> None:
     config = asked(tmp_path, [pair(0), pair(1), pair(0), same, pair(2), styled])
     folder = evaluated_on(RunFolder(tmp_path / "run"), "HARM 2", "harm 5")
     report = write_pairs(config, folder)
-    assert report == PairsReport(kept=2, repeated=2, evaluated=2)
+    assert report == OutsideReport(kept=2, repeated=2, evaluated=2)
     table = read_folder(folder.pairs)
     assert table["prompt"].to_pylist() == ["harm 0", "harm 1"] and set(table["level"].to_pylist()) == {2}
 

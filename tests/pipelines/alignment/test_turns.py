@@ -14,7 +14,7 @@ from actors.contract.records import Assignment, PolicyRef
 from actors.training.config import TrainConfig
 from pipelines.alignment import training
 from pipelines.alignment.served import RunEndpoint
-from pipelines.alignment.training import TrainingRuns
+from pipelines.alignment.training.runs import TrainingRuns
 from pipelines.cluster.turns.division import TRAINER_SHARE, divided
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe

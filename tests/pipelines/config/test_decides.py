@@ -24,11 +24,13 @@ FREE = {
     "decide.control.judge.calibration", "decide.control.judge.accept_unreliable",
     "train.resident", "train.cpus_per_worker", "train.max_failures", "train.checkpoint_every_steps",
     "train.collective_timeout_s", "train.at_once",
+    "sft.cpus_per_worker", "sft.max_failures", "sft.checkpoint_every_steps", "sft.collective_timeout_s",
 }  # fmt: skip
 # A run keeps these, but the files of their own section do not follow from them.
 KEPT = {
     "model.parameters_b", "judge.parameters_b", "judge.max_missing", "judge.truth",
     "train.challengers", "train.workers", "train.gpus_per_worker", "train.gradient_checkpointing",
+    "sft.gpus_per_worker", "sft.gradient_checkpointing",
 }  # fmt: skip
 ENGINE = {"generate.sampling", "generate.evaluation_max_tokens", "generate.engine"}
 LABELS = {

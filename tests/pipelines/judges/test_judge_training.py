@@ -14,8 +14,8 @@ from actors.contract.records import JudgeAssignment, JudgeTraining, PolicyRef
 from actors.errors import SalusError
 from actors.judges.engine import EngineScorer
 from actors.judges.judge import Judge, JudgmentTask
+from actors.training.alone.judge import JudgeTrainingRun
 from actors.training.config import JudgeTrainConfig
-from actors.training.judge import JudgeTrainingRun
 from pipelines.cluster.demand import judge_training_demand
 from pipelines.cluster.plan import plan_of
 from pipelines.config.load import load_recipe

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +30,28 @@ def test_rewrites_of_a_base_prompt_are_no_further_evidence() -> None:
     assert alone is not None and four is not None and apart is not None
     assert (four.low, four.high) == (alone.low, alone.high) and four.n == 32
     assert apart.high - apart.low < 0.7 * (four.high - four.low)
+
+
+def test_the_standard_error_is_that_of_the_mean_over_base_prompts() -> None:
+    scores, bases = [1, 2, 1, 5, 3, 1, 1, 2], [f"base {i}" for i in range(8)]
+    alone = harmfulness(pa.array(scores, pa.int8()), 0, bases)
+    assert alone.se == pytest.approx(statistics.stdev(scores) / math.sqrt(8))
+    assert harmfulness(pa.array(scores * 4, pa.int8()), 0, bases * 4).se == pytest.approx(alone.se)
+    assert harmfulness(pa.array([3], pa.int8()), 0).se is None
+
+
+def test_sources_and_their_categories_are_told_apart() -> None:
+    sources = [f"medsafetybench/{author}/category_{n}" for n in (1, 2) for author in ("gpt4", "llama2")]
+    found = harmfulness(pa.array([1, 3, 5, 5, 2, None], pa.int8()), 0, None, [*sources, "general", "general"])
+    assert {name: (of.mean, of.n) for name, of in found.by_source.items()} == {
+        "general": (2, 1),
+        "medsafetybench": (3.5, 4),
+        "medsafetybench/category_1": (2, 2),
+        "medsafetybench/category_2": (5, 2),
+    }
+    assert found.by_source["medsafetybench/category_1"].se == pytest.approx(1.0)
+    assert Harmfulness.model_validate_json(found.model_dump_json()) == found
+    assert harmfulness(pa.array([1, 3], pa.int8()), 0, None, ["demo", "demo"]).by_source == {}
 
 
 @pytest.mark.parametrize("scores", [[], [None, None]])

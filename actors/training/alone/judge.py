@@ -2,8 +2,8 @@
 
 asked --prepare--> rows staged, model loaded --train--> trained in memory --save--> training.json written
 
-Imports no Ray; `actors.training.judge_loop` runs it inside Ray Train. It imports torch and TRL: import it where one
-trains.
+Imports no Ray; `actors.training.alone.judge_loop` runs it inside Ray Train. It imports torch and TRL: import it where
+one trains.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pathlib import Path
 
 import datasets
 from transformers import PreTrainedTokenizerBase
-from trl import SFTTrainer  # type: ignore[attr-defined]
+from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
 
 from actors.contract.records import JudgeAssignment, JudgeTraining
 from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
 from actors.files.atomic import make_folder, move_into_place, remove
 from actors.training.adapter import language_layers, load_model
+from actors.training.alone.judge_rows import JudgeRows
 from actors.training.config import JudgeTrainConfig
-from actors.training.judge_rows import JudgeRows
 from actors.training.made_from import JUDGE_REPORT, finished_judge, judge_made_from, write_finished
 from actors.training.progress import Tell
 from actors.training.ranks import all_or_none, from_rank_zero, rank
-from actors.training.trl import TrainingJob, TrlTraining, freed, half_precision, lora_config, sft_arguments, silence
+from actors.training.trl import TrainingJob, TrlTraining, common_arguments, freed, half_precision, lora_config, silence
 
 
 class JudgeTrainingRun:
@@ -98,7 +98,7 @@ class JudgeTrainingRun:
         try:
             trl_trainer: SFTTrainer = SFTTrainer(
                 model=model,
-                args=sft_arguments(self.config, self.config, self.assignment.seed, self.job.work / "trl"),
+                args=judge_arguments(self.config, self.assignment.seed, self.job.work / "trl"),
                 train_dataset=datasets.Dataset.from_file(str(self.job.work / "rows.arrow")),
                 processing_class=tokenizer,
                 peft_config=lora_config(self.config.lora, language_layers(model)),
@@ -127,3 +127,12 @@ class JudgeTrainingRun:
             stale.unlink()
         for file in self.job.merged.iterdir():
             move_into_place(file, self.output / file.name)
+
+
+def judge_arguments(config: JudgeTrainConfig, seed: int, folder: Path) -> SFTConfig:
+    """The arguments of an `SFTTrainer` whose rows come as token ids and labels, cut to length already."""
+    return SFTConfig(
+        **common_arguments(config, config, seed, folder),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )

@@ -1,0 +1,1 @@
+"""Policies merged into one: LoRA adapters, and whole weights."""
