@@ -163,8 +163,7 @@ def passes(recipe: Recipe, name: ChallengerName) -> int:
     train, row = recipe.train, ALGORITHMS[recipe.train.algorithms[name]]
     backward = 1 if train.lora is not None else 2
     each = 1 + backward + int(train.gradient_checkpointing) + int(row.reference)
-    estimate_of_kl = 2 if recipe.train.algorithms[name] == "kto" else 0
-    return SEQUENCES[row.rows] * each + estimate_of_kl
+    return SEQUENCES[row.rows] * each + row.more_passes(train.challengers[name])
 
 
 def run_training_s(recipe: Recipe) -> dict[ChallengerName, float]:
