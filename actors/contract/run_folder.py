@@ -31,7 +31,7 @@ class RunFolder:
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
-    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
+    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,outside/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     audit.jsonl
@@ -215,6 +215,10 @@ class RunFolder:
         """Judgments of one policy's greedy answers by one judge."""
         return self.evaluations(split) / version / "judged_by" / judge
 
+    def evaluation_outside(self, split: PromptSet, version: str, judge: str) -> Path:
+        """The labels of the same answers by a judge that takes no part in the run."""
+        return self.evaluations(split) / version / "outside" / judge
+
     def evaluation_capability(self, split: Split, version: str) -> Path:
         """What one policy can still do: its scores of given answers by kind, and `figures.json`."""
         return self.evaluations(split) / version / "capability"
@@ -226,6 +230,10 @@ class RunFolder:
     def judged(self) -> list[Path]:
         """Every folder of judgments there is, of cycles and of evaluations."""
         return self._folders("cycles/*/judgments", "evaluations/*/*/judged_by/*")
+
+    def outside(self) -> list[Path]:
+        """Every folder of an outside judge's labels there is."""
+        return self._folders("evaluations/*/*/outside/*")
 
     def rated(self) -> list[Path]:
         """Every folder of scores of harmfulness there is."""

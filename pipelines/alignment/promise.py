@@ -272,23 +272,31 @@ def what_is_sampled(
 
 
 def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
-    """What a judge behind a server is asked at most, and what it charges."""
-    if (asked := _server(recipe)) is None:
-        return
-    voice, remote = asked
-    policies = 1 + len(recipe.train.challengers)
+    """What judges behind servers are asked at most, and what they charge."""
     rows = {name: table.num_rows for name, table in prompts.items()}
     # Base and last champion answer the test split.
+    policies = 1 + len(recipe.train.challengers)
     measured = recipe.cycles * policies * rows["validation"] + 2 * rows["test"]
-    measured += _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0))
-    requests = answers + measured
+    if (asked := _server(recipe)) is not None:
+        voice, remote = asked
+        more = _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0))
+        yield _priced("judge.remote", remote, recipe.judge.prompt_of(voice), recipe, prompts, answers + measured + more)
+    if recipe.judge.truth == "judge" and (second := recipe.decide.control.judge) is not None:
+        once = measured + 2 * rows.get("probe", 0)
+        if second.remote is not None:
+            yield _priced("judge.truth", second.remote, second.prompt, recipe, prompts, once)
+        else:
+            yield f"judge.truth: at most {once:,} answers are labelled by {second.regimen}, once, at the run's end"
+
+
+def _priced(setting: str, remote: RemoteConfig, template: str, recipe: Recipe, prompts: Prompts, requests: int) -> str:
     lengths = [len(text) for table in prompts.values() for text in strings(table, "prompt")]
-    characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of(voice)))
+    characters = sum(lengths) / len(lengths) + len(load_template(template))
     each = characters / _CHARACTERS_PER_TOKEN + recipe.generate.longest_answer
     dollars = requests * (each * remote.usd_per_million_prompt_tokens + remote.usd_per_million_completion_tokens) / 1e6
-    price = f", about ${dollars:,.2f}" if dollars else "; no price is set in judge.remote"
-    yield (
-        f"judge.remote: at most {requests:,} requests to {remote.model}, about {requests * each / 1e6:,.1f} million"
+    price = f", about ${dollars:,.2f}" if dollars else "; no price is set for it"
+    return (
+        f"{setting}: at most {requests:,} requests to {remote.model}, about {requests * each / 1e6:,.1f} million"
         f" tokens{price}"
     )
 

@@ -129,7 +129,7 @@ def _opened(
         materials = models_of_run(recipe, folder, reporter, hold.check)
         hold.check()
         write_prompts(recipe, folder)
-        write_pairs(recipe.preference.egida_pairs, folder)
+        write_pairs(recipe.preference.egida_pairs, folder, recipe.data.held_out)
         prepare_capability(recipe, folder, materials.policy)
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"

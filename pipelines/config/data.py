@@ -10,6 +10,7 @@ from pipelines.config.section import InputPath, Section
 from pipelines.data.attacks.styles import StyleConfig
 from pipelines.data.sets.cares import CaresConfig
 from pipelines.data.sets.egida import EgidaConfig
+from pipelines.data.sets.held_out import HeldOutConfig
 from pipelines.data.sets.or_bench import OrBenchConfig
 from pipelines.data.sets.table import DATA_SETS, PromptSource
 from pipelines.data.sets.tabular import ColumnMapping
@@ -34,6 +35,9 @@ class DataConfig(Section):
     or_bench: OrBenchConfig = Field(OrBenchConfig(), description="what is read, for source or_bench")
     egida: EgidaConfig = Field(EgidaConfig(), description="what is read, for source egida")
     styles: StyleConfig | None = Field(None, description="attack styles to wrap prompts in; None: as in the source")
+    held_out: HeldOutConfig = Field(
+        HeldOutConfig(), description="topics and styles of the source that only test prompts have, reported apart"
+    )
     train_per_cycle: int = Field(300, ge=1, description="fresh train prompts a cycle")
     validation: int | None = Field(None, ge=1, description="most validation prompts; None: all")
     test: int | None = Field(None, ge=1, description="most test prompts; None: all")

@@ -100,6 +100,11 @@ class Recipe(Section):
         if self.judge.truth == "clinic" and self.data.source != "clinic":
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
         control = self.decide.control
+        if self.judge.truth == "judge" and control.judge is None:
+            raise ValueError(
+                "judge.truth 'judge' needs decide.control.judge, the outside judge: its regimen, as REMOTE, and what"
+                " that needs"
+            )
         if control.reference == "truth" and not self.has_ground_truth:
             raise ValueError(
                 "decide.control.reference 'truth' needs answers of the clinic's own policy (model.source and"

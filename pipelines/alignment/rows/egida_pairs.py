@@ -27,6 +27,7 @@ from pipelines.data.sets.egida import (
     PreferencePair,
     read_egida_pairs,
 )
+from pipelines.data.sets.held_out import HeldOutConfig
 from pipelines.data.split import group_key
 from pipelines.runs.materials import evaluated_keys
 
@@ -46,9 +47,13 @@ class PairsReport(Record):
     repeated: int = 0
     # About a prompt the run is evaluated on.
     evaluated: int = 0
+    # Of a topic or a style that the recipe holds out.
+    held_out: int = 0
 
 
-def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> PairsReport | None:
+def write_pairs(
+    config: EgidaPairsConfig | None, folder: RunFolder, held_out: HeldOutConfig | None = None
+) -> PairsReport | None:
     """Read the pairs into shards of `PAIR_SCHEMA`, once; the run's prompts must be written. None where none are asked.
 
     Raises:
@@ -61,11 +66,12 @@ def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> PairsRepo
         return report
     location = EGIDA_REPOSITORY if config.path is None else Path(config.path).expanduser()
     pairs = read_egida_pairs(location, EgidaConfig(name=config.name, level=config.level))
-    report = _write(pairs, evaluated_keys(folder), folder.pairs)
+    report = _write(pairs, evaluated_keys(folder), held_out or HeldOutConfig(), folder.pairs)
     if not report.kept:
         raise SalusError(
-            f"None of the {report.repeated + report.evaluated} pairs of {config.name} is left: each repeats another or"
-            " is about a prompt that this run measures policies by. Leave preference.egida_pairs out."
+            f"None of the {report.repeated + report.evaluated + report.held_out} pairs of {config.name} is left: each"
+            " repeats another, is about a prompt that this run measures policies by, or is of a topic or style in"
+            " data.held_out. Leave preference.egida_pairs out."
         )
     write_text(report.model_dump_json(indent=2), done)
     return report
@@ -87,10 +93,10 @@ def _drawn(pairs: Path, seed: int) -> Iterator[tuple[int, str, str, str, int]]:
             yield (derive_seed(seed, "pair", *texts), *texts, row["level"])
 
 
-def _write(found: Iterator[PreferencePair], evaluated: set[str], folder: Path) -> PairsReport:
+def _write(found: Iterator[PreferencePair], evaluated: set[str], held_out: HeldOutConfig, folder: Path) -> PairsReport:
     seen: set[bytes] = set()
     waiting: list[dict[str, Any]] = []
-    kept = repeated = left_out = files = 0
+    kept = repeated = left_out = unseen = files = 0
     for pair in found:
         texts = "\x1f".join((pair.prompt, pair.chosen, pair.rejected))
         key = hashlib.blake2b(texts.encode(), digest_size=12).digest()
@@ -98,6 +104,8 @@ def _write(found: Iterator[PreferencePair], evaluated: set[str], folder: Path) -
             repeated += 1
         elif {group_key(pair.prompt), group_key(pair.base_prompt)} & evaluated:
             left_out += 1
+        elif held_out.holds_out(pair.topics, pair.style):
+            unseen += 1
         else:
             seen.add(key)
             waiting.append(pair.model_dump(include=set(PAIR_SCHEMA.names)))
@@ -106,7 +114,7 @@ def _write(found: Iterator[PreferencePair], evaluated: set[str], folder: Path) -
             files = _flush(waiting, folder, files)
     if waiting:
         _flush(waiting, folder, files)
-    return PairsReport(kept=kept, repeated=repeated, evaluated=left_out)
+    return PairsReport(kept=kept, repeated=repeated, evaluated=left_out, held_out=unseen)
 
 
 def _flush(waiting: list[dict[str, Any]], folder: Path, number: int) -> int:

@@ -33,6 +33,7 @@ COLOUR = {
     ENDPOINT_START: "#999999",
     PUBLICATION: "#000000",
     "final test": "#009E73",
+    "outside judge": "#332288",
     "served answers": "#E69F00",
     "shut-down": "#808080",
     "report": "#5f5f5f",

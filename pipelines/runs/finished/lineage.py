@@ -199,11 +199,18 @@ class _Layout:
         judged = self._judged(prompts, policy, champion)
         for judgments in judged:
             yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        for labels in self._outside(prompts, policy):
+            yield Node(labels, "judgments", (rollouts,), ("judge.truth", "decide.control", "model.system_prompt"))
         for scores in self._by_judge(self._folder.evaluation_harmfulness(prompts, policy, "judge"), champion):
             yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
         if prompts != "probe" and prompts != "published":
             questions = self._shape.at(self._folder.capability_items(prompts))
             yield Node(self._capability(prompts, policy), "capability", (questions, self._weights(policy), *judged))
+
+    def _outside(self, prompts: PromptSet, policy: str) -> list[str]:
+        """The labels of a judge that takes no part; reported, and read by no decision."""
+        parent = self._shape.at(self._folder.evaluation_outside(prompts, policy, "judge").parent)
+        return sorted({f"{parent}/{name[len(parent) + 1 :].split('/')[0]}" for name in self._shape.below(parent)})
 
     def _judged(self, prompts: PromptSet, policy: str, champion: str) -> list[str]:
         return self._by_judge(self._folder.evaluation_judgments(prompts, policy, "judge"), champion)
@@ -239,7 +246,8 @@ class _Layout:
         decisions = [at(folder.decision(c)) for c in range(1, self._recipe.cycles + 1)]
         yield Node(at(folder.publications), "publications", (POLICY, *decisions))
         tested = (j for prompts in tests for policy in final for j in self._judged(prompts, policy, champion))
-        measured = [*decisions, *self._validated(), *tested]
+        outside = (j for prompts in tests for policy in final for j in self._outside(prompts, policy))
+        measured = [*decisions, *self._validated(), *tested, *outside]
         # The baselines answer the test prompts without a model; one learns its words from the train prompts.
         prompts_read = (self._prompts("train"), self._prompts("test"))
         yield Node(at(folder.metrics), "metrics", (*measured, *prompts_read))
@@ -264,6 +272,8 @@ class _Layout:
                 continue
             for policy in (champion, *self._challengers(cycle)):
                 yield from self._judged("validation", policy, champion)
+                if only is None:
+                    yield from self._outside("validation", policy)
 
     # -- names
 

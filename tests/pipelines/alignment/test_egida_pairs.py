@@ -18,6 +18,7 @@ from pipelines.alignment.rows.egida_pairs import PAIR_SCHEMA, PairsReport, draw_
 from pipelines.config.load import load_recipe
 from pipelines.config.preference import EgidaPairsConfig, PreferenceConfig
 from pipelines.data.row_order import DPO_SCHEMA, deduplicate
+from pipelines.data.sets.held_out import HeldOutConfig
 from tests.rows import prompt
 
 NAME = "Egida-DPO-Qwen2.5-7B-Instruct"
@@ -55,6 +56,15 @@ def test_repeated_and_evaluated_pairs_are_left_out(tmp_path: Path) -> None:
     assert report == PairsReport(kept=2, repeated=2, evaluated=2)
     table = read_folder(folder.pairs)
     assert table["prompt"].to_pylist() == ["harm 0", "harm 1"] and set(table["level"].to_pylist()) == {2}
+
+
+def test_pairs_of_what_is_held_out_are_not_trained_on(tmp_path: Path) -> None:
+    dan, privacy = pair(1) | {"style": "DAN"}, pair(2) | {"topics": {"privacy": True, "fraud": False}}
+    config = asked(tmp_path, [pair(0), dan, privacy])
+    held_out = HeldOutConfig(topics=("privacy",), styles=("egida:DAN",))
+    folder = RunFolder(tmp_path / "run")
+    assert write_pairs(config, folder, held_out) == PairsReport(kept=1, held_out=2)
+    assert read_folder(folder.pairs)["prompt"].to_pylist() == ["harm 0"]
 
 
 def test_they_are_read_once(tmp_path: Path) -> None:
