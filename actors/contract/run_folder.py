@@ -30,7 +30,7 @@ class RunFolder:
     ```
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
-    cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
+    cycles/CC/{rollouts,judgments,red_team,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,outside/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
@@ -148,6 +148,10 @@ class RunFolder:
 
     def rollouts(self, cycle: int) -> Path:
         return self.cycle(cycle) / "rollouts"
+
+    def red_team(self, cycle: int) -> Path:
+        """Attacks on a cycle's champion, where its recipe has a red team: what was tried, and `prompts/` that won."""
+        return self.cycle(cycle) / "red_team"
 
     def judgments(self, cycle: int) -> Path:
         return self.cycle(cycle) / "judgments"

@@ -250,6 +250,11 @@ def what_is_sampled(
     why = "" if least == most == asked else f" (data.train_per_cycle is {asked:,}; whole shards are answered)"
     answer = recipe.generate.sampling.max_tokens
     read = "" if counts is None else f" and {round(most * counts['train'].mean):,} prompt tokens"
+    if (pairs := recipe.preference.egida_pairs) is not None:
+        as_rows = ", also as KTO rows" if pairs.unpaired else ""
+        yield f"pairs: at most {pairs.per_cycle:,} of {pairs.name} a cycle{as_rows}"
+    if not recipe.preference.judged:
+        why = "; no answer to a train prompt is learnt from (preference.judged)"
     yield (
         f"sampled: {each} of {train:,} train prompts a cycle{why}, x {k} = {sum(cycles) * k:,} answers in all;"
         f" at most {most * k * answer:,} answer tokens{read} a cycle"
@@ -330,6 +335,8 @@ def _k(recipe: Recipe) -> int:
 
 def _sampled(recipe: Recipe, train: int, cycle: int) -> int:
     """Prompts that a cycle answers of a train split of so many: its whole shards (`Run.train_tasks`)."""
+    if not recipe.preference.judged:
+        return 0
     size, count = recipe.data.prompts_per_shard, recipe.data.shards_per_cycle
     shards = [min(size, train - start) for start in range(0, train, size)]
     places = range((cycle - 1) * count, cycle * count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from actors.contract.decides import Decides
 from pipelines.config.section import InputPath, Section
@@ -55,11 +55,21 @@ class EgidaPairsConfig(Section):
     per_cycle: int = Field(
         200, ge=1, description="most of them a cycle, drawn anew; preference.max_class_ratio counts them as harmful"
     )
+    unpaired: bool = Field(
+        False,
+        description="the answers of the same pairs are KTO rows as well, the better one desirable and the worse one"
+        " not, so that KTO and DPO learn from the same",
+    )
 
 
 class PreferenceConfig(Section):
     """How judgments become training rows."""
 
+    judged: bool = Field(
+        True,
+        description="rows from the judge's labels of the champion's own answers. false: from egida_pairs (and feedback)"
+        " alone, and no train prompt is answered",
+    )
     replay: bool = Field(True, description="train on all earlier cycles' judgments too")
     replay_cycles: int | None = Field(
         None, ge=1, description="with replay: most earlier cycles whose judgments count, the newest; None: all"
@@ -99,8 +109,16 @@ class PreferenceConfig(Section):
     )
     rows_per_file: int = Field(50_000, ge=1, description="most training rows of one Parquet file")
 
+    @model_validator(mode="after")
+    def _has_rows(self) -> PreferenceConfig:
+        if not self.judged and self.egida_pairs is None:
+            raise ValueError("judged false leaves nothing to learn from: set egida_pairs, or judged to true")
+        return self
+
     def cycles_of_rows(self, cycle: int) -> range:
-        """The cycles whose judgments make the rows of a cycle (1, 2, ...), itself the last."""
+        """The cycles whose judgments make the rows of a cycle (1, 2, ...), itself the last; empty where none do."""
+        if not self.judged:
+            return range(0)
         if not self.replay:
             return range(cycle, cycle + 1)
         first = 1 if self.replay_cycles is None else max(1, cycle - self.replay_cycles)

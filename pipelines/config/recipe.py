@@ -10,6 +10,7 @@ from actors.contract.decides import Decides
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.judges.regimens import REGIMENS, regimens
 from actors.serve.config import PublisherConfig
+from actors.training.algorithms.table import ALGORITHMS
 from actors.training.config import TrainConfig
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.cluster import ClusterConfig
@@ -18,6 +19,7 @@ from pipelines.config.decision import ControlReference, DecisionConfig
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.model import GenerateConfig, ModelConfig
 from pipelines.config.preference import PreferenceConfig
+from pipelines.config.red_team import RedTeamConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.config.section import Section
 from pipelines.data.clinic.config import ClinicConfig
@@ -46,6 +48,10 @@ class Recipe(Section):
     generate: GenerateConfig = GenerateConfig()
     judge: JudgeConfig
     preference: PreferenceConfig = PreferenceConfig()
+    red_team: RedTeamConfig | None = Field(
+        None,
+        description="attacks on each cycle's champion, whose successes are asked again and learnt from; None: none",
+    )
     train: TrainConfig = TrainConfig()
     scores: ScoreTable = ScoreTable()
     decide: DecisionConfig = DecisionConfig()
@@ -99,6 +105,18 @@ class Recipe(Section):
             )
         if self.judge.truth == "clinic" and self.data.source != "clinic":
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
+        if not self.preference.judged:
+            for name, row in ((name, ALGORITHMS[of].rows) for name, of in self.train.algorithms.items()):
+                if row == "unpaired" and self.preference.egida_pairs and not self.preference.egida_pairs.unpaired:
+                    raise ValueError(
+                        f"challenger {name} learns from single rows, and preference.judged false makes none; set"
+                        " preference.egida_pairs.unpaired to true, or leave the challenger out"
+                    )
+        if self.red_team is not None and (self.cluster.placement == "by_turns" or not self.preference.judged):
+            raise ValueError(
+                "red_team goes with cluster.placement apart, where attackers have a place of their own, and with"
+                " preference.judged true, as its successes are answered and learnt from"
+            )
         control = self.decide.control
         if self.judge.truth == "judge" and control.judge is None:
             raise ValueError(

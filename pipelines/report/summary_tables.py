@@ -126,6 +126,10 @@ def attack_table(summary: Summary) -> Table | None:
         rates = [None if of is None else of.attack_success if by_guard else of.asr for of in figures]
         refused = [summary.measured[f"{name}_{policy}"] for name in probes.values()] if summary.measured else []
         table.add_row(policy, *map(_with_interval, (*rates, *refused)))
+    if summary.gpu_use is not None and summary.gpu_use.money is not None:
+        table.caption = (
+            f"The run took {summary.gpu_use.gpu_hours:.3g} GPU-hours, at a price of {summary.gpu_use.money:,.2f}."
+        )
     return table
 
 

@@ -35,6 +35,8 @@ INPUTS = (
     "judge.calibration",
     "preference.egida_pairs.path",
     "preference.feedback.path",
+    "red_team.attacker.path",
+    "red_team.templates",
 )
 _SUMS = "SHA256SUMS"
 _GIB = 2**30

@@ -25,6 +25,7 @@ COLOUR = {
     "prepare": "#d9d9d9",
     "start-up": "#b0b0b0",
     "rollout": "#0072B2",
+    "red team": "#882255",
     "preference": "#F0E442",
     "train": "#D55E00",
     "evaluate": "#56B4E9",

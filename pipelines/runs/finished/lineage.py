@@ -18,8 +18,8 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
-    "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
-    "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
+    "judge trust", "reviews", "feedback", "red team", "rows", "order", "adapter", "weights", "training report",
+    "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
     "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
@@ -133,8 +133,10 @@ class _Layout:
         at, folder = self._shape.at, self._folder
         champion = self._shape.champions[cycle - 1]
         rollouts, judgments = at(folder.rollouts(cycle)), at(folder.judgments(cycle))
-        yield Node(rollouts, "rollouts", (self._prompts("train"), self._weights(champion)))
+        again = at(folder.red_team(cycle - 1) / "prompts")
+        yield Node(rollouts, "rollouts", (self._prompts("train"), again, self._weights(champion)))
         yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        yield from self._red_team(cycle, champion)
         if cycle == 1:
             yield from self._judge_evidence()
         yield Node(at(folder.reviews(cycle)), "reviews", (judgments,))
@@ -161,6 +163,21 @@ class _Layout:
         # Times are measured, not made from anything.
         yield Node(at(folder.stages(cycle)), "stages")
 
+    def _red_team(self, cycle: int, champion: str) -> Iterator[Node]:
+        """What an attacker tried on a cycle's champion, what came of it, and the prompts that are asked again."""
+        at, folder = self._shape.at, self._folder.red_team(cycle)
+        asked, rewrites, attempts = (at(folder / name) for name in ("asked", "rewrites", "attempts"))
+        rollouts, judgments, prompts = (at(folder / name) for name in ("rollouts", "judgments", "prompts"))
+        settings = ("seed", "red_team", "data.held_out")
+        yield Node(asked, "prompts", (self._prompts("train"),), settings)
+        yield Node(rewrites, "rollouts", (asked,), settings)
+        earlier = tuple(at(self._folder.red_team(c) / "prompts") for c in range(1, cycle))
+        yield Node(attempts, "prompts", (rewrites, self._prompts("train"), *earlier), settings)
+        yield Node(rollouts, "rollouts", (attempts, self._weights(champion)), (*_ENGINE, *settings))
+        yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        yield Node(prompts, "prompts", (judgments,), settings)
+        yield Node(at(folder / "report.json"), "red team", (asked, judgments), settings)
+
     def _judge_evidence(self) -> Iterator[Node]:
         at, folder = self._shape.at, self._folder
         yield Node(at(folder.judge_calibration), "judge calibration", (at(folder.judgments(1)),))
@@ -169,7 +186,8 @@ class _Layout:
     def _rows(self, cycle: int, kind: RowKind) -> Node:
         at, folder = self._shape.at, self._folder
         judgments = tuple(at(folder.judgments(c)) for c in self._recipe.preference.cycles_of_rows(cycle))
-        pairs = (at(folder.pairs),) if kind == "pairs" else ()
+        outside = self._recipe.preference.egida_pairs
+        pairs = (at(folder.pairs),) if kind == "pairs" or (outside is not None and outside.unpaired) else ()
         people = [at(folder.reviews(cycle)), at(folder.feedback(cycle))]
         if self._recipe.preference.min_confidence > 0:
             # It holds the temperature by which the judge's confidence is read.
