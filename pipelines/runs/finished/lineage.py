@@ -19,8 +19,8 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "red team", "rows", "order", "adapter", "weights", "training report",
-    "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
-    "summary", "other"
+    "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications",
+    "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
