@@ -31,6 +31,7 @@ class RunFolder:
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,red_team,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
+    schemes/NAME/VERSION/{asked,drafts,rollouts,judgments}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,outside/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
@@ -223,6 +224,10 @@ class RunFolder:
         """The labels of the same answers by a judge that takes no part in the run."""
         return self.evaluations(split) / version / "outside" / judge
 
+    def scheme(self, name: str, version: str) -> Path:
+        """One policy's answers to the test prompts under an inference scheme of the recipe, and its figures."""
+        return self.root / "schemes" / name / version
+
     def evaluation_capability(self, split: Split, version: str) -> Path:
         """What one policy can still do: its scores of given answers by kind, and `figures.json`."""
         return self.evaluations(split) / version / "capability"
@@ -233,7 +238,7 @@ class RunFolder:
 
     def judged(self) -> list[Path]:
         """Every folder of judgments there is, of cycles and of evaluations."""
-        return self._folders("cycles/*/judgments", "evaluations/*/*/judged_by/*")
+        return self._folders("cycles/*/judgments", "cycles/*/red_team/judgments", "evaluations/*/*/judged_by/*")
 
     def outside(self) -> list[Path]:
         """Every folder of an outside judge's labels there is."""

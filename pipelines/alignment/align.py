@@ -21,6 +21,7 @@ from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.measurements.outside import label_outside
 from pipelines.alignment.measurements.published import measure_published
+from pipelines.alignment.measurements.schemes import measure_schemes
 from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
@@ -131,6 +132,9 @@ def _align_held(
                 champion = _cycles(actors)
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
+                if recipe.schemes:
+                    with log.stage("schemes") as stage:
+                        stage.worked(measure_schemes(actors.run, champion))
                 if recipe.judge.truth == "judge":
                     with log.stage("outside judge"):
                         label_outside(actors.run, champion)

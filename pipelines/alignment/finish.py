@@ -14,6 +14,7 @@ from actors.files.shards import read_folder, strings, write_table, write_text
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
 from pipelines.alignment.measurements.outside import outside_judge, read_outside
+from pipelines.alignment.measurements.schemes import read_schemes
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.plan import make_plan
@@ -114,6 +115,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         harmfulness=harm,
+        schemes=read_schemes(run, champion),
         published=find_published(run.folder, reader.cycles),
         notes=(*((trust.note,) if trust is not None else ()), *notes),
     )

@@ -261,6 +261,9 @@ def what_is_sampled(
     )
     held = ", ".join(f"{prompts[name].num_rows:,} {name}" for name in ("validation", "test") if name in prompts)
     yield f"measured: {held} prompts, one greedy answer each of every policy"
+    for name, scheme in recipe.schemes.items():
+        answers = 2 * scheme.samples * prompts["test"].num_rows
+        yield f"scheme {name}: at most {answers:,} answers of base and last champion to the test prompts"
     if (probe := prompts.get("probe")) is not None:
         yield (
             f"probe: {probe.num_rows:,} safe prompts of {recipe.data.probe}, of each cycle's winner before it is"

@@ -32,6 +32,7 @@ from pipelines.report.summary_tables import (
     cycles_table,
     harmfulness_table,
     published_table,
+    schemes_table,
     test_table,
 )
 from pipelines.runs.checksums import run_hash
@@ -111,6 +112,8 @@ def show(summary: Summary) -> None:
     out.print(test_table(summary.test, summary.test_judged_by, summary.reference))
     if (attacks := attack_table(summary)) is not None:
         out.print(attacks)
+    if summary.schemes:
+        out.print(schemes_table(summary.schemes))
     if summary.harmfulness is not None:
         out.print(harmfulness_table(summary.harmfulness))
     for name, agreement in (summary.judge_agreement or {}).items():

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from actors.contract.decides import Decides
+from actors.contract.records import ChallengerName
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.judges.regimens import REGIMENS, regimens
 from actors.serve.config import PublisherConfig
@@ -17,7 +18,7 @@ from pipelines.config.cluster import ClusterConfig
 from pipelines.config.data import DataConfig
 from pipelines.config.decision import ControlReference, DecisionConfig
 from pipelines.config.judge import JudgeConfig
-from pipelines.config.model import GenerateConfig, ModelConfig
+from pipelines.config.model import GenerateConfig, ModelConfig, SchemeConfig
 from pipelines.config.preference import PreferenceConfig
 from pipelines.config.red_team import RedTeamConfig
 from pipelines.config.scores import ScoreTable
@@ -62,6 +63,12 @@ class Recipe(Section):
         None,
         description="MedSafetyBench's harmfulness, 1 to 5, of base's and champion's answers to harmful test prompts, by"
         " the judge (of several, the first). Reported, never selected by; None: not measured",
+    )
+    schemes: dict[ChallengerName, SchemeConfig] = Field(
+        {},
+        max_length=8,
+        description="other ways to ask base and last champion on the test split, by name: a system prompt, words behind"
+        " the request, votes of several answers, examples. Each is a row with its tokens, and none is selected by",
     )
     publish: Annotated[PublisherConfig, Decides.NOTHING] = PublisherConfig()
     cluster: Annotated[ClusterConfig, Decides.NOTHING] = ClusterConfig()

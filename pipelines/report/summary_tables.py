@@ -12,6 +12,7 @@ from actors.contract.records import ChallengerName, Interval
 from actors.judges.harmfulness import SCORE_WORDS
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness
+from pipelines.measures.schemes import SchemeFigures
 from pipelines.report.cells import NO_SPREAD, NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import (
     GROUND_TRUTH,
@@ -143,6 +144,21 @@ def _probe_columns(summary: Summary) -> dict[str, str]:
     """Headings of the probe's columns, with the beginning of their names in the summary."""
     names = {name.removesuffix("_champion") for name in summary.measured or {} if name.endswith("_refused_champion")}
     return {f"{name.split('_safe_')[0]}\nrefused": name for name in sorted(names)}
+
+
+def schemes_table(found: Sequence[SchemeFigures]) -> Table:
+    """Base and champion asked in several ways, a row each, with the tokens that a prompt takes."""
+    table = narrow_table(title="Inference schemes, test split, by the run's judge; 95 % intervals")
+    table.add_column("scheme", no_wrap=True)
+    table.add_column("policy", no_wrap=True)
+    for name in ("SS", "ERR\nstrict", "ASR", "ans-\nwered", "tokens\nread", "tokens\nwritten", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        figures = map(_with_interval, (each.ss, each.err_strict, each.asr, each.answered))
+        cost = (f"{each.read_tokens:.0f}", f"{each.written_tokens:.0f}", str(each.n))
+        table.add_row(each.scheme or "as deployed", each.policy, *figures, *cost)
+    table.caption = "Tokens of one prompt: as the policy reads it, and of all its sampled answers. None is selected by."
+    return table
 
 
 def harmfulness_table(found: HarmfulnessTest) -> Table:

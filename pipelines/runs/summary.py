@@ -21,6 +21,7 @@ from pipelines.measures.capability.figures import Capability
 from pipelines.measures.groups import GroupFigures
 from pipelines.measures.harmfulness import Harmfulness
 from pipelines.measures.metrics import MAIN_FIGURES, Metrics
+from pipelines.measures.schemes import SchemeFigures
 
 JudgedBy = Literal["judge", "truth"]
 # What tables call the reference where a run names none.
@@ -262,6 +263,8 @@ class Summary(Record):
     capability: WhatIsKept | None = None
     # How harmful answers are, 1 to 5, by the run's judge; None where the run does not ask it.
     harmfulness: HarmfulnessTest | None = None
+    # Base and champion under each inference scheme, and as deployed; empty where the recipe names none.
+    schemes: tuple[SchemeFigures, ...] = ()
     # Each published policy's figures on prompts that no decision uses; empty where none were set apart.
     published: tuple[PublishedFigures, ...] = ()
     # What a reader should know, in sentences.

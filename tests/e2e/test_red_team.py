@@ -24,6 +24,7 @@ CHANGES = [
     "cycles=2", "publish.enabled=false", "generate.actors=1", "judge.regimen=RULES", "train.challengers.kto=null",
     "train.workers_per_run=1", "train.challengers.dpo.epochs=1", "data.train_per_cycle=40", "data.probe=null",
     "data.probe_path=null", *OUTSIDE,
+    "schemes={votes: {samples: 3}, thinking: {suffix: Think first.}, examples: {few_shot: 2}}",
 ]  # fmt: skip
 TEAM = (
     "red_team={prompts: 12, attempts: 2, rewrite_tokens: 4, max_tokens: 2000, cpus_per_actor: 0.5,"
@@ -56,6 +57,17 @@ def test_what_an_attacker_wins_is_asked_again_in_the_next_cycle(
     assert not new & answered[0] and new <= answered[1]
     assert not set(strings(read_folder(folder.red_team(2) / "attempts"), "prompt")) & set(strings(won, "prompt"))
 
+    # Each way to ask is a row of its own, with what it costs.
+    rows = {(each.scheme, each.policy): each for each in summary.schemes}
+    assert {name for name, _ in rows} == {None, "votes", "thinking", "examples"}
+    base = {name: rows[name, "c0-base"] for name, _ in rows}
+    assert base["votes"].written_tokens > 2 * base[None].written_tokens
+    assert base["votes"].read_tokens == base[None].read_tokens < base["thinking"].read_tokens
+    assert base["examples"].read_tokens > 2 * base[None].read_tokens
+    assert len({each.n for each in rows.values()}) == 1
+    shown = read_folder(folder.scheme("examples", "c0-base") / "judgments")
+    assert set(shown["context"].to_pylist()) == {None}
+
     # The judge from outside refuses to call anything but Refuse.
     assert summary.reference is not None and "refuses_all" in summary.reference
     assert summary.test.base.err_strict is not None and summary.test.base.err_strict.value == 1
@@ -67,7 +79,9 @@ def test_what_an_attacker_wins_is_asked_again_in_the_next_cycle(
     of = {artefact.path: artefact for artefact in manifest.artefacts}
     assert "cycles/01/red_team/prompts" in of["cycles/02/rollouts"].made_from
     assert "red_team" in of["cycles/01/red_team/prompts"].settings
-    assert not [name for name, artefact in of.items() if artefact.kind == "other" and "red_team" in name]
-    assert "outside judge" in {logged.time.stage for logged in read_stage_log(folder)}
+    assert not [
+        name for name, artefact in of.items() if artefact.kind == "other" and name[:7] in ("cycles/", "schemes")
+    ]
+    assert {"schemes", "outside judge"} <= {logged.time.stage for logged in read_stage_log(folder)}
     assert all(cycle.stage_s is not None and "red team" in cycle.stage_s for cycle in summary.cycles)
     assert align(recipe, folder.root, QuietReporter()) == summary

@@ -16,11 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.contract.conversation import whole_conversation
 from actors.contract.records import PROMPT_SCHEMA, PolicyRef, Record
 from actors.contract.seeds import derive_seed
-from actors.engine.chat import conversation_text, text_tokens
-from actors.engine.tokenizer import load_tokenizer
 from actors.files.records import find_record
 from actors.files.shards import read_folder, read_shard, strings, write_table, write_text
 from actors.generator import RolloutTask
@@ -36,6 +33,7 @@ from pipelines.data.attacks.rewriting import attacked, attempts_table, instructi
 from pipelines.data.sets.attack_files import read_attack_templates
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import group_key
+from pipelines.runs.lengths import asked_lengths
 from pipelines.runs.materials import evaluated_keys, gather_policy
 
 ATTACKER = "attacker"
@@ -90,7 +88,9 @@ def red_team(run: Run, cycle: int, champion: PolicyRef) -> list[Work]:
     # The champion's answers have what the attacker left over.
     answer = run.recipe.generate.greedy().max_tokens
     affordable = max(0, config.max_tokens - spent) // answer
-    attempts = _fitting(attempts, champion, run.recipe.generate.engine.longest - answer).slice(0, affordable)
+    attempts = _fitting(
+        attempts, champion, run.recipe.generate.engine.length(Path(champion.path), "generate.engine") - answer
+    ).slice(0, affordable)
     tasks = _attempt_tasks(run, folder, attempts, champion)
     report = streamed(run, f"cycle {cycle} red team", tasks)
     judged = _judged(folder, attempts.num_rows)
@@ -130,7 +130,11 @@ def _rewrites(
     folder = run.folder.red_team(cycle)
     local = attacking(run.recipe)
     attacker = gather_policy(local, run.reporter).model_copy(update={"version": ATTACKER})
-    asked = _fitting(instructions(targets), attacker, config.engine.longest - config.rewrite_tokens)
+    asked = _fitting(
+        instructions(targets),
+        attacker,
+        config.engine.length(Path(attacker.path), "red_team.engine") - config.rewrite_tokens,
+    )
     if not asked.num_rows:
         return [], 0, []
     write_prompt_shards(iter(asked.to_batches()), folder / "asked", run.recipe.data.prompts_per_shard)
@@ -187,10 +191,7 @@ def _known(run: Run, cycle: int) -> set[str]:
 
 def _fitting(prompts: pa.Table, policy: PolicyRef, room: int) -> pa.Table:
     """The prompts that have at most `room` tokens, as this policy is asked them."""
-    tokenizer = load_tokenizer(Path(policy.path))
-    asked = zip(strings(prompts, "context"), strings(prompts, "prompt"), strict=True)
-    lengths = [len(text_tokens(tokenizer, conversation_text(tokenizer, whole_conversation(*each)))) for each in asked]
-    return prompts.filter(pa.array([length <= room for length in lengths], pa.bool_()))
+    return prompts.filter(pa.array([length <= room for length in asked_lengths(prompts, policy)], pa.bool_()))
 
 
 def _attempt_tasks(run: Run, folder: Path, attempts: pa.Table, champion: PolicyRef) -> Sequence[ShardTask]:

@@ -34,6 +34,7 @@ COLOUR = {
     ENDPOINT_START: "#999999",
     PUBLICATION: "#000000",
     "final test": "#009E73",
+    "schemes": "#117733",
     "outside judge": "#332288",
     "served answers": "#E69F00",
     "shut-down": "#808080",

@@ -20,7 +20,7 @@ Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "red team", "rows", "order", "adapter", "weights", "training report",
     "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications",
-    "metrics", "figure", "summary", "other"
+    "scheme", "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
@@ -261,6 +261,7 @@ class _Layout:
         for policy in final:
             for prompts in tests:
                 yield from self._evaluation(prompts, policy, champion)
+        yield from self._schemes(final, champion)
         decisions = [at(folder.decision(c)) for c in range(1, self._recipe.cycles + 1)]
         yield Node(at(folder.publications), "publications", (POLICY, *decisions))
         tested = (j for prompts in tests for policy in final for j in self._judged(prompts, policy, champion))
@@ -274,7 +275,10 @@ class _Layout:
         shown = [at(folder.published_figures(c)) for c in range(1, self._recipe.cycles + 1)]
         kept = [self._capability("test", policy) for policy in final]
         times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
-        read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, others))
+        schemes = [
+            at(folder.scheme(name, policy) / "figures.json") for name in self._recipe.schemes for policy in final
+        ]
+        read = (*measured, *schemes, *shown, *prompts_read, *kept, *times, *map(at, others))
         yield Node(at(folder.summary), "summary", read)
         for cycle in range(1, self._recipe.cycles + 1):
             # Written with its decision, and again with the final test.
@@ -282,6 +286,20 @@ class _Layout:
             told = (*own, *self._validated(cycle), at(folder.summary))
             yield Node(at(folder.decision_html(cycle)), "page", told)
             yield Node(at(folder.decision_text(cycle)), "page", told)
+
+    def _schemes(self, policies: Iterable[str], champion: str) -> Iterator[Node]:
+        """Answers under other ways to ask, and their figures."""
+        at = self._shape.at
+        for name in self._recipe.schemes:
+            for policy in policies:
+                folder, settings = self._folder.scheme(name, policy), (f"schemes.{name}", "seed")
+                asked, drafts, rollouts = (at(folder / part) for part in ("asked", "drafts", "rollouts"))
+                judgments, examples = at(folder / "judgments"), at(self._folder.judgments(1))
+                yield Node(asked, "prompts", (self._prompts("test"), examples, self._weights(policy)), settings)
+                yield Node(drafts, "rollouts", (asked, self._weights(policy)), (*_ENGINE, *settings))
+                yield Node(rollouts, "rollouts", (drafts, self._prompts("test")), settings)
+                yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+                yield Node(at(folder / "figures.json"), "scheme", (asked, judgments), (*settings, "scores"))
 
     def _validated(self, only: int | None = None) -> Iterator[str]:
         """Judgments that decisions were made on; `only` those of one cycle."""
