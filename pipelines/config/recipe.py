@@ -19,8 +19,7 @@ from pipelines.config.data import DataConfig
 from pipelines.config.decision import ControlReference, DecisionConfig
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.model import GenerateConfig, ModelConfig, SchemeConfig
-from pipelines.config.preference import PreferenceConfig
-from pipelines.config.red_team import RedTeamConfig
+from pipelines.config.preference import PreferenceConfig, RedTeamConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.config.section import Section
 from pipelines.data.clinic.config import ClinicConfig

@@ -28,7 +28,7 @@ from pipelines.cluster.demand import attacking
 from pipelines.cluster.pools import spawn
 from pipelines.cluster.stream import ShardTask, stream
 from pipelines.cluster.times import Work
-from pipelines.config.red_team import RedTeamConfig
+from pipelines.config.preference import RedTeamConfig
 from pipelines.data.attacks.rewriting import attacked, attempts_table, instructions, rewritten, wrapped
 from pipelines.data.sets.attack_files import read_attack_templates
 from pipelines.data.shards import write_prompt_shards
