@@ -49,7 +49,7 @@ def test_what_an_attacker_wins_is_asked_again_in_the_next_cycle(
     assert report.successful > 0 and 0 < report.tokens <= 2000 + 12 * 2 * 4
     won = read_folder(folder.red_team(1) / "prompts")
     assert {"pyrit:please"} <= set(strings(won, "style")) <= {"pyrit:please", "red_team"}
-    assert min(won["level"].to_pylist()) > 0 and all("~rt1." in name for name in strings(won, "prompt_id"))
+    assert 0 not in won["level"].to_pylist() and all("~rt1." in name for name in strings(won, "prompt_id"))
     asked = {split: set(strings(read_folder(folder.prompts(split)), "base_prompt")) for split in ("train", "test")}
     assert set(strings(won, "base_prompt")) <= asked["train"] - asked["test"]
     answered = [set(strings(read_folder(folder.rollouts(cycle)), "prompt_id")) for cycle in (1, 2)]
@@ -77,7 +77,7 @@ def test_what_an_attacker_wins_is_asked_again_in_the_next_cycle(
     manifest = read_manifest(folder)
     assert manifest is not None
     of = {artefact.path: artefact for artefact in manifest.artefacts}
-    assert "cycles/01/red_team/prompts" in of["cycles/02/rollouts"].made_from
+    assert "cycles/01/red_team/prompts" in {source.path for source in of["cycles/02/rollouts"].made_from}
     assert "red_team" in of["cycles/01/red_team/prompts"].settings
     assert not [
         name for name, artefact in of.items() if artefact.kind == "other" and name[:7] in ("cycles/", "schemes")

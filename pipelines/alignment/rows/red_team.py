@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.contract.records import PROMPT_SCHEMA, PolicyRef, Record
+from actors.contract.records import JUDGMENT_SCHEMA, PROMPT_SCHEMA, PolicyRef, Record
 from actors.contract.seeds import derive_seed
 from actors.files.records import find_record
 from actors.files.shards import read_folder, read_shard, strings, write_table, write_text
@@ -94,7 +94,7 @@ def red_team(run: Run, cycle: int, champion: PolicyRef) -> list[Work]:
     tasks = _attempt_tasks(run, folder, attempts, champion)
     report = streamed(run, f"cycle {cycle} red team", tasks)
     judged = _judged(folder, attempts.num_rows)
-    won = judged.filter(pc.and_(pc.is_valid(judged["label"]), pc.not_equal(judged["label"], _FAILED)))
+    won = judged.filter(pc.and_(pc.is_valid(judged["label"]), pc.not_equal(judged["label"], pa.scalar(_FAILED))))
     if won.num_rows:
         write_table(won.select(PROMPT_SCHEMA.names), folder / "prompts" / f"red-team-{cycle:02d}.parquet")
     found = RedTeamReport(
@@ -103,7 +103,7 @@ def red_team(run: Run, cycle: int, champion: PolicyRef) -> list[Work]:
         repeated=repeated,
         judged=judged.num_rows - judged["label"].null_count,
         successful=won.num_rows,
-        tokens=spent + int(sum(judged["tokens"].to_pylist())),
+        tokens=spent + _tokens(judged),
     )
     write_text(found.model_dump_json(indent=2), done)
     run.reporter.say(f"cycle {cycle}: {found.sentence()}")
@@ -166,12 +166,16 @@ def _rewrites(
                 run.check_lease()
             for task in some:
                 table = pq.read_table(task.output)
-                spent += int(sum(table["tokens"].to_pylist()))
+                spent += _tokens(table)
                 answers += zip(strings(table, "prompt_id"), strings(table, "answer"), strict=True)
     finally:
         if pools is not None:
             pools.close()
     return work, spent, answers
+
+
+def _tokens(answers: pa.Table) -> int:
+    return int(answers["tokens"].to_numpy().sum())
 
 
 def _alone(task: RolloutTask) -> ShardTask:
@@ -208,5 +212,4 @@ def _judged(folder: Path, rows: int) -> pa.Table:
     """The judged attempts; without rows where nothing was tried."""
     if rows:
         return read_folder(folder / "judgments")
-    empty = {"label": pa.array([], pa.string()), "tokens": pa.array([], pa.int32())}
-    return pa.table({**{field.name: pa.array([], field.type) for field in PROMPT_SCHEMA}, **empty})
+    return JUDGMENT_SCHEMA.empty_table()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from actors.contract.records import LABELS, ROLLOUT_SCHEMA, SPLITS, PolicyRef
+from actors.contract.records import LABELS, ROLLOUT_SCHEMA, PolicyRef, PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_table
@@ -62,7 +62,9 @@ def run(tmp_path: Path) -> Run:
             if "judged_by" in judged.parts:
                 table = pq.read_table(shard)
                 write_table(table.select(ROLLOUT_SCHEMA.names), judged.parent.parent / "rollouts" / shard.name)
-                sure = {f"p_{name.lower()}": pc.equal(table["label"], name).cast(pa.float32()) for name in LABELS}
+                sure = {
+                    f"p_{name.lower()}": pc.equal(table["label"], pa.scalar(name)).cast(pa.float32()) for name in LABELS
+                }
                 for name, column in sure.items():
                     table = table.set_column(table.column_names.index(name), name, column)
                 write_table(table, shard)
@@ -91,10 +93,11 @@ def test_its_figures_are_beside_the_runs_own_and_it_is_asked_once(run: Run, tmp_
     champion, asked = run.folder.challenger(1, "kto"), Asked()
     label_outside(run, champion, asked)
     # Validation answers of three policies; test and probe answers of base and champion.
-    known = {split for split in (*SPLITS, "probe") if run.folder.prompts(split).is_dir()}
-    assert asked.shards == 3 + 2 * len(known - {"train", "validation"})
+    final: tuple[PromptSet, ...] = ("test", "probe")
+    shards = 3 + 2 * sum(run.folder.prompts(split).is_dir() for split in final)
+    assert asked.shards == shards
     label_outside(run, champion, asked)
-    assert asked.shards == 3 + 2 * len(known - {"train", "validation"})
+    assert asked.shards == shards
 
     summary = report(run, champion, Cost(wall_s=1.0, peak_memory_gib=1.0), ())
     assert summary.test_judged_by == "truth" and summary.reference is not None

@@ -21,7 +21,7 @@ def rows() -> dict[str, dict[str, Any]]:
 def test_harmful_prompts_alone_are_attacked_drawn_by_the_seed() -> None:
     one, again, other = (attacked(PROMPTS, 10, seed) for seed in (1, 1, 2))
     assert one.equals(again) and not one.equals(other) and one.num_rows == 10
-    assert min(one["level"].to_pylist()) == 1
+    assert set(one["level"].to_pylist()) == {1, 2, 3}
     spared = attacked(PROMPTS, 40, 1, lambda row: row["level"] == 3)
     assert set(spared["level"].to_pylist()) == {3} and spared.num_rows == 10
 
