@@ -60,8 +60,8 @@ class EgidaPairsConfig(Section):
     )
     unpaired: bool = Field(
         False,
-        description="the answers of the same pairs are KTO rows as well, the better one desirable and the worse one"
-        " not, so that KTO and DPO learn from the same",
+        description="the answers of the same pairs are KTO rows as well: the better one is desirable, the worse one is"
+        " not. KTO and DPO then learn from the same",
     )
 
 

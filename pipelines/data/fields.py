@@ -41,7 +41,7 @@ def optional_text(row: Row, column: str) -> str | None:
 def topics(row: Row, column: str) -> str | None:
     """The topics in a column, as `PROMPT_SCHEMA` joins them; None where there is none.
 
-    A text is one topic, a list holds several, and of a table of yes and no those with yes are meant, as Egida has them.
+    A text is one topic, and a list holds several. Of a table of yes and no, as Egida has it, those with yes are meant.
     """
     value = row.values.get(column)
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 """A study's pictures, of the same kind as Figures 2 to 5 of arXiv 2512.04210, of which only the captions could be read.
 
 The looks are those of a run's own picture (`pipelines.report.figure`): a mark for each challenger, the chosen one
-filled, ground truth or the outside judge solid and large, the run's own judge dashed, small and pale.
+filled. Ground truth or the outside judge is solid and large, the run's own judge dashed, small and pale.
 """
 
 from __future__ import annotations
