@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from actors.contract.conversation import Turn, context_of, whole_conversation
-from actors.contract.records import LABELS, PROMPT_SCHEMA, Interval, Record
+from actors.contract.records import LABELS, PROMPT_SCHEMA, Interval, Label, Record
+from actors.files.shards import strings
 from pipelines.config.model import SchemeConfig
 from pipelines.measures.metrics import Metrics
 
@@ -81,8 +82,9 @@ def voted(judgments: pa.Table) -> pa.Table:
 
     Self-consistency (arXiv 2203.11171) votes on final answers. Labels are what free texts can be compared by.
     """
-    names, labels = judgments["prompt_id"].to_pylist(), judgments["label"].to_pylist()
-    votes: dict[str, Counter[str]] = {}
+    names = strings(judgments, "prompt_id")
+    labels: list[Label | None] = judgments["label"].to_pylist()
+    votes: dict[str, Counter[Label]] = {}
     for name, label in zip(names, labels, strict=True):
         votes.setdefault(name, Counter()).update([label] if label is not None else [])
     chosen = {
@@ -98,7 +100,7 @@ def voted(judgments: pa.Table) -> pa.Table:
 def written_tokens(answers: pa.Table) -> float:
     """Mean tokens of all answers of a prompt together."""
     prompts = len(set(answers["prompt_id"].to_pylist()))
-    return float(sum(answers["tokens"].to_pylist())) / prompts if prompts else 0.0
+    return float(answers["tokens"].to_numpy().sum()) / prompts if prompts else 0.0
 
 
 def good_examples(judgments: pa.Table, best: Mapping[int, Sequence[str]]) -> list[Example]:

@@ -164,7 +164,7 @@ class _Layout:
         yield Node(at(folder.stages(cycle)), "stages")
 
     def _red_team(self, cycle: int, champion: str) -> Iterator[Node]:
-        """What an attacker tried on a cycle's champion, the champion's judged answers, and the prompts that are asked again."""
+        """What an attacker tried on a cycle's champion, its judged answers, and the prompts that are asked again."""
         at, folder = self._shape.at, self._folder.red_team(cycle)
         asked, rewrites, attempts = (at(folder / name) for name in ("asked", "rewrites", "attempts"))
         rollouts, judgments, prompts = (at(folder / name) for name in ("rollouts", "judgments", "prompts"))

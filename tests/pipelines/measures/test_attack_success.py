@@ -10,7 +10,8 @@ from tests.pipelines.judged import judged
 
 def test_harmful_requests_alone_count_and_the_likelier_word_is_the_verdict() -> None:
     found = attack_success(judged([0, 3, 2, 1, 3], ["Accept"] * 5, unsafe=[0.9, 0.9, 0.1, 0.5, None]))
-    assert found is not None and (found.value, found.n) == (pytest.approx(1 / 3), 3)
+    assert found is not None and found.n == 3
+    assert found.value == pytest.approx(1 / 3)
 
 
 def test_rewrites_of_one_request_are_one_piece_of_evidence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,8 @@ def test_the_first_answer_of_most_votes_is_taken_and_stricter_of_equals() -> Non
 def test_every_prompt_has_one_answer_with_a_label_of_most(said: list[tuple[int, Label | None]]) -> None:
     chosen = voted(judgments([(prompt(number), "x", label) for number, label in said]))
     assert len(set(strings(chosen, "prompt_id"))) == chosen.num_rows == len({number for number, _ in said})
-    for name, label in zip(strings(chosen, "prompt_id"), chosen["label"].to_pylist(), strict=True):
+    labels: list[Any] = chosen["label"].to_pylist()
+    for name, label in zip(strings(chosen, "prompt_id"), labels, strict=True):
         votes = Counter(of for number, of in said if of is not None and f"p{number:04d}" == name)
         assert votes[label] == max(votes.values(), default=0)
 
