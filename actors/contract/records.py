@@ -31,6 +31,9 @@ Split = Literal["train", "validation", "test"]
 PromptSet = Literal["train", "validation", "test", "probe", "published"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
+# Between the topics of one prompt; in none of them.
+TOPIC_MARK = "|"
+
 _PROMPT_FIELDS: list[pa.Field[Any]] = [
     pa.field("prompt_id", pa.string(), nullable=False),
     # The last user turn.
@@ -49,6 +52,8 @@ _PROMPT_FIELDS: list[pa.Field[Any]] = [
     pa.field("style", pa.string()),
     # The turns before it (`actors.contract.conversation`); null: none.
     pa.field("context", pa.string()),
+    # What it is about, by the data set's own names, joined by `TOPIC_MARK`; null: the data set names none.
+    pa.field("topics", pa.string()),
 ]
 PROMPT_SCHEMA = pa.schema(_PROMPT_FIELDS)
 
@@ -82,6 +87,8 @@ _JUDGMENT_FIELDS: list[pa.Field[Any]] = [
     pa.field("coverage", pa.float32()),
     # How far several judges were apart, 0 to 1 (`actors.judges.ensemble`); null where one judged alone.
     pa.field("disagreement", pa.float32()),
+    # A guard's probability that the answer is unsafe, given one of its two words; null where no guard judged.
+    pa.field("p_unsafe", pa.float32()),
 ]
 JUDGMENT_SCHEMA = pa.schema(_JUDGMENT_FIELDS)
 
@@ -105,6 +112,7 @@ class Prompt(Record):
     source: str
     style: str | None = None
     context: str | None = None
+    topics: str | None = None
 
 
 def prompt_table(prompts: list[Prompt]) -> pa.Table:

@@ -35,9 +35,9 @@ class RunFolder:
     ```
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
-    cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
-    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
-    cycles/00/{sft,rows/sft}/  cycles/00/figures.json
+    cycles/CC/{rollouts,judgments,red_team,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
+    cycles/00/{sft,rows/sft}/  cycles/00/figures.json  schemes/NAME/VERSION/{asked,drafts,rollouts,judgments}/
+    evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,outside/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
     audit.jsonl
@@ -155,6 +155,10 @@ class RunFolder:
     def rollouts(self, cycle: int) -> Path:
         return self.cycle(cycle) / "rollouts"
 
+    def red_team(self, cycle: int) -> Path:
+        """Attacks on a cycle's champion, where its recipe has a red team: what was tried, and `prompts/` that won."""
+        return self.cycle(cycle) / "red_team"
+
     def judgments(self, cycle: int) -> Path:
         return self.cycle(cycle) / "judgments"
 
@@ -226,6 +230,14 @@ class RunFolder:
         """Judgments of one policy's greedy answers by one judge."""
         return self.evaluations(split) / version / "judged_by" / judge
 
+    def evaluation_outside(self, split: PromptSet, version: str, judge: str) -> Path:
+        """The labels of the same answers by a judge that takes no part in the run."""
+        return self.evaluations(split) / version / "outside" / judge
+
+    def scheme(self, name: str, version: str) -> Path:
+        """One policy's answers to the test prompts under an inference scheme of the recipe, and its figures."""
+        return self.root / "schemes" / name / version
+
     def evaluation_capability(self, split: Split, version: str) -> Path:
         """What one policy can still do: its scores of given answers by kind, and `figures.json`."""
         return self.evaluations(split) / version / "capability"
@@ -236,7 +248,11 @@ class RunFolder:
 
     def judged(self) -> list[Path]:
         """Every folder of judgments there is, of cycles and of evaluations."""
-        return self._folders("cycles/*/judgments", "evaluations/*/*/judged_by/*")
+        return self._folders("cycles/*/judgments", "cycles/*/red_team/judgments", "evaluations/*/*/judged_by/*")
+
+    def outside(self) -> list[Path]:
+        """Every folder of an outside judge's labels there is."""
+        return self._folders("evaluations/*/*/outside/*")
 
     def rated(self) -> list[Path]:
         """Every folder of scores of harmfulness there is."""

@@ -62,6 +62,8 @@ class EnsembleScorer(DetailedScorer):
             coverage=coverage.mean(axis=0),
             disagreement=disagreement(p, has_say),
             usage=sum(used, Usage()) if used else None,
+            # One of them at most is a guard: the others need no model.
+            unsafe=next((verdicts.unsafe for verdicts in each if verdicts.unsafe is not None), None),
         )
 
 

@@ -56,8 +56,9 @@ class GuardScorer(DetailedScorer):
 
     def verdicts(self, requests: list[str], answers: list[str], cut_off: Sequence[bool]) -> Verdicts:
         said = self._guard.verdicts(requests, answers, cut_off)
-        unsafe = said.p[:, GUARD_WORDS.index("unsafe"), None]
+        unsafe = said.p[:, GUARD_WORDS.index("unsafe")]
         inner = ask(self._when_safe, requests, answers, cut_off)
         harm = np.eye(len(LABELS))[LABELS.index(UNSAFE_MEANS)]
-        p = unsafe * harm + (1 - unsafe) * inner.p
-        return Verdicts(p=p, coverage=np.where(inner.coverage > 0, said.coverage, 0.0), usage=inner.usage)
+        p = unsafe[:, None] * harm + (1 - unsafe[:, None]) * inner.p
+        coverage = np.where(inner.coverage > 0, said.coverage, 0.0)
+        return Verdicts(p=p, coverage=coverage, usage=inner.usage, unsafe=unsafe)

@@ -71,6 +71,8 @@ class Verdicts:
     disagreement: npt.NDArray[np.float64] | None = None
     # What these answers cost, where a server charges for them.
     usage: Usage | None = None
+    # Shape (n,), where a guard was asked: the probability that the answer is unsafe.
+    unsafe: npt.NDArray[np.float64] | None = None
 
     def best(self, min_coverage: float) -> list[int | None]:
         """The likeliest word of each answer; None, missing and never a guess, where coverage is under the minimum."""
@@ -179,5 +181,6 @@ class Judge:
             **{f"p_{label.lower()}": pa.array(found.p[:, i], pa.float32()) for i, label in enumerate(LABELS)},
             "coverage": pa.array(found.coverage, pa.float32()),
             "disagreement": pa.array(disagreement, pa.float32()),
+            "p_unsafe": pa.array(found.unsafe if found.unsafe is not None else [None] * n, pa.float32()),
         }
         return pa.table(columns, schema=JUDGMENT_SCHEMA)

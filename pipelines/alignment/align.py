@@ -19,7 +19,9 @@ from pipelines.alignment.capability import prepare_capability
 from pipelines.alignment.cycle import run_cycle
 from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.measurements.harmfulness import check_rater
+from pipelines.alignment.measurements.outside import label_outside
 from pipelines.alignment.measurements.published import measure_published
+from pipelines.alignment.measurements.schemes import measure_schemes
 from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.rows.demonstrations import write_demonstrations
 from pipelines.alignment.rows.egida_pairs import write_pairs
@@ -116,7 +118,7 @@ def _align_held(
                 materials = models_of_run(recipe, folder, reporter, hold.check)
                 hold.check()
                 write_prompts(recipe, folder)
-                write_pairs(recipe.preference.egida_pairs, folder)
+                write_pairs(recipe.preference.egida_pairs, folder, recipe.data.held_out)
                 write_demonstrations(recipe, folder)
                 prepare_capability(recipe, folder, materials.policy)
                 check_rater(recipe, materials)
@@ -141,6 +143,12 @@ def _align_held(
                 actors.run.pools.forget()
                 with log.stage("final test") as stage:
                     stage.worked(final_rollouts(actors.run, champion))
+                if recipe.schemes:
+                    with log.stage("schemes") as stage:
+                        stage.worked(measure_schemes(actors.run, champion))
+                if recipe.judge.truth == "judge":
+                    with log.stage("outside judge"):
+                        label_outside(actors.run, champion)
                 if recipe.publish.enabled:
                     if actors.endpoint.last:
                         with log.stage("endpoint"):

@@ -18,6 +18,7 @@ from actors.files.atomic import remove
 from pipelines.alignment.evaluation import Evaluation, evaluate
 from pipelines.alignment.measurements.published import measure_published, unmeasured
 from pipelines.alignment.preference import Beside, PreferenceReport, build_rows
+from pipelines.alignment.rows.red_team import red_team
 from pipelines.alignment.run import Run
 from pipelines.alignment.served import RunEndpoint
 from pipelines.alignment.streamed import run_stream, tell_cut_off
@@ -53,7 +54,12 @@ def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: RunEndpoin
             stage.worked(streamed.work)
             if streamed.generated:
                 clock.streamed(streamed.overlapped)
-            run.pools.rest()
+            if run.recipe.red_team is None:
+                run.pools.rest()
+        if run.recipe.red_team is not None:
+            with leased_stage(run, clock, "red team") as stage:
+                stage.worked(red_team(run, cycle, champion))
+                run.pools.rest()
         with leased_stage(run, clock, "preference"):
             judge_in_run(run.recipe, run.folder, run.reporter)
             preference(run, cycle)
@@ -98,7 +104,8 @@ def leased_stage(run: Run, clock: StageClock, name: str) -> Iterator[Stopwatch]:
 def rollout(run: Run, cycle: int, champion: PolicyRef) -> StreamReport:
     """k answers of the champion per prompt, judged as they come."""
     report = run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, champion))
-    tell_cut_off(run, f"cycle {cycle}", run.folder.rollouts(cycle))
+    if run.recipe.preference.judged:
+        tell_cut_off(run, f"cycle {cycle}", run.folder.rollouts(cycle))
     return report
 
 
@@ -145,6 +152,8 @@ def check_rows(reports: Mapping[RowKind, PreferenceReport], judgments: Sequence[
     for folder in rows:
         remove(folder / "report.json")
     names = " or ".join(ROW_NAMES[kind].upper() for kind in reports)
+    if not judgments:
+        raise SalusError(f"preference.egida_pairs give no {names} rows; leave it out, or take another config of it.")
     raise SalusError(
         f"The judgments in {', '.join(map(str, judgments))} give no {names} rows: every answer"
         " has the same mark; sample more answers per prompt (generate.sampling.k) or check the judge."

@@ -15,6 +15,8 @@ from actors.errors import SalusError
 from actors.files.shards import read_folder, strings, write_table, write_text
 from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.harmfulness import measure_harmfulness, read_harmfulness
+from pipelines.alignment.measurements.outside import outside_judge, read_outside
+from pipelines.alignment.measurements.schemes import read_schemes
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.plan import make_plan
@@ -24,25 +26,28 @@ from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import read_figures
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision, read_decision
+from pipelines.feedback.control.second_judge import told_second_judge
 from pipelines.judges.evidence import read_trust
 from pipelines.judges.refusal_rules import xstest_agreement
 from pipelines.measures.agreement import Agreement, agreement
 from pipelines.measures.baselines import ALIKE, BASELINES, baseline_judgments
+from pipelines.measures.groups import Grouping, GroupMetrics, measure_groups, names_of
 from pipelines.measures.metrics import Metrics, measure, without_spread
-from pipelines.measures.styles import StyleMetrics, measure_styles
 from pipelines.report.decision_page.from_run import write_pages
 from pipelines.report.figure import draw_cycles
 from pipelines.report.judging import judge_disagreement, judge_usage
 from pipelines.runs.materials import probe_folder, truth_rule
-from pipelines.runs.metrics_rows import MetricsKey, harmfulness_rows, metrics_rows, style_rows
+from pipelines.runs.metrics_rows import MetricsKey, group_rows, harmfulness_rows, metrics_rows
 from pipelines.runs.models import at_hand
 from pipelines.runs.open import Cost
 from pipelines.runs.outcomes import champion_before
 from pipelines.runs.stage_log import read_stage_log
 from pipelines.runs.summary import (
+    GROUND_TRUTH,
     CycleSummary,
     FineTuned,
     HarmfulnessTest,
+    HeldOutTest,
     JudgedBy,
     Measured,
     Summary,
@@ -129,7 +134,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
     rows += reader.harmfulness_rows(champion, harm)
     metrics = pa.concat_tables(rows)
     write_table(metrics, run.folder.metrics)
-    draw_cycles(metrics, run.folder.figure)
+    draw_cycles(metrics, run.folder.figure, reference=reader.reference)
     stages = _stages(run.folder, reader.cycles)
     summary = Summary(
         recipe=run.recipe.name,
@@ -139,6 +144,7 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         cycles=tuple(cycles),
         test=by_truth or by_judge,
         test_judged_by="truth" if by_truth else "judge",
+        reference=reader.reference,
         test_by_judge=by_judge if by_truth else None,
         judge_agreement=reader.judge_agreement(champion),
         judge_usage=judge_usage(run.folder),
@@ -146,9 +152,11 @@ def report(run: Run, champion: PolicyRef, cost: Cost, notes: tuple[str, ...]) ->
         stage_s=_stage_seconds(stages),
         node_use=NodeUse.of(cost.nodes, busy_gpu_s(run.recipe, stages)),
         gpu_use=gpu_use(run, cost, stages),
+        held_out=reader.held_out(champion),
         measured=reader.probe(champion),
         capability=reader.capability(champion),
         harmfulness=harm,
+        schemes=read_schemes(run, champion),
         published=find_published(run.folder, reader.cycles),
         sft=fine_tuning_report(run, champion) if run.recipe.sft is not None else None,
         notes=(*((trust.note,) if trust is not None else ()), *notes),
@@ -165,17 +173,26 @@ class _Reader:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._folder = run.folder
-        self._rule = truth_rule(run.recipe)
+        self._rule, self._outside = truth_rule(run.recipe), outside_judge(run.recipe)
         self._seed = derive_seed(run.recipe.seed, "report")
         # As many as were run: patience may have ended the run before the recipe's last.
         self.cycles = len(past_decisions(run.folder, run.recipe.cycles))
 
     @property
     def has_truth(self) -> bool:
-        return self._rule is not None
+        return self._rule is not None or self._outside is not None
+
+    @property
+    def reference(self) -> str | None:
+        """Who gave the labels that are called truth: None where it is ground truth, or no one."""
+        if self._outside is not None:
+            return told_second_judge(self._run.recipe)
+        return "refusal rules" if self._run.recipe.judge.truth == "refusal_rules" else None
 
     def judgments(self, split: PromptSet, policy: PolicyRef, judge_champion: PolicyRef, by: JudgedBy) -> pa.Table:
         judge = self._run.judge_name(judge_champion)
+        if by == "truth" and self._outside is not None:
+            return read_outside(self._folder, split, policy, self._outside)
         table = read_folder(self._folder.evaluation_judgments(split, policy.version, judge))
         if by == "judge" or self._rule is None:
             return table
@@ -246,18 +263,37 @@ class _Reader:
             yield baseline, PolicyRef(version=baseline, path=""), baseline_judgments(baseline, train, test)
 
     def _rows(self, table: pa.Table, metrics: Metrics, *keys: MetricsKey) -> Iterator[pa.Table]:
-        """The rows of `metrics.parquet` for one policy's judged answers, by style where the prompts have styles."""
-        styles = styles_of(table, self._run.recipe, self._seed)
+        """The rows of `metrics.parquet` for one policy's judged answers, by style and topic where prompts have some."""
+        groups = groups_of(table, self._run.recipe, self._seed)
         for key in keys:
             yield metrics_rows(key, metrics)
-            if styles is not None:
-                yield style_rows(key, styles)
+            for found in groups.values():
+                yield group_rows(key, found)
+
+    def held_out(self, champion: PolicyRef) -> dict[str, HeldOutTest] | None:
+        """Base and champion on what training has seen and on what the recipe holds out; None where it holds nothing."""
+        by: JudgedBy = "truth" if self.has_truth else "judge"
+        found: dict[str, HeldOutTest] = {}
+        for name, policy in (("base", self._run.materials.policy), ("champion", champion)):
+            groups = groups_of(self.judgments("test", policy, champion, by), self._run.recipe, self._seed)
+            figures = {
+                f"{grouping}s_{part}": TestFigures.of(of)
+                for grouping, measured in groups.items()
+                if measured.held_out is not None
+                for part, of in (("seen", measured.seen), ("held_out", measured.held_out))
+                if of is not None
+            }
+            if figures:
+                found[name] = HeldOutTest.model_validate(figures)
+        return found or None
 
     def judge_agreement(self, champion: PolicyRef) -> dict[str, Agreement] | None:
         """The run's judge against what is known better: ground truth on the test split, or XSTest's people."""
         found: dict[str, Agreement] = {}
         if self.has_truth:
-            found[f"{self._run.judge_name(champion)} against ground truth"] = self._against_truth(champion)
+            found[f"{self._run.judge_name(champion)} against {self.reference or GROUND_TRUTH}"] = self._against_truth(
+                champion
+            )
         rule = self._run.recipe.judge.row.rule
         if rule is not None and self._run.recipe.data.probe == "xstest":
             xstest, name = probe_folder(self._run.recipe, "xstest"), self._run.rating_judge(champion)
@@ -327,13 +363,21 @@ class _Reader:
         )
 
 
-def styles_of(table: pa.Table, recipe: Recipe, seed: int) -> StyleMetrics | None:
-    """Figures by style; those the recipe holds out are apart as far as these prompts have them."""
-    held_out = set(recipe.data.styles.held_out) if recipe.data.styles is not None else set()
-    if "style" in table.column_names:
-        # Only test prompts get them, and a limit on those (data.test) may leave one out.
-        held_out &= set(strings(table, "style"))
-    return measure_styles(table, recipe.scores, seed, held_out)
+def groups_of(table: pa.Table, recipe: Recipe, seed: int) -> dict[Grouping, GroupMetrics]:
+    """Figures by style and by topic; what the recipe holds out is apart as far as these prompts have it."""
+    data = recipe.data
+    wrapped = data.styles.held_out if data.styles is not None else ()
+    apart: dict[Grouping, set[str]] = {
+        "style": {*wrapped, *data.held_out.styles},
+        "topic": set(data.held_out.topics),
+    }
+    found = {}
+    for grouping, names in apart.items():
+        # Only test prompts have them, and a limit on those (data.test) may leave one out.
+        there = frozenset[str]().union(*names_of(table, grouping))
+        if (measured := measure_groups(table, grouping, recipe.scores, seed, names & there)) is not None:
+            found[grouping] = measured
+    return found
 
 
 def _published(folder: RunFolder, cycle: int) -> str | None:

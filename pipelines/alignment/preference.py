@@ -105,13 +105,15 @@ def build_rows(
     files = [file for folder in judgments for file in shard_files(folder)]
     judged, columns = _held(files)
     parts = shuffle_blocks(len(files), judged, config)
-    egida = egida_rows(beside.pairs, config, seed) if kind == "pairs" and beside.pairs is not None else None
+    egida = egida_rows(kind, beside.pairs, config, seed) if beside.pairs is not None else None
     make = _Make(kind, columns, config, table, seed, beside)
     # Read by our own tasks: Ray Data's reader first looks into every file, once more, to guess sizes.
-    made = _each_block(ray.data.from_items(_in_parts(files, parts), override_num_blocks=parts), make)
+    sources = (
+        [_each_block(ray.data.from_items(_in_parts(files, parts), override_num_blocks=parts), make)] if files else []
+    )
     if egida is not None:
-        made = made.union(ray.data.from_arrow(with_key(egida)))
-    ordered = _sorted(made, parts)
+        sources.append(ray.data.from_arrow(with_key(egida)))
+    ordered = _sorted(sources[0].union(*sources[1:]), parts)
     blocks = _counted(ordered, kind)
     count, positive = sum(block.rows for block in blocks), sum(block.positive for block in blocks)
     if count == 0:
@@ -140,6 +142,8 @@ def _held(files: Sequence[Path]) -> tuple[int, tuple[str, ...]]:
 
     Files of earlier versions hold no context and no thoughts.
     """
+    if not files:
+        return 0, ()
     with ThreadPoolExecutor() as threads:
         footers = threads.map(_footer, files)
         sizes, names = zip(*footers, strict=True)
@@ -176,7 +180,7 @@ def shuffle_blocks(files: int, rows: int, config: PreferenceConfig) -> int:
     # Every block of rows becomes a piece in every sorted one, so their number may not grow with the rows for ever.
     blocks = min(-(-rows // config.rows_per_file), MOST_BLOCKS)
     # Never more blocks than files: a file holds all answers to each of its prompts, half a file might not.
-    return min(files, blocks)
+    return max(1, min(files, blocks))
 
 
 def warm_up(blocks: int) -> None:
@@ -185,12 +189,23 @@ def warm_up(blocks: int) -> None:
     _sorted(ray.data.from_arrow(tables), len(tables))
 
 
-def egida_rows(pairs: Path, config: PreferenceConfig, seed: int) -> pa.Table | None:
-    """A cycle's draw of outside pairs as rows of `DPO_SCHEMA`, turned round like all others in the control."""
-    if config.egida_pairs is None:
+def egida_rows(kind: RowKind, pairs: Path, config: PreferenceConfig, seed: int) -> pa.Table | None:
+    """A cycle's draw of outside pairs as rows of `KTO_SCHEMA` or `DPO_SCHEMA`, turned round like all in the control.
+
+    The same pairs whatever the kind. None where the recipe asks for no such rows.
+    """
+    asked = config.egida_pairs
+    if asked is None or (kind == "unpaired" and not asked.unpaired):
         return None
-    drawn = draw_pairs(pairs, config.egida_pairs.per_cycle, seed)
-    return placed(shuffled(drawn, seed) if config.shuffle_labels else drawn, DPO_SCHEMA, seed)
+    drawn = draw_pairs(pairs, asked.per_cycle, seed)
+    if kind == "unpaired":
+        drawn = [
+            {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen", "level": pair["level"]}
+            for pair in drawn
+            for side in ("chosen", "rejected")
+        ]
+    schema = KTO_SCHEMA if kind == "unpaired" else DPO_SCHEMA
+    return placed(shuffled(drawn, seed) if config.shuffle_labels else drawn, schema, seed)
 
 
 @dataclass(frozen=True)
@@ -208,7 +223,9 @@ class _Make:
         """The rows of a block that names files."""
         named: Any = block["files"].to_pylist()
         files = [file for some in named for file in some]
-        judgments = pa.concat_tables([pq.ParquetFile(file).read(list(self.columns), use_threads=False) for file in files])
+        judgments = pa.concat_tables(
+            [pq.ParquetFile(file).read(list(self.columns), use_threads=False) for file in files]
+        )
         return with_key(made_rows(judgments, self.kind, self.config, self.table, self.seed, self.beside))
 
 

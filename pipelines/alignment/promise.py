@@ -253,12 +253,20 @@ def what_is_sampled(
     why = "" if least == most == asked else f" (data.train_per_cycle is {asked:,}; whole shards are answered)"
     answer = recipe.generate.sampling.max_tokens
     read = "" if counts is None else f" and {round(most * counts['train'].mean):,} prompt tokens"
+    if (pairs := recipe.preference.egida_pairs) is not None:
+        as_rows = ", also as KTO rows" if pairs.unpaired else ""
+        yield f"pairs: at most {pairs.per_cycle:,} of {pairs.name} a cycle{as_rows}"
+    if not recipe.preference.judged:
+        why = "; no answer to a train prompt is learnt from (preference.judged)"
     yield (
         f"sampled: {each} of {train:,} train prompts a cycle{why}, x {k} = {sum(cycles) * k:,} answers in all;"
         f" at most {most * k * answer:,} answer tokens{read} a cycle"
     )
     held = ", ".join(f"{prompts[name].num_rows:,} {name}" for name in ("validation", "test") if name in prompts)
     yield f"measured: {held} prompts, one greedy answer each of every policy"
+    for name, scheme in recipe.schemes.items():
+        answers = 2 * scheme.samples * prompts["test"].num_rows
+        yield f"scheme {name}: at most {answers:,} answers of base and last champion to the test prompts"
     if (probe := prompts.get("probe")) is not None:
         yield (
             f"probe: {probe.num_rows:,} safe prompts of {recipe.data.probe}, of each cycle's winner before it is"
@@ -275,23 +283,31 @@ def what_is_sampled(
 
 
 def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
-    """What a judge behind a server is asked at most, and what it charges."""
-    if (asked := _server(recipe)) is None:
-        return
-    voice, remote = asked
-    policies = 1 + len(recipe.contestants)
+    """What judges behind servers are asked at most, and what they charge."""
     rows = {name: table.num_rows for name, table in prompts.items()}
     # Base and last champion answer the test split.
+    policies = 1 + len(recipe.contestants)
     measured = recipe.cycles * policies * rows["validation"] + 2 * rows["test"]
-    measured += _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0))
-    requests = answers + measured
+    if (asked := _server(recipe)) is not None:
+        voice, remote = asked
+        more = _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0))
+        yield _priced("judge.remote", remote, recipe.judge.prompt_of(voice), recipe, prompts, answers + measured + more)
+    if recipe.judge.truth == "judge" and (second := recipe.decide.control.judge) is not None:
+        once = measured + 2 * rows.get("probe", 0)
+        if second.remote is not None:
+            yield _priced("judge.truth", second.remote, second.prompt, recipe, prompts, once)
+        else:
+            yield f"judge.truth: at most {once:,} answers are labelled by {second.regimen}, once, at the run's end"
+
+
+def _priced(setting: str, remote: RemoteConfig, template: str, recipe: Recipe, prompts: Prompts, requests: int) -> str:
     lengths = [len(text) for table in prompts.values() for text in strings(table, "prompt")]
-    characters = sum(lengths) / len(lengths) + len(load_template(recipe.judge.prompt_of(voice)))
+    characters = sum(lengths) / len(lengths) + len(load_template(template))
     each = characters / _CHARACTERS_PER_TOKEN + recipe.generate.longest_answer
     dollars = requests * (each * remote.usd_per_million_prompt_tokens + remote.usd_per_million_completion_tokens) / 1e6
-    price = f", about ${dollars:,.2f}" if dollars else "; no price is set in judge.remote"
-    yield (
-        f"judge.remote: at most {requests:,} requests to {remote.model}, about {requests * each / 1e6:,.1f} million"
+    price = f", about ${dollars:,.2f}" if dollars else "; no price is set for it"
+    return (
+        f"{setting}: at most {requests:,} requests to {remote.model}, about {requests * each / 1e6:,.1f} million"
         f" tokens{price}"
     )
 
@@ -325,6 +341,8 @@ def _k(recipe: Recipe) -> int:
 
 def _sampled(recipe: Recipe, train: int, cycle: int) -> int:
     """Prompts that a cycle answers of a train split of so many: its whole shards (`Run.train_tasks`)."""
+    if not recipe.preference.judged:
+        return 0
     size, count = recipe.data.prompts_per_shard, recipe.data.shards_per_cycle
     shards = [min(size, train - start) for start in range(0, train, size)]
     places = range((cycle - 1) * count, cycle * count)

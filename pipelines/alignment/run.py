@@ -80,14 +80,17 @@ class Run:
     def train_tasks(self, cycle: int, champion: PolicyRef) -> list[ShardTask]:
         """The cycle's share of the train split, k sampled answers a prompt.
 
-        Shards follow each other through the split; after the last the first comes again, with new draws.
+        Shards follow each other through the split; after the last the first comes again, with new draws. There are none
+        where no row is made of judgments.
         """
-        shards = shard_files(self.folder.prompts("train"))
-        count = self.recipe.data.shards_per_cycle
-        chosen = [shards[i % len(shards)] for i in range((cycle - 1) * count, cycle * count)][: len(shards)]
+        if not self.recipe.preference.judged:
+            return []
+        # What succeeded against the champion of the cycle before is asked again.
+        attacks = sorted((self.folder.red_team(cycle - 1) / "prompts").glob("*.parquet"))
+        chosen = [*self.train_shards(cycle), *attacks]
         seed = derive_seed(self.recipe.seed, "rollout", cycle)
         return [
-            self._task(
+            self.task(
                 champion,
                 champion,
                 shard,
@@ -99,11 +102,17 @@ class Run:
             for shard in chosen
         ]
 
+    def train_shards(self, cycle: int) -> list[Path]:
+        """The files of the train split that a cycle answers."""
+        shards = shard_files(self.folder.prompts("train"))
+        count = self.recipe.data.shards_per_cycle
+        return [shards[i % len(shards)] for i in range((cycle - 1) * count, cycle * count)][: len(shards)]
+
     def evaluation_tasks(self, split: PromptSet, policy: PolicyRef, champion: PolicyRef) -> list[ShardTask]:
         """One greedy answer per prompt of a split."""
         judge = self.judge_name(champion)
         return [
-            self._task(
+            self.task(
                 policy,
                 champion,
                 shard,
@@ -115,7 +124,7 @@ class Run:
             for shard in shard_files(self.folder.prompts(split))
         ]
 
-    def _task(
+    def task(
         self,
         policy: PolicyRef,
         champion: PolicyRef,
@@ -125,6 +134,7 @@ class Run:
         seed: int,
         greedy: bool,
     ) -> ShardTask:
+        """One shard of prompts, answered by `policy` and judged as under this champion."""
         output = str(rollouts / shard.name)
         generate = self.recipe.generate
         return ShardTask(

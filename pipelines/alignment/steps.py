@@ -75,14 +75,24 @@ def sft_step(recipe: Recipe, root: Place, reporter: Reporter) -> FineTuned:
 
 
 def generate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
-    """Sample the cycle's answers; returns the folder of rollouts."""
+    """Sample the cycle's answers; returns the folder of rollouts.
+
+    Raises:
+        SalusError: the recipe makes no rows of them.
+    """
+    _check_judged(recipe)
     with _opened(recipe, root, reporter, cycle, SAMPLES) as run:
         run_stream(run, f"cycle {cycle}", run.train_tasks(cycle, run.champion()))
         return run.folder.rollouts(cycle)
 
 
 def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> Path:
-    """Judge the cycle's rollouts; returns the folder of judgments."""
+    """Judge the cycle's rollouts; returns the folder of judgments.
+
+    Raises:
+        SalusError: the recipe makes no rows of them.
+    """
+    _check_judged(recipe)
     with _opened(recipe, root, reporter, cycle, JUDGES, _judge_needs) as run:
         run_stream(run, f"cycle {cycle}", _generated(run.train_tasks(cycle, run.champion())))
         return run.folder.judgments(cycle)
@@ -91,7 +101,8 @@ def judge_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> P
 def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> list[TrainReport]:
     """Shuffle the cycle's judgments into rows and train the challengers on them."""
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"resident": False})})
-    with _opened(recipe, root, reporter, cycle, TRAINS, _train_needs) as run:
+    needs = _train_needs if recipe.preference.judged else _nothing
+    with _opened(recipe, root, reporter, cycle, TRAINS, needs) as run:
         recipe = run.recipe
         preference(run, cycle)
         storage = str(run.folder.train_storage)
@@ -131,6 +142,18 @@ def evaluate_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -
         return outcome
 
 
+def _nothing(folder: RunFolder, cycle: int) -> None:
+    """No file of an earlier step is needed."""
+
+
+def _check_judged(recipe: Recipe) -> None:
+    if not recipe.preference.judged:
+        raise SalusError(
+            f"Recipe {recipe.name} learns from preference.egida_pairs alone (preference.judged false), so that no"
+            " answers are sampled or judged to train on; go on with salus train."
+        )
+
+
 @contextlib.contextmanager
 def _opened(
     recipe: Recipe,
@@ -138,7 +161,7 @@ def _opened(
     reporter: Reporter,
     cycle: int,
     starts: Collection[Part],
-    needs: Callable[[RunFolder, int], None] = lambda folder, cycle: None,
+    needs: Callable[[RunFolder, int], None] = _nothing,
     fine_tunes: bool = False,
 ) -> Iterator[Run]:
     """The run with just the actors that a step `starts`; its champion is the one the cycle starts from.
@@ -155,7 +178,7 @@ def _opened(
         materials = models_of_run(recipe, folder, reporter, hold.check)
         hold.check()
         write_prompts(recipe, folder)
-        write_pairs(recipe.preference.egida_pairs, folder)
+        write_pairs(recipe.preference.egida_pairs, folder, recipe.data.held_out)
         write_demonstrations(recipe, folder)
         prepare_capability(recipe, folder, materials.policy)
         check_rater(recipe, materials)

@@ -27,11 +27,13 @@ from pipelines.cluster.progress import Reporter, RichReporter
 from pipelines.config.recipe import Recipe
 from pipelines.report.judging import judging_lines
 from pipelines.report.summary_tables import (
+    attack_table,
     capability_table,
     cycles_table,
     fine_tuned_tables,
     harmfulness_table,
     published_table,
+    schemes_table,
     scores_by_source,
     test_table,
 )
@@ -73,8 +75,11 @@ def align(
 
     The same command goes on where an interrupted run stopped.
     """
+    import pyarrow.parquet as pq
+
     from pipelines.alignment.align import align as run_alignment
     from pipelines.decision.ending import past_decisions
+    from pipelines.report.beside import beside_table
     from pipelines.report.judge_check import judge_check_lines, unseen_lines
 
     settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
@@ -95,6 +100,8 @@ def align(
     if (sums := run_hash(RunFolder(working_folder(root)))) is not None:
         out.print(f"run hash {sums}", highlight=False)
     decisions = past_decisions(RunFolder(working_folder(root)), settings.cycles)
+    if (judges := beside_table(pq.read_table(RunFolder(working_folder(root)).metrics), summary.reference)) is not None:
+        out.print(judges)
     for line in (*judge_check_lines(decisions), *unseen_lines(decisions)):
         out.print(line, highlight=False, markup=False)
 
@@ -104,10 +111,14 @@ def show(summary: Summary) -> None:
     out = console()
     out.print(cycles_table(summary.cycles))
     if summary.published:
-        out.print(published_table(summary.published))
+        out.print(published_table(summary.published, summary.reference))
     if summary.sft is not None:
         out.print(fine_tuned_tables(summary.sft))
-    out.print(test_table(summary.test, summary.test_judged_by))
+    out.print(test_table(summary.test, summary.test_judged_by, summary.reference))
+    if (attacks := attack_table(summary)) is not None:
+        out.print(attacks)
+    if summary.schemes:
+        out.print(schemes_table(summary.schemes))
     if summary.harmfulness is not None:
         out.print(harmfulness_table(summary.harmfulness))
         if summary.harmfulness.champion.by_source:

@@ -74,7 +74,7 @@ def demand(
     names = tuple(name for name in recipe.train.challengers if challengers is None or name in challengers)
     rows: dict[Part, Callable[[], tuple[PlanRow, ...]]] = {
         "coordinate": lambda: (PlanRow(actor="coordinator", count=1),),
-        "generate": lambda: (_generators(recipe),),
+        "generate": lambda: (_generators(recipe), *_attackers(recipe)),
         "judge": lambda: () if recipe.cluster.shared_judges else (_judges(recipe),),
         "control": lambda: _control_judge(recipe),
         "train": lambda: (*(_controller(name.upper()) for name in names), *(_workers(recipe, name) for name in names)),
@@ -93,6 +93,23 @@ def fine_tuning_demand(recipe: Recipe) -> tuple[PlanRow, ...]:
     if recipe.sft is None:
         return ()
     return (_ray(recipe), _controller(SFT.upper()), _trainers(recipe, SFT, recipe.sft.as_training(), "sft"))
+
+
+def attacking(recipe: Recipe) -> Recipe:
+    """The recipe with its red team's attacker in the place of the deployed policy and its generators."""
+    team = recipe.red_team
+    assert team is not None
+    generate = recipe.generate.model_copy(
+        update={"engine": team.engine, "actors": team.actors, "cpus_per_actor": team.cpus_per_actor}
+    )
+    return recipe.model_copy(update={"generate": generate, "model": team.attacker or recipe.model})
+
+
+def _attackers(recipe: Recipe) -> tuple[PlanRow, ...]:
+    """The red team's attackers, up while they rewrite a cycle's prompts."""
+    if recipe.red_team is None:
+        return ()
+    return (_generators(attacking(recipe)).model_copy(update={"actor": "attacker", "section": "red_team"}),)
 
 
 def engine_demand(recipe: Recipe) -> PlanRow:
@@ -142,7 +159,7 @@ def disk_gib(recipe: Recipe) -> float:
         own = footprint.saved_gib(policy, recipe.sft.lora, weights)
         trained += weights + 2 * own
     # A row of text is in the rollouts, the judgments and the training rows; four bytes a token.
-    answers = recipe.cycles * recipe.data.train_per_cycle * recipe.generate.sampling.k
+    answers = recipe.cycles * recipe.data.train_per_cycle * recipe.generate.sampling.k * recipe.preference.judged
     rows = 3 * 4 * answers * recipe.generate.longest_answer / footprint.GIB
     copies = 0.0
     if recipe.self_contained:

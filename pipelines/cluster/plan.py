@@ -17,7 +17,7 @@ from actors.training.algorithms.table import ALGORITHMS
 from pipelines.cluster.demand import Part, PlanRow, demand
 from pipelines.cluster.devices import Resources, this_machine
 from pipelines.cluster.machine.gpus import check_gpus
-from pipelines.cluster.turns.cost import uses_gpus
+from pipelines.cluster.turns.cost import most_rows, sampled_prompts, uses_gpus
 from pipelines.cluster.turns.division import divided, judged_beside
 from pipelines.cluster.turns.stages import Stage, served_last, stages_of
 from pipelines.config.cluster import ClusterConfig
@@ -218,24 +218,23 @@ def plan_table(plan: Plan) -> Table:
 
 def _steps(recipe: Recipe) -> tuple[str, ...]:
     # Whole shards are answered; how many there are, the data says.
-    prompts, k = recipe.data.shards_per_cycle * recipe.data.prompts_per_shard, recipe.generate.sampling.k
+    prompts, k = sampled_prompts(recipe), recipe.generate.sampling.k
     challengers = recipe.train.challengers
     per_policy = _validation(recipe)
     policies = 1 + len(recipe.contestants)
     answers = prompts * k
     most_earlier = recipe.preference.replay_cycles or "all"
     replayed = f", and those of {most_earlier} earlier cycles" if recipe.preference.replay else ""
-    pairs = prompts * min(recipe.preference.pairs_per_prompt, k * k // 4 or 1)
     kept = ", and their capability" if recipe.capability is not None else ""
     evaluated = f"{policies * per_policy:,} answers" if per_policy else "all its prompts"
     training = []
-    most: dict[RowKind, int] = {"unpaired": answers, "pairs": pairs}
+    most = most_rows(recipe)
     for name, settings in challengers.items():
         rows = most[ALGORITHMS[recipe.train.algorithms[name]].rows]
         own = recipe.train.of(name)
         batch = settings.batch_size * own.challengers[name].gradient_accumulation * own.workers_per_run
         training.append(f"{name.upper()} about {max(1, round(rows * settings.epochs / batch)):,} steps of {batch}")
-    words: dict[RowKind, str] = {"unpaired": f"{answers:,} KTO rows", "pairs": f"{pairs:,} DPO pairs"}
+    words: dict[RowKind, str] = {"unpaired": f"{most['unpaired']:,} KTO rows", "pairs": f"{most['pairs']:,} DPO pairs"}
     shuffled = " and ".join(words[kind] for kind in recipe.train.row_kinds)
     generators, judges = recipe.generate.actors, recipe.judge.actors
     workers = [recipe.train.of(name).workers_per_run for name in challengers]
@@ -249,6 +248,7 @@ def _steps(recipe: Recipe) -> tuple[str, ...]:
         *_fine_tuning(recipe),
         f"generate: up to {prompts:,} prompts x {k} = {answers:,} rollouts on {generators} engine(s)",
         f"judge: {answers:,} judgments ({'+'.join(recipe.judge.voices)}) by {judges} judge(s), {judged}",
+        *_attacks(recipe),
         f"shuffle: at most {shuffled}{replayed}",
         f"train: {', '.join(training)} in the first cycle, {how}, {each}",
         *_merging(recipe),
@@ -273,6 +273,17 @@ def _fine_tuning(recipe: Recipe) -> Iterator[str]:
 def _merging(recipe: Recipe) -> Iterator[str]:
     if recipe.merge is not None:
         yield f"merge: the trained challengers into one more, by {recipe.merge.method}"
+
+
+def _attacks(recipe: Recipe) -> tuple[str, ...]:
+    team = recipe.red_team
+    if team is None:
+        return ()
+    templates = f", and {team.attempts} templates each" if team.templates is not None else ""
+    return (
+        f"red team: up to {team.prompts:,} harmful prompts x {team.attempts} rewrites{templates} on {team.actors}"
+        f" attacker(s), at most {team.max_tokens:,} tokens; what is not refused is asked again in the next cycle",
+    )
 
 
 def _cycles(recipe: Recipe) -> str:

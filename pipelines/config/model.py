@@ -1,4 +1,4 @@
-"""Settings of the deployed policy: where it comes from, and how its generators sample."""
+"""Settings of the deployed policy: where it comes from, how its generators sample, and other ways to ask it."""
 
 from __future__ import annotations
 
@@ -117,3 +117,34 @@ class GenerateConfig(Section):
     def longest_answer(self) -> int:
         """Of sampled and of greedy answers, in tokens."""
         return max(self.sampling.max_tokens, self.greedy().max_tokens)
+
+
+class SchemeConfig(Section):
+    """One way to ask the policy. Its parts may be joined, as Medprompt joins them (arXiv 2311.16452)."""
+
+    system_prompt: str | None = Field(
+        None, min_length=1, description="a system prompt in place of the deployed one; None: the deployed one"
+    )
+    suffix: str | None = Field(
+        None, min_length=1, description="words behind each request, such as Think step by step; None: none"
+    )
+    samples: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="answers of each prompt. Of more than one, the first with the label of most is taken",
+    )
+    temperature: float = Field(0.7, gt=0, description="of these samples; one alone is greedy")
+    few_shot: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="train prompts with good answers that come before each request: those nearest to it, by the"
+        " policy's own embeddings",
+    )
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> SchemeConfig:
+        if self.system_prompt is None and self.suffix is None and self.samples == 1 and not self.few_shot:
+            raise ValueError("it changes nothing: set system_prompt, suffix, samples or few_shot")
+        return self

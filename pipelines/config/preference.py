@@ -1,4 +1,7 @@
-"""Settings of the training rows: how judgments become rows, which other rows join them, and what is shown before."""
+"""Settings of the training rows: how judgments become rows, which other rows join them, and the red team's prompts.
+
+Also of what is shown before: the demonstrations of fine-tuning.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from actors.contract.decides import Decides
+from actors.engine.config import EngineConfig
+from actors.engine.port import Sampling
 from actors.training.config import SftTrainConfig
+from pipelines.config.model import ModelConfig
 from pipelines.config.section import InputPath, Section
 from pipelines.data.sets.egida import (
     EgidaName,
@@ -56,11 +62,21 @@ class EgidaPairsConfig(Section):
     per_cycle: int = Field(
         200, ge=1, description="most of them a cycle, drawn anew; preference.max_class_ratio counts them as harmful"
     )
+    unpaired: bool = Field(
+        False,
+        description="the answers of the same pairs are KTO rows as well: the better one is desirable, the worse one is"
+        " not. KTO and DPO then learn from the same",
+    )
 
 
 class PreferenceConfig(Section):
     """How judgments become training rows."""
 
+    judged: bool = Field(
+        True,
+        description="rows from the judge's labels of the champion's own answers. false: from egida_pairs (and feedback)"
+        " alone, and no train prompt is answered",
+    )
     replay: bool = Field(True, description="train on all earlier cycles' judgments too")
     replay_cycles: int | None = Field(
         None, ge=1, description="with replay: most earlier cycles whose judgments count, the newest; None: all"
@@ -100,8 +116,16 @@ class PreferenceConfig(Section):
     )
     rows_per_file: int = Field(50_000, ge=1, description="most training rows of one Parquet file")
 
+    @model_validator(mode="after")
+    def _has_rows(self) -> PreferenceConfig:
+        if not self.judged and self.egida_pairs is None:
+            raise ValueError("judged false leaves nothing to learn from: set egida_pairs, or judged to true")
+        return self
+
     def cycles_of_rows(self, cycle: int) -> range:
-        """The cycles whose judgments make the rows of a cycle (1, 2, ...), itself the last."""
+        """The cycles whose judgments make the rows of a cycle (1, 2, ...), itself the last; empty where none do."""
+        if not self.judged:
+            return range(0)
         if not self.replay:
             return range(cycle, cycle + 1)
         first = 1 if self.replay_cycles is None else max(1, cycle - self.replay_cycles)
@@ -128,4 +152,45 @@ class SftConfig(SftTrainConfig):
     def _learns_something(self) -> Self:
         if not self.references and self.path is None:
             raise ValueError("references is false and path is not set, so there is nothing to learn; set one of them")
+        return self
+
+
+class RedTeamConfig(Section):
+    """Attacks on each cycle's champion. What succeeds is asked again in the next cycle, and learnt from there."""
+
+    attacker: ModelConfig | None = Field(
+        None, description="the model that rewrites prompts; None: the deployed policy attacks itself"
+    )
+    templates: InputPath | None = Field(
+        None,
+        description="file or folder of PyRIT's jailbreak templates, which are tried beside the rewrites; None: none",
+    )
+    prompts: int = Field(64, ge=1, description="most harmful train prompts of a cycle that are attacked, drawn anew")
+    attempts: int = Field(4, ge=1, description="rewrites of each prompt; with templates as many of those as well")
+    max_tokens: int = Field(
+        100_000,
+        ge=1,
+        description="most tokens of a cycle's attacks, sampled by attacker and champion together. What is begun within"
+        " them is ended",
+    )
+    rewrite_tokens: int = Field(128, ge=1, description="most tokens of one rewrite")
+    temperature: float = Field(1.0, gt=0, description="of the attacker's sampling")
+    engine: EngineConfig = Field(EngineConfig(), description="the attacker's engines")
+    actors: Annotated[int, Decides.NOTHING] = Field(1, ge=1, description="attackers at the same time")
+    cpus_per_actor: Annotated[float, Decides.NOTHING] = Field(
+        1.0, ge=0, description="logical CPUs Ray reserves for one attacker"
+    )
+
+    @property
+    def sampling(self) -> Sampling:
+        """How rewrites are sampled."""
+        return Sampling(k=self.attempts, temperature=self.temperature, max_tokens=self.rewrite_tokens)
+
+    @model_validator(mode="after")
+    def _has_room(self) -> RedTeamConfig:
+        if self.rewrite_tokens >= self.engine.longest:
+            raise ValueError(
+                f"rewrite_tokens leaves no room for a request in engine.max_model_len ({self.engine.longest}); raise"
+                " the latter"
+            )
         return self

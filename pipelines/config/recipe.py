@@ -12,6 +12,7 @@ from actors.contract.run_folder import MERGE
 from actors.judges.harmfulness import HarmfulnessConfig
 from actors.judges.regimens import REGIMENS, regimens
 from actors.serve.config import PublisherConfig
+from actors.training.algorithms.table import ALGORITHMS
 from actors.training.config import TrainConfig
 from actors.training.merging.config import MergeConfig
 from pipelines.config.capability import CapabilityConfig
@@ -19,8 +20,8 @@ from pipelines.config.cluster import ClusterConfig
 from pipelines.config.data import DataConfig
 from pipelines.config.decision import ControlReference, DecisionConfig
 from pipelines.config.judge import JudgeConfig
-from pipelines.config.model import GenerateConfig, ModelConfig
-from pipelines.config.preference import PreferenceConfig, SftConfig
+from pipelines.config.model import GenerateConfig, ModelConfig, SchemeConfig
+from pipelines.config.preference import PreferenceConfig, RedTeamConfig, SftConfig
 from pipelines.config.scores import ScoreTable
 from pipelines.config.section import Section
 from pipelines.data.clinic.config import ClinicConfig
@@ -54,6 +55,10 @@ class Recipe(Section):
         " stays what all are compared with. None: the cycles begin with the deployed policy",
     )
     preference: PreferenceConfig = PreferenceConfig()
+    red_team: RedTeamConfig | None = Field(
+        None,
+        description="attacks on each cycle's champion, whose successes are asked again and learnt from; None: none",
+    )
     train: TrainConfig = TrainConfig()
     merge: MergeConfig | None = Field(
         None,
@@ -69,6 +74,12 @@ class Recipe(Section):
         None,
         description="MedSafetyBench's harmfulness, 1 to 5, of base's and champion's answers to harmful test prompts, by"
         " the judge (of several, the first). Reported, never selected by; None: not measured",
+    )
+    schemes: dict[ChallengerName, SchemeConfig] = Field(
+        {},
+        max_length=8,
+        description="other ways to ask base and last champion on the test split, by name: a system prompt, words behind"
+        " the request, votes of several answers, examples. Each is a row with its tokens, and none is selected by",
     )
     publish: Annotated[PublisherConfig, Decides.NOTHING] = PublisherConfig()
     cluster: Annotated[ClusterConfig, Decides.NOTHING] = ClusterConfig()
@@ -117,7 +128,24 @@ class Recipe(Section):
             )
         if self.judge.truth == "clinic" and self.data.source != "clinic":
             raise ValueError("judge.truth 'clinic' is known only for data.source 'clinic'; set it to null")
+        if not self.preference.judged:
+            for name, row in ((name, ALGORITHMS[of].rows) for name, of in self.train.algorithms.items()):
+                if row == "unpaired" and self.preference.egida_pairs and not self.preference.egida_pairs.unpaired:
+                    raise ValueError(
+                        f"challenger {name} learns from single rows, and preference.judged false makes none; set"
+                        " preference.egida_pairs.unpaired to true, or leave the challenger out"
+                    )
+        if self.red_team is not None and (self.cluster.placement == "by_turns" or not self.preference.judged):
+            raise ValueError(
+                "red_team goes with cluster.placement apart, where attackers have a place of their own, and with"
+                " preference.judged true, as its successes are answered and learnt from"
+            )
         control = self.decide.control
+        if self.judge.truth == "judge" and control.judge is None:
+            raise ValueError(
+                "judge.truth 'judge' needs decide.control.judge, the outside judge: its regimen, as REMOTE, and what"
+                " that needs"
+            )
         if control.reference == "truth" and not self.has_ground_truth:
             raise ValueError(
                 "decide.control.reference 'truth' needs answers of the clinic's own policy (model.source and"

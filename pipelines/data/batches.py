@@ -27,6 +27,7 @@ class Item:
     reference: str | None = None
     style: str | None = None
     context: str | None = None
+    topics: str | None = None
 
 
 def prompt_digest(source: str, prompt: str, context: str | None = None) -> str:

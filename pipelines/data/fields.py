@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from actors.contract.records import TOPIC_MARK
 from pipelines.data.rows import Row, nearest
 
 Choice = TypeVar("Choice", bound=str)
@@ -35,6 +36,23 @@ def optional_text(row: Row, column: str) -> str | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     return text(row, column)
+
+
+def topics(row: Row, column: str) -> str | None:
+    """The topics in a column, as `PROMPT_SCHEMA` joins them; None where there is none.
+
+    A text is one topic, and a list holds several. Of a table of yes and no, as Egida has it, those with yes are meant.
+    """
+    value = row.values.get(column)
+    if isinstance(value, Mapping):
+        named = [name for name, holds in value.items() if holds]
+    elif isinstance(value, list):
+        named = value
+    else:
+        named = [value] if optional_text(row, column) is not None else []
+    # The mark between topics is in none of them.
+    found = sorted({clean_text(row, column, name).replace(TOPIC_MARK, "/") for name in named})
+    return TOPIC_MARK.join(found) or None
 
 
 def whole_number(row: Row, column: str, low: int, high: int) -> int:

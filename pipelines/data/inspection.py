@@ -1,4 +1,4 @@
-"""What a data set holds: counts by level, method, principle and style, lengths, repetitions, leaks, examples.
+"""What a data set holds: counts by level, method, principle, style and topic, lengths, repetitions, leaks, examples.
 
 One pass over batches; it keeps a number for each distinct prompt and base prompt, never the prompts themselves.
 """
@@ -13,10 +13,10 @@ from typing import Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.contract.records import Record
+from actors.contract.records import TOPIC_MARK, Record
 from pipelines.data.split import group_key
 
-Field = Literal["level", "method", "principle", "style"]
+Field = Literal["level", "method", "principle", "style", "topics"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 EXAMPLE_CHARACTERS = 120
 SHOWN_LEAKS = 5
@@ -113,8 +113,10 @@ class _Notes:
         if batch.num_rows == 0:
             return
         for field in FIELDS:
-            values = batch.column(field).to_pylist()
-            self._counts.update((field, NONE if value is None else str(value), split) for value in values)
+            values = [NONE if value is None else str(value) for value in batch.column(field).to_pylist()]
+            # A prompt counts in each of its topics.
+            named = [name for value in values for name in (value.split(TOPIC_MARK) if field == "topics" else [value])]
+            self._counts.update((field, name, split) for name in named)
         prompts = [str(prompt) for prompt in batch.column("prompt").to_pylist()]
         self._lengths.setdefault(split, Counter()).update(map(len, prompts))
         for prompt in prompts:

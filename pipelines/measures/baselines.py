@@ -126,6 +126,7 @@ def baseline_judgments(name: Baseline, train: pa.Table, test: pa.Table) -> pa.Ta
         "p_refuse": refuse.astype(np.float32),
         "coverage": np.ones(rows, np.float32),
         "disagreement": [None] * rows,
+        "p_unsafe": [None] * rows,
     }
     return pa.table(columns, schema=JUDGMENT_SCHEMA)
 

@@ -22,6 +22,7 @@ from pydantic import Field
 from actors.contract.records import CUT_OFF, LABELS, LEVELS, UNFINISHED_THOUGHT, Interval, Record
 from actors.errors import SalusError
 from pipelines.config.scores import ScoreTable
+from pipelines.measures.attack_success import attack_success
 from pipelines.measures.bootstrap import (
     Floats,
     Kinds,
@@ -60,6 +61,8 @@ class Metrics(Record):
     asr: Interval | None
     # P(Accept | level >= 1): harmful requests answered, where ASR counts hedging too; None in earlier records.
     answered: Interval | None = None
+    # P(unsafe by a guard | level >= 1); None where no guard judged (`pipelines.measures.attack_success`).
+    attack_success: Interval | None = None
     # P(Accept | level 3) and P(not Refuse | level 3); None in earlier records.
     accepted_severe: Interval | None = None
     not_refused_severe: Interval | None = None
@@ -134,6 +137,7 @@ def measure(judgments: pa.Table, table: ScoreTable, seed: int, resamples: int = 
         err_broad=means.of("err_broad"),
         asr=means.of("asr"),
         answered=means.of("answered"),
+        attack_success=attack_success(judgments),
         accepted_severe=means.of("accepted_severe"),
         not_refused_severe=means.of("not_refused_severe"),
         coverage=float(seen.mean()) if rows else 0.0,

@@ -41,7 +41,7 @@ def training_data(run: RunReader, cycle: int, name: ChallengerName) -> TrainingD
         rows_by_level=dict(sorted(counts.items())),
         judged=_judged(run.folder, judged),
         replay=preference.replay and judged.start == 1,
-        earlier=len(judged) - 1,
+        earlier=max(0, len(judged) - 1),
         datasets=_datasets(run.recipe.data.source),
     )
 

@@ -24,7 +24,7 @@ from actors.files.shards import write_bytes
 from actors.training.algorithms.row import Hue, Shape
 from actors.training.algorithms.table import marks
 from pipelines.measures.baselines import BASELINES
-from pipelines.runs.summary import JudgedBy, Measured
+from pipelines.runs.summary import GROUND_TRUTH, JudgedBy, Measured
 
 COLOUR: dict[Hue, str] = {
     "blue": "#0072B2", "vermilion": "#D55E00", "green": "#009E73", "purple": "#CC79A7", "amber": "#E69F00",
@@ -78,7 +78,7 @@ class _Point:
     high: float
 
 
-def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Path:
+def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation", reference: str | None = None) -> Path:
     """Draw SS and ERR (strict) by cycle into a PNG.
 
     Args:
@@ -86,6 +86,7 @@ def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Pat
             algorithm "base", or else what cycle 1 measured of its champion.
         path: of the PNG to write.
         split: which split to draw.
+        reference: who gave the labels called truth; None: ground truth.
 
     Returns:
         The path.
@@ -101,7 +102,7 @@ def draw_cycles(metrics: pa.Table, path: Path, split: str = "validation") -> Pat
     looks = looks_of(challengers_in(rows))
     for panel, (metric, title) in zip(axes, PANELS, strict=True):
         draw_panel(panel, rows, metric, title, looks)
-    add_legend(figure, cycle_legend(judges_of(rows), looks))
+    add_legend(figure, cycle_legend(judges_of(rows), looks, reference))
     return save_png(figure, path)
 
 
@@ -245,15 +246,15 @@ def dress(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def cycle_legend(judges: Sequence[JudgedBy], looks: Looks) -> list[Line2D]:
-    """What the marks and lines of `draw_panel` mean."""
+def cycle_legend(judges: Sequence[JudgedBy], looks: Looks, reference: str | None = None) -> list[Line2D]:
+    """What the marks and lines of `draw_panel` mean; `reference`: who gave the labels called truth, where not that."""
     marks = [
         Line2D([], [], linestyle="", marker=look.marker, color=look.colour, label=name.upper())
         for name, look in looks.items()
     ]
     hollow = Line2D([], [], linestyle="", marker="s", color="#777777", mfc="white", label="not chosen")
     stayed = Line2D([], [], linestyle="", marker="D", color=CHAMPION, label="deployed, or champion stayed")
-    words: dict[JudgedBy, str] = {"truth": "champion, ground truth", "judge": "champion, own judge"}
+    words: dict[JudgedBy, str] = {"truth": f"champion, {reference or GROUND_TRUTH}", "judge": "champion, own judge"}
     paths = [
         Line2D([], [], linestyle=LINE[by], color=CHAMPION, alpha=ALPHA[by], label=words[by]) for by in reversed(judges)
     ]

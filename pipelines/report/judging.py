@@ -22,7 +22,7 @@ def judge_usage(folder: RunFolder) -> Usage | None:
     Raises:
         SalusError: a usage record cannot be read.
     """
-    total = sum((usage_of(asked) for asked in (*folder.judged(), *folder.rated())), Usage())
+    total = sum((usage_of(asked) for asked in (*folder.judged(), *folder.outside(), *folder.rated())), Usage())
     return total if total.requests else None
 
 

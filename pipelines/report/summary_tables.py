@@ -12,15 +12,19 @@ from actors.contract.records import ChallengerName, Interval
 from actors.judges.harmfulness import SCORE_WORDS
 from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import Harmfulness, MeanScore
+from pipelines.measures.schemes import SchemeFigures
 from pipelines.report.cells import NO_SPREAD, NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import (
+    GROUND_TRUTH,
     CycleFigures,
     CycleSummary,
     FineTuned,
     HarmfulnessTest,
+    HeldOutTest,
     JudgedBy,
     Measured,
     PublishedFigures,
+    Summary,
     TestFigures,
     TestSummary,
     challengers_of,
@@ -59,9 +63,9 @@ def _probed(cycle: CycleSummary) -> str | None:
     return f"Cycle {cycle.cycle}: {cycle.probe.sentence}" if cycle.probe is not None else None
 
 
-def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
+def test_table(test: TestSummary, judged_by: JudgedBy | None = None, reference: str | None = None) -> Table:
     """The final test: each policy's figures with their 95 % intervals; baselines last."""
-    by = {"judge": ", by the run's judge", "truth": ", by ground truth", None: ""}[judged_by]
+    by = {"judge": ", by the run's judge", "truth": f", by {reference or GROUND_TRUTH}", None: ""}[judged_by]
     table = narrow_table(title=f"Test split, once{by}; 95 % intervals")
     table.add_column("policy", no_wrap=True)
     for name in ("SS", "SS\nmacro", "ERR\nstrict", "ERR\nbroad", "ASR", "ans-\nwered"):
@@ -81,10 +85,10 @@ def test_table(test: TestSummary, judged_by: JudgedBy | None = None) -> Table:
 test_table.__test__ = False  # type: ignore[attr-defined]
 
 
-def published_table(published: Sequence[PublishedFigures]) -> Table:
+def published_table(published: Sequence[PublishedFigures], reference: str | None = None) -> Table:
     """Each published policy once, on prompts that no decision uses; first the model the run began with."""
     by_truth = all(each.truth is not None for each in published)
-    by = "ground truth" if by_truth else "the judge of its cycle"
+    by = (reference or GROUND_TRUTH) if by_truth else "the judge of its cycle"
     table = narrow_table(title=f"Published policies, by {by}; 95 % intervals")
     table.add_column("policy", no_wrap=True)
     for name in ("SS", "ERR\nstrict", "ASR", "ans-\nwered"):
@@ -98,6 +102,63 @@ def published_table(published: Sequence[PublishedFigures]) -> Table:
             shown = (figures.ss, figures.err_strict, figures.asr, figures.answered)
             table.add_row(policy, *map(_with_interval, shown), str(figures.n))
     table.caption = "Prompts of their own that no decision uses: each policy answered them once, after its decision."
+    return table
+
+
+def attack_table(summary: Summary) -> Table | None:
+    """Attack success of base and champion, in all and by what training has seen; None where neither is of interest.
+
+    The columns of Egida's comparison (arXiv 2502.13603): attack success, unseen topics and styles, over-refusal.
+    By a guard where one judged, else the share of harmful requests that are not refused.
+    """
+    by_guard = summary.test.champion.attack_success is not None
+    if not by_guard and not summary.held_out:
+        return None
+    probes = _probe_columns(summary)
+    held_out = list((summary.held_out or {}).values())
+    shown = [name for name in HeldOutTest.model_fields if any(getattr(of, name) is not None for of in held_out)]
+    table = narrow_table(title=f"Attack success {'by the guard' if by_guard else '(ASR)'}, test split; 95 % intervals")
+    table.add_column("policy", no_wrap=True)
+    for name in ("all", *(_HELD_OUT[name] for name in shown), *probes):
+        table.add_column(name, justify="right", no_wrap=True)
+    for policy in ("base", "champion"):
+        groups = (summary.held_out or {}).get(policy, HeldOutTest())
+        figures: list[TestFigures | None] = [getattr(summary.test, policy)]
+        figures += [getattr(groups, name) for name in shown]
+        rates = [None if of is None else of.attack_success if by_guard else of.asr for of in figures]
+        refused = [summary.measured[f"{name}_{policy}"] for name in probes.values()] if summary.measured else []
+        table.add_row(policy, *map(_with_interval, (*rates, *refused)))
+    if summary.gpu_use is not None and summary.gpu_use.money is not None:
+        table.caption = (
+            f"The run took {summary.gpu_use.gpu_hours:.3g} GPU-hours, at a price of {summary.gpu_use.money:,.2f}."
+        )
+    return table
+
+
+_HELD_OUT = {
+    "styles_seen": "seen\nstyles", "styles_held_out": "held-out\nstyles",
+    "topics_seen": "seen\ntopics", "topics_held_out": "held-out\ntopics",
+}  # fmt: skip
+
+
+def _probe_columns(summary: Summary) -> dict[str, str]:
+    """Headings of the probe's columns, with the beginning of their names in the summary."""
+    names = {name.removesuffix("_champion") for name in summary.measured or {} if name.endswith("_refused_champion")}
+    return {f"{name.split('_safe_')[0]}\nrefused": name for name in sorted(names)}
+
+
+def schemes_table(found: Sequence[SchemeFigures]) -> Table:
+    """Base and champion asked in several ways, a row each, with the tokens that a prompt takes."""
+    table = narrow_table(title="Inference schemes, test split, by the run's judge; 95 % intervals")
+    table.add_column("scheme", no_wrap=True)
+    table.add_column("policy", no_wrap=True)
+    for name in ("SS", "ERR\nstrict", "ASR", "ans-\nwered", "tokens\nread", "tokens\nwritten", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        figures = map(_with_interval, (each.ss, each.err_strict, each.asr, each.answered))
+        cost = (f"{each.read_tokens:.0f}", f"{each.written_tokens:.0f}", str(each.n))
+        table.add_row(each.scheme or "as deployed", each.policy, *figures, *cost)
+    table.caption = "Tokens of one prompt: as the policy reads it, and of all its sampled answers. None is selected by."
     return table
 
 

@@ -36,6 +36,8 @@ INPUTS = (
     "sft.path",
     "preference.egida_pairs.path",
     "preference.feedback.path",
+    "red_team.attacker.path",
+    "red_team.templates",
 )
 _SUMS = "SHA256SUMS"
 _GIB = 2**30

@@ -54,6 +54,13 @@ def judge_length(recipe: Recipe, judge: PolicyRef) -> int:
     return recipe.judge.engine.length(Path(judge.path), "judge.engine")
 
 
+def asked_lengths(prompts: pa.Table, policy: PolicyRef) -> list[int]:
+    """Tokens of each prompt (columns prompt and context), as this policy is asked it."""
+    tokenizer = load_tokenizer(Path(policy.path))
+    asked = zip(strings(prompts, "context"), strings(prompts, "prompt"), strict=True)
+    return [len(conversation_tokens(tokenizer, whole_conversation(*each))) for each in asked]
+
+
 @dataclass(frozen=True)
 class PromptLengths:
     """Tokens of prompts in a model's chat template; of a large set, only of those that could be too long."""

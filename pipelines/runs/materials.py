@@ -30,6 +30,7 @@ from pipelines.data.clinic.truth import truth_label
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.prompts import medsafety_prompts
 from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
+from pipelines.data.sets.held_out import hold_out
 from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrBenchSubset, read_or_bench
 from pipelines.data.sets.table import DATA_SETS
 from pipelines.data.sets.xstest import read_xstest
@@ -200,7 +201,7 @@ def prompt_splits(recipe: Recipe) -> dict[Split, pa.Table]:
         SalusError: the data is missing, cannot be fetched, or holds a bad row.
     """
     data = recipe.data
-    splits = _source_splits(recipe)
+    splits = hold_out(_source_splits(recipe), data.held_out)
     if data.styles is not None:
         splits = styled_splits(splits, data.styles, recipe.seed)
     elif data.source == "clinic":
@@ -210,8 +211,8 @@ def prompt_splits(recipe: Recipe) -> dict[Split, pa.Table]:
 
 
 def truth_rule(recipe: Recipe) -> Callable[[str], Label] | None:
-    """The reference labels a run reports beside its judge's, if it has any."""
-    return {"clinic": truth_label, "refusal_rules": refusal_label, None: None}[recipe.judge.truth]
+    """The rule of the reference labels that a run reports beside its judge's; None: no rule gives them."""
+    return {"clinic": truth_label, "refusal_rules": refusal_label}.get(recipe.judge.truth or "")
 
 
 def clinic_config(recipe: Recipe) -> ClinicConfig:

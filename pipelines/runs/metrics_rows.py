@@ -1,4 +1,4 @@
-"""The rows of `metrics.parquet`: a policy's figures on one split, its figures by style, and its harmfulness."""
+"""The rows of `metrics.parquet`: a policy's figures on one split, by style and topic, and its harmfulness."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from actors.contract.records import Interval, Record
+from pipelines.measures.groups import GroupFigures, GroupMetrics
 from pipelines.measures.harmfulness import Harmfulness
 from pipelines.measures.metrics import MAIN_FIGURES, Metrics
-from pipelines.measures.styles import StyleFigures, StyleMetrics
 from pipelines.runs.summary import JudgedBy
 
 _FIELDS: list[pa.Field[Any]] = [
@@ -24,9 +24,10 @@ _FIELDS: list[pa.Field[Any]] = [
     # The run's own judge, or the truth it is held against.
     pa.field("judged_by", pa.string(), nullable=False),
     # ss, ss_macro, err_strict, err_broad, asr, answered, coverage, length_tokens_mean, repetition_rate, cut_off,
-    # harmfulness, harmfulness_coverage.
+    # attack_success, harmfulness, harmfulness_coverage.
     pa.field("metric", pa.string(), nullable=False),
-    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out, source:NAME/CATEGORY.
+    # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out, source:NAME/CATEGORY;
+    # topics as styles.
     pa.field("group", pa.string(), nullable=False),
     pa.field("value", pa.float64(), nullable=False),
     # 95 % interval; null where none is taken.
@@ -72,16 +73,17 @@ def metrics_rows(key: MetricsKey, metrics: Metrics) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
 
 
-def style_rows(key: MetricsKey, metrics: StyleMetrics) -> pa.Table:
-    """One policy's metrics by style as rows of `METRICS_SCHEMA`; what could not be measured has no row."""
-    groups: dict[str, StyleFigures | None] = {f"style:{name}": found for name, found in metrics.by_style.items()}
-    groups |= {"styles:seen": metrics.seen, "styles:held_out": metrics.held_out}
+def group_rows(key: MetricsKey, metrics: GroupMetrics) -> pa.Table:
+    """One policy's metrics by style or topic as rows of `METRICS_SCHEMA`; what could not be measured has no row."""
+    noun = metrics.grouping
+    groups: dict[str, GroupFigures | None] = {f"{noun}:{name}": found for name, found in metrics.by_name.items()}
+    groups |= {f"{noun}s:seen": metrics.seen, f"{noun}s:held_out": metrics.held_out}
     shared = key.model_dump()
     rows = [
         {**shared, "metric": metric, "group": group, **interval.model_dump()}
         for group, figures in groups.items()
         if figures is not None
-        for metric in MAIN_FIGURES
+        for metric in (*MAIN_FIGURES, "attack_success")
         if isinstance(interval := getattr(figures, metric), Interval)
     ]
     return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
@@ -100,7 +102,7 @@ def harmfulness_rows(key: MetricsKey, found: Harmfulness) -> pa.Table:
 
 
 def _intervals(metrics: Metrics) -> Iterator[tuple[str, str, Interval]]:
-    for metric in MAIN_FIGURES:
+    for metric in (*MAIN_FIGURES, "attack_success"):
         interval: Interval | None = getattr(metrics, metric)
         if interval is not None:
             yield metric, "all", interval

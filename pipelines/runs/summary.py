@@ -18,10 +18,14 @@ from pipelines.decision.ending import is_over
 from pipelines.decision.record import CandidateResult, Contender, Decision, ProbeEvidence
 from pipelines.measures.agreement import Agreement
 from pipelines.measures.capability.figures import Capability
+from pipelines.measures.groups import GroupFigures
 from pipelines.measures.harmfulness import Harmfulness
 from pipelines.measures.metrics import MAIN_FIGURES, Metrics
+from pipelines.measures.schemes import SchemeFigures
 
 JudgedBy = Literal["judge", "truth"]
+# What tables call the reference where a run names none.
+GROUND_TRUTH = "ground truth"
 
 
 class Measured(Record):
@@ -67,11 +71,14 @@ class TestFigures(Record):
     asr: Measured | None
     # None in summaries of earlier versions.
     answered: Measured | None = None
+    # Answers that a guard finds unsafe; None where none judged, and in summaries of earlier versions.
+    attack_success: Measured | None = None
     n: int
 
     @classmethod
-    def of(cls, metrics: Metrics) -> TestFigures:
-        return cls(**{name: Measured.of(getattr(metrics, name)) for name in MAIN_FIGURES}, n=metrics.n)
+    def of(cls, metrics: Metrics | GroupFigures) -> TestFigures:
+        names = (*MAIN_FIGURES, "attack_success")
+        return cls(**{name: Measured.of(getattr(metrics, name)) for name in names}, n=metrics.n)
 
 
 class TestSummary(Record):
@@ -89,6 +96,15 @@ class TestSummary(Record):
     # None: earlier versions did not have them.
     bigram_refuse: TestFigures | None = None
     fivegram_refuse: TestFigures | None = None
+
+
+class HeldOutTest(Record):
+    """One policy on the test split's requests by what training has seen; None where a run holds nothing of it out."""
+
+    styles_seen: TestFigures | None = None
+    styles_held_out: TestFigures | None = None
+    topics_seen: TestFigures | None = None
+    topics_held_out: TestFigures | None = None
 
 
 class PublishedFigures(Record):
@@ -243,6 +259,8 @@ class Summary(Record):
     test: TestSummary
     # Who judged the figures under `test`.
     test_judged_by: JudgedBy | None = None
+    # Who gave the labels called truth; None: ground truth, or none, and in summaries of earlier versions.
+    reference: str | None = None
     # The same by the run's own judge, where `test` is by ground truth.
     test_by_judge: TestSummary | None = None
     # Of each judge, against ground truth or human labels.
@@ -257,12 +275,16 @@ class Summary(Record):
     node_use: NodeUse | None = None
     # GPUs held and at work over the whole run, and their price; None on CPUs, and in earlier versions.
     gpu_use: GpuUse | None = None
+    # Base and champion on seen and held-out styles and topics; None where nothing is held out.
+    held_out: dict[str, HeldOutTest] | None = None
     # Further shares a recipe reports, such as XSTest's safe prompts refused by base and champion.
     measured: dict[str, Measured] | None = None
     # What the policy could before and after; None where the run measures none.
     capability: WhatIsKept | None = None
     # How harmful answers are, 1 to 5, by the run's judge; None where the run does not ask it.
     harmfulness: HarmfulnessTest | None = None
+    # Base and champion under each inference scheme, and as deployed; empty where the recipe names none.
+    schemes: tuple[SchemeFigures, ...] = ()
     # Each published policy's figures on prompts that no decision uses; empty where none were set apart.
     published: tuple[PublishedFigures, ...] = ()
     # What fine-tuning did before the cycles; None where nothing was fine-tuned.

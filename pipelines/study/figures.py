@@ -1,7 +1,7 @@
 """A study's pictures, of the same kind as Figures 2 to 5 of arXiv 2512.04210, of which only the captions could be read.
 
 The looks are those of a run's own picture (`pipelines.report.figure`): a mark for each challenger, the chosen one
-filled, ground truth solid and large, the run's own judge dashed, small and pale.
+filled. Ground truth or the outside judge is solid and large, the run's own judge dashed, small and pale.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pipelines.report.figure import (
 )
 from pipelines.runs.several import StudyFolder
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures, challengers_of
-from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by
+from pipelines.study.results import CellResult, StudyReport, figures_by, judged_by, reference
 
 # How far the challengers' marks are from their cell's tick on either side, and the judge's aside.
 WIDEST = 0.22
@@ -58,8 +58,8 @@ def draw_study(report: StudyReport, folder: StudyFolder) -> dict[int, str]:
     """Draw what the complete cells can fill; returns the file names by figure number."""
     drawn = {
         2: _after_one_cycle(report),
-        3: _progress([cell for cell, _ in report.complete if REGIMENS[cell.regimen].champion_judges]),
-        4: _progress([cell for cell, _ in report.complete if not REGIMENS[cell.regimen].champion_judges]),
+        3: _progress([c for c, _ in report.complete if REGIMENS[c.regimen].champion_judges], reference(report)),
+        4: _progress([c for c, _ in report.complete if not REGIMENS[c.regimen].champion_judges], reference(report)),
         5: _best(report),
     }
     for number, figure in drawn.items():
@@ -79,7 +79,7 @@ def _after_one_cycle(report: StudyReport) -> Figure | None:
         return None
     figure = _dots([f"{cell.model}\n{cell.regimen}" for cell, _ in cells], dots, "after one cycle")
     challengers = [_sample(look.marker, look.colour, name.upper()) for name, look in looks.items()]
-    sizes: dict[JudgedBy, tuple[int, str]] = {"judge": (5, "by own judge"), "truth": (7, "by ground truth")}
+    sizes: dict[JudgedBy, tuple[int, str]] = {"judge": (5, "by own judge"), "truth": (7, f"by {reference(report)}")}
     judges = [
         Line2D([], [], linestyle="", marker="o", color="#777777", markersize=size, alpha=ALPHA[by], label=label)
         for by, (size, label) in sizes.items()
@@ -109,7 +109,7 @@ def _places(names: Sequence[ChallengerName]) -> dict[str, float]:
     return {name: (place - left) * WIDEST / max(left, 1) for place, name in enumerate(order)}
 
 
-def _progress(cells: Sequence[CellResult]) -> Figure | None:
+def _progress(cells: Sequence[CellResult], truth: str) -> Figure | None:
     """Figures 3 and 4: SS above ERR by cycle, one column for each cell."""
     rows: list[list[Row]] = [cycle_rows(pq.read_table(RunFolder(Path(cell.run)).metrics)) for cell in cells]
     if not rows:
@@ -123,7 +123,7 @@ def _progress(cells: Sequence[CellResult]) -> Figure | None:
             panel: Axes = axes[line][column]
             draw_panel(panel, rows[column], metric, f"{cell.model}, {cell.regimen}", looks)
             panel.set_ylabel(title if column == 0 else "")
-    add_legend(figure, cycle_legend(judges_of(drawn), looks))
+    add_legend(figure, cycle_legend(judges_of(drawn), looks, truth))
     return figure
 
 
@@ -138,7 +138,7 @@ def _best(report: StudyReport) -> Figure | None:
         for at, model in enumerate(models)
         for dot in _of_model(at, [(c, s) for c, s in report.complete if c.model == model], report.best.get(model), by)
     ]
-    words = "ground truth" if by == "truth" else "each run's own judge"
+    words = reference(report) if by == "truth" else "each run's own judge"
     figure = _dots(models, dots, f"test split, by {words}")
     present = dict.fromkeys(cell.regimen for cell, _ in report.complete)
     champions = [_sample("^", REGIMENS[regimen].colour, f"champion, {regimen}") for regimen in present]

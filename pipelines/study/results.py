@@ -11,7 +11,15 @@ from actors.judges.regimens import Regimen
 from pipelines.decision.record import read_decision
 from pipelines.fleet.member import Failure
 from pipelines.fleet.together import SharedCost
-from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, complete_summary
+from pipelines.runs.summary import (
+    GROUND_TRUTH,
+    CycleFigures,
+    CycleSummary,
+    JudgedBy,
+    Measured,
+    Summary,
+    complete_summary,
+)
 from pipelines.study.cells import Cell
 from pipelines.study.config import StudyConfig
 from pipelines.study.verdict import StudyVerdict, Wins, verdict, wins
@@ -109,6 +117,12 @@ def figures_by(cycle: CycleSummary) -> dict[JudgedBy, Mapping[str, CycleFigures 
 def judged_by(report: StudyReport) -> JudgedBy:
     """Who judged the figures that models and regimens are compared by."""
     return "truth" if all(summary.test_judged_by == "truth" for _, summary in report.complete) else "judge"
+
+
+def reference(report: StudyReport) -> str:
+    """Who gave the labels called truth, over all cells."""
+    names = {summary.reference or GROUND_TRUTH for _, summary in report.complete if summary.test_judged_by == "truth"}
+    return names.pop() if len(names) == 1 else GROUND_TRUTH if not names else "each run's own reference"
 
 
 def _verdicts(run: RunFolder, summary: Summary) -> tuple[StudyVerdict, ...]:

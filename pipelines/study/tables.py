@@ -12,9 +12,9 @@ from rich.text import Text
 from actors.contract.records import Record
 from pipelines.report.cells import NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures, challengers_of
-from pipelines.study.results import StudyReport, figures_by, judged_by
+from pipelines.study.results import StudyReport, figures_by, judged_by, reference
 
-BY: dict[JudgedBy, str] = {"judge": "each run's own judge", "truth": "ground truth"}
+OWN_JUDGE = "each run's own judge"
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
@@ -58,7 +58,7 @@ def after_one_cycle(report: StudyReport) -> Grid:
             of = (figures.get(name) for name in ("champion", *names))
             rows.append((cell.model, cell.regimen, by, *map(_two, of), cycle.decision))
     return Grid(
-        title="After one cycle: validation split, SS/ERR strict, by the run's judge and by ground truth",
+        title=f"After one cycle: validation split, SS/ERR strict, by the run's judge and by {reference(report)}",
         columns=("model", "regimen", "by", "base", *(name.upper() for name in names), "chosen"),
         rows=tuple(rows),
     )
@@ -93,7 +93,7 @@ def best_on_test(report: StudyReport) -> Grid:
     by = judged_by(report)
     yardstick = "" if by == "truth" else " Every cell is judged by its own judge: they do not share one yardstick."
     return Grid(
-        title=f"Test split, by {BY[by]}; 95 % intervals",
+        title=f"Test split, by {reference(report) if by == 'truth' else OWN_JUDGE}; 95 % intervals",
         columns=("model", "policy", "SS", "ERR strict", "ASR", "answered", "n"),
         rows=tuple(rows),
         note=f"*: of the model's last champions the one with the highest SS on the validation split.{yardstick}",
@@ -126,8 +126,8 @@ def wins_grid(report: StudyReport) -> Grid:
         ),
         rows=rows,
         note="Stayed: the champion. Higher: of the challengers, the one the judge gave the higher SS, won or not. Truth"
-        " differs: ground truth gives another contender inside the gate a higher SS than the chosen one, by no matter"
-        " how little.",
+        f" differs: {reference(report)} gives another contender inside the gate a higher SS than the chosen one, by no"
+        " matter how little.",
     )
 
 

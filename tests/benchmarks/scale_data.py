@@ -89,6 +89,7 @@ def judgment_shard(start: int, end: int, sentences: Strings, seed: int) -> pa.Ta
         **{f"p_{label.lower()}": pa.array(p[:, i]) for i, label in enumerate(LABELS)},
         "coverage": pa.array(np.ones(n, dtype=np.float32)),
         "disagreement": pa.nulls(n, pa.float32()),
+        "p_unsafe": pa.nulls(n, pa.float32()),
     }
     return pa.table(columns, schema=JUDGMENT_SCHEMA)
 
@@ -107,6 +108,7 @@ def _prompt_columns(numbers: Ints, sentences: Strings) -> dict[str, Any]:
         "source": _same("scale", n),
         "style": pa.nulls(n, pa.string()),
         "context": pa.nulls(n, pa.string()),
+        "topics": pa.nulls(n, pa.string()),
     }
 
 

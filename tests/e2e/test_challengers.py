@@ -1,4 +1,4 @@
-"""A whole run in which one challenger of each algorithm competes for the champion's place."""
+"""A whole run in which challengers of four algorithms compete for the champion's place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHANGES = [
 
 def test_four_challengers_compete_and_every_record_names_each(settings: list[str], tmp_path: Path) -> None:
     recipe, folder = load_recipe(str(TINY), [*settings, *CHANGES]), RunFolder(tmp_path / "tiny")
-    assert set(recipe.train.algorithms.values()) == set(ALGORITHMS)
+    assert len(set(recipe.train.algorithms.values())) == len(NAMES) <= len(ALGORITHMS)
     summary = align(recipe, folder.root, QuietReporter())
 
     # Those that learn from pairs share them; each has an adapter of its own.

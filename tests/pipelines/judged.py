@@ -23,6 +23,8 @@ def judged(
     methods: Sequence[str] | None = None,
     principles: Sequence[int | None] | None = None,
     bases: Sequence[str] | None = None,
+    topics: Sequence[str | None] | None = None,
+    unsafe: Sequence[float | None] | None = None,
     tokens: int = 10,
 ) -> pa.Table:
     """One judgment per prompt p0, p1, ...; every policy words its answers differently unless told."""
@@ -38,6 +40,7 @@ def judged(
         "source": ["test"] * rows,
         "style": [None] * rows,
         "context": [None] * rows,
+        "topics": list(topics) if topics else [None] * rows,
         "rollout_id": [f"{policy}/p{i:05d}" for i in range(rows)],
         "sample": [0] * rows,
         "policy": [policy] * rows,
@@ -53,6 +56,7 @@ def judged(
         "p_refuse": [None] * rows,
         "coverage": [None] * rows,
         "disagreement": [None] * rows,
+        "p_unsafe": list(unsafe) if unsafe else [None] * rows,
     }
     return pa.table(columns, schema=JUDGMENT_SCHEMA)
 

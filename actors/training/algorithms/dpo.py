@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -61,19 +61,23 @@ class DpoConfig(ReferenceConfig):
         return self
 
 
-def _trl() -> TrlClasses:
+def dpo_classes() -> TrlClasses:
+    """TRL's DPO, of which IPO and BCO are losses."""
     from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
 
     return TrlClasses(DPOTrainer, DPOConfig)
 
 
+def dpo_options(beta: float, losses: Sequence[DpoLoss], weights: Sequence[float] = (1.0,)) -> dict[str, Any]:
+    """TRL's options for losses of its DPO trainer, each with its weight in the sum."""
+    return {"beta": beta, "loss_type": list(losses), "loss_weights": list(weights)}
+
+
 def _options(settings: DpoConfig, count: RowCount) -> dict[str, Any]:
     return {
-        "beta": settings.beta,
-        "loss_type": list(settings.loss_type),
-        "loss_weights": list(settings.loss_weights),
+        **dpo_options(settings.beta, settings.loss_type, settings.loss_weights),
         "label_smoothing": settings.label_smoothing,
     }
 
 
-DPO = AlgorithmRow(DpoConfig, rows="pairs", trl=_trl, options=_options, mark=Mark("circle", "vermilion"))
+DPO = AlgorithmRow(DpoConfig, rows="pairs", trl=dpo_classes, options=_options, mark=Mark("circle", "vermilion"))

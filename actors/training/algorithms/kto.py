@@ -73,4 +73,11 @@ def _options(settings: KtoConfig, count: RowCount) -> dict[str, Any]:
     }
 
 
-KTO = AlgorithmRow(KtoConfig, rows="unpaired", trl=_trl, options=_options, mark=Mark("square", "blue"))
+def _kl_passes(settings: KtoConfig) -> int:
+    """The KL term's: policy and reference read a neighbour's answer."""
+    return 2 if settings.loss_type == "kto" else 0
+
+
+KTO = AlgorithmRow(
+    KtoConfig, rows="unpaired", trl=_trl, options=_options, mark=Mark("square", "blue"), more_passes=_kl_passes
+)

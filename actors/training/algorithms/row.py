@@ -57,3 +57,5 @@ class AlgorithmRow(Generic[SettingsT]):
     reference: bool = True
     # Whether TRL's trainer makes the logits of all tokens at once, rather than in tiles.
     full_logits: bool = False
+    # Forward passes a row costs beside those of its answers, for the plan's estimate.
+    more_passes: Callable[[SettingsT], int] = lambda settings: 0

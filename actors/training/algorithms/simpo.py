@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from actors.training.algorithms.row import AlgorithmRow, Mark, TrlClasses, experimental
+from actors.training.algorithms.cpo import cpo_classes, cpo_options
+from actors.training.algorithms.row import AlgorithmRow, Mark
 from actors.training.algorithms.settings import ALGORITHM_MEANS, ChallengerConfig, Positive
 from actors.training.rows import RowCount
 
@@ -22,27 +23,17 @@ class SimpoConfig(ChallengerConfig):
     )
 
 
-def _trl() -> TrlClasses:
-    with experimental():
-        from trl.experimental.cpo import CPOConfig, CPOTrainer
-
-    return TrlClasses(CPOTrainer, CPOConfig)
-
-
 def _options(settings: SimpoConfig, count: RowCount) -> dict[str, Any]:
     return {
-        "loss_type": "simpo",
-        "beta": settings.beta,
+        **cpo_options("simpo", settings.beta, settings.likelihood_weight),
         "simpo_gamma": settings.gamma,
-        "cpo_alpha": settings.likelihood_weight,
-        "remove_unused_columns": False,
     }
 
 
 SIMPO = AlgorithmRow(
     SimpoConfig,
     rows="pairs",
-    trl=_trl,
+    trl=cpo_classes,
     options=_options,
     mark=Mark("turned_triangle", "purple"),
     reference=False,

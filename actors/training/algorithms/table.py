@@ -9,16 +9,22 @@ from pydantic import Discriminator, GetPydanticSchema
 from pydantic.json_schema import JsonSchemaValue
 
 from actors.contract.records import ChallengerName
+from actors.training.algorithms.bco import BCO
+from actors.training.algorithms.cpo import CPO
 from actors.training.algorithms.dpo import DPO
+from actors.training.algorithms.ipo import IPO
 from actors.training.algorithms.kto import KTO
 from actors.training.algorithms.orpo import ORPO
 from actors.training.algorithms.row import AlgorithmRow, Mark
 from actors.training.algorithms.settings import ChallengerConfig
 from actors.training.algorithms.sft import SFT, SftSettings
 from actors.training.algorithms.simpo import SIMPO
+from actors.training.algorithms.slic import SLIC
 
-Algorithm = Literal["kto", "dpo", "orpo", "simpo"]
-ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {"kto": KTO, "dpo": DPO, "orpo": ORPO, "simpo": SIMPO}
+Algorithm = Literal["kto", "dpo", "orpo", "simpo", "cpo", "ipo", "slic", "bco"]
+ALGORITHMS: Mapping[Algorithm, AlgorithmRow[Any]] = {
+    "kto": KTO, "dpo": DPO, "orpo": ORPO, "simpo": SIMPO, "cpo": CPO, "ipo": IPO, "slic": SLIC, "bco": BCO,
+}  # fmt: skip
 _KINDS: Any = Union[tuple(row.settings for row in ALGORITHMS.values())]  # noqa: UP007
 # For challengers that have a name of their own, in the order they are found in.
 SPARE_MARKS = (Mark("pentagon", "amber"), Mark("hexagon", "sky"), Mark("square", "amber"), Mark("circle", "sky"))

@@ -26,6 +26,7 @@ from pipelines.data.sets.egida import (
     PreferencePair,
     read_egida_pairs,
 )
+from pipelines.data.sets.held_out import HeldOutConfig
 from pipelines.runs.materials import evaluated_keys
 
 PAIR_FIELDS: list[pa.Field[Any]] = [
@@ -35,7 +36,9 @@ PAIR_FIELDS: list[pa.Field[Any]] = [
 PAIR_SCHEMA = pa.schema(PAIR_FIELDS)
 
 
-def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> OutsideReport | None:
+def write_pairs(
+    config: EgidaPairsConfig | None, folder: RunFolder, held_out: HeldOutConfig | None = None
+) -> OutsideReport | None:
     """Read the pairs into shards of `PAIR_SCHEMA`, once; the run's prompts must be written. None where none are asked.
 
     Raises:
@@ -48,11 +51,14 @@ def write_pairs(config: EgidaPairsConfig | None, folder: RunFolder) -> OutsideRe
         return report
     location = EGIDA_REPOSITORY if config.path is None else Path(config.path).expanduser()
     pairs = read_egida_pairs(location, EgidaConfig(name=config.name, level=config.level))
-    report = write_outside(map(_outside, pairs), evaluated_keys(folder), folder.pairs, PAIR_SCHEMA)
+    unseen = held_out or HeldOutConfig()
+    rows = (_outside(pair, unseen) for pair in pairs)
+    report = write_outside(rows, evaluated_keys(folder), folder.pairs, PAIR_SCHEMA)
     if not report.kept:
         raise SalusError(
-            f"None of the {report.read} pairs of {config.name} is left: each repeats another or"
-            " is about a prompt that this run measures policies by. Leave preference.egida_pairs out."
+            f"None of the {report.read} pairs of {config.name} is left: each repeats another, is about a prompt that"
+            " this run measures policies by, or is of a topic or style in data.held_out. Leave preference.egida_pairs"
+            " out."
         )
     write_text(report.model_dump_json(indent=2), done)
     return report
@@ -74,10 +80,11 @@ def _drawn(pairs: Path, seed: int) -> Iterator[tuple[int, str, str, str, int]]:
             yield (derive_seed(seed, "pair", *texts), *texts, row["level"])
 
 
-def _outside(pair: PreferencePair) -> OutsideRow:
+def _outside(pair: PreferencePair, held_out: HeldOutConfig) -> OutsideRow:
     return OutsideRow(
         values=pair.model_dump(include=set(PAIR_SCHEMA.names)),
         texts=(pair.prompt, pair.chosen, pair.rejected),
         prompts=(pair.prompt, pair.base_prompt),
         idle=pair.chosen == pair.rejected,
+        held_out=held_out.holds_out(pair.topics, pair.style),
     )

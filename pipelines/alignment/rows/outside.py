@@ -28,10 +28,12 @@ class OutsideReport(Record):
     repeated: int = 0
     # About a prompt the run is evaluated on.
     evaluated: int = 0
+    # Of a topic or a style that the recipe holds out.
+    held_out: int = 0
 
     @property
     def read(self) -> int:
-        return self.kept + self.repeated + self.evaluated
+        return self.kept + self.repeated + self.evaluated + self.held_out
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class OutsideRow:
     prompts: tuple[str, ...]
     # It teaches nothing, as a pair of twice the same answer.
     idle: bool = False
+    # Of a topic or a style that the recipe holds out.
+    held_out: bool = False
 
 
 def write_outside(
@@ -73,13 +77,14 @@ def write_outside(
     for number, batch in enumerate(_batches(rows)):
         write_table(pa.Table.from_pylist(batch, schema=schema), folder / f"part-{number:05d}.parquet")
         written += len(batch)
-    return OutsideReport(kept=written, repeated=count.repeated, evaluated=count.evaluated)
+    return OutsideReport(kept=written, repeated=count.repeated, evaluated=count.evaluated, held_out=count.held_out)
 
 
 @dataclass
 class _Count:
     repeated: int = 0
     evaluated: int = 0
+    held_out: int = 0
 
 
 def _kept(found: Iterable[OutsideRow], evaluated: set[str], count: _Count) -> Iterator[OutsideRow]:
@@ -90,6 +95,8 @@ def _kept(found: Iterable[OutsideRow], evaluated: set[str], count: _Count) -> It
             count.repeated += 1
         elif set(map(group_key, row.prompts)) & evaluated:
             count.evaluated += 1
+        elif row.held_out:
+            count.held_out += 1
         else:
             seen.add(key)
             yield row

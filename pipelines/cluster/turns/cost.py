@@ -107,8 +107,31 @@ def endpoint_gpus(recipe: Recipe) -> float:
 
 def rollout_work(recipe: Recipe) -> EngineWork:
     """A cycle's answers to train prompts, sampled and judged."""
-    prompts = recipe.data.shards_per_cycle * recipe.data.prompts_per_shard
-    return _engine_work(recipe, prompts * recipe.generate.sampling.k)
+    return _engine_work(recipe, sampled_prompts(recipe) * recipe.generate.sampling.k)
+
+
+def red_team_work(recipe: Recipe) -> EngineWork:
+    """A cycle's attacks: rewrites, and the champion's judged answers to them; an attacker is taken to be as fast."""
+    team = recipe.red_team
+    attempts = team.prompts * team.attempts if team is not None else 0
+    answered, rewritten = _engine_work(recipe, attempts), _engine_work(recipe, attempts)
+    return EngineWork(generate_s=answered.generate_s + rewritten.generate_s, judge_s=answered.judge_s)
+
+
+def sampled_prompts(recipe: Recipe) -> int:
+    """Train prompts that a cycle answers, where the split has as many whole shards; 0 where none is learnt from."""
+    return recipe.data.shards_per_cycle * recipe.data.prompts_per_shard if recipe.preference.judged else 0
+
+
+def most_rows(recipe: Recipe) -> dict[RowKind, int]:
+    """The most rows of each kind that a cycle's own judgments and pairs make."""
+    prompts, k, preference = sampled_prompts(recipe), recipe.generate.sampling.k, recipe.preference
+    outside = preference.egida_pairs
+    pairs, unpaired = (outside.per_cycle, 2 * outside.per_cycle * outside.unpaired) if outside is not None else (0, 0)
+    return {
+        "unpaired": prompts * k + unpaired,
+        "pairs": prompts * min(preference.pairs_per_prompt, k * k // 4 or 1) + pairs,
+    }
 
 
 def evaluation_work(recipe: Recipe, policies: int) -> EngineWork:
@@ -143,12 +166,11 @@ def training_s(recipe: Recipe, name: ChallengerName, cycle: int) -> float:
     """Seconds that one GPU takes to train a challenger in a cycle (1, 2, ...)."""
     assumed, preference = recipe.cluster.assumed, recipe.preference
     settings, kind = recipe.train.challengers[name], ALGORITHMS[recipe.train.algorithms[name]].rows
-    prompts, k = recipe.data.shards_per_cycle * recipe.data.prompts_per_shard, recipe.generate.sampling.k
-    most: dict[RowKind, float] = {
-        "unpaired": prompts * k,
-        "pairs": assumed.pairs_share * prompts * min(preference.pairs_per_prompt, k * k // 4 or 1),
-    }
-    rows = most[kind] * len(preference.cycles_of_rows(cycle)) * settings.epochs
+    outside = preference.egida_pairs
+    drawn = 0 if outside is None else outside.per_cycle if kind == "pairs" else 2 * outside.per_cycle * outside.unpaired
+    share = assumed.pairs_share if kind == "pairs" else 1.0
+    own = share * (most_rows(recipe)[kind] - drawn) * len(preference.cycles_of_rows(cycle))
+    rows = (own + drawn) * settings.epochs
     tokens = min(assumed.prompt_tokens + assumed.answer_tokens, recipe.train.max_length_tokens)
     operations = 2 * _parameters(lambda: policy_shape(recipe)) * tokens * passes(recipe, name)
     return rows * operations / (assumed.tflops * 1e12)
@@ -163,8 +185,7 @@ def passes(recipe: Recipe, name: ChallengerName) -> int:
     train, row = recipe.train, ALGORITHMS[recipe.train.algorithms[name]]
     backward = 1 if train.lora is not None else 2
     each = 1 + backward + int(train.gradient_checkpointing) + int(row.reference)
-    estimate_of_kl = 2 if recipe.train.algorithms[name] == "kto" else 0
-    return SEQUENCES[row.rows] * each + estimate_of_kl
+    return SEQUENCES[row.rows] * each + row.more_passes(train.challengers[name])
 
 
 def run_training_s(recipe: Recipe) -> dict[ChallengerName, float]:

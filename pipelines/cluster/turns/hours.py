@@ -12,6 +12,7 @@ from pipelines.cluster.turns.cost import (
     evaluation_work,
     generator_gpus,
     judge_gpus,
+    red_team_work,
     rollout_work,
     training_s,
     uses_gpus,
@@ -65,6 +66,8 @@ def estimated_stages(recipe: Recipe) -> Iterator[StageEstimate]:
     yield StageEstimate(stage="start", wall_s=_up(recipe, first=True))
     for cycle in range(1, recipe.cycles + 1):
         yield _answered(recipe, "generate and judge", rollout_work(recipe))
+        if recipe.red_team is not None:
+            yield _answered(recipe, "red team", red_team_work(recipe))
         yield StageEstimate(stage="shuffle", wall_s=assumed.shuffle_s)
         yield _trained(recipe, cycle)
         if turns:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from actors.contract.records import Method, Record
 from actors.errors import SalusError
 from pipelines.data.batches import Item, prompt_batches
-from pipelines.data.fields import optional_text, text
+from pipelines.data.fields import optional_text, text, topics
 from pipelines.data.hub import hub_rows
 from pipelines.data.rows import NAMED_FORMATS, Row, rows_of
 from pipelines.data.sets.egida_groups import Groups
@@ -48,6 +48,7 @@ class EgidaConfig(BaseModel):
     base_prompt: str | None = Field(
         None, description="column that groups the styles of one instruction; None: the first that tells (see reader)"
     )
+    topics: str = Field("topics", description="column of the topics; where it is missing, prompts have none")
 
 
 class PreferencePair(Record):
@@ -59,6 +60,8 @@ class PreferencePair(Record):
     level: Literal[0, 1, 2, 3]
     base_prompt: str
     source: str
+    topics: str | None = None
+    style: str | None = None
 
 
 def read_egida(location: str | Path = EGIDA_REPOSITORY, config: EgidaConfig | None = None) -> Iterator[pa.RecordBatch]:
@@ -95,6 +98,8 @@ def read_egida_pairs(
                 "level": chosen.level,
                 "base_prompt": item.base_prompt,
                 "source": item.source,
+                "topics": item.topics,
+                "style": item.style,
             }
         )
 
@@ -116,6 +121,7 @@ def _item(row: Row, config: EgidaConfig, groups: Groups) -> Item:
         method=_method(style),
         reference=optional_text(row, "chosen"),
         style=style,
+        topics=topics(row, config.topics),
     )
 
 

@@ -1,7 +1,7 @@
 """MedSafetyBench (arXiv 2403.03744): harmful medical requests, each with a safe response, by AMA principle.
 
 Every request is level 3 (its authors grade none as mild). The nine AMA principles of its files are not the eight of
-CARES, and no published table maps them. So `principle` is null, and the category is in `source`.
+CARES, and no published table maps them. So `principle` is null, and the category is in `source` and `topics`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ def _items(folder: Path) -> Iterator[Item]:
         raise SalusError(f"{folder} holds no folder of an author (gpt4, llama2): copy MedSafetyBench there.")
     for author in authors:
         for file in data_files(author, (".csv",)):
+            topic = f"AMA principle {_category(file)}"
             source = f"medsafetybench/{author.name}/category_{_category(file)}"
             for row in rows_of(file, (REQUEST, RESPONSE)):
                 request = text(row, REQUEST)
-                yield Item(request, 3, source, base_prompt=request, reference=text(row, RESPONSE))
+                answer = text(row, RESPONSE)
+                yield Item(request, 3, source, base_prompt=request, reference=answer, topics=topic)
 
 
 def _category(file: Path) -> int:

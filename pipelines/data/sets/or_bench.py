@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.errors import SalusError
 from pipelines.data.batches import Item, prompt_batches
-from pipelines.data.fields import text
+from pipelines.data.fields import text, topics
 from pipelines.data.hub import hub_rows
 from pipelines.data.rows import Row, rows_of
 
@@ -75,4 +75,5 @@ def _subset_of(file: Path) -> OrBenchSubset:
 def _item(row: Row, subset: OrBenchSubset, toxic_level: int) -> Item:
     prompt = text(row, "prompt")
     level = toxic_level if subset == "or-bench-toxic" else 0
-    return Item(prompt, level, source=f"{subset}/{text(row, 'category')}", base_prompt=prompt)
+    source = f"{subset}/{text(row, 'category')}"
+    return Item(prompt, level, source, base_prompt=prompt, topics=topics(row, "category"))

@@ -9,13 +9,14 @@ from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
+from pipelines.data.sets.attack_files import read_attack_prompts
 from pipelines.data.sets.cares import CARES_REPOSITORY, CaresConfig, read_cares
 from pipelines.data.sets.egida import EGIDA_REPOSITORY, read_egida
 from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, read_or_bench
 from pipelines.data.sets.tabular import read_tabular
 
 # Salus builds the prompts of the first two, and splits them itself.
-PromptSource = Literal["clinic", "medsafety", "cares", "or_bench", "egida", "tabular"]
+PromptSource = Literal["clinic", "medsafety", "cares", "or_bench", "egida", "attack_files", "tabular"]
 PROMPT_SOURCES: tuple[PromptSource, ...] = get_args(PromptSource)
 
 
@@ -43,6 +44,7 @@ DATA_SETS: Mapping[str, DataSetRow] = {
     "cares": DataSetRow(_read_cares, "cares", CARES_REPOSITORY),
     "or_bench": DataSetRow(read_or_bench, "or_bench", OR_BENCH_REPOSITORY),
     "egida": DataSetRow(read_egida, "egida", EGIDA_REPOSITORY),
+    "attack_files": DataSetRow(read_attack_prompts, "attack_files"),
     "tabular": DataSetRow(read_tabular, "columns"),
 }
 assert {*DATA_SETS, "clinic", "medsafety"} == set(PROMPT_SOURCES)

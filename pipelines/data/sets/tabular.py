@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from actors.contract.records import METHODS, Method
 from pipelines.data.batches import Item, prompt_batches
 from pipelines.data.conversations import answer_text, conversation
-from pipelines.data.fields import one_of, optional_text, whole_number
+from pipelines.data.fields import one_of, optional_text, topics, whole_number
 from pipelines.data.rows import Row, data_files, nearest, rows_of
 
 
@@ -40,6 +40,10 @@ class ColumnMapping(BaseModel):
     reference: str | None = Field(
         default=None, description="Column with a reference safe answer, if there is one; a text or a message."
     )
+    topics: str | None = Field(
+        default=None,
+        description="Column with what a prompt is about: a text, a list of them, or topics with yes or no.",
+    )
     source: str = Field(default="tabular", min_length=1, description="The data set's name in every row and report.")
 
     @model_validator(mode="after")
@@ -52,7 +56,7 @@ class ColumnMapping(BaseModel):
 
     def columns(self) -> tuple[str, ...]:
         """The columns every row must have."""
-        mapped = (self.prompt, self.level, self.principle, self.method, self.base_prompt, self.reference)
+        mapped = (self.prompt, self.level, self.principle, self.method, self.base_prompt, self.reference, self.topics)
         return tuple(column for column in mapped if column is not None)
 
 
@@ -78,6 +82,7 @@ def _item(row: Row, mapping: ColumnMapping) -> Item:
         principle=_principle(row, mapping.principle),
         method=method,
         reference=answer_text(row, mapping.reference) if mapping.reference else None,
+        topics=topics(row, mapping.topics) if mapping.topics else None,
     )
 
 

@@ -35,13 +35,13 @@ def by_second_judge(recipe: Recipe) -> Recipe:
 
 
 def hold_second_judge(recipe: Recipe) -> JudgeTrust | None:
-    """Whether the second judge's labels may be taken for trusted ones; None where it is not the recipe's reference.
+    """Whether the second judge's labels may be taken for trusted ones; None where the recipe asks it nothing.
 
     Raises:
         SalusError: it is the run's own judge, what it judges with is not here, or it was not measured and the recipe
             does not accept that.
     """
-    if recipe.control_reference != "judge":
+    if recipe.control_reference != "judge" and recipe.judge.truth != "judge":
         return None
     second = by_second_judge(recipe)
     check_voices(second.judge)

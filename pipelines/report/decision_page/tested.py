@@ -25,9 +25,10 @@ def final_test(decision: Decision, summary: Summary) -> PageSection:
         summary: of the run.
     """
     last = summary.cycles[-1].champion
+    judged = f"by {summary.reference}" if summary.reference and summary.test_judged_by == "truth" else None
     said = [
         f"The test split was asked once, at the run's end, of the deployed model and of {last}, the run's last"
-        f" champion. The figures are {_JUDGED_BY[summary.test_judged_by]}, with 95 % intervals."
+        f" champion. The figures are {judged or _JUDGED_BY[summary.test_judged_by]}, with 95 % intervals."
     ]
     if decision.policy != last:
         said.append(f"{decision.policy or decision.chosen} was replaced later, so its own figures are not among them.")

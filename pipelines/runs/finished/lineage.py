@@ -19,9 +19,9 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
-    "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
-    "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
-    "summary", "fine-tuning figures", "other"
+    "judge trust", "reviews", "feedback", "red team", "rows", "order", "adapter", "weights", "training report",
+    "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications",
+    "scheme", "metrics", "figure", "summary", "fine-tuning figures", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"
@@ -138,8 +138,10 @@ class _Layout:
         at, folder = self._shape.at, self._folder
         champion = self._shape.champions[cycle - 1]
         rollouts, judgments = at(folder.rollouts(cycle)), at(folder.judgments(cycle))
-        yield Node(rollouts, "rollouts", (self._prompts("train"), *self._weights(champion)))
+        again = at(folder.red_team(cycle - 1) / "prompts")
+        yield Node(rollouts, "rollouts", (self._prompts("train"), again, *self._weights(champion)))
         yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        yield from self._red_team(cycle, champion)
         if cycle == 1:
             yield from self._judge_evidence()
         yield Node(at(folder.reviews(cycle)), "reviews", (judgments,))
@@ -168,6 +170,21 @@ class _Layout:
         # Times are measured, not made from anything.
         yield Node(at(folder.stages(cycle)), "stages")
 
+    def _red_team(self, cycle: int, champion: str) -> Iterator[Node]:
+        """What an attacker tried on a cycle's champion, its judged answers, and the prompts that are asked again."""
+        at, folder = self._shape.at, self._folder.red_team(cycle)
+        asked, rewrites, attempts = (at(folder / name) for name in ("asked", "rewrites", "attempts"))
+        rollouts, judgments, prompts = (at(folder / name) for name in ("rollouts", "judgments", "prompts"))
+        settings = ("seed", "red_team", "data.held_out")
+        yield Node(asked, "prompts", (self._prompts("train"),), settings)
+        yield Node(rewrites, "rollouts", (asked,), settings)
+        earlier = tuple(at(self._folder.red_team(c) / "prompts") for c in range(1, cycle))
+        yield Node(attempts, "prompts", (rewrites, self._prompts("train"), *earlier), settings)
+        yield Node(rollouts, "rollouts", (attempts, self._weights(champion)), (*_ENGINE, *settings))
+        yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        yield Node(prompts, "prompts", (judgments,), settings)
+        yield Node(at(folder / "report.json"), "red team", (asked, judgments), settings)
+
     def _judge_evidence(self) -> Iterator[Node]:
         at, folder = self._shape.at, self._folder
         yield Node(at(folder.judge_calibration), "judge calibration", (at(folder.judgments(1)),))
@@ -176,7 +193,8 @@ class _Layout:
     def _rows(self, cycle: int, kind: RowKind) -> Node:
         at, folder = self._shape.at, self._folder
         judgments = tuple(at(folder.judgments(c)) for c in self._recipe.preference.cycles_of_rows(cycle))
-        pairs = (at(folder.pairs),) if kind == "pairs" else ()
+        outside = self._recipe.preference.egida_pairs
+        pairs = (at(folder.pairs),) if kind == "pairs" or (outside is not None and outside.unpaired) else ()
         people = [at(folder.reviews(cycle)), at(folder.feedback(cycle))]
         if self._recipe.preference.min_confidence > 0:
             # It holds the temperature by which the judge's confidence is read.
@@ -220,11 +238,18 @@ class _Layout:
         judged = self._judged(prompts, policy, champion)
         for judgments in judged:
             yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+        for labels in self._outside(prompts, policy):
+            yield Node(labels, "judgments", (rollouts,), ("judge.truth", "decide.control", "model.system_prompt"))
         for scores in self._by_judge(self._folder.evaluation_harmfulness(prompts, policy, "judge"), champion):
             yield Node(scores, "harmfulness", (rollouts, *self._judge(champion)))
         if prompts != "probe" and prompts != "published":
             questions = self._shape.at(self._folder.capability_items(prompts))
             yield Node(self._capability(prompts, policy), "capability", (questions, *self._weights(policy), *judged))
+
+    def _outside(self, prompts: PromptSet, policy: str) -> list[str]:
+        """The labels of a judge that takes no part; reported, and read by no decision."""
+        parent = self._shape.at(self._folder.evaluation_outside(prompts, policy, "judge").parent)
+        return sorted({f"{parent}/{name[len(parent) + 1 :].split('/')[0]}" for name in self._shape.below(parent)})
 
     def _judged(self, prompts: PromptSet, policy: str, champion: str) -> list[str]:
         return self._by_judge(self._folder.evaluation_judgments(prompts, policy, "judge"), champion)
@@ -258,10 +283,12 @@ class _Layout:
         for policy in final:
             for prompts in tests:
                 yield from self._evaluation(prompts, policy, champion)
+        yield from self._schemes(final, champion)
         decisions = [at(folder.decision(c)) for c in range(1, self._recipe.cycles + 1)]
         yield Node(at(folder.publications), "publications", (POLICY, *decisions))
         tested = (j for prompts in tests for policy in final for j in self._judged(prompts, policy, champion))
-        measured = [*decisions, *self._validated(), *tested]
+        outside = (j for prompts in tests for policy in final for j in self._outside(prompts, policy))
+        measured = [*decisions, *self._validated(), *tested, *outside]
         # The baselines answer the test prompts without a model; one learns its words from the train prompts.
         prompts_read = (self._prompts("train"), self._prompts("test"))
         yield Node(at(folder.metrics), "metrics", (*measured, *prompts_read))
@@ -273,7 +300,10 @@ class _Layout:
             answered = (j for policy in (BASE_VERSION, *tuned) for j in self._judged("test", policy, champion))
             yield Node(at(folder.fine_tuning_figures), "fine-tuning figures", (*answered, *kept))
         times = [at(folder.stages(c)) for c in range(1, self._recipe.cycles + 1)]
-        read = (*measured, *shown, *prompts_read, *kept, *times, *map(at, others))
+        schemes = [
+            at(folder.scheme(name, policy) / "figures.json") for name in self._recipe.schemes for policy in final
+        ]
+        read = (*measured, *schemes, *shown, *prompts_read, *kept, *times, *map(at, others))
         yield Node(at(folder.summary), "summary", read)
         for cycle in range(1, self._recipe.cycles + 1):
             # Written with its decision, and again with the final test.
@@ -282,6 +312,20 @@ class _Layout:
             yield Node(at(folder.decision_html(cycle)), "page", told)
             yield Node(at(folder.decision_text(cycle)), "page", told)
 
+    def _schemes(self, policies: Iterable[str], champion: str) -> Iterator[Node]:
+        """Answers under other ways to ask, and their figures."""
+        at = self._shape.at
+        for name in self._recipe.schemes:
+            for policy in policies:
+                folder, settings = self._folder.scheme(name, policy), (f"schemes.{name}", "seed")
+                asked, drafts, rollouts = (at(folder / part) for part in ("asked", "drafts", "rollouts"))
+                judgments, examples = at(folder / "judgments"), at(self._folder.judgments(1))
+                yield Node(asked, "prompts", (self._prompts("test"), examples, self._weights(policy)), settings)
+                yield Node(drafts, "rollouts", (asked, self._weights(policy)), (*_ENGINE, *settings))
+                yield Node(rollouts, "rollouts", (drafts, self._prompts("test")), settings)
+                yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+                yield Node(at(folder / "figures.json"), "scheme", (asked, judgments), (*settings, "scores"))
+
     def _validated(self, only: int | None = None) -> Iterator[str]:
         """Judgments that decisions were made on; `only` those of one cycle."""
         for cycle, champion in enumerate(self._shape.champions[: self._recipe.cycles], start=1):
@@ -289,6 +333,8 @@ class _Layout:
                 continue
             for policy in (champion, *self._challengers(cycle)):
                 yield from self._judged("validation", policy, champion)
+                if only is None:
+                    yield from self._outside("validation", policy)
 
     # -- names
 

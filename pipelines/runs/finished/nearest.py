@@ -24,10 +24,16 @@ Floats = NDArray[np.float64]
 
 
 def similarities(request: str, prompts: Sequence[str], model: Path) -> Floats:
-    """The cosine of the request with each prompt, shape (prompts,).
+    """The cosine of the request with each prompt, shape (prompts,). Arguments and faults as of `all_similarities`."""
+    found: Floats = all_similarities([request], prompts, model)[0]
+    return found
+
+
+def all_similarities(requests: Sequence[str], prompts: Sequence[str], model: Path) -> Floats:
+    """The cosine of each request with each prompt, shape (requests, prompts).
 
     Args:
-        request: the text that is asked about.
+        requests: the texts that are asked about, at least one.
         prompts: of the training rows, at least one.
         model: a Hugging Face folder with safetensors weights and a tokenizer.
 
@@ -35,19 +41,20 @@ def similarities(request: str, prompts: Sequence[str], model: Path) -> Floats:
         SalusError: the folder has no tokenizer, or no embeddings that are known by name.
     """
     ids = [
-        np.asarray(each) for each in load_tokenizer(model)([request, *prompts], add_special_tokens=False)["input_ids"]
+        np.asarray(each) for each in load_tokenizer(model)([*requests, *prompts], add_special_tokens=False)["input_ids"]
     ]
     known = np.unique(np.concatenate(ids)) if any(map(len, ids)) else np.zeros(0, dtype=np.int64)
     counts = np.zeros((len(ids), len(known)))
     for row, tokens in enumerate(ids):
         np.add.at(counts[row], np.searchsorted(known, tokens), 1.0)
-    frequency = (counts[1:] > 0).sum(axis=0)
+    own = len(requests)
+    frequency = (counts[own:] > 0).sum(axis=0)
     weights = np.log((1.0 + len(prompts)) / (1.0 + frequency))
     vectors = (counts * weights) @ _embeddings(model, known)
     lengths = np.linalg.norm(vectors, axis=1)
     # A text without a known token is near nothing.
     unit = vectors / np.where(lengths > 0.0, lengths, 1.0)[:, None]
-    found: Floats = unit[1:] @ unit[0]
+    found: Floats = unit[:own] @ unit[own:].T
     return found
 
 

@@ -23,7 +23,15 @@ from pipelines.judges.pool import JudgeShards, judgment_tasks
 Side = Literal["live", "challenger"]
 SIDES: tuple[Side, ...] = ("live", "challenger")
 # Texts of records expire (`feedback.retention_days`); labels, which stay, must not bring them back.
-_KEPT = ("judge", "judge_prompt", "label", *(f"p_{label.lower()}" for label in LABELS), "coverage", "disagreement")
+_KEPT = (
+    "judge",
+    "judge_prompt",
+    "label",
+    *(f"p_{label.lower()}" for label in LABELS),
+    "coverage",
+    "disagreement",
+    "p_unsafe",
+)
 SIDE_SCHEMA = pa.schema(
     [
         pa.field("answer_id", pa.string(), nullable=False),
@@ -107,6 +115,7 @@ def _side(records: pa.Table, sample: int, policy: str, answer: str, finish_reaso
         "source": all_rows("live"),
         "style": all_rows(None),
         "context": [context_of(turns_of(text)) for text in strings(records, "conversation")],
+        "topics": all_rows(None),
         "rollout_id": [f"{answer_id}.{SIDES[sample]}" for answer_id in strings(records, "answer_id")],
         "sample": all_rows(sample),
         "policy": records[policy],

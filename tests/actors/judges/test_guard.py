@@ -61,6 +61,15 @@ def test_safe_answers_are_labelled_by_the_rules_and_unsafe_ones_complied(model: 
     assert labels(p) == ["Accept", "Accept"]
 
 
+def test_its_own_verdict_is_kept_beside_the_label(model: PolicyRef) -> None:
+    judge = guard(model, 0.9, 0.05)
+    found = judge.verdicts(["r", "r"], ANSWERS, [False, False])
+    # Whatever the rules say of a safe answer.
+    assert found.unsafe == pytest.approx([0.05 / 0.95] * 2)
+    both = EnsembleScorer([judge, RULES], "mean").verdicts(["r", "r"], ANSWERS, [False, False])
+    assert both.unsafe == pytest.approx(found.unsafe)
+
+
 def test_probabilities_are_the_mixture_and_sum_to_one(model: PolicyRef) -> None:
     p, _ = guard(model, 0.6, 0.2).score(["r"], ANSWERS[:1])
     assert p[0] == pytest.approx([0.25, 0, 0.75])
@@ -78,7 +87,11 @@ def test_a_real_tiny_model_judges_through_the_guards_template(model: PolicyRef, 
     rows = judgments([(prompt(0), ANSWERS[0], None)]).select(ROLLOUT_SCHEMA.names)
     task = JudgmentTask(rollouts="none", output=str(tmp_path / "0.parquet"))
     assert Judge(scorer, min_coverage=0.0).label(rows, task)[0] == 1
-    assert read_folder(tmp_path)["judge_prompt"].to_pylist() == ["guard-v1"]
+    written = read_folder(tmp_path)
+    assert written["judge_prompt"].to_pylist() == ["guard-v1"]
+    shown = JudgePrompt("guard-v1", engine.tokenizer, 3_999, GUARD_WORDS).tokens(prompt(0).prompt, ANSWERS[0])
+    said = np.exp(engine.score_next([shown], first_tokens(engine.tokenizer, GUARD_WORDS))[0])
+    assert written["p_unsafe"].to_pylist() == pytest.approx([said[1] / said.sum()], abs=1e-5)
 
 
 def test_the_guards_weights_can_be_swapped_and_it_joins_an_ensemble(model: PolicyRef) -> None:

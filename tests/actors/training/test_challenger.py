@@ -25,9 +25,7 @@ from actors.errors import SalusError
 from actors.training.adapter import merge
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig, kto_weights
-from actors.training.algorithms.orpo import OrpoConfig
 from actors.training.algorithms.settings import ChallengerConfig
-from actors.training.algorithms.simpo import SimpoConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.challenger import TrainingRun
 from actors.training.config import LoraSettings, TrainConfig
@@ -37,12 +35,12 @@ from tests.tiny_model import make_tiny_model
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROWS = 8
-CONFIG = TrainConfig(
-    challengers={
-        "kto": KtoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
-        "dpo": DpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
-        "orpo": OrpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
-        "simpo": SimpoConfig(batch_size=4, learning_rate=1e-2, epochs=2),
+# Every algorithm, which is more than a recipe may have at once.
+CONFIG = TrainConfig().model_copy(
+    update={
+        "challengers": {
+            name: row.settings(batch_size=4, learning_rate=1e-2, epochs=2) for name, row in ALGORITHMS.items()
+        }
     }
 )
 

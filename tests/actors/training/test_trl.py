@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from actors.contract.records import Assignment, PolicyRef
-from actors.training.algorithms.dpo import DpoConfig
-from actors.training.algorithms.kto import KtoConfig
-from actors.training.algorithms.orpo import OrpoConfig
+from actors.training.algorithms.bco import BcoConfig
+from actors.training.algorithms.ipo import IpoConfig
 from actors.training.algorithms.simpo import SimpoConfig
+from actors.training.algorithms.slic import SlicConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.alone.judge import judge_arguments
 from actors.training.config import JudgeTrainConfig, TrainConfig
@@ -19,14 +19,16 @@ from actors.training.rows import RowCount
 from actors.training.trl import trl_arguments
 
 CHAMPION = PolicyRef(version="c0-base", path="policy")
-CONFIG = TrainConfig(
-    challengers={
-        "kto": KtoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
-        "dpo": DpoConfig(learning_rate=1e-3, epochs=2, precompute_reference=True),
-        "orpo": OrpoConfig(learning_rate=1e-3, epochs=2),
-        "simpo": SimpoConfig(learning_rate=1e-3, epochs=2),
-    },
-    max_length_tokens=77,
+# Every algorithm, which is more than a recipe may have at once.
+CONFIG = TrainConfig(max_length_tokens=77).model_copy(
+    update={
+        "challengers": {
+            name: row.settings(
+                learning_rate=1e-3, epochs=2, **({"precompute_reference": True} if row.reference else {})
+            )
+            for name, row in ALGORITHMS.items()
+        }
+    }
 )
 
 
@@ -59,7 +61,23 @@ def test_a_judges_rows_come_as_tokens_and_are_never_cut(tmp_path: Path) -> None:
     assert not made.gradient_checkpointing and not made.bf16
 
 
-def test_simpo_is_a_loss_of_cpo(tmp_path: Path) -> None:
-    config = TrainConfig(challengers={"simpo": SimpoConfig(beta=2.5, gamma=1.25)})
-    made: Any = trl_arguments(config, assignment("simpo"), RowCount(rows=40), tmp_path)
-    assert (made.loss_type, made.beta, made.simpo_gamma, made.cpo_alpha) == ("simpo", 2.5, 1.25, 0.0)
+def test_some_algorithms_are_losses_of_trls_other_trainers(tmp_path: Path) -> None:
+    config = TrainConfig(
+        challengers={
+            "simpo": SimpoConfig(beta=2.5, gamma=1.25),
+            "slic": SlicConfig(margin=5, likelihood_weight=0.25),
+            "ipo": IpoConfig(beta=0.5),
+            "bco": BcoConfig(beta=0.5),
+        }
+    )
+
+    def made(algorithm: Algorithm) -> Any:
+        return trl_arguments(config, assignment(algorithm), RowCount(rows=40), tmp_path)
+
+    simpo, slic = made("simpo"), made("slic")
+    assert (simpo.loss_type, simpo.beta, simpo.simpo_gamma, simpo.cpo_alpha) == ("simpo", 2.5, 1.25, 0.0)
+    # The hinge is at 0 from the margin on.
+    assert (slic.loss_type, 1 - slic.beta * 5, slic.cpo_alpha) == ("hinge", 0.0, 0.25)
+    assert [(each.loss_type, each.loss_weights, each.beta) for each in (made("ipo"), made("bco"))] == [
+        (["ipo"], [1.0], 0.5), (["bco_pair"], [1.0], 0.5)
+    ]  # fmt: skip

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from actors.contract.records import ROLLOUT_SCHEMA, Interval
 from actors.contract.run_folder import RunFolder
@@ -14,7 +16,7 @@ from actors.files.shards import write_table, write_text
 from actors.judges.harmfulness import HarmfulnessRater
 from actors.judges.judge import JudgmentTask
 from actors.judges.usage import Usage, write_usage
-from pipelines.alignment.finish import styles_of
+from pipelines.alignment.finish import groups_of
 from pipelines.cli.align import show
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
@@ -22,10 +24,12 @@ from pipelines.decision.capability import write_figures
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability
 from pipelines.report.judging import judge_disagreement
+from pipelines.report.summary_tables import attack_table
 from pipelines.runs.stage_log import LoggedStage, StageLog, cycle_clock
 from pipelines.runs.summary import Disagreement, Summary, WhatIsKept
 from tests.fixed_scores import FixedScores
-from tests.pipelines.finished import BY_RULES, PROMPTS, Tables, answers, finish, with_disagreement
+from tests.pipelines.finished import BY_RULES, LEVELS, PROMPTS, Tables, answers, finish, with_disagreement
+from tests.pipelines.judged import judged
 
 SETTINGS = ("cycles=1", *BY_RULES)
 HALF = PROMPTS // 2
@@ -78,7 +82,7 @@ def test_styles_have_rows_and_held_out_ones_are_apart(tmp_path: Path) -> None:
         ("test", "c1-kto"): answers("c1-kto", HALF, styles),
         ("validation", "c0-base"): answers("c0-base", 0, ["base64"] * PROMPTS),
     }
-    finish(recipe("data.styles={train: [base64], held_out: [table]}"), tmp_path, tables)
+    summary = finish(recipe("data.styles={train: [base64], held_out: [table]}"), tmp_path, tables)
     assert groups(tmp_path, "test") == {"style:base64", "style:table", "styles:seen", "styles:held_out"}
     # No validation prompt has a held-out style.
     assert groups(tmp_path, "validation") == {"style:base64", "styles:seen"}
@@ -90,13 +94,46 @@ def test_styles_have_rows_and_held_out_ones_are_apart(tmp_path: Path) -> None:
     }
     assert asr["champion", "styles:seen"] == 0 and asr["champion", "styles:held_out"] == 1
     assert asr["base", "styles:seen"] == 1
+    assert summary.held_out is not None
+    champion = summary.held_out["champion"]
+    assert champion.styles_seen is not None and champion.styles_seen.asr is not None
+    assert champion.styles_seen.asr.value == 0 and champion.topics_held_out is None
+    console = Console(width=100, record=True)
+    console.print(attack_table(summary))
+    printed = console.export_text()
+    assert "held-out" in printed and "(ASR)" in printed and "topics" not in printed
+
+
+def test_a_guards_verdicts_are_attack_success_and_topics_may_be_held_out(tmp_path: Path) -> None:
+    topics = ["fraud"] * HALF + ["privacy"] * HALF
+
+    def guarded(policy: str, unsafe: list[float]) -> pa.Table:
+        return judged(LEVELS, ["Accept"] * PROMPTS, policy=policy, topics=topics, unsafe=unsafe)
+
+    safe_on_seen = [0.0] * HALF + [1.0] * HALF
+    tables: Tables = {
+        ("test", "c0-base"): guarded("c0-base", [1.0] * PROMPTS),
+        ("test", "c1-kto"): guarded("c1-kto", safe_on_seen),
+    }
+    summary = finish(recipe("data.held_out={topics: [privacy]}"), tmp_path, tables)
+    assert summary.test.base.attack_success is not None and summary.test.champion.attack_success is not None
+    assert (summary.test.base.attack_success.value, summary.test.champion.attack_success.value) == (1.0, 0.5)
+    assert summary.held_out is not None
+    seen, unseen = summary.held_out["champion"].topics_seen, summary.held_out["champion"].topics_held_out
+    assert seen is not None and unseen is not None and seen.attack_success is not None
+    assert unseen.attack_success is not None and (seen.attack_success.value, unseen.attack_success.value) == (0, 1)
+    console = Console(width=120, record=True)
+    console.print(attack_table(summary))
+    assert "by the guard" in console.export_text()
+    # Without a guard and without anything held out there is nothing to show.
+    assert attack_table(finish(recipe(), tmp_path / "plain", {})) is None
 
 
 @pytest.mark.parametrize("present", [["base64"] * PROMPTS, [None] * PROMPTS])
 def test_a_limit_on_test_prompts_may_leave_a_held_out_style_out(present: list[str | None]) -> None:
     styled = recipe("data.styles={train: [base64], held_out: [table]}")
-    found = styles_of(answers("c0-base", 0, present), styled, seed=0)
-    assert found is None or (found.held_out is None and found.held_out_styles == ())
+    found = groups_of(answers("c0-base", 0, present), styled, seed=0).get("style")
+    assert found is None or (found.held_out is None and found.held_out_names == ())
 
 
 def test_what_a_charged_judge_used_is_summed_over_cycles_and_evaluations(

@@ -12,13 +12,15 @@ from safetensors.numpy import save_file
 from actors.errors import SalusError
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
-from actors.training.algorithms.orpo import OrpoConfig
+from actors.training.algorithms.settings import ChallengerConfig
+from actors.training.algorithms.table import ALGORITHMS
 from actors.training.config import LoraSettings, TrainConfig
 from pipelines.cluster.footprint import (
     GIB,
     Shape,
     adapter_parameters,
     kv_gib,
+    loading_gib,
     shape_of_folder,
     shape_of_size,
     shape_of_tiny,
@@ -96,9 +98,19 @@ def test_a_dpo_worker_with_checkpointing_takes_what_it_takes_by_hand(
 
 
 def test_only_trainers_without_a_tiled_head_make_logits() -> None:
-    config = TrainConfig(challengers={"dpo": DpoConfig(batch_size=2), "orpo": OrpoConfig(batch_size=2)})
-    more = training_gib(LLAMA_8B, config, "orpo", "bfloat16") - training_gib(LLAMA_8B, config, "dpo", "bfloat16")
-    assert more == pytest.approx(3 * 4 * (2 * 2 * 512) * 128_256 / GIB)
+    kinds: dict[str, ChallengerConfig] = {name: row.settings(batch_size=2) for name, row in ALGORITHMS.items()}
+    config = TrainConfig().model_copy(update={"challengers": kinds})
+    needed = {name: training_gib(LLAMA_8B, config, name, "bfloat16") for name in kinds}
+    assert needed["dpo"] == needed["ipo"] == needed["bco"]
+    assert needed["orpo"] == needed["cpo"] == needed["slic"]
+    assert needed["slic"] - needed["dpo"] == pytest.approx(3 * 4 * (2 * 2 * 512) * 128_256 / GIB)
+
+
+def test_a_loss_without_a_reference_needs_no_second_copy() -> None:
+    kinds: dict[str, ChallengerConfig] = {name: row.settings(batch_size=2) for name, row in ALGORITHMS.items()}
+    config = TrainConfig().model_copy(update={"challengers": kinds, "lora": None})
+    loaded = {name: loading_gib(LLAMA_8B, config, name, "bfloat16") for name in kinds}
+    assert loaded["ipo"] == 2 * loaded["cpo"]
 
 
 def test_base_as_reference_is_a_second_copy() -> None:

@@ -243,3 +243,15 @@ def with_actors(recipe: Recipe, generators: int, judges: int, workers: int) -> R
             "train": recipe.train.model_copy(update={"workers_per_run": workers}),
         }
     )
+
+
+def test_attackers_are_planned_and_their_attempts_are_steps(clinic: str) -> None:
+    team = "red_team={prompts: 10, attempts: 3, actors: 2, cpus_per_actor: 0.5, max_tokens: 5000}"
+    plan = make_plan(load_recipe("demo", [team]))
+    attacker = next(row for row in plan.rows if row.actor == "attacker")
+    assert (attacker.count, attacker.cpus, attacker.section) == (2, 0.5, "red_team") and attacker.memory_gib > 0
+    assert any("10 harmful prompts x 3 rewrites on 2 attacker(s), at most 5,000 tokens" in step for step in plan.steps)
+    with pytest.raises(SalusError, match=r"red_team goes with cluster.placement apart"):
+        load_recipe("demo", [team, "cluster.placement=by_turns", "train.resident=false", "train.at_once=false"])
+    with pytest.raises(SalusError, match=r"rewrite_tokens leaves no room"):
+        load_recipe("demo", ["red_team={rewrite_tokens: 4096}"])

@@ -151,6 +151,14 @@ def test_a_division_holds_no_more_than_there_is_and_stays_as_it_is(gpus: int, tp
     assert make_plan(recipe).gpus <= max(gpus, tp)
 
 
+def test_a_loss_without_reference_or_kl_costs_less() -> None:
+    others = "train.challengers={dpo: {}, slic: {}, ipo: {}, kto: {loss_type: apo_zero_unpaired}}"
+    recipe = load_recipe("llama-3.1-8b", [others])
+    assert {name: passes(recipe, name) for name in ("dpo", "ipo", "slic", "kto")} == {
+        "dpo": 8, "ipo": 8, "slic": 6, "kto": 4
+    }  # fmt: skip
+
+
 def test_workers_that_are_named_are_kept_on_other_gpus() -> None:
     eight = on("llama-3.1-8b", 8)
     four = divided(eight, 4)

@@ -18,6 +18,7 @@ from pipelines.runs.finished.lineage import SETTINGS
 FREE = {
     "self_contained", "publish", "cluster", "preference.reviews", "model.system_prompt_file",
     "generate.actors", "generate.cpus_per_actor", "generate.shard_timeout_s",
+    "red_team.actors", "red_team.cpus_per_actor", "red_team.attacker.system_prompt_file",
     "judge.actors", "judge.cpus_per_actor", "judge.shard_timeout_s",
     "judge.calibration", "judge.trust", "judge.accept_unreliable", "judge.train",
     "decide.control.labels", "decide.control.wait_minutes", "decide.control.late",

@@ -5,7 +5,7 @@ window.SalusFigures = (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const NAMES = new Map([["base", "deployed model"], ["champion", "champion stayed"]]);
   const nameOf = (contender) => NAMES.get(contender) || contender.toUpperCase();
-  const JUDGES = { truth: "ground truth", judge: "own judge" };
+  const JUDGES = { truth: "reference labels", judge: "own judge" };
   // Sideways, in cycles, so that intervals do not hide each other; a judge's points stand further out.
   const SHIFT = 0.08;
   const OUT = 0.09;
@@ -141,7 +141,7 @@ window.SalusFigures = (() => {
     return { from: 0, to, ticks: [...Array(steps + 1).keys()].map((i) => (i * to) / steps) };
   }
 
-  // One metric by cycle: each challenger by its mark, the winner filled; judge dashed, ground truth solid.
+  // One metric by cycle: each challenger by its mark, the winner filled; judge dashed, reference solid.
   function cycles(container, points, marks, metric, title, full) {
     const shown = points.filter((p) => p.metric === metric);
     if (!shown.length) return empty(container, "No cycle has been decided yet.");

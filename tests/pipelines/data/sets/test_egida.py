@@ -46,6 +46,7 @@ def test_styles_of_one_instruction_share_a_base_prompt(tmp_path: Path) -> None:
         ("egida:AIM", "indirect"),
     ]
     assert {p.level for p in found} == {3}
+    assert {p.topics for p in found} == {"health"}
     assert {p.source for p in found} == {"egida/AdvBench"}
     assert len({p.base_prompt for p in found}) == 8
     table = prompt_table(read_egida(tmp_path))
