@@ -20,6 +20,8 @@ from actors.contract.records import (
 ModelRole = Literal["policy", "judge"]
 # What `RunFolder.challenger` names a policy.
 _CHALLENGER = re.compile(rf"c(?P<cycle>[1-9][0-9]{{0,8}})-(?P<name>{CHALLENGER_PATTERN})")
+# A training's curve, beside its report.
+CURVE = "curve.parquet"
 # No challenger's name: what else a cycle's folder holds, and who else is among the policies that are compared.
 RESERVED = ("rollouts", "judgments", "reviews", "feedback", "rows", "control", "champion", "base")
 
@@ -171,6 +173,10 @@ class RunFolder:
     def training(self, cycle: int, name: ChallengerName) -> Path:
         """Adapter, merged weights and report of one challenger."""
         return self.cycle(cycle) / name
+
+    def curve(self, cycle: int, name: ChallengerName) -> Path:
+        """What each optimizer step of one challenger's training logged; it grows while the challenger trains."""
+        return self.training(cycle, name) / CURVE
 
     def decision(self, cycle: int) -> Path:
         return self.cycle(cycle) / "decision.json"

@@ -9,6 +9,7 @@ from typing import Literal
 
 from actors.contract.decides import decisive
 from actors.contract.records import SPLITS, ChallengerName, PromptSet, RowKind, Split
+from actors.contract.run_folder import CURVE
 from actors.contract.run_names import POLICY
 from actors.training.algorithms.table import ALGORITHMS
 from actors.training.made_from import MADE_FROM
@@ -18,8 +19,8 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
-    "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "training report", "harmfulness",
-    "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
+    "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "curve", "training report",
+    "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
     "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
@@ -54,6 +55,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "order": ("seed", *_TRAIN),
     "adapter": ("seed", *_TRAIN),
     "weights": ("seed", *_TRAIN),
+    "curve": ("seed", *_TRAIN),
     "training report": ("seed", *_TRAIN),
     "harmfulness": ("harmfulness", *_LABELS),
     "capability": ("seed", "capability"),
@@ -187,6 +189,7 @@ class _Layout:
         merged_from = (adapter, start) if self._shape.below(adapter) else inputs
         yield Node(adapter, "adapter", inputs, settings)
         yield Node(at(output / "merged"), "weights", merged_from, settings)
+        yield Node(at(output / CURVE), "curve", inputs, settings)
         yield Node(at(output / MADE_FROM), "order", inputs, settings)
         yield Node(at(output / "report.json"), "training report", inputs, settings)
 
