@@ -33,10 +33,11 @@ class RunFolder:
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
+    cycles/CC/CHALLENGER/{adapter,merged}/  cycles/CC/CHALLENGER/{report.json,curve.parquet}
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
-    audit.jsonl
+    audit.jsonl  tracking.json
     ```
 
     Beside them `.lease/N.json` of `pipelines.runs.lease.lease` says whose the folder is. At an address
@@ -126,6 +127,16 @@ class RunFolder:
     def audit(self) -> Path:
         """Who published what; goes on after the run's end, so not part of the sums."""
         return self.root / "audit.jsonl"
+
+    @property
+    def tracking(self) -> Path:
+        """What trackers were told of the run; goes on after the run's end, so not part of the sums."""
+        return self.root / "tracking.json"
+
+    @property
+    def unsummed(self) -> tuple[Path, ...]:
+        """The sums themselves, and what is written of a run after its end."""
+        return (self.sums, self.collected, self.audit, self.tracking)
 
     @property
     def train_storage(self) -> Path:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from actors.contract.curve import read_curve
 from actors.contract.records import Assignment, PolicyRef, TrainReport
+from actors.contract.run_folder import CURVE
 from actors.errors import SalusError
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
