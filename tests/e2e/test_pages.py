@@ -13,6 +13,7 @@ pytest.importorskip("selenium")
 from fastapi import FastAPI
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 from actors.serve.pages.dashboard_data import Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
@@ -25,6 +26,7 @@ from tests.actors.serve.pages.fakes import HOSTILE
 from tests.e2e.browser import Browser, chromium, has_chromium, served
 from tests.pipelines.feedback.review.answered import TORN, answered, write_judgments
 from tests.pipelines.registry.published import publish_run
+from tests.pipelines.report.tracking.curves import put_curve
 
 if TYPE_CHECKING:
     from actors.contract.run_folder import RunFolder
@@ -62,6 +64,7 @@ def labels(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(run: RunFolder, labels: Path) -> Iterator[str]:
+    put_curve(run, 1, "kto", 40)
     pages = PagesData(run.root, labels, meter=Meter())
     app = FastAPI()
     app.include_router(review_router(pages))
@@ -154,6 +157,10 @@ def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
     names = [mark.get_attribute("aria-label") for mark in marks]
     assert any(name.startswith("Cycle 1, KTO (own judge), chosen: 1.000, 95 %") for name in names if name)
     assert len(browser.driver.find_elements("css selector", "#decisions tbody tr")) == 2
+    now = browser.driver.find_element("css selector", "#figure-curves .mark")
+    assert now.get_attribute("aria-label") == "KTO, step 40: loss 0.025"
+    Select(browser.driver.find_element("id", "curve-figure")).select_by_value("rewards/margins")
+    browser.wait("return document.querySelector('#figure-curves .mark').ariaLabel.includes('margins 4')")
     # By keyboard: into the figure, to its next mark, which is then told in words.
     browser.driver.execute_script("document.querySelector('#figure-ss .mark[tabindex=\"0\"]').focus()")
     ActionChains(browser.driver).send_keys(Keys.ARROW_RIGHT).perform()

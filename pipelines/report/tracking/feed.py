@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from actors.contract.curve import Curve, read_curve
-from actors.contract.records import ChallengerName, Interval
+from actors.contract.records import Interval
 from actors.contract.run_folder import RunFolder
 from pipelines.cluster.times import find_times
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import CandidateResult, Decision
 from pipelines.measures.metrics import MAIN_FIGURES
+from pipelines.report.curves import run_curves
 from pipelines.report.tracking.port import Setting, TrackedPolicy
 from pipelines.runs.summary import Measured, TestFigures, find_published, find_summary
 
@@ -76,35 +75,10 @@ def flat(tree: Any, at: str = "") -> Iterator[tuple[str, Setting]]:
 
 
 def _curves(folder: RunFolder, recipe: Recipe) -> Iterator[Series]:
-    """A series for each challenger over all cycles: each cycle's steps are counted on from those before."""
-    for name in recipe.train.challengers:
-        rows: list[Row] = []
-        before = 0
-        for cycle in range(1, recipe.cycles + 1):
-            curve = _curve(folder, cycle, name)
-            if curve is None or not curve.steps:
-                continue
-            rows += [
-                (before + step, {f"train/{name}/{figure}": value for figure, value in curve.at(place).items()})
-                for place, step in enumerate(curve.steps)
-            ]
-            before += curve.steps[-1]
-        yield Series(f"train/{name}/step", tuple(rows))
-
-
-def _curve(folder: RunFolder, cycle: int, name: ChallengerName) -> Curve | None:
-    path = folder.curve(cycle, name)
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return _read(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=64)
-def _read(path: Path, changed_ns: int, size: int) -> Curve | None:
-    """A curve, read again only when its file has changed."""
-    return read_curve(path)
+    for curve in run_curves(folder, recipe):
+        name = f"train/{curve.challenger}"
+        rows = ((step, {f"{name}/{figure}": value for figure, value in row.items()}) for step, row in curve.steps())
+        yield Series(f"{name}/step", tuple(rows))
 
 
 # -- cycles
@@ -120,7 +94,10 @@ def _by_cycle(folder: RunFolder, decisions: Sequence[Decision]) -> Iterator[Seri
 
 
 def _of_cycle(folder: RunFolder, decision: Decision) -> dict[str, float]:
-    figures = {"decision/replaced": float(decision.chosen != "champion"), "decision/published": float(decision.let_live)}
+    figures = {
+        "decision/replaced": float(decision.chosen != "champion"),
+        "decision/published": float(decision.let_live),
+    }
     for result in (decision.champion, *decision.challengers):
         figures |= dict(_validation(result))
     times = find_times(folder.stages(decision.cycle))

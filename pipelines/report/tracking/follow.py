@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 
+from pydantic import Field
+
 from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
@@ -36,15 +38,15 @@ class TrackerRecord(Record):
     # The tracker's own id of the run.
     run_id: str
     # The last step of each series.
-    steps: dict[str, int] = {}
+    steps: dict[str, int] = Field(default_factory=dict)
     # Sums of what was told, by a name for each.
-    sums: dict[str, str] = {}
+    sums: dict[str, str] = Field(default_factory=dict)
 
 
 class TrackingRecord(Record):
     """What every tracker of a run knows of it."""
 
-    trackers: dict[TrackerName, TrackerRecord] = {}
+    trackers: dict[TrackerName, TrackerRecord] = Field(default_factory=dict)
 
 
 class _Records:
@@ -118,8 +120,6 @@ class TrackerThread:
         return now
 
 
-
-
 def tell(tracker: Tracker, steps: dict[str, int], sums: dict[str, str], feed: Feed) -> None:
     """Tell a tracker what it does not know yet, and note each piece that it took. Raises what its client raises."""
     for series in feed.series:
@@ -169,4 +169,3 @@ def tracked(recipe: Recipe, folder: RunFolder, say: Callable[[str], None]) -> It
 
 def _sum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-

@@ -20,8 +20,8 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
     "judge trust", "reviews", "feedback", "rows", "order", "adapter", "weights", "curve", "training report",
-    "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications", "metrics", "figure",
-    "summary", "other"
+    "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications",
+    "metrics", "figure", "summary", "other"
 ]  # fmt: skip
 # Beside `POLICY`, another model that is outside the run folder.
 JUDGE = "model:judge"

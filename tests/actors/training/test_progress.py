@@ -35,7 +35,9 @@ def test_a_file_says_what_was_told_last(tmp_path: Path) -> None:
 
 def logs(steps: int) -> list[dict[str, float]]:
     """A trainer's log of so many steps, with a loss that falls, and the row without a loss at its end."""
-    rows = [{"step": s, "loss": 1 / s, "learning_rate": 1 - s / 100, "kl": 0.1 * s, "epoch": 0.5} for s in range(1, steps)]
+    rows = [
+        {"step": s, "loss": 1 / s, "learning_rate": 1 - s / 100, "kl": 0.1 * s, "epoch": 0.5} for s in range(1, steps)
+    ]
     return [*rows, {"step": steps, "loss": math.nan, "grad_norm": 2.0}, {"step": steps, "train_runtime": 3.0}]
 
 
@@ -75,10 +77,14 @@ def test_what_is_no_curve_is_refused_and_what_is_not_there_is_none(tmp_path: Pat
 
 
 def test_a_report_has_the_first_and_the_last_tenth_of_a_training() -> None:
-    rows = [{"step": s, "loss": float(s), "kl": 2.0 * s, "learning_rate": 1.0 / s, "num_tokens": 10.0 * s} for s in range(1, 31)]
+    rows = [
+        {"step": s, "loss": float(s), "kl": 2.0 * s, "learning_rate": 1.0 / s, "num_tokens": 10.0 * s}
+        for s in range(1, 31)
+    ]
     found = logged_figures(rows, 15.5, 0, 30)
     assert found == {
-        "loss_mean": 15.5, "loss_first": 2.0, "loss_last": 29.0, "kl": 58.0, "learning_rate": 1 / 30, "num_tokens": 300.0,
+        "loss_mean": 15.5, "loss_first": 2.0, "loss_last": 29.0, "kl": 58.0, "learning_rate": 1 / 30,
+        "num_tokens": 300.0,
     }  # fmt: skip
     # From a checkpoint at step 10 on, tokens are counted anew.
     resumed = rows[:10] + [row | {"num_tokens": row["num_tokens"] - 100} for row in rows[10:]]

@@ -105,7 +105,9 @@ def test_no_prompt_and_no_answer_is_told(run: RunFolder, recipe: Recipe) -> None
 
 def test_a_policy_that_may_not_go_live_is_the_challenger(run: RunFolder, recipe: Recipe) -> None:
     text = run.decision(2).read_text()
-    run.decision(2).write_text(text.replace('"publish":true', '"publish":false').replace('"publish": true', '"publish": false'))
+    run.decision(2).write_text(
+        text.replace('"publish":true', '"publish":false').replace('"publish": true', '"publish": false')
+    )
     aliases = {each.version: each.alias for each in read_feed(run, recipe).policies}
     assert aliases == {"c1-kto": "champion", "c2-dpo": "challenger"}
 
