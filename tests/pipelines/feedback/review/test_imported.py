@@ -21,14 +21,24 @@ TEXTS = [{"prompt": f"Question {i}?", "answer": f"Answer {i}."} for i in range(3
 # As `records.to_json` of Argilla 2 writes them: one by two people, a draft, and one that no one has seen.
 ARGILLA = [
     {
-        "id": str(i), "status": status, "_server_id": None, "fields": texts, "metadata": {}, "suggestions": {},
-        "responses": {"label": [{"value": value, "user_id": who} for who, value in given], "note": [{"value": 3, "user_id": "a"}]},
+        "id": str(i),
+        "status": status,
+        "_server_id": None,
+        "fields": texts,
+        "metadata": {},
+        "suggestions": {},
+        "responses": {"label": [{"value": value, "user_id": who} for who, value in given], "note": [{"value": 3}]},
         "vectors": {},
     }
     for i, (texts, status, given) in enumerate(
-        zip(TEXTS, ("completed", "pending", "pending"), ([("a", "Refuse"), ("b", "Refuse")], [("a", "Accept")], []), strict=True)
+        zip(
+            TEXTS,
+            ("completed", "pending", "pending"),
+            ([("a", "Refuse"), ("b", "Refuse")], [("a", "Accept")], []),
+            strict=True,
+        )
     )
-]  # fmt: skip
+]
 
 
 def annotation(label: str, who: Any, cancelled: bool = False) -> dict[str, Any]:

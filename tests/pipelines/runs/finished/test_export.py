@@ -108,7 +108,7 @@ def test_argilla_gets_answers_without_the_judges_word_unless_asked(paired: RunFo
     told = json.loads((shown / "answers" / "records.json").read_text())
     assert told[0]["suggestions"]["label"]["value"] in ("Accept", "Caution", "Refuse")
     both = json.loads((out / "pairs" / "records.json").read_text())
-    assert [set(each["fields"].values()) for each in both][0] == {"How?", "No.", "Sure."}
+    assert set(both[0]["fields"].values()) == {"How?", "No.", "Sure."}
 
 
 def test_argilla_reads_its_records(paired: RunFolder, tmp_path: Path) -> None:
