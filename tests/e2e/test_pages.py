@@ -15,6 +15,7 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from actors.serve.pages.answers_routes import answers_router
 from actors.serve.pages.dashboard_data import Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.review_routes import review_router
@@ -69,6 +70,7 @@ def address(run: RunFolder, labels: Path) -> Iterator[str]:
     app = FastAPI()
     app.include_router(review_router(pages))
     app.include_router(dashboard_router(pages))
+    app.include_router(answers_router(pages))
     with served(app) as found:
         yield found
 
@@ -170,6 +172,18 @@ def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
     assert_clean(browser, address)
 
 
+def test_answers_of_two_policies_are_side_by_side_and_filtered(browser: Browser, address: str) -> None:
+    shown(browser, f"{address}/answers")
+    browser.wait("return document.querySelectorAll('#rows > li').length === 20")
+    Select(browser.driver.find_element("id", "right")).select_by_value("c1-kto")
+    browser.wait("return document.querySelectorAll('#rows h3')[1]?.textContent === 'c1-kto'")
+    Select(browser.driver.find_element("id", "disagreement")).select_by_value("labels")
+    browser.wait("return document.getElementById('found').textContent === '12 prompts'")
+    sides = browser.driver.find_elements("css selector", "#rows > li:first-child .answer")
+    assert [each.text for each in sides] == ["c0-base: Sure.", "c1-kto: I cannot help with that."]
+    assert_clean(browser, address)
+
+
 @pytest.mark.parametrize("prefix", ["", "/salus/ward"])
 def test_pages_work_when_their_address_holds_the_key(
     browser: Browser, run: RunFolder, labels: Path, prefix: str
@@ -197,7 +211,7 @@ def test_pages_work_when_their_address_holds_the_key(
     assert [error for error in browser.errors() if "favicon" not in error] == []
 
 
-@pytest.mark.parametrize("page", ["review", "dashboard"])
+@pytest.mark.parametrize("page", ["review", "dashboard", "answers"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window(
     browser: Browser, address: str, page: str, width: int, tmp_path: Path
