@@ -17,7 +17,7 @@ Reply = TypeVar("Reply")
 
 
 class PagesClient:
-    """`ReviewQueue`, `DashboardSource` and `AnswersSource` of an actor; its faults arrive as the sentences they were."""
+    """`ReviewQueue`, `DashboardSource` and `AnswersSource` of an actor; its faults arrive as their sentences."""
 
     def __init__(self, pages: Any) -> None:
         self._pages = pages
