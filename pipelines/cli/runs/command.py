@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 
-from actors.contract.records import PromptSet
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.console import console
@@ -250,7 +249,8 @@ def export(
         Path | None, typer.Option(metavar="DIR", help="A folder that is not there yet (RUN-TO beside the run).")
     ] = None,
     prompts: Annotated[
-        list[PromptSet] | None, typer.Option(help="Only answers to this set of prompts; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="SET", help="Only answers to train, validation, test, probe or published prompts."),
     ] = None,
     policy: Annotated[
         list[str] | None, typer.Option(metavar="VERSION", help="Only answers of this policy; may be repeated.")
@@ -263,7 +263,7 @@ def export(
 
     salus review import reads labels back that people gave in Argilla or Label Studio.
     """
-    from pipelines.runs.finished.export.answers import Wanted
+    from pipelines.runs.finished.export.answers import Wanted, prompt_sets
     from pipelines.runs.finished.export.export import export_run
     from pipelines.runs.store.reading import readable
 
@@ -271,7 +271,7 @@ def export(
         if view is not None:
             view.fetch_all()
         place = out or (root.parent if view is None else Path("runs")) / f"{root.name}-{to}"
-        wanted = Wanted(prompts=tuple(prompts or ()), policies=tuple(policy or ()))
+        wanted = Wanted(prompts=prompt_sets(prompts or ()), policies=tuple(policy or ()))
         done = export_run(RunFolder(root), to, place, wanted, judged)
     counts = ", ".join(f"{n:,} {what}" for what, n in done.counts.items())
     _say(f"{counts} in {place} ({len(done.files)} files)")

@@ -40,6 +40,14 @@ class AnswerSet:
     folder: Path
 
 
+def prompt_sets(names: Sequence[str]) -> tuple[PromptSet, ...]:
+    """Sets of prompts by their names. Raises SalusError for a name that none has."""
+    for name in names:
+        if name not in SETS:
+            raise SalusError(f"There is no set of prompts {name!r}; name one of {', '.join(SETS)}.")
+    return tuple(each for each in SETS if each in names)
+
+
 def answer_sets(folder: RunFolder, wanted: Wanted) -> list[AnswerSet]:
     """The judged answers of a run, in the order of its folders.
 

@@ -26,7 +26,7 @@ from pipelines.config.load import save_recipe
 from pipelines.decision.capability import write_figures
 from pipelines.measures.capability.figures import Capability, choice_figures, reference_figures
 from pipelines.runs.finished.export import export
-from pipelines.runs.finished.export.answers import Wanted
+from pipelines.runs.finished.export.answers import Wanted, prompt_sets
 from pipelines.runs.finished.export.export import Target, export_run
 from pipelines.runs.finished.shape import recipe_of_run
 
@@ -206,3 +206,5 @@ def test_the_command_says_what_it_wrote(paired: RunFolder) -> None:
         said.exit_code == 0 and said.output.startswith("120 answers in ") and f"{paired.root.name}-csv" in said.output
     )
     assert (paired.root.parent / f"{paired.root.name}-csv" / "answers.csv").is_file()
+    with pytest.raises(SalusError, match="no set of prompts 'valid'; name one of train, validation"):
+        prompt_sets(["valid"])
