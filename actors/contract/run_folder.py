@@ -20,6 +20,8 @@ from actors.contract.records import (
 ModelRole = Literal["policy", "judge"]
 # What `RunFolder.challenger` names a policy.
 _CHALLENGER = re.compile(rf"c(?P<cycle>[1-9][0-9]{{0,8}})-(?P<name>{CHALLENGER_PATTERN})")
+# A training's curve, beside its report.
+CURVE = "curve.parquet"
 # No challenger's name: what else a cycle's folder holds, and who else is among the policies that are compared.
 RESERVED = ("rollouts", "judgments", "reviews", "feedback", "rows", "control", "champion", "base")
 # What supervised fine-tuning makes before the first cycle, in the place of a challenger of cycle 0.
@@ -36,11 +38,12 @@ class RunFolder:
     recipe.yaml  run.json  models/{policy,judge}/  judge/{calibration,trust}.json
     prompts/SPLIT/  pairs/  capability/SPLIT/
     cycles/CC/{rollouts,judgments,red_team,reviews,feedback,rows/{kto,dpo},control,CHALLENGER}/
+    cycles/CC/CHALLENGER/{adapter,merged}/  cycles/CC/CHALLENGER/{report.json,curve.parquet}
     cycles/00/{sft,rows/sft}/  cycles/00/figures.json  schemes/NAME/VERSION/{asked,drafts,rollouts,judgments}/
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,outside/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
-    audit.jsonl
+    audit.jsonl  tracking.json
     ```
 
     Beside them `.lease/N.json` of `pipelines.runs.lease.lease` says whose the folder is. At an address
@@ -132,6 +135,16 @@ class RunFolder:
         return self.root / "audit.jsonl"
 
     @property
+    def tracking(self) -> Path:
+        """What trackers were told of the run; goes on after the run's end, so not part of the sums."""
+        return self.root / "tracking.json"
+
+    @property
+    def unsummed(self) -> tuple[Path, ...]:
+        """The sums themselves, and what is written of a run after its end."""
+        return (self.sums, self.collected, self.audit, self.tracking)
+
+    @property
     def train_storage(self) -> Path:
         """Ray Train's own checkpoints and state."""
         return self.root / "ray_train"
@@ -181,6 +194,10 @@ class RunFolder:
     def training(self, cycle: int, name: ChallengerName) -> Path:
         """Adapter and report of one challenger, and its merged weights where it won."""
         return self.cycle(cycle) / name
+
+    def curve(self, cycle: int, name: ChallengerName) -> Path:
+        """What each optimizer step of one challenger's training logged; it grows while the challenger trains."""
+        return self.training(cycle, name) / CURVE
 
     @property
     def fine_tuning_figures(self) -> Path:

@@ -20,6 +20,7 @@ import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from actors.contract.records import Assignment, PolicyRef, TrainReport
+from actors.contract.run_folder import CURVE
 from actors.contract.run_names import names_of
 from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
@@ -116,6 +117,7 @@ class TrainingRun:
             output=self.output,
             # No decision writes the whole weights of this one: it is the first champion.
             merges=self.row is SFT,
+            curve=self.output / CURVE,
         )
 
     def report(self) -> TrainReport:
@@ -168,6 +170,7 @@ class TrainingRun:
                 shutil.rmtree(self.job.work, ignore_errors=True)
                 # On disk before anything it tells of is changed.
                 remove(self.output / "report.json")
+                remove(self.output / CURVE)
                 make_folder(self.job.work)
                 count = stage_rows(Path(self.assignment.rows), self.row.rows, self._rows, tokenizer)
                 job = self._job_key()

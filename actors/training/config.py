@@ -58,6 +58,10 @@ class Workers(Settings):
     gradient_checkpointing: Annotated[bool, Decides.RUN] = Field(
         default=False, description="saves GPU memory for a fifth more time; never used on a CPU"
     )
+    log_every_steps: Annotated[Count, Decides.NOTHING] = Field(
+        default=1,
+        description="optimizer steps between two rows of the training curve; each row is a rendezvous of all workers",
+    )
     max_failures: Annotated[int, Decides.NOTHING] = Field(
         default=1, ge=0, description="restarts of a run after a worker died; what was finished is kept"
     )

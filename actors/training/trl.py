@@ -43,7 +43,7 @@ from actors.training.algorithms.settings import ChallengerConfig, Optimization, 
 from actors.training.algorithms.table import row_of
 from actors.training.checkpoints import CheckpointKeeper, Checkpoints, step_of
 from actors.training.config import LoraSettings, TrainConfig, Workers
-from actors.training.progress import Tell
+from actors.training.progress import CurveFile, Tell, logged_figures, mean_loss
 from actors.training.ranks import all_or_none, from_rank_zero, rank, world_size
 from actors.training.rows import RowCount, tokenising_processes, with_answers
 
@@ -160,8 +160,7 @@ def common_arguments(optimization: Optimization, workers: Workers, seed: int, fo
         "save_strategy": "no",
         "eval_strategy": "no",
         "logging_strategy": "steps",
-        # Ten times a run: each log is a rendezvous of all ranks.
-        "logging_steps": 0.1,
+        "logging_steps": workers.log_every_steps,
         # The filter would hide a loss that is not finite.
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
@@ -199,6 +198,8 @@ class TrainingJob:
     output: Path
     # Whether an adapter is also merged; otherwise its readers do that (`actors.merged`).
     merges: bool = False
+    # Where its curve is kept; None: nowhere.
+    curve: Path | None = None
 
     @property
     def work(self) -> Path:
@@ -231,8 +232,9 @@ class TrlTraining:
             raise SalusError(f"No parameter of {job.base} would be trained; check {job.lora_setting}.target_modules.")
         trl_trainer.remove_callback(PrinterCallback)
         trl_trainer.create_scheduler = partial(_scheduled, trl_trainer.create_scheduler, trl_trainer.args)
-        if on_step is not None:
-            trl_trainer.add_callback(_StepReporter(on_step))
+        self._curve = CurveFile(job.curve) if job.curve is not None and rank() == 0 else None
+        if on_step is not None or self._curve is not None:
+            trl_trainer.add_callback(_StepReporter(on_step, self._curve))
         if checkpoints is not None:
             trl_trainer.add_callback(CheckpointKeeper(checkpoints))
         self._before: dict[str, torch.Tensor] = {}
@@ -257,7 +259,9 @@ class TrlTraining:
         with disk_of(Path(self._trl.args.output_dir)):
             result = self._trl.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         self._resumed_at = step_of(checkpoint) if checkpoint is not None else 0
-        self._loss_mean = _mean_loss(self._trl.state, float(result.training_loss), self._resumed_at)
+        self._loss_mean = mean_loss(
+            self._trl.state.log_history, float(result.training_loss), self._resumed_at, self._trl.state.global_step
+        )
         self._train_s = float(result.metrics["train_runtime"])
         # TRL says how long it took alone.
         self._train_start_s = time.time() - self._train_s
@@ -283,6 +287,8 @@ class TrlTraining:
             if rank() == 0:
                 try:
                     with disk_of(self._job.output):
+                        if self._curve is not None:
+                            self._curve.write(self._trl.state.log_history)
                         report = finish(self._write(state))
                 except OSError as error:
                     raise SalusError(
@@ -309,7 +315,9 @@ class TrlTraining:
             workers=world_size(),
             trainable_parameters=self.trainable,
             adapter_change=change,
-            metrics=_metrics(self._trl.state, self._loss_mean, self._resumed_at),
+            metrics=logged_figures(
+                self._trl.state.log_history, self._loss_mean, self._resumed_at, self._trl.state.global_step
+            ),
         )
 
     def _adapter_now(self) -> dict[str, torch.Tensor]:
@@ -365,41 +373,20 @@ def _scheduled(create: Callable[..., Any], arguments: TrainingArguments, num_tra
 
 
 class _StepReporter(TrainerCallback):
-    """Tells `on_step` how far the training is."""
+    """Tells `on_step` how far the training is, and keeps its curve."""
 
-    def __init__(self, on_step: Tell) -> None:
+    def __init__(self, on_step: Tell | None, curve: CurveFile | None) -> None:
         self.on_step = on_step
+        self.curve = curve
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.on_step(state.global_step, state.max_steps)
+        if self.on_step is not None:
+            self.on_step(state.global_step, state.max_steps)
 
-
-def _mean_loss(state: TrainerState, since: float, resumed_at: int) -> float:
-    """The mean loss over all steps; `since` is that of the steps after `resumed_at`, before which all were logged."""
-    if not resumed_at:
-        return since
-    total, last = 0.0, 0.0
-    for entry in state.log_history:
-        if "loss" in entry and entry["step"] <= resumed_at:
-            total += float(entry["loss"]) * (entry["step"] - last)
-            last = entry["step"]
-    return (total + since * (state.global_step - resumed_at)) / max(state.global_step, 1)
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.curve is not None:
+            self.curve.look(state.log_history)
 
 
 def _trainable(model: torch.nn.Module) -> int:
     return sum(each.numel() for each in model.parameters() if each.requires_grad)
-
-
-def _metrics(state: TrainerState, mean_loss: float, resumed_at: int) -> dict[str, float]:
-    """The mean loss, its first and last logged value, and the last value of each of TRL's own figures."""
-    logs = [entry for entry in state.log_history if "loss" in entry]
-    metrics = {"loss_mean": mean_loss}
-    if logs:
-        metrics |= {"loss_first": float(logs[0]["loss"]), "loss_last": float(logs[-1]["loss"])}
-    for entry in logs:
-        figures = {name: float(value) for name, value in entry.items() if name not in ("loss", "step", "epoch")}
-        metrics |= {name: value for name, value in figures.items() if math.isfinite(value)}
-    if resumed_at and "num_tokens" in metrics:
-        # TRL counts from where it went on.
-        metrics["num_tokens"] += max(e["num_tokens"] for e in logs if e["step"] <= resumed_at)
-    return metrics

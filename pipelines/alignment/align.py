@@ -45,6 +45,8 @@ from pipelines.judges.evidence import judge_before_run, record_trust
 from pipelines.registry.register import register_awaiting, register_published
 from pipelines.registry.stored import open_registry
 from pipelines.report.metrics.run import gpu_shares
+from pipelines.report.tracking.follow import tracked
+from pipelines.report.tracking.port import check_trackers
 from pipelines.runs.finished.manifest import seal_run
 from pipelines.runs.materials import Materials, write_prompts
 from pipelines.runs.models import at_hand, models_of_run
@@ -77,13 +79,14 @@ def align(
         SalusError: whatever the user can mend, before anything costly where that can be known. Also where another
             process is at work in the folder, or has taken it over.
     """
+    check_trackers(recipe.tracking)
     recipe = settled(recipe)
     trust = judge_before_run(recipe)
     hold_second_judge(recipe)
     # A finished run reads no more feedback, which may be gone by now.
     if fresh or complete_summary(RunFolder(working_folder(root)).summary, recipe.cycles) is None:
         check_feedback(recipe.preference.feedback)
-    with hold_run(recipe, root, reporter, fresh) as (folder, hold):
+    with hold_run(recipe, root, reporter, fresh) as (folder, hold), tracked(recipe, folder, reporter.say):
         summary = complete_summary(folder.summary, recipe.cycles) if while_served is None else None
         if summary is not None:
             if not folder.sums.is_file():

@@ -19,6 +19,7 @@ from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
 from pipelines.registry.stored import StoredRegistry, open_registry
+from pipelines.report.tracking.port import check_trackers
 from pipelines.runs.lengths import check_run_lengths, token_counts
 from pipelines.runs.materials import (
     check_splits,
@@ -47,6 +48,7 @@ def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, 
     """
     lines: list[str] = []
     checks: list[Callable[[], object]] = [
+        lambda: check_trackers(recipe.tracking),
         lambda: judge_before_run(recipe),
         lambda: hold_second_judge(recipe),
         lambda: promise.check_key(recipe),

@@ -43,6 +43,8 @@ from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run, judge_in_run, record_trust
 from pipelines.report.decision_page.from_run import write_pages
+from pipelines.report.tracking.follow import tracked
+from pipelines.report.tracking.port import check_trackers
 from pipelines.runs.materials import write_prompts
 from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import hold_run
@@ -169,11 +171,12 @@ def _opened(
     `needs` raises SalusError where files of an earlier step are missing; asked before anything is set up in a folder.
     With `fine_tunes` the deployed policy is fine-tuned first; without, the recipe's fine-tuning must be done.
     """
+    check_trackers(recipe.tracking)
     check_feedback(recipe.preference.feedback)
     recipe = alone(settled(recipe))
     if isinstance(root, Path):
         needs(RunFolder(root), cycle)
-    with hold_run(recipe, root, reporter) as (folder, hold):
+    with hold_run(recipe, root, reporter) as (folder, hold), tracked(recipe, folder, reporter.say):
         needs(folder, cycle)
         materials = models_of_run(recipe, folder, reporter, hold.check)
         hold.check()

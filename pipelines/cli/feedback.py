@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     )
     review.command("list", epilog="Example: salus review list runs/demo-s7 --labels labels")(list_answers)
     review.command("export", epilog="Example: salus review export labels gold.csv")(export_labels)
+    review.command("import", epilog="Example: salus review import project-3.json labels")(import_labels)
     app.add_typer(review, name="review")
 
 
@@ -118,6 +119,31 @@ def export_labels(
     told = f" (left out: {', '.join(left)})" if left else ""
     console().print(
         f"{done.labels} label{'s' * (done.labels != 1)} in {out}{told}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def import_labels(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Argilla's records.json or its folder, or Label Studio's export in the format JSON."
+        ),
+    ],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The folder of labels; made where there is none.")],
+    control: Annotated[
+        bool, typer.Option("--control", help="All these answers were drawn at random, which is fair to a judge.")
+    ] = False,
+) -> None:
+    """Add labels that people gave in Argilla or Label Studio, to the tasks that salus runs export wrote."""
+    from pipelines.feedback.review.imported import import_labels as add_labels
+
+    done = add_labels(file, labels, "control" if control else "informative")
+    console().print(
+        f"{done.labels} labels of {done.reviewers} reviewers from {done.source} in {labels}"
+        f" ({done.unlabelled} tasks without a label)",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,9 @@ from pipelines.config.scores import ScoreTable
 from pipelines.config.section import Section
 from pipelines.data.clinic.config import ClinicConfig
 from pipelines.data.medsafety.config import MedsafetyConfig
+
+# Each has its row in `pipelines.report.tracking.port`.
+TrackerName = Literal["mlflow", "wandb", "tensorboard", "trackio"]
 
 
 class Recipe(Section):
@@ -83,6 +86,11 @@ class Recipe(Section):
     )
     publish: Annotated[PublisherConfig, Decides.NOTHING] = PublisherConfig()
     cluster: Annotated[ClusterConfig, Decides.NOTHING] = ClusterConfig()
+    tracking: Annotated[tuple[TrackerName, ...], Decides.NOTHING] = Field(
+        (),
+        description="trackers that are told of every optimizer step, cycle, decision and artefact, each by its own"
+        " client, which its own environment variables set up. Prompts and answers are not told",
+    )
     clinic: ClinicConfig = ClinicConfig()
     medsafety: MedsafetyConfig = MedsafetyConfig()
 

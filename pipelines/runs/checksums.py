@@ -108,9 +108,8 @@ def file_names(folder: RunFolder) -> Iterator[str]:
 
     Nor are the sums themselves, and what is written of a run after its end.
     """
-    apart = (folder.sums, folder.collected, folder.audit)
     for path in sorted(folder.root.rglob("*")):
         name = path.relative_to(folder.root)
         hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and path not in apart and folder.train_storage not in path.parents:
+        if path.is_file() and not hidden and path not in folder.unsummed and folder.train_storage not in path.parents:
             yield name.as_posix()

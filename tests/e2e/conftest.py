@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -65,4 +66,5 @@ def aligned(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Aligned
     """The tiny recipe from its first cycle to its last, with nothing in its way; registers what it published."""
     runs = tmp_path_factory.mktemp("runs")
     registering = recipe.publish.model_copy(update={"registry": runs / "registry"})
-    return whole_run(recipe.model_copy(update={"publish": registering}), runs / "tiny")
+    tracking = ("tensorboard",) if find_spec("tensorboard") is not None else ()
+    return whole_run(recipe.model_copy(update={"publish": registering, "tracking": tracking}), runs / "tiny")

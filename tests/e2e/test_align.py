@@ -24,6 +24,7 @@ from pipelines.decision.record import Decision
 from pipelines.measures.baselines import BASELINES
 from pipelines.registry.lineage import chain
 from pipelines.registry.store import Registry
+from pipelines.report.curves import run_curves
 from pipelines.report.timeline.read import read_timeline
 from pipelines.runs.checksums import check_sums, run_hash
 from pipelines.runs.finished.audit import audit
@@ -224,6 +225,24 @@ def test_both_algorithms_trained_at_the_same_time_with_two_workers_each(aligned:
             spans.append((end - report.wall_s, end))
         (kto_start, kto_end), (dpo_start, dpo_end) = spans
         assert max(kto_start, dpo_start) < min(kto_end, dpo_end)
+
+
+def test_every_optimizer_step_is_in_the_curves_and_the_tracker_has_them_all(aligned: Aligned) -> None:
+    folder = aligned.folder
+    for curve in run_curves(folder, aligned.recipe):
+        reports = [folder.training(cycle, curve.challenger) / "report.json" for cycle in (1, 2)]
+        steps = sum(TrainReport.model_validate_json(path.read_text()).steps for path in reports)
+        assert [step for step, _ in curve.steps()] == list(range(1, steps + 1))
+        assert {"loss", "grad_norm", "learning_rate", "rewards/margins"} <= set(curve.figures)
+        if "tensorboard" not in aligned.recipe.tracking:
+            continue
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        (place,) = (folder.root.parent / "tensorboard").iterdir()
+        events = EventAccumulator(str(place), size_guidance={"scalars": 0}).Reload()
+        losses = [step for step, _ in curve.line("loss", steps)]
+        assert [each.step for each in events.Scalars(f"train/{curve.challenger}/loss")] == losses
+        assert [each.step for each in events.Scalars("decision/published")] == [1, 2]
 
 
 def test_the_folder_tells_who_worked_when(aligned: Aligned) -> None:

@@ -13,7 +13,9 @@ pytest.importorskip("selenium")
 from fastapi import FastAPI
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
+from actors.serve.pages.answers_routes import answers_router
 from actors.serve.pages.dashboard_data import Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.review_routes import review_router
@@ -25,6 +27,7 @@ from tests.actors.serve.pages.fakes import HOSTILE
 from tests.e2e.browser import Browser, chromium, has_chromium, served
 from tests.pipelines.feedback.review.answered import TORN, answered, write_judgments
 from tests.pipelines.registry.published import publish_run
+from tests.pipelines.report.tracking.curves import put_curve
 
 if TYPE_CHECKING:
     from actors.contract.run_folder import RunFolder
@@ -62,10 +65,12 @@ def labels(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(run: RunFolder, labels: Path) -> Iterator[str]:
+    put_curve(run, 1, "kto", 40)
     pages = PagesData(run.root, labels, meter=Meter())
     app = FastAPI()
     app.include_router(review_router(pages))
     app.include_router(dashboard_router(pages))
+    app.include_router(answers_router(pages))
     with served(app) as found:
         yield found
 
@@ -154,12 +159,28 @@ def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
     names = [mark.get_attribute("aria-label") for mark in marks]
     assert any(name.startswith("Cycle 1, KTO (own judge), chosen: 1.000, 95 %") for name in names if name)
     assert len(browser.driver.find_elements("css selector", "#decisions tbody tr")) == 2
+    now = browser.driver.find_element("css selector", "#figure-curves .mark")
+    assert now.get_attribute("aria-label") == "KTO, step 40: loss 0.025"
+    Select(browser.driver.find_element("id", "curve-figure")).select_by_value("rewards/margins")
+    browser.wait("return document.querySelector('#figure-curves .mark').ariaLabel.includes('margins 4')")
     # By keyboard: into the figure, to its next mark, which is then told in words.
     browser.driver.execute_script("document.querySelector('#figure-ss .mark[tabindex=\"0\"]').focus()")
     ActionChains(browser.driver).send_keys(Keys.ARROW_RIGHT).perform()
     told = browser.driver.find_element("css selector", "#figure-ss .tip")
     assert told.is_displayed() and "n 24" in told.text
     assert browser.driver.execute_script("return window.pwned === undefined")
+    assert_clean(browser, address)
+
+
+def test_answers_of_two_policies_are_side_by_side_and_filtered(browser: Browser, address: str) -> None:
+    shown(browser, f"{address}/answers")
+    browser.wait("return document.querySelectorAll('#rows > li').length === 20")
+    Select(browser.driver.find_element("id", "right")).select_by_value("c1-kto")
+    browser.wait("return document.querySelectorAll('#rows h3')[1]?.textContent === 'c1-kto'")
+    Select(browser.driver.find_element("id", "disagreement")).select_by_value("labels")
+    browser.wait("return document.getElementById('found').textContent === '12 prompts'")
+    sides = browser.driver.find_elements("css selector", "#rows > li:first-child .answer")
+    assert [each.text for each in sides] == ["c0-base: Sure.", "c1-kto: I cannot help with that."]
     assert_clean(browser, address)
 
 
@@ -190,7 +211,7 @@ def test_pages_work_when_their_address_holds_the_key(
     assert [error for error in browser.errors() if "favicon" not in error] == []
 
 
-@pytest.mark.parametrize("page", ["review", "dashboard"])
+@pytest.mark.parametrize("page", ["review", "dashboard", "answers"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window(
     browser: Browser, address: str, page: str, width: int, tmp_path: Path

@@ -75,6 +75,7 @@ _SEGMENT = r"/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.:~-]+"
 _BELOW = (
     (re.compile(rf"/v1/models{_SEGMENT}"), PublicRoute("/v1/models/{model}", _GET, "client")),
     (re.compile(rf"/review(?:{_SEGMENT})*/?"), PublicRoute("/review", _GET | _POST, "reviewer", page=True)),
+    (re.compile(rf"/answers(?:{_SEGMENT})*/?"), PublicRoute("/answers", _GET, "reviewer", page=True)),
     (re.compile(rf"/dashboard(?:{_SEGMENT})*/?"), PublicRoute("/dashboard", _GET, "reviewer", page=True)),
 )
 

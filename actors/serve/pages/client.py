@@ -1,4 +1,4 @@
-"""The client of the pages' actor: both ports of the pages over the handle of whatever implements them."""
+"""The client of the pages' actor: all ports of the pages over the handle of whatever implements them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors.contract.records import Label
 from actors.errors import SalusError, own_error
+from actors.serve.pages.compared import AnswersAsked, AnswersShown
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 
@@ -16,7 +17,7 @@ Reply = TypeVar("Reply")
 
 
 class PagesClient:
-    """`ReviewQueue` and `DashboardSource`, asked of an actor; its faults arrive as the sentences they were."""
+    """`ReviewQueue`, `DashboardSource` and `AnswersSource` of an actor; its faults arrive as their sentences."""
 
     def __init__(self, pages: Any) -> None:
         self._pages = pages
@@ -44,6 +45,10 @@ class PagesClient:
     async def decision_page(self, cycle: int) -> str | None:
         page: str | None = await _asked(self._pages.decision_page.remote(cycle))
         return page
+
+    async def answers(self, asked: AnswersAsked) -> AnswersShown:
+        shown: AnswersShown = await _asked(self._pages.answers.remote(asked))
+        return shown
 
     async def traffic(self) -> Traffic | None:
         traffic: Traffic | None = await _asked(self._pages.traffic.remote())

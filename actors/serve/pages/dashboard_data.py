@@ -56,6 +56,16 @@ class Point(Interval):
     winner: bool
 
 
+class CurveLine(Record):
+    """One figure of a challenger's training, at some of its optimizer steps over all cycles."""
+
+    challenger: ChallengerName
+    # As TRL logs it: loss, rewards/margins, kl, grad_norm, learning_rate.
+    figure: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
 class DecisionLine(Record):
     """What a cycle came to, and why."""
 
@@ -147,7 +157,9 @@ class DashboardData(Record):
     current: CurrentPolicy | None
     lineage: tuple[Parent, ...]
     points: tuple[Point, ...]
-    # How each challenger of the points is drawn.
+    # Of the challengers that trained, also while one trains; empty in runs of earlier versions.
+    curves: tuple[CurveLine, ...] = ()
+    # How each challenger of the points and curves is drawn.
     marks: dict[ChallengerName, Mark]
     decisions: tuple[DecisionLine, ...]
     test: tuple[TestLine, ...]

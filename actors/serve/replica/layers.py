@@ -26,6 +26,7 @@ from actors.serve.gateway.meter import Meter, Meters, PrometheusMeter, RayMeter
 from actors.serve.gateway.traffic import TrafficWindow
 from actors.serve.guard.gate import GuardMeter, ServeGuard
 from actors.serve.guard.rules import answer_guard
+from actors.serve.pages.answers_routes import answers_router
 from actors.serve.pages.client import PagesClient
 from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.review_routes import review_router
@@ -77,6 +78,7 @@ class Layers:
             pages = PagesClient(find_actor(self._options.pages))
             app.include_router(review_router(pages))
             app.include_router(dashboard_router(pages))
+            app.include_router(answers_router(pages))
         # What is added last is outermost.
         app.add_middleware(
             Gateway,

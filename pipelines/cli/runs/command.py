@@ -14,6 +14,7 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.console import console
 from pipelines.runs.checksums import Checked, check_sums
+from pipelines.runs.finished.export.export import Target
 from pipelines.runs.finished.gc import Waste
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
     runs.command(epilog="Example: salus runs audit runs/demo-s7")(audit)
     runs.command(epilog="Example: salus runs timeline runs/demo-s7")(timeline)
     runs.command(epilog="Example: salus runs explain runs/demo-s7 clinic-validation-00000-h")(explain)
+    runs.command(epilog="Example: salus runs export runs/demo-s7 --to inspect --out logs")(export)
     runs.command(epilog="Example: salus runs gc runs --keep ray_train")(gc)
     app.add_typer(runs, name="runs")
     app.command(epilog="Example: salus status runs/demo-s7")(status)
@@ -232,6 +234,47 @@ def explain(
     console().print(explanation_page(found), highlight=False)
     if nearest and model is None:
         _say(f"The deployed policy's folder {policy or ''} is not here, so the nearest rows cannot be told.")
+
+
+def export(
+    run: RunArgument,
+    to: Annotated[
+        Target,
+        typer.Option(
+            help="inspect: .eval logs; lm-eval: capability; argilla and label-studio: tasks for people; hf-dataset and"
+            " csv: answers, judgments and pairs."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder that is not there yet (RUN-TO beside the run).")
+    ] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SET", help="Only answers to train, validation, test, probe or published prompts."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(metavar="VERSION", help="Only answers of this policy; may be repeated.")
+    ] = None,
+    judged: Annotated[
+        bool, typer.Option("--judged", help="Show the judge's label in tasks, with which people tend to agree.")
+    ] = False,
+) -> None:
+    """Write a run for another program. Prompts and answers are in it: keep it as private as the run.
+
+    salus review import reads labels back that people gave in Argilla or Label Studio.
+    """
+    from pipelines.runs.finished.export.answers import Wanted, prompt_sets
+    from pipelines.runs.finished.export.export import export_run
+    from pipelines.runs.store.reading import readable
+
+    with readable(run) as (root, view):
+        if view is not None:
+            view.fetch_all()
+        place = out or (root.parent if view is None else Path("runs")) / f"{root.name}-{to}"
+        wanted = Wanted(prompts=prompt_sets(prompts or ()), policies=tuple(policy or ()))
+        done = export_run(RunFolder(root), to, place, wanted, judged)
+    counts = ", ".join(f"{n:,} {what}" for what, n in done.counts.items())
+    _say(f"{counts} in {place} ({len(done.files)} files)")
 
 
 def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from actors.contract.decides import decisive, inner_sections
 from actors.contract.records import SPLITS, ChallengerName, PromptSet, RowKind, Split
-from actors.contract.run_folder import MERGE, SFT, SFT_CYCLE
+from actors.contract.run_folder import CURVE, MERGE, SFT, SFT_CYCLE
 from actors.contract.run_names import POLICY
 from actors.training.algorithms.table import ALGORITHMS
 from actors.training.made_from import MADE_FROM
@@ -19,7 +19,7 @@ from pipelines.runs.materials import BASE_VERSION, EVALUATED
 
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",
-    "judge trust", "reviews", "feedback", "red team", "rows", "order", "adapter", "weights", "training report",
+    "judge trust", "reviews", "feedback", "red team", "rows", "order", "adapter", "weights", "curve", "training report",
     "harmfulness", "capability", "control", "decision", "page", "published figures", "stages", "publications",
     "scheme", "metrics", "figure", "summary", "fine-tuning figures", "other"
 ]  # fmt: skip
@@ -55,6 +55,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     "order": ("seed", *_TRAIN),
     "adapter": ("seed", *_TRAIN),
     "weights": ("seed", *_TRAIN),
+    "curve": ("seed", *_TRAIN),
     "training report": ("seed", *_TRAIN),
     "harmfulness": ("harmfulness", *_LABELS),
     "capability": ("seed", "capability"),
@@ -226,6 +227,7 @@ class _Layout:
         merged_from = (adapter, *start) if self._shape.below(adapter) else inputs
         yield Node(adapter, "adapter", inputs, settings)
         yield Node(at(output / "merged"), "weights", merged_from, settings)
+        yield Node(at(output / CURVE), "curve", inputs, settings)
         yield Node(at(output / MADE_FROM), "order", inputs, settings)
         yield Node(at(output / "report.json"), "training report", inputs, settings)
 

@@ -51,7 +51,7 @@ def snapshot(folder: RunFolder) -> Snapshot:
 
 
 def _snapshot(folder: RunFolder) -> Snapshot:
-    apart = [path.name for path in (folder.sums, folder.collected, folder.audit) if path.is_file()]
+    apart = [path.name for path in folder.unsummed if path.is_file()]
     stamps = {name: Stamp.of(folder.root / name) for name in (*file_names(folder), *apart)}
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}
 

@@ -1,6 +1,6 @@
 """What review page and dashboard ask for: one plain class over a run folder, labels and a registry.
 
-Both ports of `actors.serve.pages` in one, so that the endpoint's replicas can share one actor:
+All ports of `actors.serve.pages` in one, so that the endpoint's replicas can share one actor:
 `pipelines.serving.dashboard.actor` makes that actor, asked through `actors.serve.pages.client`.
 """
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from actors.contract.records import LABELS, Label
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.serve.pages.compared import AnswersAsked, AnswersShown
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 from pipelines.feedback.control.queue import ControlPlace, ControlQueue
@@ -24,11 +25,15 @@ from pipelines.feedback.review.consensus import Standing, Vote, majority, settle
 from pipelines.feedback.review.queue import QueueConfig, Queued
 from pipelines.feedback.review.run_queue import RunQueue
 from pipelines.feedback.review.stored import open_labels
+from pipelines.serving.dashboard.compared import compared_answers
 from pipelines.serving.dashboard.source import find_page, read_dashboard
 
 
 class TrafficMeter(Protocol):
     """Who counts the endpoint's requests."""
+
+    async def answers(self, asked: AnswersAsked) -> AnswersShown:
+        return await asyncio.to_thread(compared_answers, RunFolder(self._run), asked)
 
     async def traffic(self) -> Traffic | None:
         """The latest figures; None where there are none."""
@@ -47,7 +52,7 @@ class PagesDataConfig(BaseModel):
 
 
 class PagesData:
-    """`ReviewQueue` and `DashboardSource` of one run. Life: any calls, in any order, from one event loop.
+    """`ReviewQueue`, `DashboardSource`, `AnswersSource` of one run. Life: any calls, in any order, from one event loop.
 
     Files are read in threads, one at a time, so that the loop never waits for a disk.
 

@@ -1,4 +1,7 @@
-"""SS, ERR and ASR of every policy by cycle: by the judge from the decisions, by ground truth once a run has ended."""
+"""SS, ERR and ASR of every policy by cycle: by the judge from the decisions, by ground truth once a run has ended.
+
+And the training curves, also while a challenger trains.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ from typing import Any, get_args
 from actors.contract.records import Interval
 from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_shard
-from actors.serve.pages.dashboard_data import Metric, Point
+from actors.serve.pages.dashboard_data import CurveLine, Metric, Point
+from pipelines.config.recipe import Recipe
 from pipelines.decision.record import CandidateResult, Decision
+from pipelines.report.curves import run_curves
 from pipelines.runs.metrics_rows import METRICS_SCHEMA
 
+# Of a curve; a picture is not wider.
+MOST_STEPS = 150
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
@@ -34,6 +41,26 @@ def true_points(folder: RunFolder) -> list[Point]:
         return []
     rows = read_shard(folder.metrics, METRICS_SCHEMA).to_pylist()
     return [_true_point(row) for row in rows if _is_shown(row)]
+
+
+def curve_lines(folder: RunFolder, recipe: Recipe | None) -> tuple[CurveLine, ...]:
+    """Every figure of every challenger's training.
+
+    Raises:
+        SalusError: a curve cannot be read.
+    """
+    if recipe is None:
+        return ()
+    lines = (
+        (curve.challenger, figure, curve.line(figure, MOST_STEPS))
+        for curve in run_curves(folder, recipe)
+        for figure in curve.figures
+    )
+    return tuple(
+        CurveLine(challenger=name, figure=figure, steps=tuple(s for s, _ in line), values=tuple(v for _, v in line))
+        for name, figure, line in lines
+        if line
+    )
 
 
 def _points(cycle: int, contender: str, result: CandidateResult, winner: bool) -> Iterator[Point]:

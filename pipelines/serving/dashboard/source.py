@@ -21,7 +21,7 @@ from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.summary import Measured, Summary, TestFigures, find_summary
 from pipelines.serving.dashboard.changes import current_policy, lineage_of_registry, lineage_of_run, publication_lines
 from pipelines.serving.dashboard.judge import judge_calibration
-from pipelines.serving.dashboard.points import judged_points, true_points
+from pipelines.serving.dashboard.points import curve_lines, judged_points, true_points
 
 Piece = TypeVar("Piece")
 TESTED = {
@@ -81,13 +81,16 @@ class _Reading:
         calibration = ask(lambda: judge_calibration(folder, recipe), None)
         no_truth: list[Point] = []
         points = (*judged_points(decisions), *ask(lambda: true_points(folder), no_truth))
+        curves = ask(lambda: curve_lines(folder, recipe), ())
+        drawn = [p.contender for p in points if p.contender not in ("base", "champion")]
         self._tell(recipe, decisions, publications, summary, calibration is not None)
         return DashboardData(
             run=self._facts(recipe, len(decisions)),
             current=current_policy(publications, changes, decisions),
             lineage=self._lineage(decisions, changes),
             points=points,
-            marks=marks(p.contender for p in points if p.contender not in ("base", "champion")),
+            curves=curves,
+            marks=marks([*drawn, *(line.challenger for line in curves)]),
             decisions=tuple(_decision_line(folder, each) for each in decisions),
             test=_test_lines(summary),
             test_judged_by=summary.test_judged_by if summary is not None else None,

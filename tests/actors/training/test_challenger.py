@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from actors.contract.curve import read_curve
 from actors.contract.records import ROW_NAMES, Assignment, PolicyRef, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
@@ -142,7 +143,12 @@ def test_training_lowers_the_loss_and_writes_a_challenger(
     assert report.trainable_parameters > 0
     assert report.challenger == PolicyRef(version=job.version, path=str(tmp_path / "out" / "merged"))
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"adapter", "report.json", "assignment.json"}
+    assert written == {"adapter", "report.json", "assignment.json", "curve.parquet"}
+    curve = read_curve(tmp_path / "out" / "curve.parquet")
+    assert curve is not None and curve.steps == (1, 2, 3, 4)
+    assert {"loss", "grad_norm", "learning_rate", "rewards/chosen", "rewards/margins"} <= set(curve.figures)
+    assert ("kl" in curve.figures) == (algorithm == "kto")
+    assert report.metrics["loss_mean"] == pytest.approx(sum(v or 0 for v in curve.figures["loss"]) / 4)
     assert TrainReport.model_validate_json((tmp_path / "out" / "report.json").read_text()) == report
     assert {path.name for path in Path(report.adapter).iterdir()} == {
         "adapter_config.json",

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from actors.contract.curve import read_curve
 from actors.contract.records import Assignment, PolicyRef, TrainReport
+from actors.contract.run_folder import CURVE
 from actors.errors import SalusError
 from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
@@ -146,6 +148,7 @@ def test_it_ends_with_the_very_same_adapter(
     assert report.metrics["num_tokens"] == expected.metrics["num_tokens"]
     assert (report.steps, report.adapter_change) == (expected.steps, expected.adapter_change)
     assert not kept.exists()
+    assert read_curve(tmp_path / "out" / CURVE) == read_curve(Path(expected.adapter).parent / CURVE)
 
 
 @pytest.mark.slow

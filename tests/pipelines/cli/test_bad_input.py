@@ -10,6 +10,7 @@ import pytest
 
 from actors.judges.regimens import REGIMENS
 from pipelines.cli.main import main
+from pipelines.report.tracking import port as trackers
 from tests.model_cases import families, needs_cases
 from tests.pipelines.cli.refused import refused
 from tests.tiny_model import make_tiny_model
@@ -114,6 +115,17 @@ def test_a_port_in_use_is_found_before_anything_is_built(capsys: pytest.CaptureF
         run = str(tmp_path / "run")
         words = refused(capsys, "align", "demo", "--run", run, "--set", f"publish.port={port}")
     assert f"127.0.0.1:{port}" in words
+
+
+@pytest.mark.parametrize("command", ["plan", "align", "train"])
+def test_a_tracker_that_is_not_installed_is_found_before_anything_is_built(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda package: None)
+    asked = [command, "demo", "--run", str(tmp_path / "run"), "--set", "tracking=[mlflow]"]
+    sentence = refused(capsys, *asked)
+    assert "tracking names mlflow, which is not installed" in sentence and "pip install 'salus[mlflow]'" in sentence
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_plan_that_cannot_fit_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 
 (() => {
   const EVERY_MS = 15000;
-  const { cycles, reliability, legend, nameOf, JUDGES } = window.SalusFigures;
+  const { cycles, curves, reliability, legend, nameOf, brief, JUDGES } = window.SalusFigures;
   const at = (id) => document.getElementById(id);
   // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
   const beside = (path) => new URL(path, location.origin + location.pathname);
@@ -94,6 +94,7 @@
   function figures(data) {
     cycles(at("figure-ss"), data.points, data.marks, "ss", "Safety Score by cycle", true);
     cycles(at("figure-err"), data.points, data.marks, "err_strict", "Harmless requests refused, by cycle", false);
+    training(data);
     reliability(at("figure-reliability"), data.calibration ? data.calibration.reliability : []);
     const judges = ["truth", "judge"].filter((by) => data.points.some((p) => p.judged_by === by));
     legend(at("legend"), [
@@ -102,6 +103,36 @@
       ])),
       [{ kind: "diamond", colour: "champion", full: true }, "deployed, or champion stayed"],
       ...judges.map((by) => [{ line: by === "judge" ? "dashed" : "solid" }, `champion's way, ${JUDGES[by]}`]),
+    ]);
+  }
+
+  // What TRL logs, in this order; what it logs beside that comes after it.
+  const LOGGED = ["loss", "rewards/margins", "rewards/chosen", "rewards/rejected", "kl", "grad_norm", "learning_rate"];
+  const named = (figure) => figure.replaceAll("_", " ").replaceAll("/", ", ");
+
+  function training(data) {
+    at("training-section").hidden = !data.curves.length;
+    const known = [...new Set(data.curves.map((line) => line.figure))];
+    const place = (figure) => (LOGGED.includes(figure) ? LOGGED.indexOf(figure) : LOGGED.length);
+    known.sort((a, b) => place(a) - place(b) || a.localeCompare(b));
+    const chosen = at("curve-figure");
+    const before = known.includes(chosen.value) ? chosen.value : known[0];
+    // Options that are made anew close a list that is open.
+    if (known.join() !== [...chosen.options].map((option) => option.value).join()) {
+      chosen.replaceChildren(...known.map((figure) => {
+        const option = element("option", named(figure));
+        option.value = figure;
+        option.selected = figure === before;
+        return option;
+      }));
+    }
+    curves(at("figure-curves"), data.curves, data.marks, before);
+  }
+
+  function curveRows(lines) {
+    return lines.map((line) => [
+      `${nameOf(line.challenger)}, ${named(line.figure)}`, [line.steps[line.steps.length - 1].toLocaleString("en"), "number"],
+      [brief(line.values[0]), "number"], [brief(line.values[line.values.length - 1]), "number"],
     ]);
   }
 
@@ -121,6 +152,7 @@
 
   function tables(data) {
     fill("points", pointRows(data.points), "No cycle has been decided yet.");
+    fill("curves", curveRows(data.curves), "No challenger has logged a step yet.");
     fill("decisions", data.decisions.map((d) => [
       d.page ? [`${d.cycle}, its page`, "now", `dashboard/decisions/${Number(d.cycle)}`] : String(d.cycle), [`${d.chosen === "champion" ? "champion stays" : d.chosen.toUpperCase()}, ${d.policy}`, "now"],
       d.published ? "yes" : "no", [d.publish_sentence ? `${d.sentence} ${d.publish_sentence}` : d.sentence, "long"],
@@ -193,6 +225,7 @@
 
   setInterval(() => { if (at("live").checked && !document.hidden) refresh(); }, EVERY_MS);
   at("live").addEventListener("change", () => { if (at("live").checked) refresh(); });
+  at("curve-figure").addEventListener("change", () => training(board.data));
   let width = 0;
   new ResizeObserver(() => {
     const now = at("figure-ss").clientWidth;

@@ -49,7 +49,7 @@ window.SalusFigures = (() => {
     const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": title });
     for (const tick of ys.ticks) {
       svg.append(node("line", { x1: left, x2: right, y1: y(tick), y2: y(tick), class: "grid" }));
-      svg.append(node("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, tick.toFixed(2)));
+      svg.append(node("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, (ys.words || ((t) => t.toFixed(2)))(tick)));
     }
     for (const [value, words] of xs.ticks) {
       svg.append(node("text", { x: x(value), y: bottom + 17, "text-anchor": "middle" }, words));
@@ -178,6 +178,35 @@ window.SalusFigures = (() => {
     interact(container, picture);
   }
 
+  // Four places and what is there are as many as fit beside each other.
+  const spread = (from, to, steps = 4) => [...Array(steps + 1).keys()].map((i) => from + (i * (to - from)) / steps);
+  const brief = (value) => (value === 0 || (Math.abs(value) >= 0.01 && Math.abs(value) < 10000) ? String(Number(value.toPrecision(3))) : value.toExponential(1));
+
+  // One figure of training by optimizer step: a line for each challenger, and a mark where it is now.
+  function curves(container, lines, marks, figure) {
+    const shown = lines.filter((line) => line.figure === figure);
+    if (!shown.length) return empty(container, "No challenger has logged a step yet.");
+    const values = shown.flatMap((line) => line.values);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const pad = high > low ? 0 : Math.abs(high) || 1;
+    const ys = { from: low - pad, to: high + pad, ticks: spread(low - pad, high + pad), words: brief };
+    const last = Math.max(...shown.flatMap((line) => line.steps));
+    const ticks = [...new Set(spread(0, last).map(Math.round))].map((step) => [step, step.toLocaleString("en")]);
+    const picture = canvas(container, `Training: ${figure}`, { from: 0, to: last, ticks, title: "optimizer step, all cycles" }, ys);
+    for (const line of shown) {
+      const look = markOf(marks, line.challenger);
+      const d = line.steps.map((step, i) => `${i ? "L" : "M"}${picture.x(step)} ${picture.y(line.values[i])}`).join("");
+      picture.svg.append(node("path", { d, class: look.hue, fill: "none", "stroke-width": 1.4, "aria-hidden": "true" }));
+    }
+    for (const line of shown) {
+      const look = markOf(marks, line.challenger);
+      const [step, value] = [line.steps[line.steps.length - 1], line.values[line.values.length - 1]];
+      const words = [`${nameOf(line.challenger)}, step ${step.toLocaleString("en")}`, `${figure} ${brief(value)}`];
+      mark(picture, { x: step, value }, { kind: look.shape, colour: look.hue, full: true, size: 4.5 }, words);
+    }
+    interact(container, picture);
+  }
+
   // A point on the diagonal is a bin whose labels are right as often as their probability says.
   function reliability(container, parts) {
     const shown = parts.filter((part) => part.bins.some((bin) => bin.n));
@@ -221,5 +250,5 @@ window.SalusFigures = (() => {
     list.replaceChildren(...entries.map(item));
   }
 
-  return { cycles, reliability, legend, nameOf, JUDGES };
+  return { cycles, curves, reliability, legend, nameOf, brief, JUDGES };
 })();

@@ -20,6 +20,8 @@ ALLOWED = {
     ("GET", "/openapi.json"): "client",
     ("GET", "/metrics"): "reviewer",
     ("GET", "/dashboard"): "reviewer",
+    ("GET", "/answers"): "reviewer",
+    ("GET", "/answers/data"): "reviewer",
     ("GET", "/dashboard/data.json"): "reviewer",
     ("GET", "/review"): "reviewer",
     ("GET", "/review/"): "reviewer",

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.contract.records import LABELS, Label
 from actors.errors import SalusError
 from actors.serve.gateway.caller import CALLER
+from actors.serve.pages.answers_routes import answers_router
+from actors.serve.pages.compared import AnswersAsked, AnswersShown, ComparedAnswers, ShownAnswer
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress, ReviewQueue
@@ -84,6 +86,13 @@ class FakeSource:
     async def traffic(self) -> Traffic | None:
         return TRAFFIC
 
+    async def answers(self, asked: AnswersAsked) -> AnswersShown:
+        shown = ShownAnswer(answer=HOSTILE[0], label="Accept", p=None, disagreement=None, cut_off=False)
+        row = ComparedAnswers(prompt_id="p", prompt=HOSTILE[1], level=3, method="direct", left=shown, right=None)
+        return AnswersShown(
+            asked=asked, sets=("validation",), policies=("c1-kto",), methods=("direct",), total=1, pages=1, rows=(row,)
+        )
+
     async def decision_page(self, cycle: int) -> str | None:
         return f"<!doctype html><title>Decision of cycle {cycle}</title>" if cycle == 1 else None
 
@@ -120,6 +129,7 @@ def app_of(queue: ReviewQueue | None = None, source: FakeSource | None = None, p
     app = FastAPI()
     app.include_router(review_router(queue or FakeQueue()), prefix=prefix)
     app.include_router(dashboard_router(source or FakeSource()), prefix=prefix)
+    app.include_router(answers_router(source or FakeSource()), prefix=prefix)
     return app
 
 

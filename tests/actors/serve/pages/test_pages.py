@@ -11,10 +11,11 @@ from urllib.parse import urljoin
 
 import pytest
 
+from actors.serve.pages.compared import AnswersAsked, AnswersShown
 from actors.serve.pages.dashboard_data import Board
 from tests.actors.serve.pages.fakes import EMPTY, HOSTILE, TRAFFIC, app_of, get
 
-PAGES = ("/review", "/dashboard")
+PAGES = ("/review", "/dashboard", "/answers")
 PACKAGE = Path(str(resources.files("actors.serve.pages")))
 FILES = sorted(PACKAGE.glob("static/*")) + sorted(PACKAGE.glob("templates/*"))
 # The namespace of SVG is a name, and nothing is fetched from there.
@@ -95,6 +96,15 @@ def test_every_file_is_part_of_the_package() -> None:
     patterns = project["tool"]["setuptools"]["package-data"]["actors"]
     names = [file.relative_to(PACKAGE.parents[1]).as_posix() for file in FILES]
     assert names and [name for name in names if not any(fnmatch.fnmatch(name, p) for p in patterns)] == []
+
+
+def test_answers_are_asked_for_by_their_filters() -> None:
+    reply = get(app_of(), "/answers/data?left=c1-kto&level=3&label=Refuse&disagreement=labels&page=2")
+    shown = AnswersShown.model_validate_json(reply.content)
+    assert shown.asked == AnswersAsked(left="c1-kto", level=3, label="Refuse", disagreement="labels", page=2)
+    assert shown.rows[0].prompt == HOSTILE[1] and reply.headers["content-type"] == "application/json"
+    for bad in ("level=4", "label=Perhaps", "page=0", "prompts=../train", f"left={'x' * 201}"):
+        assert get(app_of(), f"/answers/data?{bad}").status_code == 422
 
 
 def test_the_dashboards_data_comes_as_it_is() -> None:

@@ -18,6 +18,7 @@ from pipelines.registry.register import register_run
 from pipelines.registry.store import Registry
 from pipelines.runs.metrics_rows import METRICS_SCHEMA
 from pipelines.serving.dashboard.source import find_page, read_dashboard
+from tests.pipelines.report.tracking.curves import put_curve
 
 GARBAGE = b"\xff\x00 no such record"
 PIECES = (
@@ -74,6 +75,23 @@ def test_figures_are_those_the_decisions_were_made_on(run: RunFolder) -> None:
     assert [key for key, p in ss.items() if p.winner] == [(0, "base"), (1, "kto"), (2, "dpo")]
     assert ss[0, "base"].value == ss[1, "champion"].value == 0.5 and ss[1, "kto"].n == 24
     assert all(p.low <= p.value <= p.high for p in points)
+
+
+def test_curves_are_shown_while_a_challenger_trains_and_thinned(run: RunFolder) -> None:
+    assert read_dashboard(run.root).curves == ()
+    put_curve(run, 1, "kto", 400)
+    put_curve(run, 2, "kto", 20)
+    data = read_dashboard(run.root)
+    assert {(line.challenger, line.figure) for line in data.curves} == {
+        ("kto", "loss"), ("kto", "learning_rate"), ("kto", "rewards/margins"),
+    }  # fmt: skip
+    loss = next(line for line in data.curves if line.figure == "loss")
+    # Means of three neighbours, each at the last of them; the second cycle's steps come after the first's.
+    assert len(loss.steps) == len(loss.values) == 140 and (loss.steps[0], loss.steps[-1]) == (3, 420)
+    assert loss.values[0] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert "kto" in data.marks
+    run.curve(1, "kto").write_bytes(GARBAGE)
+    assert any("curve.parquet" in sentence for sentence in read_dashboard(run.root).missing)
 
 
 def test_ground_truth_comes_from_the_metrics(run: RunFolder) -> None:

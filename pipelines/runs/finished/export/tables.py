@@ -1,0 +1,66 @@
+"""Answers, judgments and pairs as CSV, and as a folder that `datasets.load_dataset` reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.files.shards import write_table, write_text
+
+_CARD = """---
+configs:
+{configs}
+---
+
+# {name}
+
+Answers, judgments and preference pairs of a run of Salus, as `salus runs export` writes them. Prompts may ask for harm,
+and answers may give it. People's conversations may be among them: keep what you were given in confidence.
+"""
+
+
+def write_csv(answers: pa.Table, pairs: pa.Table | None, out: Path) -> None:
+    """`answers.csv` and, where there are pairs, `pairs.csv`.
+
+    Texts are written as they are. A spreadsheet may take one that begins with `=` for a formula.
+    """
+    write_text(_csv(answers), out / "answers.csv")
+    if pairs is not None:
+        write_text(_csv(pairs), out / "pairs.csv")
+
+
+def write_dataset(answers: pa.Table, pairs: pa.Table | None, out: Path, name: str) -> None:
+    """`answers/SET.parquet`, `pairs/train.parquet`, and the card that tells `load_dataset(OUT, "answers")` of them."""
+    sets = answers["prompts"].unique().to_pylist()
+    for prompts in sets:
+        write_table(answers.filter(pc.equal(answers["prompts"], prompts)), out / "answers" / f"{prompts}.parquet")
+    configs = [_config("answers", sets)]
+    if pairs is not None:
+        write_table(pairs, out / "pairs" / "train.parquet")
+        configs.append(_config("pairs", ["train"]))
+    write_text(_CARD.format(configs="\n".join(configs), name=name), out / "README.md")
+
+
+def _config(name: str, splits: list[str]) -> str:
+    # JSON is YAML.
+    files = [{"split": split, "path": f"{name}/{split}.parquet"} for split in splits]
+    return f"- {json.dumps({'config_name': name, 'data_files': files})}"
+
+
+def _csv(table: pa.Table) -> str:
+    text = io.StringIO(newline="")
+    # All in quotes: a lone carriage return would otherwise end a row.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(table.column_names)
+    writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
