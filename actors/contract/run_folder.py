@@ -34,11 +34,12 @@ class RunFolder:
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
-    audit.jsonl
+    audit.jsonl  logs/SESSION/worker-*.{out,err}
     ```
 
     Beside them `.lease/N.json` of `pipelines.runs.lease.lease` says whose the folder is. At an address
-    (`pipelines.runs.store`) a run's `.index/N.json` names the same files, `ray_train` excepted, and their objects.
+    (`pipelines.runs.store`) a run's `.index/N.json` names the same files and their
+    objects; `ray_train` and `logs` are on this machine alone.
     """
 
     def __init__(self, root: Path) -> None:
@@ -104,6 +105,16 @@ class RunFolder:
     def coordinator_state(self) -> Path:
         """What a restarted coordinator takes up; of the running session alone, so none of the run's results."""
         return self.root / ".coordinator.json"
+
+    @property
+    def session_logs(self) -> Path:
+        """Where the workers of the running session print."""
+        return self.root / ".session_logs.json"
+
+    @property
+    def worker_logs(self) -> Path:
+        """What the workers of the last sessions printed, a folder for each; on this machine alone, not in the sums."""
+        return self.root / "logs"
 
     @property
     def published(self) -> Path:

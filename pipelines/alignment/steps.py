@@ -13,6 +13,7 @@ import ray
 from actors.contract.records import TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.contract.run_names import read_report
+from actors.contract.session_logs import kept_logs
 from actors.coordinator.coordinator import CycleOutcome
 from actors.errors import SalusError
 from actors.files.shards import shard_files
@@ -134,7 +135,7 @@ def _opened(
         champion = champion_before(folder, materials.policy, cycle)
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
         local = at_hand(recipe, materials)
-        with session(local, namespace, staged_plan(local, step_stages(local, starts))):
+        with session(local, namespace, staged_plan(local, step_stages(local, starts))), kept_logs(folder):
             node_check(recipe.cluster, folder.root, materials.folders)()
             coordinator: Any = start_coordinator(recipe, folder, materials, namespace, cycle - 1, publish=False)
             pools = open_pools(recipe, champion, materials.judge, starts)

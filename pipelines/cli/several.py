@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actors.errors import SalusError
-from pipelines.cli.console import Overrides, RunFolderOption, Seed, console
-from pipelines.cluster.progress import RichReporter
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.options import Overrides, RunFolderOption, Seed
+from pipelines.cli.console.output import answer, console, reporter
 from pipelines.runs.store.place import local_folder
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ FleetFile = Annotated[str, typer.Argument(metavar="FLEET.yaml", help="The path o
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus study study --seed 3 --set side_by_side=1")(study)
-    app.command(epilog="Examples: salus fleet wards.yaml --plan; salus fleet wards.yaml")(fleet)
+    app.command(cls=FactsCommand, epilog="Example: salus study study --seed 3 --set side_by_side=1")(study)
+    app.command(cls=FactsCommand, epilog="Examples: salus fleet wards.yaml --plan; salus fleet wards.yaml")(fleet)
 
 
 def study(
@@ -45,10 +46,10 @@ def study(
 
     changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
     settings = load_study(recipe, changes)
-    out = console()
     root = study_root(settings, local_folder(run, "A study needs") if run is not None else None)
-    with RichReporter(out).live() as reporter:
-        report = run_study(settings, root, reporter, fresh=fresh)
+    with reporter().live() as progress:
+        report = run_study(settings, root, progress, fresh=fresh)
+    answer({"folder": root, "report": report})
     show_study(report, root)
 
 
@@ -104,11 +105,21 @@ def fleet(
         for member in members:
             with named(member):
                 # Its lines are long; salus plan prints them of one recipe.
-                check_ready(member.recipe, RichReporter(out), member.run.root)
+                check_ready(member.recipe, reporter(), member.run.root)
+        answer({"fleet": settings.name, "policies": [member.name for member in members], "fits": True})
         out.print("It fits.")
         return
-    with RichReporter(out).live() as reporter:
-        report = run_fleet(settings, root, reporter, fresh=fresh)
+    with reporter().live() as progress:
+        report = run_fleet(settings, root, progress, fresh=fresh)
+    answer(
+        {
+            "folder": root,
+            "policies": [{"name": member.name, "run": member.run.root} for member in report.members],
+            "published": report.published,
+            "failures": report.failures,
+            "cost": report.cost,
+        }
+    )
     show_fleet(report, root)
 
 

@@ -1,19 +1,15 @@
-"""What the commands share: consoles, and the options every recipe command takes."""
+"""The options that every recipe command takes, and what they come to."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
-from rich.text import Text
 
-from actors.contract.untrusted import visible
+from pipelines.cli.console.output import notice
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.runs.store.place import Place, place_of
@@ -45,40 +41,6 @@ AcceptUnreliable = Annotated[
         help="Let a judge select policies that was not measured or falls short (judge.accept_unreliable); recorded.",
     ),
 ]
-
-
-class SafeConsole(Console):
-    """A console that no text can steer: what clients, models and logs wrote is shown with escapes.
-
-    Styles are Rich's own and pass; line breaks stay.
-    """
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(visible(text), **options)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        return super().render(_shown(renderable) if isinstance(renderable, Text) else renderable, options)
-
-
-def _shown(text: Text) -> Text:
-    """The text with escapes; each piece keeps its style."""
-    if visible(text.plain) == text.plain:
-        return text
-    shown = text.blank_copy()
-    for piece in text.divide(range(1, len(text))):
-        piece.plain = visible(piece.plain)
-        shown.append_text(piece)
-    return shown
-
-
-def console() -> Console:
-    """Where results go."""
-    return SafeConsole()
-
-
-def error_console() -> Console:
-    """Where errors go."""
-    return SafeConsole(stderr=True)
 
 
 def run_place(recipe: Recipe, run: str | None) -> Place:
@@ -117,15 +79,11 @@ def resolve(
     # Imported late, as what reaches stores takes a while to load.
     from pipelines.runs.inputs import fetch_inputs
 
-    return fetch_inputs(loaded, _say)
+    return fetch_inputs(loaded, notice)
 
 
 def local_input(text: str, option: str) -> Path:
     """A file or folder that an option names by path or address; fetched first in the latter case."""
     from pipelines.runs.inputs import fetch_input
 
-    return fetch_input(text, option, _say)
-
-
-def _say(line: str) -> None:
-    console().print(line, highlight=False, markup=False)
+    return fetch_input(text, option, notice)
