@@ -56,6 +56,7 @@ def test_facts_are_one_json_document_on_stdout(published: RunFolder, tmp_path: P
     assert typed("runs", "diff", run, run)[0]["differs"] is False
     assert typed("policy", "register", run, "--registry", registry)[0][1]["run_version"] == "c1-kto"
     assert len(typed("policy", "list", "--registry", registry)[0]["policies"]) == 3
+    assert typed("policy", "promote", "demo-s7-c1", "--registry", registry)[0]["to"].startswith("demo-s7-c1-kto")
     assert typed("audit", registry)[0]["intact"] is True
     assert typed("key", "add", "ward", "--keys", str(tmp_path / "keys.jsonl"))[0]["role"] == "client"
     [key] = typed("key", "list", "--keys", str(tmp_path / "keys.jsonl"))[0]
