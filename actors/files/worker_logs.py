@@ -46,7 +46,10 @@ class WorkerLog:
         self._at = 0
 
     def lines(self, last: bool = False) -> Iterator[LogLine]:
-        """The lines that were added; with `last`, also one without an end. A file that is gone has none."""
+        """The lines that were added, blank ones left out; with `last`, also one without an end.
+
+        A file that is gone has none.
+        """
         try:
             with self._path.open("rb") as file:
                 file.seek(self._at)
@@ -59,7 +62,8 @@ class WorkerLog:
             self._at += len(line)
             mark = _MARK.fullmatch(line.strip())
             if mark is None:
-                yield LogLine(self._actor, self._pid, line.decode("utf-8", errors="replace").rstrip("\r\n"))
+                if text := line.decode("utf-8", errors="replace").rstrip():
+                    yield LogLine(self._actor, self._pid, text)
             elif mark["kind"] != b"job_id":
                 self._actor = mark["name"].decode("utf-8", errors="replace") or UNNAMED
 

@@ -89,6 +89,11 @@ def reporter() -> RichReporter:
     return RichReporter(progress_console())
 
 
+def progress_reporter(quiet: bool) -> RichReporter:
+    """The same for a program that calls Salus: it is not told by options."""
+    return RichReporter(_sized(SafeConsole(stderr=True, quiet=quiet)))
+
+
 def notice(line: str) -> None:
     """One line of progress."""
     progress_console().print(line, markup=False, highlight=False, soft_wrap=True)
