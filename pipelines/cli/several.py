@@ -14,7 +14,7 @@ from pipelines.cli.console.output import answer, console, reporter
 from pipelines.runs.store.place import local_folder
 
 if TYPE_CHECKING:
-    from pipelines.fleet.run import FleetReport
+    from pipelines.study.fleet.run import FleetReport
     from pipelines.study.results import StudyReport
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or the path of a YAML file.")]
@@ -59,7 +59,7 @@ def show_study(report: StudyReport, root: Path) -> None:
     Raises:
         SalusError: cells failed; says which, their last sentences and where their logs are.
     """
-    from pipelines.fleet.member import failed_sentence
+    from pipelines.study.fleet.member import failed_sentence
     from pipelines.study.tables import console_table, grids
 
     out = console()
@@ -89,12 +89,12 @@ def fleet(
     A policy that fails stops no other. The same command goes on with what is left.
     """
     from pipelines.alignment.ready import check_ready
-    from pipelines.fleet.config import load_fleet
-    from pipelines.fleet.member import named
-    from pipelines.fleet.run import fleet_root, members_of, run_fleet
-    from pipelines.fleet.tables import division_table
-    from pipelines.fleet.together import divided
     from pipelines.runs.several import FleetFolder
+    from pipelines.study.fleet.config import load_fleet
+    from pipelines.study.fleet.member import named
+    from pipelines.study.fleet.run import fleet_root, members_of, run_fleet
+    from pipelines.study.fleet.tables import division_table
+    from pipelines.study.fleet.together import divided
 
     settings = load_fleet(file, overrides or ())
     out = console()
@@ -129,9 +129,9 @@ def show_fleet(report: FleetReport, root: Path) -> None:
     Raises:
         SalusError: policies failed; says which, their last sentences and where their logs are.
     """
-    from pipelines.fleet.member import failed_sentence
-    from pipelines.fleet.tables import next_lines, report_table
     from pipelines.runs.several import FleetFolder
+    from pipelines.study.fleet.member import failed_sentence
+    from pipelines.study.fleet.tables import next_lines, report_table
 
     out = console()
     out.print(report_table(report))

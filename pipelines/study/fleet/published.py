@@ -13,11 +13,11 @@ from actors.files.shards import write_text
 from actors.serve.config import PublisherConfig
 from actors.serve.router.fits import EngineSettings
 from pipelines.cluster.progress import Reporter
-from pipelines.fleet.config import FleetConfig
-from pipelines.fleet.member import Member
 from pipelines.registry.register import Registration, register_run
 from pipelines.registry.store import Registry
 from pipelines.runs.several import FleetFolder
+from pipelines.study.fleet.config import FleetConfig
+from pipelines.study.fleet.member import Member
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from actors.errors import SalusError
 from actors.files.private import private_files
 from pipelines.cluster.progress import Reporter
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.fleet.config import FleetConfig, FleetPolicy
-from pipelines.fleet.member import Failure, Member, check_folder, open_members, unfinished
-from pipelines.fleet.published import RegisteredPolicy, register_policies, write_serving
-from pipelines.fleet.together import SharedCost, divided, read_cost, run_together
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.several import FleetFolder
+from pipelines.study.fleet.config import FleetConfig, FleetPolicy
+from pipelines.study.fleet.member import Failure, Member, check_folder, open_members, unfinished
+from pipelines.study.fleet.published import RegisteredPolicy, register_policies, write_serving
+from pipelines.study.fleet.together import SharedCost, divided, read_cost, run_together
 
 
 @dataclass(frozen=True)

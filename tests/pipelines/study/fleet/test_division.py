@@ -6,10 +6,10 @@ import pytest
 
 from actors.errors import SalusError
 from pipelines.cluster.plan import make_plan
-from pipelines.fleet.division import Division, Room, least, together
-from pipelines.fleet.judges import judge_pools
-from pipelines.fleet.member import Member
-from tests.pipelines.fleet.members import LAPTOP, NODES, member, on_gpus
+from pipelines.study.fleet.division import Division, Room, least, together
+from pipelines.study.fleet.judges import judge_pools
+from pipelines.study.fleet.member import Member
+from tests.pipelines.study.fleet.members import LAPTOP, NODES, member, on_gpus
 
 
 def names(members: tuple[Member, ...]) -> list[str]:

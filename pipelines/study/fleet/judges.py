@@ -12,9 +12,9 @@ from pipelines.cluster.pools import Pools, spawn_shared
 from pipelines.cluster.progress import Reporter
 from pipelines.config.cluster import SharedJudges
 from pipelines.data.tiny.cache import content_key
-from pipelines.fleet.member import Member
 from pipelines.runs.contents import MODEL_FILES, contents_of
 from pipelines.runs.materials import gather_own_judge, judge_clinic
+from pipelines.study.fleet.member import Member
 
 # Shards of a member of weight 1 that may wait at each judge, as at a judge of its own (`pipelines.cluster.stream`).
 QUEUE = 2

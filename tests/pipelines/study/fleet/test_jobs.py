@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.fleet.jobs import Job, at_most, last_sentence, run_jobs
+from pipelines.study.fleet.jobs import Job, at_most, last_sentence, run_jobs
 
 # Says that it is up, then waits for Ctrl-C and takes leave.
 POLITE = """

@@ -9,17 +9,17 @@ import yaml
 
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.fleet.config import load_fleet
-from pipelines.fleet.judges import judge_pools
-from pipelines.fleet.member import Failure, failed_sentence, member_job
-from pipelines.fleet.run import FleetReport, members_of
-from pipelines.fleet.tables import next_lines
-from pipelines.fleet.together import SharedCost
 from pipelines.runs.finished.find import find_runs
 from pipelines.runs.several import FleetFolder
+from pipelines.study.fleet.config import load_fleet
+from pipelines.study.fleet.judges import judge_pools
+from pipelines.study.fleet.member import Failure, failed_sentence, member_job
+from pipelines.study.fleet.run import FleetReport, members_of
+from pipelines.study.fleet.tables import next_lines
+from pipelines.study.fleet.together import SharedCost
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.finished import BY_RULES, LOOSE, finish
-from tests.pipelines.fleet.members import LAPTOP, member
+from tests.pipelines.study.fleet.members import LAPTOP, member
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 from actors.contract.run_folder import RunFolder
 from pipelines.config.load import load_recipe, load_run_recipe, save_recipe
 from pipelines.decision.record import read_decision
-from pipelines.fleet.config import FleetConfig
-from pipelines.fleet.member import Member
-from pipelines.fleet.published import register_policies, write_serving
 from pipelines.registry.store import Registry
 from pipelines.runs.several import FleetFolder
 from pipelines.serving.routed import check_some_start
 from pipelines.serving.settings import load_settings
+from pipelines.study.fleet.config import FleetConfig
+from pipelines.study.fleet.member import Member
+from pipelines.study.fleet.published import register_policies, write_serving
 from tests.pipelines.registry.published import publish_run
 from tests.quiet_reporter import QuietReporter
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from actors.errors import SalusError
-from pipelines.fleet.config import load_fleet
-from pipelines.fleet.run import fleet_root, members_of
 from pipelines.runs.several import FleetFolder
+from pipelines.study.fleet.config import load_fleet
+from pipelines.study.fleet.run import fleet_root, members_of
 from tests.pipelines.cli.refused import refused
 
 

@@ -16,8 +16,8 @@ from pipelines.cluster.devices import Resources
 from pipelines.cluster.plan import UNITS, Demand, Plan, check, make_plan
 from pipelines.config.cluster import SharedJudges
 from pipelines.config.recipe import Recipe
-from pipelines.fleet.judges import JudgePool
-from pipelines.fleet.member import Member
+from pipelines.study.fleet.judges import JudgePool
+from pipelines.study.fleet.member import Member
 
 # A member's own process, with Ray's and Arrow's libraries: proportional set size.
 DRIVER_GIB = 0.5

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from pipelines.fleet.division import Division, Room, pool_room
-from pipelines.fleet.member import Member
-from pipelines.fleet.run import FleetReport
 from pipelines.runs.several import FleetFolder
 from pipelines.runs.summary import Measured, complete_summary
+from pipelines.study.fleet.division import Division, Room, pool_room
+from pipelines.study.fleet.member import Member
+from pipelines.study.fleet.run import FleetReport
 
 
 def division_table(division: Division, title: str) -> Table:

@@ -14,13 +14,13 @@ from pipelines.cluster.plan import available
 from pipelines.cluster.progress import Reporter
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import save_recipe
-from pipelines.fleet.cluster import shared_ray
-from pipelines.fleet.division import Division
-from pipelines.fleet.jobs import Job, last_sentence, run_jobs
-from pipelines.fleet.judges import RunningPools, judge_pools
-from pipelines.fleet.member import Failure, Member, MemberWatch, member_job, prepare
 from pipelines.runs.lease.lease import Lease
 from pipelines.runs.several import SeveralFolder
+from pipelines.study.fleet.cluster import shared_ray
+from pipelines.study.fleet.division import Division
+from pipelines.study.fleet.jobs import Job, last_sentence, run_jobs
+from pipelines.study.fleet.judges import RunningPools, judge_pools
+from pipelines.study.fleet.member import Failure, Member, MemberWatch, member_job, prepare
 
 
 class SharedCost(Record):

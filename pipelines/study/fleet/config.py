@@ -99,7 +99,7 @@ def load_fleet(file: str, overrides: Sequence[str] = ()) -> FleetConfig:
                 f"{file} is no fleet; start it with: salus {command} {file}, or name a fleet's .yaml file."
             )
     if Path(file).suffix not in (".yaml", ".yml"):
-        raise SalusError(f"{file} is no fleet: name a .yaml file; pipelines/fleet/README.md shows one.")
+        raise SalusError(f"{file} is no fleet: name a .yaml file; pipelines/study/fleet/README.md shows one.")
     tree, where = read_tree(file, ())
     return settings_of(FleetConfig, tree, overrides, where)
 

@@ -11,8 +11,8 @@ from pipelines.cluster.demand import demand
 from pipelines.cluster.pools import Pools, spawn
 from pipelines.config.cluster import SharedJudges
 from pipelines.config.load import load_recipe
-from pipelines.fleet.judges import judge_key, judge_pools
-from tests.pipelines.fleet.members import member
+from pipelines.study.fleet.judges import judge_key, judge_pools
+from tests.pipelines.study.fleet.members import member
 from tests.tiny_model import make_tiny_model
 
 

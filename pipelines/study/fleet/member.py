@@ -18,7 +18,6 @@ from pipelines.config.cluster import SharedJudges
 from pipelines.config.load import save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over, past_decisions
-from pipelines.fleet.jobs import Job, last_sentence
 from pipelines.judges.evidence import judge_before_run
 from pipelines.runs.lease.files import clear, is_empty
 from pipelines.runs.lease.lease import hold
@@ -27,6 +26,7 @@ from pipelines.runs.materials import gather_models
 from pipelines.runs.open import check_same
 from pipelines.runs.several import SeveralFolder
 from pipelines.runs.summary import complete_summary
+from pipelines.study.fleet.jobs import Job, last_sentence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from actors.contract.run_folder import RunFolder
 from pipelines.cluster.devices import Resources
 from pipelines.config.load import load_recipe
-from pipelines.fleet.member import Member
+from pipelines.study.fleet.member import Member
 
 LAPTOP = Resources(where="this machine", cpus=None, gpus=0, memory_gib=32, node_gpus=0, gpu_memory_gib=None)
 NODES = Resources(where="the cluster", shared=True, cpus=512, gpus=16, memory_gib=4000, node_gpus=8, gpu_memory_gib=80)
