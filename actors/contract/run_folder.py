@@ -86,14 +86,17 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
+        """Every figure of the run, a row each."""
         return self.root / "metrics.parquet"
 
     @property
     def figure(self) -> Path:
+        """SS and ERR by cycle, drawn."""
         return self.root / "figure.png"
 
     @property
     def summary(self) -> Path:
+        """The whole run on one page."""
         return self.root / "summary.json"
 
     @property
@@ -155,12 +158,15 @@ class RunFolder:
         return self.root / "capability" / split
 
     def cycle(self, cycle: int) -> Path:
+        """All that one cycle made."""
         return self.root / "cycles" / f"{cycle:02d}"
 
     def rollouts(self, cycle: int) -> Path:
+        """The champion's answers to the cycle's train prompts."""
         return self.cycle(cycle) / "rollouts"
 
     def judgments(self, cycle: int) -> Path:
+        """The judge's labels of them."""
         return self.cycle(cycle) / "judgments"
 
     def reviews(self, cycle: int) -> Path:
@@ -184,6 +190,7 @@ class RunFolder:
         return self.cycle(cycle) / name
 
     def decision(self, cycle: int) -> Path:
+        """What was decided, with every figure, interval and reason."""
         return self.cycle(cycle) / "decision.json"
 
     def published_figures(self, cycle: int) -> Path:
@@ -220,6 +227,7 @@ class RunFolder:
         return self.root / "evaluations" / split
 
     def evaluation_rollouts(self, split: PromptSet, version: str) -> Path:
+        """One policy's greedy answers."""
         return self.evaluations(split) / version / "rollouts"
 
     def evaluation_judgments(self, split: PromptSet, version: str, judge: str) -> Path:
