@@ -85,7 +85,7 @@ EXTRA = $(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.to
 docs: setup
 	@test -x $(DOCS)/bin/mkdocs || { $(PYTHON) -m venv $(DOCS) && $(EXTRA) | xargs -d '\n' $(DOCS)/bin/pip install -qq; }
 	$(BIN)/python -m pipelines.docs.gather build/docs
-	$(DOCS)/bin/mkdocs build --strict --config-file pipelines/docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/bin/mkdocs build --strict --config-file pipelines/docs/mkdocs.yml
 	@echo "salus: open build/site/index.html"
 
 lint: tools

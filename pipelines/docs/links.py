@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -68,16 +68,13 @@ def moved(text: str, source: PurePosixPath, places: Mapping[PurePosixPath, PureP
         relative = os.path.relpath(page, here)
         return f"{found['image']}[{found['text']}]({relative}{'#' if anchor else ''}{anchor})"
 
-    return _outside_code(text, lambda part: _LINK.sub(link, part))
+    code = [found.span() for found in _FENCE.finditer(text)]
+    code += [found.span() for found in _SPAN.finditer(_FENCE.sub(_blank, text))]
 
+    def unless_in_code(found: re.Match[str]) -> str:
+        return found[0] if any(begin <= found.start() < end for begin, end in code) else link(found)
 
-def _outside_code(text: str, change: Callable[[str], str]) -> str:
-    """A page whose text is changed, and its code blocks are not."""
-    parts, at = [], 0
-    for found in _FENCE.finditer(text):
-        parts += [change(text[at : found.start()]), found[0]]
-        at = found.end()
-    return "".join([*parts, change(text[at:])])
+    return _LINK.sub(unless_in_code, text)
 
 
 def headings(text: str) -> set[str]:

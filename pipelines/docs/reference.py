@@ -214,7 +214,8 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 def _in_cell(text: str) -> str:
     text = " ".join(text.split())
     if text.startswith("`"):
-        return text.replace("|", "\\|")
+        # Python-Markdown takes no bar inside code for the end of a cell, and shows a backslash there.
+        return text
     return text.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
 
 
