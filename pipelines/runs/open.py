@@ -230,8 +230,8 @@ def check_format(folder: RunFolder) -> None:
     reads = f"formats {OLDEST_FORMAT} to {FORMAT}"
     if number > FORMAT:
         raise SalusError(
-            f"{folder.root} has format {number}, and this version of Salus reads {reads}; install version {wrote}, which"
-            " wrote it, or a later one."
+            f"{folder.root} has format {number}, and this version of Salus reads {reads}; install version {wrote},"
+            " which wrote it, or a later one."
         )
     raise SalusError(
         f"{folder.root} has format {number}, which this version of Salus reads no more (it reads {reads}); read it with"

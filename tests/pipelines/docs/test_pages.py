@@ -7,6 +7,7 @@ import json
 import os.path
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipelines.cli.main import app
 from pipelines.config.catalog import EXTENDS, setting_lines
 from pipelines.config.recipe import Recipe
 from pipelines.docs.links import code_blocks, headings, link_targets, without_code
+from pipelines.runs.open import FORMAT
 from pipelines.serving.settings import ServeSettings
 from pipelines.study.config import StudyConfig
 from pipelines.study.fleet.config import FleetConfig
@@ -142,6 +144,13 @@ def test_blocks_load(page: Path) -> None:
             json.loads(block.code)
         elif block.language == "python":
             ast.parse(block.code)
+
+
+def test_the_changelog_begins_with_this_release() -> None:
+    project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
+    first = re.search(r"^## (\S+)", text(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    assert first is not None and first[1] == project["version"]
+    assert f"have format {FORMAT}." in text(ROOT / "CHANGELOG.md").split("## ")[0]
 
 
 def test_what_is_broken_is_found() -> None:

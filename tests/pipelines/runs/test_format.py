@@ -54,7 +54,7 @@ def test_one_that_is_too_old_is_refused_in_a_sentence(tmp_path: Path, monkeypatc
     folder = open_run(recipe(), tmp_path / "run", fresh=False)
     monkeypatch.setattr(opening, "OLDEST_FORMAT", FORMAT + 1)
     monkeypatch.setattr(opening, "FORMAT", FORMAT + 2)
-    with pytest.raises(SalusError, match="reads no more .* read it with version"):
+    with pytest.raises(SalusError, match=r"reads no more .* read it with version"):
         read_run_record(folder)
 
 
