@@ -69,7 +69,8 @@ def test_links_follow_a_page_that_moves() -> None:
 def test_the_reference_is_whole() -> None:
     page = commands_page()
     assert [words for words in commands() if f"## salus {words}\n" not in page] == []
-    assert all(f"`{name}`" in settings_page() for name in ("decide.patience", "train.challengers.kto.beta", "poll_s"))
+    settings = settings_page()
+    assert all(f"`{name}`" in settings for name in ("decide.patience", "train.challengers.kto.beta", "poll_s"))
     declared = set()
     for file in (ROOT / "actors" / "serve").rglob("*.py"):
         declared |= set(re.findall(r"\"(salus_[a-z_]+)\", \"?", file.read_text(encoding="utf-8")))
