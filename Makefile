@@ -5,7 +5,7 @@
 #                                                                        make test SLOW=yes: both
 #   make lint    ruff and mypy                                           make setup   the environment alone
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
-#   make soak    twenty cycles while random processes are killed
+#   make soak    twenty cycles while random processes are killed         make docs    the documentation, in build/site
 #
 # Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index
 # with CPU builds of torch, asked only where pip does not find torch's CPU build by itself).
@@ -38,7 +38,7 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test plain slow soak setup tools lint bench clean
+.PHONY: help demo test plain slow soak setup tools lint bench docs clean
 
 help:
 	@sed -n '3,8s/^# *//p' Makefile
@@ -78,6 +78,16 @@ $(PROJECT): $(LOCKED)
 	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
+# mkdocs has an environment of its own: none of its packages is needed to run or to test Salus.
+DOCS := .venv-docs
+EXTRA = $(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')"
+
+docs: setup
+	@test -x $(DOCS)/bin/mkdocs || { $(PYTHON) -m venv $(DOCS) && $(EXTRA) | xargs -d '\n' $(DOCS)/bin/pip install -qq; }
+	$(BIN)/python -m pipelines.docs.gather build/docs
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/bin/mkdocs build --strict --config-file pipelines/docs/mkdocs.yml
+	@echo "salus: open build/site/index.html"
+
 lint: tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -100,5 +110,5 @@ soak: tools
 	$(call tests,soak) -s
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DOCS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find actors pipelines tests -name __pycache__ -type d -prune -exec rm -rf {} +

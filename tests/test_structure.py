@@ -22,7 +22,7 @@ ORDER = {
     ),
     "pipelines": (
         "data", "config", "measures", "decision", "cluster", "runs", "report", "judges", "feedback", "registry",
-        "alignment", "serving", "fleet", "study", "cli",
+        "alignment", "serving", "study", "cli", "docs",
     ),
 }  # fmt: skip
 MOST_ENTRIES = 15

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -30,6 +31,11 @@ def quiet_errors() -> None:
 
     # With `log_to_driver` off, these messages are all that Ray prints.
     worker.print_to_stdstream = log
+
+
+def logs_folder() -> Path:
+    """Ray's folder of logs on this machine, for a driver that is connected."""
+    return Path(worker._global_node.get_logs_dir_path())
 
 
 def serve_client() -> Any:

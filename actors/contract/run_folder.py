@@ -43,11 +43,12 @@ class RunFolder:
     evaluations/SPLIT/VERSION/{rollouts,judged_by/JUDGE,outside/JUDGE,harmfulness/JUDGE,capability}/
     cycles/CC/{decision,published,stages}.json  cycles/CC/decision.{html,md}  cycles/CC/control.parquet
     stages.jsonl  publications.jsonl  metrics.parquet  figure.png  summary.json  manifest.json  SHA256SUMS  gc.json
-    audit.jsonl  tracking.json
+    audit.jsonl  tracking.json  logs/SESSION/worker-*.{out,err}
     ```
 
     Beside them `.lease/N.json` of `pipelines.runs.lease.lease` says whose the folder is. At an address
-    (`pipelines.runs.store`) a run's `.index/N.json` names the same files, `ray_train` excepted, and their objects.
+    (`pipelines.runs.store`) a run's `.index/N.json` names the same files and their
+    objects; `ray_train` and `logs` are on this machine alone.
     """
 
     def __init__(self, root: Path) -> None:
@@ -94,14 +95,17 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
+        """Every figure of the run, a row each."""
         return self.root / "metrics.parquet"
 
     @property
     def figure(self) -> Path:
+        """SS and ERR by cycle, drawn."""
         return self.root / "figure.png"
 
     @property
     def summary(self) -> Path:
+        """The whole run on one page."""
         return self.root / "summary.json"
 
     @property
@@ -113,6 +117,16 @@ class RunFolder:
     def coordinator_state(self) -> Path:
         """What a restarted coordinator takes up; of the running session alone, so none of the run's results."""
         return self.root / ".coordinator.json"
+
+    @property
+    def session_logs(self) -> Path:
+        """Where the workers of the running session print."""
+        return self.root / ".session_logs.json"
+
+    @property
+    def worker_logs(self) -> Path:
+        """What the workers of the last sessions printed, a folder for each; on this machine alone, not in the sums."""
+        return self.root / "logs"
 
     @property
     def published(self) -> Path:
@@ -163,9 +177,11 @@ class RunFolder:
         return self.root / "capability" / split
 
     def cycle(self, cycle: int) -> Path:
+        """All that one cycle made."""
         return self.root / "cycles" / f"{cycle:02d}"
 
     def rollouts(self, cycle: int) -> Path:
+        """The champion's answers to the cycle's train prompts."""
         return self.cycle(cycle) / "rollouts"
 
     def red_team(self, cycle: int) -> Path:
@@ -173,6 +189,7 @@ class RunFolder:
         return self.cycle(cycle) / "red_team"
 
     def judgments(self, cycle: int) -> Path:
+        """The judge's labels of them."""
         return self.cycle(cycle) / "judgments"
 
     def reviews(self, cycle: int) -> Path:
@@ -205,6 +222,7 @@ class RunFolder:
         return self.cycle(SFT_CYCLE) / "figures.json"
 
     def decision(self, cycle: int) -> Path:
+        """What was decided, with every figure, interval and reason."""
         return self.cycle(cycle) / "decision.json"
 
     def published_figures(self, cycle: int) -> Path:
@@ -241,6 +259,7 @@ class RunFolder:
         return self.root / "evaluations" / split
 
     def evaluation_rollouts(self, split: PromptSet, version: str) -> Path:
+        """One policy's greedy answers."""
         return self.evaluations(split) / version / "rollouts"
 
     def evaluation_judgments(self, split: PromptSet, version: str, judge: str) -> Path:

@@ -12,6 +12,7 @@ import ray
 
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
+from actors.contract.session_logs import kept_logs
 from actors.errors import SalusError
 from actors.files.private import private_files
 from actors.serve.address import check_address
@@ -131,6 +132,7 @@ def _align_held(
                     up.enter_context(uploading([recipe.publish.feedback], reporter.say))
                 with log.stage("start-up"):
                     up.enter_context(session(at_hand(recipe, materials), namespace))
+                    up.enter_context(kept_logs(folder))
                     if recipe.cluster.joined is not None:
                         up.enter_context(nodes.watching())
                     check_nodes = node_check(recipe.cluster, folder.root, materials.folders)

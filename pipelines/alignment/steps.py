@@ -13,6 +13,7 @@ import ray
 from actors.contract.records import TrainReport
 from actors.contract.run_folder import SFT, SFT_CYCLE, RunFolder
 from actors.contract.run_names import read_report
+from actors.contract.session_logs import kept_logs
 from actors.coordinator.coordinator import CycleOutcome
 from actors.errors import SalusError
 from actors.files.shards import shard_files
@@ -190,7 +191,7 @@ def _opened(
         namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
         local = at_hand(recipe, materials)
         stages = (*(fine_tuning_stages(local) if fine_tunes else ()), *step_stages(local, starts))
-        with session(local, namespace, staged_plan(local, stages)):
+        with session(local, namespace, staged_plan(local, stages)), kept_logs(folder):
             node_check(recipe.cluster, folder.root, materials.folders)()
             if fine_tunes:
                 fine_tune(recipe, folder, materials, reporter, hold.check)

@@ -10,20 +10,20 @@ import typer
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.cli.console import (
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.options import (
     AcceptUnreliable,
     DataFolder,
     Overrides,
     RecipeName,
     RunFolderOption,
     Seed,
-    console,
-    error_console,
     resolve,
     run_place,
     wait_for_ctrl_c,
 )
-from pipelines.cluster.progress import Reporter, RichReporter
+from pipelines.cli.console.output import answer, console, error_console, notice, reporter, say
+from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.report.judging import judging_lines
 from pipelines.report.summary_tables import (
@@ -49,12 +49,14 @@ Result = TypeVar("Result")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus align demo --seed 3 --set train.challengers.kto.beta=0.2")(align)
-    app.command(epilog="Example: salus sft medsafety --data DIR --set sft.epochs=3")(sft)
-    app.command(epilog="Example: salus generate demo --cycle 1")(generate)
-    app.command(epilog="Example: salus train demo --cycle 1")(train)
-    app.command(epilog="Example: salus evaluate demo --cycle 1")(evaluate)
-    app.command(epilog="Example: salus decide demo --cycle 1 --html decision.html")(decide)
+    app.command(cls=FactsCommand, epilog="Example: salus align demo --seed 3 --set train.challengers.kto.beta=0.2")(
+        align
+    )
+    app.command(cls=FactsCommand, epilog="Example: salus sft medsafety --data DIR --set sft.epochs=3")(sft)
+    app.command(cls=FactsCommand, epilog="Example: salus generate demo --cycle 1")(generate)
+    app.command(cls=FactsCommand, epilog="Example: salus train demo --cycle 1")(train)
+    app.command(cls=FactsCommand, epilog="Example: salus evaluate demo --cycle 1")(evaluate)
+    app.command(cls=FactsCommand, epilog="Example: salus decide demo --cycle 1 --html decision.html")(decide)
 
 
 def align(
@@ -87,17 +89,19 @@ def align(
     root = run_place(settings, run)
 
     def hold(url: str) -> None:
-        out.print(f"serving at {url} until Ctrl-C", highlight=False)
+        notice(f"serving at {url} until Ctrl-C")
         wait_for_ctrl_c()
 
-    with RichReporter(out).live() as reporter:
-        summary = run_alignment(settings, root, reporter, fresh=fresh, while_served=hold if serve else None)
+    with reporter().live() as progress:
+        summary = run_alignment(settings, root, progress, fresh=fresh, while_served=hold if serve else None)
+    sums = run_hash(RunFolder(working_folder(root)))
+    answer({"run": str(root), "run_hash": sums, "summary": summary})
     show(summary)
     out.print(
         f"\nrun folder {root}: figure.png, metrics.parquet, summary.json, cycles/*/decision.html",
         highlight=False,
     )
-    if (sums := run_hash(RunFolder(working_folder(root)))) is not None:
+    if sums is not None:
         out.print(f"run hash {sums}", highlight=False)
     decisions = past_decisions(RunFolder(working_folder(root)), settings.cycles)
     if (judges := beside_table(pq.read_table(RunFolder(working_folder(root)).metrics), summary.reference)) is not None:
@@ -163,10 +167,11 @@ def sft(
 
     settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
     root = run_place(settings, run)
-    with RichReporter(console()).live() as reporter:
-        found = sft_step(settings, root, reporter)
+    with reporter().live() as progress:
+        found = sft_step(settings, root, progress)
+    answer(found)
     console().print(fine_tuned_tables(found))
-    console().print(f"run folder {root}: cycles/00/sft/merged, cycles/00/figures.json", highlight=False)
+    say(f"run folder {root}: cycles/00/sft/merged, cycles/00/figures.json")
 
 
 def generate(
@@ -181,7 +186,8 @@ def generate(
     from pipelines.alignment.steps import generate_step
 
     folder = run_step(generate_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle)
-    console().print(f"rollouts in {folder}", highlight=False)
+    answer({"rollouts": folder})
+    say(f"rollouts in {folder}")
 
 
 def train(
@@ -195,12 +201,10 @@ def train(
     """Shuffle a cycle's judgments into rows and train challengers on them."""
     from pipelines.alignment.steps import train_step
 
-    for report in run_step(train_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle):
-        console().print(
-            f"{report.challenger.version}: {report.rows} rows, {report.steps} steps, {report.train_s:.0f} s,"
-            f" in {report.adapter}",
-            highlight=False,
-        )
+    reports = run_step(train_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle)
+    answer(reports)
+    for each in reports:
+        say(f"{each.challenger.version}: {each.rows} rows, {each.steps} steps, {each.train_s:.0f} s, in {each.adapter}")
 
 
 def evaluate(
@@ -216,7 +220,8 @@ def evaluate(
     from pipelines.alignment.steps import evaluate_step
 
     outcome = run_step(evaluate_step, resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True), run, cycle)
-    console().print(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")
+    answer({"cycle": cycle, "outcome": outcome})
+    say(f"cycle {cycle}: {outcome.chosen}; the next cycle starts from {outcome.champion.version}")
 
 
 def decide(
@@ -259,6 +264,7 @@ def decide(
         page = _page_made_again(settings, run, cycle, by_recipe=bool(overrides))
     if html is not None:
         write_text(as_html(page), html)
+    answer(page)
     console().print(as_markdown(page), markup=False, highlight=False, soft_wrap=True, end="")
 
 
@@ -301,5 +307,5 @@ def run_step(
     step: Callable[[Recipe, Place, Reporter, int], Result], recipe: Recipe, run: str | None, cycle: int
 ) -> Result:
     """Run one step of a run, with its progress on the console."""
-    with RichReporter(console()).live() as reporter:
-        return step(recipe, run_place(recipe, run), reporter, cycle)
+    with reporter().live() as progress:
+        return step(recipe, run_place(recipe, run), progress, cycle)

@@ -9,8 +9,10 @@ import typer
 
 from actors.contract.records import PolicyRef
 from actors.errors import SalusError
-from pipelines.cli.console import DataFolder, Overrides, RecipeName, Seed, console, resolve
-from pipelines.cluster.progress import Reporter, RichReporter
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.options import DataFolder, Overrides, RecipeName, Seed, resolve
+from pipelines.cli.console.output import answer, console, reporter, say
+from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ REPORT = "capability.json"
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus capability llama-3.1-8b --tasks medqa_4options,pubmedqa --chat")(capability)
+    app.command(
+        cls=FactsCommand, epilog="Example: salus capability llama-3.1-8b --tasks medqa_4options,pubmedqa --chat"
+    )(capability)
 
 
 def capability(
@@ -64,25 +68,27 @@ def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
     from pipelines.report.summary_tables import capability_table
 
     check_asked(settings)
-    with RichReporter(console()).live() as reporter:
-        policy = _policy(settings, model, reporter)
-        found = measure_local(settings, policy, lambda: _engine(settings, policy), reporter)
+    with reporter().live() as progress:
+        policy = _policy(settings, model, progress)
+        found = measure_local(settings, policy, lambda: _engine(settings, policy), progress)
+    answer({"policy": policy.version, "figures": found, "file": folder / REPORT})
     _write(found.model_dump_json(indent=2), folder)
     console().print(capability_table({policy.version: found}, "Capability: 95 % intervals"))
-    _say_where(folder)
+    say(f"{folder}: {REPORT}")
 
 
 def _by_harness(settings: Recipe, model: Path | None, request: HarnessRequest, folder: Path) -> None:
     from pipelines.measures.capability.harness_tasks import find_tasks, run_tasks
 
     manager = find_tasks(request)
-    with RichReporter(console()).live() as reporter:
-        policy = _policy(settings, model, reporter)
+    with reporter().live() as progress:
+        policy = _policy(settings, model, progress)
         result = run_tasks(_engine(settings, policy), policy.version, request, manager)
+    answer({"policy": policy.version, "figures": result.figures, "file": folder / REPORT})
     _write(result.figures.model_dump_json(indent=2), folder)
     # Task names are not ours: no markup.
     console().print(result.table, markup=False, highlight=False, soft_wrap=True)
-    _say_where(folder)
+    say(f"{folder}: {REPORT}")
 
 
 def _policy(settings: Recipe, model: Path | None, reporter: Reporter) -> PolicyRef:
@@ -115,7 +121,3 @@ def _write(report: str, folder: Path) -> None:
     from actors.files.shards import write_text
 
     write_text(report, folder / REPORT)
-
-
-def _say_where(folder: Path) -> None:
-    console().print(f"{folder}: {REPORT}", markup=False, highlight=False, soft_wrap=True)

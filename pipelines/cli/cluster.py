@@ -8,7 +8,8 @@ import typer
 from pydantic import ValidationError
 
 from actors.errors import SalusError
-from pipelines.cli.console import AcceptUnreliable, DataFolder, Overrides, RecipeName, Seed, resolve
+from pipelines.cli.console.commands import SalusCommand
+from pipelines.cli.console.options import AcceptUnreliable, DataFolder, Overrides, RecipeName, Seed, resolve
 
 if TYPE_CHECKING:
     from pipelines.cluster.kubernetes.image import Build
@@ -19,9 +20,13 @@ KINDS = "rayjob, raycluster or rayservice"
 
 def register(app: typer.Typer) -> None:
     cluster = typer.Typer(help="What a Kubernetes cluster needs to run Salus.", no_args_is_help=True)
-    cluster.command(epilog="Example: salus cluster manifest rayjob llama-3.1-8b --image IMAGE > job.yaml")(manifest)
-    cluster.command(epilog="Example: salus cluster image cuda | docker build -t salus:cuda -f - .")(image)
-    cluster.command(epilog="Example: salus cluster board > salus.json")(board)
+    cluster.command(
+        cls=SalusCommand, epilog="Example: salus cluster manifest rayjob llama-3.1-8b --image IMAGE > job.yaml"
+    )(manifest)
+    cluster.command(cls=SalusCommand, epilog="Example: salus cluster image cuda | docker build -t salus:cuda -f - .")(
+        image
+    )
+    cluster.command(cls=SalusCommand, epilog="Example: salus cluster board > salus.json")(board)
     app.add_typer(cluster, name="cluster")
 
 

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.contract.untrusted import visible
-from pipelines.cli.console import Overrides, console, local_input, resolve
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.options import Overrides, local_input, resolve
+from pipelines.cli.console.output import answer, console, reporter
 from pipelines.config.load import SUFFIXES, recipe_names, recipe_of
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.table import PROMPT_SOURCES
@@ -38,9 +40,10 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 
 def register(root: typer.Typer) -> None:
-    app.command(epilog="Example: salus data inspect cares --path data/CARES-18K; or salus data inspect clinic.yaml")(
-        inspect
-    )
+    app.command(
+        cls=FactsCommand,
+        epilog="Example: salus data inspect cares --path data/CARES-18K; or salus data inspect clinic.yaml",
+    )(inspect)
     root.add_typer(app, name="data")
 
 
@@ -69,6 +72,7 @@ def inspect(
     splits = prompt_splits(recipe)
     found = inspect_splits({split: table.to_batches() for split, table in splits.items()})
     out = console()
+    answer(found)
     for table in tables(source, found):
         out.print(table)
     out.print(f"{found.rows} prompts, {found.duplicates} of them repeat an earlier one.", highlight=False)
@@ -79,9 +83,8 @@ def inspect(
         return
     # Imported here: it takes seconds, and a data set alone does without.
     from pipelines.alignment.ready import check_prompts
-    from pipelines.cluster.progress import RichReporter
 
-    for line in check_prompts(recipe, RichReporter(out), splits):
+    for line in check_prompts(recipe, reporter(), splits):
         out.print(line, highlight=False, markup=False)
 
 

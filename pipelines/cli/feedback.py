@@ -9,7 +9,8 @@ import typer
 
 from actors.contract.untrusted import visible
 from actors.errors import SalusError
-from pipelines.cli.console import console
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.output import answer, console, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,15 +27,19 @@ SHOWN = 160
 
 def register(app: typer.Typer) -> None:
     feedback = typer.Typer(help="What people said of an endpoint's answers.", no_args_is_help=True)
-    feedback.command(epilog="Example: salus feedback show feedback")(show)
-    feedback.command(epilog="Example: salus feedback export feedback feedback.parquet")(export)
+    feedback.command(cls=FactsCommand, epilog="Example: salus feedback show feedback")(show)
+    feedback.command(cls=FactsCommand, epilog="Example: salus feedback export feedback feedback.parquet")(export)
     app.add_typer(feedback, name="feedback")
     review = typer.Typer(
         help="People's labels of judged answers; they are given on the endpoint's page /review.", no_args_is_help=True
     )
-    review.command("list", epilog="Example: salus review list runs/demo-s7 --labels labels")(list_answers)
-    review.command("export", epilog="Example: salus review export labels gold.csv")(export_labels)
-    review.command("import", epilog="Example: salus review import project-3.json labels")(import_labels)
+    review.command("list", cls=FactsCommand, epilog="Example: salus review list runs/demo-s7 --labels labels")(
+        list_answers
+    )
+    review.command("export", cls=FactsCommand, epilog="Example: salus review export labels gold.csv")(export_labels)
+    review.command("import", cls=FactsCommand, epilog="Example: salus review import project-3.json labels")(
+        import_labels
+    )
     app.add_typer(review, name="review")
 
 
@@ -44,7 +49,9 @@ def show(folder: Folder) -> None:
     from pipelines.feedback.items import read_items
 
     items = read_items(_here(folder))
-    shown = feedback_tables(count_feedback(items)) if items.num_rows else f"No feedback in {folder}."
+    counts = count_feedback(items)
+    answer(counts)
+    shown = feedback_tables(counts) if items.num_rows else f"No feedback in {folder}."
     console().print(shown, markup=False, highlight=False)
 
 
@@ -63,7 +70,8 @@ def export(
         write_table(items, out)
     except OSError as error:
         raise SalusError(f"{out} cannot be written ({error.strerror}); name another file.") from error
-    console().print(f"{items.num_rows} items of feedback in {out}", markup=False, highlight=False, soft_wrap=True)
+    answer({"items": items.num_rows, "file": out})
+    say(f"{items.num_rows} items of feedback in {out}")
 
 
 def _here(folder: str) -> Path:
@@ -92,6 +100,7 @@ def list_answers(
     labelled = read_labels(labels).keys() if labels is not None else set()
     places = (*ControlQueue(folder).places(), *RunQueue(folder, QueueConfig()).places())
     open_ones = waiting(places, labelled)
+    answer({"waiting": len(open_ones), "answers": [shown_answer(place) for place in open_ones[:top]]})
     out = console()
     out.print(answers_table(open_ones[:top]) if open_ones else "No judged answer waits for a label.", highlight=False)
     if len(open_ones) > top:
@@ -117,9 +126,23 @@ def export_labels(
     done = write_labels(settle(read_labels(labels)), out, control)
     left = [f"{n} {why}" for n, why in ((done.ties, "without a majority"), (done.blank, "blank")) if n]
     told = f" (left out: {', '.join(left)})" if left else ""
-    console().print(
-        f"{done.labels} label{'s' * (done.labels != 1)} in {out}{told}", markup=False, highlight=False, soft_wrap=True
-    )
+    answer(done.model_dump() | {"file": out})
+    say(f"{done.labels} label{'s' * (done.labels != 1)} in {out}{told}")
+
+
+def shown_answer(place: Queued) -> dict[str, object]:
+    """What the list shows of an answer, for a program: its texts are whole."""
+    row = place.row
+    return {
+        "level": row.level,
+        "method": row.method,
+        "policy": row.policy,
+        "judge": row.judge,
+        "label": row.label,
+        "why": place.why(),
+        "prompt": row.prompt,
+        "answer": row.answer,
+    }
 
 
 def import_labels(

@@ -10,17 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from pipelines.cli.align import Cycle, run_step
-from pipelines.cli.console import (
-    DataFolder,
-    Overrides,
-    RecipeName,
-    RunFolderOption,
-    Seed,
-    console,
-    local_input,
-    resolve,
-)
-from pipelines.cluster.progress import RichReporter
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.options import DataFolder, Overrides, RecipeName, RunFolderOption, Seed, local_input, resolve
+from pipelines.cli.console.output import answer, console, reporter, say
 from pipelines.judges.calibration_report import CalibrationReport
 from pipelines.judges.training.report import JudgeTrainReport
 
@@ -50,7 +42,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(judge_app, name="judge", epilog="Example: salus judge demo --cycle 1")
 
 
-@judge_app.command(DEFAULT, epilog="Example: salus judge demo --cycle 1")
+@judge_app.command(DEFAULT, cls=FactsCommand, epilog="Example: salus judge demo --cycle 1")
 def judge(
     recipe: RecipeName,
     cycle: Cycle = 1,
@@ -63,10 +55,11 @@ def judge(
     from pipelines.alignment.steps import judge_step
 
     folder = run_step(judge_step, resolve(recipe, overrides, seed, data, fetch=True), run, cycle)
-    console().print(f"judgments in {folder}", highlight=False)
+    answer({"judgments": folder})
+    say(f"judgments in {folder}")
 
 
-@judge_app.command(epilog="Example: salus judge calibrate medsafety --labels ../shared/data/xstest")
+@judge_app.command(cls=FactsCommand, epilog="Example: salus judge calibrate medsafety --labels ../shared/data/xstest")
 def calibrate(
     recipe: RecipeName,
     labels: Annotated[
@@ -95,14 +88,17 @@ def calibrate(
     from pipelines.runs.materials import gather_judge
 
     folder = out or Path("runs") / f"calibration-{settings.name}-s{settings.seed}"
-    with RichReporter(console()).live() as reporter:
-        weights = gather_judge(settings, reporter)
-        with judge_pool(settings, weights, reporter) as judge_shards:
+    with reporter().live() as progress:
+        weights = gather_judge(settings, progress)
+        with judge_pool(settings, weights, progress) as judge_shards:
             report = calibrate_judge(settings, human, folder, weights, judge_shards)
+    answer({"report": report, "folder": folder})
     show(report, folder)
 
 
-@judge_app.command(epilog="Example: salus judge train demo --labels labels.csv --set judge.regimen=LMA")
+@judge_app.command(
+    cls=FactsCommand, epilog="Example: salus judge train demo --labels labels.csv --set judge.regimen=LMA"
+)
 def train(
     recipe: RecipeName,
     labels: Annotated[
@@ -130,18 +126,19 @@ def train(
     check_trainable(settings)
     split = split_for(settings, human)
     folder = out or Path("runs") / f"judge-{settings.name}-s{settings.seed}"
-    with RichReporter(console()).live() as reporter:
-        base = gather_judge(settings, reporter)
+    with reporter().live() as progress:
+        base = gather_judge(settings, progress)
         # A trainable judge has weights of its own.
         assert base is not None
         job = prepare(settings, human, split, base, folder)
         report = read_finished_judge(job.folder, job.order)
         if report is not None:
-            reporter.say(f"{job.folder} holds this judge already; nothing was trained.")
+            progress.say(f"{job.folder} holds this judge already; nothing was trained.")
         else:
             from pipelines.judges.training.train import train_judge_on_ray
 
-            report = train_judge_on_ray(job, reporter)
+            report = train_judge_on_ray(job, progress)
+    answer({"report": report, "folder": folder})
     show_trained(report, recipe, folder)
 
 
@@ -162,8 +159,7 @@ def show_trained(report: JudgeTrainReport, recipe: str, folder: Path) -> None:
     out = console()
     out.print(judge_training_table(report))
     for line in lines:
-        # Names in them are not ours: no markup.
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 def next_settings(report: JudgeTrainReport, folder: Path) -> list[str]:
@@ -192,5 +188,4 @@ def show(report: CalibrationReport, folder: Path) -> None:
     if report.left_out:
         lines.insert(0, f"{report.left_out} answers left out: the refusal rules were tuned on their labels.")
     for line in lines:
-        # Names in them are not ours: no markup.
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)

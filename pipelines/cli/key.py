@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from actors.serve.gateway.keys import Role
-from pipelines.cli.console import console, error_console
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.output import answer, console, notice, say, told
 
 KeysFile = Annotated[Path, typer.Option("--keys", metavar="FILE", help="As publish.gateway.keys_file names it.")]
 KeyName = Annotated[
@@ -20,9 +21,9 @@ DEFAULT = Path("registry/keys.jsonl")
 
 def register(app: typer.Typer) -> None:
     key = typer.Typer(help="The API keys of the endpoint; only their hashes are kept.", no_args_is_help=True)
-    key.command(epilog="Example: salus key add ward-3 --role client")(add)
-    key.command("list", epilog="Example: salus key list")(list_keys)
-    key.command(epilog="Example: salus key revoke ward-3")(revoke)
+    key.command(cls=FactsCommand, epilog="Example: salus key add ward-3 --role client")(add)
+    key.command("list", cls=FactsCommand, epilog="Example: salus key list")(list_keys)
+    key.command(cls=FactsCommand, epilog="Example: salus key revoke ward-3")(revoke)
     app.add_typer(key, name="key")
 
 
@@ -37,10 +38,11 @@ def add(
     from actors.serve.gateway.keys import KeyFile
 
     token = KeyFile(keys).add(name, role)
-    # The key alone, so that a program can take it.
-    print(token)
-    note = f"{name} is a {role}; an endpoint with publish.gateway.keys_file={keys} takes this key from now on."
-    error_console().print(note, markup=False, highlight=False, soft_wrap=True)
+    answer({"name": name, "role": role, "key": token, "keys_file": keys})
+    if not told().json:
+        # The key alone, so that a program can take it.
+        print(token)
+    notice(f"{name} is a {role}; an endpoint with publish.gateway.keys_file={keys} takes this key from now on.")
 
 
 def list_keys(keys: KeysFile = DEFAULT) -> None:
@@ -50,7 +52,10 @@ def list_keys(keys: KeysFile = DEFAULT) -> None:
     from actors.serve.gateway.keys import KeyFile
 
     table = Table("name", "role", "created at")
-    for key in KeyFile(keys).entries():
+    entries = KeyFile(keys).entries()
+    # Not the hashes: what a key may do is asked for, and not what it is.
+    answer([{"name": key.name, "role": key.role, "created_at": key.created_at} for key in entries])
+    for key in entries:
         table.add_row(key.name, key.role, key.created_at.isoformat())
     console().print(table)
 
@@ -60,4 +65,5 @@ def revoke(name: KeyName, keys: KeysFile = DEFAULT) -> None:
     from actors.serve.gateway.keys import KeyFile
 
     key = KeyFile(keys).revoke(name)
-    console().print(f"{key.name} ({key.role}) is revoked", markup=False, highlight=False, soft_wrap=True)
+    answer({"name": key.name, "role": key.role, "revoked": True})
+    say(f"{key.name} ({key.role}) is revoked")

@@ -10,8 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -20,22 +21,22 @@ from actors.errors import SalusError, own_error
 from actors.files.full_disk import full_disk
 from actors.files.private import private_files
 from pipelines.cli import align, capability, cluster, data, feedback, judge, key, plan, policy, serve, several
-from pipelines.cli.console import error_console
+from pipelines.cli.console.exit_codes import ExitCode, epilog
+from pipelines.cli.console.output import error_console
 from pipelines.cli.init import command as init
 from pipelines.cli.runs import command as runs
+from pipelines.cli.runs import logs
 from pipelines.cluster.environment import environment
 
-BAD_INPUT = 2
-INTERRUPTED = 130
 # Ray's own handler of SIGTERM, which takes the place of this one's, ends with the signal's bare number.
-STOPPED = (128 + signal.SIGTERM, int(signal.SIGTERM))
+STOPPED = (ExitCode.STOPPED, int(signal.SIGTERM))
 
 app = typer.Typer(
     name="salus",
-    help="Iterative post-deployment preference alignment for medical assistants, on Ray.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    epilog=epilog(),
 )
 for command in (
     init,
@@ -45,6 +46,7 @@ for command in (
     cluster,
     data,
     runs,
+    logs,
     judge,
     feedback,
     capability,
@@ -53,6 +55,21 @@ for command in (
     serve,
 ):
     command.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"salus {metadata.version('salus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def salus(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Iterative post-deployment preference alignment for medical assistants, on Ray."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,11 +89,11 @@ def main(arguments: list[str] | None = None) -> None:
         _refuse(plain(error))
     except SystemExit as end:
         # Typer turns Ctrl-C into this exit code.
-        if end.code == INTERRUPTED:
+        if end.code == ExitCode.INTERRUPTED:
             error_console().print("salus: interrupted; the same command goes on where it stopped.", markup=False)
         elif end.code in STOPPED:
             error_console().print("salus: stopped; the same command goes on where it stopped.", markup=False)
-            sys.exit(STOPPED[0])
+            sys.exit(ExitCode.STOPPED)
         raise
     except Exception as error:  # Only to ask what is behind it: the disk of a log or of a cache may be full.
         fault = full_disk(error)
@@ -90,7 +107,7 @@ def _stoppable() -> Iterator[None]:
     """SIGTERM, by which `ray job stop`, Slurm and Kubernetes end a program, unwinds it: leases are given back."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)
+        sys.exit(ExitCode.STOPPED)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -112,7 +129,7 @@ def _refuse(sentence: str) -> NoReturn:
         except OSError:
             # Python would try once more at its end, and end with another code.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    sys.exit(BAD_INPUT)
+    sys.exit(ExitCode.BAD_INPUT)
 
 
 def plain(error: SalusError) -> str:

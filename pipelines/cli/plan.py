@@ -5,29 +5,32 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from actors.errors import SalusError
-from pipelines.cli.console import (
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.exit_codes import ExitCode
+from pipelines.cli.console.options import (
     AcceptUnreliable,
     DataFolder,
     Overrides,
     RecipeName,
     RunFolderOption,
     Seed,
-    console,
     resolve,
     run_place,
 )
+from pipelines.cli.console.output import answer, console, reporter, told
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus plan llama-3.1-8b --set train.workers_per_run=8")(plan)
-    app.command(epilog="Example: salus doctor")(doctor)
-    app.command(epilog="Examples: salus settings patience; salus settings --json-schema > recipe.schema.json")(settings)
+    app.command(cls=FactsCommand, epilog="Example: salus plan llama-3.1-8b --set train.workers_per_run=8")(plan)
+    app.command(cls=FactsCommand, epilog="Example: salus doctor")(doctor)
+    app.command(
+        cls=FactsCommand, epilog="Examples: salus settings patience; salus settings --json-schema > recipe.schema.json"
+    )(settings)
 
 
 def plan(
@@ -47,7 +50,6 @@ def plan(
     from pipelines.alignment.ready import check_ready
     from pipelines.cluster.machine.gpus import answer_lines
     from pipelines.cluster.plan import available, check, make_plan, plan_table, settled
-    from pipelines.cluster.progress import RichReporter
     from pipelines.cluster.turns.hours import cost_lines
     from pipelines.runs.store.place import working_folder
 
@@ -55,14 +57,16 @@ def plan(
     made = make_plan(settings)
     out = console()
     out.print(plan_table(made))
-    for step in (*made.steps, *cost_lines(settings, made.gpus)):
+    costs = cost_lines(settings, made.gpus)
+    for step in (*made.steps, *costs):
         out.print(f"  {step}", highlight=False, markup=False)
     there = available(settings)
     check(made, there)
-    for line in answer_lines(made.rows, there.gpu_memory_gib):
+    lines = answer_lines(made.rows, there.gpu_memory_gib)
+    lines += check_ready(settings, reporter(), working_folder(run_place(settings, run)))
+    for line in lines:
         out.print(f"  {line}", highlight=False, markup=False)
-    for line in check_ready(settings, RichReporter(out), working_folder(run_place(settings, run))):
-        out.print(f"  {line}", highlight=False, markup=False)
+    answer({"plan": made, "costs": costs, "remarks": lines, "fits": True})
     out.print("It fits.")
 
 
@@ -71,9 +75,10 @@ def doctor() -> None:
     from pipelines.cluster.machine.doctor import doctor_table, examine
 
     report = examine()
+    answer(report)
     console().print(doctor_table(report))
     if report.failed:
-        raise typer.Exit(2)
+        raise typer.Exit(ExitCode.BAD_INPUT)
 
 
 def settings(
@@ -90,9 +95,12 @@ def settings(
     if json_schema:
         if word:
             raise SalusError(f"--json-schema is of all settings; leave out {word!r}, or leave out --json-schema.")
-        print(json.dumps(recipe_schema(Recipe), indent=2))
+        # The schema is JSON by itself: --json beside it changes nothing.
+        told().json = True
+        answer(recipe_schema(Recipe))
         return
     found = matching(setting_lines(Recipe), word)
     if not found:
         raise SalusError(f"No setting of a recipe speaks of {word!r}; salus settings lists all of them.")
+    answer(found)
     console().print(settings_text(found), soft_wrap=True)

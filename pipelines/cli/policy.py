@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from actors.errors import SalusError
-from pipelines.cli.console import console, error_console
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.exit_codes import ExitCode
+from pipelines.cli.console.output import answer, console, error_console, say
 
 RegistryFolder = Annotated[
     Path,
@@ -19,7 +21,6 @@ RegistryFolder = Annotated[
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A registered version, or how it alone begins.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in history.jsonl.")]
 DEFAULT = Path("registry")
-BROKEN = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -27,20 +28,26 @@ def register(app: typer.Typer) -> None:
         help="The registry of published policies: versions, lineage, model cards, and which is current.",
         no_args_is_help=True,
     )
-    policy.command("register", epilog="Example: salus policy register runs/demo-s7")(register_policies)
-    policy.command("list", epilog="Example: salus policy list")(list_policies)
-    policy.command(epilog="Example: salus policy show demo-s7-c1-dpo")(show)
-    policy.command(epilog='Example: salus policy promote demo-s7-c1-dpo --reason "ERR halved"')(promote)
-    policy.command(
-        epilog='Example: salus policy approve demo-s7-c1-dpo --by "Dr A. Weber" --reason "read its decision page"'
-    )(approve)
-    policy.command(epilog='Example: salus policy rollback --reason "too many refusals"')(rollback)
-    policy.command(epilog="Example: salus policy export demo-s7-c1-dpo models/clinic")(export)
-    app.add_typer(policy, name="policy")
-    app.command(epilog="Example: salus audit runs/demo-s7")(audit)
-    app.command(epilog="Example: salus merge models/one --base models/mine --policy kto/adapter --policy dpo/adapter")(
-        merge
+    policy.command("register", cls=FactsCommand, epilog="Example: salus policy register runs/demo-s7")(
+        register_policies
     )
+    policy.command("list", cls=FactsCommand, epilog="Example: salus policy list")(list_policies)
+    policy.command(cls=FactsCommand, epilog="Example: salus policy show demo-s7-c1-dpo")(show)
+    policy.command(cls=FactsCommand, epilog='Example: salus policy promote demo-s7-c1-dpo --reason "ERR halved"')(
+        promote
+    )
+    policy.command(
+        cls=FactsCommand,
+        epilog='Example: salus policy approve demo-s7-c1-dpo --by "Dr A. Weber" --reason "read its decision page"',
+    )(approve)
+    policy.command(cls=FactsCommand, epilog='Example: salus policy rollback --reason "too many refusals"')(rollback)
+    policy.command(cls=FactsCommand, epilog="Example: salus policy export demo-s7-c1-dpo models/clinic")(export)
+    app.add_typer(policy, name="policy")
+    app.command(cls=FactsCommand, epilog="Example: salus audit runs/demo-s7")(audit)
+    app.command(
+        cls=FactsCommand,
+        epilog="Example: salus merge models/one --base models/mine --policy kto/adapter --policy dpo/adapter",
+    )(merge)
 
 
 def merge(
@@ -77,7 +84,8 @@ def merge(
         raise SalusError(fault_text(MergeSettings, given, error, "The merge")) from error
     made = merge_folders(settings, base.expanduser(), [weighed_policy(each) for each in policy], seed, out.expanduser())
     shares = ", ".join(f"{each.weight:.3g} of {each.folder}" for each in made.policies)
-    console().print(f"{out}: {method} of {shares}, on {made.base}", highlight=False, markup=False, soft_wrap=True)
+    answer(made)
+    say(f"{out}: {method} of {shares}, on {made.base}")
 
 
 def register_policies(
@@ -97,8 +105,10 @@ def register_policies(
     from pipelines.runs.store.place import local_folder
 
     root = local_folder(run, "The registry keeps references to weights and needs")
-    for each in register_run(root, open_registry(registry), RegisterOptions(version=version, name=name, copy=copy)):
-        _say(f"{each.run_version}: {each.state.replace('_', ' ')}, {each.version or each.note}")
+    done = register_run(root, open_registry(registry), RegisterOptions(version=version, name=name, copy=copy))
+    answer(done)
+    for each in done:
+        say(f"{each.run_version}: {each.state.replace('_', ' ')}, {each.version or each.note}")
 
 
 def list_policies(registry: RegistryFolder = DEFAULT) -> None:
@@ -107,15 +117,12 @@ def list_policies(registry: RegistryFolder = DEFAULT) -> None:
     from pipelines.registry.tables import policies_table
 
     store = open_registry(registry)
-    history = store.history
-    console().print(policies_table(store.entries(), history.current(), history.approvals()))
+    history, entries = store.history, store.entries()
+    answer({"policies": entries, "current": history.current(), "approvals": history.approvals()})
+    console().print(policies_table(entries, history.current(), history.approvals()))
 
 
-def show(
-    version: Version,
-    registry: RegistryFolder = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="The record as it is in the registry.")] = False,
-) -> None:
+def show(version: Version, registry: RegistryFolder = DEFAULT) -> None:
     """Everything the registry knows of a policy, and the chain of its parents."""
     from pipelines.registry.lineage import chain
     from pipelines.registry.stored import open_registry
@@ -123,10 +130,7 @@ def show(
 
     store = open_registry(registry)
     entry = store.find(version)
-    if as_json:
-        # In ASCII, which steers no terminal and says the same.
-        print(entry.model_dump_json(indent=2, ensure_ascii=True))
-        return
+    answer(entry)
     approval = store.history.approvals().get(entry.version)
     console().print(policy_page(entry, chain(entry, store.entries()), store.history.current(), approval))
 
@@ -136,7 +140,8 @@ def promote(version: Version, registry: RegistryFolder = DEFAULT, reason: Reason
     from pipelines.registry.stored import open_registry
 
     change = open_registry(registry).promote(version, reason)
-    _say(f"{change.version} is current (before: {change.previous or 'none'})")
+    answer(change)
+    say(f"{change.version} is current (before: {change.previous or 'none'})")
 
 
 def approve(
@@ -152,7 +157,8 @@ def approve(
     from pipelines.registry.stored import open_registry
 
     change = open_registry(registry).approve(version, by, reason)
-    _say(f"{change.version} is approved by {change.approved_by} and current (before: {change.previous or 'none'})")
+    answer(change)
+    say(f"{change.version} is approved by {change.approved_by} and current (before: {change.previous or 'none'})")
 
 
 def rollback(registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
@@ -160,7 +166,8 @@ def rollback(registry: RegistryFolder = DEFAULT, reason: Reason = "") -> None:
     from pipelines.registry.stored import open_registry
 
     change = open_registry(registry).rollback(reason)
-    _say(f"{change.version} is current again (before: {change.previous or 'none'})")
+    answer(change)
+    say(f"{change.version} is current again (before: {change.previous or 'none'})")
 
 
 def export(
@@ -177,7 +184,8 @@ def export(
     from pipelines.registry.stored import open_registry
 
     entry = export_policy(open_registry(registry), version, out, "adapter" if adapter else "merged")
-    _say(f"{entry.version} in {out}: {'its adapter' if adapter else 'merged weights'} and model card")
+    answer({"policy": entry, "folder": out, "adapter": adapter})
+    say(f"{entry.version} in {out}: {'its adapter' if adapter else 'merged weights'} and model card")
 
 
 def audit(
@@ -216,16 +224,14 @@ def audit(
     if not there:
         raise SalusError(f"There is no audit log {place}/{AUDIT}: nothing was published there, or name its folder.")
     entries, _ = log.readable()
-    console().print(audit_log_table(outcomes(entries)))
+    found = outcomes(entries)
+    console().print(audit_log_table(found))
     try:
         state = log.verify(head)
     except SalusError as error:
+        answer({"outcomes": found, "intact": False, "fault": error.sentence})
         error_console().print(f"salus: {error.sentence}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(BROKEN) from error
+        raise typer.Exit(ExitCode.FOUND) from error
     torn = f", {state.torn} half lines of crashes" if state.torn else ""
-    line = f"{state.entries} entries{torn}, each follows from the one before it; the last line's hash is {state.head}"
-    console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _say(line: str) -> None:
-    console().print(line, markup=False, highlight=False, soft_wrap=True)
+    answer({"outcomes": found, "intact": True, **state._asdict()})
+    say(f"{state.entries} entries{torn}, each follows from the one before it; the last line's hash is {state.head}")

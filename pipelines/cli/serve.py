@@ -16,17 +16,18 @@ import typer
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.cli.console import (
+from pipelines.cli.console.commands import FactsCommand, SalusCommand
+from pipelines.cli.console.options import (
     DataFolder,
     Overrides,
     RecipeName,
     RunFolderOption,
     Seed,
-    console,
     resolve,
     run_place,
     wait_for_ctrl_c,
 )
+from pipelines.cli.console.output import answer, console, reporter, say
 from pipelines.cli.policy import DEFAULT, Reason, RegistryFolder
 from pipelines.config.recipe import Recipe
 
@@ -35,13 +36,15 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus publish demo --set publish.port=8080")(publish)
-    app.command(epilog="Example: salus serve --policy clinic=demo-s7-c2 --policy ward=demo-s7-c1")(serve)
-    app.command(epilog='Example: salus rollback --reason "too many refusals"')(rollback)
-    shadow = typer.Typer(help="What a challenger answered unseen beside the live policy.", no_args_is_help=True)
-    shadow.command(epilog="Example: salus shadow report demo --folder registry/shadow --set judge.regimen=RULES")(
-        report
+    app.command(cls=SalusCommand, epilog="Example: salus publish demo --set publish.port=8080")(publish)
+    app.command(cls=SalusCommand, epilog="Example: salus serve --policy clinic=demo-s7-c2 --policy ward=demo-s7-c1")(
+        serve
     )
+    app.command(cls=FactsCommand, epilog='Example: salus rollback --reason "too many refusals"')(rollback)
+    shadow = typer.Typer(help="What a challenger answered unseen beside the live policy.", no_args_is_help=True)
+    shadow.command(
+        cls=FactsCommand, epilog="Example: salus shadow report demo --folder registry/shadow --set judge.regimen=RULES"
+    )(report)
     # With one command alone, Typer would leave its name out.
     shadow.callback()(lambda: None)
     app.add_typer(shadow, name="shadow")
@@ -97,9 +100,9 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
     check_first(store, chosen.publish.url, policy, lambda version: chosen.publish)
     if chosen.cluster.joined is None:
         check_address(chosen.publish)
-    shadow = ShadowService(chosen.shadow, store, chosen.publish, namespace, _say)
+    shadow = ShadowService(chosen.shadow, store, chosen.publish, namespace, say)
     with (
-        uploading([chosen.publish.feedback], _say),
+        uploading([chosen.publish.feedback], say),
         serving_cluster(chosen, namespace, publisher_cpus(chosen.publish) + shadow_cpus(chosen.shadow)),
     ):
         # The actor lives as long as its handle.
@@ -107,10 +110,10 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
         published = PolicyInActor(ActorAddress(namespace=namespace))
         address = pages[0] if pages is not None else None
         publisher = Publisher(chosen.publish, published, pages=address, shadow=shadow.start())
-        follower = Follower(store, publisher, _say)
+        follower = Follower(store, publisher, say)
         try:
             follower.start(policy)
-            _say(f"{publisher.served_version()} at {publisher.url}/v1 until Ctrl-C")
+            say(f"{publisher.served_version()} at {publisher.url}/v1 until Ctrl-C")
 
             def step() -> None:
                 follower.step()
@@ -136,13 +139,13 @@ def _serve_routed(
     if chosen.cluster.joined is None:
         check_address(chosen.publish)
     with (
-        uploading(chosen.feedback(), _say),
+        uploading(chosen.feedback(), say),
         adapted_groups(chosen, registry) as adapted,
         serving_cluster(chosen, namespace, routed_cpus(chosen, adapted)),
-        serving_together(chosen, read_again, registry, first, namespace, _say, adapted) as versions,
+        serving_together(chosen, read_again, registry, first, namespace, say, adapted) as versions,
     ):
         served = ", ".join(f"{name}: {version}" for name, version in versions.items())
-        _say(f"{served} at {chosen.publish.url}/v1 until Ctrl-C")
+        say(f"{served} at {chosen.publish.url}/v1 until Ctrl-C")
         _until_told(chosen.poll_s, lambda: None)
 
 
@@ -164,8 +167,9 @@ def rollback(
     from pipelines.registry.stored import open_registry
     from pipelines.serving.rollback import roll_back
 
-    change = roll_back(open_registry(registry), reason, wait, _say)
-    _say(f"{change.version} is current again (before: {change.previous or 'none'})")
+    change = roll_back(open_registry(registry), reason, wait, say)
+    answer(change)
+    say(f"{change.version} is current again (before: {change.previous or 'none'})")
 
 
 def publish(
@@ -199,7 +203,7 @@ def publish(
         if settings.cluster.joined is None:
             check_address(settings.publish)
         namespace = f"salus-publish-{uuid.uuid4().hex[:8]}"
-        up.enter_context(uploading([settings.publish.feedback], _say))
+        up.enter_context(uploading([settings.publish.feedback], say))
         up.enter_context(session(settings, namespace, step_plan(settings, "publish")))
         publisher = Publisher(settings.publish, PolicyInActor(ActorAddress(namespace=namespace)))
         try:
@@ -269,21 +273,15 @@ def report(
     # Found before any model is built or any actor started.
     read_records(folder)
 
-    from pipelines.cluster.progress import RichReporter
     from pipelines.judges.pool import judge_pool
     from pipelines.runs.materials import gather_judge
     from pipelines.serving.shadow.report import JUDGMENTS, REPORT, report_shadow, shadow_tables
 
     place = out or folder / f"judged-{settings.judge.regimen.lower()}"
-    with RichReporter(console()).live() as reporter:
-        weights = gather_judge(settings, reporter)
-        with judge_pool(settings, weights, reporter) as judge_shards:
+    with reporter().live() as progress:
+        weights = gather_judge(settings, progress)
+        with judge_pool(settings, weights, progress) as judge_shards:
             found = report_shadow(settings, folder, place, weights, judge_shards)
-    shown = console()
-    shown.print(shadow_tables(found))
-    # Names in it are not ours: no markup.
-    shown.print(f"{place}: {REPORT}, {JUDGMENTS}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _say(line: str) -> None:
-    console().print(line, markup=False, highlight=False, soft_wrap=True)
+    answer({"folder": place, "report": found})
+    console().print(shadow_tables(found))
+    say(f"{place}: {REPORT}, {JUDGMENTS}")

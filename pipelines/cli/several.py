@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actors.errors import SalusError
-from pipelines.cli.console import Overrides, RunFolderOption, Seed, console
-from pipelines.cluster.progress import RichReporter
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.options import Overrides, RunFolderOption, Seed
+from pipelines.cli.console.output import answer, console, reporter
 from pipelines.runs.store.place import local_folder
 
 if TYPE_CHECKING:
-    from pipelines.fleet.run import FleetReport
+    from pipelines.study.fleet.run import FleetReport
     from pipelines.study.results import StudyReport
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or the path of a YAML file.")]
@@ -23,8 +24,8 @@ FleetFile = Annotated[str, typer.Argument(metavar="FLEET.yaml", help="The path o
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus study study --seed 3 --set side_by_side=1")(study)
-    app.command(epilog="Examples: salus fleet wards.yaml --plan; salus fleet wards.yaml")(fleet)
+    app.command(cls=FactsCommand, epilog="Example: salus study study --seed 3 --set side_by_side=1")(study)
+    app.command(cls=FactsCommand, epilog="Examples: salus fleet wards.yaml --plan; salus fleet wards.yaml")(fleet)
 
 
 def study(
@@ -45,10 +46,10 @@ def study(
 
     changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
     settings = load_study(recipe, changes)
-    out = console()
     root = study_root(settings, local_folder(run, "A study needs") if run is not None else None)
-    with RichReporter(out).live() as reporter:
-        report = run_study(settings, root, reporter, fresh=fresh)
+    with reporter().live() as progress:
+        report = run_study(settings, root, progress, fresh=fresh)
+    answer({"folder": root, "report": report})
     show_study(report, root)
 
 
@@ -58,7 +59,7 @@ def show_study(report: StudyReport, root: Path) -> None:
     Raises:
         SalusError: cells failed; says which, their last sentences and where their logs are.
     """
-    from pipelines.fleet.member import failed_sentence
+    from pipelines.study.fleet.member import failed_sentence
     from pipelines.study.tables import console_table, grids
 
     out = console()
@@ -88,12 +89,12 @@ def fleet(
     A policy that fails stops no other. The same command goes on with what is left.
     """
     from pipelines.alignment.ready import check_ready
-    from pipelines.fleet.config import load_fleet
-    from pipelines.fleet.member import named
-    from pipelines.fleet.run import fleet_root, members_of, run_fleet
-    from pipelines.fleet.tables import division_table
-    from pipelines.fleet.together import divided
     from pipelines.runs.several import FleetFolder
+    from pipelines.study.fleet.config import load_fleet
+    from pipelines.study.fleet.member import named
+    from pipelines.study.fleet.run import fleet_root, members_of, run_fleet
+    from pipelines.study.fleet.tables import division_table
+    from pipelines.study.fleet.together import divided
 
     settings = load_fleet(file, overrides or ())
     out = console()
@@ -104,11 +105,21 @@ def fleet(
         for member in members:
             with named(member):
                 # Its lines are long; salus plan prints them of one recipe.
-                check_ready(member.recipe, RichReporter(out), member.run.root)
+                check_ready(member.recipe, reporter(), member.run.root)
+        answer({"fleet": settings.name, "policies": [member.name for member in members], "fits": True})
         out.print("It fits.")
         return
-    with RichReporter(out).live() as reporter:
-        report = run_fleet(settings, root, reporter, fresh=fresh)
+    with reporter().live() as progress:
+        report = run_fleet(settings, root, progress, fresh=fresh)
+    answer(
+        {
+            "folder": root,
+            "policies": [{"name": member.name, "run": member.run.root} for member in report.members],
+            "published": report.published,
+            "failures": report.failures,
+            "cost": report.cost,
+        }
+    )
     show_fleet(report, root)
 
 
@@ -118,9 +129,9 @@ def show_fleet(report: FleetReport, root: Path) -> None:
     Raises:
         SalusError: policies failed; says which, their last sentences and where their logs are.
     """
-    from pipelines.fleet.member import failed_sentence
-    from pipelines.fleet.tables import next_lines, report_table
     from pipelines.runs.several import FleetFolder
+    from pipelines.study.fleet.member import failed_sentence
+    from pipelines.study.fleet.tables import next_lines, report_table
 
     out = console()
     out.print(report_table(report))

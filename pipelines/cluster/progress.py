@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Protocol
 
 from rich.console import Console
@@ -98,13 +99,21 @@ class _LogBar:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def _draws(console: Console) -> bool:
+    """Whether bars can be drawn anew: in a notebook, widgets do that, and without them lines are printed."""
+    return not console.is_jupyter or find_spec("ipywidgets") is not None
+
+
 class RichReporter:
-    """Bars with counts and rates on a terminal; on anything else a line now and then, and one per finished step."""
+    """Bars with counts and rates on a terminal and in a notebook with ipywidgets.
+
+    On anything else it prints a line now and then, and one per finished step.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         # The output of a job is a file, also where FORCE_COLOR calls it a terminal.
-        self._watched = console.is_terminal and not in_ray_job()
+        self._watched = console.is_terminal and not in_ray_job() and _draws(console)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

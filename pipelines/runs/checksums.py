@@ -104,12 +104,13 @@ def read_sums(folder: RunFolder) -> dict[str, str]:
 
 
 def file_names(folder: RunFolder) -> Iterator[str]:
-    """Files of the run, in order; Ray Train's own state and files still being written are none of them.
+    """Files of the run, in order; Ray Train's own state, workers' logs and files still being written are none of them.
 
     Nor are the sums themselves, and what is written of a run after its end.
     """
+    left_out = {folder.train_storage, folder.worker_logs}
     for path in sorted(folder.root.rglob("*")):
         name = path.relative_to(folder.root)
         hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and path not in folder.unsummed and folder.train_storage not in path.parents:
+        if path.is_file() and not hidden and path not in folder.unsummed and not left_out & set(path.parents):
             yield name.as_posix()

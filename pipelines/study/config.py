@@ -12,7 +12,7 @@ from actors.judges.regimens import Regimen
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
 from pipelines.config.section import Section
-from pipelines.fleet.config import Change
+from pipelines.study.fleet.config import Change
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 

@@ -9,8 +9,6 @@ from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from actors.judges.regimens import Regimen
 from pipelines.decision.record import read_decision
-from pipelines.fleet.member import Failure
-from pipelines.fleet.together import SharedCost
 from pipelines.runs.summary import (
     GROUND_TRUTH,
     CycleFigures,
@@ -22,6 +20,8 @@ from pipelines.runs.summary import (
 )
 from pipelines.study.cells import Cell
 from pipelines.study.config import StudyConfig
+from pipelines.study.fleet.member import Failure
+from pipelines.study.fleet.together import SharedCost
 from pipelines.study.verdict import StudyVerdict, Wins, verdict, wins
 
 State = Literal["complete", "failed", "unfinished"]

@@ -9,13 +9,13 @@ from actors.files.private import private_files
 from actors.files.shards import write_text
 from pipelines.cluster.progress import Reporter
 from pipelines.config.load import save_recipe
-from pipelines.fleet.member import Failure, check_folder, open_members, unfinished
-from pipelines.fleet.together import divided, read_cost, run_together
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.several import StudyFolder
 from pipelines.study.cells import Cell, cells_of
 from pipelines.study.config import StudyConfig
 from pipelines.study.figures import draw_study
+from pipelines.study.fleet.member import Failure, check_folder, open_members, unfinished
+from pipelines.study.fleet.together import divided, read_cost, run_together
 from pipelines.study.results import StudyReport, study_report
 from pipelines.study.tables import study_page
 

@@ -16,6 +16,7 @@ from actors.contract.run_names import POLICY, RunNames
 from actors.engine.chat import chat_tokens
 from actors.engine.port import Sampling
 from actors.files.shards import read_folder, strings
+from actors.files.worker_logs import WorkerLogs, kept_sessions
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import outcomes
 from pipelines.alignment.align import align
@@ -91,6 +92,13 @@ def test_what_a_run_writes_is_private_and_nothing_temporary_is_left(aligned: Ali
     # Ray opens its own folders to everybody, but they are below one that is closed.
     assert aligned.readable == []
     assert [path.name for path in aligned.left] == [f"salus-{os.geteuid()}", "lock"]
+
+
+def test_what_workers_printed_is_kept_with_the_run(aligned: Aligned) -> None:
+    [session] = kept_sessions(aligned.folder.worker_logs)
+    actors = {line.actor.split(":")[0] for line in WorkerLogs(session).lines(last=True)}
+    assert {"VllmGenerator", "ServeReplica"} <= actors
+    assert not aligned.folder.session_logs.exists()
 
 
 def test_serves_own_proxy_is_open_to_this_machine_alone_and_is_not_held_by_half_requests(aligned: Aligned) -> None:

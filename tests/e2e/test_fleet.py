@@ -100,7 +100,7 @@ def test_a_killed_policy_leaves_the_other_alone_which_decides_as_by_itself(
 
     # The same command goes on with what is left.
     assert ended("fleet", str(file), "--run", str(root)) == 0, folder.log("south").read_text()
-    assert "policy north is complete" in capsys.readouterr().out
+    assert "policy north is complete" in capsys.readouterr().err
     assert read_decision(folder.run("south").decision(1)) == alone
 
     serve = load_settings(folder.serving)

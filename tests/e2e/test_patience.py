@@ -14,6 +14,7 @@ from pipelines.config.load import load_recipe
 from pipelines.runs.finished.audit import audit
 from pipelines.runs.summary import find_summary
 from tests.e2e.conftest import TINY
+from tests.examples.cells import EXAMPLE, run_cells
 from tests.quiet_reporter import QuietReporter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -27,7 +28,8 @@ WHY = "No cycle follows cycle 1: the champion stayed in the last cycle (decide.p
 
 def test_a_run_ends_when_its_patience_does(settings: list[str], tmp_path: Path) -> None:
     recipe, root = load_recipe(str(TINY), [*settings, *CHANGES]), tmp_path / "tiny"
-    summary = align(recipe, root, QuietReporter())
+    # The notebook of the examples makes the run.
+    summary = run_cells(EXAMPLE, RECIPE=str(TINY), CHANGES=[*settings, *CHANGES], RUN=str(root))["summary"]
     (cycle,) = summary.cycles
     assert (cycle.decision, cycle.ended) == ("champion", WHY)
     assert find_summary(RunFolder(root).summary) == summary

@@ -80,6 +80,11 @@ _BELOW = (
 )
 
 
+def public_routes() -> tuple[PublicRoute, ...]:
+    """Every route there is."""
+    return (*_EXACT.values(), *(route for _, route in _BELOW))
+
+
 def find_route(path: str) -> PublicRoute | None:
     """The route a path belongs to; None where there is none for any caller."""
     found = _EXACT.get(path)

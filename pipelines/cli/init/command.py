@@ -13,7 +13,8 @@ import typer
 
 from actors.errors import SalusError
 from actors.files.shards import write_text
-from pipelines.cli.console import console
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.output import answer, say
 
 if TYPE_CHECKING:
     from pipelines.cli.init.draft import ToldJudge
@@ -24,7 +25,9 @@ _JUDGE = re.compile(r"(?:(?P<regimen>EXT|LMA)=)?(?P<place>.+)")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: salus init --model models/my-assistant --data prompts.jsonl --judge RULES")(init)
+    app.command(
+        cls=FactsCommand, epilog="Example: salus init --model models/my-assistant --data prompts.jsonl --judge RULES"
+    )(init)
 
 
 def init(
@@ -98,8 +101,9 @@ def init(
         f"  salus plan {shown}    # with --accept-unreliable-judge, where you have no labels",
         f"  salus align {shown}   # likewise",
     ]
+    answer({"file": out, "columns": columns, "remarks": said})
     for line in lines:
-        console().print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 def _judge(told: str, model: str | None, key: str | None) -> tuple[ToldJudge, tuple[str, ...]]:

@@ -12,7 +12,9 @@ from rich.filesize import decimal
 
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.cli.console import console
+from pipelines.cli.console.commands import FactsCommand
+from pipelines.cli.console.exit_codes import ExitCode
+from pipelines.cli.console.output import answer, console, notice, say, told
 from pipelines.runs.checksums import Checked, check_sums
 from pipelines.runs.finished.export.export import Target
 from pipelines.runs.finished.gc import Waste
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from pipelines.runs.finished.gc import GcPlan
 
 SHOWN = 5
-DIFFERENT = 1
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]
 TimelineRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run; it may still be under way.")
@@ -37,17 +38,17 @@ TimelineOut = Annotated[
 
 def register(app: typer.Typer) -> None:
     runs = typer.Typer(help="Look after runs.", no_args_is_help=True)
-    runs.command("list", epilog="Example: salus runs list runs")(list_runs)
-    runs.command(epilog="Example: salus runs show runs/demo-s7")(show)
-    runs.command(epilog="Example: salus runs diff runs/demo-s7 runs/demo-s8")(diff)
-    runs.command(epilog="Example: salus runs verify runs/demo-s7")(verify)
-    runs.command(epilog="Example: salus runs audit runs/demo-s7")(audit)
-    runs.command(epilog="Example: salus runs timeline runs/demo-s7")(timeline)
-    runs.command(epilog="Example: salus runs explain runs/demo-s7 clinic-validation-00000-h")(explain)
-    runs.command(epilog="Example: salus runs export runs/demo-s7 --to inspect --out logs")(export)
-    runs.command(epilog="Example: salus runs gc runs --keep ray_train")(gc)
+    runs.command("list", cls=FactsCommand, epilog="Example: salus runs list runs")(list_runs)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs show runs/demo-s7")(show)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs diff runs/demo-s7 runs/demo-s8")(diff)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs verify runs/demo-s7")(verify)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs audit runs/demo-s7")(audit)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs timeline runs/demo-s7")(timeline)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs explain runs/demo-s7 clinic-validation-00000-h")(explain)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs export runs/demo-s7 --to inspect --out logs")(export)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs gc runs --keep ray_train")(gc)
     app.add_typer(runs, name="runs")
-    app.command(epilog="Example: salus status runs/demo-s7")(status)
+    app.command(cls=FactsCommand, epilog="Example: salus status runs/demo-s7")(status)
 
 
 def list_runs(
@@ -64,15 +65,17 @@ def list_runs(
     with readable_runs(folder) as runs:
         found = [read_line(path, name_in(path, runs.root)) for path in find_runs(runs.root)]
         found += [UnreadableRun(name=name, fault=fault) for name, fault in runs.faults.items()]
+    answer(found)
     console().print(runs_table(found) if found else f"No runs in {folder}.", markup=False, highlight=False)
 
 
 def show(run: RunArgument) -> None:
     """Show one run: its recipe, versions, cost, decisions, publications, judge, figures and artefacts."""
-    from pipelines.cli.runs.page import print_run
+    from pipelines.cli.runs.page import facts_of, print_run
     from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):
+        answer(facts_of(RunFolder(root)))
         print_run(RunFolder(root), view.objects.place if view is not None else None)
 
 
@@ -97,9 +100,10 @@ def diff(
             if view is not None and not is_finished(RunFolder(root)):
                 view.fetch_all()
         found = diff_runs(RunFolder(root_a), RunFolder(root_b))
+    answer({"differs": found.differs, "differences": found})
     console().print(difference_tables(found), highlight=False)
     if exit_code and found.differs:
-        raise typer.Exit(DIFFERENT)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run's folder, or its address.")]) -> None:
@@ -119,13 +123,9 @@ def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A finished ru
                 " command with --fresh."
             )
         check_manifest(folder)
+    answer({"run": run, "checked": checked})
     removed = f" ({len(checked.removed)} of them removed since by salus runs gc)" if checked.removed else ""
-    console().print(
-        f"{run}: {checked.files} files as the run left them{removed}, run hash {checked.run_hash}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"{run}: {checked.files} files as the run left them{removed}, run hash {checked.run_hash}")
 
 
 def audit(run: RunArgument) -> None:
@@ -151,12 +151,18 @@ def audit(run: RunArgument) -> None:
                 view.fetch_file(page)
         found, recipe = made_again(folder), recipe_of_run(folder)
         pages = {each.recorded.cycle: is_current(folder, recipe, each.recorded) for each in found}
+    answer(
+        [
+            {"decision": each, "same_choice": each.same_choice, "differences": each.differences, "page": page}
+            for each, page in zip(found, pages.values(), strict=True)
+        ]
+    )
     console().print(audit_table(found), highlight=False)
     for cycle, current in pages.items():
         if current is False:
-            _say(f"The page of cycle {cycle} is not what its record and answers give now.")
+            say(f"The page of cycle {cycle} is not what its record and answers give now.")
     if any(each.differences for each in found):
-        raise typer.Exit(DIFFERENT)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def gc(
@@ -183,12 +189,15 @@ def gc(
     kept: set[Waste] = {*(keep or []), *(() if full_weights else (Waste.FULL_WEIGHTS,))}
     with readable_runs(folder) as runs:
         plans, left = gc_plans(runs.root, kept)
-        if not _agreed(plans, [*left, *runs.faults.values()], yes):
+        agreed = _agreed(plans, [*left, *runs.faults.values()], yes)
+        shown = [{"run": plan.folder.root, "bytes": plan.bytes, "items": plan.items} for plan in plans]
+        answer({"removed": shown if agreed else [], "left": [*left, *runs.faults.values()]})
+        if not agreed:
             return
         for plan in plans:
             view = runs.views.get(plan.folder.root)
             lease_s = recipe_of_run(plan.folder).cluster.lease_s
-            with changing(view, lease_s, _say) if view is not None else nullcontext():
+            with changing(view, lease_s, notice) if view is not None else nullcontext():
                 collect(plan)
 
 
@@ -202,12 +211,13 @@ def timeline(run: TimelineRun, out: TimelineOut = None) -> None:
         if view is not None and out is None:
             out = Path("runs") / f"{root.name}-timeline"
         drawn = write_timeline(RunFolder(root), out)
+    answer(drawn)
     console().print(timeline_table(drawn.timeline))
     lines = [f"picture: {drawn.picture}", f"trace, for ui.perfetto.dev: {drawn.trace}"]
     if unplaced := drawn.timeline.unplaced:
         lines.insert(0, f"{unplaced} stages, of an earlier version, are laid end to end: when is unknown.")
     for line in lines:
-        console().print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 def explain(
@@ -231,9 +241,10 @@ def explain(
         policy = read_run_record(folder).policy_path
         model = Path(policy) if policy is not None and Path(policy).is_dir() else None
         found = explain_prompt(folder, prompt, nearest, model)
+    answer(found)
     console().print(explanation_page(found), highlight=False)
     if nearest and model is None:
-        _say(f"The deployed policy's folder {policy or ''} is not here, so the nearest rows cannot be told.")
+        say(f"The deployed policy's folder {policy or ''} is not here, so the nearest rows cannot be told.")
 
 
 def export(
@@ -274,13 +285,14 @@ def export(
         wanted = Wanted(prompts=prompt_sets(prompts or ()), policies=tuple(policy or ()))
         done = export_run(RunFolder(root), to, place, wanted, judged)
     counts = ", ".join(f"{n:,} {what}" for what, n in done.counts.items())
-    _say(f"{counts} in {place} ({len(done.files)} files)")
+    answer(done)
+    say(f"{counts} in {place} ({len(done.files)} files)")
 
 
 def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
-    from pipelines.cli.runs.page import progress_table
+    from pipelines.cli.runs.page import progress_of, progress_table
     from pipelines.runs.finished.shape import recipe_of_run
     from pipelines.runs.store.reading import readable
     from pipelines.runs.summary import find_summary
@@ -288,8 +300,10 @@ def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder,
     with readable(run) as (root, _):
         folder = RunFolder(root)
         recipe = recipe_of_run(folder)
-        console().print(progress_table(folder, recipe))
-        if summary := find_summary(folder.summary):
+        progress, summary = progress_of(folder, recipe), find_summary(folder.summary)
+        answer({"recipe": recipe.name, "seed": recipe.seed, "cycles": progress, "summary": summary})
+        console().print(progress_table(recipe, progress))
+        if summary:
             show(summary)
 
 
@@ -305,13 +319,11 @@ def _agreed(plans: Sequence[GcPlan], left: Sequence[str], yes: bool) -> bool:
         return False
     out.print(gc_table(plans), highlight=False)
     out.print(f"{decimal(sum(plan.bytes for plan in plans))} in all.", highlight=False)
+    if not yes and told().json:
+        raise SalusError("--json asks no one; add --yes once salus runs gc without --json has shown what would go.")
     if not yes:
-        typer.confirm("Remove this?", abort=True)
+        typer.confirm("Remove this?", abort=True, err=True)
     return True
-
-
-def _say(sentence: str) -> None:
-    console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _said(checked: Checked) -> str:

@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.contract.publication import read_publications
+from actors.contract.records import Record
 from actors.contract.run_folder import RunFolder
 from pipelines.cli.align import show
-from pipelines.cli.console import console
+from pipelines.cli.console.output import console
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over, past_decisions
 from pipelines.judges.evidence import read_trust
@@ -23,6 +24,54 @@ from pipelines.runs.open import RunRecord, read_run_record
 from pipelines.runs.summary import Summary, find_published, find_summary
 
 
+class CycleProgress(Record):
+    """How far one cycle is: shards of answers and judgments, trained challengers, and what was decided."""
+
+    cycle: int
+    rollouts: int
+    judgments: int
+    trained: tuple[str, ...]
+    # None: not decided yet.
+    decision: str | None
+    # Why the run is over before its last cycle, where this was the last one.
+    ended: str | None = None
+
+
+def progress_of(folder: RunFolder, recipe: Recipe) -> tuple[CycleProgress, ...]:
+    """How far each cycle of a run is, up to the last that there will be."""
+    decisions = past_decisions(folder, recipe.cycles)
+    chosen = {decision.cycle: decision.chosen for decision in decisions}
+    last = len(decisions) if is_over(decisions, recipe.cycles) else recipe.cycles
+    return tuple(
+        CycleProgress(
+            cycle=cycle,
+            rollouts=_shards(folder.rollouts(cycle)),
+            judgments=_shards(folder.judgments(cycle)),
+            trained=tuple(a for a in recipe.contestants if (folder.training(cycle, a) / "report.json").is_file()),
+            decision=chosen.get(cycle),
+            ended=decisions[-1].ended if cycle == last < recipe.cycles else None,
+        )
+        for cycle in range(1, last + 1)
+    )
+
+
+def facts_of(folder: RunFolder) -> dict[str, object]:
+    """What `print_run` shows, for a program. Raises SalusError as it does."""
+    recipe, summary = recipe_of_run(folder), find_summary(folder.summary)
+    return {
+        "recipe": {"name": recipe.name, "seed": recipe.seed, "cycles": recipe.cycles},
+        "record": read_run_record(folder),
+        "run_hash": run_hash(folder),
+        "cycles": progress_of(folder, recipe),
+        "decisions": past_decisions(folder, recipe.cycles),
+        "summary": summary,
+        "published": summary.published if summary is not None else find_published(folder, recipe.cycles),
+        "judge_trust": read_trust(folder),
+        "publications": read_publications(folder.publications),
+        "artefacts": list(holdings(folder, recipe)),
+    }
+
+
 def print_run(folder: RunFolder, where: object = None) -> None:
     """Print one run; `where` it is, if not in this folder.
 
@@ -32,7 +81,7 @@ def print_run(folder: RunFolder, where: object = None) -> None:
     recipe, record, summary = recipe_of_run(folder), read_run_record(folder), find_summary(folder.summary)
     out = console()
     out.print(_head(where or folder.root, recipe, record, run_hash(folder)), highlight=False)
-    out.print(progress_table(folder, recipe))
+    out.print(progress_table(recipe, progress_of(folder, recipe)))
     if summary is not None:
         # The decisions' sentences are among it.
         show(summary)
@@ -82,28 +131,18 @@ def _print_trust(folder: RunFolder, summary: Summary | None) -> None:
         console().print(trust.note, markup=False, highlight=False)
 
 
-def progress_table(folder: RunFolder, recipe: Recipe) -> Table:
+def progress_table(recipe: Recipe, cycles: tuple[CycleProgress, ...]) -> Table:
     """How far each cycle of a run is."""
     table = Table(title=f"{recipe.name}, seed {recipe.seed}")
     for column in ("cycle", "rollouts", "judgments", "trained", "decision"):
         table.add_column(column)
-    decisions = past_decisions(folder, recipe.cycles)
-    chosen = {decision.cycle: decision.chosen for decision in decisions}
-    last = len(decisions) if is_over(decisions, recipe.cycles) else recipe.cycles
-    for cycle in range(1, last + 1):
-        trained = [a for a in recipe.contestants if (folder.training(cycle, a) / "report.json").is_file()]
-        table.add_row(
-            str(cycle),
-            _shards(folder.rollouts(cycle)),
-            _shards(folder.judgments(cycle)),
-            ", ".join(trained) or "-",
-            chosen.get(cycle, "-"),
-        )
-    if last < recipe.cycles:
-        table.caption = Text(decisions[-1].ended or "")
+    for each in cycles:
+        shards = (f"{count} shards" if count else "-" for count in (each.rollouts, each.judgments))
+        table.add_row(str(each.cycle), *shards, ", ".join(each.trained) or "-", each.decision or "-")
+    if cycles and cycles[-1].ended is not None:
+        table.caption = Text(cycles[-1].ended)
     return table
 
 
-def _shards(folder: Path) -> str:
-    count = len(list(folder.glob("*.parquet")))
-    return f"{count} shards" if count else "-"
+def _shards(folder: Path) -> int:
+    return len(list(folder.glob("*.parquet")))

@@ -16,6 +16,7 @@ from actors.errors import SalusError
 from pipelines.config.load import load_run_recipe, settle_challengers
 from pipelines.config.recipe import Recipe
 from pipelines.runs.materials import BASE_VERSION
+from pipelines.runs.open import check_format
 from pipelines.runs.outcomes import first_champion, past_outcomes
 
 _BASE = PolicyRef(version=BASE_VERSION, path="")
@@ -81,6 +82,7 @@ def recipe_of_run(folder: RunFolder) -> Recipe:
     """
     if not folder.recipe.is_file():
         raise SalusError(f"{folder.root} is not a run folder: it has no {folder.recipe.name}.")
+    check_format(folder)
     return load_run_recipe(folder.recipe)
 
 

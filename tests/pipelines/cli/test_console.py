@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 import pipelines
 from actors.contract.untrusted import visible
-from pipelines.cli.console import SafeConsole
+from pipelines.cli.console.output import SafeConsole
 from tests.pipelines.cli.controls import controls
 
 HOSTILE = "a\x1b[2J\x9b31m b\u202ec\u2066 \x00\x7f\u2028\U000e0041\ud800 d"
@@ -65,4 +65,4 @@ def test_plain_text_is_the_same_text() -> None:
 def test_no_other_console_is_made() -> None:
     root = Path(pipelines.__file__).parent
     made = [path for path in root.rglob("*.py") if "Console(" in path.read_text(encoding="utf-8")]
-    assert [path.relative_to(root).as_posix() for path in made] == ["cli/console.py"]
+    assert [path.relative_to(root).as_posix() for path in made] == ["cli/console/output.py"]

@@ -12,7 +12,7 @@ from rich.console import Console
 from actors.contract.records import prompt_table
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from pipelines.cli.console import SafeConsole
+from pipelines.cli.console.output import SafeConsole
 from pipelines.cli.data import tables
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe

@@ -100,7 +100,7 @@ def test_a_finished_folder_says_so_and_starts_nothing(
         main(command(labels, out, settings(model)))
     captured = capsys.readouterr()
     assert ended.value.code == 0
-    assert f"{out} holds this judge already; nothing was trained." in captured.out.replace("\n", "")
+    assert f"{out} holds this judge already; nothing was trained." in captured.err.replace("\n", "")
     assert f"--set judge.path={out}" in captured.out and "--set judge.regimen=EXT" in captured.out
     # Another model, or other labels, are another judge.
     more = write(tmp_path / "team.jsonl", [*ROWS, ROWS[0] | {"answer": "Sure."}])

@@ -10,7 +10,7 @@ from actors.contract.records import LABELS, Label
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_table, write_text
-from pipelines.cli.console import resolve
+from pipelines.cli.console.options import resolve
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe

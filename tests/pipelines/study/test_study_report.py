@@ -11,10 +11,10 @@ from rich.console import Console
 
 from actors.files.shards import write_text
 from pipelines.config.load import save_recipe
-from pipelines.fleet.member import Failure
-from pipelines.fleet.together import SharedCost
 from pipelines.runs.several import StudyFolder
 from pipelines.study.figures import draw_study
+from pipelines.study.fleet.member import Failure
+from pipelines.study.fleet.together import SharedCost
 from pipelines.study.results import StudyReport, study_report
 from pipelines.study.tables import Grid, console_table, grids, markdown, study_page
 from tests.pipelines.study.cells import TWO_CYCLES, Cycle, Right, cells, complete, decision, study

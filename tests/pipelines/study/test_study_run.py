@@ -12,13 +12,13 @@ from pipelines.cli.main import main
 from pipelines.cluster.devices import Resources
 from pipelines.cluster.progress import Bar
 from pipelines.config.load import load_recipe, save_recipe
-from pipelines.fleet.jobs import Job, at_most, run_jobs
-from pipelines.fleet.member import MemberWatch, member_job
-from pipelines.fleet.together import SharedCost
 from pipelines.runs.lease.files import LeaseFiles
 from pipelines.runs.lease.lease import hold
 from pipelines.runs.several import StudyFolder
 from pipelines.study.config import StudyConfig
+from pipelines.study.fleet.jobs import Job, at_most, run_jobs
+from pipelines.study.fleet.member import MemberWatch, member_job
+from pipelines.study.fleet.together import SharedCost
 from pipelines.study.results import StudyReport
 from pipelines.study.run import open_study, run_study
 from tests.pipelines.cli.refused import refused
