@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from actors.contract.curve import curve_table
 from actors.contract.records import Record
 from actors.errors import SalusError
 from actors.files.atomic import replacing, write_atomically
+from actors.training.curve import curve_table
 
 PROGRESS_S = 0.5
 # Between two writings of a curve; the whole file is written each time.
@@ -78,7 +78,7 @@ class ProgressFile:
 
 
 class CurveFile:
-    """A training's curve on disk (`actors.contract.curve`), written by its first rank."""
+    """A training's curve on disk (`actors.training.curve`), written by its first rank."""
 
     def __init__(self, path: Path, every_s: float = CURVE_S) -> None:
         self._path = path

@@ -22,7 +22,6 @@ from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.plan import make_plan
 from pipelines.cluster.times import NodeUse, StageTime, Work, engine_work, find_times
 from pipelines.cluster.turns.cost import GpuUse, busy_gpu_s, measured, uses_gpus
-from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import read_figures
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import Decision, read_decision
@@ -31,11 +30,11 @@ from pipelines.judges.evidence import read_trust
 from pipelines.judges.refusal_rules import xstest_agreement
 from pipelines.measures.agreement import Agreement, agreement
 from pipelines.measures.baselines import ALIKE, BASELINES, baseline_judgments
-from pipelines.measures.groups import Grouping, GroupMetrics, measure_groups, names_of
+from pipelines.measures.groups import groups_of
 from pipelines.measures.metrics import Metrics, measure, without_spread
 from pipelines.report.decision_page.from_run import write_pages
 from pipelines.report.figure import draw_cycles
-from pipelines.report.judging import judge_disagreement, judge_usage
+from pipelines.report.judges.judging import judge_disagreement, judge_usage
 from pipelines.runs.materials import probe_folder, truth_rule
 from pipelines.runs.metrics_rows import MetricsKey, group_rows, harmfulness_rows, metrics_rows
 from pipelines.runs.models import at_hand
@@ -361,23 +360,6 @@ class _Reader:
             judged_by=by,
             winner=winner,
         )
-
-
-def groups_of(table: pa.Table, recipe: Recipe, seed: int) -> dict[Grouping, GroupMetrics]:
-    """Figures by style and by topic; what the recipe holds out is apart as far as these prompts have it."""
-    data = recipe.data
-    wrapped = data.styles.held_out if data.styles is not None else ()
-    apart: dict[Grouping, set[str]] = {
-        "style": {*wrapped, *data.held_out.styles},
-        "topic": set(data.held_out.topics),
-    }
-    found = {}
-    for grouping, names in apart.items():
-        # Only test prompts have them, and a limit on those (data.test) may leave one out.
-        there = frozenset[str]().union(*names_of(table, grouping))
-        if (measured := measure_groups(table, grouping, recipe.scores, seed, names & there)) is not None:
-            found[grouping] = measured
-    return found
 
 
 def _published(folder: RunFolder, cycle: int) -> str | None:

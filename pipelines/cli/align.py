@@ -25,7 +25,7 @@ from pipelines.cli.console.options import (
 from pipelines.cli.console.output import answer, console, error_console, notice, reporter, say
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
-from pipelines.report.judging import judging_lines
+from pipelines.report.judges.judging import judging_lines
 from pipelines.report.summary_tables import (
     attack_table,
     capability_table,
@@ -81,8 +81,8 @@ def align(
 
     from pipelines.alignment.align import align as run_alignment
     from pipelines.decision.ending import past_decisions
-    from pipelines.report.beside import beside_table
-    from pipelines.report.judge_check import judge_check_lines, unseen_lines
+    from pipelines.report.judges.beside import beside_table
+    from pipelines.report.judges.judge_check import judge_check_lines, unseen_lines
 
     settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
     out = console()

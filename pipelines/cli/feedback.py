@@ -161,12 +161,10 @@ def import_labels(
     from pipelines.feedback.review.imported import import_labels as add_labels
 
     done = add_labels(file, labels, "control" if control else "informative")
-    console().print(
+    answer(done)
+    say(
         f"{done.labels} labels of {done.reviewers} reviewers from {done.source} in {labels}"
-        f" ({done.unlabelled} tasks without a label)",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f" ({done.unlabelled} tasks without a label)"
     )
 
 

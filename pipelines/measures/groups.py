@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from actors.contract.records import TOPIC_MARK, Interval, Record
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
+from pipelines.config.recipe import Recipe
 from pipelines.config.scores import ScoreTable
 from pipelines.measures.bootstrap import RESAMPLES
 from pipelines.measures.metrics import MAIN_FIGURES, Metrics, measure
@@ -105,6 +106,23 @@ def measure_groups(
         held_out_names=tuple(sorted(apart)),
         unnamed=int((~named).sum()),
     )
+
+
+def groups_of(table: pa.Table, recipe: Recipe, seed: int) -> dict[Grouping, GroupMetrics]:
+    """Figures by style and by topic; what the recipe holds out is apart as far as these prompts have it."""
+    data = recipe.data
+    wrapped = data.styles.held_out if data.styles is not None else ()
+    apart: dict[Grouping, set[str]] = {
+        "style": {*wrapped, *data.held_out.styles},
+        "topic": set(data.held_out.topics),
+    }
+    found = {}
+    for grouping, names in apart.items():
+        # Only test prompts have them, and a limit on those (data.test) may leave one out.
+        there = frozenset[str]().union(*names_of(table, grouping))
+        if (measured := measure_groups(table, grouping, recipe.scores, seed, names & there)) is not None:
+            found[grouping] = measured
+    return found
 
 
 def names_of(rows: pa.Table, grouping: Grouping) -> list[frozenset[str]]:

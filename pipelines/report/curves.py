@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from actors.contract.curve import Curve, read_curve
 from actors.contract.records import ChallengerName
 from actors.contract.run_folder import RunFolder
+from actors.training.curve import Curve, read_curve
 from pipelines.config.recipe import Recipe
 
 

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.contract.curve import read_curve
 from actors.contract.records import ROW_NAMES, Assignment, PolicyRef, TrainReport
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
@@ -30,6 +29,7 @@ from actors.training.algorithms.settings import ChallengerConfig
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 from actors.training.challenger import TrainingRun
 from actors.training.config import LoraSettings, TrainConfig
+from actors.training.curve import read_curve
 from actors.training.rows import RowCount, tokenising_processes
 from tests.tiny_model import make_tiny_model
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.contract.curve import Curve, curve_table, read_curve
 from actors.errors import SalusError
+from actors.training.curve import Curve, curve_table, read_curve
 from actors.training.progress import CurveFile, Progress, ProgressFile, logged_figures, mean_loss, throttled
 
 

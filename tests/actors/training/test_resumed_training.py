@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from actors.contract.curve import read_curve
 from actors.contract.records import Assignment, PolicyRef, TrainReport
 from actors.contract.run_folder import CURVE
 from actors.errors import SalusError
@@ -22,6 +21,7 @@ from actors.training.algorithms.table import Algorithm
 from actors.training.challenger import TrainingRun
 from actors.training.checkpoints import MARK
 from actors.training.config import LoraSettings, TrainConfig
+from actors.training.curve import read_curve
 from actors.training.loop import launch_training
 from tests.tiny_model import make_tiny_model
 

@@ -16,14 +16,14 @@ from actors.files.shards import write_table, write_text
 from actors.judges.harmfulness import HarmfulnessRater
 from actors.judges.judge import JudgmentTask
 from actors.judges.usage import Usage, write_usage
-from pipelines.alignment.finish import groups_of
 from pipelines.cli.align import show
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import write_figures
 from pipelines.judges.gate import JudgeTrust
 from pipelines.measures.capability.figures import Capability
-from pipelines.report.judging import judge_disagreement
+from pipelines.measures.groups import groups_of
+from pipelines.report.judges.judging import judge_disagreement
 from pipelines.report.summary_tables import attack_table
 from pipelines.runs.stage_log import LoggedStage, StageLog, cycle_clock
 from pipelines.runs.summary import Disagreement, Summary, WhatIsKept

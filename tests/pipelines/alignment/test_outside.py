@@ -28,7 +28,7 @@ from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.feedback.control.second_judge import hold_second_judge
 from pipelines.judges.pool import JudgeShards
-from pipelines.report.beside import beside_table
+from pipelines.report.judges.beside import beside_table
 from pipelines.runs.finished.lineage import lineage
 from pipelines.runs.finished.shape import shape_of
 from pipelines.runs.materials import Materials

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.decision.record import Decision
-from pipelines.report.judge_check import judge_check_lines, unseen_lines
+from pipelines.report.judges.judge_check import judge_check_lines, unseen_lines
 from tests.pipelines.report.test_decision_page import decided
 
 
