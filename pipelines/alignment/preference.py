@@ -279,7 +279,8 @@ def _counted(ordered: ray.data.Dataset, kind: RowKind) -> list[_Block]:
     return [_Block(ref, *size) for ref, size in zip(refs, sizes, strict=True) if size[0]]
 
 
-@ray.remote(num_cpus=0)
+# A core each: without, Ray starts a process for every block at once.
+@ray.remote
 def _count(block: pa.Table, kind: RowKind) -> tuple[int, int]:
     return block.num_rows, int(_positive(block, kind).sum()) if block.num_rows else 0
 
