@@ -81,6 +81,12 @@ def find_refusal(decision: Path) -> RefusedPublication | None:
     return found.publication if found is not None else None
 
 
+def refusal_of(decision: Path, winner: PolicyRef) -> RefusedPublication | None:
+    """What an earlier attempt to publish the winner came to, as `find_refusal` reads it; None: not refused."""
+    refused = find_refusal(decision)
+    return refused if refused is not None and refused.version == winner.version else None
+
+
 def with_refusal(decision: str, refusal: RefusedPublication) -> str:
     """A decision record's JSON with the refusal in it, whatever else it holds."""
     return json.dumps(json.loads(decision) | {"publication": refusal.model_dump()}, indent=2, ensure_ascii=False)

@@ -13,9 +13,9 @@ from actors.contract.publication import (
     Publication,
     PublicationRefusedError,
     RefusedPublication,
-    find_refusal,
     note_refusal,
     read_publications,
+    refusal_of,
     with_refusal,
 )
 from actors.contract.records import Assignment, ChallengerName, PolicyRef, Record, TrainReport
@@ -280,8 +280,7 @@ class Coordinator:
         """Compare this cycle's challengers with the champion on the validation split, record why, and publish.
 
         The winner's weights and then the decision record are written before anything is published. Without `publish`
-        the same call publishes later.
-        It goes by the record, as long as what the record was made of is the same.
+        the same call publishes later, by the record as long as what the record was made of is the same.
 
         Training goes on from a policy that the endpoint refuses, as from one that a gate holds back. The record says
         why, and it is not tried again.
@@ -310,7 +309,7 @@ class Coordinator:
             winner = self._folder.challenger(cycle, verdict.chosen)
             self._keep_whole(winner, champion)
             champion = winner
-        refused = _refusal(record, champion)
+        refused = refusal_of(record, champion)
         if known is None:
             text = verdict.model_dump_json(indent=2)
             write_text(with_refusal(text, refused) if refused is not None else text, record)
@@ -384,10 +383,9 @@ class Coordinator:
         self._log(self._publisher.publish(policy, cycle))
 
     def _log(self, publication: Publication) -> None:
-        log = self._folder.publications
         publication = publication.model_copy(update={"path": self._names.policy(publication.path)})
         with self._lock:
-            append_line(log, publication.model_dump_json().encode())
+            append_line(self._folder.publications, publication.model_dump_json().encode())
 
     def _last_logged(self) -> str | None:
         log = read_publications(self._folder.publications) if self._publisher is not None else []
@@ -400,9 +398,3 @@ class Coordinator:
     def stop_publisher(self) -> None:
         if self._publisher is not None:
             self._publisher.stop()
-
-
-def _refusal(decision: Path, winner: PolicyRef) -> RefusedPublication | None:
-    """What an earlier call found of the winner's publication, and wrote into the record of the decision."""
-    refused = find_refusal(decision)
-    return refused if refused is not None and refused.version == winner.version else None
