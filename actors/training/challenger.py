@@ -60,16 +60,14 @@ class _Models:
     reference: PreTrainedModel | None
 
 
-class TokenisedRows(datasets.Dataset):
+class TokenisedRows(datasets.Dataset):  # type: ignore[misc]
     """Rows that TRL tokenises in several processes, to the same rows in the same order as in one.
 
     TRL gives all its steps as many. One step takes the neighbours of a batch together, for KTO's KL term. The parts of
     several processes would end within batches, so that one is done in this process.
     """
 
-    def map(  # type: ignore[override]
-        self, *args: Any, batched: bool = False, num_proc: int | None = None, **more: Any
-    ) -> TokenisedRows:
+    def map(self, *args: Any, batched: bool = False, num_proc: int | None = None, **more: Any) -> TokenisedRows:
         mapped = super().map(*args, batched=batched, num_proc=None if batched else num_proc, **more)
         mapped.__class__ = TokenisedRows
         assert isinstance(mapped, TokenisedRows)

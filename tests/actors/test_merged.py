@@ -18,7 +18,7 @@ from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.port import Sampling
 from actors.errors import SalusError
-from actors.files.shards import write_table
+from actors.files.shards import strings, write_table
 from actors.generator import Generator, RolloutTask
 from actors.merged import NodeWeights, is_unmerged, keep_merged
 from actors.training.adapter import merge
@@ -204,7 +204,7 @@ def test_a_generator_answers_with_what_it_merged(
         )
         table, _ = generator.generate(task)
         assert set(table["policy"].to_pylist()) == {policy.version}
-        answered: list[str] = table["answer"].to_pylist()
+        answered = strings(table, "answer")
         return answered
 
     merging = Generator(TransformersEngine(base), weights.of)
