@@ -94,7 +94,7 @@ def voted(judgments: pa.Table) -> pa.Table:
     for place, (name, label) in enumerate(zip(names, labels, strict=True)):
         if label == chosen[name]:
             first.setdefault(name, place)
-    return judgments.take(list(first.values()))
+    return judgments.take(pa.array(first.values(), pa.int64()))
 
 
 def written_tokens(answers: pa.Table) -> float:

@@ -24,7 +24,7 @@ CHANGES = [
     "cycles=2", "publish.enabled=false", "generate.actors=1", "judge.regimen=RULES", "train.challengers.kto=null",
     "train.workers_per_run=1", "train.challengers.dpo.epochs=1", "data.train_per_cycle=40", "data.probe=null",
     "data.probe_path=null", *OUTSIDE,
-    "schemes={votes: {samples: 3}, thinking: {suffix: Think first.}, examples: {few_shot: 2}}",
+    "schemes={votes: {samples: 3}, thinking: {suffix: Think first.}, examples: {few_shot: 1}}",
 ]  # fmt: skip
 TEAM = (
     "red_team={prompts: 12, attempts: 2, rewrite_tokens: 4, max_tokens: 2000, cpus_per_actor: 0.5,"
@@ -63,7 +63,7 @@ def test_what_an_attacker_wins_is_asked_again_in_the_next_cycle(
     base = {name: rows[name, "c0-base"] for name, _ in rows}
     assert base["votes"].written_tokens > 2 * base[None].written_tokens
     assert base["votes"].read_tokens == base[None].read_tokens < base["thinking"].read_tokens
-    assert base["examples"].read_tokens > 2 * base[None].read_tokens
+    assert base["examples"].read_tokens > 1.5 * base[None].read_tokens
     assert len({each.n for each in rows.values()}) == 1
     shown = read_folder(folder.scheme("examples", "c0-base") / "judgments")
     assert set(shown["context"].to_pylist()) == {None}

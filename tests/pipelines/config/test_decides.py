@@ -29,7 +29,7 @@ FREE = {
 }  # fmt: skip
 # A run keeps these, but the files of their own section do not follow from them.
 KEPT = {
-    "model.parameters_b", "judge.parameters_b", "judge.max_missing", "judge.truth",
+    "model.parameters_b", "judge.parameters_b", "red_team.attacker.parameters_b", "judge.max_missing", "judge.truth",
     "train.challengers", "train.workers", "train.gpus_per_worker", "train.gradient_checkpointing",
     "sft.gpus_per_worker", "sft.gradient_checkpointing",
 }  # fmt: skip
