@@ -33,9 +33,11 @@ def quiet_errors() -> None:
     worker.print_to_stdstream = log
 
 
-def logs_folder() -> Path:
-    """Ray's folder of logs on this machine, for a driver that is connected."""
-    return Path(worker._global_node.get_logs_dir_path())
+def logs_folder() -> Path | None:
+    """Ray's folder of logs on this machine; None for a driver that is not connected, or from elsewhere."""
+    # Ray's own annotation says None alone.
+    node: Any = worker._global_node
+    return Path(node.get_logs_dir_path()) if node is not None else None
 
 
 def serve_client() -> Any:

@@ -41,11 +41,15 @@ def kept_logs(folder: RunFolder) -> Iterator[None]:
 
     from actors.contract.ray_internals import logs_folder
 
-    logs = SessionLogs(folder=str(logs_folder()), job=ray.get_runtime_context().get_job_id())
+    source = logs_folder()
+    if source is None:
+        yield
+        return
+    logs = SessionLogs(folder=str(source), job=ray.get_runtime_context().get_job_id())
     write_text(logs.model_dump_json(), folder.session_logs)
     try:
         yield
     finally:
         with suppress(OSError):
-            keep_logs(Path(logs.folder), logs.job, folder.worker_logs)
+            keep_logs(source, logs.job, folder.worker_logs)
             folder.session_logs.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,7 +205,7 @@ def python_page() -> str:
     return f"# Python\n\n```python\n{example}\n```\n\n{members}"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The lines of a Markdown table; nothing of a cell ends it."""
     lines = [head, ("---",) * len(head), *rows]
     return [f"| {' | '.join(_in_cell(cell) for cell in line)} |" for line in lines]

@@ -65,8 +65,8 @@ def _kept(folder: RunFolder) -> Iterator[LogLine]:
     sessions = kept_sessions(folder.worker_logs)
     if not sessions:
         raise SalusError(
-            f"No worker of {folder.root} has printed anything that is kept here; a session that was killed keeps no"
-            " logs, and those of a cluster's other machines are in Ray's folder there."
+            f"No worker of {folder.root} has printed anything that is kept here. A session that was killed keeps no"
+            " logs; those of a cluster's other machines are in Ray's folder there."
         )
     yield from WorkerLogs(sessions[-1]).lines(last=True)
 

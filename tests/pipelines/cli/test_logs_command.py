@@ -66,7 +66,7 @@ def test_what_there_is_none_of_gets_a_sentence(
     run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "is not a run folder" in refused(capsys, "logs", str(tmp_path / "none"))
-    assert "a session that was killed keeps no logs" in refused(capsys, "logs", str(run.root))
+    assert "A session that was killed keeps no logs" in refused(capsys, "logs", str(run.root))
 
 
 def test_an_unknown_actor_names_those_there_are(
