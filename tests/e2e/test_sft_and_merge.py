@@ -57,11 +57,9 @@ def test_a_fine_tuned_policy_is_the_first_champion_and_a_merged_one_competes(
     # The cycle begins with it, and the deployed policy stays what is compared with.
     (cycle,) = summary.cycles
     assert cycle.incumbent == "c0-sft"
-    rows = pq.read_table(folder.metrics, columns=["algorithm", "split", "cycle", "policy_version"]).to_pylist()
-    validated = {
-        (row["cycle"], row["algorithm"], row["policy_version"]) for row in rows if row["split"] == "validation"
-    }
-    assert {(0, "base", "c0-base", "validation"), (1, "champion", "c0-sft", "validation")} <= validated
+    columns = ["cycle", "algorithm", "policy_version", "split"]
+    measured = {tuple(row.values()) for row in pq.read_table(folder.metrics, columns=columns).to_pylist()}
+    assert {(0, "base", "c0-base", "validation"), (1, "champion", "c0-sft", "validation")} <= measured
     # The merged challenger was made of both and is a contestant as they are.
     assert set(cycle.challengers) == {"kto", "dpo", MERGE} and cycle.challengers[MERGE] is not None
     adapters = {(folder.training(1, name) / "adapter" / ADAPTER_WEIGHTS).read_bytes() for name in cycle.challengers}
