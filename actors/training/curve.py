@@ -41,7 +41,7 @@ def curve_table(logs: Sequence[Mapping[str, Any]]) -> pa.Table:
     rows = [entry for entry in logs if "loss" in entry]
     names = {name for entry in rows for name in entry} - set(_LEFT_OUT)
     ordered = [*(name for name in _FIRST if name in names), *sorted(names - set(_FIRST))]
-    columns: dict[str, pa.Array] = {"step": pa.array([int(entry["step"]) for entry in rows], pa.int32())}
+    columns: dict[str, pa.Array[Any]] = {"step": pa.array([int(entry["step"]) for entry in rows], pa.int32())}
     columns |= {name: pa.array([_finite(entry.get(name)) for entry in rows], pa.float64()) for name in ordered}
     return pa.table(columns)
 
@@ -62,7 +62,7 @@ def read_curve(path: Path) -> Curve | None:
         raise SalusError(f"{path} is not a training curve, as it has no column step; take it from a copy.")
     names = [name for name in table.column_names if name != "step"]
     return Curve(
-        steps=tuple(table["step"].to_pylist()),
+        steps=tuple(int(step) for step in table["step"].to_pylist() if step is not None),
         figures={name: tuple(table[name].to_pylist()) for name in names},
     )
 

@@ -21,7 +21,7 @@ from pipelines.feedback.review.labels import LabelLog
 Source = Literal["argilla", "label-studio"]
 
 
-class GivenLabel(Record):
+class ForeignLabel(Record):
     """One person's label of one answer, as another program kept it."""
 
     prompt: str
@@ -116,7 +116,7 @@ def import_labels(file: Path, folder: Path, drawn: Drawn = "informative") -> Imp
     )
 
 
-def read_labels_of(file: Path) -> tuple[Source, list[list[GivenLabel]]]:
+def read_labels_of(file: Path) -> tuple[Source, list[list[ForeignLabel]]]:
     """The labels of each task of a file, and whose it is. Raises SalusError as `import_labels` does."""
     path = file / "records.json" if file.is_dir() else file
     try:
@@ -140,14 +140,14 @@ def read_labels_of(file: Path) -> tuple[Source, list[list[GivenLabel]]]:
         ) from error
 
 
-def _of_record(record: _ArgillaRecord) -> Iterator[GivenLabel]:
+def _of_record(record: _ArgillaRecord) -> Iterator[ForeignLabel]:
     # One that is pending has drafts alone.
     if record.status == "completed":
         for response in (record.responses or {}).get(_QUESTION, ()):
             yield _given("argilla", record.fields, response.value, response.user_id)
 
 
-def _of_task(task: _StudioTask) -> Iterator[GivenLabel]:
+def _of_task(task: _StudioTask) -> Iterator[ForeignLabel]:
     for annotation in task.annotations:
         choices = [
             label
@@ -161,8 +161,8 @@ def _of_task(task: _StudioTask) -> Iterator[GivenLabel]:
             yield _given("label-studio", task.data, choices[0], name)
 
 
-def _given(source: Source, texts: _Texts, label: object, who: object) -> GivenLabel:
+def _given(source: Source, texts: _Texts, label: object, who: object) -> ForeignLabel:
     """Raises pydantic's ValidationError for a label that is none."""
     name = f"{source}:{who if who is not None else 'unknown'}"
     row = {"prompt": texts.prompt, "answer": texts.answer, "label": label, "reviewer": name[:200]}
-    return GivenLabel.model_validate(row)
+    return ForeignLabel.model_validate(row)

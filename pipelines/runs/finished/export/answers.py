@@ -14,7 +14,7 @@ from actors.contract.conversation import transcripts
 from actors.contract.records import JUDGMENT_SCHEMA, PromptSet, Record
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.files.shards import read_folder
+from actors.files.shards import read_folder, strings
 
 SETS: tuple[PromptSet, ...] = get_args(PromptSet)
 
@@ -84,16 +84,16 @@ def _sets(folder: RunFolder, place: Path, wanted: Wanted) -> Iterator[AnswerSet]
     parts = place.relative_to(folder.root).parts
     # cycles/CC/judgments, or evaluations/SPLIT/VERSION/judged_by/JUDGE.
     cycle = int(parts[1]) if parts[0] == "cycles" else None
-    prompts = next((name for name in SETS if name == parts[1]), "train")
+    prompts: PromptSet = next((name for name in SETS if name == parts[1]), "train")
     if wanted.prompts and prompts not in wanted.prompts:
         return
     if cycle is None and wanted.policies and parts[2] not in wanted.policies:
         return
     table = _whole(read_folder(place))
-    for policy in table["policy"].unique().to_pylist():
+    for policy in dict.fromkeys(strings(table, "policy")):
         if wanted.policies and policy not in wanted.policies:
             continue
-        own = table.filter(pc.equal(table["policy"], policy))
+        own = table.filter(pc.equal(table["policy"], pa.scalar(policy)))
         yield AnswerSet(prompts, cycle, policy, str(own["judge"][0]), own, place)
 
 

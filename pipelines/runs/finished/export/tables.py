@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.files.shards import write_table, write_text
+from actors.files.shards import strings, write_table, write_text
 
 _CARD = """---
 configs:
@@ -37,9 +37,10 @@ def write_csv(answers: pa.Table, pairs: pa.Table | None, out: Path) -> None:
 
 def write_dataset(answers: pa.Table, pairs: pa.Table | None, out: Path, name: str) -> None:
     """`answers/SET.parquet`, `pairs/train.parquet`, and the card that tells `load_dataset(OUT, "answers")` of them."""
-    sets = answers["prompts"].unique().to_pylist()
+    sets = list(dict.fromkeys(strings(answers, "prompts")))
     for prompts in sets:
-        write_table(answers.filter(pc.equal(answers["prompts"], prompts)), out / "answers" / f"{prompts}.parquet")
+        own = answers.filter(pc.equal(answers["prompts"], pa.scalar(prompts)))
+        write_table(own, out / "answers" / f"{prompts}.parquet")
     configs = [_config("answers", sets)]
     if pairs is not None:
         write_table(pairs, out / "pairs" / "train.parquet")

@@ -192,7 +192,7 @@ def test_capability_is_written_as_the_harness_writes_it(paired: RunFolder, tmp_p
     assert told["results"]["salus_references"]["token_perplexity,none"] == pytest.approx(2.718281828)
     (samples,) = (out / "test" / "c2-dpo").glob("samples_salus_choices_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
-    assert [row["acc"] for row in rows] == [1.0, 0.0, 1.0, 0.0]
+    assert [row["acc"] for row in rows] == [0.0, 1.0, 0.0, 1.0]
     assert rows[0]["doc"]["choices"] == ["o0", "o1"] and rows[0]["target"] == "1"
     with pytest.raises(SalusError, match="measured no capability"):
         save_recipe(recipe.model_copy(update={"capability": None}), paired.recipe)
