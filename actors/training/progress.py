@@ -118,8 +118,8 @@ def mean_loss(logs: Logs, since: float, resumed_at: int, steps: int) -> float:
 def logged_figures(logs: Logs, mean: float, resumed_at: int, steps: int) -> dict[str, float]:
     """The figures of a training's report.
 
-    They are the mean loss, the mean of the first and of the last tenth of the steps, and the mean of each of TRL's own
-    figures over the last tenth. Of the learning rate and of what TRL counts it is the last value.
+    They are the mean loss over all steps, over the first tenth of them, and over the last tenth. Each of TRL's own
+    figures is its mean over the last tenth. Of the learning rate and of what TRL counts it is the last value.
     """
     rows = [entry for entry in logs if "loss" in entry]
     metrics = {"loss_mean": mean}

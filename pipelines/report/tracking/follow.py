@@ -1,6 +1,6 @@
 """Trackers follow a run: each in a thread of its own reads the run folder now and then and tells what is new.
 
-What was told is in `tracking.json` of the run, so that another session goes on in the same run of each tracker and
+What was told is in `tracking.json` of the run. By that another session goes on in the same run of each tracker, and
 tells what is missing. Trackers are told by files alone: nothing in a cycle waits for one, and none ends a run.
 """
 

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -94,10 +92,7 @@ class MlflowTracker:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         place = f"policies/{policy.version}"
-        with tempfile.TemporaryDirectory() as scratch:
-            told = Path(scratch) / "policy.json"
-            told.write_text(json.dumps(_told(policy), indent=1) + "\n", encoding="utf-8")
-            self._client.log_artifact(self.run_id, str(told), place)
+        self._client.log_dict(self.run_id, _told(policy), f"{place}/policy.json")
         if policy.adapter is not None:
             self._client.log_artifacts(self.run_id, str(policy.adapter), f"{place}/adapter")
         made = self._client.create_model_version(

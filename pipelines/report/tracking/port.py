@@ -15,7 +15,7 @@ from pipelines.config.recipe import TrackerName
 # How a session of a run came to its end.
 Ending = Literal["finished", "failed", "stopped"]
 Setting = str | int | float | bool
-# What a policy is to whoever reads the registry of a tracker.
+# What a policy is to readers of a tracker's registry.
 Alias = Literal["champion", "challenger"]
 
 

@@ -1,4 +1,4 @@
-"""The judged answers and the pairs of a run, for whoever reads them outside of it."""
+"""The judged answers and the pairs of a run, for programs outside of it."""
 
 from __future__ import annotations
 
