@@ -41,7 +41,7 @@ def curve_table(logs: Sequence[Mapping[str, Any]]) -> pa.Table:
     rows = [entry for entry in logs if "loss" in entry]
     names = {name for entry in rows for name in entry} - set(_LEFT_OUT)
     ordered = [*(name for name in _FIRST if name in names), *sorted(names - set(_FIRST))]
-    columns: dict[str, pa.Array[Any]] = {"step": pa.array([int(entry["step"]) for entry in rows], pa.int32())}
+    columns: dict[str, Any] = {"step": pa.array([int(entry["step"]) for entry in rows], pa.int32())}
     columns |= {name: pa.array([_finite(entry.get(name)) for entry in rows], pa.float64()) for name in ordered}
     return pa.table(columns)
 

@@ -32,9 +32,6 @@ from pipelines.serving.dashboard.source import find_page, read_dashboard
 class TrafficMeter(Protocol):
     """Who counts the endpoint's requests."""
 
-    async def answers(self, asked: AnswersAsked) -> AnswersShown:
-        return await asyncio.to_thread(compared_answers, RunFolder(self._run), asked)
-
     async def traffic(self) -> Traffic | None:
         """The latest figures; None where there are none."""
 
@@ -104,6 +101,9 @@ class PagesData:
 
     async def decision_page(self, cycle: int) -> str | None:
         return await asyncio.to_thread(find_page, RunFolder(self._run), cycle)
+
+    async def answers(self, asked: AnswersAsked) -> AnswersShown:
+        return await asyncio.to_thread(compared_answers, RunFolder(self._run), asked)
 
     async def traffic(self) -> Traffic | None:
         return await self._meter.traffic() if self._meter is not None else None

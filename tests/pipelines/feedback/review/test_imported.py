@@ -14,7 +14,7 @@ from pipelines.cli.main import app
 from pipelines.feedback.review.consensus import settle
 from pipelines.feedback.review.export import export_labels
 from pipelines.feedback.review.imported import import_labels
-from pipelines.feedback.review.labels import read_labels
+from pipelines.feedback.review.stored import read_labels
 from pipelines.judges.human_labels import read_human_labels
 
 TEXTS = [{"prompt": f"Question {i}?", "answer": f"Answer {i}."} for i in range(3)]

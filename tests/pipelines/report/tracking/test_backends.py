@@ -71,7 +71,10 @@ def test_tensorboard(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     events = EventAccumulator(str(run.root.parent / "tensorboard" / run_id), size_guidance={"tensors": 0})
     events.Reload()
-    assert [(e.step, pytest.approx(e.value)) for e in events.Scalars("train/kto/loss")] == LOSSES
+    steps, losses = zip(*LOSSES, strict=True)
+    logged = events.Scalars("train/kto/loss")
+    assert tuple(e.step for e in logged) == steps
+    assert [e.value for e in logged] == pytest.approx(losses)
     assert {"cycle", "decision/02/text_summary", "settings/text_summary"} <= {"cycle", *events.Tags()["tensors"]}
     assert "validation/champion/ss" in events.Tags()["scalars"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_next_session_tells_the_res
 
 def test_one_that_hangs_is_waited_for_and_left(run: RunFolder, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    gate = follow.threading.Event()
+    gate = threading.Event()
     monkeypatch.setattr(follow, "open_tracker", lambda name, of: gate.wait())
     thread = follow.TrackerThread("wandb", run, recipe, follow._Records(run), told.append)
     thread.start()
