@@ -88,7 +88,8 @@ def voted(judgments: pa.Table) -> pa.Table:
     for name, label in zip(names, labels, strict=True):
         votes.setdefault(name, Counter()).update([label] if label is not None else [])
     chosen = {
-        name: max(of, key=lambda label: (of[label], LABELS.index(label))) if of else None for name, of in votes.items()
+        name: max(of.items(), key=lambda vote: (vote[1], LABELS.index(vote[0])))[0] if of else None
+        for name, of in votes.items()
     }
     first: dict[str, int] = {}
     for place, (name, label) in enumerate(zip(names, labels, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -58,7 +59,9 @@ def test_a_fine_tuned_policy_is_the_first_champion_and_a_merged_one_competes(
     (cycle,) = summary.cycles
     assert cycle.incumbent == "c0-sft"
     columns = ["cycle", "algorithm", "policy_version", "split"]
-    measured: set[tuple[Any, ...]] = {tuple(row.values()) for row in pq.read_table(folder.metrics, columns=columns).to_pylist()}
+    measured: set[tuple[Any, ...]] = {
+        tuple(row.values()) for row in pq.read_table(folder.metrics, columns=columns).to_pylist()
+    }
     assert {(0, "base", "c0-base", "validation"), (1, "champion", "c0-sft", "validation")} <= measured
     # The merged challenger was made of both and is a contestant as they are.
     assert set(cycle.challengers) == {"kto", "dpo", MERGE} and cycle.challengers[MERGE] is not None

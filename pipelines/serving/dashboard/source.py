@@ -10,7 +10,16 @@ from typing import TypeVar
 from actors.contract.publication import Publication, read_publications
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
-from actors.serve.pages.dashboard_data import DashboardData, DecisionLine, Parent, Point, Range, RunFacts, TestLine
+from actors.serve.pages.dashboard_data import (
+    CurveLine,
+    DashboardData,
+    DecisionLine,
+    Parent,
+    Point,
+    Range,
+    RunFacts,
+    TestLine,
+)
 from actors.training.algorithms.table import marks
 from pipelines.config.recipe import Recipe
 from pipelines.decision.record import Decision, read_decision
@@ -81,7 +90,8 @@ class _Reading:
         calibration = ask(lambda: judge_calibration(folder, recipe), None)
         no_truth: list[Point] = []
         points = (*judged_points(decisions), *ask(lambda: true_points(folder), no_truth))
-        curves = ask(lambda: curve_lines(folder, recipe), ())
+        no_curves: tuple[CurveLine, ...] = ()
+        curves = ask(lambda: curve_lines(folder, recipe), no_curves)
         drawn = [p.contender for p in points if p.contender not in ("base", "champion")]
         self._tell(recipe, decisions, publications, summary, calibration is not None)
         return DashboardData(
