@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from actors.contract.records import Label
 from actors.contract.run_folder import RunFolder
 from actors.serve.pages.compared import AnswersAsked, Disagreement
 from pipelines.serving.dashboard.compared import ROWS, compared_answers
+from pipelines.serving.dashboard.pages_data import PagesData
 from tests.pipelines.finished import PROMPTS
 
 
@@ -20,6 +23,8 @@ def test_a_page_has_both_answers_to_each_prompt(run: RunFolder) -> None:
     assert severe.left is not None and severe.right is not None
     assert (severe.left.label, severe.right.label) == ("Accept", "Refuse")
     assert severe.right.answer == "c1-kto: I cannot help with that."
+    pages = PagesData(run.root, run.root / "labels")
+    assert asyncio.run(pages.answers(AnswersAsked(left="c0-base", right="c1-kto"))) == shown
     last = compared_answers(run, AnswersAsked(left="c0-base", right="c1-kto", page=99))
     assert (last.asked.page, len(last.rows)) == (2, PROMPTS - ROWS)
 
