@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from actors.contract.run_folder import MERGE, RunFolder
 from actors.contract.run_names import read_report
+from actors.files.shards import read_folder
 from actors.training.adapter import ADAPTER_WEIGHTS
 from pipelines.alignment.align import align
 from pipelines.cli.main import app
@@ -46,7 +47,7 @@ def test_a_fine_tuned_policy_is_the_first_champion_and_a_merged_one_competes(
     summary = align(recipe, folder.root, QuietReporter())
 
     # Fine-tuned on the safe answers to train prompts, and on conversations that the run is not evaluated on.
-    learnt = pq.read_table(folder.rows(0, "demonstrations"))
+    learnt = read_folder(folder.rows(0, "demonstrations"))
     assert set(learnt["completion"].to_pylist()) == {REFUSE, COMPLY}
     made = read_report(folder, 0, "sft")
     assert made is not None and made.rows == learnt.num_rows and made.adapter_change > 0
