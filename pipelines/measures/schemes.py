@@ -87,15 +87,16 @@ def voted(judgments: pa.Table) -> pa.Table:
     votes: dict[str, Counter[Label]] = {}
     for name, label in zip(names, labels, strict=True):
         votes.setdefault(name, Counter()).update([label] if label is not None else [])
-    chosen = {
-        name: max(of.items(), key=lambda vote: (vote[1], LABELS.index(vote[0])))[0] if of else None
-        for name, of in votes.items()
-    }
+    chosen = {name: _most(of) for name, of in votes.items()}
     first: dict[str, int] = {}
     for place, (name, label) in enumerate(zip(names, labels, strict=True)):
         if label == chosen[name]:
             first.setdefault(name, place)
     return judgments.take(pa.array(first.values(), pa.int64()))
+
+
+def _most(votes: Counter[Label]) -> Label | None:
+    return max(votes, key=lambda label: (votes[label], LABELS.index(label))) if votes else None
 
 
 def written_tokens(answers: pa.Table) -> float:
