@@ -113,7 +113,8 @@ def build_rows(
     )
     if egida is not None:
         sources.append(ray.data.from_arrow(with_key(egida)))
-    ordered = _sorted(sources[0].union(*sources[1:]), parts)
+    # A union of one is none to Ray Data.
+    ordered = _sorted(sources[0].union(*sources[1:]) if len(sources) > 1 else sources[0], parts)
     blocks = _counted(ordered, kind)
     count, positive = sum(block.rows for block in blocks), sum(block.positive for block in blocks)
     if count == 0:
