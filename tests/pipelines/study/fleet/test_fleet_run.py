@@ -48,8 +48,8 @@ def test_complete_policies_are_not_started_again(tmp_path: Path, file: str, caps
     with pytest.raises(SystemExit) as ended:
         main(["fleet", file, "--run", str(folder.root)])
     assert ended.value.code == 0
-    printed = capsys.readouterr().out
-    assert "policy north is complete" in printed and "c1-kto" in printed
+    printed = capsys.readouterr()
+    assert "policy north is complete" in printed.err and "c1-kto" in printed.out
     assert not folder.serving.exists()
     # Each is an ordinary run.
     assert find_runs(folder.root) == [folder.run("north").root, folder.run("south").root]
