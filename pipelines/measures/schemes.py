@@ -96,7 +96,8 @@ def voted(judgments: pa.Table) -> pa.Table:
 
 
 def _most(votes: Counter[Label]) -> Label | None:
-    return max(votes, key=lambda label: (votes[label], LABELS.index(label))) if votes else None
+    ranked = sorted(votes, key=lambda label: (votes[label], LABELS.index(label)))
+    return ranked[-1] if ranked else None
 
 
 def written_tokens(answers: pa.Table) -> float:
