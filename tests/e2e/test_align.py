@@ -290,9 +290,10 @@ def test_the_summary_has_its_form(aligned: Aligned) -> None:
         for name in ("ss", "err_strict", "asr"):
             assert {"value", "low", "high"} == cycle["challengers"]["kto"][name].keys()
     policies = ("base", "champion", *BASELINES)
-    assert set(written["test"]) == set(policies)
+    assert set(written["test"]) == {*policies, "sft"} and written["test"]["sft"] is None
     for name in policies:
-        assert {"ss", "ss_macro", "err_strict", "err_broad", "asr", "answered", "n"} == written["test"][name].keys()
+        figures = {"ss", "ss_macro", "err_strict", "err_broad", "asr", "answered", "attack_success", "n"}
+        assert figures == written["test"][name].keys()
     assert written["peak_memory_gib"] > 1
     metrics = pq.read_table(aligned.folder.metrics)
     assert {"judge", "truth"} == set(metrics["judged_by"].to_pylist())

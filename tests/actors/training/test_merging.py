@@ -16,7 +16,7 @@ from actors.contract.run_folder import MERGE, RunFolder
 from actors.contract.run_names import read_report
 from actors.errors import SalusError
 from actors.files.sums import file_sum
-from actors.training.adapter import ADAPTER_WEIGHTS, merge
+from actors.training.adapter import ADAPTER_WEIGHTS, merge, rms_change_on_disk
 from actors.training.made_from import MadeFrom, write_finished
 from actors.training.merging.config import MergeConfig, MergeMethod, MergeSettings, WeightedMerge, default_weights
 from actors.training.merging.merged import merge_challengers, merged_policy
@@ -203,7 +203,7 @@ def test_a_cycles_challengers_are_merged_once_and_leave_what_a_trained_one_leave
     assert report is not None and report == read_report(folder, 1, MERGE)
     assert (report.name, report.algorithm, report.challenger) == (MERGE, MERGE, folder.challenger(1, MERGE))
     output = folder.training(1, MERGE)
-    assert {path.name for path in output.iterdir()} == {"adapter", "merged", "report.json", "assignment.json"}
+    assert {path.name for path in output.iterdir()} == {"adapter", "report.json", "assignment.json"}
     assert str(tmp_path) not in (output / "report.json").read_text() + (output / "assignment.json").read_text()
     written = (output / "report.json").stat().st_mtime_ns
     assert merge_challengers(config, folder, 1, champion, ("kto", "dpo"), 7) == report
@@ -217,3 +217,15 @@ def test_one_trained_challenger_is_nothing_to_merge(base: Path, adapters: list[P
     champion = PolicyRef(version="c0-base", path=str(base))
     assert merge_challengers(MergeConfig(), folder, 1, champion, ("kto", "dpo"), 7) is None
     assert not folder.training(1, MERGE).exists()
+
+
+def test_whole_weights_are_merged_of_challengers_that_have_adapters_alone(
+    base: Path, adapters: list[Path], tmp_path: Path
+) -> None:
+    folder = run_with(tmp_path, adapters, ("kto", "dpo"))
+    champion = PolicyRef(version="c0-base", path=str(base))
+    report = merge_challengers(MergeConfig(of="weights"), folder, 1, champion, ("kto", "dpo"), 7)
+    output = folder.training(1, MERGE)
+    assert report is not None and report.adapter == str(output / "merged")
+    assert {path.name for path in output.iterdir()} == {"merged", "report.json", "assignment.json"}
+    assert rms_change_on_disk(base, output / "merged") > 0

@@ -66,7 +66,13 @@ def test_it_learns_demonstrations_and_leaves_what_a_challenger_leaves(base: Poli
     assert report is not None and report.challenger == folder.fine_tuned() and report.name == "sft"
     assert (report.algorithm, report.rows, report.steps) == ("sft", 8, 4)
     assert report.metrics["loss_last"] < report.metrics["loss_first"] and report.adapter_change > 0
-    assert {path.name for path in out.iterdir()} == {"adapter", "merged", "report.json", "assignment.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "adapter",
+        "merged",
+        "report.json",
+        "assignment.json",
+        "curve.parquet",
+    }
     assert folder.find_challenger("c0-sft") == (0, folder.fine_tuned()) and folder.find_challenger("c0-base") is None
 
 
@@ -107,7 +113,7 @@ def test_the_seed_decides_the_weights(base: PolicyRef, tmp_path: Path) -> None:
 
 def test_every_weight_can_be_trained(base: PolicyRef, tmp_path: Path) -> None:
     out = trained(CONFIG.model_copy(update={"lora": None, "learning_rate": 1e-3}), job(tmp_path, base))
-    assert {path.name for path in out.iterdir()} == {"merged", "report.json", "assignment.json"}
+    assert {path.name for path in out.iterdir()} == {"merged", "report.json", "assignment.json", "curve.parquet"}
 
 
 def test_what_is_done_is_not_done_again_and_other_settings_are(base: PolicyRef, tmp_path: Path) -> None:

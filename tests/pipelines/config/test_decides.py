@@ -24,8 +24,10 @@ FREE = {
     "decide.control.labels", "decide.control.wait_minutes", "decide.control.late",
     "decide.control.judge.calibration", "decide.control.judge.accept_unreliable",
     "train.resident", "train.cpus_per_worker", "train.max_failures", "train.checkpoint_every_steps",
+    "train.log_every_steps", "tracking",
     "train.collective_timeout_s", "train.at_once",
     "sft.cpus_per_worker", "sft.max_failures", "sft.checkpoint_every_steps", "sft.collective_timeout_s",
+    "sft.log_every_steps",
 }  # fmt: skip
 # A run keeps these, but the files of their own section do not follow from them.
 KEPT = {

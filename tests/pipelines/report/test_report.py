@@ -97,7 +97,7 @@ def test_a_figure_without_spread_says_so(summary: Summary) -> None:
 
 def test_summaries_of_earlier_versions_are_read(summary: Summary) -> None:
     old = json.loads(summary.model_dump_json())
-    for figures in (*old["test"].values(), old["cycles"][0]["challengers"]["kto"]):
+    for figures in filter(None, (*old["test"].values(), old["cycles"][0]["challengers"]["kto"])):
         del figures["answered"]
     read = Summary.model_validate(old)
     assert read.test.base.answered is None and "-" in text(test_table(read.test))

@@ -13,7 +13,7 @@ from tests.actors.serve.gateway.served import NOT_FOR_OTHERS, Served, converse, 
 from tests.actors.serve.gateway.test_caller import ALLOWED
 
 JSON = ("content-type", "application/json")
-PAGES = ("/review", "/dashboard")
+PAGES = ("/review", "/dashboard", "/answers")
 
 
 def basic(token: str) -> tuple[str, str]:
