@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.contract.records import ROW_NAMES, Label, RowKind
+from actors.contract.records import Label, RowKind
 from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table, write_text
 from pipelines.alignment.cycle import check_rows
@@ -95,7 +95,8 @@ def test_judgments_without_pairs_give_unpaired_rows_alone(ray_session: None, tmp
     def report(kind: RowKind) -> PreferenceReport:
         return build_rows(kind, [tmp_path / "judged"], tmp_path / kind, PreferenceConfig(), TABLE, 1)
 
-    reports = {kind: report(kind) for kind in ROW_NAMES}
+    judged: tuple[RowKind, ...] = ("unpaired", "pairs")
+    reports = {kind: report(kind) for kind in judged}
     assert {kind: each.rows for kind, each in reports.items()} == {"unpaired": 5, "pairs": 0}
     assert report("pairs") == reports["pairs"] and files(tmp_path / "pairs") == {}
     check_rows(reports, [tmp_path / "judged"], [tmp_path / kind for kind in reports])

@@ -12,8 +12,8 @@ import ray
 
 from actors.contract.records import Assignment, PolicyRef
 from actors.training.config import TrainConfig
-from pipelines.alignment import training
 from pipelines.alignment.served import RunEndpoint
+from pipelines.alignment.training import runs as training_runs
 from pipelines.alignment.training.runs import TrainingRuns
 from pipelines.cluster.turns.division import TRAINER_SHARE, divided
 from pipelines.config.load import load_recipe
@@ -84,7 +84,7 @@ def runs_of(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tu
         launched[name] = config
         return trained.remote(str(folder / name))
 
-    monkeypatch.setattr(training, "launch_training", launch)
+    monkeypatch.setattr(training_runs, "launch_training", launch)
     return TrainingRuns(recipe, None, "namespace", "session", str(folder)), launched
 
 
