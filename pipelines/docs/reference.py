@@ -36,7 +36,17 @@ _ARGUMENTS = {
     "role": "policy",
 }
 # Members of `RunFolder` that name no place of their own.
-_NO_PLACES = {"root", "judged", "rated", "timed_cycles", "challenger", "find_challenger", "fine_tuned", "outside", "unsummed"}
+_NO_PLACES = {
+    "root",
+    "judged",
+    "rated",
+    "timed_cycles",
+    "challenger",
+    "find_challenger",
+    "fine_tuned",
+    "outside",
+    "unsummed",
+}
 _METRIC_CLASSES = {"Counter", "Gauge", "Histogram"}
 
 
