@@ -208,7 +208,9 @@ class _Make:
         """The rows of a block that names files."""
         named: Any = block["files"].to_pylist()
         files = [file for some in named for file in some]
-        judgments = pa.concat_tables([pq.ParquetFile(file).read(list(self.columns), use_threads=False) for file in files])
+        judgments = pa.concat_tables(
+            [pq.ParquetFile(file).read(list(self.columns), use_threads=False) for file in files]
+        )
         return with_key(made_rows(judgments, self.kind, self.config, self.table, self.seed, self.beside))
 
 
@@ -262,7 +264,8 @@ def _counted(ordered: ray.data.Dataset, kind: RowKind) -> list[_Block]:
     return [_Block(ref, *size) for ref, size in zip(refs, sizes, strict=True) if size[0]]
 
 
-@ray.remote(num_cpus=0)
+# A core each: without, Ray starts a process for every block at once.
+@ray.remote
 def _count(block: pa.Table, kind: RowKind) -> tuple[int, int]:
     return block.num_rows, int(_positive(block, kind).sum()) if block.num_rows else 0
 

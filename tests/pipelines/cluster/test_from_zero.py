@@ -97,7 +97,7 @@ def test_nodes_come_for_a_runs_pools_and_go_after_them(tmp_path: Path) -> None:
 
             # The next stage wants one node, and has it already: the other one goes meanwhile.
             pools = Pools(generators=[engine.options(num_gpus=NODE_GPUS).remote()], judges=())
-            pools.wait(0.1)
+            pools.wait(60)
             stages.append(worked(pools.generators, NODE_GPUS))
             assert gpu_nodes() == 1
             pools.close()
