@@ -68,11 +68,11 @@ def growing_cluster(place: Path, most: int) -> Iterator[str]:
             "--num-cpus=2", "--num-gpus=0", "--object-store-memory=100000000",
             "--include-dashboard=false", f"--autoscaling-config={file}",
         ]  # fmt: skip
-        environment = (
-            os.environ
-            | {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
-            | {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}
-        )
+        environment = os.environ | {
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_FAKE_CLUSTER": "1",
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+        }
         assert TOKEN in environment
         with (place / "head.log").open("w") as log:
             head = subprocess.Popen(start, env=environment, stdout=log, stderr=log, start_new_session=True)

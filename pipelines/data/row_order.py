@@ -58,16 +58,12 @@ def _written(column: Any, name: str) -> list[str]:
     """A column's values as JSON; of a context that is not there, nothing, and an empty list where no row has one."""
     if name == "context" and column.null_count == len(column):
         return []
-    if not pa.types.is_string(column.type):
-        values = column.to_pylist()
-        # Levels and labels: few different ones.
-        texts_of = {value: json.dumps(value) for value in set(values)}
-        return [texts_of[value] for value in values]
-    if name != "prompt":
+    is_text = pa.types.is_string(column.type)
+    if is_text and name != "prompt":
         return [encode_basestring(text) if text is not None else "" for text in column.to_pylist()]
-    # Prompts repeat, and writing each once is enough.
-    coded = column.dictionary_encode()
-    texts = list(map(encode_basestring, coded.dictionary.to_pylist()))
+    # Prompts, levels and labels repeat, and writing each once is enough.
+    coded = column.dictionary_encode(null_encoding="encode")
+    texts = list(map(encode_basestring if is_text else json.dumps, coded.dictionary.to_pylist()))
     return [texts[i] for i in coded.indices.to_pylist()]
 
 
