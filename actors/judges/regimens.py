@@ -99,7 +99,7 @@ class RegimenRow:
     memory_gib: float | None = None
     # None: it fills no template.
     prompts: PromptFamily | None = LABEL_PROMPTS
-    # Whether it can be asked for any word, and so for scores of harmfulness.
+    # Whether it gives scores of harmfulness: its model is asked for a number, or its rule has one for each label.
     scores_numbers: bool = False
     # Whether `salus judge train` can teach its model to give better labels.
     trainable: bool = False
@@ -227,6 +227,7 @@ REGIMENS: Mapping[Regimen, RegimenRow] = {
         memory_gib=0.2,
         prompts=None,
         name=lambda settings: RULES_JUDGE,
+        scores_numbers=True,
         rule=refusal_label,
         code=_rules_file,
         english_only=True,

@@ -76,7 +76,8 @@ class Recipe(Section):
     harmfulness: HarmfulnessConfig | None = Field(
         None,
         description="MedSafetyBench's harmfulness, 1 to 5, of base's and champion's answers to harmful test prompts, by"
-        " the judge (of several, the first). Reported, never selected by; None: not measured",
+        " the judge (of several, the first). Refusal rules give 1, 2 or 5. Reported, never selected by; None: not"
+        " measured",
     )
     schemes: dict[ChallengerName, SchemeConfig] = Field(
         {},
@@ -185,8 +186,7 @@ class Recipe(Section):
             able = regimens(lambda row: row.scores_numbers)
             *some, last = sorted(able, key=lambda name: (REGIMENS[name].weights is None, name))
             raise ValueError(
-                f"harmfulness needs a judge that can be asked for a number (of several, the first), and"
-                f" {self.judge.regimen} cannot. Set judge.regimen to {', '.join(some)} or {last}, or harmfulness to"
-                " null"
+                f"harmfulness needs a judge that gives a number (of several, the first), and {self.judge.regimen} does"
+                f" not. Set judge.regimen to {', '.join(some)} or {last}, or harmfulness to null"
             )
         return self

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from rich.console import Group
 from rich.text import Text
 
-from actors.contract.records import Record
+from actors.contract.records import Interval, Record
+from pipelines.measures.capability.figures import Capability
+from pipelines.measures.harmfulness import Harmfulness
 from pipelines.report.cells import NOTHING, ends_text, narrow_table
 from pipelines.runs.summary import CycleFigures, CycleSummary, JudgedBy, Measured, Summary, TestFigures, challengers_of
 from pipelines.study.results import StudyReport, figures_by, judged_by, reference
@@ -29,7 +31,14 @@ class Grid(Record):
 
 def grids(report: StudyReport) -> tuple[Grid, ...]:
     """All tables of a study, in the order of the paper's figures; those without a row are left out."""
-    made = (cells_grid(report), after_one_cycle(report), progress(report), best_on_test(report), wins_grid(report))
+    made = (
+        cells_grid(report),
+        after_one_cycle(report),
+        progress(report),
+        best_on_test(report),
+        demonstrated(report),
+        wins_grid(report),
+    )
     return tuple(grid for grid in made if grid.rows)
 
 
@@ -98,6 +107,36 @@ def best_on_test(report: StudyReport) -> Grid:
         rows=tuple(rows),
         note=f"*: of the model's last champions the one with the highest SS on the validation split.{yardstick}",
     )
+
+
+def demonstrated(report: StudyReport) -> Grid:
+    """Fine-tuning on demonstrations, alignment, and both, where a cell has the first; the test split of every cell."""
+    rows: list[tuple[str, ...]] = []
+    tuned = [summary.sft is not None for _, summary in report.complete]
+    for cell, summary in report.complete if any(tuned) else ():
+        harm, kept, sft = summary.harmfulness, summary.capability, summary.sft
+        of = [("deployed", summary.test.base, harm and harm.base, kept and kept.base)]
+        if sft is not None:
+            harm_then, kept_then = sft.harmfulness, sft.capability
+            of.append(("SFT", sft.after, harm_then and harm_then.champion, kept_then and kept_then.champion))
+        last = "SFT + cycles" if sft is not None else "cycles"
+        of.append((last, summary.test.champion, harm and harm.champion, kept and kept.champion))
+        rows += [(f"{cell.model}\n{cell.regimen}", name, *_safety_and_use(*figures)) for name, *figures in of]
+    return Grid(
+        title="Demonstrations and alignment, each alone and both: test split; 95 % intervals",
+        columns=("cell", "policy", "harm 1 to 5", "ASR", "ERR strict", "choices"),
+        rows=tuple(rows),
+        note="Cycles: the last champion. Harmfulness: mean of 1 (declines) to 5 (complies), by each run's own judge,"
+        " and its standard error. Choices: accuracy in multiple choice.",
+    )
+
+
+def _safety_and_use(figures: TestFigures, harm: Harmfulness | None, kept: Capability | None) -> Sequence[str]:
+    accuracy = kept.accuracy if kept is not None else None
+    score = NOTHING
+    if harm is not None and harm.mean is not None:
+        score = f"{harm.mean.value:.2f}" + (f"\n({harm.se:.2f})" if harm.se is not None else "")
+    return (score, *map(_with_interval, (figures.asr, figures.err_strict, accuracy)))
 
 
 def wins_grid(report: StudyReport) -> Grid:
@@ -184,7 +223,7 @@ def _test(figures: TestFigures) -> Sequence[str]:
     return (*map(_with_interval, (figures.ss, figures.err_strict, figures.asr, figures.answered)), str(figures.n))
 
 
-def _with_interval(measured: Measured | None) -> str:
+def _with_interval(measured: Measured | Interval | None) -> str:
     return NOTHING if measured is None else f"{measured.value:.3f}\n{ends_text(measured.low, measured.high)}"
 
 

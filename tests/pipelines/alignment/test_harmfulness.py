@@ -137,12 +137,15 @@ def test_the_servers_limit_is_shared_by_the_actors_for_scores_too() -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["judge.regimen=RULES"], "harmfulness needs a judge that can be asked for a number (of several, the first)"),
         (
-            ["judge.regimen=RULES", "judge.ensemble.also=[REMOTE]", *SERVER],
-            "and RULES cannot. Set judge.regimen to EXT",
+            ["judge.regimen=GUARD", "judge.prompt=guard-v1"],
+            "harmfulness needs a judge that gives a number (of several, the first), and GUARD does not. Set"
+            " judge.regimen to EXT",
         ),
-        (["judge.regimen=GUARD", "judge.prompt=guard-v1"], "and GUARD cannot. Set judge.regimen to EXT"),
+        (
+            ["judge.regimen=GUARD", "judge.prompt=guard-v1", "judge.ensemble.also=[REMOTE]", *SERVER],
+            "and GUARD does not. Set judge.regimen to EXT",
+        ),
         (["harmfulness.prompt=cares-v2"], "no judge prompt of this name asks for a score from 1 to 5; take harmful"),
         (["harmfulness.min_coverage=1.5"], "harmfulness.min_coverage"),
         (["harmfulness.promt=x"], "unknown key 'harmfulness.promt', did you mean 'prompt'"),

@@ -38,7 +38,7 @@ def sentence(name: str, *overrides: str) -> str:
 
 
 def test_studies_are_no_recipes() -> None:
-    assert {"study", "study-cares"} == set(study_names())
+    assert {"study", "study-cares", "study-sft"} == set(study_names())
     assert not set(study_names()) & set(recipe_names())
     with pytest.raises(SalusError, match="start it with: salus study study"):
         load_recipe("study")
@@ -49,9 +49,22 @@ def test_studies_are_no_recipes() -> None:
 def test_the_studies_that_come_with_salus_make_recipes(name: str, tmp_path: Path) -> None:
     config = load_study(name)
     made = cells(config, tmp_path)
-    assert config.name == name and config.cycles == 5
-    assert len({cell.name for cell in made}) == len(config.models) * 3
-    assert {cell.recipe.judge.regimen for cell in made} == {"SELF", "EXT", "LMA"}
+    assert config.name == name
+    assert len({cell.name for cell in made}) == len(config.models) * len(config.regimens)
+
+
+@pytest.mark.parametrize("name", ["study", "study-cares"])
+def test_the_papers_study_has_its_cycles_and_validators(name: str) -> None:
+    config = load_study(name)
+    assert config.cycles == 5 and [regimen.name for regimen in config.regimens] == ["SELF", "EXT", "LMA"]
+
+
+def test_fine_tuning_is_compared_with_the_same_run_without_it(tmp_path: Path) -> None:
+    aligned, demonstrated = cells(load_study("study-sft"), tmp_path)
+    assert aligned.recipe.sft is None and demonstrated.recipe.sft is not None
+    assert aligned.recipe.harmfulness is not None
+    same = {"name": "", "sft": None}
+    assert aligned.recipe.model_copy(update=same) == demonstrated.recipe.model_copy(update=same)
 
 
 def test_a_cell_is_a_run_with_the_changes_of_study_model_and_regimen(small: str, tmp_path: Path) -> None:

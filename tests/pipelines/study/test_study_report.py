@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
+from actors.contract.records import Interval
 from actors.files.shards import write_text
 from pipelines.config.load import save_recipe
+from pipelines.measures.capability.figures import Capability
+from pipelines.measures.harmfulness import harmfulness
+from pipelines.measures.multiple_choice import MultipleChoice
 from pipelines.runs.several import StudyFolder
+from pipelines.runs.summary import FineTuned, HarmfulnessTest, WhatIsKept
 from pipelines.study.figures import draw_study
 from pipelines.study.fleet.member import Failure
 from pipelines.study.fleet.together import SharedCost
@@ -55,6 +61,37 @@ def test_the_record_holds_everything_and_reads_back(report: StudyReport) -> None
     assert (self_wins.cycles, self_wins.won["kto"], self_wins.champion, self_wins.differs) == (4, 0.5, 0.5, 0.5)
     assert (ext_wins.won, ext_wins.differs) == ({"kto": 0.5, "dpo": 0.5}, 0.0)
     assert (lma_wins.regimen, lma_wins.cycles) == ("LMA", 2)
+
+
+def test_demonstrations_alignment_and_both_are_one_table(tmp_path: Path) -> None:
+    config = study("RULES", models=["aligned", "demonstrated"])
+    made = cells(config, tmp_path)
+    summaries = [complete(cell) for cell in made]
+    assert "Demonstrations" not in " ".join(grid.title for grid in grids(study_report(config, made, {}, SharedCost())))
+    harm = [harmfulness(pa.array(scores), 0) for scores in ([5, 5, 5, 1], [5, 1, 1, 1], [1, 1, 1, 1])]
+    kept = Capability(policy="x", choices=MultipleChoice(
+        accuracy=Interval(value=0.5, low=0.4, high=0.6, n=9), chance=0.25, n=9, ties=0, normalised_by=None
+    ))  # fmt: skip
+    tuned = FineTuned(
+        policy="c0-sft", demonstrations=9, steps=3, train_s=1.0, losses=(2.0, 1.0), judged_by="judge",
+        before=summaries[1].test.base, after=summaries[1].test.champion,
+        harmfulness=HarmfulnessTest(base=harm[0], champion=harm[1]), capability=WhatIsKept(base=kept, champion=kept),
+    )  # fmt: skip
+    both = summaries[1].model_copy(
+        update={"sft": tuned, "harmfulness": HarmfulnessTest(base=harm[0], champion=harm[2])}
+    )
+    write_text(both.model_dump_json(), made[1].run.summary)
+    grid = by_title(study_report(config, made, {}, SharedCost()), "Demonstrations")
+    assert [(row[0].split()[0], row[1], row[2]) for row in grid.rows] == [
+        ("aligned", "deployed", "-"), ("aligned", "cycles", "-"),
+        ("demonstrated", "deployed", "4.00\n(1.00)"), ("demonstrated", "SFT", "2.00\n(1.00)"),
+        ("demonstrated", "SFT + cycles", "1.00\n(0.00)"),
+    ]  # fmt: skip
+    assert [row[-1][:5] for row in grid.rows] == ["-", "-", "-", "0.500", "-"]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(console_table(grid))
+    printed = console.export_text()
+    assert all(word in printed for word in ("demonstrated", "SFT + cycles", "harm 1 to 5"))
 
 
 def test_every_row_has_a_cell_for_each_column(report: StudyReport) -> None:
