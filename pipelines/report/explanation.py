@@ -11,8 +11,8 @@ from rich.text import Text
 
 from actors.contract.conversation import whole_conversation
 from actors.contract.records import LABELS, ROW_NAMES
+from actors.serve.pages.explained import ExplainedAnswer, Explanation, NearRow, WeightInDecision
 from pipelines.report.cells import NOTHING, narrow_table
-from pipelines.runs.finished.explain import ExplainedAnswer, Explanation, NearRow, WeightInDecision
 
 
 def explanation_page(found: Explanation) -> Group:

@@ -181,6 +181,13 @@ def test_answers_of_two_policies_are_side_by_side_and_filtered(browser: Browser,
     browser.wait("return document.getElementById('found').textContent === '12 prompts'")
     sides = browser.driver.find_elements("css selector", "#rows > li:first-child .answer")
     assert [each.text for each in sides] == ["c0-base: Sure.", "c1-kto: I cannot help with that."]
+    # All that is known of a prompt is a click away.
+    browser.driver.find_element("css selector", "#rows > li:first-child summary").click()
+    browser.wait("return document.querySelectorAll('#rows > li:first-child caption').length > 0")
+    titles = browser.driver.find_elements("css selector", "#rows > li:first-child caption")
+    assert [each.text for each in titles] == ["Answers and labels", "What decisions made of it"]
+    cells = browser.driver.find_elements("css selector", "#rows > li:first-child tbody tr:first-child td")
+    assert (cells[0].text, cells[1].text, cells[5].text) == ("c0-base", "Accept", "c0-base: Sure.")
     assert_clean(browser, address)
 
 

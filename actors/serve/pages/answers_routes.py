@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -12,12 +12,18 @@ from actors.errors import SalusError
 from actors.serve.pages.answers import answer, refusal
 from actors.serve.pages.assets import Assets
 from actors.serve.pages.compared import AnswersAsked, AnswersSource, Disagreement
+from actors.serve.pages.explained import ExplanationSource
 
 Name = Annotated[str, Query(max_length=200)]
+MOST_NEAREST = 10
 
 
-def answers_router(source: AnswersSource) -> APIRouter:
-    """Routes of the page: `/answers`, its files, and `/answers/data`."""
+class AnswersPageSource(AnswersSource, ExplanationSource, Protocol):
+    """What the page of answers asks for."""
+
+
+def answers_router(source: AnswersPageSource) -> APIRouter:
+    """Routes of the page: `/answers`, its files, `/answers/data`, and `/answers/prompt` of one prompt."""
     router = APIRouter()
     assets = Assets("answers", ("pages.css", "answers.js"))
     assets.serve(router)
@@ -49,6 +55,16 @@ def answers_router(source: AnswersSource) -> APIRouter:
         )
         try:
             return answer(await source.answers(asked))
+        except SalusError as error:
+            return refusal(error)
+
+    @router.get("/answers/prompt")
+    async def prompt(
+        prompt_id: Annotated[str, Query(min_length=1, max_length=200)],
+        nearest: Annotated[int, Query(ge=0, le=MOST_NEAREST)] = 0,
+    ) -> Response:
+        try:
+            return answer(await source.explained(prompt_id, nearest))
         except SalusError as error:
             return refusal(error)
 

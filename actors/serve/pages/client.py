@@ -11,13 +11,14 @@ from actors.contract.records import Label
 from actors.errors import SalusError, own_error
 from actors.serve.pages.compared import AnswersAsked, AnswersShown
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
+from actors.serve.pages.explained import Explanation
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 
 Reply = TypeVar("Reply")
 
 
 class PagesClient:
-    """`ReviewQueue`, `DashboardSource` and `AnswersSource` of an actor; its faults arrive as their sentences."""
+    """`ReviewQueue`, `DashboardSource` and `AnswersPageSource` of an actor; its faults arrive as their sentences."""
 
     def __init__(self, pages: Any) -> None:
         self._pages = pages
@@ -49,6 +50,10 @@ class PagesClient:
     async def answers(self, asked: AnswersAsked) -> AnswersShown:
         shown: AnswersShown = await _asked(self._pages.answers.remote(asked))
         return shown
+
+    async def explained(self, prompt_id: str, nearest: int) -> Explanation:
+        found: Explanation = await _asked(self._pages.explained.remote(prompt_id, nearest))
+        return found
 
     async def traffic(self) -> Traffic | None:
         traffic: Traffic | None = await _asked(self._pages.traffic.remote())

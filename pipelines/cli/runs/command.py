@@ -230,21 +230,20 @@ def explain(
 ) -> None:
     """Show what a run knows of one prompt: answers and labels, what decisions made of it, nearest training rows."""
     from pipelines.report.explanation import explanation_page
+    from pipelines.runs.finished.explain import deployed_model
     from pipelines.runs.finished.explain import explain as explain_prompt
-    from pipelines.runs.open import read_run_record
     from pipelines.runs.store.reading import readable
 
     with readable(run) as (root, view):
         if view is not None:
             view.fetch_all()
         folder = RunFolder(root)
-        policy = read_run_record(folder).policy_path
-        model = Path(policy) if policy is not None and Path(policy).is_dir() else None
+        model = deployed_model(folder)
         found = explain_prompt(folder, prompt, nearest, model)
     answer(found)
     console().print(explanation_page(found), highlight=False)
     if nearest and model is None:
-        say(f"The deployed policy's folder {policy or ''} is not here, so the nearest rows cannot be told.")
+        say("The deployed policy's folder is not here, so the nearest rows cannot be told.")
 
 
 def export(

@@ -12,84 +12,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.contract.conversation import answer_key, transcript
-from actors.contract.records import LABELS, LEVELS, ROW_NAMES, Label, Prompt, PromptSet, Record, RowKind
+from actors.contract.records import LABELS, LEVELS, ROW_NAMES, Prompt, PromptSet, RowKind
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, shard_files, strings
+from actors.serve.pages.explained import ExplainedAnswer, Explanation, NearRow, TrustedLabel, WeightInDecision
 from pipelines.decision.control import read_control
 from pipelines.decision.ending import past_decisions
-from pipelines.decision.record import CandidateResult, Contender, Decision
+from pipelines.decision.record import CandidateResult, Decision
 from pipelines.runs.finished.nearest import similarities
 from pipelines.runs.finished.shape import recipe_of_run
+from pipelines.runs.open import read_run_record
 
 _PROBABILITIES = tuple(f"p_{label.lower()}" for label in LABELS)
-
-
-class ExplainedAnswer(Record):
-    """One answer to the prompt with one judge's label."""
-
-    policy: str
-    # Of a train prompt; None: a greedy answer of an evaluation.
-    cycle: int | None
-    sample: int
-    answer: str
-    judge: str
-    label: Label | None
-    # Of each label in the order of `LABELS`; None where the judge gives none.
-    probabilities: tuple[float, float, float] | None
-    # How far several judges were apart, 0 to 1; None where one judged alone.
-    disagreement: float | None
-    # Of people who reviewed it, before the cycle's rows were made: how many gave this label, of how many.
-    people: str | None
-
-
-class TrustedLabel(Record):
-    """The reference's label of a contender's answer, where the prompt was drawn as a control."""
-
-    cycle: int
-    contender: str
-    policy: str
-    judge_label: Label | None
-    reference_label: Label | None
-    reference: str
-
-
-class WeightInDecision(Record):
-    """What a decision made of the prompt for one challenger."""
-
-    cycle: int
-    contender: Contender
-    policy: str
-    # Marks of champion and challenger by the decision's score table; None where an answer has no label.
-    champion_mark: float | None
-    mark: float | None
-    # The prompt's part of the challenger's gain in SS: the difference of the marks over the prompts compared.
-    share_of_gain: float | None
-    chosen: bool
-
-
-class NearRow(Record):
-    """A training row whose prompt is near."""
-
-    cycle: int
-    kind: RowKind
-    # Cosine of the embeddings, -1 to 1.
-    similarity: float
-    level: int | None
-    prompt: str
-    # "chosen" and "rejected", or "desirable" or "undesirable" with the answer.
-    texts: tuple[tuple[str, str], ...]
-
-
-class Explanation(Record):
-    """One prompt in a run."""
-
-    prompt: Prompt
-    prompts: PromptSet
-    answers: tuple[ExplainedAnswer, ...]
-    trusted: tuple[TrustedLabel, ...]
-    decisions: tuple[WeightInDecision, ...]
-    nearest: tuple[NearRow, ...]
 
 
 def explain(folder: RunFolder, prompt_id: str, nearest: int = 3, model: Path | None = None) -> Explanation:
@@ -115,6 +50,16 @@ def explain(folder: RunFolder, prompt_id: str, nearest: int = 3, model: Path | N
         decisions=tuple(_weights(folder, decisions, prompt)) if prompts == "validation" else (),
         nearest=_nearest(folder, prompt.prompt, nearest, model, len(decisions)) if nearest and model else (),
     )
+
+
+def deployed_model(folder: RunFolder) -> Path | None:
+    """Where the deployed policy is, whose embeddings tell what is near; None where its folder is not here.
+
+    Raises:
+        SalusError: there is no record of the run.
+    """
+    policy = read_run_record(folder).policy_path
+    return Path(policy) if policy is not None and Path(policy).is_dir() else None
 
 
 def _find(folder: RunFolder, prompt_id: str) -> tuple[PromptSet, Prompt]:

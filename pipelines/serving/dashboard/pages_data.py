@@ -19,12 +19,14 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.pages.compared import AnswersAsked, AnswersShown
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
+from actors.serve.pages.explained import Explanation
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 from pipelines.feedback.control.queue import ControlPlace, ControlQueue
 from pipelines.feedback.review.consensus import Standing, Vote, majority, settle
 from pipelines.feedback.review.queue import QueueConfig, Queued
 from pipelines.feedback.review.run_queue import RunQueue
 from pipelines.feedback.review.stored import open_labels
+from pipelines.runs.finished.explain import deployed_model, explain
 from pipelines.serving.dashboard.compared import compared_answers
 from pipelines.serving.dashboard.source import find_page, read_dashboard
 
@@ -49,7 +51,9 @@ class PagesDataConfig(BaseModel):
 
 
 class PagesData:
-    """`ReviewQueue`, `DashboardSource`, `AnswersSource` of one run. Life: any calls, in any order, from one event loop.
+    """`ReviewQueue`, `DashboardSource`, `AnswersPageSource` of one run.
+
+    Life: any calls, in any order, from one event loop.
 
     Files are read in threads, one at a time, so that the loop never waits for a disk.
 
@@ -105,8 +109,15 @@ class PagesData:
     async def answers(self, asked: AnswersAsked) -> AnswersShown:
         return await asyncio.to_thread(compared_answers, RunFolder(self._run), asked)
 
+    async def explained(self, prompt_id: str, nearest: int) -> Explanation:
+        return await asyncio.to_thread(self._explained, prompt_id, nearest)
+
     async def traffic(self) -> Traffic | None:
         return await self._meter.traffic() if self._meter is not None else None
+
+    def _explained(self, prompt_id: str, nearest: int) -> Explanation:
+        folder = RunFolder(self._run)
+        return explain(folder, prompt_id, nearest, deployed_model(folder) if nearest else None)
 
     def _next(self, n: int, reviewer: str) -> list[ReviewItem]:
         with self._lock:

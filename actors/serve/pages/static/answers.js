@@ -52,9 +52,104 @@
     prompt.dir = "auto";
     const both = element("div", "", "columns");
     both.append(side(shown.left, of.left), side(shown.right, of.right));
-    item.append(element("p", `${of.prompt_id}, level ${of.level}, ${of.method}`, "quiet"), prompt, both);
+    item.append(element("p", `${of.prompt_id}, level ${of.level}, ${of.method}`, "quiet"), prompt, both, more(of.prompt_id));
     return item;
   }
+
+  // What else is known of a prompt is fetched when it is opened, and its nearest training prompts when they are asked for.
+  function more(prompt) {
+    const box = element("details");
+    const inside = element("div");
+    box.append(element("summary", "All that the run knows of it"), inside);
+    box.addEventListener("toggle", () => {
+      if (box.open && !inside.hasChildNodes()) explain(inside, prompt, 0);
+    });
+    return box;
+  }
+
+  async function explain(inside, prompt, nearest) {
+    const query = new URLSearchParams({ prompt_id: prompt, nearest: String(nearest) });
+    try {
+      drawExplained(inside, await ask(`answers/prompt?${query}`), prompt, nearest);
+    } catch (error) {
+      inside.replaceChildren(element("p", told(error), "notice"));
+    }
+  }
+
+  const number = (value, digits) => (value === null ? "-" : value.toFixed(digits));
+
+  function drawExplained(inside, of, prompt, nearest) {
+    const parts = [
+      table("Answers and labels", ["policy", "label", "Accept, Caution, Refuse", "judge", "people", "answer"], of.answers.map((each) => [
+        each.cycle === null ? each.policy : `${each.policy}, cycle ${each.cycle}, sample ${each.sample}`,
+        each.label || "-",
+        each.probabilities ? each.probabilities.map((share) => share.toFixed(2)).join(", ") : "-",
+        each.disagreement === null ? each.judge : `${each.judge}, apart by ${each.disagreement.toFixed(2)}`,
+        each.people || "-",
+        each.answer,
+      ])),
+      table("Control labels", ["cycle", "contender", "judge's label", "reference's label", "labelled by"], of.trusted.map((each) => [
+        each.cycle, `${each.contender} (${each.policy})`, each.judge_label || "-", each.reference_label || "-", each.reference,
+      ])),
+      table("What decisions made of it", ["cycle", "challenger", "champion's mark", "its mark", "part of its gain", "chosen"], of.decisions.map((each) => [
+        each.cycle, `${each.contender} (${each.policy})`, number(each.champion_mark, 2), number(each.mark, 2),
+        number(each.share_of_gain, 4), each.chosen ? "yes" : "no",
+      ])),
+      table("Nearest prompts of training rows", ["nearness", "cycle", "level", "prompt", "what was learnt"], of.nearest.map((each) => [
+        each.similarity.toFixed(3), each.cycle, each.level ?? "-", each.prompt,
+        each.texts.map(([name, text]) => `${name}: ${text}`).join("\n"),
+      ])),
+    ].filter(Boolean);
+    if (of.prompt.reference !== null) parts.unshift(element("p", `Reference answer: ${of.prompt.reference}`));
+    if (nearest === 0) {
+      const button = element("button", "Nearest training prompts");
+      button.type = "button";
+      button.addEventListener("click", () => explain(inside, prompt, 3));
+      parts.push(button);
+    } else if (!of.nearest.length) {
+      parts.push(element("p", "No nearest training prompt can be told: no row is there yet, or the deployed policy's folder is not.", "quiet"));
+    }
+    inside.replaceChildren(...parts);
+  }
+
+  function table(title, columns, rows) {
+    if (!rows.length) return null;
+    const made = element("table");
+    const head = element("tr");
+    head.append(...columns.map((name) => {
+      const cell = element("th", name);
+      cell.scope = "col";
+      return cell;
+    }));
+    const top = element("thead");
+    top.append(head);
+    const body = element("tbody");
+    body.append(...rows.map((cells) => {
+      const line = element("tr");
+      line.append(...cells.map((text) => {
+        const cell = element("td", String(text), String(text).length > 40 ? "long" : "");
+        cell.dir = "auto";
+        return cell;
+      }));
+      return line;
+    }));
+    made.append(element("caption", title), top, body);
+    const box = element("div", "", "scroll");
+    box.tabIndex = 0;
+    box.role = "region";
+    box.ariaLabel = title;
+    box.append(made);
+    return box;
+  }
+
+  async function ask(path) {
+    const reply = await fetch(beside(path), { headers: { Accept: "application/json" }, credentials: "same-origin" });
+    const known = await reply.json().catch(() => ({}));
+    if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}; try again.`);
+    return known;
+  }
+
+  const told = (error) => (error instanceof TypeError ? "The server cannot be reached; try again." : error.message);
 
   function draw(shown) {
     options("prompts", shown.sets, shown.asked.prompts, false);
@@ -75,15 +170,13 @@
     const values = FILTERS.map((id) => [id, at(id).value]).filter(([, value]) => value);
     const query = new URLSearchParams([...values, ["page", String(wanted)]]);
     try {
-      const reply = await fetch(beside(`answers/data?${query}`), { headers: { Accept: "application/json" }, credentials: "same-origin" });
-      const known = await reply.json().catch(() => ({}));
-      if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}; try again.`);
+      const known = await ask(`answers/data?${query}`);
       // An earlier question may be answered later.
       if (own !== asked) return;
       draw(known);
       at("fault").hidden = true;
     } catch (error) {
-      at("fault").textContent = error instanceof TypeError ? "The server cannot be reached; try again." : error.message;
+      at("fault").textContent = told(error);
       at("fault").hidden = false;
       at("found").textContent = "";
     }

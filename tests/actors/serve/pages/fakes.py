@@ -10,13 +10,14 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.contract.records import LABELS, Label
+from actors.contract.records import LABELS, Label, Prompt
 from actors.errors import SalusError
 from actors.serve.gateway.caller import CALLER
 from actors.serve.pages.answers_routes import answers_router
 from actors.serve.pages.compared import AnswersAsked, AnswersShown, ComparedAnswers, ShownAnswer
 from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.dashboard_routes import dashboard_router
+from actors.serve.pages.explained import Explanation, NearRow
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress, ReviewQueue
 from actors.serve.pages.review_routes import review_router
 
@@ -91,6 +92,20 @@ class FakeSource:
         row = ComparedAnswers(prompt_id="p", prompt=HOSTILE[1], level=3, method="direct", left=shown, right=None)
         return AnswersShown(
             asked=asked, sets=("validation",), policies=("c1-kto",), methods=("direct",), total=1, pages=1, rows=(row,)
+        )
+
+    async def explained(self, prompt_id: str, nearest: int) -> Explanation:
+        if prompt_id != "p":
+            raise SalusError(f"/run has no prompt {prompt_id!r}.")
+        asked = Prompt(
+            prompt_id="p", base_prompt="b", prompt=HOSTILE[1], context=None, level=3, principle=None, method="direct",
+            source="s", reference=None,
+        )  # fmt: skip
+        near = NearRow(
+            cycle=1, kind="pairs", similarity=0.5, level=3, prompt=HOSTILE[0], texts=(("chosen", HOSTILE[1]),)
+        )
+        return Explanation(
+            prompt=asked, prompts="validation", answers=(), trusted=(), decisions=(), nearest=(near,) * nearest
         )
 
     async def decision_page(self, cycle: int) -> str | None:

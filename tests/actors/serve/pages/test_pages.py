@@ -13,6 +13,7 @@ import pytest
 
 from actors.serve.pages.compared import AnswersAsked, AnswersShown
 from actors.serve.pages.dashboard_data import Board
+from actors.serve.pages.explained import Explanation
 from tests.actors.serve.pages.fakes import EMPTY, HOSTILE, TRAFFIC, app_of, get
 
 PAGES = ("/review", "/dashboard", "/answers")
@@ -105,6 +106,15 @@ def test_answers_are_asked_for_by_their_filters() -> None:
     assert shown.rows[0].prompt == HOSTILE[1] and reply.headers["content-type"] == "application/json"
     for bad in ("level=4", "label=Perhaps", "page=0", "prompts=../train", f"left={'x' * 201}"):
         assert get(app_of(), f"/answers/data?{bad}").status_code == 422
+
+
+def test_one_prompt_is_explained_and_an_unknown_one_is_a_sentence() -> None:
+    found = Explanation.model_validate_json(get(app_of(), "/answers/prompt?prompt_id=p&nearest=2").content)
+    assert found.prompt.prompt == HOSTILE[1] and len(found.nearest) == 2
+    refused = get(app_of(), "/answers/prompt?prompt_id=..%2Fx")
+    assert refused.status_code == 409 and refused.json() == {"error": "/run has no prompt '../x'."}
+    for bad in ("", "prompt_id=", "prompt_id=p&nearest=11", f"prompt_id={'x' * 201}"):
+        assert get(app_of(), f"/answers/prompt?{bad}").status_code == 422
 
 
 def test_the_dashboards_data_comes_as_it_is() -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from actors.contract.records import Label
 from actors.contract.run_folder import RunFolder
+from actors.errors import SalusError
 from actors.serve.pages.compared import AnswersAsked, Disagreement
+from pipelines.runs.finished.explain import explain
 from pipelines.serving.dashboard.compared import ROWS, compared_answers
 from pipelines.serving.dashboard.pages_data import PagesData
 from tests.pipelines.finished import PROMPTS
@@ -27,6 +29,15 @@ def test_a_page_has_both_answers_to_each_prompt(run: RunFolder) -> None:
     assert asyncio.run(pages.answers(AnswersAsked(left="c0-base", right="c1-kto"))) == shown
     last = compared_answers(run, AnswersAsked(left="c0-base", right="c1-kto", page=99))
     assert (last.asked.page, len(last.rows)) == (2, PROMPTS - ROWS)
+
+
+def test_one_of_its_prompts_is_explained(run: RunFolder) -> None:
+    pages = PagesData(run.root, run.root / "labels")
+    shown = asyncio.run(pages.answers(AnswersAsked()))
+    found = asyncio.run(pages.explained(shown.rows[0].prompt_id, 0))
+    assert found == explain(run, shown.rows[0].prompt_id, nearest=0) and found.answers
+    with pytest.raises(SalusError, match=r"has no prompt '\.\./x'"):
+        asyncio.run(pages.explained("../x", 3))
 
 
 @pytest.mark.parametrize(
