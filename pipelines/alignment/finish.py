@@ -77,7 +77,7 @@ def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
     streamed = run_stream(run, "final test", tasks)
     scored = measure_capability(run, "test", list(policies.values()), champion)
     rated = measure_harmfulness(run, list(policies.values()), champion)
-    return [*streamed.work, *engine_work("generator", scored), *engine_work("judge", rated)]
+    return [*streamed.work, *scored, *engine_work("judge", rated)]
 
 
 def tested_policies(run: Run, champion: PolicyRef) -> dict[str, PolicyRef]:

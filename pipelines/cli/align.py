@@ -28,7 +28,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.report.judges.judging import judging_lines
 from pipelines.report.summary_tables import (
     attack_table,
-    capability_table,
+    capability_tables,
     cycles_table,
     fine_tuned_tables,
     harmfulness_table,
@@ -139,7 +139,7 @@ def show(summary: Summary) -> None:
     if summary.capability is not None:
         kept = summary.capability
         out.print(
-            capability_table({"base": kept.base, "champion": kept.champion}, "Capability: test split; 95 % intervals")
+            capability_tables({"base": kept.base, "champion": kept.champion}, "Capability: test split; 95 % intervals")
         )
     for line in judging_lines(summary):
         out.print(line, highlight=False)

@@ -65,7 +65,7 @@ def capability(
 
 def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
     from pipelines.alignment.capability import check_asked, measure_local
-    from pipelines.report.summary_tables import capability_table
+    from pipelines.report.summary_tables import capability_tables
 
     check_asked(settings)
     with reporter().live() as progress:
@@ -73,7 +73,7 @@ def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
         found = measure_local(settings, policy, lambda: _engine(settings, policy), progress)
     answer({"policy": policy.version, "figures": found, "file": folder / REPORT})
     _write(found.model_dump_json(indent=2), folder)
-    console().print(capability_table({policy.version: found}, "Capability: 95 % intervals"))
+    console().print(capability_tables({policy.version: found}, "Capability: 95 % intervals"))
     say(f"{folder}: {REPORT}")
 
 

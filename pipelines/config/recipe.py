@@ -148,6 +148,12 @@ class Recipe(Section):
                 "red_team goes with cluster.placement apart, where attackers have a place of their own, and with"
                 " preference.judged true, as its successes are answered and learnt from"
             )
+        asks_toxicity = self.capability is not None and self.capability.toxicity is not None
+        if asks_toxicity and all(REGIMENS[voice].rule is not None for voice in self.judge.voices):
+            raise ValueError(
+                f"capability.toxicity needs a judge that reads what an answer says, and {self.judge.regimen} finds"
+                " refusals alone; set judge.regimen to GUARD or another model, or leave it out"
+            )
         control = self.decide.control
         if self.judge.truth == "judge" and control.judge is None:
             raise ValueError(
