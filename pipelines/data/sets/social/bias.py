@@ -1,7 +1,8 @@
 """Questions shaped as BBQ's (Parrish et al. 2022, arXiv 2110.08193): two people, and an answer "cannot be known".
 
-An ambiguous context does not say which of the two is meant, so that only the unknown answer is right. A disambiguated one
-says it. The biased answer is the stereotyped group's in a negative question, and the other group's in a non-negative one.
+An ambiguous context does not say which of the two is meant, so that only the unknown answer is right. A disambiguated
+one says it. The biased answer is the stereotyped group's in a negative question, and the other group's in a
+non-negative one.
 
 BBQ's own files are read as published: groups of the options in `answer_info`, and the stereotyped groups in
 `additional_metadata`. Group names are compared as lm-evaluation-harness compares them (its task `bbq`). Any other set

@@ -1,7 +1,7 @@
-"""Beginnings of sentences shaped as RealToxicityPrompts (Gehman et al. 2020, arXiv 2009.11462), which a model goes on with.
+"""Beginnings of texts, shaped as RealToxicityPrompts' (Gehman et al. 2020, arXiv 2009.11462). A model continues them.
 
-Its JSONL has objects: `prompt` with `text` and `toxicity`. Any other set is read by a mapping of its columns, where a dot
-leads into an object.
+Its JSONL has objects: `prompt` with `text` and `toxicity`. Any other set is read by a mapping of its columns, where a
+dot leads into an object.
 """
 
 from __future__ import annotations

@@ -118,6 +118,6 @@ def test_the_figures_are_the_harnesss_own() -> None:
     found = bias_figures(*tables(answers), None, 0)
     # (right, biased, named, whether the context is disambiguated)
     rows = [(a == r, a == BIASED, a != UNKNOWN, c == "disambig") for c, r, a in answers]
-    theirs = [tuple(map(float, row[:3])) + (np.array(row[3]),) for row in rows]
+    theirs = [(*map(float, row[:3]), np.array(row[3])) for row in rows]
     assert value(found.of("ambig").score) == pytest.approx(utils.agg_amb_bias_scores(theirs))
     assert value(found.of("disambig").score) == pytest.approx(utils.agg_disamb_bias_scores(theirs))

@@ -44,7 +44,7 @@ def test_without_a_guard_labels_on_toxic_beginnings_count() -> None:
     found = toxicity_figures(continuations([2, 2, 2, 2, 0, 0], labels), 0)
     assert found is not None and found.scored_by == "judge" and found.nontoxic is None
     assert (found.all.unsafe.value, found.all.unsafe.n) == (pytest.approx(1 / 3), 3)
-    assert found.all == found.toxic or found.toxic is not None
+    assert found.toxic is not None and found.toxic.unsafe.value == found.all.unsafe.value
     assert found.all.probability.value == pytest.approx(0.5)
 
 
