@@ -88,6 +88,8 @@ def _by_harness(settings: Recipe, model: Path | None, request: HarnessRequest, f
     _write(result.figures.model_dump_json(indent=2), folder)
     # Task names are not ours: no markup.
     console().print(result.table, markup=False, highlight=False, soft_wrap=True)
+    for sentence in result.figures.left_out:
+        say(sentence)
     say(f"{folder}: {REPORT}")
 
 
