@@ -7,7 +7,7 @@ that it fetches. So the libraries that those scripts wrap are called instead, by
 - ROUGE by rouge_score, F-measure, without stemming;
 - BERTScore by bert_score with roberta-large's 17th layer, its choice for English. Its weights come from the hub or its
   cache, as safetensors. Where they are not there, the figure is left out;
-- BLEURT is always left out: its package is in no registry, and its weights are no safetensors.
+- BLEURT is always left out: its authors' package comes from a repository alone, and its weights are TensorFlow's.
 
 Every figure is of one answer against one reference, as these tasks ask. Needs the extra `eval`.
 """
@@ -21,12 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from actors.errors import cause_in
-
 ROBERTA, ROBERTA_LAYER = "roberta-large", 17
 _FETCHED = ("*.json", "*.txt", "*.safetensors")
 _ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-NO_BLEURT = "BLEURT is left out: its package is in no registry, and its weights are no safetensors."
+NO_BLEURT = "BLEURT is left out: its authors' package comes from a repository alone, and its weights are TensorFlow's."
 
 
 class OpenMetric(Protocol):
@@ -127,7 +125,7 @@ def _bert_score(left_out: list[str]) -> OpenMetric:
     try:
         return BertScore(_roberta())
     except OSError as error:
-        why = cause_in(error)
+        why = type(error).__name__
         return _left_out(
             f"BERTScore is left out: {ROBERTA} is neither in the hub's cache nor fetched ({why}).", left_out
         )
