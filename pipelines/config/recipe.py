@@ -184,6 +184,11 @@ class Recipe(Section):
             )
         if self.merge is not None:
             self.merge.check(tuple(self.train.challengers), self.train.lora is not None)
+        if self.publish.scheme is not None:
+            raise ValueError(
+                "publish.scheme is for salus serve: a run measures its schemes at its end, after it published; leave it"
+                " out"
+            )
         if self.publish.router:
             raise ValueError("publish.router is for salus serve: a run never changes its base model; leave it false")
         if self.harmfulness is not None and not self.judge.row.scores_numbers:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,8 @@ from pipelines.measures.capability.open_metrics import fetch_bert_score, install
 
 # Tasks whose names hold it ask for BERTScore.
 _OPEN = "careqa_open"
+# Of standard errors that have no formula; the harness's own number takes hours in one process.
+RESAMPLES = 2000
 
 
 class HarnessRequest(Record):
@@ -107,7 +111,8 @@ def run_tasks(engine: Engine, name: str, request: HarnessRequest, manager: Any) 
     from pipelines.measures.capability.harness import SalusLM
 
     try:
-        with installed_metrics() as left_out:
+        # The harness prints what it is at.
+        with installed_metrics() as left_out, redirect_stdout(sys.stderr):
             results: dict[str, Any] = simple_evaluate(
                 model=SalusLM(engine, name, request.seed),
                 tasks=list(request.tasks),
@@ -115,6 +120,7 @@ def run_tasks(engine: Engine, name: str, request: HarnessRequest, manager: Any) 
                 limit=request.limit,
                 apply_chat_template=request.chat,
                 log_samples=False,
+                bootstrap_iters=RESAMPLES,
                 random_seed=request.seed,
                 numpy_random_seed=request.seed,
                 torch_random_seed=request.seed,

@@ -15,6 +15,7 @@ Every figure is of one answer against one reference, as these tasks ask. Needs t
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 ROBERTA, ROBERTA_LAYER = "roberta-large", 17
+# The harness's variable; any value sets it.
+_ONE_PROCESS = "DISABLE_MULTIPROC"
 _FETCHED = ("*.json", "*.txt", "*.safetensors")
 _ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 NO_BLEURT = "BLEURT is left out: its authors' package comes from a repository alone, and its weights are TensorFlow's."
@@ -80,6 +83,8 @@ class NoMetric:
 def installed_metrics() -> Iterator[list[str]]:
     """While it is open, the harness's tasks get these metrics in place of scripts; others are loaded as ever.
 
+    Standard errors are resampled in this process: the harness would fork one that holds an engine for each.
+
     Yields:
         A sentence on each metric that a task asked for and cannot have.
     """
@@ -102,11 +107,16 @@ def installed_metrics() -> Iterator[list[str]]:
             loaded[path] = makers[path]()
         return loaded[path]
 
-    evaluate.load = load
+    before = os.environ.get(_ONE_PROCESS)
+    evaluate.load, os.environ[_ONE_PROCESS] = load, "1"
     try:
         yield left_out
     finally:
         evaluate.load = original
+        if before is None:
+            del os.environ[_ONE_PROCESS]
+        else:
+            os.environ[_ONE_PROCESS] = before
 
 
 def fetch_bert_score() -> None:

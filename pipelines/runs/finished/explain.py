@@ -16,10 +16,10 @@ from actors.contract.records import LABELS, LEVELS, ROW_NAMES, Label, Prompt, Pr
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, shard_files, strings
+from actors.serve.replica.scheme.nearest import NearestPrompts
 from pipelines.decision.control import read_control
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import CandidateResult, Contender, Decision
-from pipelines.runs.finished.nearest import similarities
 from pipelines.runs.finished.shape import recipe_of_run
 
 _PROBABILITIES = tuple(f"p_{label.lower()}" for label in LABELS)
@@ -230,7 +230,7 @@ def _nearest(folder: RunFolder, request: str, n: int, model: Path, cycles: int) 
     prompts = sorted({text for *_, table in found for text in strings(table, "prompt")})
     if not prompts:
         return ()
-    near = similarities(request, prompts, model)
+    near = NearestPrompts(prompts, model).similarities(request)
     rank = dict(zip(prompts, near.tolist(), strict=True))
     wanted = {prompts[place] for place in np.argsort(-near, kind="stable")[:n]}
     rows = [

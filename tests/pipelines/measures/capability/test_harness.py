@@ -155,6 +155,7 @@ def test_a_local_task_from_file_to_figure(
 OPEN = """
 include: {own}
 task: careqa_open_local
+description: ""
 dataset_path: json
 dataset_name: null
 dataset_kwargs:
