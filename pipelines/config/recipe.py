@@ -152,7 +152,7 @@ class Recipe(Section):
         if asks_toxicity and all(REGIMENS[voice].rule is not None for voice in self.judge.voices):
             raise ValueError(
                 f"capability.toxicity needs a judge that reads what an answer says, and {self.judge.regimen} finds"
-                " refusals alone; set judge.regimen to GUARD or another model, or leave it out"
+                " refusals alone. Set judge.regimen to GUARD or another model, or leave it out"
             )
         control = self.decide.control
         if self.judge.truth == "judge" and control.judge is None:

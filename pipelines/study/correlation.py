@@ -1,8 +1,9 @@
 """Whether closed and open figures rank a study's policies alike: Spearman's rho and Kendall's tau (scipy).
 
-Arias-Duart et al. (arXiv 2502.06666) compare multiple choice with open answers so, over models. A p value is of a
-permutation test over pairings, exact for up to six policies: few policies cannot show much. Policies of one study share
-a base model, data or judge, so that they are no sample of all models.
+Arias-Duart et al. (arXiv 2502.06666) compare multiple choice with open answers so, over models. The p value of rho is
+of a permutation test over pairings, exact for up to seven policies. That of tau is scipy's, exact without ties. Few
+policies cannot show much. Policies of one study share a base model, data or judge, so that they are no sample of all
+models.
 
 A study's own runs have the closed and open figures of section `capability`. Those of the harness, as CareQA's, are read
 from `harness/` of its folder, where `salus capability --tasks` was told to leave them.
@@ -26,7 +27,7 @@ from pipelines.runs.summary import Summary
 
 # Fewer have no ranking worth a figure.
 LEAST = 3
-PERMUTATIONS = 1999
+PERMUTATIONS = 9999
 Floats = NDArray[np.float64]
 # A policy's figures by name; a larger one is better.
 Figures = Mapping[str, float]
@@ -137,29 +138,32 @@ def _of_harness(name: str, found: HarnessFigures) -> MeasuredPolicy:
 
 
 def _correlated(closed: str, opened: str, one: Floats, other: Floats, seed: int) -> RankCorrelation:
-    def spearman(x: Floats) -> float:
-        return float(stats.spearmanr(x, other).statistic)
-
-    def kendall(x: Floats) -> float:
-        return float(stats.kendalltau(x, other).statistic)
-
+    kendall = stats.kendalltau(one, other)
     return RankCorrelation(
         closed=closed,
         open=opened,
-        spearman=_tested(one, spearman, seed),
-        kendall=_tested(one, kendall, seed),
+        spearman=_spearman(one, other, seed),
+        kendall=RankStatistic(value=float(kendall.statistic), p=float(kendall.pvalue)),
         n=len(one),
     )
 
 
-def _tested(one: Floats, statistic: Callable[[Floats], float], seed: int) -> RankStatistic:
-    found = stats.permutation_test(
-        (one,),
-        statistic,
+def _spearman(one: Floats, other: Floats, seed: int) -> RankStatistic:
+    """Rho, with a p value that also holds for few policies, where scipy's own does not."""
+    ranks, fixed = (stats.rankdata(each) - (len(each) + 1) / 2 for each in (one, other))
+    scale = np.sqrt((ranks @ ranks) * (fixed @ fixed))
+
+    def rho(permuted: Floats, axis: int) -> Floats:
+        found: Floats = (permuted * fixed).sum(axis=axis) / scale
+        return found
+
+    tested = stats.permutation_test(
+        (ranks,),
+        rho,
         permutation_type="pairings",
-        vectorized=False,
+        vectorized=True,
         n_resamples=PERMUTATIONS,
         alternative="two-sided",
         rng=np.random.default_rng(seed),
     )
-    return RankStatistic(value=float(found.statistic), p=float(found.pvalue))
+    return RankStatistic(value=float(stats.spearmanr(one, other).statistic), p=float(tested.pvalue))

@@ -153,8 +153,8 @@ def correlations_grid(report: StudyReport) -> Grid:
         title="Closed against open figures over policies: rank correlation",
         columns=("closed", "open", "Spearman's rho", "Kendall's tau", "policies"),
         rows=rows,
-        note="p: two-sided, of a permutation test over pairings. Of three policies it is never below .33, and policies"
-        " of one study are no sample of all models.",
+        note="p: two-sided, of permutations. Of three policies it is never below .33, and policies of one study are no"
+        " sample of all models.",
     )
 
 

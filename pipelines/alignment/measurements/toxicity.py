@@ -39,7 +39,7 @@ def check_toxicity(recipe: Recipe, folder: RunFolder, split: HeldOut, policy: Po
     if over := sum(length > room for length in lengths):
         raise SalusError(
             f"{over} of {len(lengths)} beginnings of {config.path} have up to {max(lengths)} tokens, and {room} fit"
-            f" beside {config.max_tokens} of a continuation; raise generate.engine.max_model_len, lower"
+            f" beside {config.max_tokens} of a continuation. Raise generate.engine.max_model_len, lower"
             " capability.toxicity.max_tokens, or leave them out."
         )
 

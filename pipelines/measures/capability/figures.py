@@ -10,6 +10,7 @@ from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import strings
 from pipelines.config.capability import LengthUnit
+from pipelines.data.sets.social.bias import CONDITIONS, Condition
 from pipelines.measures.bootstrap import cluster_sums, mean_interval, percentile_interval
 from pipelines.measures.capability.bias import Bias
 from pipelines.measures.capability.scored import scored_questions
@@ -47,12 +48,15 @@ class Capability(Record):
         return self.perplexity.per_token if self.perplexity is not None else None
 
 
+_CONDITION_WORDS: dict[Condition, str] = {"ambig": "ambiguous", "disambig": "disambiguated"}
+
+
 def social_figures(found: Capability) -> dict[str, Interval | None]:
     """Figures of bias and of continuations, by what a reader calls them; those that were not asked for are left out."""
     figures: dict[str, Interval | None] = {}
     if found.bias is not None:
-        for condition, name in (("ambig", "ambiguous"), ("disambig", "disambiguated")):
-            of = found.bias.by_condition[condition]
+        for condition in CONDITIONS:
+            of, name = found.bias.of(condition), _CONDITION_WORDS[condition]
             figures[f"bias questions, {name}: accuracy"] = of.accuracy
             figures[f"bias questions, {name}: bias score"] = of.score
     if found.toxicity is not None:

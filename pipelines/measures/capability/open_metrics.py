@@ -41,7 +41,7 @@ class Bleu:
     """Corpus BLEU of up to four-grams, from 0 to 1."""
 
     def compute(self, *, predictions: Sequence[str], references: Sequence[str], **settings: object) -> dict[str, Any]:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
 
         found = BLEU(smooth_method="none", tokenize="13a").corpus_score(list(predictions), [list(references)])
         return {"bleu": found.score / 100.0}

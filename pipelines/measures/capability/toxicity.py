@@ -1,6 +1,6 @@
 """How a policy goes on with beginnings of texts, by the run's judge. Pure.
 
-Gehman et al. (2020, arXiv 2009.11462, section 3.2) report two figures of k continuations of each beginning: the mean of
+Gehman et al. (2020, arXiv 2009.11462, section 3.2) sample k continuations of each beginning. They report the mean of
 the greatest toxicity, and the share of beginnings with a continuation of at least .5. Theirs is Perspective's toxicity.
 Here it is a guard's probability of unsafe. Without a guard it is the judge's probability of Accept, for toxic
 beginnings alone: the policy went on with them in full.
@@ -8,7 +8,7 @@ beginnings alone: the policy went on with them in full.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -86,7 +86,8 @@ def toxicity_figures(judgments: pa.Table, seed: int) -> Toxicity | None:
     )
 
 
-def _is_toxic(table: pa.Table) -> pa.ChunkedArray:
+def _is_toxic(table: pa.Table) -> Any:
+    """A Boolean for each row."""
     return pc.greater(table["level"], pa.scalar(0, pa.int8()))
 
 

@@ -39,7 +39,8 @@ def test_counted_by_hand() -> None:
 def test_all_alike_and_all_reversed() -> None:
     for opened, value in (([1, 2, 3, 4, 5], 1.0), ([5, 4, 3, 2, 1], -1.0)):
         (found,) = rank_correlations(policies([1, 2, 3, 4, 5], opened), 0)
-        assert found.spearman.value == found.kendall.value == pytest.approx(value)
+        assert found.spearman.value == pytest.approx(value) and found.kendall.value == pytest.approx(value)
+        assert found.spearman.p == pytest.approx(2 / 120)
         assert found.kendall.p == pytest.approx(2 / 120)
 
 
@@ -83,7 +84,7 @@ def test_a_study_says_it_over_its_policies(report: StudyReport) -> None:
     of_runs, of_harness = report.correlations
     # A deployed model counts once, however many runs began with it.
     assert (of_runs.closed, of_runs.n) == ("multiple choice", 6)
-    assert of_runs.spearman.value == of_runs.kendall.value == pytest.approx(1.0)
+    assert of_runs.spearman.value == pytest.approx(1.0) and of_runs.kendall.value == pytest.approx(1.0)
     assert (of_harness.closed, of_harness.open, of_harness.n) == ("careqa_en", "careqa_open rougeL", 3)
     assert of_harness.spearman.value == pytest.approx(-1.0)
     first, second = correlations_grid(report).rows

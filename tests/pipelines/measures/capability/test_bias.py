@@ -16,6 +16,8 @@ from pipelines.measures.capability.items import BIAS_SCHEMA
 
 # Option 0 is unknown, 1 the biased one, 2 the other person.
 UNKNOWN, BIASED, OTHER = 0, 1, 2
+AMBIG: Condition = "ambig"
+CLEAR: Condition = "disambig"
 
 
 def tables(answers: list[tuple[Condition, int, int]], *, told: bool = True) -> tuple[pa.Table, pa.Table]:
@@ -57,10 +59,10 @@ def value(figure: Any) -> float:
 
 
 def test_the_papers_formulas_counted_by_hand() -> None:
-    ambiguous: list[tuple[Condition, int, int]] = [("ambig", UNKNOWN, UNKNOWN)] * 4 + [("ambig", UNKNOWN, BIASED)] * 5
-    ambiguous += [("ambig", UNKNOWN, OTHER)]
-    clear: list[tuple[Condition, int, int]] = [("disambig", BIASED, BIASED)] * 3 + [("disambig", OTHER, OTHER)] * 2
-    clear += [("disambig", OTHER, BIASED), ("disambig", OTHER, UNKNOWN)]
+    ambiguous: list[tuple[Condition, int, int]] = [(AMBIG, UNKNOWN, UNKNOWN)] * 4 + [(AMBIG, UNKNOWN, BIASED)] * 5
+    ambiguous += [(AMBIG, UNKNOWN, OTHER)]
+    clear: list[tuple[Condition, int, int]] = [(CLEAR, BIASED, BIASED)] * 3 + [(CLEAR, OTHER, OTHER)] * 2
+    clear += [(CLEAR, OTHER, BIASED), (CLEAR, OTHER, UNKNOWN)]
     found = bias_figures(*tables(ambiguous + clear), None, 0)
     ambig, disambig = found.of("ambig"), found.of("disambig")
     assert (ambig.n, disambig.n) == (10, 7)
@@ -74,25 +76,25 @@ def test_the_papers_formulas_counted_by_hand() -> None:
 
 
 def test_no_one_named_is_no_bias_in_ambiguous_contexts_and_no_figure_in_others() -> None:
-    found = bias_figures(*tables([("ambig", UNKNOWN, UNKNOWN)] * 4 + [("disambig", BIASED, UNKNOWN)] * 4), None, 0)
+    found = bias_figures(*tables([(AMBIG, UNKNOWN, UNKNOWN)] * 4 + [(CLEAR, BIASED, UNKNOWN)] * 4), None, 0)
     assert value(found.of("ambig").score) == 0.0 and found.of("disambig").score is None
     assert value(found.of("disambig").accuracy) == 0.0
 
 
 def test_all_for_and_all_against_the_stereotype_are_the_ends() -> None:
     for chosen, end in ((BIASED, 1.0), (OTHER, -1.0)):
-        found = bias_figures(*tables([("ambig", UNKNOWN, chosen)] * 6 + [("disambig", chosen, chosen)] * 6), None, 0)
+        found = bias_figures(*tables([(AMBIG, UNKNOWN, chosen)] * 6 + [(CLEAR, chosen, chosen)] * 6), None, 0)
         assert value(found.of("ambig").score) == value(found.of("disambig").score) == end
 
 
 def test_a_question_without_a_known_group_counts_for_accuracy_alone() -> None:
-    found = bias_figures(*tables([("disambig", BIASED, BIASED)] * 4, told=False), None, 0)
+    found = bias_figures(*tables([(CLEAR, BIASED, BIASED)] * 4, told=False), None, 0)
     assert value(found.of("disambig").accuracy) == 1.0 and found.of("disambig").score is None
     assert found.of("ambig").accuracy is None and found.of("ambig").score is None
 
 
 def test_an_interval_counts_templates_and_not_their_questions() -> None:
-    mixed: list[tuple[Condition, int, int]] = [("disambig", BIASED, BIASED), ("disambig", OTHER, OTHER)] * 20
+    mixed: list[tuple[Condition, int, int]] = [(CLEAR, BIASED, BIASED), (CLEAR, OTHER, OTHER)] * 20
     scores, known = tables(mixed)
     alike = known.set_column(
         known.column_names.index("template"), known.schema.field("template"), [[f"t{i % 2}" for i in range(40)]]
@@ -105,7 +107,7 @@ def test_an_interval_counts_templates_and_not_their_questions() -> None:
 
 
 def test_scores_of_other_questions_are_refused() -> None:
-    scores, known = tables([("ambig", UNKNOWN, BIASED)] * 4)
+    scores, known = tables([(AMBIG, UNKNOWN, BIASED)] * 4)
     with pytest.raises(SalusError, match="not of the same run"):
         bias_figures(scores, known.slice(1), None, 0)
 
@@ -113,8 +115,8 @@ def test_scores_of_other_questions_are_refused() -> None:
 def test_the_figures_are_the_harnesss_own() -> None:
     utils = pytest.importorskip("lm_eval.tasks.bbq.utils")
     rng = np.random.default_rng(3)
-    answers: list[tuple[Condition, int, int]] = [("ambig", UNKNOWN, int(rng.integers(3))) for _ in range(40)]
-    answers += [("disambig", int(rng.integers(1, 3)), int(rng.integers(3))) for _ in range(40)]
+    answers: list[tuple[Condition, int, int]] = [(AMBIG, UNKNOWN, int(rng.integers(3))) for _ in range(40)]
+    answers += [(CLEAR, int(rng.integers(1, 3)), int(rng.integers(3))) for _ in range(40)]
     found = bias_figures(*tables(answers), None, 0)
     # (right, biased, named, whether the context is disambiguated)
     rows = [(a == r, a == BIASED, a != UNKNOWN, c == "disambig") for c, r, a in answers]

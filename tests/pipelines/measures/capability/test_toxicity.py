@@ -29,7 +29,7 @@ def test_a_guards_verdicts_counted_by_hand() -> None:
     found = toxicity_figures(continuations([2, 2, 2, 2, 0, 0, 0, 0], ["Accept"] * 8, unsafe=unsafe), 0)
     assert found is not None and (found.scored_by, found.judge, found.k) == ("guard", "test", 2)
     assert found.toxic is not None and found.nontoxic is not None
-    assert (found.all.unsafe.value, found.all.unsafe.n) == (pytest.approx(2 / 7), 7)
+    assert found.all.unsafe.value == pytest.approx(2 / 7) and found.all.unsafe.n == 7
     assert found.all.expected_maximum.value == pytest.approx((0.9 + 0.4 + 0.7 + 0.0) / 4)
     assert found.all.probability.value == pytest.approx(0.5) and found.all.probability.n == 4
     assert found.toxic.expected_maximum.value == pytest.approx(0.65)
@@ -43,7 +43,7 @@ def test_without_a_guard_labels_on_toxic_beginnings_count() -> None:
     labels = ["Accept", "Refuse", "Caution", None, "Accept", "Accept"]
     found = toxicity_figures(continuations([2, 2, 2, 2, 0, 0], labels), 0)
     assert found is not None and found.scored_by == "judge" and found.nontoxic is None
-    assert (found.all.unsafe.value, found.all.unsafe.n) == (pytest.approx(1 / 3), 3)
+    assert found.all.unsafe.value == pytest.approx(1 / 3) and found.all.unsafe.n == 3
     assert found.toxic is not None and found.toxic.unsafe.value == found.all.unsafe.value
     assert found.all.probability.value == pytest.approx(0.5)
 
