@@ -128,6 +128,8 @@ class PolicyRef(Record):
 
     version: str
     path: str
+    # Where an endpoint finds the inference scheme that it asks this policy by; None: as clients ask.
+    scheme: str | None = None
 
 
 class Assignment(Record):

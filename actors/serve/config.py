@@ -206,6 +206,12 @@ class PublisherConfig(BaseModel):
     shutdown_timeout_s: float = Field(
         default=5.0, gt=0, description="Time running requests get when the endpoint stops."
     )
+    scheme: str | None = Field(
+        default=None,
+        description="The inference scheme of this name, as the policy's run measured it: its system prompt, its words"
+        " behind a request, its examples. A policy whose run did not measure it is refused. Takes chats alone. For"
+        " salus serve. None: as clients ask.",
+    )
     smoke: SmokeConfig | None = Field(
         default=None,
         description="Prompts that a new policy must answer well on one replica before clients are served by it; "

@@ -16,17 +16,21 @@ from actors.engine.likelihood import LikelihoodTask, read_items
 from actors.engine.port import Engine
 from actors.engine.tokenizer import load_tokenizer
 from actors.errors import SalusError
-from actors.files.shards import read_folder
+from actors.files.shards import read_folder, read_shard
 from actors.generator import Generator
+from pipelines.alignment.measurements.toxicity import check_toxicity, measure_toxicity, read_continuations
 from pipelines.alignment.run import Run
 from pipelines.cluster.progress import Reporter
 from pipelines.cluster.stream import spread
+from pipelines.cluster.times import Work, engine_work
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.recipe import Recipe
 from pipelines.decision.capability import figures_path, write_figures
+from pipelines.measures.capability.bias import Bias, bias_figures
 from pipelines.measures.capability.figures import Capability, choice_figures, helpful_share, reference_figures
-from pipelines.measures.capability.items import KINDS, Kind, item_shards, write_items
+from pipelines.measures.capability.items import BIAS_SCHEMA, KINDS, Kind, bias_questions, item_shards, write_items
 from pipelines.measures.capability.questions import HELD_OUT, HeldOut, question_set
+from pipelines.measures.capability.toxicity import toxicity_figures
 from pipelines.runs.materials import medsafety_config
 
 
@@ -46,6 +50,7 @@ def prepare_capability(recipe: Recipe, folder: RunFolder, policy: PolicyRef) -> 
         for kind in KINDS:
             for shard in item_shards(folder.capability_items(split), kind):
                 read_items(shard, tokenizer, config.chat, length)
+        check_toxicity(recipe, folder, split, policy)
 
 
 def write_questions(recipe: Recipe, config: CapabilityConfig, folder: RunFolder, splits: Sequence[HeldOut]) -> None:
@@ -59,7 +64,7 @@ def write_questions(recipe: Recipe, config: CapabilityConfig, folder: RunFolder,
         write_items(questions, config, folder.capability_items(split))
 
 
-def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], champion: PolicyRef) -> list[Span]:
+def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], champion: PolicyRef) -> list[Work]:
     """File the figures of every policy that has none yet; returns when the engines worked.
 
     Its greedy answers to the split's prompts must be judged by then. Under judge SELF the share of harmless prompts
@@ -70,15 +75,20 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
         return []
     waiting = [p for p in policies if not figures_path(run.folder, split, p.version).is_file()]
     tasks = [task for policy in waiting for task in likelihood_tasks(config, run.folder, split, policy, champion)]
-    spans = _scored(run, split, tasks) if tasks else []
+    work = engine_work("generator", _scored(run, split, tasks)) if tasks else []
+    work += measure_toxicity(run, split, waiting, champion)
     judge = run.judge_name(champion)
     for policy in waiting:
         judged = read_folder(
             run.folder.evaluation_judgments(split, policy.version, judge), ("level", "label", "base_prompt")
         )
         seed = derive_seed(run.recipe.seed, "capability figures")
-        write_figures(figures_of(config, run.folder, split, policy, judged, seed), run.folder, split)
-    return spans
+        found = figures_of(config, run.folder, split, policy, judged, seed)
+        continued = read_continuations(run, split, policy)
+        if continued is not None:
+            found = found.model_copy(update={"toxicity": toxicity_figures(continued, seed)})
+        write_figures(found, run.folder, split)
+    return work
 
 
 def likelihood_tasks(
@@ -117,16 +127,25 @@ def figures_of(
         choices=choice_figures(scores["choices"], config.normalised_by, seed) if "choices" in scores else None,
         perplexity=reference_figures(scores["references"], seed) if "references" in scores else None,
         helpful=helpful_share(judged, seed) if judged is not None else None,
+        bias=_bias(scores["bias"], config, folder, split, seed) if "bias" in scores else None,
     )
+
+
+def _bias(scores: pa.Table, config: CapabilityConfig, folder: RunFolder, split: HeldOut, seed: int) -> Bias:
+    known = read_shard(bias_questions(folder.capability_items(split)), BIAS_SCHEMA)
+    return bias_figures(scores, known, config.normalised_by, seed)
 
 
 def check_asked(recipe: Recipe) -> CapabilityConfig:
     """The recipe's section; raises `SalusError` where it asks for no given answers."""
     config = recipe.capability
-    if config is None or (config.source == "files" and config.choices is None and config.references is None):
+    if config is None or (
+        config.source == "files" and config.choices is None and config.references is None and config.bias is None
+    ):
         raise SalusError(
             f"Recipe {recipe.name} names no questions to measure capability by; add --set capability.choices=FILE or"
-            " --set capability.references=FILE, or give --tasks of the evaluation harness."
+            " --set capability.references=FILE, or --set capability.bias.path=FILE, or give --tasks of the evaluation"
+            " harness."
         )
     return config
 
@@ -134,7 +153,7 @@ def check_asked(recipe: Recipe) -> CapabilityConfig:
 def measure_local(
     recipe: Recipe, policy: PolicyRef, start_engine: Callable[[], Engine], reporter: Reporter
 ) -> Capability:
-    """The figures a run's final report has, but for benign helpfulness, which takes a judge.
+    """The figures a run's final report has, but for benign helpfulness and continuations, which take a judge.
 
     Args:
         start_engine: called once the questions are known to be good.

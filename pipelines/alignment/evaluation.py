@@ -11,7 +11,7 @@ from pipelines.alignment.measurements.probe import ask_probe
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
 from pipelines.cluster.stream import StreamReport
-from pipelines.cluster.times import Work, engine_work
+from pipelines.cluster.times import Work
 from pipelines.feedback.control.labels import label_control
 from pipelines.feedback.control.people import Patience
 from pipelines.judges.evidence import has_control_labels
@@ -91,7 +91,7 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
         tell_cut_off(run, f"cycle {cycle} validation, {policy.version}", answers)
     scored = measure_capability(run, "validation", evaluation.policies(challengers), champion)
     control(run, cycle, champion, challengers)
-    return [*work, *engine_work("generator", scored), *ask_probe(run, cycle, champion, challengers)]
+    return [*work, *scored, *ask_probe(run, cycle, champion, challengers)]
 
 
 def control(run: Run, cycle: int, champion: PolicyRef, challengers: Sequence[PolicyRef]) -> None:

@@ -36,7 +36,7 @@ from pipelines.report.decision_page.from_run import write_pages
 from pipelines.report.figure import draw_cycles
 from pipelines.report.judges.judging import judge_disagreement, judge_usage
 from pipelines.runs.materials import probe_folder, truth_rule
-from pipelines.runs.metrics_rows import MetricsKey, group_rows, harmfulness_rows, metrics_rows
+from pipelines.runs.metrics_rows import MetricsKey, cares_rows, group_rows, harmfulness_rows, metrics_rows
 from pipelines.runs.models import at_hand
 from pipelines.runs.open import Cost
 from pipelines.runs.outcomes import champion_before
@@ -77,7 +77,7 @@ def final_rollouts(run: Run, champion: PolicyRef) -> list[Work]:
     streamed = run_stream(run, "final test", tasks)
     scored = measure_capability(run, "test", list(policies.values()), champion)
     rated = measure_harmfulness(run, list(policies.values()), champion)
-    return [*streamed.work, *engine_work("generator", scored), *engine_work("judge", rated)]
+    return [*streamed.work, *scored, *engine_work("judge", rated)]
 
 
 def tested_policies(run: Run, champion: PolicyRef) -> dict[str, PolicyRef]:
@@ -248,6 +248,8 @@ class _Reader:
         for name, policy, table in self._test(champion, by):
             key = self._key(self.cycles, "test", policy, name, by, name == "champion")
             yield from self._rows(table, self._measured_as(name, table), key)
+            if name in ("base", "champion"):
+                yield from cares_rows(key, table, self._run.recipe.scores, self._seed)
 
     def _measured_as(self, name: str, table: pa.Table) -> Metrics:
         """A policy's metrics, or those of a baseline that answers every prompt alike."""

@@ -267,6 +267,11 @@ def what_is_sampled(
     for name, scheme in recipe.schemes.items():
         answers = 2 * scheme.samples * prompts["test"].num_rows
         yield f"scheme {name}: at most {answers:,} answers of base and last champion to the test prompts"
+    if (continuations := _continuations(recipe)) and recipe.capability and (of := recipe.capability.toxicity):
+        yield (
+            f"continuations: at most {continuations:,} answers of {of.max_tokens} tokens in all, {of.k} of each"
+            f" of {of.max_prompts:,} beginnings at most"
+        )
     if (probe := prompts.get("probe")) is not None:
         yield (
             f"probe: {probe.num_rows:,} safe prompts of {recipe.data.probe}, of each cycle's winner before it is"
@@ -282,6 +287,15 @@ def what_is_sampled(
     yield from _price(recipe, prompts, sum(cycles) * k)
 
 
+def _continuations(recipe: Recipe) -> int:
+    """Continuations of beginnings in a run, at most: of base and last champion, and of contenders under a limit."""
+    config = recipe.capability
+    if config is None or config.toxicity is None:
+        return 0
+    contenders = recipe.cycles * (1 + len(recipe.contestants)) if config.toxicity_on("validation") is not None else 0
+    return (2 + contenders) * config.toxicity.k * config.toxicity.max_prompts
+
+
 def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     """What judges behind servers are asked at most, and what they charge."""
     rows = {name: table.num_rows for name, table in prompts.items()}
@@ -290,7 +304,7 @@ def _price(recipe: Recipe, prompts: Prompts, answers: int) -> Iterator[str]:
     measured = recipe.cycles * policies * rows["validation"] + 2 * rows["test"]
     if (asked := _server(recipe)) is not None:
         voice, remote = asked
-        more = _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0))
+        more = _asked(recipe) * (rows.get("probe", 0) + rows.get("published", 0)) + _continuations(recipe)
         yield _priced("judge.remote", remote, recipe.judge.prompt_of(voice), recipe, prompts, answers + measured + more)
     if recipe.judge.truth == "judge" and (second := recipe.decide.control.judge) is not None:
         once = measured + 2 * rows.get("probe", 0)

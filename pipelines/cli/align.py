@@ -28,7 +28,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.report.judges.judging import judging_lines
 from pipelines.report.summary_tables import (
     attack_table,
-    capability_table,
+    capability_tables,
     cycles_table,
     fine_tuned_tables,
     harmfulness_table,
@@ -81,7 +81,7 @@ def align(
 
     from pipelines.alignment.align import align as run_alignment
     from pipelines.decision.ending import past_decisions
-    from pipelines.report.judges.beside import beside_table
+    from pipelines.report.judges.beside import beside_table, marks_table
     from pipelines.report.judges.judge_check import judge_check_lines, unseen_lines
 
     settings = resolve(recipe, overrides, seed, data, accept_unreliable, fetch=True)
@@ -104,8 +104,10 @@ def align(
     if sums is not None:
         out.print(f"run hash {sums}", highlight=False)
     decisions = past_decisions(RunFolder(working_folder(root)), settings.cycles)
-    if (judges := beside_table(pq.read_table(RunFolder(working_folder(root)).metrics), summary.reference)) is not None:
-        out.print(judges)
+    metrics = pq.read_table(RunFolder(working_folder(root)).metrics)
+    for table in (beside_table(metrics, summary.reference), marks_table(metrics, summary.reference)):
+        if table is not None:
+            out.print(table)
     for line in (*judge_check_lines(decisions), *unseen_lines(decisions)):
         out.print(line, highlight=False, markup=False)
 
@@ -139,7 +141,7 @@ def show(summary: Summary) -> None:
     if summary.capability is not None:
         kept = summary.capability
         out.print(
-            capability_table({"base": kept.base, "champion": kept.champion}, "Capability: test split; 95 % intervals")
+            capability_tables({"base": kept.base, "champion": kept.champion}, "Capability: test split; 95 % intervals")
         )
     for line in judging_lines(summary):
         out.print(line, highlight=False)

@@ -65,7 +65,7 @@ def capability(
 
 def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
     from pipelines.alignment.capability import check_asked, measure_local
-    from pipelines.report.summary_tables import capability_table
+    from pipelines.report.summary_tables import capability_tables
 
     check_asked(settings)
     with reporter().live() as progress:
@@ -73,7 +73,7 @@ def _by_recipe(settings: Recipe, model: Path | None, folder: Path) -> None:
         found = measure_local(settings, policy, lambda: _engine(settings, policy), progress)
     answer({"policy": policy.version, "figures": found, "file": folder / REPORT})
     _write(found.model_dump_json(indent=2), folder)
-    console().print(capability_table({policy.version: found}, "Capability: 95 % intervals"))
+    console().print(capability_tables({policy.version: found}, "Capability: 95 % intervals"))
     say(f"{folder}: {REPORT}")
 
 
@@ -88,6 +88,8 @@ def _by_harness(settings: Recipe, model: Path | None, request: HarnessRequest, f
     _write(result.figures.model_dump_json(indent=2), folder)
     # Task names are not ours: no markup.
     console().print(result.table, markup=False, highlight=False, soft_wrap=True)
+    for sentence in result.figures.left_out:
+        say(sentence)
     say(f"{folder}: {REPORT}")
 
 

@@ -110,7 +110,7 @@ def _serve_one(chosen: ServeSettings, registry: Path, policy: str | None, namesp
         published = PolicyInActor(ActorAddress(namespace=namespace))
         address = pages[0] if pages is not None else None
         publisher = Publisher(chosen.publish, published, pages=address, shadow=shadow.start())
-        follower = Follower(store, publisher, say)
+        follower = Follower(store, publisher, say, scheme=chosen.publish.scheme)
         try:
             follower.start(policy)
             say(f"{publisher.served_version()} at {publisher.url}/v1 until Ctrl-C")

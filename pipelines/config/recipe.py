@@ -149,6 +149,12 @@ class Recipe(Section):
                 "red_team goes with cluster.placement apart, where attackers have a place of their own, and with"
                 " preference.judged true, as its successes are answered and learnt from"
             )
+        asks_toxicity = self.capability is not None and self.capability.toxicity is not None
+        if asks_toxicity and all(REGIMENS[voice].rule is not None for voice in self.judge.voices):
+            raise ValueError(
+                f"capability.toxicity needs a judge that reads what an answer says, and {self.judge.regimen} finds"
+                " refusals alone. Set judge.regimen to GUARD or another model, or leave it out"
+            )
         control = self.decide.control
         if self.judge.truth == "judge" and control.judge is None:
             raise ValueError(
@@ -179,6 +185,11 @@ class Recipe(Section):
             )
         if self.merge is not None:
             self.merge.check(tuple(self.train.challengers), self.train.lora is not None)
+        if self.publish.scheme is not None:
+            raise ValueError(
+                "publish.scheme is for salus serve: a run measures its schemes at its end, after it published; leave it"
+                " out"
+            )
         if self.publish.router:
             raise ValueError("publish.router is for salus serve: a run never changes its base model; leave it false")
         if self.harmfulness is not None and not self.judge.row.scores_numbers:

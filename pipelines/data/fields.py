@@ -1,7 +1,9 @@
-"""Typed values out of a row: text, a whole number in a range, one of a closed set; a bad one is refused."""
+"""Typed values out of a row: text, a number in a range, an object, one of a closed set; a bad one is refused."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -70,6 +72,34 @@ def whole_number(row: Row, column: str, low: int, high: int) -> int:
     if number is None or not low <= number <= high:
         row.fail(f"'{column}' is {_kind(value)} where a whole number from {low} to {high} is expected.")
     return number
+
+
+def share(row: Row, name: str, value: object) -> float | None:
+    """A value as a number from 0 to 1, None where it is null or blank; text, as CSV has it, is read too.
+
+    `name` is what faults call it.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        row.fail(f"'{name}' is {_kind(value)} where a number from 0 to 1 is expected.")
+    return number
+
+
+def structure(row: Row, column: str) -> object:
+    """The column's value; in CSV an object is written as JSON, anything else stays a text."""
+    value = row.values[column]
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        found: object = json.loads(value)
+    except json.JSONDecodeError as error:
+        row.fail(f"'{column}' is not valid JSON ({error.msg} at character {error.pos}); mend it or drop the row.")
+    return found
 
 
 def one_of(row: Row, column: str, allowed: Sequence[Choice]) -> Choice:

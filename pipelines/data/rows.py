@@ -63,6 +63,19 @@ def data_files(location: Path, suffixes: Sequence[str] = FORMATS) -> list[Path]:
     return found
 
 
+def files_of_sides(location: Path, sides: Sequence[str]) -> list[Path]:
+    """The data files of a folder, or of its folder `data`, whose names begin with one of `sides`, by name.
+
+    So the hub lays out train and test. Raises `SalusError` where there are none.
+    """
+    folder = location / "data" if (location / "data").is_dir() else location
+    wanted = [file for file in data_files(folder) if file.name.lower().startswith(tuple(sides))]
+    if not wanted:
+        names = " or ".join(f"{side}*" for side in sides)
+        raise SalusError(f"{folder} holds no file called {names}: rename the files so, or name one file.")
+    return wanted
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of `names` that is spelled most like `name`, whatever its case; None where there is none."""
     by_lower = {other.lower(): other for other in names}

@@ -25,6 +25,7 @@ from actors.errors import SalusError
 from actors.files.records import read_record
 from actors.files.shards import read_folder, write_text
 from pipelines.config.capability import CapabilityConfig, CapabilityLimits
+from pipelines.data.sets.social.bias import Condition
 from pipelines.decision.gate import Breach, CapabilityRule
 from pipelines.measures.capability.figures import Capability, answered_right
 from pipelines.measures.capability.questions import HeldOut
@@ -78,7 +79,7 @@ class _Limit:
     rule: CapabilityRule
     what: str
     # Between the loss and the deployed model's figure: "0.1 below", "1.3 times".
-    comparison: Literal["below", "times"]
+    comparison: Literal["below", "times", "above", "further from 0 than"]
     most: float | None
     loss: Callable[[float, float], float]
 
@@ -98,12 +99,36 @@ def check_capability(base: Capability, policy: Capability, limits: CapabilityLim
     helpful = _Limit(
         "helpfulness", "Share of harmless prompts accepted", "below", limits.max_helpful_drop, operator.sub
     )
+    unsafe = _Limit(
+        "toxicity", "Share of unsafe continuations", "above", limits.max_toxicity_rise, lambda old, new: new - old
+    )
     found = (
         _held(accuracy, base.accuracy, policy.accuracy),
         _held(perplexity, base.perplexity_per_token, policy.perplexity_per_token),
         _held(helpful, base.helpful, policy.helpful),
+        *(
+            _held(limit, *(_bias_score(each, condition) for each in (base, policy)))
+            for condition, limit in _bias_limits(limits).items()
+        ),
+        _held(unsafe, *(each.toxicity.unsafe if each.toxicity is not None else None for each in (base, policy))),
     )
     return tuple(breach for breach in found if breach is not None)
+
+
+def _bias_limits(limits: CapabilityLimits) -> dict[Condition, _Limit]:
+    def further(old: float, new: float) -> float:
+        return abs(new) - abs(old)
+
+    comparison: Literal["further from 0 than"] = "further from 0 than"
+    most = limits.max_bias_rise
+    return {
+        "ambig": _Limit("bias_ambig", "Bias score in ambiguous contexts", comparison, most, further),
+        "disambig": _Limit("bias_disambig", "Bias score in disambiguated contexts", comparison, most, further),
+    }
+
+
+def _bias_score(policy: Capability, condition: Condition) -> Interval | None:
+    return policy.bias.of(condition).score if policy.bias is not None else None
 
 
 def figures_path(folder: RunFolder, split: HeldOut, version: str) -> Path:

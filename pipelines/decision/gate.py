@@ -16,7 +16,9 @@ from pipelines.measures.metrics import Metrics
 from pipelines.measures.shares import prompts_needed
 
 # Of the publish gate alone (`pipelines.decision.capability`).
-CapabilityRule = Literal["capability_accuracy", "capability_perplexity", "helpfulness"]
+CapabilityRule = Literal[
+    "capability_accuracy", "capability_perplexity", "helpfulness", "bias_ambig", "bias_disambig", "toxicity"
+]
 # Of the publish gate alone, against the published policy (`pipelines.decision.published`).
 RiseRule = Literal["severe_rise", "err_rise", "accuracy_drop", "probe_rise"]
 # Shares of prompts of one kind, by the judge's labels.

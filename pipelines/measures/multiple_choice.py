@@ -83,6 +83,20 @@ def credits(
     return _credit(_chosen(scores), right)
 
 
+def choices_made(
+    log_likelihoods: Sequence[Sequence[float]] | NDArray[np.floating],
+    answers: ArrayLike,
+    lengths: OptionLengths | None = None,
+) -> Floats:
+    """The share of each question's answer that each option gets, shape (questions, options): the likeliest gets all.
+
+    Several that are equally likely share it. Takes and raises what `multiple_choice` does.
+    """
+    chosen = _chosen(_scores(log_likelihoods, answers, lengths)[0])
+    made: Floats = chosen / chosen.sum(axis=1, keepdims=True) if len(chosen) else chosen.astype(np.float64)
+    return made
+
+
 def _credit(chosen: NDArray[np.bool_], right: NDArray[np.int64]) -> Floats:
     credit: Floats = chosen[np.arange(len(right)), right] / chosen.sum(axis=1) if len(right) else np.zeros(0)
     return credit

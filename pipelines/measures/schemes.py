@@ -10,15 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from actors.contract.conversation import Turn, context_of, whole_conversation
+from actors.contract.conversation import context_of, whole_conversation
 from actors.contract.records import LABELS, PROMPT_SCHEMA, Interval, Label, Record
 from actors.files.shards import strings
+from actors.serve.replica.scheme.asked import Example, as_scheme_asks
+from actors.serve.replica.scheme.nearest import nearest_places
 from pipelines.config.model import SchemeConfig
 from pipelines.measures.metrics import Metrics
-
-_ROLES = ("user", "assistant")
-# A train prompt with a good answer.
-Example = tuple[str, str]
 
 
 class SchemeFigures(Record):
@@ -54,15 +52,11 @@ def as_asked(
     """
     rows = []
     for number, row in enumerate(prompts.to_pylist()):
-        shown = _nearest(examples, near[number], scheme.few_shot) if near is not None and scheme.few_shot else []
-        turns = list(whole_conversation(row["context"], row["prompt"]))
-        system = [turn for turn in turns if turn.role == "system"]
-        if scheme.system_prompt is not None:
-            system = [Turn(role="system", content=scheme.system_prompt)]
-        told = [Turn(role=role, content=text) for each in shown for role, text in zip(_ROLES, each, strict=True)]
-        turns = [*system, *told, *(turn for turn in turns if turn.role != "system")]
-        prompt = row["prompt"] if scheme.suffix is None else f"{row['prompt']}\n\n{scheme.suffix}"
-        rows.append(row | {"prompt": prompt, "context": context_of(turns)})
+        places = nearest_places(near[number], scheme.few_shot) if near is not None else []
+        shown = [examples[place] for place in reversed(places)]
+        turns = whole_conversation(row["context"], row["prompt"])
+        asked = as_scheme_asks(turns, scheme.system_prompt, scheme.suffix, shown)
+        rows.append(row | {"prompt": asked[-1].content, "context": context_of(asked)})
     return pa.Table.from_pylist(rows, schema=PROMPT_SCHEMA)
 
 
@@ -122,9 +116,3 @@ def good_examples(judgments: pa.Table, best: Mapping[int, Sequence[str]]) -> lis
         if row["reference"] and row["context"] is None:
             references.setdefault(name, (row["prompt"], row["reference"]))
     return [*found.values(), *(example for name, example in references.items() if name not in found)]
-
-
-def _nearest(examples: Sequence[Example], near: NDArray[np.float64], most: int) -> list[Example]:
-    """The nearest examples, the nearest last, next to the request."""
-    order = np.argsort(-near, kind="stable")[:most]
-    return [examples[place] for place in order[::-1]]

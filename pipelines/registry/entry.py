@@ -158,6 +158,13 @@ class Tested(Record):
     probes: dict[str, Measured] = Field(default_factory=dict)
 
 
+class KeptScheme(Record):
+    """An inference scheme that the policy's run measured it with; its folder holds one file."""
+
+    name: str
+    file: Weights
+
+
 class PolicyEntry(Record):
     """Everything the registry knows of one policy."""
 
@@ -186,6 +193,8 @@ class PolicyEntry(Record):
     tested: Tested | None = None
     # Whether its run asked for a person's approval before it is served; the registry's history says who gave it.
     needs_approval: bool = False
+    # What it may be served by (`publish.scheme`); empty in entries of older versions.
+    schemes: tuple[KeptScheme, ...] = ()
     publications: tuple[Publication, ...]
 
     @property

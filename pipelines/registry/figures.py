@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors.contract.records import Interval
+from pipelines.measures.capability.figures import social_figures
 from pipelines.registry.entry import JudgeFigures, PolicyEntry, Tested, Validation
 from pipelines.runs.summary import Measured, PublishedFigures
 
@@ -56,10 +57,11 @@ def tested_figures(found: Tested) -> Iterator[tuple[str, Measured]]:
 def _capability(found: Validation) -> Iterator[tuple[str, Interval]]:
     if found.capability is None:
         return
-    named = {
+    named: dict[str, Interval | None] = {
         "multiple-choice accuracy": found.capability.accuracy,
         "perplexity of reference answers": found.capability.perplexity_per_token,
         "harmless requests accepted": found.capability.helpful,
+        **social_figures(found.capability),
     }
     yield from ((name, interval) for name, interval in named.items() if interval is not None)
 

@@ -14,12 +14,13 @@ from actors.errors import SalusError
 from actors.files.private import private_files
 from actors.files.shards import write_text
 from actors.files.sums import file_sum
+from actors.serve.replica.scheme.asked import SCHEME_FILE
 from actors.training.adapter import ADAPTER_CONFIG
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.decision.published import LivePolicy
 from pipelines.registry.card import model_card
-from pipelines.registry.entry import Ancestor, DeployedModel, Origin, PolicyEntry, Weights
+from pipelines.registry.entry import Ancestor, DeployedModel, KeptScheme, Origin, PolicyEntry, Weights
 from pipelines.registry.evidence import judge_facts, tested, training_data, validation
 from pipelines.registry.names import RunVersion, check_name, policy_version
 from pipelines.registry.run_reader import RunReader
@@ -143,7 +144,12 @@ def _state(known: PolicyEntry, draft: PolicyEntry, registry: Registry, copy: boo
     lost = not in_place(*registry.weights(known)) or (copy and known.merged.folder is not None)
     same_run = known.origin.run == draft.origin.run
     # Copies have no folder; and only an ancestor's hash can be news.
-    evidence: dict[str, Any] = {"merged": True, "adapter": True, "ancestors": {"__all__": {"adapter": {"folder"}}}}
+    evidence: dict[str, Any] = {
+        "merged": True,
+        "adapter": True,
+        "ancestors": {"__all__": {"adapter": {"folder"}}},
+        "schemes": {"__all__": {"file": {"folder"}}},
+    }
     news = known.model_dump(exclude=evidence) != draft.model_dump(exclude=evidence)
     return "refreshed" if lost or (same_run and news) else "kept"
 
@@ -193,6 +199,7 @@ class _Drafts:
             validation=validation(decision, version, run.folder),
             tested=tested(run, version),
             needs_approval=version.text in run.awaiting(),
+            schemes=self._schemes(version),
             publications=tuple(p for p in run.publications if p.version == version.text),
         )
 
@@ -201,6 +208,15 @@ class _Drafts:
         if weights is None:
             return None
         return policy_version(self._name, self.run.recipe.seed, version.text, weights.sha256)
+
+    def _schemes(self, version: RunVersion) -> tuple[KeptScheme, ...]:
+        """The schemes that the run measured this policy with, as far as an endpoint can apply them."""
+        folders = {name: self.run.folder.scheme(name, version.text) for name in self.run.recipe.schemes}
+        return tuple(
+            KeptScheme(name=name, file=Weights(folder=str(folder), contents=contents_of(folder, (SCHEME_FILE,))))
+            for name, folder in folders.items()
+            if (folder / SCHEME_FILE).is_file() and (folder / "figures.json").is_file()
+        )
 
     def _origin(self, version: RunVersion) -> Origin:
         run, record = self.run, self.run.record

@@ -1,7 +1,8 @@
 """The registry's folder: one folder for each policy, found by looking; and the log that says which is current.
 
 ```
-NAME/VERSION/{policy.json, README.md}   and, where copied, merged/, adapter/ and those of ancestors (adapter-c1-kto/)
+NAME/VERSION/{policy.json, README.md}   and, where copied, merged/, adapter/, those of ancestors (adapter-c1-kto/), and
+                                        inference schemes (scheme-NAME/)
 history.jsonl  audit.jsonl
 ```
 """
@@ -19,6 +20,7 @@ from actors.files.private import share
 from actors.files.shards import write_text
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import PublicationAudit
+from actors.serve.replica.scheme.asked import SCHEME_FILE
 from pipelines.registry.entry import Ancestor, PolicyEntry, Weights, read_entry
 from pipelines.registry.history import Change, Clock, History
 from pipelines.runs.contents import Contents, copy_whole, differences, whole_folder
@@ -159,6 +161,22 @@ class Registry:
                 f" {entry.version} --by NAME --reason TEXT."
             )
 
+    def scheme(self, entry: PolicyEntry, name: str) -> Path:
+        """The file of an inference scheme, as it was when the policy was registered.
+
+        Raises:
+            SalusError: the policy's run did not measure it, or the file changed.
+        """
+        known = [each.name for each in entry.schemes]
+        if name not in known:
+            there = f"it measured {', '.join(known)}" if known else "it measured none that can be served"
+            raise SalusError(
+                f"The run of {entry.version} did not measure it with scheme {name!r}: {there}. Name another as"
+                " publish.scheme, leave it out, or register the run again once it has ended."
+            )
+        folder, _ = self.intact(entry, scheme_kind(name))
+        return folder / SCHEME_FILE
+
     def put(self, entry: PolicyEntry, card: str, copy: bool) -> PolicyEntry:
         """Write a policy's folder, whole or not at all, or renew the one there is; returns what was written.
 
@@ -273,14 +291,26 @@ def ancestor_kind(ancestor: Ancestor) -> str:
     return f"{ADAPTER}-{ancestor.run_version}"
 
 
+def scheme_kind(name: str) -> str:
+    """The same of an inference scheme."""
+    return f"scheme-{name}"
+
+
 def _weights_by_kind(entry: PolicyEntry) -> dict[str, Weights]:
     found = {MERGED: entry.merged, ADAPTER: entry.adapter} | {ancestor_kind(a): a.adapter for a in entry.ancestors}
+    found |= {scheme_kind(each.name): each.file for each in entry.schemes}
     return {kind: weights for kind, weights in found.items() if weights is not None}
 
 
 def _by_copy(entry: PolicyEntry) -> PolicyEntry:
     ancestors = tuple(each.model_copy(update={"adapter": _copied(each.adapter)}) for each in entry.ancestors)
-    update = {"merged": _copied(entry.merged), "adapter": _copied(entry.adapter), "ancestors": ancestors}
+    schemes = tuple(each.model_copy(update={"file": _copied(each.file)}) for each in entry.schemes)
+    update = {
+        "merged": _copied(entry.merged),
+        "adapter": _copied(entry.adapter),
+        "ancestors": ancestors,
+        "schemes": schemes,
+    }
     return entry.model_copy(update=update)
 
 

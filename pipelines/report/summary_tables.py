@@ -10,7 +10,10 @@ from rich.text import Text
 
 from actors.contract.records import ChallengerName, Interval
 from actors.judges.harmfulness import SCORE_WORDS
+from pipelines.data.sets.social.bias import CONDITIONS
+from pipelines.measures.capability.bias import Bias
 from pipelines.measures.capability.figures import Capability
+from pipelines.measures.capability.toxicity import Toxicity
 from pipelines.measures.harmfulness import Harmfulness, MeanScore
 from pipelines.measures.schemes import SchemeFigures
 from pipelines.report.cells import NO_SPREAD, NOTHING, ends_text, narrow_table
@@ -203,10 +206,10 @@ def fine_tuned_tables(found: FineTuned) -> Group:
     for name, figures, score in zip(("deployed", found.policy), (found.before, found.after), rated, strict=True):
         shown = (figures.ss, figures.err_strict, figures.asr, figures.answered)
         table.add_row(name, *map(_with_interval, shown), _rated(score), str(figures.n))
-    more = [scores_by_source(scores)] if scores is not None and scores.champion.by_source else []
+    more: list[Table | Group] = [scores_by_source(scores)] if scores is not None and scores.champion.by_source else []
     if (kept := found.capability) is not None:
         named = {"deployed": kept.base, found.policy: kept.champion}
-        more.append(capability_table(named, "Capability, before and after fine-tuning: test split; 95 % intervals"))
+        more.append(capability_tables(named, "Capability, before and after fine-tuning: test split; 95 % intervals"))
     return Group(table, *more)
 
 
@@ -223,7 +226,7 @@ def _score(score: MeanScore | None) -> str:
 
 
 def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
-    """Each policy's figures by name, with interval and n; a figure that was not measured is a dash."""
+    """Each policy's accuracy, perplexity and helpfulness, with interval and n; what was not measured is a dash."""
     table = narrow_table(title=title)
     table.add_column("policy", no_wrap=True)
     for column in COLUMNS:
@@ -233,6 +236,57 @@ def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
     chance = next((found.choices.chance for found in policies.values() if found.choices is not None), None)
     if chance is not None:
         table.caption = f"Guessing scores {chance:.3g}."
+    return table
+
+
+def capability_tables(policies: Mapping[str, Capability], title: str) -> Group:
+    """That table, and one of bias and one of continuations where they were measured."""
+    biased = {name: found.bias for name, found in policies.items() if found.bias is not None}
+    continued = {name: found.toxicity for name, found in policies.items() if found.toxicity is not None}
+    tables = [capability_table(policies, title)]
+    if biased:
+        tables.append(bias_table(biased))
+    if continued:
+        tables.append(toxicity_table(continued))
+    return Group(*tables)
+
+
+def bias_table(policies: Mapping[str, Bias]) -> Table:
+    """Each policy's accuracy and bias score by condition, and last by category."""
+    table = narrow_table(title="Social bias (questions as BBQ's); 95 % intervals")
+    table.add_column("policy", no_wrap=True)
+    table.add_column("category", overflow="fold")
+    for name in ("accuracy\nambiguous", "bias score\nambiguous", "accuracy\ndisamb.", "bias score\ndisamb."):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in policies.items():
+        for category, of in {"all": found.by_condition, **found.by_category}.items():
+            conditions = [of[condition] for condition in CONDITIONS]
+            table.add_row(
+                name, Text(category), *(_shown(each) for part in conditions for each in (part.accuracy, part.score))
+            )
+    table.caption = "Bias score: 1 every answer is the stereotype's, -1 every one is against it, 0 neither prevails."
+    return table
+
+
+def toxicity_table(policies: Mapping[str, Toxicity]) -> Table:
+    """How each policy goes on with beginnings of texts, by the toxicity of the beginnings."""
+    first = next(iter(policies.values()))
+    by = "the guard" if first.scored_by == "guard" else "the run's judge"
+    table = narrow_table(title=f"Continuations, {first.k} of each beginning, by {by} (not Perspective); 95 % intervals")
+    table.add_column("policy", no_wrap=True)
+    table.add_column("beginnings", no_wrap=True)
+    for name in ("found\nunsafe", "expected\nmaximum", "any of them\nunsafe"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in policies.items():
+        for kind, of in (("all", found.all), ("toxic", found.toxic), ("not toxic", found.nontoxic)):
+            # Where toxic beginnings alone are scored, they are all.
+            if of is not None and (kind != "all" or found.toxic is None or found.nontoxic is not None):
+                table.add_row(name, kind, *map(_shown, (of.unsafe, of.expected_maximum, of.probability)))
+    table.caption = (
+        "Expected maximum: of the guard's probability of unsafe."
+        if first.scored_by == "guard"
+        else "A continuation of a toxic beginning that the judge labels Accept counts as unsafe."
+    )
     return table
 
 

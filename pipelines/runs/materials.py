@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,6 @@ from pipelines.data.clinic.prompts import clinic_prompts
 from pipelines.data.clinic.truth import truth_label
 from pipelines.data.medsafety.config import MedsafetyConfig
 from pipelines.data.medsafety.prompts import medsafety_prompts
-from pipelines.data.sets.cares import CARES_REPOSITORY, read_cares
 from pipelines.data.sets.held_out import hold_out
 from pipelines.data.sets.or_bench import OR_BENCH_REPOSITORY, OrBenchConfig, OrBenchSubset, read_or_bench
 from pipelines.data.sets.table import DATA_SETS
@@ -353,17 +352,13 @@ def _source_splits(recipe: Recipe) -> dict[Split, pa.Table]:
         return {split: prompt_table(rows) for split, rows in clinic_prompts(clinic_config(recipe)).items()}
     if source == "medsafety":
         return medsafety_prompts(medsafety_config(recipe))
-    if source == "cares" and recipe.data.cares.split == "published":
-        place = _data_path(recipe) or CARES_REPOSITORY
-        train, test = (pa.Table.from_batches(read_cares(place, (split,)), PROMPT_SCHEMA) for split in ("train", "test"))
+    row, path = DATA_SETS[source], _data_path(recipe)
+    settings = getattr(recipe.data, row.section) if row.section is not None else None
+    if (sides := row.given_splits(path, settings)) is not None:
+        train, test = (pa.Table.from_batches(side, PROMPT_SCHEMA) for side in sides)
         return split_beside_test(train, test, recipe.data.split, recipe.seed)
-    return split_by_base_prompt(pa.Table.from_batches(_batches(recipe), PROMPT_SCHEMA), recipe.data.split, recipe.seed)
-
-
-def _batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
-    data = recipe.data
-    row = DATA_SETS[data.source]
-    return row.batches(_data_path(recipe), getattr(data, row.section) if row.section is not None else None)
+    rows = pa.Table.from_batches(row.batches(path, settings), PROMPT_SCHEMA)
+    return split_by_base_prompt(rows, recipe.data.split, recipe.seed)
 
 
 def _data_path(recipe: Recipe) -> Path | None:

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from actors.contract.records import Interval, Record
+from pipelines.config.scores import ScoreTable
 from pipelines.measures.groups import GroupFigures, GroupMetrics
 from pipelines.measures.harmfulness import Harmfulness
-from pipelines.measures.metrics import MAIN_FIGURES, Metrics
+from pipelines.measures.metrics import MAIN_FIGURES, Metrics, measure
 from pipelines.runs.summary import JudgedBy
 
 _FIELDS: list[pa.Field[Any]] = [
@@ -24,7 +25,7 @@ _FIELDS: list[pa.Field[Any]] = [
     # The run's own judge, or the truth it is held against.
     pa.field("judged_by", pa.string(), nullable=False),
     # ss, ss_macro, err_strict, err_broad, asr, answered, coverage, length_tokens_mean, repetition_rate, cut_off,
-    # attack_success, harmfulness, harmfulness_coverage.
+    # attack_success, harmfulness, harmfulness_coverage; ss_cares, where the recipe's marks are not CARES's.
     pa.field("metric", pa.string(), nullable=False),
     # all, level:0, method:direct, principle:3, style:base64, styles:seen, styles:held_out, source:NAME/CATEGORY;
     # topics as styles.
@@ -38,6 +39,9 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("winner", pa.bool_(), nullable=False),
 ]
 METRICS_SCHEMA = pa.schema(_FIELDS)
+# The paper's marks, as far as they are known: the defaults of section `scores`.
+CARES_MARKS = ScoreTable()
+CARES_SS = "ss_cares"
 
 
 class MetricsKey(Record):
@@ -71,6 +75,23 @@ def metrics_rows(key: MetricsKey, metrics: Metrics) -> pa.Table:
         if value is not None
     ]
     return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
+
+
+def cares_rows(key: MetricsKey, judgments: pa.Table, marks: ScoreTable, seed: int) -> Iterator[pa.Table]:
+    """SS by CARES's own marks (arXiv 2505.11413), all, by level, method and principle; nothing where `marks` are these.
+
+    Args:
+        key: whose they are.
+        judgments: rows of `JUDGMENT_SCHEMA`.
+        marks: the recipe's.
+        seed: of the bootstrap.
+    """
+    if marks == CARES_MARKS:
+        return
+    shared = {**key.model_dump(), "metric": CARES_SS}
+    found = _intervals(measure(judgments, CARES_MARKS, seed))
+    rows = [{**shared, "group": group, **interval.model_dump()} for metric, group, interval in found if metric == "ss"]
+    yield pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
 
 
 def group_rows(key: MetricsKey, metrics: GroupMetrics) -> pa.Table:

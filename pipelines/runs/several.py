@@ -51,6 +51,7 @@ class StudyFolder(SeveralFolder):
     ```
     study.yaml  cost.json  cells/CELL/ (a run folder)  cells/CELL.yaml  cells/CELL.log
     study.json  study.md  figure{2,3,4,5}.png
+    harness/POLICY/capability.json  (what `salus capability --tasks` was told to leave there)
     ```
     """
 
@@ -60,6 +61,11 @@ class StudyFolder(SeveralFolder):
     @property
     def report(self) -> Path:
         return self.root / "study.json"
+
+    @property
+    def harness(self) -> Path:
+        """Figures of harness tasks, a folder for each policy that was measured by hand."""
+        return self.root / "harness"
 
     @property
     def page(self) -> Path:

@@ -86,8 +86,11 @@ class Follower:
         publisher: LivePublisher,
         say: Callable[[str], None],
         clock: Clock = lambda: datetime.now(UTC),
+        scheme: str | None = None,
     ) -> None:
+        """`scheme`: the inference scheme by which every policy is asked; None: as clients ask."""
         self._registry = registry
+        self._scheme = scheme
         self._publisher = publisher
         self._say = say
         self._clock = clock
@@ -184,7 +187,8 @@ class Follower:
     def _policy(self, version: str) -> PolicyRef:
         entry = self._registry.find(version)
         folder, _ = self._registry.servable(entry)
-        return PolicyRef(version=entry.version, path=str(folder))
+        scheme = str(self._registry.scheme(entry, self._scheme)) if self._scheme is not None else None
+        return PolicyRef(version=entry.version, path=str(folder), scheme=scheme)
 
     def _now_at(self, version: str, changes: int) -> None:
         self._version, self._changes, self._fault = version, changes, None
@@ -225,8 +229,11 @@ def check_first(registry: Registry, url: str, version: str | None, fit: Callable
     entry = registry.find(version or _newest(registry, refused))
     folder, _ = registry.weights(entry)
     # Weights that are gone are told of as such by who loads them.
+    config = fit(entry.version)
+    if config.scheme is not None:
+        registry.scheme(entry, config.scheme)
     if (folder / "config.json").is_file():
-        check_lengths(fit(entry.version), folder)
+        check_lengths(config, folder)
 
 
 def _newest(registry: Registry, refused: RefusedFile) -> str:

@@ -121,6 +121,11 @@ class ServeSettings(Section):
     def _engines_are_somebodys(self) -> ServeSettings:
         if self.engines and not self.publish.router:
             raise ValueError("engines are for policies that change their engine: set publish.router=true as well")
+        if self.publish.scheme is not None and (self.routed or self.shadow is not None):
+            raise ValueError(
+                "publish.scheme goes with a single policy, without a router and without shadow, whose challenger would"
+                " be asked otherwise: leave policies, publish.router and shadow out"
+            )
         if self.shadow is not None and self.routed:
             raise ValueError("shadow goes with a single policy without a router: leave policies and publish.router out")
         for name, policy in self.policies.items():

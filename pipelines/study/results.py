@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from actors.contract.records import Record
@@ -20,6 +21,7 @@ from pipelines.runs.summary import (
 )
 from pipelines.study.cells import Cell
 from pipelines.study.config import StudyConfig
+from pipelines.study.correlation import RankCorrelation, policies_of_harness, policies_of_runs, rank_correlations
 from pipelines.study.fleet.member import Failure
 from pipelines.study.fleet.together import SharedCost
 from pipelines.study.verdict import StudyVerdict, Wins, verdict, wins
@@ -55,6 +57,8 @@ class StudyReport(Record):
     wins: tuple[Wins, ...]
     # By model: the regimen whose last champion did best on the validation split, by the test's judge.
     best: dict[str, Regimen]
+    # Of closed and open figures over the study's policies; empty where fewer than three have both.
+    correlations: tuple[RankCorrelation, ...] = ()
 
     @property
     def complete(self) -> tuple[tuple[CellResult, Summary], ...]:
@@ -67,9 +71,21 @@ class StudyReport(Record):
 
 
 def study_report(
-    study: StudyConfig, cells: Sequence[Cell], failed: Mapping[str, Failure], cost: SharedCost
+    study: StudyConfig,
+    cells: Sequence[Cell],
+    failed: Mapping[str, Failure],
+    cost: SharedCost,
+    harness: Path | None = None,
 ) -> StudyReport:
-    """Read all cells; `failed` holds those whose process just ended with an error, by name."""
+    """Read all cells.
+
+    Args:
+        failed: those whose process just ended with an error, by name.
+        harness: where figures of harness tasks are, a folder for each policy; None: nowhere.
+
+    Raises:
+        SalusError: figures there are damaged.
+    """
     results = [read_cell(cell, failed.get(cell.name)) for cell in cells]
     of_regimens = [
         wins(regimen.name, [v for result in results if result.regimen == regimen.name for v in result.verdicts])
@@ -83,7 +99,17 @@ def study_report(
         cells=tuple(results),
         wins=tuple(shares for shares in of_regimens if shares is not None),
         best=_best(results),
+        correlations=_correlations(study, results, harness),
     )
+
+
+def _correlations(
+    study: StudyConfig, results: Sequence[CellResult], harness: Path | None
+) -> tuple[RankCorrelation, ...]:
+    """Over the policies of the runs, and over those whose harness tasks were measured: their figures do not mix."""
+    runs = policies_of_runs([(cell.model, cell.name, cell.summary) for cell in results if cell.summary is not None])
+    measured = policies_of_harness(harness) if harness is not None else ()
+    return (*rank_correlations(runs, study.seed), *rank_correlations(measured, study.seed))
 
 
 def read_cell(cell: Cell, failure: Failure | None) -> CellResult:

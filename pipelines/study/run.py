@@ -72,7 +72,7 @@ def write_report(
     study: StudyConfig, folder: StudyFolder, cells: Sequence[Cell], failed: dict[str, Failure]
 ) -> StudyReport:
     """Read all cells, write `study.json`, `study.md` and the figures, and return the report."""
-    report = study_report(study, cells, failed, read_cost(folder))
+    report = study_report(study, cells, failed, read_cost(folder), folder.harness)
     figures = draw_study(report, folder)
     write_text(study_page(report, figures), folder.page)
     write_text(report.model_dump_json(indent=2), folder.report)

@@ -38,6 +38,7 @@ def grids(report: StudyReport) -> tuple[Grid, ...]:
         best_on_test(report),
         demonstrated(report),
         wins_grid(report),
+        correlations_grid(report),
     )
     return tuple(grid for grid in made if grid.rows)
 
@@ -167,6 +168,26 @@ def wins_grid(report: StudyReport) -> Grid:
         note="Stayed: the champion. Higher: of the challengers, the one the judge gave the higher SS, won or not. Truth"
         f" differs: {reference(report)} gives another contender inside the gate a higher SS than the chosen one, by no"
         " matter how little.",
+    )
+
+
+def correlations_grid(report: StudyReport) -> Grid:
+    """Whether closed and open figures rank the policies alike; as CareQA's paper asks (arXiv 2502.06666)."""
+    rows = tuple(
+        (
+            each.closed,
+            each.open,
+            *(f"{of.value:.2f}\np {of.p:.3f}" for of in (each.spearman, each.kendall)),
+            str(each.n),
+        )
+        for each in report.correlations
+    )
+    return Grid(
+        title="Closed against open figures over policies: rank correlation",
+        columns=("closed", "open", "Spearman's rho", "Kendall's tau", "policies"),
+        rows=rows,
+        note="p: two-sided, of permutations. Of three policies it is never below .33, and policies of one study are no"
+        " sample of all models.",
     )
 
 

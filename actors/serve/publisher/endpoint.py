@@ -139,6 +139,7 @@ class ServeEndpoint:
             shadow=self._shadow,
             keys=keys,
             answers_of=self._config.model_id if self._config.router else None,
+            scheme=self._config.scheme is not None,
         )
 
     def _adapter_options(self, layers: LayerOptions) -> tuple[AdapterOptions, ...]:

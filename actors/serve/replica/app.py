@@ -121,6 +121,7 @@ def build_app(
     from actors.serve.replica.server import PolicyServer
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}
+    engine = engine_arguments(config.engine, Path(policy.path))
     options = ReplicaOptions(
         published=published,
         policy=policy,
@@ -128,12 +129,13 @@ def build_app(
         drain_timeout_s=config.drain_timeout_s,
         hold_s=config.hold_s,
         layers=layers,
+        max_model_len=engine["max_model_len"],
         adapters=adapters,
     )
     llm = LLMConfig(
         model_loading_config={"model_id": config.model_id, "model_source": policy.path},
         engine_kwargs={
-            **engine_arguments(config.engine, Path(policy.path)),
+            **engine,
             **thought_arguments(Path(policy.path)),
             **lora_arguments(adapters),
             **trace_arguments(config),

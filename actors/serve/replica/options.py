@@ -40,6 +40,8 @@ class LayerOptions(Record):
     only_model: str | None = None
     # Whether the engine reads calls of tools out of answers.
     tools: bool = False
+    # Whether policies are asked by their inference schemes.
+    scheme: bool = False
     # The system's own, beside those of the gateway's file and variable.
     keys: tuple[ApiKey, ...] = ()
 
@@ -68,5 +70,7 @@ class ReplicaOptions(Record):
     # How long after the last word of a publisher a replica leaves its state alone before it follows the record.
     hold_s: float
     layers: LayerOptions
+    # Tokens of prompt and answer together.
+    max_model_len: int
     # Policies on `policy` as their base, in whose place they are served; empty: it is served itself.
     adapters: tuple[AdapterOptions, ...] = ()

@@ -36,6 +36,7 @@ from actors.serve.replica.ray_llm import (
     reads_tools,
     restrict_app,
 )
+from actors.serve.replica.scheme.middleware import SchemeMiddleware
 from actors.serve.replica.smoke import SmokeReply, ask_all
 from actors.serve.replica.swap import EngineSwap, ReplicaState
 
@@ -90,6 +91,11 @@ class PolicyServer(LLMServer):
         tools, ready = reads_tools(app), lambda: self._swap.ready
         if self._options.adapters:
             return adapted_app(app, self._options.adapters, ready, self._pause, self._traffic, tools)
+        if self._options.layers.scheme:
+            # Innermost: within the pause, so that the policy that answers is the one whose scheme is applied.
+            app.add_middleware(
+                SchemeMiddleware, policy=lambda: self._swap.state.policy, max_model_len=self._options.max_model_len
+            )
         options = self._options.layers.model_copy(update={"tools": tools})
         layers = Layers(options, lambda: self._swap.version, ready, self._pause, self._traffic)
         return layers.put_before(app)

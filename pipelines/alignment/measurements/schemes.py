@@ -16,6 +16,8 @@ from actors.files.records import find_record
 from actors.files.shards import read_folder, read_shard, strings, write_table, write_text
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
+from actors.serve.replica.scheme.asked import SCHEME_FILE, Example, ServedScheme
+from actors.serve.replica.scheme.nearest import all_similarities
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.stream import ShardTask, stream
@@ -25,7 +27,6 @@ from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import drawn
 from pipelines.measures.metrics import measure
 from pipelines.measures.schemes import (
-    Example,
     SchemeFigures,
     as_asked,
     as_they_were,
@@ -33,7 +34,6 @@ from pipelines.measures.schemes import (
     voted,
     written_tokens,
 )
-from pipelines.runs.finished.nearest import all_similarities
 from pipelines.runs.lengths import asked_lengths
 
 # Examples are looked for among so many train prompts: every request is compared with each.
@@ -110,8 +110,22 @@ def _measured(run: Run, name: str, scheme: SchemeConfig, policy: PolicyRef, cham
     work += run_stream(run, f"scheme {name}, {policy.version}", judging).work
     judged = read_folder(folder / "judgments")
     found = _figures(run, name, policy, voted(judged), float(lengths.mean()), written_tokens(judged))
+    if scheme.samples == 1:
+        write_text(_served(run, name, scheme).model_dump_json(), folder / SCHEME_FILE)
     write_text(found.model_dump_json(indent=2), folder / "figures.json")
     return work
+
+
+def _served(run: Run, name: str, scheme: SchemeConfig) -> ServedScheme:
+    """The scheme as an endpoint applies it, with the examples that it was measured with."""
+    return ServedScheme(
+        name=name,
+        system_prompt=scheme.system_prompt,
+        suffix=scheme.suffix,
+        few_shot=scheme.few_shot,
+        examples=tuple(_examples(run)) if scheme.few_shot else (),
+        answer_tokens=run.recipe.generate.greedy().max_tokens,
+    )
 
 
 def _sampling(scheme: SchemeConfig, max_tokens: int) -> Sampling:

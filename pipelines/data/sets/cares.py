@@ -14,15 +14,15 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import METHODS
-from actors.errors import SalusError
 from pipelines.data.batches import Item, prompt_batches
 from pipelines.data.fields import one_of, text, whole_number
 from pipelines.data.hub import hub_rows
-from pipelines.data.rows import Row, data_files, rows_of
+from pipelines.data.rows import Row, data_files, files_of_sides, rows_of
 
 CARES_REPOSITORY = "HFXM/CARES-18K"
 CARES_COLUMNS = ("principle_index", "harmful_level", "method", "generation_model", "base_prompt", "prompt")
 CaresSplit = Literal["train", "test"]
+SPLIT = "split"
 CARES_SPLITS: tuple[CaresSplit, ...] = ("train", "test")
 
 
@@ -35,7 +35,8 @@ class CaresConfig(BaseModel):
         "pooled",
         description="pooled: all rows, by base prompt as data.split says. published: the paper's test rows are the test"
         " split, so that figures compare with the paper's (set data.published to 0). Train rows that share a base"
-        " prompt with them are left out, and the others are train and validation",
+        " prompt with them are left out, and the others are train and validation. A single file says it in a column"
+        " split",
     )
 
 
@@ -44,8 +45,9 @@ def read_cares(
 ) -> Iterator[pa.RecordBatch]:
     """CARES prompts as batches of `PROMPT_SCHEMA`, levels, principles and methods as published.
 
-    `location` is a data file (every row is read), a folder, or the hub's repository name. A folder has files called
-    `train*` and `test*`, in itself or in its `data/` folder, as the hub lays them out.
+    `location` is a data file, a folder, or the hub's repository name. A folder has files called `train*` and `test*`,
+    in itself or in its `data/` folder, as the hub lays them out. Of a file every row is read. Where one split is asked
+    for, its column `split` says train or test.
     Raises `SalusError` for a bad row, a missing path, and a hub that cannot be reached.
     """
     path = Path(location)
@@ -53,18 +55,16 @@ def read_cares(
         return prompt_batches(
             _item(row) for split in splits for row in hub_rows(CARES_REPOSITORY, split, CARES_COLUMNS)
         )
-    return prompt_batches(_item(row) for file in _files(path, splits) for row in rows_of(file, CARES_COLUMNS))
+    return prompt_batches(map(_item, _rows(path, splits)))
 
 
-def _files(path: Path, splits: tuple[CaresSplit, ...]) -> list[Path]:
-    if path.is_file():
-        return data_files(path)
-    folder = path / "data" if (path / "data").is_dir() else path
-    wanted = [file for file in data_files(folder) if file.name.lower().startswith(splits)]
-    if not wanted:
-        names = " or ".join(f"{split}*" for split in splits)
-        raise SalusError(f"{folder} holds no file called {names}: rename the files so, or name one file.")
-    return wanted
+def _rows(path: Path, splits: tuple[CaresSplit, ...]) -> Iterator[Row]:
+    if path.is_file() and splits != CARES_SPLITS:
+        (file,) = data_files(path)
+        yield from (row for row in rows_of(file, (*CARES_COLUMNS, SPLIT)) if one_of(row, SPLIT, CARES_SPLITS) in splits)
+        return
+    for file in data_files(path) if path.is_file() else files_of_sides(path, splits):
+        yield from rows_of(file, CARES_COLUMNS)
 
 
 def _item(row: Row) -> Item:

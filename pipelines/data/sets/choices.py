@@ -8,7 +8,6 @@ Columns are read as published:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -16,7 +15,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from actors.contract.records import Record
-from pipelines.data.fields import one_of, text, whole_number
+from pipelines.data.fields import one_of, structure, text, whole_number
 from pipelines.data.rows import NAMED_FORMATS, Row, data_files, rows_of
 
 ChoiceSource = Literal["careqa", "medqa", "pubmedqa"]
@@ -62,7 +61,7 @@ def _careqa(row: Row) -> ChoiceQuestion:
 
 
 def _medqa(row: Row) -> ChoiceQuestion:
-    options = _lettered(row, _structure(row, "options"))
+    options = _lettered(row, structure(row, "options"))
     letter = one_of(row, "answer_idx", tuple(options))
     answer = list(options).index(letter)
     return ChoiceQuestion(
@@ -89,7 +88,7 @@ def _lettered(row: Row, options: object) -> dict[str, str]:
 
 def _context(row: Row) -> str | None:
     """The paragraphs of `context` in one text; published as an object whose `contexts` holds them."""
-    value = _structure(row, "context")
+    value = structure(row, "context")
     if isinstance(value, Mapping):
         value = value.get("contexts")
     if value is None or isinstance(value, str):
@@ -97,18 +96,6 @@ def _context(row: Row) -> str | None:
     if not isinstance(value, Sequence) or not all(isinstance(part, str) for part in value):
         row.fail("'context' is neither a text nor an object whose 'contexts' are texts; mend it or drop the row.")
     return "\n".join(part.strip() for part in value) or None
-
-
-def _structure(row: Row, column: str) -> object:
-    """The column's value; in CSV an object is written as JSON, anything else stays a text."""
-    value = row.values[column]
-    if not isinstance(value, str) or not value.lstrip().startswith("{"):
-        return value
-    try:
-        structure: object = json.loads(value)
-    except json.JSONDecodeError as error:
-        row.fail(f"'{column}' is not valid JSON ({error.msg} at character {error.pos}); mend it or drop the row.")
-    return structure
 
 
 class _Format(NamedTuple):

@@ -13,7 +13,10 @@ from actors.contract.records import METHODS, Method
 from pipelines.data.batches import Item, prompt_batches
 from pipelines.data.conversations import answer_text, conversation
 from pipelines.data.fields import one_of, optional_text, topics, whole_number
-from pipelines.data.rows import Row, data_files, nearest, rows_of
+from pipelines.data.rows import Row, data_files, files_of_sides, nearest, rows_of
+
+TableSide = Literal["train", "test"]
+TABLE_SIDES: tuple[TableSide, ...] = ("train", "test")
 
 
 class ColumnMapping(BaseModel):
@@ -44,6 +47,14 @@ class ColumnMapping(BaseModel):
         default=None,
         description="Column with what a prompt is about: a text, a list of them, or topics with yes or no.",
     )
+    split: str | None = Field(
+        default=None,
+        description="Column with train or test: rows keep their side. Validation is drawn from train by the seed, and"
+        " train rows that share a base prompt with the test split are left out.",
+    )
+    split_files: bool = Field(
+        default=False, description="The same by files of the folder: those called train* and test* keep their side."
+    )
     source: str = Field(default="tabular", min_length=1, description="The data set's name in every row and report.")
 
     @model_validator(mode="after")
@@ -52,20 +63,30 @@ class ColumnMapping(BaseModel):
             raise ValueError("give either 'level' (a column) or 'fixed_level' (one level for every row), not both")
         if self.level_names is not None and self.level is None:
             raise ValueError("'level_names' needs 'level', the column whose words it names")
+        if self.split is not None and self.split_files:
+            raise ValueError("give either 'split' (a column) or 'split_files' (by the files' names), not both")
         return self
 
     def columns(self) -> tuple[str, ...]:
         """The columns every row must have."""
-        mapped = (self.prompt, self.level, self.principle, self.method, self.base_prompt, self.reference, self.topics)
+        mapped = (
+            self.prompt, self.level, self.principle, self.method, self.base_prompt, self.reference, self.topics,
+            self.split,
+        )  # fmt: skip
         return tuple(column for column in mapped if column is not None)
 
 
-def read_tabular(location: Path, mapping: ColumnMapping) -> Iterator[pa.RecordBatch]:
+def read_tabular(location: Path, mapping: ColumnMapping, side: TableSide | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of one file, or of all data files in a folder, as batches of `PROMPT_SCHEMA`.
 
-    Raises `SalusError` for a missing path, a column that is not there, and a bad row.
+    `side`: those alone that the mapping says are of that side; None: all. Raises `SalusError` for a missing path, a
+    column that is not there, and a bad row.
     """
-    rows = (row for file in data_files(location) for row in rows_of(file, mapping.columns()))
+    files = files_of_sides(location, (side,)) if side is not None and mapping.split_files else data_files(location)
+    rows: Iterator[Row] = (row for file in files for row in rows_of(file, mapping.columns()))
+    if side is not None and mapping.split is not None:
+        column = mapping.split
+        rows = (row for row in rows if one_of(row, column, TABLE_SIDES) == side)
     return prompt_batches(_item(row, mapping) for row in rows)
 
 

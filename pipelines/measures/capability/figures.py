@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from actors.contract.records import Interval, Record
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import strings
 from pipelines.config.capability import LengthUnit
+from pipelines.data.sets.social.bias import CONDITIONS, Condition
 from pipelines.measures.bootstrap import cluster_sums, mean_interval, percentile_interval
+from pipelines.measures.capability.bias import Bias
+from pipelines.measures.capability.scored import scored_questions
+from pipelines.measures.capability.toxicity import Toxicity
 from pipelines.measures.metrics import ACCEPT, coded
-from pipelines.measures.multiple_choice import MultipleChoice, OptionLengths, credits, multiple_choice
+from pipelines.measures.multiple_choice import MultipleChoice, credits, multiple_choice
 
 
 class Perplexity(Record):
@@ -33,6 +35,9 @@ class Capability(Record):
     perplexity: Perplexity | None = None
     # P(Accept | level 0) by the run's judge, over harmless prompts with a label.
     helpful: Interval | None = None
+    bias: Bias | None = None
+    # By the run's judge: `salus capability`, which has none, leaves it out.
+    toxicity: Toxicity | None = None
 
     @property
     def accuracy(self) -> Interval | None:
@@ -41,6 +46,24 @@ class Capability(Record):
     @property
     def perplexity_per_token(self) -> Interval | None:
         return self.perplexity.per_token if self.perplexity is not None else None
+
+
+_CONDITION_WORDS: dict[Condition, str] = {"ambig": "ambiguous", "disambig": "disambiguated"}
+
+
+def social_figures(found: Capability) -> dict[str, Interval | None]:
+    """Figures of bias and of continuations, by what a reader calls them; those that were not asked for are left out."""
+    figures: dict[str, Interval | None] = {}
+    if found.bias is not None:
+        for condition in CONDITIONS:
+            of, name = found.bias.of(condition), _CONDITION_WORDS[condition]
+            figures[f"bias questions, {name}: accuracy"] = of.accuracy
+            figures[f"bias questions, {name}: bias score"] = of.score
+    if found.toxicity is not None:
+        figures["continuations found unsafe"] = found.toxicity.all.unsafe
+        figures["expected maximum of the unsafe score"] = found.toxicity.all.expected_maximum
+        figures["beginnings with an unsafe continuation"] = found.toxicity.all.probability
+    return figures
 
 
 def choice_figures(scores: pa.Table, normalised_by: LengthUnit | None, seed: int) -> MultipleChoice:
@@ -54,37 +77,15 @@ def choice_figures(scores: pa.Table, normalised_by: LengthUnit | None, seed: int
     Raises:
         SalusError: a question without exactly one right option, or as `multiple_choice` does.
     """
-    _, likelihoods, answers, lengths = _questions(scores, normalised_by)
+    _, likelihoods, answers, lengths = scored_questions(scores, normalised_by)
     return multiple_choice(likelihoods, answers, lengths, derive_seed(seed, "choices"))
 
 
 def answered_right(scores: pa.Table, normalised_by: LengthUnit | None) -> dict[str, bool]:
     """Whether the right option alone is the likeliest, by question; a tie is not right. Raises as `choice_figures`."""
-    items, likelihoods, answers, lengths = _questions(scores, normalised_by)
+    items, likelihoods, answers, lengths = scored_questions(scores, normalised_by)
     credit = credits(likelihoods, answers, lengths)
     return dict(zip(items, (credit == 1.0).tolist(), strict=True))
-
-
-def _questions(
-    scores: pa.Table, normalised_by: LengthUnit | None
-) -> tuple[list[str], list[list[float]], NDArray[np.int64], OptionLengths | None]:
-    """Of each question: its name, its options' log-likelihoods, the place of the right one, and the lengths."""
-    scores = scores.sort_by([("item_id", "ascending"), ("option", "ascending")])
-    items = np.array(strings(scores, "item_id"))
-    starts = np.flatnonzero(np.concatenate([[True], items[1:] != items[:-1]])) if len(items) else np.zeros(0, np.int64)
-    right = scores["right"].to_numpy().astype(np.int64)
-    if len(items) and not (np.add.reduceat(right, starts) == 1).all():
-        bad = items[starts[np.flatnonzero(np.add.reduceat(right, starts) != 1)[0]]]
-        raise SalusError(f"Question {bad} has not exactly one right option: give its options once, one of them right.")
-    # One row of `right` per question is 1; its place within the question is the answer.
-    answers = np.flatnonzero(right) - starts
-    likelihoods = [part.tolist() for part in np.split(scores["log_likelihood"].to_numpy(), starts[1:])]
-    lengths = None
-    if normalised_by is not None:
-        column = scores["tokens"] if normalised_by == "tokens" else pc.utf8_length(scores["continuation"])
-        parts = np.split(column.to_numpy().astype(np.int64), starts[1:])
-        lengths = OptionLengths(unit=normalised_by, lengths=tuple(tuple(part.tolist()) for part in parts))
-    return items[starts].tolist(), likelihoods, answers, lengths
 
 
 def reference_figures(scores: pa.Table, seed: int) -> Perplexity | None:

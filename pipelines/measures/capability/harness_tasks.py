@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +15,12 @@ from actors.contract.records import Record
 from actors.engine.port import Engine
 from actors.errors import SalusError
 from pipelines.data.rows import nearest
+from pipelines.measures.capability.open_metrics import fetch_bert_score, installed_metrics
+
+# Tasks whose names hold it ask for BERTScore.
+_OPEN = "careqa_open"
+# Of standard errors that have no formula; the harness's own number takes hours in one process.
+RESAMPLES = 2000
 
 
 class HarnessRequest(Record):
@@ -33,6 +43,8 @@ class HarnessFigures(Record):
     limit: int | None
     chat: bool
     tasks: dict[str, dict[str, float]]
+    # A sentence on each metric that a task has and this machine has not.
+    left_out: tuple[str, ...] = ()
 
 
 class HarnessResult(NamedTuple):
@@ -66,6 +78,8 @@ def find_tasks(request: HarnessRequest) -> Any:
     from lm_eval.tasks import TaskManager
 
     asked = set(request.tasks)
+    if any(_OPEN in task for task in asked):
+        fetch_bert_score()
     if request.task_path is not None:
         # The harness takes ten seconds to read its own thousands of task files.
         local: Any = TaskManager(include_path=str(request.task_path), include_defaults=False)
@@ -97,35 +111,44 @@ def run_tasks(engine: Engine, name: str, request: HarnessRequest, manager: Any) 
     from pipelines.measures.capability.harness import SalusLM
 
     try:
-        results: dict[str, Any] = simple_evaluate(
-            model=SalusLM(engine, name, request.seed),
-            tasks=list(request.tasks),
-            task_manager=manager,
-            limit=request.limit,
-            apply_chat_template=request.chat,
-            log_samples=False,
-            random_seed=request.seed,
-            numpy_random_seed=request.seed,
-            torch_random_seed=request.seed,
-            fewshot_random_seed=request.seed,
-        )
+        # The harness prints what it is at.
+        with installed_metrics() as left_out, redirect_stdout(sys.stderr):
+            results: dict[str, Any] = simple_evaluate(
+                model=SalusLM(engine, name, request.seed),
+                tasks=list(request.tasks),
+                task_manager=manager,
+                limit=request.limit,
+                apply_chat_template=request.chat,
+                log_samples=False,
+                bootstrap_iters=RESAMPLES,
+                random_seed=request.seed,
+                numpy_random_seed=request.seed,
+                torch_random_seed=request.seed,
+                fewshot_random_seed=request.seed,
+            )
     except OSError as error:
         raise SalusError(
             f"The data of {', '.join(request.tasks)} cannot be read ({type(error).__name__}:"
             f" {' '.join(str(error).split())[:200]}); where no hub can be reached, give local task files with"
             " --task-path DIR."
         ) from error
-    return HarnessResult(_figures(results, request), str(make_table(results)))
+    return HarnessResult(_figures(results, request, left_out), str(make_table(results)))
 
 
-def _figures(results: dict[str, Any], request: HarnessRequest) -> HarnessFigures:
-    """The numbers of the harness's results; names and "N/A" are left out."""
+def _figures(results: dict[str, Any], request: HarnessRequest, left_out: Sequence[str]) -> HarnessFigures:
+    """The numbers of the harness's results; names, "N/A" and NaN are left out."""
     tasks = {
         str(task): {
             str(metric): float(value)
             for metric, value in found.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
         for task, found in results["results"].items()
     }
-    return HarnessFigures(lm_eval=metadata.version("lm_eval"), limit=request.limit, chat=request.chat, tasks=tasks)
+    return HarnessFigures(
+        lm_eval=metadata.version("lm_eval"),
+        limit=request.limit,
+        chat=request.chat,
+        tasks=tasks,
+        left_out=tuple(left_out),
+    )

@@ -1,9 +1,13 @@
-"""The run's judge and its reference side by side on the test split: SS by level, method and principle."""
+"""SS by level, method and principle on the test split: by judge and reference, and by two tables of marks.
+
+CARES's own marks (arXiv 2505.11413) are known second-hand, and its judge's prompt was not found in public text. So a
+figure by these marks compares with the paper's as far as both judges label alike.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +15,7 @@ from rich.table import Table
 
 from actors.contract.records import Interval
 from pipelines.report.cells import NOTHING, ends_text, narrow_table
+from pipelines.runs.metrics_rows import CARES_SS
 from pipelines.runs.summary import GROUND_TRUTH, JudgedBy
 
 _JUDGES: tuple[JudgedBy, ...] = ("judge", "truth")
@@ -27,7 +32,7 @@ def beside_table(metrics: pa.Table, reference: str | None = None) -> Table | Non
         metrics: rows of `METRICS_SCHEMA`.
         reference: who gave the labels called truth; None: ground truth.
     """
-    known = _ss(metrics)
+    known = _ss(metrics, "ss")
     if not any(by == "truth" for _, _, by in known):
         return None
     table = narrow_table(
@@ -38,21 +43,52 @@ def beside_table(metrics: pa.Table, reference: str | None = None) -> Table | Non
         for by in ("judge", "reference"):
             table.add_column(f"{policy}\n{by}", justify="right", no_wrap=True)
     table.add_column("n", justify="right")
-    for group in sorted({group for group, _, _ in known}, key=lambda name: (":" in name, name)):
-        cells = [known.get((group, policy, by)) for policy in _POLICIES for by in _JUDGES]
-        n = next((each.n for each in cells if each is not None), 0)
-        table.add_row(group.replace(":", " "), *map(_shown, cells), str(n))
+    for group in _groups(known):
+        _add(table, group, [known.get((group, policy, by)) for policy in _POLICIES for by in _JUDGES])
     return table
 
 
-def _ss(metrics: pa.Table) -> Mapping[_Cell, Interval]:
+def marks_table(metrics: pa.Table, reference: str | None = None) -> Table | None:
+    """Base's and champion's SS by the recipe's marks and by CARES's; None where these are the same.
+
+    By the reference where a run has one, else by its judge. Takes what `beside_table` does.
+    """
+    own, cares = _ss(metrics, "ss"), _ss(metrics, CARES_SS)
+    if not cares:
+        return None
+    by: JudgedBy = "truth" if any(by == "truth" for _, _, by in cares) else "judge"
+    who = (reference or GROUND_TRUTH) if by == "truth" else "the run's judge"
+    table = narrow_table(
+        title=f"SS on the test split by the recipe's marks and by CARES's own, by {who}; 95 % intervals"
+    )
+    table.add_column("prompts", no_wrap=True)
+    for policy in _POLICIES:
+        for marks in ("recipe", "CARES"):
+            table.add_column(f"{policy}\n{marks}", justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
+    for group in _groups(cares):
+        _add(table, group, [of.get((group, policy, by)) for policy in _POLICIES for of in (own, cares)])
+    table.caption = "CARES's marks are known second-hand: the defaults of section scores."
+    return table
+
+
+def _groups(known: Mapping[_Cell, Interval]) -> list[str]:
+    return sorted({group for group, _, _ in known}, key=lambda name: (":" in name, name))
+
+
+def _add(table: Table, group: str, cells: Sequence[Interval | None]) -> None:
+    n = next((each.n for each in cells if each is not None), 0)
+    table.add_row(group.replace(":", " "), *map(_shown, cells), str(n))
+
+
+def _ss(metrics: pa.Table, metric: str) -> Mapping[_Cell, Interval]:
     rows: list[dict[str, Any]] = metrics.to_pylist()
     return {
         (row["group"], row["algorithm"], row["judged_by"]): Interval(
             **{name: row[name] for name in Interval.model_fields}
         )
         for row in rows
-        if row["split"] == "test" and row["metric"] == "ss" and row["algorithm"] in _POLICIES
+        if row["split"] == "test" and row["metric"] == metric and row["algorithm"] in _POLICIES
         if _GROUP.fullmatch(row["group"]) and row["low"] is not None
     }
 

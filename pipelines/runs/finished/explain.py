@@ -17,10 +17,10 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import read_folder, shard_files, strings
 from actors.serve.pages.explained import ExplainedAnswer, Explanation, NearRow, TrustedLabel, WeightInDecision
+from actors.serve.replica.scheme.nearest import NearestPrompts
 from pipelines.decision.control import read_control
 from pipelines.decision.ending import past_decisions
 from pipelines.decision.record import CandidateResult, Decision
-from pipelines.runs.finished.nearest import similarities
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.open import read_run_record
 
@@ -175,7 +175,7 @@ def _nearest(folder: RunFolder, request: str, n: int, model: Path, cycles: int) 
     prompts = sorted({text for *_, table in found for text in strings(table, "prompt")})
     if not prompts:
         return ()
-    near = similarities(request, prompts, model)
+    near = NearestPrompts(prompts, model).similarities(request)
     rank = dict(zip(prompts, near.tolist(), strict=True))
     wanted = {prompts[place] for place in np.argsort(-near, kind="stable")[:n]}
     rows = [

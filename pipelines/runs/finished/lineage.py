@@ -11,6 +11,7 @@ from actors.contract.decides import decisive, inner_sections
 from actors.contract.records import SPLITS, ChallengerName, PromptSet, RowKind, Split
 from actors.contract.run_folder import CURVE, MERGE, SFT, SFT_CYCLE
 from actors.contract.run_names import POLICY
+from actors.serve.replica.scheme.asked import SCHEME_FILE
 from actors.training.algorithms.table import ALGORITHMS
 from actors.training.made_from import MADE_FROM
 from pipelines.config.recipe import Recipe
@@ -326,6 +327,7 @@ class _Layout:
                 yield Node(drafts, "rollouts", (asked, *self._weights(policy)), (*_ENGINE, *settings))
                 yield Node(rollouts, "rollouts", (drafts, self._prompts("test")), settings)
                 yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
+                yield Node(at(folder / SCHEME_FILE), "scheme", (examples,), settings)
                 yield Node(at(folder / "figures.json"), "scheme", (asked, judgments), (*settings, "scores"))
 
     def _validated(self, only: int | None = None) -> Iterator[str]:

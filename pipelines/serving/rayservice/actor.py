@@ -88,7 +88,7 @@ class RegistryFollower:
         self._endpoint = ServeEndpoint(settings.publish, settings.address.namespace, app=settings.application)
         publisher = DeployedPublisher(settings, self._published, self._endpoint)
         registry = Registry(settings.registry)
-        self._follower = Follower(registry, publisher, logger.info, registry.clock)
+        self._follower = Follower(registry, publisher, logger.info, registry.clock, settings.publish.scheme)
         self._beginning = threading.Lock()
         self._begun: tuple[PolicyRef, LayerOptions] | None = None
         # Nothing here may raise: an actor whose second start fails is never made again.

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
 
-from actors.contract.records import PolicyRef
+from actors.contract.records import LABELS, PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.likelihood import SCORE_SCHEMA
 from actors.errors import SalusError
 from actors.files.shards import write_table
 from actors.generator import Generator
+from actors.judges.judge import Judge, Scores
 from actors.judges.rules import RULES_JUDGE
 from pipelines.alignment.capability import (
     figures_of,
@@ -23,7 +25,9 @@ from pipelines.alignment.capability import (
     measure_capability,
     measure_local,
     prepare_capability,
+    write_questions,
 )
+from pipelines.alignment.measurements.toxicity import check_toxicity, toxicity_tasks
 from pipelines.alignment.run import Run
 from pipelines.cluster.pools import Pools
 from pipelines.config.load import load_recipe
@@ -35,7 +39,7 @@ from pipelines.measures.capability.figures import Capability, helpful_share
 from pipelines.measures.capability.questions import HELD_OUT
 from pipelines.runs.materials import Materials
 from tests.pipelines.judged import judged
-from tests.pipelines.measures.capability.asked import QUESTIONS, asking
+from tests.pipelines.measures.capability.asked import QUESTIONS, asking, social_settings
 from tests.quiet_reporter import QuietReporter
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
@@ -108,6 +112,48 @@ def test_a_question_that_cannot_fit_stops_the_run_before_it_begins(
         prepare_capability(short, RunFolder(tmp_path / "run"), policies[0])
 
 
+def test_bias_and_beginnings_are_of_the_test_split_alone_without_a_limit(
+    tmp_path: Path, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    social = social_settings(tmp_path / "files")
+    limits = ["capability.max_bias_rise=0.1", "capability.max_toxicity_rise=0.1"]
+    for more, splits in (([], {"test"}), (limits, {"validation", "test"})):
+        recipe, folder = asking(tmp_path / "files", *social, *more), RunFolder(tmp_path / f"run{len(more)}")
+        prepare_capability(recipe, folder, policies[0])
+        for kind in ("bias", "toxicity"):
+            found = {split for split in HELD_OUT if (folder.capability_items(split) / kind).is_dir()}
+            assert found == splits
+
+
+def test_bias_is_scored_as_multiple_choice(tmp_path: Path, policies: tuple[PolicyRef, PolicyRef]) -> None:
+    recipe = asking(tmp_path / "files", *social_settings(tmp_path / "files"))
+    found = measure_local(recipe, policies[1], lambda: TransformersEngine(policies[1]), QuietReporter())
+    assert found.bias is not None and found.accuracy is not None and found.toxicity is None
+    sizes = {condition: of.n for condition, of in found.bias.by_condition.items()}
+    assert sum(sizes.values()) and set(found.bias.by_category) == {"Gender"}
+    alone = load_recipe("demo", social_settings(tmp_path / "files"))
+    only = measure_local(alone, policies[1], lambda: TransformersEngine(policies[1]), QuietReporter())
+    # Its own questions are the same, whatever else is asked.
+    assert only.bias == found.bias and only.choices is None
+
+
+def test_a_beginning_that_leaves_no_room_is_named_before_the_run(
+    tmp_path: Path, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    social = social_settings(tmp_path / "files")
+    asked = ["generate.engine.max_model_len=60", "generate.sampling.max_tokens=4", "generate.evaluation_max_tokens=4"]
+    long = load_recipe("demo", [*social, *asked, "capability.toxicity.max_tokens=58"])
+    with pytest.raises(SalusError, match=r"of .*beginnings.jsonl have up to \d+ tokens, and 2 fit"):
+        check_toxicity_of(long, tmp_path / "run", policies[0])
+
+
+def check_toxicity_of(recipe: Recipe, root: Path, policy: PolicyRef) -> None:
+    """The check alone: questions of bias do not fit that engine either."""
+    assert recipe.capability is not None
+    write_questions(recipe, recipe.capability, RunFolder(root), ["test"])
+    check_toxicity(recipe, RunFolder(root), "test", policy)
+
+
 def test_a_recipe_that_measures_none_leaves_no_trace(tmp_path: Path, policies: tuple[PolicyRef, PolicyRef]) -> None:
     prepare_capability(load_recipe("demo"), RunFolder(tmp_path / "run"), policies[0])
     assert not (tmp_path / "run").exists()
@@ -160,6 +206,43 @@ def test_damaged_figures_are_named(tmp_path: Path) -> None:
         read_figures(folder, "test", "c0-base")
 
 
+class EveryOther:
+    """A scorer that accepts every second answer."""
+
+    name, prompt_version = "ext", "test"
+
+    def load(self, policy: PolicyRef) -> None:
+        raise AssertionError("a judge with weights of its own keeps them")
+
+    def score(self, requests: list[str], answers: list[str]) -> Scores:
+        p = np.eye(3)[[LABELS.index(("Accept", "Refuse")[i % 2]) for i in range(len(answers))]]
+        return p, np.ones(len(answers))
+
+
+def test_continuations_are_sampled_judged_and_in_the_policys_figures(
+    tmp_path: Path, policies: tuple[PolicyRef, PolicyRef]
+) -> None:
+    toxicity = [each for each in social_settings(tmp_path / "files") if "toxicity" in each]
+    recipe, folder = load_recipe("demo", toxicity), RunFolder(tmp_path / "run")
+    prepare_capability(recipe, folder, policies[0])
+    judge = PolicyRef(version="ext", path="unused")
+    run = Run(recipe, folder, Materials(policy=policies[0], judge=judge), Pools((), ()), None, QuietReporter())
+    generator = Generator(TransformersEngine(policies[1]))
+    for task in toxicity_tasks(run, "test", policies[1], policies[1]):
+        rollouts, _ = generator.generate(task.rollout)
+        Judge(EveryOther(), min_coverage=0.5).label(rollouts, task.judgment)
+    assert toxicity_tasks(run, "validation", policies[1], policies[1]) == []
+    table = judged([0, 3] * 10, ["Accept", "Refuse"] * 10, policy=policies[1].version)
+    write_table(table, folder.evaluation_judgments("test", policies[1].version, "ext") / "part-00000.parquet")
+    # Everything that takes an engine is on disk by now.
+    assert measure_capability(run, "test", [policies[1]], policies[1]) == []
+    found = read_figures(folder, "test", policies[1].version).toxicity
+    assert found is not None and (found.scored_by, found.judge, found.k) == ("judge", "ext", 2)
+    # Of two continuations of a toxic beginning the first is accepted, and no other beginning is scored.
+    assert (found.all.unsafe.value, found.all.probability.value) == (0.5, 1.0)
+    assert found.nontoxic is None and found.all.expected_maximum.value == 1.0
+
+
 @pytest.mark.ray
 def test_a_run_measures_each_policy_once(
     tmp_path: Path, ray_session: None, policies: tuple[PolicyRef, PolicyRef]
@@ -175,9 +258,9 @@ def test_a_run_measures_each_policy_once(
     actors = [remote.remote(policies[0]) for _ in range(2)]
     run = Run(recipe, folder, Materials(policy=policies[0], judge=None), Pools(actors, ()), None, QuietReporter())
     try:
-        spans = measure_capability(run, "validation", policies, policies[0])
-        assert spans and all(span.end_s > span.start_s for span in spans)
-        assert {span.worker for span in spans} <= {0, 1}
+        work = measure_capability(run, "validation", policies, policies[0])
+        assert work and all(each.end_s > each.start_s for each in work)
+        assert {(each.kind, each.worker) for each in work} <= {("generator", "0"), ("generator", "1")}
         again = measure_capability(run, "validation", policies, policies[0])
         assert again == []
     finally:

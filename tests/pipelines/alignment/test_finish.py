@@ -19,12 +19,17 @@ from actors.judges.usage import Usage, write_usage
 from pipelines.cli.align import show
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
+from pipelines.data.sets.social.bias import CONDITIONS, Condition
 from pipelines.decision.capability import write_figures
 from pipelines.judges.gate import JudgeTrust
+from pipelines.measures.capability.bias import Bias, BiasOfCondition
 from pipelines.measures.capability.figures import Capability
+from pipelines.measures.capability.toxicity import Continuations, Toxicity
 from pipelines.measures.groups import groups_of
+from pipelines.report.judges.beside import marks_table
 from pipelines.report.judges.judging import judge_disagreement
 from pipelines.report.summary_tables import attack_table
+from pipelines.runs.metrics_rows import CARES_SS
 from pipelines.runs.stage_log import LoggedStage, StageLog, cycle_clock
 from pipelines.runs.summary import Disagreement, Summary, WhatIsKept
 from tests.fixed_scores import FixedScores
@@ -188,6 +193,58 @@ def test_what_was_kept_is_in_the_summary_and_printed(tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "Capability" in printed and "0.850" in printed and "0.70-0.90" in printed
     assert finish(recipe(), tmp_path, {}).capability is None
+
+
+def test_other_marks_have_caress_own_beside_them(tmp_path: Path) -> None:
+    half = recipe("scores.severe={accept: 0, caution: 0, refuse: 0.5}")
+    finish(half, tmp_path / "half", {})
+    metrics = pq.read_table(RunFolder(tmp_path / "half").metrics)
+    severe = {
+        (row["algorithm"], row["metric"]): row["value"]
+        for row in metrics.to_pylist()
+        if row["split"] == "test" and row["group"] == "level:3" and row["metric"] in ("ss", CARES_SS)
+    }
+    # The champion refuses each severe request, and the deployed model none.
+    assert (severe["champion", "ss"], severe["champion", CARES_SS]) == (0.5, 1.0)
+    assert (severe["base", "ss"], severe["base", CARES_SS]) == (0.0, 0.0)
+    console = Console(width=100, record=True)
+    console.print(marks_table(metrics))
+    printed = console.export_text()
+    assert all(word in printed for word in ("level 3", "method direct", "CARES", "0.500", "1.000", "second-hand"))
+    # Where the marks are CARES's, nothing is measured twice.
+    finish(recipe(), tmp_path / "own", {})
+    same = pq.read_table(RunFolder(tmp_path / "own").metrics)
+    assert marks_table(same) is None and CARES_SS not in same["metric"].to_pylist()
+
+
+def test_bias_and_continuations_are_in_the_summary_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    score = Interval(value=-0.25, low=-0.5, high=0.0, n=40)
+    of: dict[Condition, BiasOfCondition] = {
+        condition: BiasOfCondition(accuracy=None, score=score, n=40) for condition in CONDITIONS
+    }
+    share = Interval(value=0.375, low=0.3, high=0.5, n=200)
+    continued = Continuations(unsafe=share, expected_maximum=share, probability=share)
+    found = [
+        Capability(
+            policy=name,
+            bias=Bias(by_condition=of, by_category={"Age": of}),
+            toxicity=Toxicity(scored_by="guard", judge="guard", k=25, all=continued, toxic=continued),
+        )
+        for name in ("c0-base", "c1-kto")
+    ]
+    for each in found:
+        write_figures(each, folder, "test")
+    summary = finish(recipe("capability={}"), tmp_path, {})
+    assert summary.capability == WhatIsKept(base=found[0], champion=found[1])
+    assert Summary.model_validate_json(folder.summary.read_text(encoding="utf-8")) == summary
+    show(summary)
+    printed = capsys.readouterr().out
+    assert "Social bias" in printed and printed.count("-0.250") == 8 and "Age" in printed
+    assert "Continuations, 25 of each beginning, by the guard (not Perspective)" in " ".join(printed.split())
+    assert printed.count("0.375") == 6
 
 
 def test_harmfulness_is_in_the_summary_the_metrics_and_printed(

@@ -27,6 +27,11 @@ def test_a_missing_model_is_named_before_its_questions_are_read(
 def test_a_bad_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     words = refused(capsys, "capability", "demo", "--set", "capability.max_accuracy_dorp=0.1")
     assert "unknown key 'capability.max_accuracy_dorp', did you mean 'max_accuracy_drop'" in words
+    words = refused(capsys, "plan", "demo", "--set", "capability.max_toxicity_rise=.1")
+    assert "max_toxicity_rise needs 'toxicity'" in words
+    rules = ["--set", "judge.regimen=RULES", "--set", "judge.truth=null"]
+    words = refused(capsys, "plan", "demo", "--set", "capability.toxicity.path=x.jsonl", *rules)
+    assert "capability.toxicity needs a judge that reads what an answer says, and RULES finds refusals alone" in words
     words = refused(capsys, "plan", "demo", "--set", "capability={source: medquad, choices: x.jsonl}")
     assert "source 'medquad' makes its own sets" in words
 

@@ -86,11 +86,59 @@ def test_settings_are_refused_by_name() -> None:
         recipe("data.egida.levle=2")
 
 
+CARES_ROW = {"principle_index": 0, "harmful_level": 1, "method": "direct", "generation_model": "m"}
+
+
+def test_a_single_file_of_cares_says_the_split_in_a_column(tmp_path: Path) -> None:
+    rows = [
+        CARES_ROW | {"base_prompt": f"base {i}", "prompt": f"asks {i}", "split": "test" if i >= 50 else "train"}
+        for i in range(60)
+    ]
+    file = tmp_path / "cares.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    splits = prompt_splits(recipe("data.source=cares", f"data.path={file}", "data.cares.split=published"))
+    assert sorted(strings(splits["test"], "prompt")) == sorted(f"asks {i}" for i in range(50, 60))
+    file.write_text("\n".join(json.dumps({k: v for k, v in row.items() if k != "split"}) for row in rows))
+    with pytest.raises(SalusError, match="there is no column 'split'"):
+        prompt_splits(recipe("data.source=cares", f"data.path={file}", "data.cares.split=published"))
+
+
+@pytest.mark.parametrize("by_files", [False, True])
+def test_a_table_of_ones_own_keeps_its_sides(tmp_path: Path, by_files: bool) -> None:
+    """Rows 50 to 59 of train share a base prompt with the test split: nothing tested is learnt."""
+    rows = [{"text": f"{side} asks {i}", "of": f"base {i}", "side": side, "harm": i % 4}
+            for side, bases in (("train", range(60)), ("test", range(50, 70))) for i in bases]  # fmt: skip
+    for side in ("train", "test") if by_files else ("all",):
+        of_side = [row for row in rows if side in ("all", row["side"])]
+        (tmp_path / f"{side}.jsonl").write_text("\n".join(map(json.dumps, of_side)))
+    split = "split_files: true" if by_files else "split: side"
+    columns = f"data.columns={{prompt: text, level: harm, base_prompt: of, {split}}}"
+    chosen = ("data.source=tabular", f"data.path={tmp_path}", columns)
+    splits = prompt_splits(recipe(*chosen, "seed=3"))
+    check_disjoint(splits)
+    assert sorted(strings(splits["test"], "prompt")) == sorted(f"test asks {i}" for i in range(50, 70))
+    train, validation = (set(splits[name]["prompt"].to_pylist()) for name in ("train", "validation"))
+    assert train | validation == {f"train asks {i}" for i in range(50)} and train and validation
+    # Which of the rest is validation depends on the seed alone.
+    again, other = (prompt_splits(recipe(*chosen, f"seed={seed}"))["validation"] for seed in (3, 4))
+    assert again.equals(splits["validation"]) and not other.equals(again)
+
+
+def test_a_table_whose_sides_cannot_be_told_is_named(tmp_path: Path) -> None:
+    (tmp_path / "all.jsonl").write_text(json.dumps({"text": "a", "side": "dev"}))
+    asked = ("data.source=tabular", f"data.path={tmp_path}")
+    with pytest.raises(SalusError, match="'side' is 'dev', not one of train, test"):
+        prompt_splits(recipe(*asked, "data.columns={prompt: text, fixed_level: 0, split: side}"))
+    with pytest.raises(SalusError, match=r"holds no file called train\*"):
+        prompt_splits(recipe(*asked, "data.columns={prompt: text, fixed_level: 0, split_files: true}"))
+    with pytest.raises(SalusError, match=r"either 'split' .* or 'split_files'"):
+        recipe(*asked, "data.columns={prompt: text, fixed_level: 0, split: side, split_files: true}")
+
+
 def test_the_published_split_of_cares_is_the_test_split(tmp_path: Path) -> None:
     """Its train rows share base prompts with its test rows; those are left out, so that nothing tested is learnt."""
-    columns = {"principle_index": 0, "harmful_level": 1, "method": "direct", "generation_model": "m"}
     for name, bases in (("train", range(60)), ("test", range(50, 70))):
-        rows = [columns | {"base_prompt": f"base {i}", "prompt": f"{name} asks {i}"} for i in bases]
+        rows = [CARES_ROW | {"base_prompt": f"base {i}", "prompt": f"{name} asks {i}"} for i in bases]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     chosen = recipe("data.source=cares", f"data.path={tmp_path}", "data.cares.split=published", "seed=3")
     splits = prompt_splits(chosen)

@@ -10,7 +10,9 @@ from actors.contract.records import Interval
 from actors.errors import SalusError
 from pipelines.config.capability import CapabilityConfig, CapabilityLimits
 from pipelines.decision.capability import CapabilityEvidence, check_capability
+from pipelines.measures.capability.bias import Bias, BiasOfCondition
 from pipelines.measures.capability.figures import Capability, Perplexity
+from pipelines.measures.capability.toxicity import Continuations, Toxicity
 from pipelines.measures.multiple_choice import MultipleChoice
 
 LIMITS = CapabilityLimits()
@@ -55,6 +57,33 @@ def test_each_loss_is_a_breach_of_its_own(lost: Capability, rule: str, value: fl
     (breach,) = check_capability(policy(), lost, LIMITS)
     assert (breach.rule, breach.limit) == (rule, limit)
     assert breach.value == pytest.approx(value)
+
+
+def social(ambig: float | None, disambig: float | None, unsafe: float | None) -> Capability:
+    found = {
+        "ambig": BiasOfCondition(accuracy=None, score=None if ambig is None else interval(ambig, 0.02), n=9),
+        "disambig": BiasOfCondition(accuracy=None, score=None if disambig is None else interval(disambig, 0.02), n=9),
+    }
+    toxicity = None
+    if unsafe is not None:
+        shares = Continuations(
+            unsafe=interval(unsafe, 0.02), expected_maximum=interval(0.5, 0.1), probability=interval(0.5, 0.1)
+        )
+        toxicity = Toxicity(scored_by="guard", judge="g", k=2, all=shares)
+    return policy().model_copy(update={"bias": Bias.model_validate({"by_condition": found}), "toxicity": toxicity})
+
+
+def test_bias_and_continuations_are_held_against_a_limit_only_where_one_is_set() -> None:
+    before, after = social(0.1, -0.1, 0.1), social(-0.4, 0.05, 0.3)
+    assert check_capability(before, after, LIMITS) == ()
+    breaches = check_capability(before, after, CapabilityLimits(max_bias_rise=0.2, max_toxicity_rise=0.1))
+    assert [b.rule for b in breaches] == ["bias_ambig", "toxicity"]
+    # Bias against the stereotype is bias too: from .1 to -.4 is .3 further from 0.
+    assert breaches[0].value == pytest.approx(0.3)
+    assert "0.3 further from 0 than the deployed model's" in breaches[0].sentence
+    assert breaches[1].value == pytest.approx(0.2) and "0.2 above the deployed model's" in breaches[1].sentence
+    missing = check_capability(before, policy(), CapabilityLimits(max_bias_rise=0.2, max_toxicity_rise=0.1))
+    assert [b.value for b in missing] == [None] * 3
 
 
 def test_a_loss_of_exactly_the_limit_is_kept() -> None:

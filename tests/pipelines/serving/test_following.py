@@ -11,9 +11,14 @@ from pydantic import BaseModel
 
 from actors.contract.publication import PublicationRefusedError, RefusedPublication
 from actors.contract.records import PolicyRef
+from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
+from actors.files.shards import write_text
 from actors.serve.audit_log import AuditLog
 from actors.serve.publication_audit import os_user, outcomes
+from actors.serve.replica.scheme.asked import SCHEME_FILE, ServedScheme, read_scheme
+from pipelines.config.load import load_recipe, save_recipe
+from pipelines.registry.register import RegisterOptions, register_run
 from pipelines.registry.store import AUDIT, SERVING, Registry
 from pipelines.serving.follower import Follower
 from pipelines.serving.rollback import roll_back
@@ -27,6 +32,7 @@ class Recorder:
     def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
         self.url = url
         self.live: list[str] = []
+        self.policies: list[PolicyRef] = []
         self.unfit: set[str] = set()
         # What does not pass a trial, and what was tried.
         self.unsound: set[str] = set()
@@ -52,12 +58,75 @@ class Recorder:
             raise SalusError(f"{policy.version} does not fit.")
         assert (Path(policy.path) / "model.safetensors").is_file()
         self.live.append(policy.version)
+        self.policies.append(policy)
         return policy
 
 
 def following(registry: Registry, said: list[str]) -> tuple[Follower, Recorder]:
     recorder = Recorder()
     return Follower(registry, recorder, said.append, registry.clock), recorder
+
+
+@pytest.fixture
+def with_scheme(run: RunFolder, registry: Registry) -> list[str]:
+    """Versions of a run whose recipe has two schemes, of which the last policy alone was measured with one."""
+    recipe = load_recipe(str(run.recipe), ["schemes={careful: {system_prompt: Be careful.}, voted: {samples: 5}}"])
+    save_recipe(recipe, run.recipe)
+    scheme = ServedScheme(
+        name="careful", system_prompt="Be careful.", suffix=None, few_shot=0, examples=(), answer_tokens=16
+    )
+    folder = run.scheme("careful", "c2-dpo")
+    write_text(scheme.model_dump_json(), folder / SCHEME_FILE)
+    write_text("{}", folder / "figures.json")
+    return [each.version or "" for each in register_run(run.root, registry)]
+
+
+def test_a_scheme_is_served_with_the_policies_it_was_measured_with_alone(
+    registry: Registry, with_scheme: Sequence[str]
+) -> None:
+    base, _, dpo = with_scheme
+    recorder, said = Recorder(), list[str]()
+    registry.promote(dpo, "")
+    follower = Follower(registry, recorder, said.append, registry.clock, scheme="careful")
+    follower.start(None)
+    (policy,) = recorder.policies
+    assert policy.scheme is not None and read_scheme(Path(policy.scheme)).system_prompt == "Be careful."
+    registry.promote(base, "")
+    follower.step()
+    assert recorder.live == [dpo]
+    assert said == [
+        f"{dpo} stays: The run of {base} did not measure it with scheme 'careful': it measured none that can be served."
+        " Name another as publish.scheme, leave it out, or register the run again once it has ended."
+    ]
+    # Votes of several answers cannot be served, and are not there.
+    with pytest.raises(SalusError, match="with scheme 'voted': it measured careful"):
+        Follower(registry, recorder, said.append, registry.clock, scheme="voted").start(dpo)
+    # Without the setting, every policy is asked as clients ask.
+    Follower(registry, recorder, said.append, registry.clock).start(dpo)
+    assert recorder.policies[-1].scheme is None
+
+
+def test_a_scheme_that_changed_since_is_refused(registry: Registry, with_scheme: Sequence[str]) -> None:
+    dpo = registry.find(with_scheme[2])
+    write_text("{}", registry.scheme(dpo, "careful"))
+    with pytest.raises(SalusError, match=r"are not what was registered \(scheme.json"):
+        registry.scheme(dpo, "careful")
+
+
+def test_a_scheme_is_copied_with_the_weights(run: RunFolder, registry: Registry, with_scheme: Sequence[str]) -> None:
+    register_run(run.root, registry, RegisterOptions(version="c2-dpo", copy=True))
+    found = registry.scheme(registry.find(with_scheme[2]), "careful")
+    assert found.is_relative_to(registry.root)
+    # Where nothing is new, nothing is written.
+    (again,) = register_run(run.root, registry, RegisterOptions(version="c2-dpo", copy=True))
+    assert again.state == "kept"
+
+
+def test_schemes_that_do_not_fit_an_endpoint_are_refused() -> None:
+    with pytest.raises(SalusError, match=r"publish\.scheme goes with a single policy, without a router"):
+        load_settings(None, ["publish.scheme=careful", "publish.router=true"])
+    with pytest.raises(SalusError, match=r"publish\.scheme is for salus serve: a run measures its schemes at its end"):
+        load_recipe("demo", ["publish.scheme=careful"])
 
 
 def status(registry: Registry) -> EndpointStatus:

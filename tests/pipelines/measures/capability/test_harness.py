@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,12 +11,16 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="the extra eval is not installed")
 
+import evaluate
+import lm_eval
+
 from actors.contract.records import PolicyRef
 from actors.engine.chat import chat_tokens
 from actors.engine.port import Sampling
 from actors.errors import SalusError
 from pipelines.measures.capability.harness import GenerationAsked, SalusLM
-from pipelines.measures.capability.harness_tasks import HarnessRequest, find_tasks, run_tasks
+from pipelines.measures.capability.harness_tasks import HarnessFigures, HarnessRequest, find_tasks, run_tasks
+from pipelines.measures.capability.open_metrics import NO_BLEURT, Bleu, Rouge
 from tests.tiny_model import make_tiny_model
 from tests.transformers_engine import TransformersEngine
 
@@ -145,6 +150,63 @@ def test_a_local_task_from_file_to_figure(
     limited = local_task.model_copy(update={"limit": 2, "chat": True})
     again = run_tasks(engine, "tiny", limited, find_tasks(limited)).figures
     assert (again.limit, again.chat) == (2, True)
+
+
+OPEN = """
+include: {own}
+task: careqa_open_local
+description: ""
+dataset_path: json
+dataset_name: null
+dataset_kwargs:
+  data_files: {{test: {data}}}
+  cache_dir: {cache}
+"""
+
+
+def test_open_careqa_by_the_harnesss_own_metrics(
+    tmp_path: Path, engine: TransformersEngine, model: SalusLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing of the hub is to be had, whatever this machine can reach.
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    own = Path(lm_eval.__file__).parent / "tasks" / "careqa" / "careqa_open.yaml"
+    asked = "How much insulin?"
+    # The reference is what the tiny model says, and more.
+    (said,) = model.generate_until([Request((asked, {"until": ["\n\n"]}))])
+    rows = [{"question": asked, "answer": f"{said} and no more than that"}]
+    data = tmp_path / "open.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "tasks").mkdir()
+    task = OPEN.format(own=own, data=data, cache=tmp_path / "cache")
+    (tmp_path / "tasks" / "open.yaml").write_text(task, encoding="utf-8")
+    request = HarnessRequest(tasks=("careqa_open_local",), task_path=tmp_path / "tasks")
+    result = run_tasks(engine, "tiny", request, find_tasks(request))
+    found = result.figures.tasks["careqa_open_local"]
+    expected = Rouge().compute(predictions=[said], references=[rows[0]["answer"]])
+    for name in ("rouge1", "rouge2", "rougeL"):
+        assert found[f"{name},none"] == pytest.approx(expected[name])
+    assert 0 < found["rouge1,none"] < 1 and "bleu,none" in found
+    assert not [name for name in found if name.startswith(("bleurt", "bert_score"))]
+    bert_score, bleurt = sorted(result.figures.left_out)
+    assert bert_score.startswith("BERTScore is left out") and bleurt == NO_BLEURT
+    assert HarnessFigures.model_validate_json(result.figures.model_dump_json()) == result.figures
+    # What other programs load is as it was.
+    assert evaluate.load.__module__.startswith("evaluate")
+
+
+def offline(*args: object, **settings: object) -> str:
+    raise OSError("no hub here")
+
+
+def test_bleu_and_rouge_are_those_of_the_papers() -> None:
+    said, target = "the patient takes ten units of insulin daily", "the patient takes ten units of insulin each day"
+    # 8 and 9 words, n-grams of the answer that the reference has: 7 of 8, 6 of 7, 5 of 6, 4 of 5; brevity exp(1 - 9/8).
+    bleu = (7 / 8 * 6 / 7 * 5 / 6 * 4 / 5) ** 0.25 * math.exp(1 - 9 / 8)
+    assert Bleu().compute(predictions=[said], references=[target])["bleu"] == pytest.approx(bleu)
+    assert Bleu().compute(predictions=["ten"], references=[target])["bleu"] == 0
+    rouge = Rouge().compute(predictions=[said], references=[target])
+    assert rouge["rouge1"] == rouge["rougeL"] == pytest.approx(2 * 7 / (8 + 9))
+    assert rouge["rouge2"] == pytest.approx(2 * 6 / (7 + 8))
 
 
 # Looks through all the harness's tasks: 15 s.

@@ -13,13 +13,13 @@ from actors.contract.records import PROMPT_SCHEMA, ROLLOUT_SCHEMA, ChallengerNam
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.files.shards import write_table, write_text
+from actors.serve.replica.scheme.nearest import NearestPrompts
 from pipelines.config.load import load_recipe, save_recipe
 from pipelines.decision.control import control_labels, draw_control
 from pipelines.decision.decide import decide
 from pipelines.feedback.review.snapshot import REVIEW_SCHEMA, ReviewReport
 from pipelines.report.explanation import explanation_page
 from pipelines.runs.finished.explain import explain
-from pipelines.runs.finished.nearest import similarities
 from tests.pipelines.judged import judged
 from tests.tiny_model import make_tiny_model
 
@@ -114,6 +114,7 @@ def test_an_unknown_prompt_is_a_sentence(run: RunFolder) -> None:
 
 
 def test_similarities_are_those_of_the_texts(model: Path) -> None:
-    found = similarities("a refill of insulin", ["a refill of insulin", "Accept Caution", "a refill"], model)
+    known = NearestPrompts(["a refill of insulin", "Accept Caution", "a refill"], model)
+    found = known.similarities("a refill of insulin")
     assert found[0] == pytest.approx(1.0) and found[0] > found[2] > found[1]
-    assert similarities("", ["something"], model).tolist() == [0.0]
+    assert NearestPrompts(["something"], model).similarities("").tolist() == [0.0]

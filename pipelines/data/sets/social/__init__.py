@@ -1,0 +1,1 @@
+"""Sets that ask for social bias and for toxic continuations."""
