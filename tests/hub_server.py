@@ -1,6 +1,6 @@
 """A real HTTP server on this machine that speaks the part of the hub's API that an upload needs.
 
-It knows models and data sets: information, creation, upload modes, LFS, commits, and what a revision holds. It has no Xet.
+Models and data sets: information, creation, upload modes, LFS, commits, what a revision holds. It has no Xet.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import huggingface_hub.constants
+import pytest
 
 TOKEN = "hf_" + "local" * 7
 _LFS = (".safetensors", ".parquet")
@@ -227,3 +230,14 @@ def hub_serving() -> Iterator[HubServer]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def hub_for_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub of this machine and a token for it; huggingface_hub, which reads the environment once, asks it alone."""
+    with hub_serving() as server:
+        for name, value in {"ENDPOINT": server.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield server

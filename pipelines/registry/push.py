@@ -1,4 +1,4 @@
-"""A registered policy on the hub: what `salus policy push` sends. Nothing of the run but weights, tokenizer and card."""
+"""A registered policy on the hub: weights, tokenizer and card, and nothing else of its run."""
 
 from __future__ import annotations
 

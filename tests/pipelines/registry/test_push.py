@@ -26,7 +26,7 @@ from pipelines.registry.store import Registry
 from pipelines.runs.contents import MODEL_FILES, contents_of
 from pipelines.runs.finished.hub.private import check_private
 from pipelines.runs.finished.hub.upload import HubFile, HubPush, Uploaded, upload
-from tests.hub_server import TOKEN, HubServer, Repo, hub_serving
+from tests.hub_server import TOKEN, HubServer, Repo, hub_for_client
 from tests.pipelines.cli.refused import refused
 from tests.root import ROOT
 
@@ -36,12 +36,7 @@ BASE = Stated(base_model="clinic/deployed", license="apache-2.0")
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A hub of this machine, and a token for it; huggingface_hub asks it alone."""
-    with hub_serving() as server:
-        for name, value in {"ENDPOINT": server.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with hub_for_client(monkeypatch) as server:
         yield server
 
 
@@ -177,7 +172,8 @@ def test_a_dry_run_says_everything_and_asks_no_server(
 
 def test_the_command_asks_the_hub_of_the_environment(hub: HubServer, registry: Registry, policy: PolicyEntry) -> None:
     """In a process of its own, which reads HF_ENDPOINT and HF_TOKEN as it starts."""
-    given = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT)}
+    given = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+    given |= {"HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT)}
     command = ["policy", "push", policy.version, REPO, "--public", "--registry", str(registry.root), "--json"]
     ended = subprocess.run(
         [sys.executable, "-m", "pipelines.cli.main", *command],
@@ -275,15 +271,17 @@ def test_a_hub_that_refuses_says_so_in_a_sentence(
     assert "\n" not in told.value.sentence and TOKEN not in told.value.sentence
 
 
-def test_a_hub_that_is_not_there(registry: Registry, policy: PolicyEntry, hub: HubServer) -> None:
-    huggingface_hub.constants.ENDPOINT = "http://127.0.0.1:9"
+def test_a_hub_that_is_not_there(
+    registry: Registry, policy: PolicyEntry, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SalusError, match=r"127.0.0.1:9 cannot be reached for clinic/assistant .*HF_ENDPOINT"):
         pushed(registry, policy)
 
 
 def test_what_the_hub_leaves_out_is_told(hub: HubServer, registry: Registry, policy: PolicyEntry) -> None:
     hub.ignored = frozenset({"config.json"})
-    with pytest.raises(SalusError, match="has not taken config.json; see whether a .gitignore"):
+    with pytest.raises(SalusError, match=r"has not taken config\.json; see whether a \.gitignore"):
         pushed(registry, policy)
 
 

@@ -43,8 +43,8 @@ def check_private(files: Sequence[HubFile], folders: Iterable[Path], own_token: 
         for text in map(_unescaped, _texts(file)):
             if _SECRETS.search(text) or (own_token and own_token in text):
                 raise SalusError(
-                    f"{file.path} holds what reads as a token or key, so nothing was uploaded; take it out of the model's"
-                    " files, and register a run that began without it."
+                    f"{file.path} holds what reads as a token or key, so nothing was uploaded; take it out of the"
+                    " model's files, and register a run that began without it."
                 )
             if (folder := next((each for each in sorted(known) if each in text), None)) is not None:
                 raise SalusError(_sentence(file, folder))
@@ -54,8 +54,8 @@ def check_private(files: Sequence[HubFile], folders: Iterable[Path], own_token: 
 
 def _sentence(file: HubFile, folder: str) -> str:
     return (
-        f"{file.path} names a folder of this machine, {folder}, so nothing was uploaded; export the policy, take that line"
-        " out, and upload the folder with `hf upload`."
+        f"{file.path} names a folder of this machine, {folder}, so nothing was uploaded; export the policy, take that"
+        " line out, and upload the folder with `hf upload`."
     )
 
 

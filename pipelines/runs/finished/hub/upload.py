@@ -182,7 +182,8 @@ def _check_whole(api: HfApi, push: HubPush, commit: str) -> None:
     lacking = [file.path for file in push.files if sizes.get(file.path) != file.size]
     if lacking:
         raise SalusError(
-            f"{push.repo} has not taken {_few(lacking)}; see whether a .gitignore there names such files, and push again."
+            f"{push.repo} has not taken {_few(lacking)}; see whether a .gitignore there names such files, and"
+            " push again."
         )
 
 
