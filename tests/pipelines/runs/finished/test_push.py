@@ -63,7 +63,7 @@ def test_its_card_warns_and_configures(hub: HubServer, paired: RunFolder) -> Non
     assert "The texts may hold harmful requests and harmful answers." in card and "| pairs | 1 |" in card
 
 
-@pytest.mark.parametrize("setting", ["preference.feedback={folder: feedback}", "preference.reviews=labels"])
+@pytest.mark.parametrize("setting", ["preference.feedback={path: feedback}", "preference.reviews=labels"])
 def test_peoples_feedback_and_labels_stay(hub: HubServer, paired: RunFolder, setting: str) -> None:
     save_recipe(load_recipe("demo", [*SETTINGS, "cycles=2", setting]), paired.recipe)
     with answers_push(paired, REPO) as push:
@@ -96,7 +96,7 @@ def test_a_judge_that_is_named_by_a_folder(paired: RunFolder, tmp_path: Path) ->
     table = read_folder(place)
     named = pa.array([str(tmp_path / "demo-s7" / "judge")] * table.num_rows, pa.string())
     write_table(table.set_column(table.column_names.index("judge"), "judge", named), place / "part-00000.parquet")
-    with pytest.raises(SalusError, match="answers/validation.parquet names a folder of this machine"):
+    with pytest.raises(SalusError, match=r"answers/validation\.parquet names a folder of this machine"):
         answers_push(paired, REPO).__enter__()
 
 
