@@ -35,8 +35,8 @@ def policy_push(registry: Registry, version: str, repo: str, options: PushOption
     """What would be uploaded of a policy; files of an adapter are there while the context is open.
 
     Raises:
-        SalusError: as `export_policy` and `HubPush`; the policy awaits approval; an adapter's deployed model has no
-            hub id; or a file names a folder of this machine or holds a token.
+        SalusError: as `export_policy`, `HubPush` and `check_private`. Also where the policy awaits approval, or an
+            adapter's deployed model has no hub id.
     """
     from huggingface_hub import get_token
 
@@ -51,7 +51,7 @@ def policy_push(registry: Registry, version: str, repo: str, options: PushOption
         if options.form != "merged":
             if entry.base.hub_id is None and options.stated.base_model is None:
                 raise SalusError(
-                    f"The adapter of {entry.version} is on a model of this machine, which the hub cannot load; name the"
+                    f"The adapter of {entry.version} is on a model of this machine, which the hub cannot load. Name the"
                     " same model there with --base-model ORGANISATION/NAME, or leave --adapter and --both out."
                 )
             folder = Path(place) / ADAPTER

@@ -112,7 +112,7 @@ def test_an_adapter_and_both(hub: HubServer, registry: Registry, policy: PolicyE
 def test_an_adapter_on_a_folder_needs_a_name_that_others_can_load(registry: Registry, policy: PolicyEntry) -> None:
     options = PushOptions(form="adapter")
     with (
-        pytest.raises(SalusError, match="name the same model there with --base-model"),
+        pytest.raises(SalusError, match="Name the same model there with --base-model"),
         policy_push(registry, policy.version, REPO, options),
     ):
         pass

@@ -43,7 +43,7 @@ def check_private(files: Sequence[HubFile], folders: Iterable[Path], own_token: 
         for text in map(_unescaped, _texts(file)):
             if _SECRETS.search(text) or (own_token and own_token in text):
                 raise SalusError(
-                    f"{file.path} holds what reads as a token or key, so nothing was uploaded; take it out of the"
+                    f"{file.path} holds what reads as a token or key, so nothing was uploaded. Take it out of the"
                     " model's files, and register a run that began without it."
                 )
             if (folder := next((each for each in sorted(known) if each in text), None)) is not None:
