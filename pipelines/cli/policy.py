@@ -222,9 +222,12 @@ def push(
     from pipelines.registry.cards.head import Stated
     from pipelines.registry.push import PushOptions, policy_push, push_policy
     from pipelines.registry.stored import open_registry
+    from pipelines.runs.finished.hub.upload import check_client
 
     if adapter and both:
         raise SalusError("Give --adapter or --both, not the two.")
+    if not dry_run:
+        check_client()
     options = PushOptions(
         form="both" if both else "adapter" if adapter else "merged",
         public=public,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,11 @@ from pipelines.registry.export import export_policy, merged_card
 from pipelines.registry.store import ADAPTER, MERGED, Registry
 from pipelines.runs.contents import ADAPTER_FILES, MODEL_FILES
 from pipelines.runs.finished.hub.private import check_private
-from pipelines.runs.finished.hub.upload import CARD, HubFile, HubPush, Uploaded, upload
+from pipelines.runs.finished.hub.upload import CARD, HubFile, HubPush, Uploaded, check_repo, upload
 
+# The oldest models of the hub have no organisation.
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 Form = Literal["merged", "adapter", "both"]
 
 
@@ -40,6 +44,8 @@ def policy_push(registry: Registry, version: str, repo: str, options: PushOption
     """
     from huggingface_hub import get_token
 
+    check_repo(repo)
+    _check_stated(options.stated)
     entry = registry.find(version)
     registry.check_approved(entry)
     files: list[HubFile] = []
@@ -78,6 +84,15 @@ def push_policy(registry: Registry, version: str, push: HubPush) -> Uploaded:
     """
     with registry.audit.entry("push", version, reason=f"{push.visibility}, to {push.kind} {push.repo}"):
         return upload(push)
+
+
+def _check_stated(stated: Stated) -> None:
+    if stated.base_model is not None and _MODEL.fullmatch(stated.base_model) is None:
+        raise SalusError(f"{stated.base_model!r} is no model of the hub; write --base-model as ORGANISATION/NAME.")
+    if stated.license is not None and _LICENSE.fullmatch(stated.license) is None:
+        raise SalusError(
+            f"{stated.license!r} is no licence as the hub writes them; give one such as apache-2.0 or other."
+        )
 
 
 def _folders(registry: Registry, entry: PolicyEntry) -> Iterator[Path]:

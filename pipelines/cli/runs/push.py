@@ -32,9 +32,11 @@ def push(
     from pipelines.cli.console.hub import push_shown
     from pipelines.runs.finished.export.answers import Wanted, prompt_sets
     from pipelines.runs.finished.hub.dataset import answers_push, holds_peoples_words
-    from pipelines.runs.finished.hub.upload import upload
+    from pipelines.runs.finished.hub.upload import check_client, upload
     from pipelines.runs.store.reading import readable
 
+    if not dry_run:
+        check_client()
     with readable(run) as (root, view):
         if view is not None:
             view.fetch_all()

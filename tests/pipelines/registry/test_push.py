@@ -118,6 +118,21 @@ def test_an_adapter_on_a_folder_needs_a_name_that_others_can_load(registry: Regi
         pass
 
 
+@pytest.mark.parametrize(
+    ("stated", "sentence"),
+    [
+        (Stated(base_model="/srv/models/mine"), "is no model of the hub; write --base-model as"),
+        (Stated(license="my own\nlicence"), "is no licence as the hub writes them"),
+    ],
+)
+def test_what_is_said_of_it_is_checked_first(registry: Registry, stated: Stated, sentence: str) -> None:
+    with (
+        pytest.raises(SalusError, match=sentence),
+        policy_push(registry, "any", REPO, PushOptions(stated=stated)),
+    ):
+        pass
+
+
 def test_nothing_of_this_machine_leaves(
     hub: HubServer, registry: Registry, policy: PolicyEntry, run: RunFolder, tmp_path: Path
 ) -> None:

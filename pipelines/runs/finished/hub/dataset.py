@@ -11,7 +11,7 @@ from actors.contract.run_folder import RunFolder
 from pipelines.runs.finished.export.answers import SETS, Wanted
 from pipelines.runs.finished.export.export import export_run
 from pipelines.runs.finished.hub.private import check_private
-from pipelines.runs.finished.hub.upload import HubFile, HubPush
+from pipelines.runs.finished.hub.upload import HubFile, HubPush, check_repo
 from pipelines.runs.finished.shape import recipe_of_run
 
 
@@ -29,6 +29,7 @@ def answers_push(folder: RunFolder, repo: str, wanted: Wanted | None = None) -> 
     """
     from huggingface_hub import get_token
 
+    check_repo(repo)
     wanted = wanted or Wanted()
     if holds_peoples_words(folder) and wanted == Wanted():
         # All answers by name, which takes no pairs.

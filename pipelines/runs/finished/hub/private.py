@@ -38,7 +38,9 @@ def check_private(files: Sequence[HubFile], folders: Iterable[Path], own_token: 
     Raises:
         SalusError: names the file and, of a folder, the folder.
     """
-    known = {str(folder) for folder in folders if len(folder.parts) > 2} | {f"{Path.home()}/"}
+    known = {str(folder) for folder in folders if len(folder.parts) > 2}
+    if len(Path.home().parts) > 1:
+        known.add(f"{Path.home()}/")
     for file in files:
         for text in map(_unescaped, _texts(file)):
             if _SECRETS.search(text) or (own_token and own_token in text):

@@ -58,14 +58,7 @@ class HubPush:
     replaces: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-        try:
-            if _REPO.fullmatch(self.repo) is None:
-                raise HFValidationError
-            validate_repo_id(self.repo)
-        except HFValidationError as error:
-            raise SalusError(f"{self.repo!r} is no name of a repository; write it as ORGANISATION/NAME.") from error
+        check_repo(self.repo)
 
     @property
     def visibility(self) -> str:
@@ -93,6 +86,30 @@ class Uploaded(Record):
     removed: tuple[str, ...]
 
 
+def check_repo(name: str) -> None:
+    """Raises SalusError for what is no name of a repository."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        if _REPO.fullmatch(name) is None:
+            raise HFValidationError
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise SalusError(f"{name!r} is no name of a repository; write it as ORGANISATION/NAME.") from error
+
+
+def check_client() -> None:
+    """Raises SalusError where no upload can be: offline, or without a token."""
+    from huggingface_hub import get_token, is_offline_mode
+
+    if is_offline_mode():
+        raise SalusError("HF_HUB_OFFLINE is set, so nothing is uploaded; unset it, or look at it with --dry-run.")
+    if get_token() is None:
+        raise SalusError(
+            "There is no token of the hub; set HF_TOKEN, or run `hf auth login`, with a token that may write."
+        )
+
+
 def upload(push: HubPush) -> Uploaded:
     """Create the repository where there is none, and commit all files at once; what is the same stays.
 
@@ -102,14 +119,9 @@ def upload(push: HubPush) -> Uploaded:
         SalusError: offline, no token, the hub refuses or is out of reach, the repository has another visibility, or
             it lacks a file afterwards.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, is_offline_mode
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    if is_offline_mode():
-        raise SalusError("HF_HUB_OFFLINE is set, so nothing is uploaded; unset it, or look at it with --dry-run.")
-    if get_token() is None:
-        raise SalusError(
-            "There is no token of the hub; set HF_TOKEN, or run `hf auth login`, with a token that may write."
-        )
+    check_client()
     api = HfApi()
     with _hub_faults(push, api.endpoint):
         held = _repository(api, push)
