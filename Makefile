@@ -23,7 +23,7 @@ install = grep -v '^ *\#' $(1) | grep . | xargs -d '\n' -n 20 -P 3 $(PIP)
 # Some of it is imported by every engine and trainer, which start at the same time and would each compile it.
 RARE := tests?|testing|models|rllib|numba|nltk|fontTools|anthropic|pip
 USED := torch/testing numpy/testing transformers/models/auto transformers/models/llama trl/models vllm/model_executor/models
-PACKAGES = $(VENV)/lib/python3.11/site-packages
+PACKAGES = $(VENV)/lib/python3.*/site-packages
 COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/($(RARE))/' $(VENV)/lib; \
   $(BIN)/python -m compileall -qq -j 0 $(USED:%=$(PACKAGES)/%); true
 hash = $(shell cat $(1) | cksum | cut -d' ' -f1)

@@ -34,8 +34,8 @@ def os_user() -> str:
         return str(os.getuid())
 
 
-# "promote": of a registry, which serves nothing by itself; with an endpoint, "rollback" follows a registry's.
-Action = Literal["start", "publish", "promote", "approve", "rollback"]
+# "promote", "push": of a registry, which serves nothing by itself; with an endpoint, "rollback" follows a registry's.
+Action = Literal["start", "publish", "promote", "approve", "rollback", "push"]
 _LONGEST_TEXT = 800
 
 logger = logging.getLogger(__name__)

@@ -42,6 +42,9 @@ def register(app: typer.Typer) -> None:
     )(approve)
     policy.command(cls=FactsCommand, epilog='Example: salus policy rollback --reason "too many refusals"')(rollback)
     policy.command(cls=FactsCommand, epilog="Example: salus policy export demo-s7-c1-dpo models/clinic")(export)
+    policy.command(cls=FactsCommand, epilog="Example: salus policy push demo-s7-c1-dpo clinic/assistant --dry-run")(
+        push
+    )
     app.add_typer(policy, name="policy")
     app.command(cls=FactsCommand, epilog="Example: salus audit runs/demo-s7")(audit)
     app.command(
@@ -186,6 +189,54 @@ def export(
     entry = export_policy(open_registry(registry), version, out, "adapter" if adapter else "merged")
     answer({"policy": entry, "folder": out, "adapter": adapter})
     say(f"{entry.version} in {out}: {'its adapter' if adapter else 'merged weights'} and model card")
+
+
+def push(
+    version: Version,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="A repository of the hub, as ORGANISATION/NAME.")],
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="One LoRA adapter on the deployed model, and no merged weights.")
+    ] = False,
+    both: Annotated[
+        bool, typer.Option("--both", help="Merged weights, and the adapter in the folder adapter/.")
+    ] = False,
+    public: Annotated[bool, typer.Option("--public", help="Anyone may download it; else it is private.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be uploaded, and ask no server.")
+    ] = False,
+    license_: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="The licence on the card (the deployed model's).")
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option("--base-model", metavar="ID", help="The deployed model on the hub, where the run had a folder."),
+    ] = None,
+    registry: RegistryFolder = DEFAULT,
+) -> None:
+    """Upload a policy to the hub: weights, tokenizer, chat template and model card. Private unless --public is given.
+
+    The hub is that of HF_ENDPOINT. The token is HF_TOKEN, or that of hf auth login. A policy that awaits approval is
+    refused. A repository that is there with another visibility is refused too.
+    """
+    from pipelines.cli.console.hub import push_shown
+    from pipelines.registry.cards.head import Stated
+    from pipelines.registry.push import PushOptions, policy_push, push_policy
+    from pipelines.registry.stored import open_registry
+    from pipelines.runs.finished.hub.upload import check_client
+
+    if adapter and both:
+        raise SalusError("Give --adapter or --both, not the two.")
+    if not dry_run:
+        check_client()
+    options = PushOptions(
+        form="both" if both else "adapter" if adapter else "merged",
+        public=public,
+        stated=Stated(base_model=base_model, license=license_),
+    )
+    store = open_registry(registry)
+    entry = store.find(version)
+    with policy_push(store, entry.version, repo, options) as made:
+        push_shown(made, dry_run, lambda: push_policy(store, entry.version, made))
 
 
 def audit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -13,7 +12,8 @@ from actors.files.full_disk import disk_of
 from actors.files.shards import write_text
 from actors.training.adapter import settle_config
 from actors.training.merging.adapters import combine
-from pipelines.registry.adapter_card import NamedBase, adapter_card
+from pipelines.registry.cards.adapter import NamedBase, adapter_card
+from pipelines.registry.cards.head import Stated, front_matter, with_front_matter
 from pipelines.registry.entry import PolicyEntry
 from pipelines.registry.names import read_run_version
 from pipelines.registry.store import ADAPTER, CARD, MERGED, RECORD, Registry, ancestor_kind
@@ -22,12 +22,15 @@ from pipelines.runs.contents import Contents, copy_contents, differences, whole_
 Kind = Literal["merged", "adapter"]
 
 
-def export_policy(registry: Registry, version: str, out: Path, kind: Kind = "merged") -> PolicyEntry:
+def export_policy(
+    registry: Registry, version: str, out: Path, kind: Kind = "merged", stated: Stated | None = None
+) -> PolicyEntry:
     """Write a policy and its model card to a new or empty folder, all of it or nothing.
 
     Args:
         kind: `merged`: the weights, the same to the last byte. `adapter`: the adapters of the policy and its
             ancestors as one, with the deployed model's name in its config.
+        stated: what the card says of base model and license; a base model named here is also that of the adapter.
 
     Raises:
         SalusError: no such policy, weights that are not those registered, or `out` is not empty or cannot be
@@ -39,9 +42,9 @@ def export_policy(registry: Registry, version: str, out: Path, kind: Kind = "mer
         with disk_of(out):
             match kind:
                 case "merged":
-                    _export_merged(registry, entry, out)
+                    _export_merged(registry, entry, out, stated)
                 case "adapter":
-                    _export_adapter(registry, entry, out)
+                    _export_adapter(registry, entry, out, stated)
                 case _:
                     assert_never(kind)
     except (OSError, SafetensorError) as error:
@@ -50,17 +53,26 @@ def export_policy(registry: Registry, version: str, out: Path, kind: Kind = "mer
     return entry
 
 
-def _export_merged(registry: Registry, entry: PolicyEntry, out: Path) -> None:
+def merged_card(registry: Registry, entry: PolicyEntry, stated: Stated | None = None) -> str:
+    """The registered card of a policy's merged weights; its front matter is made anew."""
+    card = (registry.folder(entry) / CARD).read_text(encoding="utf-8")
+    return with_front_matter(card, front_matter(entry, "transformers", stated))
+
+
+def _export_merged(registry: Registry, entry: PolicyEntry, out: Path, stated: Stated | None) -> None:
     source, contents = registry.intact(entry, MERGED)
     with whole_folder(out.absolute()) as made:
         copy_contents(source, contents, made)
-        shutil.copyfile(registry.folder(entry) / CARD, made / CARD)
+        write_text(merged_card(registry, entry, stated), made / CARD)
 
 
-def _export_adapter(registry: Registry, entry: PolicyEntry, out: Path) -> None:
+def _export_adapter(registry: Registry, entry: PolicyEntry, out: Path, stated: Stated | None) -> None:
     adapters = _adapters(registry, entry)
-    base = _named_base(registry, entry)
-    card = adapter_card(entry, base, (registry.folder(entry) / CARD).read_text(encoding="utf-8"))
+    if stated is not None and stated.base_model is not None:
+        base = NamedBase(name=stated.base_model, revision=None)
+    else:
+        base = _named_base(registry, entry)
+    card = adapter_card(entry, base, (registry.folder(entry) / CARD).read_text(encoding="utf-8"), stated)
     with whole_folder(out.absolute()) as made:
         if len(adapters) == 1:
             copy_contents(*adapters[0], made)

@@ -19,7 +19,7 @@ from actors.training.adapter import ADAPTER_CONFIG
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.decision.published import LivePolicy
-from pipelines.registry.card import model_card
+from pipelines.registry.cards.policy import model_card
 from pipelines.registry.entry import Ancestor, DeployedModel, KeptScheme, Origin, PolicyEntry, Weights
 from pipelines.registry.evidence import judge_facts, tested, training_data, validation
 from pipelines.registry.names import RunVersion, check_name, policy_version

@@ -15,6 +15,7 @@ from actors.errors import SalusError
 from pipelines.cli.console.commands import FactsCommand
 from pipelines.cli.console.exit_codes import ExitCode
 from pipelines.cli.console.output import answer, console, notice, say, told
+from pipelines.cli.runs.push import push
 from pipelines.runs.checksums import Checked, check_sums
 from pipelines.runs.finished.export.export import Target
 from pipelines.runs.finished.gc import Waste
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
     runs.command(cls=FactsCommand, epilog="Example: salus runs timeline runs/demo-s7")(timeline)
     runs.command(cls=FactsCommand, epilog="Example: salus runs explain runs/demo-s7 clinic-validation-00000-h")(explain)
     runs.command(cls=FactsCommand, epilog="Example: salus runs export runs/demo-s7 --to inspect --out logs")(export)
+    runs.command(cls=FactsCommand, epilog="Example: salus runs push runs/demo-s7 clinic/answers --dry-run")(push)
     runs.command(cls=FactsCommand, epilog="Example: salus runs gc runs --keep ray_train")(gc)
     app.add_typer(runs, name="runs")
     app.command(cls=FactsCommand, epilog="Example: salus status runs/demo-s7")(status)

@@ -18,7 +18,7 @@ from pipelines.config.scores import ScoreTable
 from pipelines.decision.record import ProbeEvidence
 from pipelines.measures.metrics import measure
 from pipelines.measures.shares import CountedShare
-from pipelines.registry.card import TEMPLATE, environment, model_card
+from pipelines.registry.cards.policy import TEMPLATE, environment, model_card
 from pipelines.registry.store import CARD, Registry
 from pipelines.report.markdown import plain
 from pipelines.runs.summary import Measured, PublishedFigures, TestFigures

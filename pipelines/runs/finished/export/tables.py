@@ -13,15 +13,17 @@ import pyarrow.compute as pc
 
 from actors.files.shards import strings, write_table, write_text
 
-_CARD = """---
-configs:
-{configs}
----
+_CARD = """# Judged answers
 
-# {name}
+Answers, judgments and preference pairs of a run of Salus, as `salus runs export` writes them.
 
-Answers, judgments and preference pairs of a run of Salus, as `salus runs export` writes them. Prompts may ask for harm,
-and answers may give it. People's conversations may be among them: keep what you were given in confidence.
+- **The texts may hold harmful requests and harmful answers.** They were made to measure and train refusals.
+- People's conversations may be among them where the run's prompts held some: keep what you were given in confidence.
+- Labels are a judge's, with its probabilities; they are no word of a clinician.
+
+| configuration | rows |
+| --- | --- |
+{rows}
 """
 
 
@@ -41,17 +43,30 @@ def write_dataset(answers: pa.Table, pairs: pa.Table | None, out: Path, name: st
     for prompts in sets:
         own = answers.filter(pc.equal(answers["prompts"], pa.scalar(prompts)))
         write_table(own, out / "answers" / f"{prompts}.parquet")
-    configs = [_config("answers", sets)]
+    configs, rows = [_config("answers", sets)], [f"| answers | {answers.num_rows:,} |"]
     if pairs is not None:
         write_table(pairs, out / "pairs" / "train.parquet")
         configs.append(_config("pairs", ["train"]))
-    write_text(_CARD.format(configs="\n".join(configs), name=name), out / "README.md")
+        rows.append(f"| pairs | {pairs.num_rows:,} |")
+    head = _front_matter(name, configs)
+    write_text(f"---\n{head}\n---\n\n" + _CARD.format(rows="\n".join(rows)), out / "README.md")
 
 
-def _config(name: str, splits: list[str]) -> str:
-    # JSON is YAML.
+def _front_matter(name: str, configs: list[dict[str, Any]]) -> str:
+    # Late: nothing else here needs it, and it takes long.
+    from huggingface_hub import DatasetCardData
+
+    # The hub asks before it shows what has the last tag.
+    tags = ["salus", "medical", "preference-alignment", "not-for-all-audiences"]
+    card = DatasetCardData(
+        pretty_name=f"Judged answers of {name}", task_categories=["text-generation"], tags=tags, configs=configs
+    )
+    return str(card.to_yaml())
+
+
+def _config(name: str, splits: list[str]) -> dict[str, Any]:
     files = [{"split": split, "path": f"{name}/{split}.parquet"} for split in splits]
-    return f"- {json.dumps({'config_name': name, 'data_files': files})}"
+    return {"config_name": name, "data_files": files}
 
 
 def _csv(table: pa.Table) -> str:

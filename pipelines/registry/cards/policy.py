@@ -12,6 +12,7 @@ from jinja2 import Environment
 from actors.contract.records import METHODS
 from actors.judges.regimens import REGIMENS
 from actors.judges.rules import RULES_JUDGE
+from pipelines.registry.cards.head import front_matter
 from pipelines.registry.entry import PolicyEntry, TrainingData
 from pipelines.registry.figures import in_words, judge_figures, published_figures, tested_figures, validation_figures
 from pipelines.report.markdown import markdown_environment
@@ -40,7 +41,7 @@ def model_card(entry: PolicyEntry) -> str:
         judge_figures=judge_figures,
         in_words=in_words,
     )
-    return f"---\n{_front_matter(entry)}\n---\n\n{body}"
+    return f"---\n{front_matter(entry, 'transformers')}\n---\n\n{body}"
 
 
 def fill(template: str, **values: object) -> str:
@@ -50,23 +51,7 @@ def fill(template: str, **values: object) -> str:
 
 def environment() -> Environment:
     """Templates of which every expression is escaped, without exception."""
-    return markdown_environment("pipelines.registry")
-
-
-def _front_matter(entry: PolicyEntry) -> str:
-    # Late: nothing but a card needs it, and it takes long.
-    from huggingface_hub import ModelCardData
-
-    algorithm = entry.origin.algorithm
-    tags = ["salus", "medical", "preference-alignment", *([algorithm] if algorithm is not None else [])]
-    data = ModelCardData(
-        base_model=entry.base.hub_id,
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        model_name=entry.version,
-        tags=[*tags, *(["lora"] if entry.adapter is not None else [])],
-    )
-    return str(data.to_yaml())
+    return markdown_environment("pipelines.registry.cards")
 
 
 def _judged(data: TrainingData | None) -> tuple[list[str], dict[int, dict[str, int]]]:

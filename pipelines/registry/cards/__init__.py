@@ -1,0 +1,1 @@
+"""Model cards: the front matter that the hub reads, and sections for people."""
