@@ -77,7 +77,7 @@
     try {
       const reply = await fetch(beside(`answers/data?${query}`), { headers: { Accept: "application/json" }, credentials: "same-origin" });
       const known = await reply.json().catch(() => ({}));
-      if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}; try again.`);
+      if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}; try again.`);
       // An earlier question may be answered later.
       if (own !== asked) return;
       draw(known);

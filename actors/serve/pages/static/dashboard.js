@@ -206,7 +206,7 @@
     try {
       const reply = await fetch(beside("dashboard/data"), { headers: { Accept: "application/json" }, credentials: "same-origin" });
       const known = await reply.json().catch(() => ({}));
-      if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}.`);
+      if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}.`);
       board = known;
       // What has not changed is left alone, with the place a reader has reached in it.
       const text = JSON.stringify(board.data);
