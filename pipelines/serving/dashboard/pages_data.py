@@ -161,8 +161,12 @@ class PagesData:
         with self._lock:
             now = time.monotonic()
             if self._board is None or now - self._board[0] > self._config.fresh_s:
-                self._board = now, read_dashboard(self._run, self._registry)
+                self._board = now, read_dashboard(self._run, self._registry, self._agreed)
             return self._board[1]
+
+    def _agreed(self) -> set[str]:
+        """Answers on which reviewers agree."""
+        return set(settle(self._log.standing()).labels())
 
 
 def _item(place: Queued) -> ReviewItem:
