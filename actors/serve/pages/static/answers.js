@@ -29,7 +29,7 @@
 
   function side(policy, of) {
     const box = element("section", "", "side");
-    const heading = element("h3", policy || "no policy");
+    const heading = element("h2", policy || "no policy");
     box.append(heading);
     if (!of) {
       box.append(element("p", "No answer of this policy.", "quiet"));

@@ -215,7 +215,7 @@
       ["Price of the GPU-hours", of.money !== null ? money(of.money) : of.gpu_hours === null ? "-" : "the recipe names no price"],
       ...(paid ? [
         ["Tokens the paid judge read", count(paid.prompt_tokens)], ["Tokens it wrote", count(paid.completion_tokens)],
-        ["Requests to it", count(paid.requests)], ["Its price", `${money(paid.cost_usd)} US dollars`],
+        ["Requests to it", count(paid.requests)], ["Price of that judge", `${money(paid.cost_usd)} US dollars`],
       ] : [["Paid judge", "none"]]),
     ];
     at("cost").replaceChildren(...facts.map(([name, value]) => {
