@@ -59,7 +59,7 @@ def _coincidences(counts: Ints) -> Floats:
 
 
 def _alpha(coincidences: Floats) -> Floats:
-    """(..., labels, labels) -> (...). Cohen's kappa of coincidences is Scott's pi; alpha corrects it for their number."""
+    """(..., labels, labels) -> (...). Cohen's kappa of coincidences is Scott's pi; alpha corrects for their number."""
     total = coincidences.sum(axis=(-2, -1))
     alpha: Floats = 1.0 - (1.0 - kappa(coincidences)) * (total - 1.0) / total
     return alpha

@@ -54,8 +54,8 @@ class PagesConfig(Section):
     reviewers: int = Field(
         1,
         ge=1,
-        description="labels an answer gets before it leaves the queue; a tie asks one reviewer more. From 2 on, reviewers"
-        " see how far they agree",
+        description="labels an answer gets before it leaves the queue; a tie asks one reviewer more. From 2 on, each"
+        " reviewer sees how far they agree",
     )
 
 

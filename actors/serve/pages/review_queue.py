@@ -69,7 +69,10 @@ class ReviewQueue(Protocol):
         """The next `n` answers this reviewer should label; labels nothing."""
 
     async def label(self, key: str, label: Label, reviewer: str, comment: str = "") -> ReviewProgress:
-        """Keep a label and what its reviewer wrote beside it; it is on the disk when this returns. Repeating the call changes nothing."""
+        """Keep a label and what its reviewer wrote beside it.
+
+        Both are on the disk when this returns. Repeating the call changes nothing.
+        """
 
     async def undo(self, reviewer: str) -> ReviewItem | None:
         """Take back the reviewer's last label; returns its answer, None where there is nothing to take back."""

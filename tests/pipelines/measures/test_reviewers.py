@@ -27,8 +27,8 @@ EXAMPLE = """
 
 
 def counts_of(text: str, labels: int) -> NDArray[np.int64]:
-    rows = [np.bincount([int(value) for value in line.split()], minlength=labels + 1) for line in text.split("\n") if line]
-    return np.array(rows, dtype=np.int64)[:, 1:]
+    rows = [[int(value) for value in line.split()] for line in text.strip().splitlines()]
+    return np.array([np.bincount(row, minlength=labels + 1) for row in rows], dtype=np.int64)[:, 1:]
 
 
 def test_alpha_is_that_of_the_published_example() -> None:

@@ -233,7 +233,8 @@ def test_programs_get_the_refusal_as_json(served: Served) -> None:
     # A key that no browser keeps is not asked for anew.
     assert served.ask("GET", "/review?sign-in", "client").status_code == 403
     assert error_of(served.ask("GET", "/metrics", "client", headers=[BROWSER]))["code"] == "insufficient_role"
-    assert error_of(served.ask("POST", "/review/label", headers=[low, BROWSER], json_body={}))["type"] == "permission_error"
+    label = served.ask("POST", "/review/label", headers=[low, BROWSER], json_body={})
+    assert error_of(label)["type"] == "permission_error"
 
 
 def test_a_person_without_a_good_key_gets_a_page_too(served: Served) -> None:
