@@ -8,8 +8,8 @@ import numpy as np
 
 from actors.contract.records import LABELS
 from actors.serve.pages.review_queue import ReviewerAgreement
+from pipelines.feedback.review.alpha import krippendorff_alpha, unanimous_share
 from pipelines.feedback.review.consensus import Standing
-from pipelines.measures.reviewers import krippendorff_alpha, unanimous_share
 
 # One label more changes nothing. Reviewers who could see what their last label did to the figure could read another's
 # label off it, undo, and label as that one did.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipelines.feedback.review.alpha import krippendorff_alpha, unanimous_share
 from pipelines.measures.agreement import kappa
-from pipelines.measures.reviewers import krippendorff_alpha, unanimous_share
 
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), section C: four observers, twelve units, of which the
 # last has one value alone and is left out. 0: no value.
