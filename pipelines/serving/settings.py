@@ -51,6 +51,12 @@ class PagesConfig(Section):
         None,
         description="where people's labels are kept, a folder or s3://BUCKET/LABELS; None: labels/ of the registry",
     )
+    reviewers: int = Field(
+        1,
+        ge=1,
+        description="labels an answer gets before it leaves the queue; a tie asks one reviewer more. From 2 on, each"
+        " reviewer sees how far they agree",
+    )
 
 
 def engine_of(engines: Mapping[str, EngineSettings], version: str) -> EngineSettings:

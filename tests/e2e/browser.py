@@ -72,6 +72,17 @@ class Browser:
             self.driver.execute_script("const e = document.documentElement; return e.scrollWidth - e.clientWidth")
         )
 
+    def faults(self, axe: Path) -> list[str]:
+        """What axe-core, read from a file, finds in the page as it is now shown, but what it calls minor."""
+        self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": axe.read_text(encoding="utf-8")})
+        self.driver.set_script_timeout(120)
+        found: list[dict[str, Any]] = self.driver.execute_async_script(
+            "const done = arguments[0];"
+            "axe.run(document, { resultTypes: ['violations'] }).then((all) => done(all.violations.map("
+            "(v) => ({ impact: v.impact, id: v.id, at: v.nodes.map((n) => n.target.join(' ')) }))))"
+        )
+        return [f"{each['id']}: {each['at']}" for each in found if each["impact"] != "minor"]
+
     def text(self, element_id: str) -> str:
         return str(self.driver.execute_script("return document.getElementById(arguments[0]).textContent", element_id))
 

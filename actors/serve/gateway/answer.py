@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from actors.serve.gateway.exchange import STREAM_KIND, ExchangeLayers, ExchangeReader, ServedAnswer, ServedExchange
-from actors.serve.gateway.refusal import Header, Refused
+from actors.serve.gateway.refusal import PAGE_HEADERS, Header, Refused
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
@@ -80,11 +80,11 @@ class Answer:
         if not self.begun and self._held is not None:
             await self({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def refuse(self, refused: Refused) -> None:
-        """Answer in the app's place; nothing may have begun."""
-        body = refused.body()
+    async def refuse(self, refused: Refused, as_page: bool = False) -> None:
+        """Answer in the app's place; nothing may have begun. `as_page`: as HTML, for a person."""
+        body, kind = (refused.page(), PAGE_HEADERS) if as_page else (refused.body(), (_JSON,))
         length = (b"content-length", str(len(body)).encode())
-        await self._start(refused.status, finished((_JSON, length, *refused.headers), self._own))
+        await self._start(refused.status, finished((*kind, length, *refused.headers), self._own))
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def empty(self, headers: Iterable[Header]) -> None:

@@ -125,7 +125,7 @@ class Gateway:
         try:
             await self._admitted(asking, answer)
         except Refused as refused:
-            await answer.refuse(refused)
+            await answer.refuse(refused, asking.by_browser)
         except ClientGone:
             return
 
@@ -134,7 +134,7 @@ class Gateway:
         if is_preflight(asking.method, headers):
             await answer.empty(preflight_headers(route, headers, self._config))
             return
-        asking.caller = self._admission.admit(asking.method, route, headers)
+        asking.caller = self._admission.admit(asking.method, route, headers, asking.query)
         answer.names_policy = asking.caller is not None
         if asking.method != "GET":
             body = await self._read(asking, await read_body(receive, headers, self._config))
@@ -217,6 +217,16 @@ class _Asking:
     @property
     def method(self) -> str:
         return str(self.scope["method"])
+
+    @property
+    def query(self) -> bytes:
+        return bytes(self.scope.get("query_string", b""))
+
+    @property
+    def by_browser(self) -> bool:
+        """Whether a person opens a page: its script asks for JSON, and programs for anything."""
+        page = self.route is not None and self.route.page
+        return page and self.method == "GET" and b"text/html" in self.headers.get(b"accept", b"")
 
     @property
     def template(self) -> str:

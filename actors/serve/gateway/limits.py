@@ -20,7 +20,7 @@ from actors.serve.gateway.caller import (
 )
 from actors.serve.gateway.config import GatewayConfig
 from actors.serve.gateway.keys import Caller, KeyRing
-from actors.serve.gateway.refusal import Refused
+from actors.serve.gateway.refusal import SIGN_IN, Refused
 
 
 class Pace:
@@ -62,7 +62,7 @@ class Admission:
         self._keys = keys
         self._pace = Pace(config.requests_per_minute, config.burst, clock)
 
-    def admit(self, method: str, route: PublicRoute | None, headers: Headers) -> Caller | None:
+    def admit(self, method: str, route: PublicRoute | None, headers: Headers, query: bytes = b"") -> Caller | None:
         """Who asks; None on a route that needs no key, where none, or no good one, was sent.
 
         Without a good key the answer is the same for every route but those, whether it is there or not.
@@ -75,7 +75,10 @@ class Admission:
         caller, basic = self._identify(method, route, headers)
         found = _reachable(method, route)
         if not may_use(caller.role, found):
-            sentence = f"The key {caller.name} has the role {caller.role}; this route needs {found.role}."
+            sentence = f"The key {caller.name} has the role {caller.role}; this address needs the role {found.role}."
+            if basic and found.page and query == SIGN_IN.encode():
+                # A browser keeps a key that was taken once. It forgets it, and asks its user, where it is refused.
+                raise Refused(401, sentence, "invalid_api_key", headers=[PAGE_CHALLENGE])
             raise Refused(403, sentence, "insufficient_role")
         if method != "GET":
             self._check_change(headers, basic)
@@ -92,8 +95,10 @@ class Admission:
         shown = credentials_of(headers)
         caller = self._keys.identify(shown.token) if shown is not None else None
         if shown is None or caller is None:
-            challenge = PAGE_CHALLENGE if route is not None and route.page else CHALLENGE
-            sentence = "Send a valid API key as Authorization: Bearer KEY." if shown is None else "Invalid API key."
+            page = route is not None and route.page
+            challenge = PAGE_CHALLENGE if page else CHALLENGE
+            how = "Sign in with a valid API key as password, or send it" if page else "Send a valid API key"
+            sentence = f"{how} as Authorization: Bearer KEY." if shown is None else "Invalid API key."
             raise Refused(401, sentence, "invalid_api_key", headers=[challenge])
         return caller, shown.basic
 

@@ -27,8 +27,8 @@ class PagesClient:
         items: list[ReviewItem] = await _asked(self._pages.next.remote(n, reviewer))
         return items
 
-    async def label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
-        progress: ReviewProgress = await _asked(self._pages.label.remote(key, label, reviewer))
+    async def label(self, key: str, label: Label, reviewer: str, comment: str = "") -> ReviewProgress:
+        progress: ReviewProgress = await _asked(self._pages.label.remote(key, label, reviewer, comment))
         return progress
 
     async def undo(self, reviewer: str) -> ReviewItem | None:

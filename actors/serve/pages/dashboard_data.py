@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from actors.contract.records import ChallengerName, Interval, Record
+from actors.judges.usage import Usage
 from actors.training.algorithms.row import Mark
 
 JudgedBy = Literal["judge", "truth"]
@@ -150,6 +151,34 @@ class JudgeCalibration(Record):
     sentence: str
 
 
+class ControlLine(Record):
+    """A cycle's control answers: the judge held against trusted labels of what the contenders answered."""
+
+    cycle: int
+    # Who labels: people, a second judge, or ground truth by its name.
+    reference: str
+    # Answers that were drawn, and those of them that have a trusted label.
+    asked: int
+    answered: int
+    # Trusted labels that are not the judge's. None while people label: the judge's are kept from them.
+    disagreed: int | None
+    # Of the judge, over the answers with a label of both; None too where there is none.
+    accuracy: Interval | None
+    kappa: Interval | None
+
+
+class RunCost(Record):
+    """What a finished run took, as its summary says."""
+
+    wall_s: float
+    # None on CPUs, and `money` where the recipe names no price (in its currency).
+    gpu_hours: float | None
+    busy_share: float | None
+    money: float | None
+    # What a judge that charges used; None where none did.
+    judge: Usage | None
+
+
 class DashboardData(Record):
     """Everything but the traffic."""
 
@@ -166,6 +195,10 @@ class DashboardData(Record):
     test_judged_by: JudgedBy | None
     publications: tuple[PublicationLine, ...]
     calibration: JudgeCalibration | None
+    # By cycle, also of one that waits for people's labels.
+    control: tuple[ControlLine, ...] = ()
+    # None while a run goes on.
+    cost: RunCost | None = None
     # What is not there yet, or cannot be read, in sentences.
     missing: tuple[str, ...]
 

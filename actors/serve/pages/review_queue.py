@@ -6,8 +6,11 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import StringConstraints
 
-from actors.contract.records import Label, Record
+from actors.contract.records import Interval, Label, Record
 
+# Characters.
+MOST_COMMENT = 2000
+Comment = Annotated[str, StringConstraints(max_length=MOST_COMMENT, strip_whitespace=True)]
 ItemKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -32,6 +35,19 @@ class ReviewItem(Record):
     why: str
     # control: it checks the judge before a decision, so that nothing is told of judge and policy.
     queue: Literal["judged", "control"] = "judged"
+    # What this reviewer wrote beside a label that is taken back; nothing of another's.
+    comment: str = ""
+
+
+class ReviewerAgreement(Record):
+    """How far a reviewer and the others are of one mind, over answers that this reviewer and another labelled."""
+
+    # Answers.
+    n: int
+    # Of the answers: those whose reviewers all gave one label.
+    share: Interval
+    # Krippendorff's, of nominal labels, by all reviewers of these answers; None where they know a single label.
+    alpha: Interval | None
 
 
 class ReviewProgress(Record):
@@ -42,8 +58,8 @@ class ReviewProgress(Record):
     # Answers with a label of any reviewer; those without a majority are among them.
     labelled: int
     ties: int
-    # Agreed labels.
-    labels: dict[Label, int]
+    # None while there are too few answers. It must tell nothing of an answer that this reviewer has yet to label.
+    agreement: ReviewerAgreement | None = None
 
 
 class ReviewQueue(Protocol):
@@ -52,8 +68,11 @@ class ReviewQueue(Protocol):
     async def next(self, n: int, reviewer: str) -> list[ReviewItem]:
         """The next `n` answers this reviewer should label; labels nothing."""
 
-    async def label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
-        """Keep a label; it is on the disk when this returns. Repeating the call changes nothing."""
+    async def label(self, key: str, label: Label, reviewer: str, comment: str = "") -> ReviewProgress:
+        """Keep a label and what its reviewer wrote beside it.
+
+        Both are on the disk when this returns. Repeating the call changes nothing.
+        """
 
     async def undo(self, reviewer: str) -> ReviewItem | None:
         """Take back the reviewer's last label; returns its answer, None where there is nothing to take back."""

@@ -13,7 +13,7 @@ from actors.errors import SalusError
 from actors.serve.gateway.caller import caller_name
 from actors.serve.pages.answers import answer, refusal
 from actors.serve.pages.assets import Assets
-from actors.serve.pages.review_queue import ItemKey, ReviewItem, ReviewProgress, ReviewQueue
+from actors.serve.pages.review_queue import Comment, ItemKey, ReviewItem, ReviewProgress, ReviewQueue
 
 # A page asks for a few, and for more where its reviewer has skipped many.
 MOST = 200
@@ -24,6 +24,7 @@ class GivenLabel(Record):
 
     key: ItemKey
     label: Label
+    comment: Comment = ""
 
 
 class Next(Record):
@@ -62,7 +63,7 @@ def review_router(queue: ReviewQueue) -> APIRouter:
     @router.post("/review/label")
     async def label(request: Request, given: GivenLabel) -> Response:
         try:
-            return answer(await queue.label(given.key, given.label, caller_name(request.scope)))
+            return answer(await queue.label(given.key, given.label, caller_name(request.scope), given.comment))
         except SalusError as error:
             return refusal(error)
 

@@ -81,6 +81,16 @@ def write_queue(rows: Sequence[pa.Table], folder: Path, seed: int) -> None:
     write_table(pa.Table.from_pylist([ordered[place] for place in places], schema=QUEUE_SCHEMA), folder / _FILE)
 
 
+def waiting_cycles(folder: RunFolder) -> dict[int, Path]:
+    """The queue of each cycle that waits for people, oldest first."""
+    found = {
+        int(name): file
+        for file in sorted(folder.root.glob(f"cycles/*/control/{_FILE}"))
+        if (name := file.parent.parent.name).isdecimal()
+    }
+    return {cycle: file for cycle, file in found.items() if not folder.control(cycle).is_file()}
+
+
 class ControlQueue:
     """The control answers of a run that wait for people, oldest cycle first.
 
@@ -98,11 +108,9 @@ class ControlQueue:
             SalusError: a queue cannot be read.
         """
         places: dict[str, Queued] = {}
-        for file in sorted(self._folder.root.glob(f"cycles/*/control/{_FILE}")):
-            cycle = file.parent.parent.name
-            if cycle.isdecimal() and not self._folder.control(int(cycle)).is_file():
-                for place in self._read(file):
-                    places.setdefault(place.key, place)
+        for queue in waiting_cycles(self._folder).values():
+            for place in self._read(queue):
+                places.setdefault(place.key, place)
         return list(places.values())
 
     def _read(self, file: Path) -> list[Queued]:

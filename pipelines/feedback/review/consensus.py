@@ -23,6 +23,8 @@ class Vote:
     label: Label
     reviewer: str
     drawn: Drawn
+    # What the reviewer wrote beside it; empty where nothing.
+    comment: str = ""
 
 
 class Gold(Record):
@@ -36,6 +38,8 @@ class Gold(Record):
     votes: int
     reviewers: int
     drawn: Drawn
+    # Of all its reviewers, in the order of their labels.
+    comments: tuple[str, ...] = ()
 
 
 class Tie(Record):
@@ -89,10 +93,19 @@ class Standing:
         order = self._order.get(reviewer)
         return [self._votes[order[-1]][reviewer][-1]] if order else []
 
-    def label_of(self, reviewer: str, key: str) -> Label | None:
+    def vote_of(self, reviewer: str, key: str) -> Vote | None:
         """What a reviewer says of an answer."""
         given = self._votes.get(key, {}).get(reviewer)
-        return given[-1].label if given else None
+        return given[-1] if given else None
+
+    def label_of(self, reviewer: str, key: str) -> Label | None:
+        """The label a reviewer gave an answer."""
+        vote = self.vote_of(reviewer, key)
+        return vote.label if vote is not None else None
+
+    def labelled_by(self, reviewer: str) -> list[str]:
+        """The answers a reviewer labelled, each once, in the order in which they were first labelled."""
+        return list(dict.fromkeys(self._order.get(reviewer, ())))
 
     def votes(self, key: str) -> list[Vote]:
         """The vote that counts of each reviewer of an answer."""
@@ -136,6 +149,7 @@ def settle(standing: Standing) -> Settled:
                 votes=counts[label],
                 reviewers=len(votes),
                 drawn=drawn,
+                comments=tuple(vote.comment for vote in votes if vote.comment),
             )
         )
     return Settled(gold=tuple(gold), ties=tuple(ties))

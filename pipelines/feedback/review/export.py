@@ -10,10 +10,11 @@ from pathlib import Path
 
 from actors.contract.records import Record
 from actors.errors import SalusError
-from actors.files.shards import write_text
+from actors.files.atomic import PRIVATE, write_atomically
 from pipelines.feedback.review.consensus import Gold, Settled
 
-COLUMNS = ("prompt", "answer", "label")
+# Readers of labels need the first three; a comment is for people.
+COLUMNS = ("prompt", "answer", "label", "comment")
 FORMATS = (".csv", ".jsonl")
 
 
@@ -28,8 +29,9 @@ class Exported(Record):
 
 
 def export_labels(settled: Settled, out: Path, control_only: bool = False) -> Exported:
-    """Write prompt, answer and label of every answer with a majority, in the format the file's name ends in.
+    """Write prompt, answer, label and comment of every answer with a majority, in the format the file's name ends in.
 
+    The comments of several reviewers are one text, a line between them. The file is readable by its user alone.
     Texts are written as they are, because a judge must see what people saw. A spreadsheet may take one that begins
     with `=` for a formula, so open the file in an editor.
 
@@ -48,7 +50,8 @@ def export_labels(settled: Settled, out: Path, control_only: bool = False) -> Ex
         kind = "randomly drawn answer" if control_only else "answer"
         raise SalusError(f"No {kind} has a label that most of its reviewers gave; label more on the page /review.")
     try:
-        write_text(_csv(rows) if out.suffix.lower() == ".csv" else _json_lines(rows), out)
+        text = _csv(rows) if out.suffix.lower() == ".csv" else _json_lines(rows)
+        write_atomically(out, text.encode(), PRIVATE)
     except OSError as error:
         raise SalusError(f"{out} cannot be written ({error.strerror or error}); give another place.") from error
     return Exported(labels=len(rows), ties=len(settled.ties), blank=len(wanted) - len(rows))
@@ -59,9 +62,13 @@ def _csv(rows: Sequence[Gold]) -> str:
     # All in quotes: a lone carriage return would otherwise end a row.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
-    writer.writerows((each.prompt, each.answer, each.label) for each in rows)
+    writer.writerows(map(_cells, rows))
     return text.getvalue()
 
 
 def _json_lines(rows: Sequence[Gold]) -> str:
-    return "".join(json.dumps({name: getattr(each, name) for name in COLUMNS}) + "\n" for each in rows)
+    return "".join(json.dumps(dict(zip(COLUMNS, _cells(each), strict=True))) + "\n" for each in rows)
+
+
+def _cells(gold: Gold) -> tuple[str, ...]:
+    return gold.prompt, gold.answer, gold.label, "\n\n".join(gold.comments)

@@ -16,6 +16,7 @@ from actors.contract.records import Label, Record
 from actors.errors import SalusError
 from actors.files.atomic import Log, appending, log_lines, reading
 from actors.files.records import reason
+from actors.serve.pages.review_queue import MOST_COMMENT
 from pipelines.feedback.review.consensus import Drawn, Standing, Vote
 
 LOG = "labels.jsonl"
@@ -36,6 +37,8 @@ class HumanLabel(Record):
     # ISO 8601, UTC.
     at: str
     drawn: Drawn = "informative"
+    # In the reviewer's words; logs of earlier versions have none.
+    comment: str = Field("", max_length=MOST_COMMENT)
 
 
 class Undone(Record):
@@ -77,21 +80,40 @@ class LabelLog:
                 self._forget()
             return self._standing
 
-    def add(self, prompt: str, answer: str, label: Label, reviewer: str, drawn: Drawn = "informative") -> None:
+    def add(
+        self,
+        prompt: str,
+        answer: str,
+        label: Label,
+        reviewer: str,
+        drawn: Drawn = "informative",
+        comment: str = "",
+    ) -> None:
         """Keep one label; the same once more changes nothing, so that a request may be repeated.
 
         Raises:
-            SalusError: the reviewer has no name, or the log cannot be read or written.
+            SalusError: the reviewer has no name, the comment is too long, or the log cannot be read or written.
         """
         if not reviewer.strip():
             raise SalusError("A label needs the name of its reviewer; sign in, and label again.")
+        comment = comment.strip()
+        if len(comment) > MOST_COMMENT:
+            raise SalusError(f"A comment has at most {MOST_COMMENT:,} characters; this has {len(comment):,}.")
         key = answer_key(prompt, answer)
 
         def line(standing: Standing) -> Line | None:
-            if standing.label_of(reviewer, key) == label:
+            known = standing.vote_of(reviewer, key)
+            if known is not None and (known.label, known.comment) == (label, comment):
                 return None
             return HumanLabel(
-                key=key, prompt=prompt, answer=answer, label=label, reviewer=reviewer, at=self._now(), drawn=drawn
+                key=key,
+                prompt=prompt,
+                answer=answer,
+                label=label,
+                reviewer=reviewer,
+                at=self._now(),
+                drawn=drawn,
+                comment=comment,
             )
 
         self._append(line)
@@ -138,7 +160,7 @@ class LabelLog:
 
     def _apply(self, line: Line, number: int) -> None:
         if isinstance(line, HumanLabel):
-            vote = Vote(line.key, line.prompt, line.answer, line.label, line.reviewer, line.drawn)
+            vote = Vote(line.key, line.prompt, line.answer, line.label, line.reviewer, line.drawn, line.comment)
             self._standing.give(vote)
         elif not self._standing.take_back(line.reviewer, line.key):
             raise SalusError(

@@ -35,7 +35,7 @@ def open_pages(
     # Imported here: it takes what pages need, and an endpoint may have none.
     from pipelines.feedback.review.stored import open_labels
     from pipelines.runs.store.place import address_of
-    from pipelines.serving.dashboard.pages_data import PagesData
+    from pipelines.serving.dashboard.pages_data import PagesData, PagesDataConfig
 
     run = (pages.run or _run_of_current(registry)).absolute()
     if not run.is_dir():
@@ -48,7 +48,11 @@ def open_pages(
     address = ActorAddress(actor=ACTOR, namespace=namespace)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(PagesData)
     return address, actor.options(name=ACTOR, namespace=namespace, max_concurrency=32).remote(
-        run, labels, registry.root, traffic or EndpointTraffic(publish, namespace)
+        run,
+        labels,
+        registry.root,
+        traffic or EndpointTraffic(publish, namespace),
+        PagesDataConfig(reviewers=pages.reviewers),
     )
 
 

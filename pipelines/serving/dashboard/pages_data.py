@@ -22,6 +22,7 @@ from actors.serve.pages.dashboard_data import DashboardData, Traffic
 from actors.serve.pages.explained import Explanation
 from actors.serve.pages.review_queue import ReviewItem, ReviewProgress
 from pipelines.feedback.control.queue import ControlPlace, ControlQueue
+from pipelines.feedback.review.agreed import agreement_of
 from pipelines.feedback.review.consensus import Standing, Vote, majority, settle
 from pipelines.feedback.review.queue import QueueConfig, Queued
 from pipelines.feedback.review.run_queue import RunQueue
@@ -89,8 +90,8 @@ class PagesData:
     async def next(self, n: int, reviewer: str) -> list[ReviewItem]:
         return await asyncio.to_thread(self._next, n, reviewer)
 
-    async def label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
-        return await asyncio.to_thread(self._label, key, label, reviewer)
+    async def label(self, key: str, label: Label, reviewer: str, comment: str = "") -> ReviewProgress:
+        return await asyncio.to_thread(self._label, key, label, reviewer, comment)
 
     async def undo(self, reviewer: str) -> ReviewItem | None:
         return await asyncio.to_thread(self._undo, reviewer)
@@ -123,12 +124,12 @@ class PagesData:
         with self._lock:
             return [_item(place) for place in self._open(self._log.standing(), reviewer)[:n]]
 
-    def _label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
+    def _label(self, key: str, label: Label, reviewer: str, comment: str) -> ReviewProgress:
         with self._lock:
             place = next((each for each in self._places() if each.key == key), None)
             if place is None:
                 raise SalusError("That answer is no longer in the queue; load the page again.")
-            self._log.add(place.row.prompt, place.row.answer, label, reviewer, place.drawn)
+            self._log.add(place.row.prompt, place.row.answer, label, reviewer, place.drawn, comment)
         return self._progress(reviewer)
 
     def _undo(self, reviewer: str) -> ReviewItem | None:
@@ -137,18 +138,18 @@ class PagesData:
             if vote is None:
                 return None
             place = next((each for each in self._places() if each.key == vote.key), None)
-            return _item(place) if place is not None else _item_of_vote(vote)
+            item = _item(place) if place is not None else _item_of_vote(vote)
+            return item.model_copy(update={"comment": vote.comment})
 
     def _progress(self, reviewer: str) -> ReviewProgress:
         with self._lock:
             standing = self._log.standing()
             settled = settle(standing)
-            labels: dict[Label, int] = {name: sum(g.label == name for g in settled.gold) for name in LABELS}
             return ReviewProgress(
                 remaining=len(self._open(standing, reviewer)),
                 labelled=len(settled.gold) + len(settled.ties),
                 ties=len(settled.ties),
-                labels=labels,
+                agreement=agreement_of(standing, reviewer),
             )
 
     def _places(self) -> list[Queued]:
@@ -171,8 +172,12 @@ class PagesData:
         with self._lock:
             now = time.monotonic()
             if self._board is None or now - self._board[0] > self._config.fresh_s:
-                self._board = now, read_dashboard(self._run, self._registry)
+                self._board = now, read_dashboard(self._run, self._registry, self._agreed)
             return self._board[1]
+
+    def _agreed(self) -> set[str]:
+        """Answers on which reviewers agree."""
+        return set(settle(self._log.standing()).labels())
 
 
 def _item(place: Queued) -> ReviewItem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -11,12 +11,14 @@ from actors.contract.publication import Publication, read_publications
 from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from actors.serve.pages.dashboard_data import (
+    ControlLine,
     CurveLine,
     DashboardData,
     DecisionLine,
     Parent,
     Point,
     Range,
+    RunCost,
     RunFacts,
     TestLine,
 )
@@ -29,6 +31,7 @@ from pipelines.runs.finished.busy import is_finished
 from pipelines.runs.finished.shape import recipe_of_run
 from pipelines.runs.summary import Measured, Summary, TestFigures, find_summary
 from pipelines.serving.dashboard.changes import current_policy, lineage_of_registry, lineage_of_run, publication_lines
+from pipelines.serving.dashboard.control import control_lines
 from pipelines.serving.dashboard.judge import judge_calibration
 from pipelines.serving.dashboard.points import curve_lines, judged_points, true_points
 
@@ -66,16 +69,21 @@ class Missing:
             self.sentences.append(sentence)
 
 
-def read_dashboard(run: Path, registry: Path | None = None) -> DashboardData:
+# Answers on which reviewers agree, by their keys; raises SalusError where the labels cannot be read.
+Agreed = Callable[[], Collection[str]]
+
+
+def read_dashboard(run: Path, registry: Path | None = None, agreed: Agreed = tuple) -> DashboardData:
     """All there is by now; what is missing is told in sentences, and nothing raises."""
-    return _Reading(RunFolder(run), registry).data()
+    return _Reading(RunFolder(run), registry, agreed).data()
 
 
 class _Reading:
     """One look at a run; each piece is read by itself, so that a damaged one hides no other."""
 
-    def __init__(self, folder: RunFolder, registry: Path | None) -> None:
+    def __init__(self, folder: RunFolder, registry: Path | None, agreed: Agreed) -> None:
         self._folder = folder
+        self._agreed = agreed
         self._missing = Missing()
         self._registry = self._missing.ask(lambda: open_registry(registry) if registry is not None else None, None)
 
@@ -92,6 +100,9 @@ class _Reading:
         points = (*judged_points(decisions), *ask(lambda: true_points(folder), no_truth))
         no_curves: tuple[CurveLine, ...] = ()
         curves = ask(lambda: curve_lines(folder, recipe), no_curves)
+        no_keys: Collection[str] = ()
+        no_control: tuple[ControlLine, ...] = ()
+        control = ask(partial(control_lines, folder, ask(self._agreed, no_keys)), no_control)
         drawn = [p.contender for p in points if p.contender not in ("base", "champion")]
         self._tell(recipe, decisions, publications, summary, calibration is not None)
         return DashboardData(
@@ -106,6 +117,8 @@ class _Reading:
             test_judged_by=summary.test_judged_by if summary is not None else None,
             publications=publication_lines(publications, changes),
             calibration=calibration,
+            control=control,
+            cost=_cost(summary),
             missing=tuple(self._missing.sentences),
         )
 
@@ -191,6 +204,19 @@ def _decision_line(folder: RunFolder, decision: Decision) -> DecisionLine:
         sentence=decision.sentence,
         publish_sentence=decision.publication_sentence,
         page=folder.decision_html(decision.cycle).is_file(),
+    )
+
+
+def _cost(summary: Summary | None) -> RunCost | None:
+    if summary is None:
+        return None
+    use = summary.gpu_use
+    return RunCost(
+        wall_s=summary.wall_s,
+        gpu_hours=use.gpu_hours if use is not None else None,
+        busy_share=use.busy_share if use is not None else None,
+        money=use.money if use is not None else None,
+        judge=summary.judge_usage,
     )
 
 

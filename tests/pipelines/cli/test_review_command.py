@@ -40,9 +40,10 @@ def test_answers_that_wait_are_listed(tmp_path: Path) -> None:
 
 
 def test_labels_are_exported(tmp_path: Path) -> None:
-    LabelLog(tmp_path / "labels").add("request 1", "answer 1", "Refuse", "alice")
+    LabelLog(tmp_path / "labels").add("request 1", "answer 1", "Refuse", "alice", comment="it declines")
     assert "1 label in" in typed("export", str(tmp_path / "labels"), str(tmp_path / "gold.csv"))
-    assert (tmp_path / "gold.csv").read_text() == '"prompt","answer","label"\n"request 1","answer 1","Refuse"\n'
+    head, row = (tmp_path / "gold.csv").read_text().splitlines()
+    assert (head, row) == ('"prompt","answer","label","comment"', '"request 1","answer 1","Refuse","it declines"')
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

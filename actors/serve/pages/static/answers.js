@@ -29,7 +29,7 @@
 
   function side(policy, of) {
     const box = element("section", "", "side");
-    const heading = element("h3", policy || "no policy");
+    const heading = element("h2", policy || "no policy");
     box.append(heading);
     if (!of) {
       box.append(element("p", "No answer of this policy.", "quiet"));
@@ -145,7 +145,7 @@
   async function ask(path) {
     const reply = await fetch(beside(path), { headers: { Accept: "application/json" }, credentials: "same-origin" });
     const known = await reply.json().catch(() => ({}));
-    if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}; try again.`);
+    if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}; try again.`);
     return known;
   }
 

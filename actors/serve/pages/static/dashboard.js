@@ -3,7 +3,7 @@
 
 (() => {
   const EVERY_MS = 15000;
-  const { cycles, curves, reliability, legend, nameOf, brief, JUDGES } = window.SalusFigures;
+  const { cycles, curves, reliability, checked, legend, nameOf, brief, JUDGES } = window.SalusFigures;
   const at = (id) => document.getElementById(id);
   // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
   const beside = (path) => new URL(path, location.origin + location.pathname);
@@ -96,6 +96,7 @@
     cycles(at("figure-err"), data.points, data.marks, "err_strict", "Harmless requests refused, by cycle", false);
     training(data);
     reliability(at("figure-reliability"), data.calibration ? data.calibration.reliability : []);
+    checked(at("figure-checked"), data.control, data.calibration);
     const judges = ["truth", "judge"].filter((by) => data.points.some((p) => p.judged_by === by));
     legend(at("legend"), [
       ...Object.entries(data.marks).flatMap(([name, own]) => [true, false].map((full) => [
@@ -192,6 +193,38 @@
     fill("reliability", bins, "Not held against trusted labels yet.");
   }
 
+  function control(lines) {
+    const number = (value) => [value === null ? "-" : value.toLocaleString("en"), "number"];
+    fill("control", lines.map((line) => [
+      String(line.cycle), line.reference, number(line.asked), number(line.answered), number(line.disagreed),
+      line.disagreed === null ? "waits for labels" : [interval(line.accuracy), "now"], [interval(line.kappa), "now"],
+    ]), "No control answers have been drawn yet.");
+  }
+
+  function cost(of) {
+    const hours = (seconds) => (seconds < 90 ? `${seconds.toFixed(0)} s` : seconds < 5400 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`);
+    const money = (value) => value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+    const count = (value) => value.toLocaleString("en");
+    at("cost-none").hidden = Boolean(of);
+    at("cost").hidden = !of;
+    if (!of) return;
+    const paid = of.judge;
+    const facts = [
+      ["Wall time", hours(of.wall_s)],
+      ["GPU-hours", of.gpu_hours === null ? "none, on CPUs" : `${of.gpu_hours.toLocaleString("en", { maximumFractionDigits: 2 })}, busy ${(100 * of.busy_share).toFixed(0)} %`],
+      ["Price of the GPU-hours", of.money !== null ? money(of.money) : of.gpu_hours === null ? "-" : "the recipe names no price"],
+      ...(paid ? [
+        ["Tokens the paid judge read", count(paid.prompt_tokens)], ["Tokens it wrote", count(paid.completion_tokens)],
+        ["Requests to it", count(paid.requests)], ["Price of that judge", `${money(paid.cost_usd)} US dollars`],
+      ] : [["Paid judge", "none"]]),
+    ];
+    at("cost").replaceChildren(...facts.map(([name, value]) => {
+      const pair = element("div");
+      pair.append(element("dt", name), element("dd", value));
+      return pair;
+    }));
+  }
+
   function draw() {
     const { data } = board;
     head(data);
@@ -200,13 +233,15 @@
     figures(data);
     tables(data);
     judge(data.calibration);
+    control(data.control);
+    cost(data.cost);
   }
 
   async function refresh() {
     try {
       const reply = await fetch(beside("dashboard/data"), { headers: { Accept: "application/json" }, credentials: "same-origin" });
       const known = await reply.json().catch(() => ({}));
-      if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}.`);
+      if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}.`);
       board = known;
       // What has not changed is left alone, with the place a reader has reached in it.
       const text = JSON.stringify(board.data);

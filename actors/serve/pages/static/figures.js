@@ -233,6 +233,26 @@ window.SalusFigures = (() => {
     interact(container, picture);
   }
 
+  // How often the judge is right by trusted labels: at its calibration, then in each cycle's control answers.
+  function checked(container, lines, calibration) {
+    const own = lines.filter((line) => line.accuracy).map((line) => [line.cycle, `Cycle ${line.cycle}`, line.reference, line.accuracy]);
+    const first = calibration && calibration.accuracy ? [[0, "Calibration", calibration.labels_source, calibration.accuracy]] : [];
+    const shown = [...first, ...own];
+    if (!shown.length) return empty(container, "No trusted labels have been held against the judge's yet.");
+    const last = Math.max(1, ...shown.map(([cycle]) => cycle));
+    const step = Math.ceil((last + 1) / 12);
+    const ticks = [...Array(last + 1).keys()].filter((c) => c % step === 0).map((c) => [c, String(c)]);
+    const xs = { from: -0.35, to: last + 0.35, ticks, title: "cycle (0: calibration)" };
+    const picture = canvas(container, "The judge's accuracy by cycle", xs, { from: 0, to: 1, ticks: [0, 0.25, 0.5, 0.75, 1] });
+    const d = shown.map(([cycle, , , of], i) => `${i ? "L" : "M"}${picture.x(cycle)} ${picture.y(of.value)}`).join("");
+    picture.svg.append(node("path", { d, class: "path", "aria-hidden": "true" }));
+    for (const [cycle, name, reference, of] of shown) {
+      const look = { kind: cycle ? "circle" : "square", colour: "blue", full: true, size: 5 };
+      mark(picture, { x: cycle, value: of.value, low: of.low, high: of.high }, look, [`${name}, by ${reference}`, `${of.value.toFixed(3)}, ${range(of)}`]);
+    }
+    interact(container, picture);
+  }
+
   // What marks and lines mean, as list items.
   function legend(list, entries) {
     const item = ([look, words]) => {
@@ -250,5 +270,5 @@ window.SalusFigures = (() => {
     list.replaceChildren(...entries.map(item));
   }
 
-  return { cycles, curves, reliability, legend, nameOf, brief, JUDGES };
+  return { cycles, curves, reliability, checked, legend, nameOf, brief, JUDGES };
 })();

@@ -25,7 +25,8 @@
     }
     const reply = await fetch(beside(path), options);
     const known = await reply.json().catch(() => ({}));
-    if (!reply.ok) throw new Error(known.error || `The server answered ${reply.status}; try again.`);
+    // The gateway's own refusals have a message inside.
+    if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}; try again.`);
     return known;
   }
 
@@ -54,6 +55,15 @@
   function tell(progress) {
     const tied = progress.ties ? `, ${progress.ties} tied` : "";
     at("progress").textContent = `${progress.remaining} left, ${progress.labelled} labelled${tied}`;
+    const of = progress.agreement;
+    at("agreement").hidden = !of;
+    if (!of) return;
+    const [low, high] = [of.share.low, of.share.high].map((end) => (100 * end).toFixed(0));
+    const alpha = of.alpha && [of.alpha.value, of.alpha.low, of.alpha.high].map((each) => each.toFixed(2));
+    at("agreement").textContent =
+      `You and other reviewers labelled ${of.n} of the same answers and all agree on ${percent(of.share.value)} of them` +
+      ` (95 % interval ${low} to ${high})${alpha ? `; Krippendorff's alpha ${alpha[0]} (${alpha[1]} to ${alpha[2]})` : ""}.` +
+      " This is told anew after every ten answers.";
   }
 
   function facts(item) {
@@ -96,6 +106,7 @@
     if (item) {
       at("prompt").textContent = item.prompt;
       at("answer").textContent = item.answer;
+      at("comment").value = item.comment;
       at("why").textContent = `Why this one: ${item.why}`;
       facts(item);
       verdict(item);
@@ -127,7 +138,7 @@
   const label = (name) =>
     once(async () => {
       if (!items.length) return;
-      tell(await ask("review/label", { key: items[0].key, label: name }));
+      tell(await ask("review/label", { key: items[0].key, label: name, comment: at("comment").value }));
       await advance(`Labelled ${name}`);
     });
 
@@ -140,6 +151,8 @@
 
   const undo = () =>
     once(async () => {
+      // What was written meanwhile comes back with its own answer.
+      if (items.length) items[0].comment = at("comment").value;
       const { item, progress } = await ask("review/undo", {});
       tell(progress);
       if (item) items = [item, ...items.filter((other) => other.key !== item.key)];
@@ -151,11 +164,22 @@
     if (items.length && !at("judged").hidden) at("judged").open = !at("judged").open;
   }
 
+  // Modal: what is behind it takes no focus; closed, the focus goes back to where it was.
+  const help = () => at("keys-help").showModal();
+
+  function comment() {
+    if (items.length) at("comment").focus();
+  }
+
   function pressed(event) {
-    const typing = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
-    if (!at("keys").checked || typing || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!at("keys").checked || at("keys-help").open) return;
+    if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target === at("comment")) {
+      if (event.key === "Escape") at("item-heading").focus();
+      return;
+    }
     const key = event.key.toLowerCase();
-    const act = key in LABELS ? () => label(LABELS[key]) : { u: undo, s: skip, j: judged }[key];
+    const act = key in LABELS ? () => label(LABELS[key]) : { u: undo, s: skip, j: judged, c: comment, "?": help }[key];
     if (!act) return;
     event.preventDefault();
     act();
@@ -166,6 +190,8 @@
   }
   at("skip").addEventListener("click", skip);
   at("undo").addEventListener("click", undo);
+  at("help").addEventListener("click", help);
+  at("close-help").addEventListener("click", () => at("keys-help").close());
   at("keys").checked = localStorage.getItem(KEYS) !== "off";
   at("keys").addEventListener("change", () => localStorage.setItem(KEYS, at("keys").checked ? "on" : "off"));
   document.addEventListener("keydown", pressed);

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import re
 
 import httpx
 import pytest
@@ -14,6 +16,8 @@ from tests.actors.serve.gateway.test_caller import ALLOWED
 
 JSON = ("content-type", "application/json")
 PAGES = ("/review", "/dashboard", "/answers")
+# What a browser says when a person opens an address.
+BROWSER = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 
 
 def basic(token: str) -> tuple[str, str]:
@@ -201,3 +205,40 @@ def test_a_key_may_ask_so_often() -> None:
     assert asked(served, "GET", "/v1/models", "client").status_code == 200
     served.clock.now_s += 3600
     assert [asked(served, "GET", "/v1/models", "client").status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_person_whose_key_has_too_low_a_role_is_told_so_and_may_sign_in_anew(served: Served, page: str) -> None:
+    low = basic(served.tokens["client"])
+    told = served.ask("GET", page, headers=[BROWSER, low])
+    assert (told.status_code, told.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert "The key client has the role client; this address needs the role reviewer." in told.text
+    assert '<a href="?sign-in">' in told.text and "www-authenticate" not in told.headers
+    policy = told.headers["content-security-policy"]
+    style = re.findall("<style>(.*?)</style>", told.text)[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert "default-src 'none'" in policy and f"style-src 'sha256-{digest}'" in policy and "script" not in policy
+    assert told.headers["cache-control"] == "no-store" and told.headers["x-frame-options"] == "DENY"
+    # The link has the browser forget that key and ask for another.
+    again = served.ask("GET", f"{page}?sign-in", headers=[BROWSER, low])
+    assert (again.status_code, again.headers["www-authenticate"]) == (401, 'Basic realm="Salus", charset="UTF-8"')
+    assert "this address needs the role reviewer." in again.text
+    assert served.ask("GET", f"{page}?sign-in", headers=[BROWSER, basic(served.tokens["reviewer"])]).status_code == 200
+
+
+def test_programs_get_the_refusal_as_json(served: Served) -> None:
+    low = basic(served.tokens["client"])
+    for headers in ([low], [low, ("accept", "application/json")]):
+        assert error_of(served.ask("GET", "/review/next", headers=headers))["code"] == "insufficient_role"
+    # A key that no browser keeps is not asked for anew.
+    assert served.ask("GET", "/review?sign-in", "client").status_code == 403
+    assert error_of(served.ask("GET", "/metrics", "client", headers=[BROWSER]))["code"] == "insufficient_role"
+    label = served.ask("POST", "/review/label", headers=[low, BROWSER], json_body={})
+    assert error_of(label)["type"] == "permission_error"
+
+
+def test_a_person_without_a_good_key_gets_a_page_too(served: Served) -> None:
+    for headers in ([BROWSER], [BROWSER, basic("salus_<b>wrong</b>")]):
+        told = served.ask("GET", "/review", headers=headers)
+        assert (told.status_code, told.headers["www-authenticate"][:5]) == (401, "Basic")
+        assert "<h1>No access</h1>" in told.text and "?sign-in" in told.text and "<b>" not in told.text

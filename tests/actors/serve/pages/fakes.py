@@ -10,7 +10,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.contract.records import LABELS, Label, Prompt
+from actors.contract.records import Label, Prompt
 from actors.errors import SalusError
 from actors.serve.gateway.caller import CALLER
 from actors.serve.pages.answers_routes import answers_router
@@ -51,15 +51,17 @@ class FakeQueue:
     def __init__(self, texts: tuple[str, ...] = HOSTILE) -> None:
         self.items = [item(i, text) for i, text in enumerate(texts)]
         self.given: list[tuple[str, Label, str]] = []
+        self.comments: dict[str, str] = {}
 
     async def next(self, n: int, reviewer: str) -> list[ReviewItem]:
         done = {key for key, _, _ in self.given}
         return [each for each in self.items if each.key not in done][:n]
 
-    async def label(self, key: str, label: Label, reviewer: str) -> ReviewProgress:
+    async def label(self, key: str, label: Label, reviewer: str, comment: str = "") -> ReviewProgress:
         if key not in {each.key for each in self.items}:
             raise SalusError("That answer is no longer in the queue; load the page again.")
         self.given.append((key, label, reviewer))
+        self.comments[key] = comment
         return await self.progress(reviewer)
 
     async def undo(self, reviewer: str) -> ReviewItem | None:
@@ -67,12 +69,12 @@ class FakeQueue:
         if not mine:
             return None
         self.given.remove(mine[-1])
-        return next(each for each in self.items if each.key == mine[-1][0])
+        item = next(each for each in self.items if each.key == mine[-1][0])
+        return item.model_copy(update={"comment": self.comments[item.key]})
 
     async def progress(self, reviewer: str) -> ReviewProgress:
-        counts: dict[Label, int] = {name: sum(given[1] == name for given in self.given) for name in LABELS}
         left = len(self.items) - len(self.given)
-        return ReviewProgress(remaining=left, labelled=len(self.given), ties=0, labels=counts)
+        return ReviewProgress(remaining=left, labelled=len(self.given), ties=0)
 
 
 class FakeSource:

@@ -46,9 +46,9 @@ def test_every_question_reaches_the_actor() -> None:
         queue = FakeQueue()
         client = PagesClient(Handle(queue, FakeSource()))
         (item,) = await client.next(1, "alice")
-        assert (await client.label(item.key, "Refuse", "alice")).labelled == 1
+        assert (await client.label(item.key, "Refuse", "alice", "why")).labelled == 1
         assert (await client.progress("alice")).labelled == 1
-        assert await client.undo("alice") == item
+        assert await client.undo("alice") == item.model_copy(update={"comment": "why"})
         assert (await client.data(), await client.traffic()) == (EMPTY, TRAFFIC)
         assert "cycle 1" in (await client.decision_page(1) or "") and await client.decision_page(2) is None
 

@@ -45,6 +45,19 @@ def test_a_label_is_the_callers_whatever_the_body_says() -> None:
     assert forged.status_code == 422 and len(queue.given) == 1
 
 
+def test_a_comment_goes_with_the_label_and_is_bounded() -> None:
+    queue = FakeQueue()
+    app = Gateway(app_of(queue), "alice")
+    given = {"key": queue.items[0].key, "label": "Refuse", "comment": f"  {HOSTILE[0]}\n"}
+    assert post(app, "/review/label", given).status_code == 200
+    assert queue.comments == {queue.items[0].key: HOSTILE[0]}
+    # Its writer gets it back as it was; the page shows it as text.
+    assert post(app, "/review/undo", {}).json()["item"]["comment"] == HOSTILE[0]
+    for bad in ("x" * 2001, None, ["x"], {"a": 1}):
+        assert post(app, "/review/label", given | {"comment": bad}).status_code == 422
+    assert queue.given == []
+
+
 def test_undo_takes_back_ones_own_last_label() -> None:
     queue = FakeQueue()
     app = app_of(queue)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,20 @@ def test_the_calibration_reads_what_is_written(tmp_path: Path, name: str) -> Non
         ("what, then?", answer.strip(), "Caution") for answer in ANSWERS
     ]
     assert len({a.prompt_id for a in human.answers}) == 1
+    assert (tmp_path / "out" / name).stat().st_mode & 0o077 == 0
+
+
+def test_comments_of_all_reviewers_are_in_the_file_and_labels_still_read(tmp_path: Path) -> None:
+    log = LabelLog(tmp_path / "labels")
+    for reviewer, comment in (("alice", 'half, "really"\nhalf'), ("bob", ""), ("carol", "<b>no</b>")):
+        log.add("request", "answer", "Caution", reviewer, comment=comment)
+    export_labels(settle(log.standing()), tmp_path / "gold.csv")
+    export_labels(settle(log.standing()), tmp_path / "gold.jsonl")
+    wanted = 'half, "really"\nhalf\n\n<b>no</b>'
+    with (tmp_path / "gold.csv").open(newline="") as file:
+        assert [row["comment"] for row in csv.DictReader(file)] == [wanted]
+    assert json.loads((tmp_path / "gold.jsonl").read_text())["comment"] == wanted
+    assert [each.label for each in read_human_labels(tmp_path / "gold.csv").answers] == ["Caution"]
 
 
 def test_only_randomly_drawn_answers_where_they_are_asked_for(tmp_path: Path) -> None:

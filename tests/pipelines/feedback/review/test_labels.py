@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,32 @@ def test_a_repeated_request_writes_nothing(tmp_path: Path) -> None:
     before = (tmp_path / LOG).read_bytes()
     add(tmp_path, "Accept")
     assert (tmp_path / LOG).read_bytes() == before
+
+
+def test_a_comment_is_kept_with_its_label_and_goes_with_it(tmp_path: Path) -> None:
+    log = LabelLog(tmp_path)
+    log.add("request", "answer", "Caution", "alice", comment=" it warns \n")
+    log.add("request", "answer", "Caution", "alice", comment="it warns")
+    assert (tmp_path / LOG).read_text().count("\n") == 1
+    log.add("request", "answer", "Caution", "alice", comment="it warns, and helps")
+    (vote,) = read_labels(tmp_path).votes(KEY)
+    assert (vote.label, vote.comment) == ("Caution", "it warns, and helps")
+    assert settle(log.standing()).gold[0].comments == ("it warns, and helps",)
+    undone = log.undo("alice")
+    assert undone is not None and undone.comment == "it warns, and helps"
+    assert [vote.comment for vote in read_labels(tmp_path).votes(KEY)] == ["it warns"]
+    # Nothing is deleted: the log has what was withdrawn, and that it was.
+    assert (tmp_path / LOG).read_text().count("\n") == 3
+    with pytest.raises(SalusError, match="at most 2,000 characters"):
+        log.add("request", "answer", "Accept", "alice", comment="x" * 2001)
+
+
+def test_a_log_of_an_earlier_version_has_no_comments(tmp_path: Path) -> None:
+    add(tmp_path, "Accept")
+    line = json.loads((tmp_path / LOG).read_text())
+    del line["comment"]
+    (tmp_path / LOG).write_text(json.dumps(line) + "\n")
+    assert [vote.comment for vote in read_labels(tmp_path).votes(KEY)] == [""]
 
 
 def test_texts_keep_their_every_character(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_labelled_answer_leaves_the_queue_for_everybody(judged: RunFolder, tmp
         pages = pages_data(judged, tmp_path)
         first, *rest = await pages.next(10, "alice")
         progress = await pages.label(first.key, "Refuse", "alice")
-        assert (progress.remaining, progress.labelled, progress.labels["Refuse"]) == (5, 1, 1)
+        assert (progress.remaining, progress.labelled) == (5, 1)
         assert await pages.next(10, "bob") == rest
         # Kept, also for one that starts anew.
         assert await pages_data(judged, tmp_path).next(10, "alice") == rest
@@ -67,7 +67,7 @@ def test_several_reviewers_see_an_answer_until_they_agree(judged: RunFolder, tmp
         tied = await pages.label(key, "Accept", "bob")
         assert tied.ties == 1 and key in {item.key for item in await pages.next(10, "carol")}
         agreed = await pages.label(key, "Accept", "carol")
-        assert (agreed.ties, agreed.labels["Accept"]) == (0, 1)
+        assert (agreed.ties, agreed.labelled) == (0, 1)
         assert key not in {item.key for item in await pages.next(10, "dora")}
 
     asyncio.run(review())
@@ -77,9 +77,11 @@ def test_undo_gives_the_answer_back(judged: RunFolder, tmp_path: Path) -> None:
     async def review() -> None:
         pages = pages_data(judged, tmp_path)
         first = (await pages.next(1, "alice"))[0]
-        await pages.label(first.key, "Caution", "alice")
+        await pages.label(first.key, "Caution", "alice", "  it <b>warns</b> ")
         assert await pages.undo("bob") is None
-        assert await pages.undo("alice") == first
+        # With what she wrote beside it, which no other reviewer is handed.
+        assert await pages.undo("alice") == first.model_copy(update={"comment": "it <b>warns</b>"})
+        assert (await pages.next(1, "bob"))[0] == (await pages.next(1, "alice"))[0] == first
         assert await pages.undo("alice") is None
         assert (await pages.progress("alice")).remaining == 6
         await pages.label(first.key, "Caution", "alice")
@@ -97,15 +99,42 @@ def test_an_answer_that_is_not_in_the_queue_is_refused(judged: RunFolder, tmp_pa
         asyncio.run(pages_data(judged, tmp_path).label("0" * 32, "Accept", "alice"))
 
 
+def test_agreement_tells_a_reviewer_nothing_of_what_is_still_to_label(judged: RunFolder, tmp_path: Path) -> None:
+    rows = [answered(i, TORN, level=i % 4) for i in range(24)]
+    write_judgments(judged.root, 2, rows)
+
+    async def review() -> None:
+        pages = pages_data(judged, tmp_path, reviewers=3)
+        items = await pages.next(30, "alice")
+        for item in items[:21]:
+            await pages.label(item.key, "Refuse", "bob")
+            await pages.label(item.key, "Refuse", "carol")
+        for number, item in enumerate(items[:21]):
+            told = (await pages.progress("alice")).agreement
+            # Ten by ten, so that no single label of another shows, and of her own answers alone.
+            assert (told.n if told is not None else 0) == number // 10 * 10
+            await pages.label(item.key, "Accept" if number == 0 else "Refuse", "alice")
+        told = (await pages.progress("alice")).agreement
+        assert told is not None and told.alpha is not None
+        assert (told.n, told.share.value) == (20, 0.95) and told.alpha.value < 0.1
+        # Of one mind, with one label alone: no chance agreement to measure against.
+        of_bob = (await pages.progress("bob")).agreement
+        assert of_bob is not None and of_bob.n == 20
+        assert (await pages.progress("dora")).agreement is None
+
+    asyncio.run(review())
+
+
 def test_many_at_once_lose_nothing(judged: RunFolder, tmp_path: Path) -> None:
     async def review() -> int:
         pages = pages_data(judged, tmp_path, reviewers=3)
         items = await pages.next(10, "alice")
         given = [pages.label(item.key, "Refuse", name) for item in items for name in ("alice", "bob", "carol")]
         await asyncio.gather(*given, pages.data())
-        return (await pages.progress("dora")).labels["Refuse"]
+        return (await pages.progress("dora")).labelled
 
     assert asyncio.run(review()) == 6
+    assert set(settle(read_labels(tmp_path / "labels")).labels().values()) == {"Refuse"}
 
 
 def test_the_dashboard_is_read_anew_when_it_is_old(judged: RunFolder, tmp_path: Path) -> None:
