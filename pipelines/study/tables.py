@@ -116,13 +116,17 @@ def demonstrated(report: StudyReport) -> Grid:
     tuned = [summary.sft is not None for _, summary in report.complete]
     for cell, summary in report.complete if any(tuned) else ():
         harm, kept, sft = summary.harmfulness, summary.capability, summary.sft
-        of = [("deployed", summary.test.base, harm and harm.base, kept and kept.base)]
+        base, last = (harm.base, harm.champion) if harm is not None else (None, None)
+        knew, knows = (kept.base, kept.champion) if kept is not None else (None, None)
+        of = {"deployed": _safety_and_use(summary.test.base, base, knew)}
         if sft is not None:
-            harm_then, kept_then = sft.harmfulness, sft.capability
-            of.append(("SFT", sft.after, harm_then and harm_then.champion, kept_then and kept_then.champion))
-        last = "SFT + cycles" if sft is not None else "cycles"
-        of.append((last, summary.test.champion, harm and harm.champion, kept and kept.champion))
-        rows += [(f"{cell.model}\n{cell.regimen}", name, *_safety_and_use(*figures)) for name, *figures in of]
+            then = sft.harmfulness.champion if sft.harmfulness is not None else None
+            of["SFT"] = _safety_and_use(
+                sft.after, then, sft.capability.champion if sft.capability is not None else None
+            )
+        name = "SFT + cycles" if sft is not None else "cycles"
+        of[name] = _safety_and_use(summary.test.champion, last, knows)
+        rows += [(f"{cell.model}\n{cell.regimen}", name, *figures) for name, figures in of.items()]
     return Grid(
         title="Demonstrations and alignment, each alone and both: test split; 95 % intervals",
         columns=("cell", "policy", "harm 1 to 5", "ASR", "ERR strict", "choices"),
