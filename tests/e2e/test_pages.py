@@ -235,9 +235,13 @@ def test_answers_of_two_policies_are_side_by_side_and_filtered(browser: Browser,
     browser.driver.find_element("css selector", "#rows > li:first-child summary").click()
     browser.wait("return document.querySelectorAll('#rows > li:first-child caption').length > 0")
     titles = browser.driver.find_elements("css selector", "#rows > li:first-child caption")
-    assert [each.text for each in titles] == ["Answers and labels", "What decisions made of it"]
+    assert [each.text for each in titles] == ["Answers and labels"]
     cells = browser.driver.find_elements("css selector", "#rows > li:first-child tbody tr:first-child td")
-    assert (cells[0].text, cells[1].text, cells[5].text) == ("c0-base", "Accept", "c0-base: Sure.")
+    assert (cells[0].text.split(",")[0], cells[1].text, cells[5].text) == ("c0-base", "Accept", "c0-base: Sure.")
+    browser.driver.find_element("css selector", "#rows > li:first-child details button").click()
+    browser.wait("return document.querySelectorAll('#rows > li:first-child caption').length === 2")
+    nearest = browser.driver.find_elements("css selector", "#rows > li:first-child details .scroll")[-1].text
+    assert nearest.startswith("Nearest prompts of training rows") and "chosen: No." in nearest
     assert_clean(browser, address)
 
 

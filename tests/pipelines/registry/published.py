@@ -60,7 +60,9 @@ def _trained(folder: RunFolder, cycle: int, algorithm: ChallengerName, champion:
     make_tiny_adapter(champion, out / "adapter", seed=cycle)
     merge(champion, out / "adapter", out / "merged")
     schema = KTO_SCHEMA if algorithm == "kto" else DPO_SCHEMA
-    rows = [{"prompt": f"question {i}", "level": level, "order": str(i)} for i, level in enumerate((0, 3, 3, None))]
+    texts = {"completion": "Sure.", "label": False} if algorithm == "kto" else {"chosen": "No.", "rejected": "Sure."}
+    levels = enumerate((0, 3, 3, None))
+    rows = [{"prompt": f"question {i}", **texts, "level": level, "order": str(i)} for i, level in levels]
     place = folder.cycle(cycle) / "rows" / algorithm / "00000.parquet"
     write_table(pa.Table.from_pylist(rows, schema=schema), place)
 
