@@ -37,7 +37,7 @@ def test_counted_by_hand() -> None:
 
 
 def test_all_alike_and_all_reversed() -> None:
-    for opened, value in (([1, 2, 3, 4, 5], 1.0), ([5, 4, 3, 2, 1], -1.0)):
+    for opened, value in (([1.0, 2.0, 3.0, 4.0, 5.0], 1.0), ([5.0, 4.0, 3.0, 2.0, 1.0], -1.0)):
         (found,) = rank_correlations(policies([1, 2, 3, 4, 5], opened), 0)
         assert found.spearman.value == pytest.approx(value) and found.kendall.value == pytest.approx(value)
         assert found.spearman.p == pytest.approx(2 / 120)

@@ -94,7 +94,7 @@ def _rows(model: Path) -> Any:
     """The input embeddings, read row by row from their file."""
     for file in weight_files(model):
         # PyTorch, because NumPy has no bfloat16. The file stays open with its rows.
-        tensors = safe_open(file, framework="pt")
+        tensors: Any = safe_open(file, framework="pt")
         for name in tensors.keys():  # noqa: SIM118 - no mapping, but a file.
             if name.endswith(EMBEDDINGS):
                 return tensors.get_slice(name)
