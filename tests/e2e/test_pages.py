@@ -212,9 +212,9 @@ def test_the_dashboard_shows_the_run(browser: Browser, address: str) -> None:
     told = browser.driver.find_element("css selector", "#figure-ss .tip")
     assert told.is_displayed() and "n 24" in told.text
     checked = browser.driver.find_elements("css selector", "#figure-checked .mark")
-    names = [mark.get_attribute("aria-label") or "" for mark in checked]
-    assert names[0].startswith("Calibration, by team.csv: 0.")
-    assert names[1].startswith("Cycle 1, by judge outside, calibrated: 0.900, 95 %")
+    told_of = [mark.get_attribute("aria-label") or "" for mark in checked]
+    assert told_of[0].startswith("Calibration, by team.csv: 0.")
+    assert told_of[1].startswith("Cycle 1, by judge outside, calibrated: 0.900, 95 %")
     cells = browser.driver.find_elements("css selector", "#control tbody tr > *")
     assert [cell.text for cell in cells][:5] == ["1", "judge outside, calibrated", "22", "21", "2"]
     assert "none, on CPUs" in browser.text("cost")

@@ -38,10 +38,9 @@ def _labelled(cycle: int, file: Path) -> ControlLine:
     rows = read_shard(file, CONTROL_SCHEMA)
     trusted, judged = rows["reference_label"].to_pylist(), rows["judge_label"].to_pylist()
     found = agreement(trusted, judged, groups=strings(rows, "prompt_id"))
-    references = rows["reference"].unique().to_pylist()
     return ControlLine(
         cycle=cycle,
-        reference=", ".join(references),
+        reference=", ".join(dict.fromkeys(strings(rows, "reference"))),
         asked=rows.num_rows,
         answered=sum(label is not None for label in trusted),
         disagreed=sum(a is not None and b is not None and a != b for a, b in zip(trusted, judged, strict=True)),
