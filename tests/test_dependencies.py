@@ -54,7 +54,7 @@ def test_every_range_has_both_ends(requirement: Requirement) -> None:
 
 def test_every_package_that_is_imported_is_asked_for() -> None:
     provides = metadata.packages_distributions()
-    asked = {canonicalize_name(each.name) for each in DECLARED}
+    asked = {str(canonicalize_name(each.name)) for each in DECLARED}
     asked |= {name for owner, names in BROUGHT.items() if owner in asked for name in names}
     missing, used = {}, set()
     for file in sources(*PACKAGES):
@@ -62,7 +62,7 @@ def test_every_package_that_is_imported_is_asked_for() -> None:
             top = module.partition(".")[0]
             if top in sys.stdlib_module_names or top in PACKAGES or top not in provides:
                 continue
-            names = {canonicalize_name(each) for each in provides[top]}
+            names = {str(canonicalize_name(each)) for each in provides[top]}
             used |= names
             if not names & asked:
                 missing[top] = str(file.relative_to(ROOT))

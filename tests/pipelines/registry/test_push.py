@@ -86,6 +86,7 @@ def test_its_card_tells_the_hub_what_it_is(hub: HubServer, registry: Registry, p
     results = {each["dataset"]["split"]: {m["type"]: m for m in each["metrics"]} for each in index["results"]}
     assert policy.validation is not None and policy.validation.metrics is not None and policy.tested is not None
     ss = policy.validation.metrics.ss
+    assert ss is not None
     assert results["validation"]["ss"]["value"] == ss.value
     assert results["validation"]["ss"]["args"]["interval"] == {"level": 0.95, "low": ss.low, "high": ss.high, "n": ss.n}
     measured = policy.tested.figures.asr
@@ -230,7 +231,8 @@ def test_a_refused_push_is_in_the_audit_log(hub: HubServer, registry: Registry, 
         pushed(registry, policy)
     assert hub.repos[f"models/{REPO}"].files == {} and hub.blobs == {}
     log, _ = registry.audit._log.readable()
-    assert outcomes(log)[-1].entry is not None and outcomes(log)[-1].entry.outcome == "refused"
+    entry = outcomes(log)[-1].entry
+    assert entry is not None and entry.outcome == "refused"
 
 
 def test_changed_weights_are_not_pushed(hub: HubServer, registry: Registry, policy: PolicyEntry) -> None:

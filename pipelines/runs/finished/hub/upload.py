@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["model", "dataset"]
 CARD = "README.md"
-_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+# As the hub's own rules are: no name in it begins or ends with a dot or hyphen.
+_PART = r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?"
+_REPO = re.compile(rf"(?!.*(--|\.\.|\.git$)){_PART}/{_PART}")
+_LONGEST = 96
 # Characters of a server's own words that are shown.
 _SHOWN = 300
 
@@ -88,14 +91,8 @@ class Uploaded(Record):
 
 def check_repo(name: str) -> None:
     """Raises SalusError for what is no name of a repository."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        if _REPO.fullmatch(name) is None:
-            raise HFValidationError
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise SalusError(f"{name!r} is no name of a repository; write it as ORGANISATION/NAME.") from error
+    if _REPO.fullmatch(name) is None or len(name) > _LONGEST:
+        raise SalusError(f"{name!r} is no name of a repository; write it as ORGANISATION/NAME.")
 
 
 def check_client() -> None:
@@ -151,7 +148,7 @@ class _Held:
 
 def _repository(api: HfApi, push: HubPush) -> _Held:
     """The repository as it is, or a new one; who may see it is what was asked for."""
-    from huggingface_hub.utils import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     try:
         found: Any = api.repo_info(push.repo, repo_type=push.kind)
@@ -206,7 +203,7 @@ def _few(names: Sequence[str]) -> str:
 @contextmanager
 def _hub_faults(push: HubPush, endpoint: str) -> Iterator[None]:
     """What the client raises inside, as one sentence."""
-    from huggingface_hub.utils import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         yield
