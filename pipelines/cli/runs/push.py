@@ -20,6 +20,9 @@ def push(
     policy: Annotated[
         list[str] | None, typer.Option(metavar="VERSION", help="Only answers of this policy; may be repeated.")
     ] = None,
+    own_prompts: Annotated[
+        bool, typer.Option("--own-prompts", help="Upload prompts of your own data, which may hold what patients wrote.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be uploaded, and ask no server.")
     ] = False,
@@ -45,5 +48,5 @@ def push(
         if holds_peoples_words(folder):
             notice("People's feedback or labels made some pairs of this run, so no pair is uploaded.")
         notice("The texts may hold harmful requests and answers: see who may read the repository.")
-        with answers_push(folder, repo, wanted) as made:
+        with answers_push(folder, repo, wanted, own_prompts) as made:
             push_shown(made, dry_run, lambda: upload(made))

@@ -72,6 +72,16 @@ def test_peoples_feedback_and_labels_stay(hub: HubServer, paired: RunFolder, set
     assert "answers/train.parquet" in held and not [name for name in held if name.startswith("pairs")]
 
 
+def test_prompts_of_your_own_go_only_where_that_is_said(hub: HubServer, paired: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("prompt,level\nhow,0\n")
+    own = ["data.source=tabular", f"data.path={tmp_path / 'own.csv'}", "data.columns={prompt: prompt, level: level}"]
+    save_recipe(load_recipe("demo", [*SETTINGS, "cycles=2", *own]), paired.recipe)
+    command = ["runs", "push", str(paired.root), REPO, "--dry-run"]
+    refused = CliRunner().invoke(app, command).exception
+    assert isinstance(refused, SalusError) and "may hold what patients wrote. Give --own-prompts" in refused.sentence
+    assert CliRunner().invoke(app, [*command, "--own-prompts"]).exit_code == 0
+
+
 def test_an_earlier_uploads_files_go_and_others_stay(hub: HubServer, paired: RunFolder) -> None:
     old = {"pairs/train.parquet": b"x", "answers/probe.parquet": b"x", "notes.md": b"mine"}
     hub.repos[f"datasets/{REPO}"] = Repo(private=True, files=dict(old))
