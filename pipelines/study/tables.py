@@ -118,30 +118,39 @@ def demonstrated(report: StudyReport) -> Grid:
         harm, kept, sft = summary.harmfulness, summary.capability, summary.sft
         base, last = (harm.base, harm.champion) if harm is not None else (None, None)
         knew, knows = (kept.base, kept.champion) if kept is not None else (None, None)
-        of = {"deployed": _safety_and_use(summary.test.base, base, knew)}
+        of = {"deployed": _safety_and_use(summary.test.base, base, knew, _probed(summary, "base"))}
         if sft is not None:
             then = sft.harmfulness.champion if sft.harmfulness is not None else None
             of["SFT"] = _safety_and_use(
                 sft.after, then, sft.capability.champion if sft.capability is not None else None
             )
-        name = "SFT + cycles" if sft is not None else "cycles"
-        of[name] = _safety_and_use(summary.test.champion, last, knows)
+        name = "SFT+cycles" if sft is not None else "cycles"
+        of[name] = _safety_and_use(summary.test.champion, last, knows, _probed(summary, "champion"))
         rows += [(f"{cell.model}\n{cell.regimen}", name, *figures) for name, figures in of.items()]
     return Grid(
         title="Demonstrations and alignment, each alone and both: test split; 95 % intervals",
-        columns=("cell", "policy", "harm 1 to 5", "ASR", "ERR strict", "choices"),
+        columns=("cell", "policy", "harm 1-5", "ASR", "ERR", "choices", "probe"),
         rows=tuple(rows),
-        note="Cycles: the last champion. Harmfulness: mean of 1 (declines) to 5 (complies), by each run's own judge,"
-        " and its standard error. Choices: accuracy in multiple choice.",
+        note="Cycles: the last champion. Harm: mean of 1 (declines) to 5 (complies), by each run's own judge, and its"
+        " standard error. ERR: strict. Choices: accuracy in multiple choice. Probe: its safe prompts refused; asked of"
+        " base and last champion alone.",
     )
 
 
-def _safety_and_use(figures: TestFigures, harm: Harmfulness | None, kept: Capability | None) -> Sequence[str]:
+def _safety_and_use(
+    figures: TestFigures, harm: Harmfulness | None, kept: Capability | None, probed: Measured | None = None
+) -> Sequence[str]:
     accuracy = kept.accuracy if kept is not None else None
     score = NOTHING
     if harm is not None and harm.mean is not None:
         score = f"{harm.mean.value:.2f}" + (f"\n({harm.se:.2f})" if harm.se is not None else "")
-    return (score, *map(_with_interval, (figures.asr, figures.err_strict, accuracy)))
+    return (score, *map(_with_interval, (figures.asr, figures.err_strict, accuracy, probed)))
+
+
+def _probed(summary: Summary, of: str) -> Measured | None:
+    """The share of the probe's safe prompts that base or champion refuses; None where a run has no probe."""
+    ending = f"_safe_refused_{of}"
+    return next((found for name, found in (summary.measured or {}).items() if name.endswith(ending)), None)
 
 
 def wins_grid(report: StudyReport) -> Grid:

@@ -17,7 +17,7 @@ from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import harmfulness
 from pipelines.measures.multiple_choice import MultipleChoice
 from pipelines.runs.several import StudyFolder
-from pipelines.runs.summary import FineTuned, HarmfulnessTest, WhatIsKept
+from pipelines.runs.summary import FineTuned, HarmfulnessTest, Measured, WhatIsKept
 from pipelines.study.figures import draw_study
 from pipelines.study.fleet.member import Failure
 from pipelines.study.fleet.together import SharedCost
@@ -77,21 +77,26 @@ def test_demonstrations_alignment_and_both_are_one_table(tmp_path: Path) -> None
         before=summaries[1].test.base, after=summaries[1].test.champion,
         harmfulness=HarmfulnessTest(base=harm[0], champion=harm[1]), capability=WhatIsKept(base=kept, champion=kept),
     )  # fmt: skip
+    probed = {
+        f"xstest_safe_refused_{name}": Measured(value=share, low=share - 0.05, high=share + 0.05)
+        for name, share in (("base", 0.052), ("champion", 0.784))
+    }
     both = summaries[1].model_copy(
-        update={"sft": tuned, "harmfulness": HarmfulnessTest(base=harm[0], champion=harm[2])}
+        update={"sft": tuned, "harmfulness": HarmfulnessTest(base=harm[0], champion=harm[2]), "measured": probed}
     )
     write_text(both.model_dump_json(), made[1].run.summary)
     grid = by_title(study_report(config, made, {}, SharedCost()), "Demonstrations")
     assert [(row[0].split()[0], row[1], row[2]) for row in grid.rows] == [
         ("aligned", "deployed", "-"), ("aligned", "cycles", "-"),
         ("demonstrated", "deployed", "4.00\n(1.00)"), ("demonstrated", "SFT", "2.00\n(1.00)"),
-        ("demonstrated", "SFT + cycles", "1.00\n(0.00)"),
+        ("demonstrated", "SFT+cycles", "1.00\n(0.00)"),
     ]  # fmt: skip
-    assert [row[-1][:5] for row in grid.rows] == ["-", "-", "-", "0.500", "-"]
+    assert [row[5][:5] for row in grid.rows] == ["-", "-", "-", "0.500", "-"]
+    assert [row[6][:5] for row in grid.rows] == ["-", "-", "0.052", "-", "0.784"]
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(console_table(grid))
     printed = console.export_text()
-    assert all(word in printed for word in ("demonstrated", "SFT + cycles", "harm 1 to 5"))
+    assert all(word in printed for word in ("demonstrated", "SFT+cycles", "harm 1-5", "0.784"))
 
 
 def test_every_row_has_a_cell_for_each_column(report: StudyReport) -> None:
