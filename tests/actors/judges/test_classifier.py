@@ -211,7 +211,7 @@ def test_its_plan_has_its_weights_and_no_cache(folder: Path) -> None:
     [
         ("judge.source=clinic", "regimen CLASSIFIER needs source folder or hub: the clinic builds no classifier"),
         ("judge.path=null", "regimen CLASSIFIER needs path"),
-        ("harmfulness={}", "and CLASSIFIER cannot"),
+        ("harmfulness={}", "and CLASSIFIER does not"),
         ("judge.ensemble.also=[CLASSIFIER]", "judge.ensemble.also.0"),
     ],
 )
