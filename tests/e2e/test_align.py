@@ -215,8 +215,8 @@ def test_the_next_cycle_starts_from_the_winner_which_is_its_reference(aligned: A
         path = aligned.folder.training(2, algorithm) / "assignment.json"
         job = json.loads(path.read_text())["assignment"]
         champion = winner(aligned, 1)
-        named = {"version": champion.version, "path": RunNames(aligned.folder).policy(champion.path)}
-        assert job["champion"] == job["reference"] == named
+        named = PolicyRef(version=champion.version, path=RunNames(aligned.folder).policy(champion.path))
+        assert PolicyRef.model_validate(job["champion"]) == PolicyRef.model_validate(job["reference"]) == named
         rollouts = read_folder(aligned.folder.rollouts(2))
         assert set(rollouts["policy"].to_pylist()) == {winner(aligned, 1).version}
 
