@@ -1,8 +1,8 @@
 # Salus: everything a newcomer types. Needs python3.11 and make; each target sets itself up in $(VENV).
 #
 #   make demo    three alignment cycles of a tiny model, end to end
-#   make test    all tests that need no GPU, in 10 to 14 minutes         make plain   the fast ones; make slow: the long ones;
-#                                                                        make test SLOW=yes: both
+#   make test    all tests that need no GPU, but for the long ones       make plain   the fast ones, in 12 minutes
+#   make slow    the long ones; make test SLOW=yes: both
 #   make lint    ruff and mypy                                           make setup   the environment alone
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
 #   make soak    twenty cycles while random processes are killed         make docs    the documentation, in build/site
