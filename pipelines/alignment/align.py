@@ -207,7 +207,8 @@ def _actors(
     coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
     champion: PolicyRef = ray.get(coordinator.champion.remote())
     pools = open_pools(recipe, champion, materials.judge)
-    training = TrainingRuns(recipe, coordinator, namespace, uuid.uuid4().hex[:8], str(folder.train_storage))
+    unique, storage = uuid.uuid4().hex[:8], str(folder.train_storage)
+    training = TrainingRuns(at_hand(recipe, materials), coordinator, namespace, unique, storage)
     endpoint = RunEndpoint(recipe, coordinator)
     endpoint.begin()
     with contextlib.ExitStack() as down:

@@ -110,7 +110,8 @@ def train_step(recipe: Recipe, root: Place, reporter: Reporter, cycle: int) -> l
         preference(run, cycle)
         storage = str(run.folder.train_storage)
         namespace = ray.get_runtime_context().namespace
-        runs = TrainingRuns(recipe, run.coordinator, namespace, uuid.uuid4().hex[:8], storage)
+        local = at_hand(recipe, run.materials)
+        runs = TrainingRuns(local, run.coordinator, namespace, uuid.uuid4().hex[:8], storage)
         try:
             train(run, runs, cycle)
             merge(run, cycle, run.champion())

@@ -28,6 +28,8 @@ class TrainingRuns:
     """Starts the runs and tells the coordinator when one of them ends without finishing its job.
 
     Life: `TrainingRuns(...)` -> [`start`] -> (`begin` -> `watch`*)* -> `close`
+
+    `recipe` names the models by the folders that they are in here (`at_hand`), as a run may have its own copies.
     """
 
     def __init__(self, recipe: Recipe, coordinator: Any, namespace: str, session: str, storage: str) -> None:
