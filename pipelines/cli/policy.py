@@ -10,6 +10,7 @@ import typer
 from actors.errors import SalusError
 from pipelines.cli.console.commands import FactsCommand
 from pipelines.cli.console.exit_codes import ExitCode
+from pipelines.cli.console.options import DryRun
 from pipelines.cli.console.output import answer, console, error_console, say
 
 RegistryFolder = Annotated[
@@ -201,9 +202,7 @@ def push(
         bool, typer.Option("--both", help="Merged weights, and the adapter in the folder adapter/.")
     ] = False,
     public: Annotated[bool, typer.Option("--public", help="Anyone may download it; else it is private.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be uploaded, and ask no server.")
-    ] = False,
+    dry_run: DryRun = False,
     license_: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="The licence on the card (the deployed model's).")
     ] = None,

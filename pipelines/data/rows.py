@@ -63,6 +63,15 @@ def data_files(location: Path, suffixes: Sequence[str] = FORMATS) -> list[Path]:
     return found
 
 
+def rows_at(location: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of one file, or of all data files in a folder (`.json` only where it is named itself).
+
+    Raises `SalusError` for a missing path, and as `rows_of`.
+    """
+    for file in data_files(location):
+        yield from rows_of(file, columns)
+
+
 def files_of_sides(location: Path, sides: Sequence[str]) -> list[Path]:
     """The data files of a folder, or of its folder `data`, whose names begin with one of `sides`, by name.
 

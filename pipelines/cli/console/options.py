@@ -34,6 +34,18 @@ RunFolderOption = Annotated[
         help="The run folder, or an address as s3://BUCKET/RUN; runs/NAME-sSEED without it.",
     ),
 ]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]
+AnswerSets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompts", metavar="SET", help="Only answers to train, validation, test, probe or published prompts."
+    ),
+]
+AnswerPolicies = Annotated[
+    list[str] | None,
+    typer.Option("--policy", metavar="VERSION", help="Only answers of this policy; may be repeated."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be uploaded, and ask no server.")]
 AcceptUnreliable = Annotated[
     bool,
     typer.Option(

@@ -14,6 +14,7 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cli.console.commands import FactsCommand
 from pipelines.cli.console.exit_codes import ExitCode
+from pipelines.cli.console.options import AnswerPolicies, AnswerSets, RunArgument
 from pipelines.cli.console.output import answer, console, notice, say, told
 from pipelines.cli.runs.push import push
 from pipelines.runs.checksums import Checked, check_sums
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pipelines.runs.finished.gc import GcPlan
 
 SHOWN = 5
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]
 TimelineRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run; it may still be under way.")
 ]
@@ -260,13 +260,8 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder that is not there yet (RUN-TO beside the run).")
     ] = None,
-    prompts: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SET", help="Only answers to train, validation, test, probe or published prompts."),
-    ] = None,
-    policy: Annotated[
-        list[str] | None, typer.Option(metavar="VERSION", help="Only answers of this policy; may be repeated.")
-    ] = None,
+    prompts: AnswerSets = None,
+    policy: AnswerPolicies = None,
     judged: Annotated[
         bool, typer.Option("--judged", help="Show the judge's label in tasks, with which people tend to agree.")
     ] = False,
@@ -290,7 +285,7 @@ def export(
     say(f"{counts} in {place} ({len(done.files)} files)")
 
 
-def status(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")]) -> None:
+def status(run: RunArgument) -> None:
     """Say how far each cycle of a run is, and what it decided."""
     from pipelines.cli.align import show
     from pipelines.cli.runs.page import progress_of, progress_table

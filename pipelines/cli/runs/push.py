@@ -7,25 +7,19 @@ from typing import Annotated
 import typer
 
 from actors.contract.run_folder import RunFolder
+from pipelines.cli.console.options import AnswerPolicies, AnswerSets, DryRun, RunArgument
 from pipelines.cli.console.output import notice
 
 
 def push(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the address of a run.")],
+    run: RunArgument,
     repo: Annotated[str, typer.Argument(metavar="REPO", help="A data set of the hub, as ORGANISATION/NAME.")],
-    prompts: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SET", help="Only answers to train, validation, test, probe or published prompts."),
-    ] = None,
-    policy: Annotated[
-        list[str] | None, typer.Option(metavar="VERSION", help="Only answers of this policy; may be repeated.")
-    ] = None,
+    prompts: AnswerSets = None,
+    policy: AnswerPolicies = None,
     own_prompts: Annotated[
         bool, typer.Option("--own-prompts", help="Upload prompts of your own data, which may hold what patients wrote.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be uploaded, and ask no server.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Upload a run's answers, judgments and pairs to the hub, as a private data set; it is never made public.
 

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from actors.contract.records import Record
 from pipelines.data.fields import one_of, structure, text, whole_number
-from pipelines.data.rows import NAMED_FORMATS, Row, data_files, rows_of
+from pipelines.data.rows import Row, rows_at
 
 ChoiceSource = Literal["careqa", "medqa", "pubmedqa"]
 CHOICE_SOURCES: tuple[ChoiceSource, ...] = ("careqa", "medqa", "pubmedqa")
@@ -48,10 +48,7 @@ def read_choices(location: Path, source: ChoiceSource) -> Iterator[ChoiceQuestio
     Raises `SalusError` for a missing path, a column that is not there, and a bad row.
     """
     form = _FORMATS[source]
-    files = data_files(location, NAMED_FORMATS) if location.is_file() else data_files(location)
-    for file in files:
-        for row in rows_of(file, form.columns):
-            yield form.read(row)
+    yield from map(form.read, rows_at(location, form.columns))
 
 
 def _careqa(row: Row) -> ChoiceQuestion:

@@ -35,14 +35,8 @@ def beside_table(metrics: pa.Table, reference: str | None = None) -> Table | Non
     known = _ss(metrics, "ss")
     if not any(by == "truth" for _, _, by in known):
         return None
-    table = narrow_table(
-        title=f"SS on the test split, by the run's judge and by {reference or GROUND_TRUTH}; 95 % intervals"
-    )
-    table.add_column("prompts", no_wrap=True)
-    for policy in _POLICIES:
-        for by in ("judge", "reference"):
-            table.add_column(f"{policy}\n{by}", justify="right", no_wrap=True)
-    table.add_column("n", justify="right")
+    title = f"SS on the test split, by the run's judge and by {reference or GROUND_TRUTH}; 95 % intervals"
+    table = _table(title, ("judge", "reference"))
     for group in _groups(known):
         _add(table, group, [known.get((group, policy, by)) for policy in _POLICIES for by in _JUDGES])
     return table
@@ -58,17 +52,22 @@ def marks_table(metrics: pa.Table, reference: str | None = None) -> Table | None
         return None
     by: JudgedBy = "truth" if any(by == "truth" for _, _, by in cares) else "judge"
     who = (reference or GROUND_TRUTH) if by == "truth" else "the run's judge"
-    table = narrow_table(
-        title=f"SS on the test split by the recipe's marks and by CARES's own, by {who}; 95 % intervals"
-    )
-    table.add_column("prompts", no_wrap=True)
-    for policy in _POLICIES:
-        for marks in ("recipe", "CARES"):
-            table.add_column(f"{policy}\n{marks}", justify="right", no_wrap=True)
-    table.add_column("n", justify="right")
+    title = f"SS on the test split by the recipe's marks and by CARES's own, by {who}; 95 % intervals"
+    table = _table(title, ("recipe", "CARES"))
     for group in _groups(cares):
         _add(table, group, [of.get((group, policy, by)) for policy in _POLICIES for of in (own, cares)])
     table.caption = "CARES's marks are known second-hand: the defaults of section scores."
+    return table
+
+
+def _table(title: str, each: tuple[str, str]) -> Table:
+    """A table without rows: each policy's figure by the first and the second of `each`."""
+    table = narrow_table(title=title)
+    table.add_column("prompts", no_wrap=True)
+    for policy in _POLICIES:
+        for name in each:
+            table.add_column(f"{policy}\n{name}", justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
     return table
 
 

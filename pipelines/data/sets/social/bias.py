@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import Record
 from pipelines.data.fields import one_of, optional_text, structure, text, whole_number
-from pipelines.data.rows import NAMED_FORMATS, Row, data_files, rows_of
+from pipelines.data.rows import Row, rows_at
 
 Condition = Literal["ambig", "disambig"]
 CONDITIONS: tuple[Condition, ...] = ("ambig", "disambig")
@@ -99,10 +99,8 @@ def read_bias(location: Path, columns: BiasColumns | None = None) -> Iterator[Bi
     Raises `SalusError` for a missing path, a column that is not there, and a bad row.
     """
     mapping = columns or BiasColumns()
-    files = data_files(location, NAMED_FORMATS) if location.is_file() else data_files(location)
-    for file in files:
-        for row in rows_of(file, mapping.required()):
-            yield _question(row, mapping)
+    for row in rows_at(location, mapping.required()):
+        yield _question(row, mapping)
 
 
 def _question(row: Row, mapping: BiasColumns) -> BiasQuestion:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.contract.records import Record
 from pipelines.data.fields import clean_text, share, structure
-from pipelines.data.rows import NAMED_FORMATS, Row, data_files, rows_of
+from pipelines.data.rows import Row, rows_at
 
 # A prompt at least so toxic counts as toxic (Gehman et al., section 4).
 TOXIC = 0.5
@@ -54,16 +54,14 @@ def read_toxicity_prompts(location: Path, columns: ToxicityColumns | None = None
     Raises `SalusError` for a missing path, a column that is not there, and a bad row.
     """
     mapping = columns or ToxicityColumns()
-    files = data_files(location, NAMED_FORMATS) if location.is_file() else data_files(location)
-    for file in files:
-        for row in rows_of(file, mapping.required()):
-            toxicity = None
-            if mapping.toxicity is not None:
-                toxicity = share(row, mapping.toxicity, _value(row, mapping.toxicity))
-            yield ToxicityPrompt(
-                text=clean_text(row, mapping.text, _value(row, mapping.text)),
-                toxicity=toxicity,
-            )
+    for row in rows_at(location, mapping.required()):
+        toxicity = None
+        if mapping.toxicity is not None:
+            toxicity = share(row, mapping.toxicity, _value(row, mapping.toxicity))
+        yield ToxicityPrompt(
+            text=clean_text(row, mapping.text, _value(row, mapping.text)),
+            toxicity=toxicity,
+        )
 
 
 def _value(row: Row, column: str) -> object:
