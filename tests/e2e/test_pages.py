@@ -312,9 +312,15 @@ def test_axe_finds_no_fault(browser: Browser, address: str) -> None:
 
 
 def opened(browser: Browser) -> None:
-    """Whatever can be unfolded is."""
+    """Whatever can be unfolded is, and what is fetched for it is there."""
     for details in browser.driver.find_elements("css selector", "details"):
         browser.driver.execute_script("arguments[0].open = true", details)
+    browser.wait(
+        "return [...document.querySelectorAll('#rows details')].every((of) => of.querySelector('table, .notice'))"
+    )
+    for button in browser.driver.find_elements("css selector", "#rows details button"):
+        browser.driver.execute_script("arguments[0].click()", button)
+    browser.wait("return document.querySelectorAll('#rows details button').length === 0")
 
 
 def assert_clean(browser: Browser, address: str) -> None:

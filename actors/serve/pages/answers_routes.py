@@ -25,7 +25,7 @@ class AnswersPageSource(AnswersSource, ExplanationSource, Protocol):
 def answers_router(source: AnswersPageSource) -> APIRouter:
     """Routes of the page: `/answers`, its files, `/answers/data`, and `/answers/prompt` of one prompt."""
     router = APIRouter()
-    assets = Assets("answers", ("pages.css", "answers.js"))
+    assets = Assets("answers", ("pages.css", "page.js", "answers.js"))
     assets.serve(router)
 
     @router.get("/answers", include_in_schema=False)

@@ -28,7 +28,7 @@ PAGE_POLICY = "; ".join(
 def dashboard_router(source: DashboardSource) -> APIRouter:
     """Routes of the page: `/dashboard`, its files, `/dashboard/data`, and the page of each decision."""
     router = APIRouter()
-    assets = Assets("dashboard", ("pages.css", "figures.js", "dashboard.js"))
+    assets = Assets("dashboard", ("pages.css", "page.js", "figures.js", "dashboard.js"))
     assets.serve(router)
 
     @router.get("/dashboard", include_in_schema=False)

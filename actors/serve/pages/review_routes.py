@@ -44,7 +44,7 @@ class Undo(Record):
 def review_router(queue: ReviewQueue) -> APIRouter:
     """Routes of the page: `/review`, its files, `/review/next`, `/review/label`, `/review/undo`."""
     router = APIRouter()
-    assets = Assets("review", ("pages.css", "review.js"))
+    assets = Assets("review", ("pages.css", "page.js", "review.js"))
     assets.serve(router)
 
     @router.get("/review", include_in_schema=False)

@@ -1,21 +1,11 @@
-// The page of answers. Prompts and answers were written by users and models, so every text enters the page as text
-// (textContent), never as markup.
+// The page of answers: prompts with the answers of two policies, and what else the run knows of each.
 "use strict";
 
 (() => {
-  const at = (id) => document.getElementById(id);
-  // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
-  const beside = (path) => new URL(path, location.origin + location.pathname);
+  const { at, element, ask, told, fault } = window.SalusPage;
   const FILTERS = ["prompts", "left", "right", "level", "method", "label", "disagreement"];
   let page = 1;
   let asked = 0;
-
-  function element(name, text = "", className = "") {
-    const made = document.createElement(name);
-    made.textContent = text;
-    if (className) made.className = className;
-    return made;
-  }
 
   function options(id, names, chosen, any) {
     const all = any ? ["", ...names] : names;
@@ -79,6 +69,7 @@
   const number = (value, digits) => (value === null ? "-" : value.toFixed(digits));
 
   function drawExplained(inside, of, prompt, nearest) {
+    const table = (title, columns, rows) => tabled(title, prompt, columns, rows);
     const parts = [
       table("Answers and labels", ["policy", "label", "Accept, Caution, Refuse", "judge", "people", "answer"], of.answers.map((each) => [
         each.cycle === null ? each.policy : `${each.policy}, cycle ${each.cycle}, sample ${each.sample}`,
@@ -112,7 +103,8 @@
     inside.replaceChildren(...parts);
   }
 
-  function table(title, columns, rows) {
+  // Regions of one name could not be told apart by those who hear the page, so each names its prompt.
+  function tabled(title, prompt, columns, rows) {
     if (!rows.length) return null;
     const made = element("table");
     const head = element("tr");
@@ -137,19 +129,10 @@
     const box = element("div", "", "scroll");
     box.tabIndex = 0;
     box.role = "region";
-    box.ariaLabel = title;
+    box.ariaLabel = `${title}, ${prompt}`;
     box.append(made);
     return box;
   }
-
-  async function ask(path) {
-    const reply = await fetch(beside(path), { headers: { Accept: "application/json" }, credentials: "same-origin" });
-    const known = await reply.json().catch(() => ({}));
-    if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}; try again.`);
-    return known;
-  }
-
-  const told = (error) => (error instanceof TypeError ? "The server cannot be reached; try again." : error.message);
 
   function draw(shown) {
     options("prompts", shown.sets, shown.asked.prompts, false);
@@ -174,10 +157,9 @@
       // An earlier question may be answered later.
       if (own !== asked) return;
       draw(known);
-      at("fault").hidden = true;
+      fault(null);
     } catch (error) {
-      at("fault").textContent = told(error);
-      at("fault").hidden = false;
+      fault(error);
       at("found").textContent = "";
     }
   }

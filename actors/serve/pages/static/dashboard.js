@@ -1,21 +1,12 @@
-// The dashboard: asks for its data, draws it, and asks again. Every text enters the page as text.
+// The dashboard: asks for its data, draws it, and asks again.
 "use strict";
 
 (() => {
   const EVERY_MS = 15000;
   const { cycles, curves, reliability, checked, legend, nameOf, brief, JUDGES } = window.SalusFigures;
-  const at = (id) => document.getElementById(id);
-  // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
-  const beside = (path) => new URL(path, location.origin + location.pathname);
+  const { at, element, ask, fault } = window.SalusPage;
   let drawn = "";
   let board = null;
-
-  function element(name, text = "", className = "") {
-    const made = document.createElement(name);
-    made.textContent = text;
-    if (className) made.className = className;
-    return made;
-  }
 
   // Rows of a table; the first cell of each is its heading. A cell is a text, or a text and a class.
   function fill(table, rows, nothing) {
@@ -239,22 +230,16 @@
 
   async function refresh() {
     try {
-      const reply = await fetch(beside("dashboard/data"), { headers: { Accept: "application/json" }, credentials: "same-origin" });
-      const known = await reply.json().catch(() => ({}));
-      if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}.`);
-      board = known;
+      board = await ask("dashboard/data");
       // What has not changed is left alone, with the place a reader has reached in it.
       const text = JSON.stringify(board.data);
       if (text !== drawn) draw();
       drawn = text;
       traffic(board.traffic);
       at("updated").textContent = new Date().toLocaleTimeString();
-      at("fault").hidden = true;
+      fault(null);
     } catch (error) {
-      const why = error instanceof TypeError ? "The server cannot be reached." : error.message;
-      const shown = board ? " What is shown is of the time above." : "";
-      at("fault").textContent = `${why}${shown}`;
-      at("fault").hidden = false;
+      fault(error, board ? " What is shown is of the time above." : "");
     }
   }
 

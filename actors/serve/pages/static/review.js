@@ -1,5 +1,4 @@
-// The review page. Requests and answers were written by users and models, so every text enters the page as text
-// (textContent), never as markup.
+// The review page: one answer at a time, labelled by buttons or keys.
 "use strict";
 
 (() => {
@@ -7,40 +6,23 @@
   const MOST = 200;
   const LABELS = { 1: "Accept", 2: "Caution", 3: "Refuse" };
   const KEYS = "salus-review-keys";
-  const at = (id) => document.getElementById(id);
-  // Beside this page. The page's own address may hold a key, and from such a one nothing is fetched.
-  const beside = (path) => new URL(path, location.origin + location.pathname);
+  const { at, element, ask, fault } = window.SalusPage;
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
   let items = [];
   let skipped = new Set();
   let busy = false;
 
-  async function ask(path, body) {
-    const options = { headers: { Accept: "application/json" }, credentials: "same-origin" };
-    if (body !== undefined) {
-      options.method = "POST";
-      options.headers["Content-Type"] = "application/json";
-      options.body = JSON.stringify(body);
-    }
-    const reply = await fetch(beside(path), options);
-    const known = await reply.json().catch(() => ({}));
-    // The gateway's own refusals have a message inside.
-    if (!reply.ok) throw new Error(known.error?.message || known.error || `The server answered ${reply.status}; try again.`);
-    return known;
-  }
-
   // One request at a time: a key pressed twice labels one answer, not two.
   async function once(work) {
     if (busy) return;
     busy = true;
     buttons();
-    at("fault").hidden = true;
+    fault(null);
     try {
       await work();
     } catch (error) {
-      at("fault").textContent = error instanceof TypeError ? "The server cannot be reached; try again." : error.message;
-      at("fault").hidden = false;
+      fault(error);
     } finally {
       busy = false;
       buttons();
@@ -80,9 +62,7 @@
     at("verdict").textContent = `${who}: ${item.judged === null ? "no usable label" : item.judged}.${apart}`;
     const rows = Object.entries(item.p || {}).map(([label, share]) => {
       const row = element("tr");
-      const value = element("td", percent(share));
-      value.className = "number";
-      row.append(element("td", label), value);
+      row.append(element("td", label), element("td", percent(share), "number"));
       return row;
     });
     at("shares").tBodies[0].replaceChildren(...rows);
@@ -90,12 +70,6 @@
     at("judged").open = false;
     // Nothing is known here of the judge's label of a control answer.
     at("judged").hidden = item.queue === "control";
-  }
-
-  function element(name, text = "") {
-    const made = document.createElement(name);
-    made.textContent = text;
-    return made;
   }
 
   function show(move) {
