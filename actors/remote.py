@@ -25,6 +25,7 @@ from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import PolicyOnDisk
 from actors.training.algorithms.table import Algorithm
+from actors.training.shared import RayTrainDispatcher
 
 
 class EngineHolder:
@@ -120,5 +121,7 @@ TRIES = 16
 RemoteKeep = ray.remote(num_cpus=0, max_retries=TRIES)(keep_merged)
 RemoteGenerator = ray.remote(max_restarts=-1, max_task_retries=TRIES)(VllmGenerator)
 RemoteJudge = ray.remote(max_restarts=-1, max_task_retries=TRIES)(RecipeJudge)
+# What it hands out is with the coordinators, and a run of trainers that ends is started anew by it.
+RemoteTrainingDispatcher = ray.remote(num_cpus=0)(RayTrainDispatcher)
 # The coordinator keeps what it knows on disk, so it may die as often as it likes.
 RemoteCoordinator = ray.remote(max_restarts=-1, max_task_retries=-1)(PublishingCoordinator)

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -29,7 +30,8 @@ from pipelines.alignment.rows.egida_pairs import write_pairs
 from pipelines.alignment.run import Run, start_coordinator
 from pipelines.alignment.served import RunEndpoint, served_answers
 from pipelines.alignment.training.fine_tune import fine_tune
-from pipelines.alignment.training.runs import TrainingRuns
+from pipelines.alignment.training.runs import Training, TrainingRuns
+from pipelines.alignment.training.shared import SharedTrainingRuns
 from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.nodes import NodeWatch, node_check
 from pipelines.cluster.plan import settled
@@ -187,7 +189,7 @@ def _seal(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
 @dataclass(frozen=True)
 class _Actors:
     run: Run
-    training: TrainingRuns
+    training: Training
     endpoint: RunEndpoint
 
 
@@ -207,8 +209,7 @@ def _actors(
     coordinator = start_coordinator(recipe, folder, materials, namespace, recipe.cycles, publish=True)
     champion: PolicyRef = ray.get(coordinator.champion.remote())
     pools = open_pools(recipe, champion, materials.judge)
-    unique, storage = uuid.uuid4().hex[:8], str(folder.train_storage)
-    training = TrainingRuns(at_hand(recipe, materials), coordinator, namespace, unique, storage)
+    training = _training(recipe, folder, materials, coordinator, namespace)
     endpoint = RunEndpoint(recipe, coordinator)
     endpoint.begin()
     with contextlib.ExitStack() as down:
@@ -241,6 +242,15 @@ def _actors(
         gpus = gpu_shares(at_hand(recipe, materials))
         run = Run(recipe, folder, materials, pools, coordinator, reporter, check, hold.store, gpus)
         yield _Actors(run, training, endpoint)
+
+
+def _training(recipe: Recipe, folder: RunFolder, materials: Materials, coordinator: Any, namespace: str) -> Training:
+    """The run's own trainers, or those that it shares with others."""
+    shared = recipe.cluster.shared_trainers
+    if shared is not None:
+        return SharedTrainingRuns(shared, coordinator, namespace)
+    unique, storage = uuid.uuid4().hex[:8], str(folder.train_storage)
+    return TrainingRuns(at_hand(recipe, materials), coordinator, namespace, unique, storage)
 
 
 def _cycles(actors: _Actors) -> PolicyRef:

@@ -23,7 +23,7 @@ from pipelines.alignment.run import Run
 from pipelines.alignment.served import RunEndpoint
 from pipelines.alignment.streamed import run_stream, tell_cut_off
 from pipelines.alignment.training.merge import merge
-from pipelines.alignment.training.runs import TrainingRuns, WatchedTraining
+from pipelines.alignment.training.runs import Training, WatchedTraining
 from pipelines.cluster.stream import StreamReport
 from pipelines.cluster.times import StageClock, Stopwatch, Work
 from pipelines.feedback.review.snapshot import cycle_reviews
@@ -35,7 +35,7 @@ from pipelines.runs.stage_log import cycle_clock
 POLL_S = 0.25
 
 
-def run_cycle(run: Run, training: TrainingRuns, cycle: int, endpoint: RunEndpoint) -> CycleOutcome:
+def run_cycle(run: Run, training: Training, cycle: int, endpoint: RunEndpoint) -> CycleOutcome:
     """Generate and judge, shuffle, train, perhaps merge, compare, decide, publish; measure what was published.
 
     Args:
@@ -168,7 +168,7 @@ def _rows(kind: RowKind, report: PreferenceReport) -> str:
     return f"{report.rows} {name} rows{report.outside()}"
 
 
-def train(run: Run, training: TrainingRuns, cycle: int, evaluation: Evaluation | None = None) -> list[Work]:
+def train(run: Run, training: Training, cycle: int, evaluation: Evaluation | None = None) -> list[Work]:
     """All challengers at the same time, from the champion; returns when each trainer worked.
 
     Args:

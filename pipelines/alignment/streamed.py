@@ -14,7 +14,7 @@ from actors.files.shards import read_folder, strings
 from actors.judges.regimens import REGIMENS
 from pipelines.alignment.run import Run
 from pipelines.cluster.progress import Bar
-from pipelines.cluster.stream import Limits, ShardTask, StreamReport, stream
+from pipelines.cluster.stream import ShardTask, StreamReport, stream
 from pipelines.config.judge import JudgeConfig
 from pipelines.measures.language import LanguageShare, language_share
 from pipelines.measures.metrics import cut_off_share
@@ -44,15 +44,12 @@ def streamed(
     generated = run.reporter.bar(f"{name}: generating", total, "answers")
     judged = run.reporter.bar(f"{name}: judging", total, "answers")
     try:
-        judge_s = run.pools.judge_limit_s(run.recipe.judge.shard_timeout_s)
-        limits = Limits(run.recipe.generate.shard_timeout_s, judge_s)
+        waits = run.pools.waits
+        limits = waits.limits(run.recipe.generate.shard_timeout_s, run.recipe.judge.shard_timeout_s)
         count, report = (_generated(run, generated), _judged(run, judged)), StreamReport()
         # Engines that have their turn are opened for work alone.
         for generators, judges in run.pools.passes() if waiting else ():
-            queue = run.pools.judge_queue
-            report.add(
-                stream(waiting, generators, judges, *count, limits=limits, meanwhile=meanwhile, judge_queue=queue)
-            )
+            report.add(stream(waiting, generators, judges, *count, waits.queues, limits, meanwhile))
     finally:
         generated.close()
         judged.close()

@@ -101,7 +101,7 @@ def fleet(
     root = fleet_root(settings, local_folder(run, "A fleet needs") if run is not None else None)
     if plan:
         members = members_of(settings, FleetFolder(root))
-        out.print(division_table(divided(members, settings.side_by_side), f"Plan of {settings.name}"))
+        out.print(division_table(divided(members, settings.side_by_side, settings.share), f"Plan of {settings.name}"))
         for member in members:
             with named(member):
                 # Its lines are long; salus plan prints them of one recipe.

@@ -74,14 +74,18 @@ def demand(
     names = tuple(name for name in recipe.train.challengers if challengers is None or name in challengers)
     rows: dict[Part, Callable[[], tuple[PlanRow, ...]]] = {
         "coordinate": lambda: (PlanRow(actor="coordinator", count=1),),
-        "generate": lambda: (_generators(recipe), *_attackers(recipe)),
+        "generate": lambda: (*_own_generators(recipe), *_attackers(recipe)),
         "judge": lambda: () if recipe.cluster.shared_judges else (_judges(recipe),),
         "control": lambda: _control_judge(recipe),
-        "train": lambda: (*(_controller(name.upper()) for name in names), *(_workers(recipe, name) for name in names)),
+        "train": lambda: () if recipe.cluster.shared_trainers else _training(recipe, names),
         "shuffle": lambda: (_shuffle(recipe),),
         "publish": lambda: _publisher(recipe),
     }
     return (_ray(recipe), *(row for part, made in rows.items() if part in parts for row in made()))
+
+
+def _training(recipe: Recipe, names: Collection[ChallengerName]) -> tuple[PlanRow, ...]:
+    return (*(_controller(name.upper()) for name in names), *(_workers(recipe, name) for name in names))
 
 
 def fine_tuning_demand(recipe: Recipe) -> tuple[PlanRow, ...]:
@@ -244,6 +248,10 @@ def _on_gpus(engine: EngineConfig, shape: Shape, setting: str) -> dict[str, Any]
 def _generators(recipe: Recipe) -> PlanRow:
     generate = recipe.generate
     return _engines("generator", generate.actors, generate.cpus_per_actor, generate.engine, policy_shape(recipe))
+
+
+def _own_generators(recipe: Recipe) -> tuple[PlanRow, ...]:
+    return () if recipe.cluster.shared_generators else (_generators(recipe),)
 
 
 def _judges(recipe: Recipe) -> PlanRow:

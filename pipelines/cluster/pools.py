@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import ray
@@ -17,8 +17,9 @@ from actors.engine.config import EngineConfig
 from actors.engine.vllm import SLEEPS
 from actors.errors import SalusError, reason
 from actors.remote import RemoteGenerator, RemoteJudge
+from pipelines.cluster.stream import Limits, Queues
 from pipelines.cluster.turns.division import ENGINE_SHARE, slept
-from pipelines.config.cluster import SharedJudges
+from pipelines.config.cluster import ClusterConfig, SharedPool
 from pipelines.config.recipe import Recipe
 
 # Until an actor that died is asked again.
@@ -43,11 +44,8 @@ class EnginePools(Protocol):
         """Whether there are judges, up or not."""
 
     @property
-    def judge_queue(self) -> int | None:
-        """Most shards that may wait at each judge; None: as many as at a generator."""
-
-    def judge_limit_s(self, shard_timeout_s: float) -> float:
-        """How long a judge may take over one shard, seconds."""
+    def waits(self) -> Waits:
+        """How many shards may wait at each of them, and how many of other runs are before these."""
 
     @property
     def stay_up(self) -> bool:
@@ -73,22 +71,42 @@ class EnginePools(Protocol):
 
 
 @dataclass(frozen=True)
+class Waits:
+    """The queues at actors that are perhaps not this run's alone; None: they are."""
+
+    generators: SharedPool | None = None
+    judges: SharedPool | None = None
+
+    def limits(self, generate_s: float | None, judge_s: float | None) -> Limits:
+        """How long an actor may take over one shard: one that is shared has other runs' shards before it.
+
+        Args:
+            generate_s: how long a generator of the run's own may, seconds; None: as long as it takes.
+            judge_s: the same of a judge.
+        """
+        return Limits(_longer(generate_s, self.generators), _longer(judge_s, self.judges))
+
+    @property
+    def queues(self) -> Queues:
+        """Most shards that wait at one actor."""
+        own = Queues()
+        return Queues(
+            generator=self.generators.queue if self.generators is not None else own.generator,
+            judge=self.judges.queue if self.judges is not None else own.judge,
+        )
+
+
+def _longer(limit_s: float | None, shared: SharedPool | None) -> float | None:
+    return limit_s if limit_s is None or shared is None else limit_s * (1 + shared.ahead)
+
+
+@dataclass(frozen=True)
 class Pools:
     """Handles of both pools; closing them frees their engines."""
 
     generators: Sequence[Any]
     judges: Sequence[Any]
-    # Where the judges are not this run's alone.
-    shared: SharedJudges | None = None
-
-    @property
-    def judge_queue(self) -> int | None:
-        """Most shards that may wait at each judge; None: as many as at a generator."""
-        return self.shared.queue if self.shared is not None else None
-
-    def judge_limit_s(self, shard_timeout_s: float) -> float:
-        """How long a judge may take over one shard, seconds; one that is shared judges other runs' shards before it."""
-        return shard_timeout_s * (1 + (self.shared.ahead if self.shared is not None else 0))
+    waits: Waits = field(default_factory=Waits)
 
     @property
     def labels(self) -> bool:
@@ -139,7 +157,8 @@ class Pools:
             return False
 
     def forget(self) -> None:
-        asked = [actor.forget.remote() for actor in self.generators]
+        # Generators that are shared forget when the last run that asks them has ended.
+        asked = [actor.forget.remote() for actor in self.generators] if self.waits.generators is None else []
         if asked:
             # Where that fails, the next run on the node removes them.
             ray.wait(asked, num_returns=len(asked), timeout=_LEAVE_S)
@@ -157,8 +176,9 @@ class Pools:
             ray.kill(actor)
 
     def _own(self) -> tuple[Any, ...]:
-        """The actors that end with the run; shared judges do not."""
-        return (*self.generators, *(self.judges if self.shared is None else ()))
+        """The actors that end with the run; shared ones do not."""
+        generators = self.generators if self.waits.generators is None else ()
+        return (*generators, *(self.judges if self.waits.judges is None else ()))
 
 
 def _asked(actor: Any) -> Any:
@@ -172,7 +192,7 @@ def spawn(
     judge: PolicyRef | None,
     generate: bool,
     label: bool,
-    shared: SharedJudges | None = None,
+    shared: ClusterConfig | None = None,
 ) -> Pools:
     """Start the pools a step needs; engines come up in the background.
 
@@ -182,51 +202,64 @@ def spawn(
         judge: the judge's weights; None: it has none, or the policy judges.
         generate: start generators.
         label: start judges.
-        shared: a pool of the recipe's own judge that is up; taken in place of a new one.
+        shared: names pools of the recipe's own that are up, if any; taken in place of new ones.
 
     Raises:
-        SalusError: the shared pool is not up.
+        SalusError: a shared pool is not up.
     """
+    waits = Waits(shared.shared_generators, shared.shared_judges) if shared is not None else Waits()
+    generators: Sequence[Any] = ()
     judges: Sequence[Any] = ()
+    if generate:
+        generators = _found(waits.generators, "generators") if waits.generators else _generators(recipe, policy)
     if label:
-        judges = _found(shared) if shared is not None else _judges(recipe, policy, judge)
-    return Pools(generators=_generators(recipe, policy) if generate else (), judges=judges, shared=shared)
+        judges = _found(waits.judges, "judges") if waits.judges else _judges(recipe, policy, judge)
+    return Pools(generators, judges, waits)
 
 
-def spawn_shared(recipe: Recipe, judge: PolicyRef | None, pool: SharedJudges) -> Pools:
+def spawn_shared_judges(recipe: Recipe, judge: PolicyRef | None, pool: SharedPool) -> Pools:
     """Start the recipe's judges under the names of `pool`; they end with this process, or with `close`."""
     return Pools(generators=(), judges=_judges(recipe, judge, judge, pool))
 
 
-def _found(shared: SharedJudges) -> list[Any]:
+def spawn_shared_generators(recipe: Recipe, policy: PolicyRef, pool: SharedPool) -> Pools:
+    """The same of generators, which begin with `policy`; every task names its own."""
+    return Pools(generators=_generators(recipe, policy, pool), judges=())
+
+
+def _found(shared: SharedPool, what: str) -> list[Any]:
     try:
         return [find_actor(ActorAddress(actor=name, namespace=shared.namespace)) for name in shared.actors]
     except ValueError as error:
         raise SalusError(
-            f"The judges {', '.join(shared.actors)} that this run shares with others are not up. Set"
-            " cluster.shared_judges to null for judges of its own."
+            f"The {what} {', '.join(shared.actors)} that this run shares with others are not up. Set"
+            f" cluster.shared_{what} to null for {what} of its own."
         ) from error
 
 
-def _generators(recipe: Recipe, policy: PolicyRef) -> list[Any]:
+def _generators(recipe: Recipe, policy: PolicyRef, pool: SharedPool | None = None) -> list[Any]:
     config = recipe.generate
     engine, share = _as_placed(recipe, config.engine)
-    place = RemoteGenerator.options(**_place(engine, config.cpus_per_actor, share))
-    return [place.remote(engine, policy) for _ in range(config.actors)]
+    options = _place(engine, config.cpus_per_actor, share)
+    return [place.remote(engine, policy) for place in _places(RemoteGenerator, config.actors, options, pool)]
+
+
+def _places(remote: Any, count: int, options: Mapping[str, Any], pool: SharedPool | None) -> list[Any]:
+    """Where each actor is started: so many without a name, or under those of a pool."""
+    if pool is None:
+        return [remote.options(**options)] * count
+    return [remote.options(name=name, namespace=pool.namespace, **options) for name in pool.actors]
 
 
 def _judges(
-    recipe: Recipe, policy: PolicyRef | None, judge: PolicyRef | None, pool: SharedJudges | None = None
+    recipe: Recipe, policy: PolicyRef | None, judge: PolicyRef | None, pool: SharedPool | None = None
 ) -> list[Any]:
     engine, share = _as_placed(recipe, recipe.judge.engine)
     config = recipe.judge.model_copy(update={"engine": engine})
     has_model = config.row.weights is not None
     options = _place(engine, config.cpus_per_actor, share) if has_model else {"num_cpus": config.cpus_per_actor}
     weights = judge or policy if has_model else None
-    if pool is None:
-        place = RemoteJudge.options(**options)
-        return [place.remote(config, weights, recipe.harmfulness) for _ in range(config.actors)]
-    places = [RemoteJudge.options(name=name, namespace=pool.namespace, **options) for name in pool.actors]
+    places = _places(RemoteJudge, config.actors, options, pool)
     return [place.remote(config, weights, recipe.harmfulness) for place in places]
 
 

@@ -1,7 +1,7 @@
 """Shards through the pools. `stream`: answers are judged while others are still sampled; `spread`: one pool alone.
 
-The driver holds references and file names only. Back-pressure: at most `queue` shards wait at each actor. At most as
-many unjudged shards exist as the judges can queue, so a slow judge slows generation down.
+The driver holds references and file names only. Back-pressure: `Queues` says how many shards wait at each actor. At
+most as many unjudged shards exist as the judges can queue, so a slow judge slows generation down.
 """
 
 from __future__ import annotations
@@ -71,6 +71,14 @@ class StreamReport:
 
 
 @dataclass(frozen=True)
+class Queues:
+    """Most shards that wait at one actor, the one that it works on included."""
+
+    generator: int = 2
+    judge: int = 2
+
+
+@dataclass(frozen=True)
 class Limits:
     """How long an actor may work on one shard before another takes its place. Seconds; None: as long as it takes."""
 
@@ -121,21 +129,19 @@ def stream(
     judges: Sequence[Any],
     on_generated: Callable[[Span], None] = lambda span: None,
     on_judged: Callable[[int], None] = lambda rows: None,
-    queue: int = 2,
+    queues: Queues | None = None,
     limits: Limits | None = None,
     meanwhile: Callable[[], None] = lambda: None,
-    judge_queue: int | None = None,
 ) -> StreamReport:
     """Run every task that is not on disk yet; returns when all are judged.
 
     Without generators the rollouts are read from disk; without judges they are only generated. `meanwhile` is called
-    after every answer of an actor, and at least once in `LOOK_S`. At each judge at most
-    `judge_queue` shards wait (None: `queue`).
+    after every answer of an actor, and at least once in `LOOK_S`.
 
     Raises:
         SalusError: as raised in an actor, or one is late time and again.
     """
-    limits = limits or Limits()
+    limits, queues = limits or Limits(), queues or Queues()
     report = StreamReport()
     generating: dict[ray.ObjectRef[Any], _Flight] = {}
     judging: dict[ray.ObjectRef[Any], _Flight] = {}
@@ -146,16 +152,15 @@ def stream(
         waiting.clear()
     generator_pool = [_Member(actor, place) for place, actor in enumerate(generators)]
     judge_pool = [_Member(actor, place) for place, actor in enumerate(judges)]
-    judge_queue = judge_queue or queue
-    limit = judge_queue * len(judge_pool) if judges else len(waiting)
+    limit = queues.judge * len(judge_pool) if judges else len(waiting)
 
     while waiting or generating or unjudged or judging:
-        while unjudged and (member := _free(judge_pool, judge_queue)):
+        while unjudged and (member := _free(judge_pool, queues.judge)):
             flight = unjudged.popleft()
             member.handed()
             ref = member.actor.label.remote(flight.rollouts, flight.task.judgment)
             judging[ref] = _Flight(flight.task, member, flight.rollouts)
-        while waiting and len(unjudged) < limit and (member := _free(generator_pool, queue)):
+        while waiting and len(unjudged) < limit and (member := _free(generator_pool, queues.generator)):
             task = waiting.popleft()
             member.handed()
             rollouts, span = member.actor.generate.options(num_returns=2).remote(task.rollout)

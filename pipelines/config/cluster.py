@@ -52,13 +52,24 @@ class PlanAssumptions(Section):
     decide_s: float = Field(5, ge=0, description="seconds of a cycle's decision")
 
 
-class SharedJudges(Section):
-    """A judge pool of the cluster that several runs use; `salus fleet` starts it and names it here."""
+class SharedPool(Section):
+    """Generators or judges of the cluster that several runs ask; `salus fleet` starts them and names them here."""
 
     namespace: str = Field(description="Ray namespace of its actors")
     actors: tuple[str, ...] = Field(min_length=1, description="their names there")
     queue: int = Field(2, ge=1, description="most shards of this run that wait at each of them")
     ahead: int = Field(0, ge=0, description="most shards of the other runs that wait there at the same time")
+
+
+class SharedTrainers(Section):
+    """Resident trainers of the cluster that several runs give their jobs to, by the actor that hands these out."""
+
+    namespace: str = Field(description="Ray namespace of that actor")
+    actor: str = Field(description="its name there")
+
+
+# The settings of what runs share.
+SHARED = ("shared_judges", "shared_generators", "shared_trainers")
 
 
 class ClusterConfig(Section):
@@ -110,11 +121,24 @@ class ClusterConfig(Section):
     )
     assumed: PlanAssumptions = Field(PlanAssumptions(), description="speeds that the plan's hours are estimated by")
     wait_s: float = Field(600.0, gt=0, description="longest wait for actors to start")
-    shared_judges: SharedJudges | None = Field(
+    shared_judges: SharedPool | None = Field(
         None,
         description="a judge pool that other runs of the cluster use too, as salus fleet sets it; None: the run starts"
         " its own",
     )
+    shared_generators: SharedPool | None = Field(
+        None, description="the same of generators, which change their weights from one run's shard to another's"
+    )
+    shared_trainers: SharedTrainers | None = Field(
+        None, description="trainers that other runs of the cluster use too, as salus fleet sets it; None: its own"
+    )
+
+    @property
+    def shared(self) -> dict[str, SharedPool | SharedTrainers]:
+        """What the run asks that other runs ask too, by its setting."""
+        each = {name: getattr(self, name) for name in SHARED}
+        return {name: found for name, found in each.items() if found is not None}
+
     lease_s: float = Field(
         60.0,
         ge=15,

@@ -178,6 +178,11 @@ class Recipe(Section):
                 f"decide.correction 'none' with {len(self.contestants)} challengers would let chance replace the"
                 " champion too often; set it to holm, or name two challengers at most"
             )
+        if self.cluster.placement == "by_turns" and (shared := sorted(self.cluster.shared)):
+            raise ValueError(
+                f"cluster.{shared[0]} is for actors that stay up, and with cluster.placement by_turns they end; set it"
+                " to null"
+            )
         if self.cluster.shared_judges is not None and self.judge.row.champion_judges:
             raise ValueError(
                 f"cluster.shared_judges goes with a judge that stays the same, and {self.judge.regimen} changes with"

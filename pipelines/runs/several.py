@@ -32,6 +32,11 @@ class SeveralFolder:
         """What they took together so far."""
         return self.root / "cost.json"
 
+    @property
+    def trainers(self) -> Path:
+        """What trainers that they share keep while they are up."""
+        return self.root / "trainers"
+
     def run(self, name: str) -> RunFolder:
         """The run folder of one of them."""
         return RunFolder(self.runs / name)

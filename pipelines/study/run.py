@@ -49,7 +49,7 @@ def run_study(study: StudyConfig, root: Path, reporter: Reporter, fresh: bool = 
         failed: dict[str, Failure] = {}
         if left:
             # Fewer at once where there is no room for as many.
-            division = divided(left, study.side_by_side)
+            division = divided(left, study.side_by_side, study.share)
             failed = run_together(division, folder, study.cluster, reporter, lease)
         return write_report(study, folder, cells, failed)
 

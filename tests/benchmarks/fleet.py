@@ -4,7 +4,7 @@
     python tests/benchmarks/fleet.py --policies 2
 
 `salus align` runs each by itself first, and `salus fleet` then all of them. What is saved is waiting and start-up: one
-Ray, one judge, and the time in which one policy alone leaves a core idle. The decisions must be the same.
+Ray, and one judge, generator and trainer of each kind, which all policies share. The decisions must be the same.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def measure(place: Path, names: list[str]) -> None:
         "recipe": str(TINY),
         "set": settings,
         "registries": None,
+        "share": ["judges", "generators", "trainers"],
         "policies": [{"name": name, "seed": seed} for name, seed in seeds.items()],
     }
     (place / "fleet.yaml").write_text(yaml.safe_dump(fleet), encoding="utf-8")

@@ -14,6 +14,7 @@ import yaml
 
 from actors.contract.run_folder import RunFolder
 from pipelines.cli.main import main
+from pipelines.config.cluster import SHARED
 from pipelines.config.load import load_run_recipe
 from pipelines.decision.record import Decision, read_decision
 from pipelines.registry.store import Registry
@@ -30,7 +31,7 @@ PATIENCE_S = 600
 
 @pytest.fixture(scope="module")
 def file(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny policy twice, with one judge for both."""
+    """The tiny policy twice, with one judge, one generator and one trainer of each kind for both."""
     place = tmp_path_factory.mktemp("fleets")
     fleet = {
         "name": "wards",
@@ -38,6 +39,7 @@ def file(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
         "set": [*settings, *SMALL],
         "registries": str(place / "registries"),
         "promote": True,
+        "share": ["judges", "generators", "trainers"],
         "policies": [{"name": "north"}, {"name": "south", "weight": 2}],
     }
     path = place / "wards.yaml"
@@ -95,8 +97,9 @@ def test_a_killed_policy_leaves_the_other_alone_which_decides_as_by_itself(
     folder = FleetFolder(root)
     assert read_decision(folder.run("north").decision(1)) == alone
     assert not folder.run("south").decision(1).exists()
-    # Both asked one pool: neither was told to start judges.
-    assert load_run_recipe(folder.run("north").recipe).cluster.shared_judges is not None
+    # Both asked the same actors: neither was told to start any of these.
+    assert list(load_run_recipe(folder.run("north").recipe).cluster.shared) == list(SHARED)
+    assert not folder.trainers.exists()
 
     # The same command goes on with what is left.
     assert ended("fleet", str(file), "--run", str(root)) == 0, folder.log("south").read_text()

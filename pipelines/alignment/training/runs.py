@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 
@@ -22,6 +22,25 @@ from pipelines.config.recipe import Recipe
 
 # How long a run has to end once its job is done. Seconds.
 LEAVE_S = 120.0
+
+
+class Training(Protocol):
+    """The training of a run as its cycles use it: by Ray Train runs of its own, or by trainers that others use too."""
+
+    def start(self) -> None:
+        """Bring up what is resident, before the first rows are there."""
+
+    def begin(self, jobs: Mapping[ChallengerName, Assignment]) -> None:
+        """Have these jobs trained."""
+
+    def watch(self, jobs: Mapping[ChallengerName, Assignment]) -> None:
+        """See whether a trainer has ended without finishing its job; asked while jobs are trained."""
+
+    def leave(self) -> None:
+        """Return when the trainers of the cycle have given back what they held."""
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """End the run's training; what has not ended by itself in so many seconds is cancelled."""
 
 
 class TrainingRuns:
@@ -142,7 +161,7 @@ class TrainingRuns:
 class WatchedTraining:
     """Life: `WatchedTraining(run, runs, cycle)`, which hands the jobs out -> `look`* until `over` -> `close`."""
 
-    def __init__(self, run: Run, runs: TrainingRuns, cycle: int) -> None:
+    def __init__(self, run: Run, runs: Training, cycle: int) -> None:
         self._run = run
         self._runs = runs
         self._cycle = cycle

@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.contract.records import PolicyRef
 from pipelines.cluster.demand import Part
-from pipelines.cluster.pools import EnginePools, Pools, spawn
+from pipelines.cluster.pools import EnginePools, Pools, Waits, spawn
 from pipelines.cluster.turns.division import judged_beside, slept
 from pipelines.config.recipe import Recipe
 
@@ -32,11 +32,8 @@ class TurnPools:
         self._sleeps = slept(recipe)
         self._up = Pools((), ())
 
-    # By turns no judges are shared: they end while others have their turn.
-    judge_queue: int | None = None
-
-    def judge_limit_s(self, shard_timeout_s: float) -> float:
-        return shard_timeout_s
+    # By turns no actors are shared: they end while others have their turn.
+    waits = Waits()
 
     @property
     def labels(self) -> bool:
@@ -109,5 +106,4 @@ def open_pools(
     """
     if recipe.cluster.placement == "by_turns":
         return TurnPools(recipe, policy, judge, starts)
-    shared = recipe.cluster.shared_judges
-    return spawn(recipe, policy, judge, "generate" in starts, "judge" in starts, shared)
+    return spawn(recipe, policy, judge, "generate" in starts, "judge" in starts, recipe.cluster)

@@ -12,6 +12,7 @@ from actors.errors import SalusError
 from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
 from pipelines.config.section import Section
+from pipelines.study.fleet.kinds import SharedKind
 
 # Of a run folder, of an entry of a registry, and the model's name at an endpoint.
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -54,6 +55,13 @@ class FleetConfig(Section):
     side_by_side: int | None = Field(
         None, ge=1, description="most policies that run at the same time; None: as many as there is room for"
     )
+    share: tuple[SharedKind, ...] = Field(
+        ("judges",),
+        description="actors that policies share where they would start the same. judges: of one model and one prompt."
+        " generators: of one deployed model; their weights change from one policy's shard to the next, which takes long"
+        " of large models. trainers: of the same settings, for one job after the other. What is shared starts once, and"
+        " takes its memory once",
+    )
     registries: Path | None = Field(
         Path("registries"),
         description="the folder of the registries of policies that name none; null: those are not registered",
@@ -77,14 +85,19 @@ class FleetConfig(Section):
             )
         if without := [policy.name for policy in self.policies if (policy.recipe or self.recipe) is None]:
             raise ValueError(f"policy {without[0]} has no recipe; give it one, or the fleet")
-        if self.cluster.shared_judges is not None:
-            raise ValueError("cluster.shared_judges is found by the fleet itself; leave it out")
+        check_found(self.cluster, "fleet")
         return self
 
     def registry_of(self, policy: FleetPolicy) -> Path | None:
         """Where a policy is registered; None: nowhere."""
         default = self.registries / policy.name if self.registries is not None else None
         return policy.registry or default
+
+
+def check_found(cluster: ClusterConfig, what: str) -> None:
+    """Raises ValueError where settings name actors that a fleet or a study starts itself."""
+    if cluster.shared:
+        raise ValueError(f"cluster.{min(cluster.shared)} is found by the {what} itself; leave it out")
 
 
 def load_fleet(file: str, overrides: Sequence[str] = ()) -> FleetConfig:

@@ -14,15 +14,14 @@ from typing import NamedTuple
 from actors.errors import SalusError
 from pipelines.cluster.devices import Resources
 from pipelines.cluster.plan import UNITS, Demand, Plan, check, make_plan
-from pipelines.config.cluster import SharedJudges
-from pipelines.config.recipe import Recipe
-from pipelines.study.fleet.judges import JudgePool
+from pipelines.config.cluster import SharedPool, SharedTrainers
 from pipelines.study.fleet.member import Member
+from pipelines.study.fleet.pools import SharedActors
 
 # A member's own process, with Ray's and Arrow's libraries: proportional set size.
 DRIVER_GIB = 0.5
-# Rows of a plan (`pipelines.cluster.demand`).
-_RAY, _JUDGE = "driver and Ray", "judge"
+# A row of a plan (`pipelines.cluster.demand`).
+_RAY = "driver and Ray"
 # Sums of tenths are not exact.
 _CLOSE = 1e-6
 
@@ -52,11 +51,11 @@ def together(rooms: Collection[Room]) -> Room:
 
 @dataclass(frozen=True)
 class Division:
-    """The room of one Ray, for members and for the judge pools that they share."""
+    """The room of one Ray, for members and for the pools that they share."""
 
     members: tuple[Member, ...]
     there: Resources
-    pools: tuple[JudgePool, ...] = ()
+    pools: tuple[SharedActors, ...] = ()
     # Most members that run at once; None: as many as there is room for.
     side_by_side: int | None = None
 
@@ -66,18 +65,22 @@ class Division:
         return tuple(sorted(self.members, key=lambda member: -member.priority))
 
     def needs(self, member: Member) -> Room:
-        """What a member starts by itself: no judges where it shares them, and no Ray."""
+        """What a member starts by itself: no actors that it shares, and no Ray."""
         plan = self.plan(member)
         ray = sum(row.memory_gib for row in plan.rows if row.actor == _RAY)
         return Room(plan.cpus, plan.gpus, plan.memory_gib - ray + DRIVER_GIB)
 
     def plan(self, member: Member) -> Plan:
-        """A member's plan, without judges where it shares them."""
-        pool = next((pool for pool in self.pools if member.name in pool.names), None)
-        return make_plan(_sharing(member, pool.settings(member)) if pool is not None else member.recipe)
+        """A member's plan, without the actors that it shares."""
+        cluster = member.recipe.cluster.model_copy(update=self.shared(member))
+        return make_plan(member.recipe.model_copy(update={"cluster": cluster}))
 
-    def base(self, pools: Sequence[JudgePool] | None = None) -> Room:
-        """What is there once: Ray, and these judge pools (None: all)."""
+    def shared(self, member: Member) -> dict[str, SharedPool | SharedTrainers]:
+        """The pools that a member asks, as its section cluster names them."""
+        return {pool.setting: pool.settings(member) for pool in self.pools if member.name in pool.names}
+
+    def base(self, pools: Sequence[SharedActors] | None = None) -> Room:
+        """What is there once: Ray, and these pools (None: all)."""
         ray = max(row.memory_gib for each in self.members for row in self.plan(each).rows if row.actor == _RAY)
         each = [pool_room(pool) for pool in (self.pools if pools is None else pools)]
         return together([Room(0.0, 0.0, ray), *each])
@@ -91,7 +94,7 @@ class Division:
         """Refuse members that could never run.
 
         Raises:
-            SalusError: one needs more than there is, by itself or beside the judges that are shared.
+            SalusError: one needs more than there is, by itself or beside the actors that are shared.
         """
         for member in self.members:
             check(make_plan(least(member).recipe), self.there)
@@ -101,7 +104,7 @@ class Division:
                 raise SalusError(self._lacking(member, free))
 
     def starting(
-        self, waiting: Collection[str], running: Sequence[Member], pools: Sequence[JudgePool] | None = None
+        self, waiting: Collection[str], running: Sequence[Member], pools: Sequence[SharedActors] | None = None
     ) -> tuple[Member, ...]:
         """Who of those that wait starts now, with as many generators as it gets.
 
@@ -111,7 +114,7 @@ class Division:
         Args:
             waiting: their names.
             running: those that run, as they were started.
-            pools: the judge pools that are up or will be; None: all.
+            pools: those that are up or will be; None: all.
         """
         used = together([self.base(pools), *(self.needs(member) for member in running)])
         free = Room.of(self.there).less(used)
@@ -137,7 +140,7 @@ class Division:
             for member in sorted(chosen, key=lambda each: self.needs(each).gpus / each.weight):
                 larger = _with_generators(member, member.recipe.generate.actors + 1)
                 # More generators than shards would have nothing to do.
-                useful = on_gpus(member) and larger.recipe.generate.actors <= larger.recipe.data.shards_per_cycle
+                useful = self._grows(member) and larger.recipe.generate.actors <= larger.recipe.data.shards_per_cycle
                 more = self.needs(larger).less(self.needs(member))
                 if useful and free.holds(more):
                     chosen[chosen.index(member)] = larger
@@ -146,13 +149,17 @@ class Division:
             else:
                 return tuple(chosen)
 
+    def _grows(self, member: Member) -> bool:
+        """Whether more GPUs are more generators of its own."""
+        return on_gpus(member) and "shared_generators" not in self.shared(member)
+
     def _lacking(self, member: Member, free: Room) -> str:
         needed = self.needs(least(member))
         what: Demand = next(name for name in UNITS if getattr(needed, name) > getattr(free, name) + _CLOSE)
         unit, override = UNITS[what]
         return (
             f"{member.kind.capitalize()} {member.name} needs {getattr(needed, what):.3g} {unit}, but beside Ray and the"
-            f" judges that are shared {self.there.where} has {max(0.0, getattr(free, what)):.3g}. Free or add some, ask"
+            f" actors that are shared {self.there.where} has {max(0.0, getattr(free, what)):.3g}. Free or add some, ask"
             f" for less in its recipe, or say with cluster.{override} how much there will be."
         )
 
@@ -167,15 +174,9 @@ def least(member: Member) -> Member:
     return _with_generators(member, 1) if on_gpus(member) else member
 
 
-def pool_room(pool: JudgePool) -> Room:
-    """What the judges of a pool need together."""
-    (row,) = (row for row in make_plan(pool.members[0].recipe).rows if row.actor == _JUDGE)
-    return Room(pool.actors * row.cpus, pool.actors * row.gpus, pool.actors * row.memory_gib)
-
-
-def _sharing(member: Member, shared: SharedJudges) -> Recipe:
-    cluster = member.recipe.cluster.model_copy(update={"shared_judges": shared})
-    return member.recipe.model_copy(update={"cluster": cluster})
+def pool_room(pool: SharedActors) -> Room:
+    """What the actors of a pool need together."""
+    return together([Room(row.count * row.cpus, row.count * row.gpus, row.count * row.memory_gib) for row in pool.rows])
 
 
 def _with_generators(member: Member, actors: int) -> Member:

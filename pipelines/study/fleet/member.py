@@ -14,7 +14,7 @@ from actors.contract.run_folder import RunFolder
 from actors.errors import SalusError
 from pipelines.cluster.devices import Resources
 from pipelines.cluster.progress import Bar, Reporter
-from pipelines.config.cluster import SharedJudges
+from pipelines.config.cluster import SharedPool, SharedTrainers
 from pipelines.config.load import save_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.decision.ending import is_over, past_decisions
@@ -110,18 +110,22 @@ class MemberWatch:
 
 
 def member_job(
-    member: Member, folder: SeveralFolder, address: str, there: Resources, shared: SharedJudges | None = None
+    member: Member,
+    folder: SeveralFolder,
+    address: str,
+    there: Resources,
+    shared: Mapping[str, SharedPool | SharedTrainers] | None = None,
 ) -> Job:
     """`salus align` of a member, as a child that joins the cluster at `address`.
 
     A process of its own, because a driver has one Ray session, one namespace and one set of Ray Data settings.
+    `shared` is what it asks that others ask too, by its setting in section cluster.
     """
     place = [f"cluster.address={address}"]
     if member.recipe.cluster.joined is None:
         # All were held against this machine's memory; Ray's own idea of it is smaller.
         place.append(f"cluster.memory_gib={there.memory_gib}")
-    if shared is not None:
-        place.append(f"cluster.shared_judges={json.dumps(shared.model_dump(mode='json'))}")
+    place += [f"cluster.{name}={json.dumps(pool.model_dump(mode='json'))}" for name, pool in (shared or {}).items()]
     arguments = ["align", str(folder.recipe(member.name)), "--run", str(member.run.root)]
     arguments += [part for setting in place for part in ("--set", setting)]
     return Job(member.name, (sys.executable, "-m", "pipelines.cli.main", *arguments), folder.log(member.name))

@@ -84,7 +84,8 @@ def run_fleet(fleet: FleetConfig, root: Path, reporter: Reporter, fresh: bool = 
         save_recipe(fleet, folder.settings)
         failures = {}
         if left := unfinished(members, reporter):
-            failures = run_together(divided(left, fleet.side_by_side), folder, fleet.cluster, reporter, lease)
+            division = divided(left, fleet.side_by_side, fleet.share)
+            failures = run_together(division, folder, fleet.cluster, reporter, lease)
         published = register_policies(fleet, [each for each in members if each.complete], reporter)
         write_serving(published, folder)
         return FleetReport(members, failures, published, read_cost(folder))

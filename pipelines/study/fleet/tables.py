@@ -26,7 +26,7 @@ def division_table(division: Division, title: str) -> Table:
         table.add_column(name, justify="right")
     table.add_row("Ray", "now", "", "", "", *_figures(division.base(())))
     for pool in division.pools:
-        table.add_row(f"judges of {', '.join(pool.names)}", "now", "", "", "", *_figures(pool_room(pool)))
+        table.add_row(f"{pool.kind} of {', '.join(pool.names)}", "now", "", "", "", *_figures(pool_room(pool)))
     table.add_section()
     for each in division.order:
         member = first.get(each.name, each)

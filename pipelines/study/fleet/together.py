@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from actors.contract.records import Record
 from actors.files.records import find_record
@@ -19,8 +20,9 @@ from pipelines.runs.several import SeveralFolder
 from pipelines.study.fleet.cluster import shared_ray
 from pipelines.study.fleet.division import Division
 from pipelines.study.fleet.jobs import Job, last_sentence, run_jobs
-from pipelines.study.fleet.judges import RunningPools, judge_pools
+from pipelines.study.fleet.kinds import SharedKind
 from pipelines.study.fleet.member import Failure, Member, MemberWatch, member_job, prepare
+from pipelines.study.fleet.pools import RunningPools, shared_pools
 
 
 class SharedCost(Record):
@@ -30,14 +32,14 @@ class SharedCost(Record):
     peak_memory_gib: float = 0.0
 
 
-def divided(members: Sequence[Member], side_by_side: int | None) -> Division:
-    """The members in the room that their Ray has, with the judge pools that they share; nothing is started.
+def divided(members: Sequence[Member], side_by_side: int | None, share: Collection[SharedKind]) -> Division:
+    """The members in the room that their Ray has, with the pools of what they may share; nothing is started.
 
     Raises:
         SalusError: no cluster answers at the members' address, or one of them could never run there.
     """
     there = available(members[0].recipe)
-    pools = judge_pools(members, f"salus-judges-{uuid.uuid4().hex[:8]}")
+    pools = shared_pools(members, f"salus-shared-{uuid.uuid4().hex[:8]}", share)
     division = Division(tuple(members), there, pools, side_by_side)
     division.check()
     return division
@@ -57,12 +59,10 @@ def run_together(
         try:
             prepare(members, folder, reporter)
             with shared_ray(cluster, f"salus-{folder.root.name}", division.slots()) as address:
-                pools = RunningPools(division.pools)
+                pools = RunningPools(division.pools, folder.trainers)
                 pools.start(reporter)
-                settings = {member.name: pool.settings(member) for pool in division.pools for member in pool.members}
                 jobs = [
-                    member_job(each, folder, address, division.there, settings.get(each.name))
-                    for each in division.order
+                    member_job(each, folder, address, division.there, division.shared(each)) for each in division.order
                 ]
                 picker = _Picker(division, pools, folder)
                 codes = run_jobs(jobs, picker.pick, MemberWatch(members, reporter, lease.check, pools.ended))
@@ -70,6 +70,7 @@ def run_together(
             # A lost lease is the cause of whatever else went wrong, and the cost's file is its new holder's.
             lease.check()
             _add_cost(folder, time.perf_counter() - start, memory.peak_gib)
+            shutil.rmtree(folder.trainers, ignore_errors=True)
     return {
         job.name: Failure(sentence=last_sentence(job.log, codes[job.name]), log=str(job.log))
         for job in jobs

@@ -143,7 +143,7 @@ def test_judging_starts_while_generation_runs(ray_session: None, tmp_path: Path)
 
 
 def test_a_slow_judge_slows_generation_down(ray_session: None, tmp_path: Path) -> None:
-    report = stream(tasks(tmp_path, 12), pool(SlowGenerator, 3, 0.01), pool(SlowJudge, 1, 0.15), queue=2)
+    report = stream(tasks(tmp_path, 12), pool(SlowGenerator, 3, 0.01), pool(SlowJudge, 1, 0.15))
     # What waits for a judge is bounded by its queue and what the generators had begun, whatever the split's size.
     assert report.most_unjudged <= 2 + 3 * 2
     assert len(report.judged) == 12

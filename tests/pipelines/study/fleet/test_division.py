@@ -7,8 +7,8 @@ import pytest
 from actors.errors import SalusError
 from pipelines.cluster.plan import make_plan
 from pipelines.study.fleet.division import Division, Room, least, together
-from pipelines.study.fleet.judges import judge_pools
 from pipelines.study.fleet.member import Member
+from pipelines.study.fleet.pools import shared_pools
 from tests.pipelines.study.fleet.members import LAPTOP, NODES, member, on_gpus
 
 
@@ -93,7 +93,7 @@ def test_generators_on_a_cpu_stay_as_the_recipe_says() -> None:
 def test_a_shared_judge_is_counted_once() -> None:
     members = on_gpus("a"), on_gpus("b")
     apart = Division(members, NODES)
-    shared = Division(members, NODES, judge_pools(members, "here"))
+    shared = Division(members, NODES, shared_pools(members, "here", ["judges"]))
     one = together([apart.base(), *(apart.needs(least(each)) for each in members)])
     other = together([shared.base(), *(shared.needs(least(each)) for each in members)])
     assert one.gpus - other.gpus == 1
@@ -117,10 +117,10 @@ def test_a_policy_that_can_never_run_is_refused_in_one_sentence() -> None:
         Division(lonely, NODES.model_copy(update={"gpus": 3, "node_gpus": 3})).check()
     # Beside a judge of two others, which stays up.
     pair = on_gpus("b", "judge.actors=2"), on_gpus("c")
-    pools = judge_pools(pair, "here")
+    pools = shared_pools(pair, "here", ["judges"])
     with pytest.raises(SalusError) as caught:
         Division((*lonely, *pair), NODES.model_copy(update={"gpus": 5}), pools).check()
-    assert "Policy a needs 4 GPUs, but beside Ray and the judges that are shared the cluster has 3" in str(caught.value)
+    assert "Policy a needs 4 GPUs, but beside Ray and the actors that are shared the cluster has 3" in str(caught.value)
 
 
 def test_rooms_add_up() -> None:

@@ -12,8 +12,8 @@ from pipelines.config.load import load_recipe, save_recipe
 from pipelines.runs.finished.find import find_runs
 from pipelines.runs.several import FleetFolder
 from pipelines.study.fleet.config import load_fleet
-from pipelines.study.fleet.judges import judge_pools
 from pipelines.study.fleet.member import Failure, failed_sentence, member_job
+from pipelines.study.fleet.pools import shared_pools
 from pipelines.study.fleet.run import FleetReport, members_of
 from pipelines.study.fleet.tables import next_lines
 from pipelines.study.fleet.together import SharedCost
@@ -71,9 +71,9 @@ def test_the_plan_says_what_runs_when(tmp_path: Path, file: str, capsys: pytest.
 def test_a_child_is_told_where_it_runs_and_what_it_shares(tmp_path: Path) -> None:
     members = member("a"), member("b", weight=2)
     folder = FleetFolder(tmp_path)
-    (pool,) = judge_pools(members, "here")
+    (pool,) = shared_pools(members, "here", ["judges"])
     save_recipe(members[1].recipe, folder.recipe("b"))
-    job = member_job(members[1], folder, "127.0.0.1:6379", LAPTOP, pool.settings(members[1]))
+    job = member_job(members[1], folder, "127.0.0.1:6379", LAPTOP, {"shared_judges": pool.settings(members[1])})
     assert job.command[3:7] == ("align", str(folder.recipe("b")), "--run", str(members[1].run.root))
     assert job.log == folder.log("b")
     recipe = load_recipe(job.command[4], job.command[8::2])
