@@ -25,7 +25,7 @@ from actors.serve.publication_audit import AuditedPublisher, PublicationAudit
 from actors.serve.publisher.publisher import Publisher
 from actors.serve.replica.published import PolicyOnDisk
 from actors.training.algorithms.table import Algorithm
-from actors.training.shared import RayTrainDispatcher
+from actors.training.resident.shared import RayTrainDispatcher
 
 
 class EngineHolder:

@@ -68,7 +68,7 @@ LIGHT = (
     "pipelines.alignment.run",
     "pipelines.alignment.preference",
     "actors.remote",
-    "actors.training.loop",
+    "actors.training.resident.loop",
 )
 HEAVY = ("torch", "transformers", "vllm", "trl", "ray.serve", "scipy", "openai", "matplotlib")
 

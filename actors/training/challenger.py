@@ -2,7 +2,8 @@
 
 asked --prepare--> rows staged, models loaded --train--> trained in memory --save--> report.json written
 
-Imports no Ray; `actors.training.loop` runs it inside Ray Train. It imports torch and TRL: import it where one trains.
+Imports no Ray; `actors.training.resident.loop` runs it inside Ray Train. It imports torch and TRL: import it where one
+trains.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -68,8 +68,9 @@ class SharedTrainers(Section):
     actor: str = Field(description="its name there")
 
 
-# The settings of what runs share.
-SHARED = ("shared_judges", "shared_generators", "shared_trainers")
+# What several runs of one Ray may share, and the settings that name it.
+SharedKind = Literal["judges", "generators", "trainers"]
+SHARED = tuple(f"shared_{kind}" for kind in get_args(SharedKind))
 
 
 class ClusterConfig(Section):

@@ -9,11 +9,10 @@ from pydantic import Field, model_validator
 
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
-from pipelines.config.cluster import ClusterConfig
+from pipelines.config.cluster import ClusterConfig, SharedKind
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
 from pipelines.config.section import Section
 from pipelines.study.fleet.config import Change, check_found
-from pipelines.study.fleet.kinds import SharedKind
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 

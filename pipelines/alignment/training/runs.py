@@ -12,7 +12,7 @@ from actors.coordinator.state import TrainingState, lacks_rows
 from actors.errors import SalusError
 from actors.files.full_disk import full_disk
 from actors.training.config import TrainConfig
-from actors.training.loop import launch_training
+from actors.training.resident.loop import launch_training
 from pipelines.alignment.run import COORDINATOR, Run
 from pipelines.cluster.demand import policy_shape
 from pipelines.cluster.footprint import weights_gib

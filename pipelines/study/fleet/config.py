@@ -9,10 +9,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from actors.errors import SalusError
-from pipelines.config.cluster import ClusterConfig
+from pipelines.config.cluster import ClusterConfig, SharedKind
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
 from pipelines.config.section import Section
-from pipelines.study.fleet.kinds import SharedKind
 
 # Of a run folder, of an entry of a registry, and the model's name at an endpoint.
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]

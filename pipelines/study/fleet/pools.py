@@ -19,12 +19,11 @@ from pipelines.cluster.footprint import weights_gib
 from pipelines.cluster.plan import PlanRow
 from pipelines.cluster.pools import Pools, spawn_shared_generators, spawn_shared_judges
 from pipelines.cluster.progress import Reporter
-from pipelines.config.cluster import SharedPool, SharedTrainers
+from pipelines.config.cluster import SharedKind, SharedPool, SharedTrainers
 from pipelines.config.recipe import Recipe
 from pipelines.data.tiny.cache import content_key
 from pipelines.runs.contents import MODEL_FILES, contents_of
 from pipelines.runs.materials import clinic_config, gather_own_judge, gather_policy, judge_clinic, medsafety_config
-from pipelines.study.fleet.kinds import SharedKind
 from pipelines.study.fleet.member import Member
 
 # Shards of a member of weight 1 that may wait at each actor, as at one of its own (`pipelines.cluster.stream`).

@@ -13,14 +13,13 @@ from actors.files.shards import write_text
 from pipelines.cluster.machine.memory import MemoryWatch
 from pipelines.cluster.plan import available
 from pipelines.cluster.progress import Reporter
-from pipelines.config.cluster import ClusterConfig
+from pipelines.config.cluster import ClusterConfig, SharedKind
 from pipelines.config.load import save_recipe
 from pipelines.runs.lease.lease import Lease
 from pipelines.runs.several import SeveralFolder
 from pipelines.study.fleet.cluster import shared_ray
 from pipelines.study.fleet.division import Division
 from pipelines.study.fleet.jobs import Job, last_sentence, run_jobs
-from pipelines.study.fleet.kinds import SharedKind
 from pipelines.study.fleet.member import Failure, Member, MemberWatch, member_job, prepare
 from pipelines.study.fleet.pools import RunningPools, shared_pools
 

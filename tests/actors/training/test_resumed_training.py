@@ -22,7 +22,7 @@ from actors.training.challenger import TrainingRun
 from actors.training.checkpoints import MARK
 from actors.training.config import LoraSettings, TrainConfig
 from actors.training.curve import read_curve
-from actors.training.loop import launch_training
+from actors.training.resident.loop import launch_training
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

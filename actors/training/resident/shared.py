@@ -11,8 +11,8 @@ from actors.contract.actor_address import ActorAddress, find_actor
 from actors.contract.records import Assignment, ChallengerName, TrainReport
 from actors.errors import reason
 from actors.training.config import TrainConfig
-from actors.training.dispatcher import CoordinatorGoneError, TrainingDispatcher
-from actors.training.loop import launch_training
+from actors.training.resident.dispatcher import CoordinatorGoneError, TrainingDispatcher
+from actors.training.resident.loop import launch_training
 
 
 class CoordinatorJobs:

@@ -1,6 +1,6 @@
 """Resident trainers that several runs share: one dispatcher hands them the jobs of all coordinators that have joined.
 
-To a trainer it is a coordinator (`actors.training.loop`), to a coordinator it is a trainer.
+To a trainer it is a coordinator (`actors.training.resident.loop`), to a coordinator it is a trainer.
 
 ```
 coordinator --join--> dispatcher --assignment--> a resident run --done | failed--> dispatcher --> that coordinator
@@ -64,7 +64,7 @@ class TrainingDispatcher:
     """Hands out jobs in turns, one coordinator after the other; each challenger's name has one run.
 
     A job stays in its trainer's hands until it is done or has failed: a run that Ray Train starts anew gets the same
-    one. A run that has ended fails the job that it had, or else the next one, so that nobody waits for it in vain.
+    one. A run that has ended fails the job that it had, or else the next one, as no other run would train it.
 
     Life: `TrainingDispatcher(...)` -> `join`* -> (trainers: `assignment` -> `training_progress`* -> `training_done` |
     `training_failed`)*, `check`* -> `leave`* -> `stop`

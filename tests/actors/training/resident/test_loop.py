@@ -18,7 +18,7 @@ from actors.training.algorithms.dpo import DpoConfig
 from actors.training.algorithms.kto import KtoConfig
 from actors.training.algorithms.table import Algorithm
 from actors.training.config import TrainConfig
-from actors.training.loop import LoopOrder, launch_training, run_assignments
+from actors.training.resident.loop import LoopOrder, launch_training, run_assignments
 from tests.tiny_model import make_tiny_model
 
 NAMESPACE = "salus-tests"

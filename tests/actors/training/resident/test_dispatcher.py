@@ -9,7 +9,7 @@ import pytest
 
 from actors.contract.actor_address import ActorAddress
 from actors.contract.records import Assignment, ChallengerName, PolicyRef, TrainReport
-from actors.training.dispatcher import CoordinatorGoneError, TrainingDispatcher
+from actors.training.resident.dispatcher import CoordinatorGoneError, TrainingDispatcher
 
 NAMES = ("dpo", "kto")
 
