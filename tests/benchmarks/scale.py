@@ -113,12 +113,20 @@ def generators(asked: argparse.Namespace) -> None:
 
 
 def rows_s(spans: Sequence[Span]) -> float:
-    """Rows a second until the first of the workers found no shard left."""
+    """Rows a second until the first of the workers found no shard left.
+
+    A shard that is in work then counts by the part of its time that is over: one worker has none, sixty-four have many.
+    """
     last: dict[int | None, float] = {}
     for span in spans:
         last[span.worker] = max(span.end_s, last.get(span.worker, 0.0))
     until = min(last.values())
-    return sum(span.rows for span in spans if span.end_s <= until) / (until - min(span.start_s for span in spans))
+    rows = sum(
+        span.rows * min(1.0, (until - span.start_s) / (span.end_s - span.start_s))
+        for span in spans
+        if span.start_s < until
+    )
+    return rows / (until - min(span.start_s for span in spans))
 
 
 def stream_prompts(asked: argparse.Namespace) -> None:

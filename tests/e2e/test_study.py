@@ -30,6 +30,7 @@ def recipe(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
         "models": [{"name": "tiny"}],
         "regimens": [{"name": "EXT"}, {"name": "RULES"}],
         "side_by_side": 2,
+        "share": ["judges", "generators", "trainers"],
     }
     path.write_text(yaml.safe_dump(study), encoding="utf-8")
     return path
