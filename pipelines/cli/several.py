@@ -65,8 +65,7 @@ def show_study(report: StudyReport, root: Path) -> None:
     out = console()
     for grid in grids(report):
         out.print(console_table(grid))
-    cost = report.cost
-    out.print(f"{cost.wall_s:.0f} s, peak memory {cost.peak_memory_gib:.1f} GiB", highlight=False)
+    out.print(str(report.cost), highlight=False)
     out.print(f"study folder {root}: study.md, study.json, figure*.png, cells/", highlight=False, markup=False)
     if report.failures:
         failures = {cell.name: failure for cell, failure in report.failures}
@@ -135,8 +134,7 @@ def show_fleet(report: FleetReport, root: Path) -> None:
 
     out = console()
     out.print(report_table(report))
-    cost = report.cost
-    out.print(f"{cost.wall_s:.0f} s, peak memory {cost.peak_memory_gib:.1f} GiB", highlight=False)
+    out.print(str(report.cost), highlight=False)
     for line in next_lines(report, FleetFolder(root)):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     if report.failures:

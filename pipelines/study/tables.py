@@ -218,7 +218,7 @@ def console_table(grid: Grid) -> Group:
 def study_page(report: StudyReport, figures: dict[int, str]) -> str:
     """`study.md`: the tables, the figures (file names by number) and what failed."""
     parts = [f"# Study {markdown(report.study)}, seed {report.seed}"]
-    parts.append(f"{report.cost.wall_s:.0f} s, peak memory {report.cost.peak_memory_gib:.1f} GiB.")
+    parts.append(f"{report.cost}.")
     for grid in grids(report):
         parts += [f"## {markdown(grid.title)}", _rows(grid)] + ([markdown(grid.note)] if grid.note else [])
     parts += [f"![figure {number}]({name})" for number, name in figures.items()]

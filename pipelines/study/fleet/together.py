@@ -30,6 +30,9 @@ class SharedCost(Record):
     wall_s: float = 0.0
     peak_memory_gib: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.wall_s:.0f} s, peak memory {self.peak_memory_gib:.1f} GiB"
+
 
 def divided(members: Sequence[Member], side_by_side: int | None, share: Collection[SharedKind]) -> Division:
     """The members in the room that their Ray has, with the pools of what they may share; nothing is started.
