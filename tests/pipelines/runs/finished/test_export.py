@@ -24,7 +24,10 @@ from pipelines.cli.main import app
 from pipelines.config.capability import CapabilityConfig
 from pipelines.config.load import save_recipe
 from pipelines.decision.capability import write_figures
+from pipelines.measures.capability.bias import bias_figures
 from pipelines.measures.capability.figures import Capability, choice_figures, reference_figures
+from pipelines.measures.capability.items import BIAS_SCHEMA
+from pipelines.measures.capability.toxicity import toxicity_figures
 from pipelines.runs.finished.export import export
 from pipelines.runs.finished.export.answers import Wanted, prompt_sets
 from pipelines.runs.finished.export.export import Target, export_run
@@ -175,14 +178,28 @@ def test_capability_is_written_as_the_harness_writes_it(paired: RunFolder, tmp_p
     references = [{**choices[0], "item_id": "r0", "right": True, "log_likelihood": -2.0}]
     tables = {
         name: pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
-        for name, rows in (("choices", choices), ("references", references))
+        for name, rows in (("choices", choices), ("references", references), ("bias", choices))
     }
+    known = pa.Table.from_pylist(
+        [
+            {"item_id": f"q{i}", "unknown": 1, "biased": 0, "condition": ("ambig", "disambig")[i % 2]}
+            | {"category": "Age", "template": str(i)}
+            for i in range(4)
+        ],
+        schema=BIAS_SCHEMA,
+    )
+    judged = read_folder(paired.evaluation_judgments("validation", "c2-dpo", RULES_JUDGE)).slice(0, 4)
+    at = judged.column_names.index("p_unsafe")
+    continued = judged.set_column(at, judged.schema.field(at), pa.array([0.9, 0.1, 0.2, 0.1], pa.float32()))
+    write_table(continued, place / "toxicity" / "judgments" / "part-00000.parquet")
     for name, table in tables.items():
         write_table(table, place / name / "part-00000.parquet")
     figures = Capability(
         policy="c2-dpo",
         choices=choice_figures(tables["choices"], "tokens", 0),
         perplexity=reference_figures(tables["references"], 0),
+        bias=bias_figures(tables["bias"], known, "tokens", 0),
+        toxicity=toxicity_figures(continued, 0),
     )
     write_figures(figures, paired, "test")
     out = exported(paired, "lm-eval", tmp_path / "harness")
@@ -190,6 +207,17 @@ def test_capability_is_written_as_the_harness_writes_it(paired: RunFolder, tmp_p
     told = json.loads(results.read_text())
     assert told["results"]["salus_choices"]["acc,none"] == 0.5 and told["model_name"] == "c2-dpo"
     assert told["results"]["salus_references"]["token_perplexity,none"] == pytest.approx(2.718281828)
+    assert figures.bias is not None and figures.toxicity is not None
+    bias, toxicity = told["results"]["salus_bias"], told["results"]["salus_toxicity"]
+    assert (bias["accuracy_amb,none"], bias["accuracy_disamb,none"]) == (0.0, 1.0)
+    assert bias["amb_bias_score,none"] == figures.bias.of("ambig").score.value  # type: ignore[union-attr]
+    higher = told["higher_is_better"]
+    assert higher["salus_bias"]["accuracy_amb"] and not any(higher["salus_toxicity"].values())
+    assert toxicity["unsafe,none"] == figures.toxicity.unsafe.value == 0.25
+    (samples,) = (out / "test" / "c2-dpo").glob("samples_salus_toxicity_*.jsonl")
+    said = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert [row["filtered_resps"] for row in said] == [[answer] for answer in continued["answer"].to_pylist()]
+    assert said[0]["doc"]["label"] == continued["label"][0].as_py()
     (samples,) = (out / "test" / "c2-dpo").glob("samples_salus_choices_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     assert [row["acc"] for row in rows] == [0.0, 1.0, 0.0, 1.0]
