@@ -42,6 +42,9 @@ class ResidentRun(Protocol):
     def fault(self) -> str | None:
         """Why it has ended; None while it goes on."""
 
+    def cancel(self) -> None:
+        """End it at once, whatever it does."""
+
 
 @dataclass
 class _Source:
@@ -106,8 +109,17 @@ class TrainingDispatcher:
                 self._halted = False
 
     def leave(self, address: ActorAddress) -> None:
-        """Take no more jobs of the coordinator there."""
+        """Take no more jobs of the coordinator there; a trainer that has one ends, and is started anew for others.
+
+        Nothing may write into the folder of a run that has ended, as another process may go on with it.
+        """
         self._sources = [source for source in self._sources if source.address != address]
+        for name, handed in list(self._handed.items()):
+            if handed.source.address == address:
+                del self._handed[name]
+                if (run := self._runs[name]) is not None:
+                    run.cancel()
+                self._runs[name] = self._launch(name) if self._sources else None
 
     def stop(self) -> None:
         """Have all trainers end by themselves, as soon as they ask for a job."""
@@ -153,7 +165,7 @@ class TrainingDispatcher:
         """A disk is full: every run that has a job in a trainer's hands is told, and ends by that."""
         for source in {handed.source.address: handed.source for handed in self._handed.values()}.values():
             self._tell(source, lambda jobs: jobs.halted(sentence))
-            self.leave(source.address)
+        # The run that found it ends by itself.
         self._handed.clear()
         self._halted = True
 

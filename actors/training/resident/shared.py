@@ -63,6 +63,9 @@ class LaunchedRun:
             return reason(error)
         return "the training run ended before its job"
 
+    def cancel(self) -> None:
+        ray.cancel(self._end, force=True)
+
 
 class RayTrainDispatcher(TrainingDispatcher):
     """A dispatcher whose trainers are resident Ray Train runs; `RemoteTrainingDispatcher` is its actor."""

@@ -86,6 +86,9 @@ class Run:
     def fault(self) -> str | None:
         return self.end
 
+    def cancel(self) -> None:
+        self.end = "cancelled"
+
 
 class Trainers:
     """A dispatcher, the runs that it started, and the coordinators that it finds."""
@@ -189,6 +192,18 @@ def test_a_full_disk_ends_the_runs_whose_jobs_were_in_hand_and_no_other(one: Coo
     trainers.dispatcher.check()
     assert one.told == [("halted", "The disk is full.")] and two.told == []
     assert trainers.next().run == "/two" and len(trainers.runs) == 3
+
+
+def test_a_trainer_whose_run_has_left_ends_and_begins_anew_for_the_others(one: Coordinator, two: Coordinator) -> None:
+    trainers = Trainers(one, two)
+    trainers.next()
+    trainers.dispatcher.leave(address(one))
+    assert [(name, run.end) for name, run in trainers.runs] == [("dpo", None), ("kto", "cancelled"), ("kto", None)]
+    assert trainers.done() == "/two/kto" and one.told == []
+    # The last one's trainer is wanted by none.
+    trainers.next("dpo")
+    trainers.dispatcher.leave(address(two))
+    assert len(trainers.runs) == 3
 
 
 def test_one_that_leaves_is_asked_no_more_and_all_end_when_told(one: Coordinator, two: Coordinator) -> None:
