@@ -30,7 +30,9 @@ def division_table(division: Division, title: str) -> Table:
     table.add_section()
     for each in division.order:
         member = first.get(each.name, each)
-        settings = (str(member.priority), f"{member.weight:g}", str(member.recipe.generate.actors))
+        own = "shared_generators" not in division.shared(member)
+        generators = str(member.recipe.generate.actors) if own else "shared"
+        settings = (str(member.priority), f"{member.weight:g}", generators)
         when = "now" if each.name in first else "later"
         table.add_row(member.name, when, *settings, *_figures(division.needs(member)))
     return table

@@ -64,7 +64,13 @@ def test_the_plan_says_what_runs_when(tmp_path: Path, file: str, capsys: pytest.
         main(["fleet", file, "--plan", "--run", str(tmp_path / "run"), "--set", "cluster.memory_gib=30"])
     printed = capsys.readouterr().out
     assert ended.value.code == 0 and printed.rstrip().endswith("It fits.")
-    assert "judges of north, south" in printed
+    assert "judges of north, south" in printed and "shared" not in printed
+    with pytest.raises(SystemExit):
+        same = ("--set", "share=[generators,trainers]", "--set", "policies=[{name: north},{name: south}]")
+        main(["fleet", file, "--plan", "--run", str(tmp_path / "run"), *same])
+    printed = capsys.readouterr().out
+    assert "generators of north, south" in printed and "trainers of north, south" in printed
+    assert "judges of" not in printed and printed.count("shared") == 2
     assert not (tmp_path / "run").exists()
 
 
