@@ -102,6 +102,7 @@ def check_prompts(
         shortest = min(room - recipe.generate.longest_answer, recipe.train.max_length_tokens)
         counts = token_counts(Path(policy.path), prompts, shortest)
         faults += promise.too_long(recipe, prompts, counts, room)
+        faults += promise.schemes_too_long(recipe, prompts["test"], policy, room)
     promise.refuse(faults, f"The data of recipe {recipe.name}")
     sampled = promise.what_is_sampled(recipe, prompts, counts)
     validation = prompts["validation"]
