@@ -25,6 +25,7 @@ from pipelines.runs.materials import (
     check_splits,
     gather_own_judge,
     gather_policy,
+    probe_on_disk,
     probe_prompts,
     prompt_splits,
     used_prompts,
@@ -93,7 +94,7 @@ def check_prompts(
         splits = prompt_splits(recipe)
     check_splits(splits, recipe.data.source)
     prompts = used_prompts(recipe, splits)
-    if recipe.data.probe == "xstest":
+    if probe_on_disk(recipe):
         prompts["probe"] = probe_prompts(recipe)
     faults = list(promise.unreachable(recipe, prompts))
     counts = None
