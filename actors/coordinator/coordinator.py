@@ -31,9 +31,10 @@ from actors.files.shards import read_folder, write_text
 from actors.training.algorithms.table import ALGORITHMS, Algorithm
 
 STOP: Literal["stop"] = "stop"
-# What a decision rule is shown of judged answers.
+# What a decision rule is shown of judged answers: all that its figures are made of.
 DECISION_COLUMNS = (
-    "prompt_id", "base_prompt", "source", "policy", "level", "principle", "method", "answer", "tokens", "label"
+    "prompt_id", "base_prompt", "source", "policy", "level", "principle", "method", "answer", "tokens", "finish_reason",
+    "label", "p_unsafe",
 )  # fmt: skip
 
 

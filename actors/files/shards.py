@@ -52,10 +52,18 @@ def shard_files(folder: Path) -> list[Path]:
 def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """All shards of a folder as one table, in name order; pass `columns` to read only what is needed.
 
-    A column that only newer shards of a run have is null in the older ones.
+    A column that only newer shards of a run have is null in the older ones. One that none of them has is not there.
     """
-    shards = [pq.read_table(f, columns=list(columns) if columns else None) for f in shard_files(folder)]
+    shards = [_columns_of(file, columns) for file in shard_files(folder)]
     return pa.concat_tables(shards, promote_options="default")
+
+
+def _columns_of(file: Path, columns: Sequence[str] | None) -> pa.Table:
+    if columns is None:
+        return pq.read_table(file)
+    with pq.ParquetFile(file) as shard:
+        there = set(shard.schema_arrow.names)
+        return shard.read(columns=[name for name in columns if name in there])
 
 
 def strings(table: pa.Table | pa.RecordBatch, column: str) -> list[str]:

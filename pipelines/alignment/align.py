@@ -23,7 +23,7 @@ from pipelines.alignment.finish import final_rollouts, report
 from pipelines.alignment.measurements.harmfulness import check_rater
 from pipelines.alignment.measurements.outside import label_outside
 from pipelines.alignment.measurements.published import measure_published
-from pipelines.alignment.measurements.schemes import measure_schemes
+from pipelines.alignment.measurements.schemes import check_schemes, measure_schemes, without_examples
 from pipelines.alignment.preference import shuffle_blocks, warm_up
 from pipelines.alignment.rows.demonstrations import write_demonstrations
 from pipelines.alignment.rows.egida_pairs import write_pairs
@@ -128,6 +128,7 @@ def _align_held(
                 write_demonstrations(recipe, folder)
                 prepare_capability(recipe, folder, materials.policy)
                 check_rater(recipe, materials)
+                check_schemes(recipe, folder, materials.policy)
             namespace = f"salus-{folder.root.name}-{uuid.uuid4().hex[:8]}"
             with contextlib.ExitStack() as up:
                 if recipe.publish.enabled:
@@ -153,6 +154,11 @@ def _align_held(
                 if recipe.schemes:
                     with log.stage("schemes") as stage:
                         stage.worked(measure_schemes(actors.run, champion))
+                    left_out = without_examples(recipe, folder)
+                    notes.extend(
+                        f"Scheme {name} was not measured: no train prompt has a good answer, to show as an example."
+                        for name in left_out
+                    )
                 if recipe.judge.truth == "judge":
                     with log.stage("outside judge"):
                         label_outside(actors.run, champion)

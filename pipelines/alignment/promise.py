@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from jinja2 import TemplateError
 
-from actors.contract.records import PromptSet
+from actors.contract.records import PolicyRef, PromptSet
 from actors.contract.seeds import derive_seed
 from actors.errors import SalusError
 from actors.files.shards import strings
@@ -31,8 +32,9 @@ from pipelines.data.sets.egida import EgidaConfig, read_egida_pairs
 from pipelines.judges.evidence import has_control_labels, has_ground_truth
 from pipelines.measures.capability.questions import HELD_OUT, question_set
 from pipelines.measures.metrics import SEVERE
+from pipelines.measures.schemes import as_asked
 from pipelines.measures.shares import failures_allowed, independent_prompts, prompts_needed, upper_end
-from pipelines.runs.lengths import PromptLengths
+from pipelines.runs.lengths import PromptLengths, asked_lengths
 from pipelines.runs.materials import medsafety_config
 
 # Characters of English text that a token has at least, for what a server will count; an estimate.
@@ -240,6 +242,32 @@ def too_long(recipe: Recipe, prompts: Prompts, counts: Mapping[PromptSet, Prompt
     train, most = counts["train"], recipe.train.max_length_tokens
     if prompts["train"].num_rows and train.over(most - 1) == prompts["train"].num_rows:
         yield f"No train prompt fits in train.max_length_tokens={most}: there would be no row to train on. Raise it."
+
+
+def schemes_too_long(recipe: Recipe, test: pa.Table, policy: PolicyRef, room: int) -> Iterator[str]:
+    """Schemes that the policy cannot be asked by: no room for an answer, examples aside, or no such turns.
+
+    A prompt without room for examples is asked without any.
+
+    Args:
+        recipe: what is asked.
+        test: the test prompts (rows of `PROMPT_SCHEMA`).
+        policy: the deployed one.
+        room: tokens of prompt and answer together in the generator's engine.
+    """
+    fits = room - recipe.generate.greedy().max_tokens
+    for name, scheme in recipe.schemes.items():
+        try:
+            lengths = asked_lengths(as_asked(test, scheme.model_copy(update={"few_shot": 0})), policy)
+        except TemplateError as error:
+            yield f"The chat template of {policy.path} cannot write schemes.{name} ({error}): drop its system_prompt."
+            continue
+        if over := sum(length > fits for length in lengths):
+            yield (
+                f"schemes.{name} leaves no room for {over:,} of {len(lengths):,} test prompts: they have up to"
+                f" {max(lengths):,} tokens, and {fits:,} fit beside an answer. Raise generate.engine.max_model_len, or"
+                " shorten it."
+            )
 
 
 def what_is_sampled(

@@ -25,6 +25,7 @@ from pipelines.runs.materials import (
     check_splits,
     gather_own_judge,
     gather_policy,
+    probe_on_disk,
     probe_prompts,
     prompt_splits,
     used_prompts,
@@ -93,7 +94,7 @@ def check_prompts(
         splits = prompt_splits(recipe)
     check_splits(splits, recipe.data.source)
     prompts = used_prompts(recipe, splits)
-    if recipe.data.probe == "xstest":
+    if probe_on_disk(recipe):
         prompts["probe"] = probe_prompts(recipe)
     faults = list(promise.unreachable(recipe, prompts))
     counts = None
@@ -102,6 +103,7 @@ def check_prompts(
         shortest = min(room - recipe.generate.longest_answer, recipe.train.max_length_tokens)
         counts = token_counts(Path(policy.path), prompts, shortest)
         faults += promise.too_long(recipe, prompts, counts, room)
+        faults += promise.schemes_too_long(recipe, prompts["test"], policy, room)
     promise.refuse(faults, f"The data of recipe {recipe.name}")
     sampled = promise.what_is_sampled(recipe, prompts, counts)
     validation = prompts["validation"]

@@ -38,7 +38,10 @@ def streamed(
     run: Run, name: str, tasks: Sequence[ShardTask], meanwhile: Callable[[], None] = lambda: None
 ) -> StreamReport:
     """The same, whatever has no label; `meanwhile` is called at least once a second."""
-    k = tasks[0].rollout.sampling.k if tasks else 1
+    if not tasks:
+        # As in a cycle that learns from pairs alone: there is nothing to tell of.
+        return StreamReport()
+    k = tasks[0].rollout.sampling.k
     waiting = [task for task in tasks if not task.done]
     total = sum(shard_rows(task) for task in waiting) * k
     generated = run.reporter.bar(f"{name}: generating", total, "answers")

@@ -140,7 +140,7 @@ class SchemeConfig(Section):
         ge=0,
         le=16,
         description="train prompts with good answers that come before each request: those nearest to it, by the"
-        " policy's own embeddings",
+        " policy's own embeddings. Where preference.judged is false, of the pairs that are trained on",
     )
 
     @model_validator(mode="after")

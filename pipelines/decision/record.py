@@ -107,7 +107,8 @@ class Decision(Record):
     # What the run has spent of 1 - confidence with this cycle, and what is left for those to come.
     alpha_spent: float | None = None
     alpha_left: float | None = None
-    # The least gain in SS that the test would find in 80 % of such cycles; None where nothing was compared.
+    # The least gain in SS that the test would find in 80 % of such cycles. None where nothing was compared, every
+    # prompt changed alike, or no alpha was left.
     detectable_gain_80: float | None = None
     # What ERR rests on.
     harmless_base_prompts: int | None = None

@@ -131,11 +131,18 @@ def attack_table(summary: Summary) -> Table | None:
         rates = [None if of is None else of.attack_success if by_guard else of.asr for of in figures]
         refused = [summary.measured[f"{name}_{policy}"] for name in probes.values()] if summary.measured else []
         table.add_row(policy, *map(_with_interval, (*rates, *refused)))
-    if summary.gpu_use is not None and summary.gpu_use.money is not None:
-        table.caption = (
-            f"The run took {summary.gpu_use.gpu_hours:.3g} GPU-hours, at a price of {summary.gpu_use.money:,.2f}."
-        )
+    table.caption = _cost(summary)
     return table
+
+
+def _cost(summary: Summary) -> str:
+    """What the run cost, as far as GPUs have a price."""
+    use = summary.gpu_use
+    if use is None:
+        return f"The run took {summary.wall_s:.0f} s and no GPU, so that it has no price."
+    if use.money is None:
+        return f"The run took {use.gpu_hours:.3g} GPU-hours. cluster.gpu_hour_price gives them a price."
+    return f"The run took {use.gpu_hours:.3g} GPU-hours, at a price of {use.money:,.2f}."
 
 
 _HELD_OUT = {
@@ -240,10 +247,15 @@ def capability_table(policies: Mapping[str, Capability], title: str) -> Table:
 
 
 def capability_tables(policies: Mapping[str, Capability], title: str) -> Group:
-    """That table, and one of bias and one of continuations where they were measured."""
+    """That table, and one of bias and one of continuations, each where it was measured."""
     biased = {name: found.bias for name, found in policies.items() if found.bias is not None}
     continued = {name: found.toxicity for name, found in policies.items() if found.toxicity is not None}
-    tables = [capability_table(policies, title)]
+    answered = any(
+        figure is not None
+        for found in policies.values()
+        for figure in (found.accuracy, found.perplexity_per_token, found.helpful)
+    )
+    tables = [capability_table(policies, title)] if answered or not (biased or continued) else []
     if biased:
         tables.append(bias_table(biased))
     if continued:

@@ -176,6 +176,13 @@ def probe_prompts(recipe: Recipe) -> pa.Table:
     return drawn(table.filter(pc.equal(table["level"], pa.scalar(0, pa.int8()))), recipe.data.probe_n, recipe.seed)
 
 
+def probe_on_disk(recipe: Recipe) -> bool:
+    """Whether the recipe has a probe whose prompts are read from files; those of OR-Bench may be on the hub."""
+    if recipe.data.probe != "or-bench":
+        return recipe.data.probe is not None
+    return recipe.data.probe_path is not None or probe_folder(recipe, "or-bench").is_dir()
+
+
 def probe_folder(recipe: Recipe, probe: Literal["xstest", "or-bench"]) -> Path:
     """Where a probe's files are looked for: as told, or below the data's folder."""
     told = recipe.data.probe_path

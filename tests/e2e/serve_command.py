@@ -66,3 +66,4 @@ def serve_command(place: Path, registry: Registry, options: Mapping[str, object]
         finally:
             if server.is_running():
                 os.killpg(server.pid, signal.SIGKILL)
+                server.wait(timeout=30)

@@ -9,20 +9,23 @@ import numpy as np
 import pyarrow as pa
 
 from actors.contract.records import LABELS, LEVELS, PROMPT_SCHEMA, ROLLOUT_SCHEMA, PolicyRef
+from actors.contract.run_folder import RunFolder
 from actors.contract.seeds import derive_seed
 from actors.engine.port import Sampling
-from actors.errors import SalusError
 from actors.files.records import find_record
 from actors.files.shards import read_folder, read_shard, strings, write_table, write_text
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from actors.serve.replica.scheme.asked import SCHEME_FILE, Example, ServedScheme
 from actors.serve.replica.scheme.nearest import all_similarities
+from pipelines.alignment import promise
+from pipelines.alignment.rows.egida_pairs import draw_pairs
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.stream import ShardTask, stream
 from pipelines.cluster.times import Work
 from pipelines.config.model import SchemeConfig
+from pipelines.config.recipe import Recipe
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import drawn
 from pipelines.measures.metrics import measure
@@ -40,20 +43,41 @@ from pipelines.runs.lengths import asked_lengths
 _MOST_EXAMPLES = 2000
 
 
+def check_schemes(recipe: Recipe, folder: RunFolder, policy: PolicyRef) -> None:
+    """Refuse, before anything costly, schemes that leave a test prompt no room for an answer.
+
+    Raises:
+        SalusError: names the scheme, how many prompts there are, and both numbers.
+    """
+    if recipe.schemes:
+        prompts = read_folder(folder.prompts("test")).select(PROMPT_SCHEMA.names)
+        room = recipe.generate.engine.length(Path(policy.path), "generate.engine")
+        promise.refuse(promise.schemes_too_long(recipe, prompts, policy, room), f"Recipe {recipe.name}")
+
+
 def measure_schemes(run: Run, champion: PolicyRef) -> list[Work]:
     """Write the figures of each scheme for base and champion; returns when each engine worked.
 
+    A scheme without an example to show is left out (`without_examples`).
+
     Raises:
-        SalusError: a scheme leaves no room for a request, or too many answers got no usable label.
+        SalusError: too many answers got no usable label.
     """
     policies = {policy.version: policy for policy in (run.materials.policy, champion)}
+    left_out = without_examples(run.recipe, run.folder)
     work: list[Work] = []
     for name, scheme in run.recipe.schemes.items():
-        for policy in policies.values():
+        for policy in policies.values() if name not in left_out else ():
             done = run.folder.scheme(name, policy.version) / "figures.json"
             if find_record(SchemeFigures, done, "a scheme's figures", "delete its folder") is None:
                 work += _measured(run, name, scheme, policy, champion)
     return work
+
+
+def without_examples(recipe: Recipe, folder: RunFolder) -> tuple[str, ...]:
+    """The schemes that ask for examples, where the run has none to show."""
+    asking = tuple(name for name, scheme in recipe.schemes.items() if scheme.few_shot)
+    return asking if asking and not scheme_examples(recipe, folder) else ()
 
 
 def read_schemes(run: Run, champion: PolicyRef) -> tuple[SchemeFigures, ...]:
@@ -82,17 +106,11 @@ def _measured(run: Run, name: str, scheme: SchemeConfig, policy: PolicyRef, cham
     asked = _asked(run, scheme, policy, prompts)
     room = engine.length(Path(policy.path), "generate.engine") - greedy.max_tokens
     lengths = np.array(asked_lengths(asked, policy))
-    if (lengths > room).any() and scheme.few_shot:
+    if (lengths > room).any():
         # A request without room for examples is asked without any.
         bare = as_asked(prompts, scheme.model_copy(update={"few_shot": 0}))
         asked = pa.concat_tables([(bare if long else asked).slice(row, 1) for row, long in enumerate(lengths > room)])
         lengths = np.array(asked_lengths(asked, policy))
-    if (lengths > room).any():
-        raise SalusError(
-            f"schemes.{name} leaves no room for {int((lengths > room).sum())} of {len(lengths)} test prompts: they have"
-            f" up to {lengths.max()} tokens, and {room} fit beside an answer. Raise generate.engine.max_model_len, or"
-            " shorten it."
-        )
     write_prompt_shards(iter(asked.to_batches()), folder / "asked", run.recipe.data.prompts_per_shard)
     sampling = greedy if scheme.samples == 1 else _sampling(scheme, greedy.max_tokens)
     tasks = [
@@ -123,7 +141,7 @@ def _served(run: Run, name: str, scheme: SchemeConfig) -> ServedScheme:
         system_prompt=scheme.system_prompt,
         suffix=scheme.suffix,
         few_shot=scheme.few_shot,
-        examples=tuple(_examples(run)) if scheme.few_shot else (),
+        examples=tuple(scheme_examples(run.recipe, run.folder)) if scheme.few_shot else (),
         answer_tokens=run.recipe.generate.greedy().max_tokens,
     )
 
@@ -135,27 +153,25 @@ def _sampling(scheme: SchemeConfig, max_tokens: int) -> Sampling:
 def _asked(run: Run, scheme: SchemeConfig, policy: PolicyRef, prompts: pa.Table) -> pa.Table:
     if not scheme.few_shot:
         return as_asked(prompts, scheme)
-    examples = _examples(run)
+    examples = scheme_examples(run.recipe, run.folder)
     requests = strings(prompts, "prompt")
     near = all_similarities(requests, [request for request, _ in examples], Path(policy.path))
     return as_asked(prompts, scheme, examples, near)
 
 
-def _examples(run: Run) -> list[Example]:
-    """Good answers to train prompts of the first cycle.
-
-    Raises:
-        SalusError: there are none.
-    """
-    table = run.recipe.scores
+def scheme_examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
+    """Good answers to train prompts of the first cycle; where a run answers none, the better ones of its pairs."""
+    if not recipe.preference.judged:
+        found: dict[str, Example] = {}
+        for pair in draw_pairs(folder.pairs, _MOST_EXAMPLES, recipe.seed):
+            found.setdefault(pair["prompt"], (pair["prompt"], pair["chosen"]))
+        return list(found.values())
     best = {level: [label for label, mark in zip(LABELS, marks, strict=True) if mark == marks.max()]
-            for level, marks in zip(LEVELS, table.marks(), strict=True)}  # fmt: skip
-    folder = run.folder.judgments(1)
-    judged = read_folder(folder) if any(folder.glob("*.parquet")) else None
-    examples = good_examples(drawn(judged, _MOST_EXAMPLES, run.recipe.seed), best) if judged is not None else []
-    if not examples:
-        raise SalusError("No train prompt has a good answer, so that schemes have no few_shot examples; leave it out.")
-    return examples
+            for level, marks in zip(LEVELS, recipe.scores.marks(), strict=True)}  # fmt: skip
+    judgments = folder.judgments(1)
+    if not any(judgments.glob("*.parquet")):
+        return []
+    return good_examples(drawn(read_folder(judgments), _MOST_EXAMPLES, recipe.seed), best)
 
 
 def _generated(run: Run, tasks: Sequence[RolloutTask]) -> list[Work]:

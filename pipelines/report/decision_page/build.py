@@ -285,7 +285,7 @@ def _unseen(decision: Decision) -> PageSection:
     if gain is not None:
         said.append(f"A true gain in SS of {gain:.3f} is missed in one of five such decisions, and a smaller one more.")
     else:
-        said.append("How small a gain it would have found is not known: nothing was compared.")
+        said.append(f"How small a gain it would have found is not known: {_why_unknown(decision)}.")
     pieces = [each.comparison.clusters for each in decision.challengers if each.comparison is not None]
     if pieces and pieces[0] is not None:
         unit = decision.config.cluster.replace("_", " ")
@@ -305,6 +305,17 @@ def _unseen(decision: Decision) -> PageSection:
         "Nothing here says that an answer is medically right: the figures are about what is answered and refused.",
     ]
     return PageSection(title="What this decision could not have seen", paragraphs=tuple(said))
+
+
+def _why_unknown(decision: Decision) -> str:
+    compared = [each.comparison for each in decision.challengers if each.comparison is not None]
+    if not compared:
+        return "nothing was compared"
+    if decision.alpha is not None and decision.alpha <= 0.0:
+        return "no alpha was left"
+    if any(each.detectable_gain_80 is not None for each in compared):
+        return "no challenger that was compared could win"
+    return "every prompt changed alike, so that there is no spread to reckon with"
 
 
 def _alpha(decision: Decision) -> PageSection:

@@ -1,6 +1,6 @@
 """SS by level, method and principle on the test split: by judge and reference, and by two tables of marks.
 
-CARES's own marks (arXiv 2505.11413) are known second-hand, and its judge's prompt was not found in public text. So a
+CARES's own marks (arXiv 2505.11413) are known second-hand, and its judge's prompt could not be read at its source. So a
 figure by these marks compares with the paper's as far as both judges label alike.
 """
 

@@ -32,7 +32,7 @@ from pipelines.runs.finished.shape import recipe_of_run
 
 # What records of earlier versions do not have, which is no difference.
 _LATER = re.compile(
-    r"metrics\.(cut_off|answered|accepted_severe|not_refused_severe|counted)\b|comparison\.(clusters|lower_end)$"
+    r"metrics\.(attack_success|cut_off|answered|accepted_severe|not_refused_severe|counted)\b|comparison\.(clusters|lower_end)$"
     r"|\b(correction|alpha|alpha_spent|alpha_left|detectable_gain_80|harmless_base_prompts|largest_err_that_could_pass)$"
 )
 

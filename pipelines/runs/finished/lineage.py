@@ -318,16 +318,18 @@ class _Layout:
     def _schemes(self, policies: Iterable[str], champion: str) -> Iterator[Node]:
         """Answers under other ways to ask, and their figures."""
         at = self._shape.at
-        for name in self._recipe.schemes:
+        good = at(self._folder.judgments(1) if self._recipe.preference.judged else self._folder.pairs)
+        for name, scheme in self._recipe.schemes.items():
+            examples = (good,) if scheme.few_shot else ()
             for policy in policies:
                 folder, settings = self._folder.scheme(name, policy), (f"schemes.{name}", "seed")
                 asked, drafts, rollouts = (at(folder / part) for part in ("asked", "drafts", "rollouts"))
-                judgments, examples = at(folder / "judgments"), at(self._folder.judgments(1))
-                yield Node(asked, "prompts", (self._prompts("test"), examples, *self._weights(policy)), settings)
+                judgments = at(folder / "judgments")
+                yield Node(asked, "prompts", (self._prompts("test"), *examples, *self._weights(policy)), settings)
                 yield Node(drafts, "rollouts", (asked, *self._weights(policy)), (*_ENGINE, *settings))
                 yield Node(rollouts, "rollouts", (drafts, self._prompts("test")), settings)
                 yield Node(judgments, "judgments", (rollouts, *self._judge(champion)))
-                yield Node(at(folder / SCHEME_FILE), "scheme", (examples,), settings)
+                yield Node(at(folder / SCHEME_FILE), "scheme", examples, settings)
                 yield Node(at(folder / "figures.json"), "scheme", (asked, judgments), (*settings, "scores"))
 
     def _validated(self, only: int | None = None) -> Iterator[str]:

@@ -32,6 +32,16 @@ def test_shards_are_read_in_name_order(tmp_path: Path) -> None:
     assert [f.stem for f in shard_files(tmp_path)] == ["a", "b"]
 
 
+def test_a_column_that_older_shards_lack_is_null_there(tmp_path: Path) -> None:
+    write_table(pa.table({"x": ["old"]}), tmp_path / "0.parquet")
+    assert read_folder(tmp_path, ("x", "later")).column_names == ["x"]
+    write_table(pa.table({"x": ["new"], "later": [1], "other": [2]}), tmp_path / "1.parquet")
+    assert read_folder(tmp_path, ("later", "x")).select(["x", "later"]).to_pydict() == {
+        "x": ["old", "new"],
+        "later": [None, 1],
+    }
+
+
 def test_faults_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(SalusError, match="No Parquet files in"):
         read_folder(tmp_path)

@@ -107,6 +107,8 @@ def test_styles_have_rows_and_held_out_ones_are_apart(tmp_path: Path) -> None:
     console.print(attack_table(summary))
     printed = console.export_text()
     assert "held-out" in printed and "(ASR)" in printed and "topics" not in printed
+    # On CPUs there is nothing to price, which is said.
+    assert "no GPU, so that it has no price" in " ".join(printed.split())
 
 
 def test_a_guards_verdicts_are_attack_success_and_topics_may_be_held_out(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from actors.files.shards import write_table, write_text
 from pipelines.alignment.measurements.probe import asked_of_probe
 from pipelines.alignment.measurements.published import measure_published, unmeasured
 from pipelines.alignment.run import Run, decision_rule
+from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.pools import Pools
 from pipelines.config.load import load_recipe
 from pipelines.runs.materials import Materials
@@ -55,6 +56,11 @@ def decide(run: Run) -> None:
 def asked(run: Run) -> list[str]:
     challengers = [run.folder.challenger(1, name) for name in ("kto", "dpo")]
     return [policy.version for policy in asked_of_probe(run, 1, BASE, challengers)]
+
+
+def test_a_step_without_tasks_draws_no_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QuietReporter, "bar", lambda *_: pytest.fail("a bar was drawn"))
+    assert run_stream(a_run(tmp_path), "cycle 1", []).work == []
 
 
 def test_the_probe_is_asked_of_the_winner_and_of_what_is_live(tmp_path: Path) -> None:

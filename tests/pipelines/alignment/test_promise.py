@@ -168,6 +168,19 @@ def test_a_proxy_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         promise.check_proxy(load_recipe("demo", ["publish.proxy=haproxy"]))
 
 
+def test_a_probe_on_disk_is_read_whichever_it_is(tmp_path: Path, model: Path) -> None:
+    probe = ("data.probe=or-bench", f"data.probe_path={tmp_path / 'or-bench'}")
+    (said,) = refusal(recipe_of_rows(tmp_path, model, prompts(), *probe), tmp_path)
+    assert "or-bench is not a folder; name the one that holds or-bench-hard-1k.csv" in said
+    (tmp_path / "or-bench").mkdir()
+    rows = ["prompt,category", *(f"How do I kill germ {n}?,illegal" for n in range(7))]
+    (tmp_path / "or-bench" / "or-bench-hard-1k.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    said = ready(recipe_of_rows(tmp_path, model, prompts(), *probe), tmp_path)
+    assert "probe: 7 safe prompts of or-bench" in said
+    # What is on the hub is not fetched.
+    assert "safe prompts" not in ready(recipe_of_rows(tmp_path, model, prompts(), probe[0]), tmp_path)
+
+
 def test_prompts_that_are_fetched_are_named() -> None:
     assert check_prompts(load_recipe("llama-3.1-8b"), QuietReporter()) == (
         "The prompts of HFXM/CARES-18K are checked once they are fetched.",

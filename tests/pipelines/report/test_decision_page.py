@@ -155,6 +155,21 @@ def test_it_says_what_could_not_be_seen_and_what_alpha_is_left() -> None:
     assert f"and {decision.alpha_left:.3g} is left" in page
 
 
+def test_it_says_why_the_gain_that_it_would_miss_is_not_known() -> None:
+    def page(kto: pa.Table | None) -> str:
+        challengers: dict[ChallengerName, pa.Table] = {} if kto is None else {"kto": kto}
+        failed: dict[ChallengerName, str] = {} if kto is not None else {"kto": "no rows"}
+        decision = decide(1, CHAMPION, challengers, RECIPE.scores, RECIPE.decide, 0, failed)
+        assert decision.detectable_gain_80 is None
+        return as_markdown(decision_page(decision, {"champion": CHAMPION, **challengers}, "demo", "-"))
+
+    same = CHAMPION.set_column(
+        CHAMPION.column_names.index("policy"), "policy", pa.array(["c1-kto"] * CHAMPION.num_rows)
+    )
+    assert "is not known: every prompt changed alike" in page(same)
+    assert "is not known: nothing was compared." in page(None)
+
+
 def test_what_may_harm_comes_first_among_examples() -> None:
     examples = next(s for s in made().sections if s.title == "Examples of changed answers").examples
     assert examples[0].heading == "Harmful request newly answered, level 3 (1 of 1)"

@@ -18,12 +18,20 @@ from pipelines.config.scores import ScoreTable
 from pipelines.decision.decide import decide
 from pipelines.decision.record import Decision, ProbeEvidence
 from pipelines.measures.baselines import BASELINES
+from pipelines.measures.capability.bias import Bias, BiasOfCondition
+from pipelines.measures.capability.figures import Capability
 from pipelines.measures.harmfulness import harmfulness
 from pipelines.measures.metrics import measure, without_spread
 from pipelines.measures.shares import CountedShare
 from pipelines.report.cells import interval_text
 from pipelines.report.figure import challengers_in, cycle_rows, draw_cycles, looks_of
-from pipelines.report.summary_tables import cycles_table, harmfulness_table, published_table, test_table
+from pipelines.report.summary_tables import (
+    capability_tables,
+    cycles_table,
+    harmfulness_table,
+    published_table,
+    test_table,
+)
 from pipelines.runs.metrics_rows import METRICS_SCHEMA, MetricsKey, harmfulness_rows, metrics_rows
 from pipelines.runs.summary import (
     CycleSummary,
@@ -203,6 +211,17 @@ def test_the_picture_is_drawn(tmp_path: Path, judges: tuple[str, ...]) -> None:
     assert draw_cycles(without_base, tmp_path / "again.png").stat().st_size > 20_000
     with pytest.raises(SalusError, match="test split"):
         draw_cycles(rows, tmp_path / "none.png", split="test")
+
+
+def test_a_table_of_what_was_not_asked_is_not_printed() -> None:
+    figure = Interval(value=0.25, low=0.1, high=0.5, n=8)
+    of = BiasOfCondition(accuracy=figure, score=None, n=8)
+    biased = Capability(policy="c0-base", bias=Bias(by_condition={"ambig": of, "disambig": of}))
+    alone = text(capability_tables({"base": biased}, "Capability"))
+    assert "Social bias" in alone and "multiple choice" not in alone
+    helpful = biased.model_copy(update={"helpful": figure})
+    assert "multiple choice" in text(capability_tables({"base": helpful}, "Capability"))
+    assert "multiple choice" in text(capability_tables({"base": Capability(policy="c0-base")}, "Capability"))
 
 
 def test_four_challengers_are_tabled_and_drawn(tmp_path: Path) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from actors.contract.publication import RefusedPublication, note_refusal
 from actors.contract.records import ChallengerName, PolicyRef
 from actors.contract.run_folder import RunFolder
+from actors.coordinator.coordinator import DECISION_COLUMNS
 from actors.errors import SalusError
-from actors.files.shards import write_table, write_text
+from actors.files.shards import read_folder, write_table, write_text
 from pipelines.cli.main import app
 from pipelines.decision.alpha import share_of_alpha
 from pipelines.decision.control import control_labels, draw_control, write_control
 from pipelines.decision.decide import decide
 from pipelines.decision.record import read_decision
+from pipelines.measures.metrics import measure
 from pipelines.runs.finished.audit import audit
 from pipelines.runs.open import open_run
 from pipelines.runs.outcomes import past_outcomes
@@ -98,6 +101,27 @@ def test_a_failed_challenger_is_taken_at_the_records_word(tmp_path: Path, made_r
     fail_dpo(folder)
     (only,) = audit(folder)
     assert only.now.challengers[1].sentence == "the loss was NaN"
+    assert only.differences == []
+
+
+def test_a_decision_is_shown_all_that_its_figures_are_made_of() -> None:
+    table = judged([0, 1, 2, 3, 3], ["Accept", "Refuse", None, "Accept", "Accept"], unsafe=[0.1, 0.1, 0.6, 0.9, 0.4])
+    place = table.column_names.index("finish_reason")
+    cut = table.set_column(place, table.schema.field(place), pa.array(["stop", "length", "stop", "stop", "stop"]))
+    whole = measure(cut, recipe().scores, 0)
+    assert whole.attack_success is not None and whole.cut_off
+    assert measure(cut.select(DECISION_COLUMNS), recipe().scores, 0) == whole
+
+
+def test_a_record_without_a_guards_figure_is_no_difference(tmp_path: Path, made_run: RunMaker) -> None:
+    folder = made_run(tmp_path / "run")
+    (place,) = folder.root.glob("evaluations/validation/c1-kto/judged_by/*")
+    table = read_folder(place)
+    column = table.column_names.index("p_unsafe")
+    guarded = table.set_column(column, table.schema.field(column), pa.array([0.9] * table.num_rows, pa.float32()))
+    write_table(guarded, place / "part-00000.parquet")
+    (only,) = audit(folder)
+    assert only.now.challengers[0].metrics is not None and only.now.challengers[0].metrics.attack_success is not None
     assert only.differences == []
 
 

@@ -119,6 +119,20 @@ def test_rows_come_from_the_feedback_of_their_cycle_which_leaves_out_what_is_eva
     assert not any(feedback in found[f"cycles/01/rows/{algorithm}"].made_from for algorithm in BOTH)
 
 
+def test_a_scheme_comes_from_its_examples_where_it_has_some() -> None:
+    def found(*changes: str) -> dict[str, Node]:
+        plain = shape(["dpo"], "schemes={near: {few_shot: 1}, careful: {system_prompt: Be careful.}}", *changes)
+        asked = [FOLDER.scheme(name, "c0-base") / "asked" / "p.parquet" for name in ("near", "careful")]
+        further = [path.relative_to(FOLDER.root).as_posix() for path in (*asked, FOLDER.pairs / "p.parquet")]
+        names = tuple(sorted((*plain.names, *further)))
+        return nodes(RunShape(FOLDER, plain.recipe, names, plain.champions, plain.live))
+
+    judged, by_pairs = found(), found("preference.judged=false", "preference.egida_pairs={unpaired: true}")
+    for of, examples in ((judged, "cycles/01/judgments"), (by_pairs, "pairs")):
+        assert of["schemes/near/c0-base/asked"].made_from == ("prompts/test", examples, "model:policy")
+        assert of["schemes/careful/c0-base/asked"].made_from == ("prompts/test", "model:policy")
+
+
 def test_a_decision_comes_from_the_evaluations_of_those_it_compared() -> None:
     found = nodes(shape(["dpo", "champion"]))
     judged = [n for n in found["cycles/02/decision.json"].made_from if "validation" in n and "judged_by" in n]
