@@ -51,10 +51,11 @@ from pipelines.report.metrics.run import gpu_shares
 from pipelines.report.tracking.follow import tracked
 from pipelines.report.tracking.port import check_trackers
 from pipelines.runs.finished.manifest import seal_run
-from pipelines.runs.materials import Materials, write_prompts
+from pipelines.runs.materials import Materials
 from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import Hold, add_cost, hold_run
 from pipelines.runs.outcomes import past_outcomes
+from pipelines.runs.prompts.sets import write_prompts
 from pipelines.runs.stage_log import StageLog
 from pipelines.runs.store.place import Place, working_folder
 from pipelines.runs.summary import Summary, complete_summary

@@ -31,7 +31,7 @@ from pipelines.measures.capability.figures import Capability, choice_figures, he
 from pipelines.measures.capability.items import BIAS_SCHEMA, KINDS, Kind, bias_questions, item_shards, write_items
 from pipelines.measures.capability.questions import HELD_OUT, HeldOut, question_set
 from pipelines.measures.capability.toxicity import toxicity_figures
-from pipelines.runs.materials import medsafety_config
+from pipelines.runs.prompts.sets import medsafety_config
 
 
 def prepare_capability(recipe: Recipe, folder: RunFolder, policy: PolicyRef) -> None:

@@ -35,11 +35,11 @@ from pipelines.measures.metrics import Metrics, measure, without_spread
 from pipelines.report.decision_page.from_run import write_pages
 from pipelines.report.figure import draw_cycles
 from pipelines.report.judges.judging import judge_disagreement, judge_usage
-from pipelines.runs.materials import probe_folder, truth_rule
 from pipelines.runs.metrics_rows import MetricsKey, cares_rows, group_rows, harmfulness_rows, metrics_rows
 from pipelines.runs.models import at_hand
 from pipelines.runs.open import Cost
 from pipelines.runs.outcomes import champion_before
+from pipelines.runs.prompts.sets import probe_folder, truth_rule
 from pipelines.runs.stage_log import read_stage_log
 from pipelines.runs.summary import (
     GROUND_TRUTH,

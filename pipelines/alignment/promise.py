@@ -34,8 +34,8 @@ from pipelines.measures.capability.questions import HELD_OUT, question_set
 from pipelines.measures.metrics import SEVERE
 from pipelines.measures.schemes import as_asked
 from pipelines.measures.shares import failures_allowed, independent_prompts, prompts_needed, upper_end
-from pipelines.runs.lengths import PromptLengths, asked_lengths
-from pipelines.runs.materials import medsafety_config
+from pipelines.runs.prompts.lengths import PromptLengths, asked_lengths
+from pipelines.runs.prompts.sets import medsafety_config
 
 # Characters of English text that a token has at least, for what a server will count; an estimate.
 _CHARACTERS_PER_TOKEN = 4

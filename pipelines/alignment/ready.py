@@ -20,17 +20,10 @@ from pipelines.feedback.snapshot import check_feedback
 from pipelines.judges.evidence import judge_before_run
 from pipelines.registry.stored import StoredRegistry, open_registry
 from pipelines.report.tracking.port import check_trackers
-from pipelines.runs.lengths import check_run_lengths, token_counts
-from pipelines.runs.materials import (
-    check_splits,
-    gather_own_judge,
-    gather_policy,
-    probe_on_disk,
-    probe_prompts,
-    prompt_splits,
-    used_prompts,
-)
+from pipelines.runs.materials import gather_own_judge, gather_policy
 from pipelines.runs.open import check_places
+from pipelines.runs.prompts.lengths import check_run_lengths, token_counts
+from pipelines.runs.prompts.sets import check_splits, probe_on_disk, probe_prompts, prompt_splits, used_prompts
 
 
 def check_ready(recipe: Recipe, reporter: Reporter, folder: Path) -> tuple[str, ...]:

@@ -46,10 +46,10 @@ from pipelines.judges.evidence import judge_before_run, judge_in_run, record_tru
 from pipelines.report.decision_page.from_run import write_pages
 from pipelines.report.tracking.follow import tracked
 from pipelines.report.tracking.port import check_trackers
-from pipelines.runs.materials import write_prompts
 from pipelines.runs.models import at_hand, models_of_run
 from pipelines.runs.open import hold_run
 from pipelines.runs.outcomes import champion_before, past_outcomes
+from pipelines.runs.prompts.sets import write_prompts
 from pipelines.runs.store.place import Place
 from pipelines.runs.summary import FineTuned
 

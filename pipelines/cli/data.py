@@ -61,7 +61,7 @@ def inspect(
     refuse in its data: prompts too long for its model, and thresholds that its splits cannot reach, too.
     """
     from pipelines.data.inspection import inspect_splits
-    from pipelines.runs.materials import check_splits, prompt_splits
+    from pipelines.runs.prompts.sets import check_splits, prompt_splits
 
     whole = source not in PROMPT_SOURCES and (Path(source).suffix in SUFFIXES or source in recipe_names())
     if whole:

@@ -24,7 +24,7 @@ from actors.serve.guard.response import FINISH_REASON
 from pipelines.config.preference import FeedbackRowsConfig
 from pipelines.feedback.evaluated import EvaluatedPrompts
 from pipelines.feedback.items import ITEM_SCHEMA, check_folder, read_items
-from pipelines.runs.materials import evaluated_keys
+from pipelines.runs.prompts.sets import evaluated_keys
 
 # Items that are looked at as Python objects at a time.
 _AT_ONCE = 10_000

@@ -22,7 +22,7 @@ from pipelines.judges.gate import JudgeTrust, hold_judge, read_calibration
 from pipelines.judges.human_labels import read_xstest_labels
 from pipelines.judges.refusal_rules import is_tuning_prompt
 from pipelines.judges.spliced import MOST, score_spliced, spliced_answers
-from pipelines.runs.materials import probe_folder, truth_rule
+from pipelines.runs.prompts.sets import probe_folder, truth_rule
 
 GROUND_TRUTH = "ground truth of the deployed policy's answers in cycle 1"
 _COLUMNS = ("prompt_id", "level", "answer", "label", "p_accept", "p_caution", "p_refuse", "judge", "judge_prompt")

@@ -20,7 +20,7 @@ from pipelines.cluster.progress import Reporter
 from pipelines.cluster.session import session
 from pipelines.cluster.stream import Limits, ShardTask, stream
 from pipelines.config.recipe import Recipe
-from pipelines.runs.lengths import judge_length
+from pipelines.runs.prompts.lengths import judge_length
 
 # Judges every shard of rollouts, in any order, into the file its task names.
 JudgeShards = Callable[[Sequence[JudgmentTask]], None]

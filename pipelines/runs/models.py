@@ -18,9 +18,9 @@ from actors.files.full_disk import FullDiskError
 from pipelines.cluster.progress import Reporter
 from pipelines.config.recipe import Recipe
 from pipelines.runs.contents import MODEL_FILES, Contents, contents_of, copy_whole
-from pipelines.runs.lengths import check_run_lengths
 from pipelines.runs.materials import BASE_VERSION, Materials, gather_own_judge, gather_policy, judge_name
 from pipelines.runs.open import ModelNote, note_model, note_sampling, noted_model
+from pipelines.runs.prompts.lengths import check_run_lengths
 
 _CALLED: dict[ModelRole, str] = {"policy": "deployed policy", "judge": "judge's model"}
 _DIGITS = 12

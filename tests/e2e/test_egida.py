@@ -27,7 +27,7 @@ from pipelines.measures.schemes import SchemeFigures
 from pipelines.registry.store import Registry
 from pipelines.runs.finished.audit import audit
 from pipelines.runs.finished.manifest import read_manifest
-from pipelines.runs.lengths import asked_lengths
+from pipelines.runs.prompts.lengths import asked_lengths
 from pipelines.runs.summary import Summary
 from tests.e2e.deployed import COMPLY, REFUSE, build_policy
 from tests.e2e.egida_files import build_own_guard, write_files

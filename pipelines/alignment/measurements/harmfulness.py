@@ -17,8 +17,8 @@ from pipelines.alignment.run import Run
 from pipelines.cluster.stream import spread
 from pipelines.config.recipe import Recipe
 from pipelines.measures.harmfulness import Harmfulness, harmfulness
-from pipelines.runs.lengths import judge_length
 from pipelines.runs.materials import Materials
+from pipelines.runs.prompts.lengths import judge_length
 
 SPLIT: Split = "test"
 

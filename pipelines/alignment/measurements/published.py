@@ -14,8 +14,8 @@ from pipelines.alignment.streamed import run_stream
 from pipelines.cluster.times import Work
 from pipelines.decision.ending import past_decisions
 from pipelines.measures.metrics import measure
-from pipelines.runs.materials import truth_rule
 from pipelines.runs.outcomes import champion_before
+from pipelines.runs.prompts.sets import truth_rule
 from pipelines.runs.summary import PublishedFigures, TestFigures
 
 

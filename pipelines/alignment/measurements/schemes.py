@@ -37,7 +37,7 @@ from pipelines.measures.schemes import (
     voted,
     written_tokens,
 )
-from pipelines.runs.lengths import asked_lengths
+from pipelines.runs.prompts.lengths import asked_lengths
 
 # Examples are looked for among so many train prompts: every request is compared with each.
 _MOST_EXAMPLES = 2000

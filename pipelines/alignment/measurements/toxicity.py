@@ -22,7 +22,7 @@ from pipelines.config.capability import ToxicityConfig
 from pipelines.config.recipe import Recipe
 from pipelines.measures.capability.items import TOXICITY
 from pipelines.measures.capability.questions import HeldOut
-from pipelines.runs.lengths import asked_lengths
+from pipelines.runs.prompts.lengths import asked_lengths
 
 
 def check_toxicity(recipe: Recipe, folder: RunFolder, split: HeldOut, policy: PolicyRef) -> None:

@@ -16,7 +16,7 @@ from actors.files.shards import shard_files, strings, write_text
 from pipelines.alignment.rows.outside import OutsideReport, OutsideRow, write_outside
 from pipelines.config.recipe import Recipe
 from pipelines.data.sets.demonstrations import read_demonstrations
-from pipelines.runs.materials import evaluated_keys
+from pipelines.runs.prompts.sets import evaluated_keys
 
 DEMONSTRATION_SCHEMA = pa.schema(
     [

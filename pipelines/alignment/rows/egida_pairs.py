@@ -27,7 +27,7 @@ from pipelines.data.sets.egida import (
     read_egida_pairs,
 )
 from pipelines.data.sets.held_out import HeldOutConfig
-from pipelines.runs.materials import evaluated_keys
+from pipelines.runs.prompts.sets import evaluated_keys
 
 PAIR_FIELDS: list[pa.Field[Any]] = [
     *(pa.field(name, pa.string(), nullable=False) for name in ("prompt", "chosen", "rejected")),

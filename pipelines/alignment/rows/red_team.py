@@ -33,8 +33,9 @@ from pipelines.data.attacks.rewriting import attacked, attempts_table, instructi
 from pipelines.data.sets.attack_files import read_attack_templates
 from pipelines.data.shards import write_prompt_shards
 from pipelines.data.split import group_key
-from pipelines.runs.lengths import asked_lengths
-from pipelines.runs.materials import evaluated_keys, gather_policy
+from pipelines.runs.materials import gather_policy
+from pipelines.runs.prompts.lengths import asked_lengths
+from pipelines.runs.prompts.sets import evaluated_keys
 
 ATTACKER = "attacker"
 # The label of an attempt that failed.

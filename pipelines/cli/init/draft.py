@@ -26,7 +26,7 @@ from pipelines.data.sets.tabular import ColumnMapping, read_tabular
 from pipelines.data.split import SplitFractions, split_by_base_prompt
 from pipelines.measures.metrics import SEVERE
 from pipelines.measures.shares import independent_prompts, upper_end
-from pipelines.runs.lengths import token_counts
+from pipelines.runs.prompts.lengths import token_counts
 
 TEMPLATE = "init.yaml.jinja"
 SEED = 7

@@ -18,7 +18,7 @@ from pipelines.feedback.control.people import PEOPLE, LabelsMissing, Patience, l
 from pipelines.feedback.control.queue import keys_of, write_queue
 from pipelines.feedback.control.second_judge import OpenJudge, second_labels, told_second_judge
 from pipelines.judges.pool import judging
-from pipelines.runs.materials import truth_rule
+from pipelines.runs.prompts.sets import truth_rule
 
 # One contender's rows in, its trusted labels out.
 _Labels = Callable[[pa.Table], list[Label | None]]

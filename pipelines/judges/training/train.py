@@ -40,8 +40,8 @@ from pipelines.judges.shown.picture import draw_calibration
 from pipelines.judges.spliced import spliced_answers
 from pipelines.judges.training.report import ORDER, REPORT, JudgeTrainOrder, JudgeTrainReport, write_record
 from pipelines.judges.training.split import Answers, TrainingSplit, label_counts, split_labels, training_rows
-from pipelines.runs.lengths import judge_length
 from pipelines.runs.materials import judge_name
+from pipelines.runs.prompts.lengths import judge_length
 
 TrainJudge = Callable[[JudgeTrainConfig, JudgeAssignment], JudgeTraining]
 # The judge pool, with the base model's weights, up while it is open.

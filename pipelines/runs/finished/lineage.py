@@ -16,7 +16,8 @@ from actors.training.algorithms.table import ALGORITHMS
 from actors.training.made_from import MADE_FROM
 from pipelines.config.recipe import Recipe
 from pipelines.runs.finished.shape import RunShape
-from pipelines.runs.materials import BASE_VERSION, EVALUATED
+from pipelines.runs.materials import BASE_VERSION
+from pipelines.runs.prompts.sets import EVALUATED
 
 Kind = Literal[
     "recipe", "run record", "model", "prompts", "pairs", "questions", "rollouts", "judgments", "judge calibration",

@@ -21,9 +21,9 @@ from pipelines.decision.ending import is_over, past_decisions
 from pipelines.judges.evidence import judge_before_run
 from pipelines.runs.lease.files import clear, is_empty
 from pipelines.runs.lease.lease import hold
-from pipelines.runs.lengths import check_run_lengths
 from pipelines.runs.materials import gather_models
 from pipelines.runs.open import check_same
+from pipelines.runs.prompts.lengths import check_run_lengths
 from pipelines.runs.several import SeveralFolder
 from pipelines.runs.summary import complete_summary
 from pipelines.study.fleet.jobs import Job, last_sentence

@@ -23,7 +23,8 @@ from pipelines.config.cluster import SharedKind, SharedPool, SharedTrainers
 from pipelines.config.recipe import Recipe
 from pipelines.data.tiny.cache import content_key
 from pipelines.runs.contents import MODEL_FILES, contents_of
-from pipelines.runs.materials import clinic_config, gather_own_judge, gather_policy, judge_clinic, medsafety_config
+from pipelines.runs.materials import gather_own_judge, gather_policy, judge_clinic
+from pipelines.runs.prompts.sets import clinic_config, medsafety_config
 from pipelines.study.fleet.member import Member
 
 # Shards of a member of weight 1 that may wait at each actor, as at one of its own (`pipelines.cluster.stream`).

@@ -16,8 +16,6 @@ from tests.test_imports import PACKAGES, name, sources
 TABLE = "actors/judges/regimens.py"
 # The clinic builds two kinds of judge, which the table names for the regimens that use them.
 CLINIC = {"pipelines/data/clinic/models.py", "pipelines/runs/materials.py"}
-# A recipe that is written for a user's own data begins with the rules.
-WRITES_A_RECIPE = {"pipelines/cli/data.py"}
 # What some regimens need beside.
 SECTIONS = ["judge.remote.base_url=http://127.0.0.1:1/v1", "judge.remote.model=m", "judge.function=json:loads"]
 # A recipe that is written for a user's own data begins with the rules, or with the judge that the user names.

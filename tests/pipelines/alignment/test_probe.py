@@ -12,7 +12,7 @@ from actors.errors import SalusError
 from actors.files.shards import read_folder
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.runs.materials import probe_folder, probe_prompts, write_prompts
+from pipelines.runs.prompts.sets import probe_folder, probe_prompts, write_prompts
 from tests.pipelines.finished import answers, finish
 
 HARD = "or-bench-hard-1k"

@@ -16,8 +16,8 @@ from pipelines.cluster.demand import disk_gib
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
 from pipelines.data.split import SplitFractions, split_of
-from pipelines.runs import lengths
-from pipelines.runs.materials import prompt_splits, used_prompts
+from pipelines.runs.prompts import lengths
+from pipelines.runs.prompts.sets import prompt_splits, used_prompts
 from tests.quiet_reporter import QuietReporter
 from tests.rows import prompt
 from tests.tiny_model import make_tiny_model

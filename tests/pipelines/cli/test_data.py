@@ -17,7 +17,7 @@ from pipelines.cli.data import tables
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
 from pipelines.data.inspection import inspect_splits
-from pipelines.runs.materials import write_prompts
+from pipelines.runs.prompts.sets import write_prompts
 from tests.rows import prompt
 from tests.tiny_model import make_tiny_model
 

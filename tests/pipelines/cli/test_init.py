@@ -16,7 +16,7 @@ from pipelines.cli.init.columns import find_columns
 from pipelines.cli.init.draft import yaml_value
 from pipelines.cli.main import main
 from pipelines.config.load import load_recipe
-from pipelines.runs.materials import prompt_splits
+from pipelines.runs.prompts.sets import prompt_splits
 from tests.chat_server import KEY, Answer, completion, failure, serving
 from tests.free_port import free_port
 from tests.pipelines.cli.refused import refused

@@ -16,7 +16,7 @@ from actors.files.shards import read_folder, strings
 from pipelines.config.load import load_recipe, recipe_of
 from pipelines.config.recipe import Recipe
 from pipelines.data.split import check_disjoint
-from pipelines.runs.materials import prompt_splits, write_prompts
+from pipelines.runs.prompts.sets import prompt_splits, write_prompts
 
 STYLES = "data.styles={train: [emergency, base64], held_out: [table]}"
 

@@ -12,7 +12,7 @@ from actors.contract.run_folder import RunFolder
 from actors.files.shards import read_folder, strings
 from pipelines.config.load import load_recipe
 from pipelines.data.split import check_disjoint, drawn, set_apart
-from pipelines.runs.materials import evaluated_keys, prompt_splits, used_prompts, write_prompts
+from pipelines.runs.prompts.sets import evaluated_keys, prompt_splits, used_prompts, write_prompts
 from tests.rows import prompt
 
 SMALL = ("clinic.train_prompts=96", "clinic.validation_prompts=48", "clinic.test_prompts=48")

@@ -1,0 +1,1 @@
+"""The prompts of a run, and how many tokens of them its models hold."""
