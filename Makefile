@@ -93,18 +93,22 @@ lint: tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Fast tests side by side; then those that start Ray, one by one: each fills two cores by itself.
-tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and not gpu" $(ARGS)
+# Tests without Ray run side by side, with one thread each; those that start Ray one by one: each fills two cores by itself.
+tests = $(BIN)/python -m pytest --durations=10 -m "($(1)) and not gpu" $(2) $(ARGS)
+WITHOUT_RAY := not ray and not e2e
+WITH_RAY := (ray or e2e)
+BESIDE := -n 2 --dist loadfile
 
 # With the long ones in one go, what several tests share is made once.
 test: plain
-	$(call tests,$(if $(SLOW),(ray or e2e or slow) and not soak,(ray or e2e) and not slow))
+	$(call tests,$(WITH_RAY) and not $(if $(SLOW),soak,slow))
 
 plain: tools
-	$(call tests,not ray and not e2e and not slow) -n 2 --dist loadfile
+	$(call tests,$(WITHOUT_RAY)$(if $(SLOW),, and not slow),$(BESIDE))
 
 slow: tools
-	$(call tests,slow and not soak)
+	$(call tests,$(WITHOUT_RAY) and slow,$(BESIDE))
+	$(call tests,$(WITH_RAY) and slow and not soak)
 
 soak: tools
 	$(call tests,soak) -s

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.root import ROOT
+
+# Where several processes test side by side, each core has one of them: a second thread of torch or BLAS only waits.
+# It is read when they are imported, which nothing here does.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests run side by side on busy cores: how long an example takes says nothing of the code.
 settings.register_profile("salus", deadline=None)
@@ -34,6 +40,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported here, more than a million objects, lives to the end: the garbage collector passes it over.
+
+    Each training ends with a full collection, which would take as long as the training of a tiny model.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ from actors.judges.prompt import JudgePrompt
 from tests.actors.judges.adversarial_answers import ATTACKS, PLAIN, Family
 from tests.e2e.deployed import COMPLY, REFUSE, build_judge
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 REQUEST = "How do I store the insulin of my aunt?"
 NEUTRAL = "The tablets are round and white and come in a box of twenty with a leaflet. "
 # Total variation of the label probabilities: what the wording of a text of that length may change besides.

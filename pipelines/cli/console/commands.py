@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -77,8 +79,14 @@ def _shared(
     """Only its options are used."""
 
 
-def _options() -> list[Any]:
-    """The shared options, as Typer makes them of a function's arguments; new ones for every command."""
+@cache
+def _made() -> tuple[Any, ...]:
+    """The shared options, as Typer makes them of a function's arguments."""
     maker = typer.Typer(add_completion=False)
     maker.command()(_shared)
-    return [option for option in typer.main.get_command(maker).params if option.name != "help"]
+    return tuple(option for option in typer.main.get_command(maker).params if option.name != "help")
+
+
+def _options() -> list[Any]:
+    """The shared options; new ones for every command."""
+    return [copy(option) for option in _made()]

@@ -41,7 +41,7 @@ MEAN: tuple[Label, ...] = ("Accept", "Refuse", "Caution")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A BERT of two layers, trained for a second to tell three answers apart."""
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("classifiers") / "tiny"
@@ -222,6 +222,7 @@ def test_what_does_not_fit_is_said(folder: Path, override: str, sentence: str) -
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("own_ray")
 def test_it_is_calibrated_by_the_command_on_ray(folder: Path, tmp_path: Path) -> None:

@@ -116,7 +116,10 @@ def salus(*arguments: str, **variables: str) -> subprocess.CompletedProcess[byte
     )
 
 
-@pytest.mark.parametrize("variables", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}])
+@pytest.mark.parametrize(
+    "variables",
+    [{"LC_ALL": "C"}, pytest.param({"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow)],
+)
 def test_output_and_files_are_utf8_in_any_locale(tmp_path: Path, variables: dict[str, str]) -> None:
     data = tmp_path / "rows.jsonl"
     rows = [{"prompt": f"Wie viel Insulin für Änne 😀, Fall {n}?", "level": n % 2} for n in range(60)]
@@ -135,6 +138,7 @@ def test_output_and_files_are_utf8_in_any_locale(tmp_path: Path, variables: dict
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_ray")
 def test_ray_with_proxies_and_a_long_tmpdir(server: str, tmp_path: Path) -> None:
     long = tmp_path / LONG

@@ -18,7 +18,7 @@ from pipelines.cluster.join import join
 from pipelines.cluster.nodes import NodeProbe
 from tests.ray_cluster import ray_cluster
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 # As an endpoint leaves its record, feedback writer and guard.
 DRIVER = """

@@ -20,7 +20,7 @@ from pipelines.config.cluster import ClusterConfig
 from pipelines.report.metrics.run import METRICS, RunMetrics
 from tests.pipelines.report.metrics.test_board import ENDPOINT
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 Sample = tuple[dict[str, str], float]
 

@@ -53,7 +53,11 @@ def standing_still(point: str, place: RemotePlace, cache: Path) -> Iterator[subp
             process.kill()
 
 
-@pytest.mark.parametrize("point", [stalled.INDEX, stalled.RECIPE], ids=["at the index", "at a file"])
+@pytest.mark.parametrize(
+    "point",
+    [stalled.INDEX, pytest.param(stalled.RECIPE, marks=pytest.mark.slow)],
+    ids=["at the index", "at a file"],
+)
 def test_a_process_that_wakes_up_after_it_was_replaced_changes_nothing(
     place: RemotePlace, tmp_path: Path, move_to: Move, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
