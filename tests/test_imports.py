@@ -16,7 +16,7 @@ PACKAGES = ("actors", "pipelines")
 FORBIDDEN_NAMES = {"utils.py", "util.py", "common.py", "helpers.py", "helper.py", "misc.py"}
 ALLOWED_AT_THE_TOP = {
     "actors", "pipelines", "tests", "pyproject.toml", "cluster.yaml", "README.md", "CHANGELOG.md",
-    "LICENSE", "Makefile", "requirements-cpu.lock", "requirements-dev.lock",
+    "LICENSE", "Makefile", "requirements-cpu.lock", "requirements-dev.lock", "requirements-extras.lock",
 }  # fmt: skip
 # Made beside the sources and ignored by git.
 MADE = {"runs", "registry", "build", "dist", "salus.egg-info"}
