@@ -52,6 +52,8 @@ bench: setup
 	$(BIN)/python tests/benchmarks/cycle.py $(ARGS)
 
 setup: $(LOCKED) $(PROJECT)
+	@$(if $(filter command,$(origin PYTHON)),[ "$$($(PYTHON) -V)" = "$$($(BIN)/python -V)" ] || { \
+	  echo "salus: $(VENV) has $$($(BIN)/python -V); name another folder for $(PYTHON) with VENV=..." >&2; exit 2; })
 
 tools: setup $(TOOLS)
 
