@@ -6,6 +6,7 @@
 #   make lint    ruff and mypy                                           make setup   the environment alone
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
 #   make soak    twenty cycles while random processes are killed         make docs    the documentation, in build/site
+#   make extras  trackers and exports, read by other programs
 #
 # Variables: PYTHON (python3.11), VENV (.venv), ARGS (more for salus, pytest or the benchmark), SALUS_TORCH_INDEX (a wheel index
 # with CPU builds of torch, asked only where pip does not find torch's CPU build by itself).
@@ -31,6 +32,7 @@ hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
 LOCKED := $(VENV)/.salus-lock-$(call hash,requirements-cpu.lock)
 TOOLS := $(VENV)/.salus-tools-$(call hash,requirements-dev.lock)
 PROJECT := $(VENV)/.salus-project-$(call hash,pyproject.toml)
+EXTRAS := $(VENV)/.salus-extras-$(call hash,requirements-extras.lock)
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-cpu.lock)
 
 # No run of these targets needs the network once set-up is done.
@@ -38,10 +40,10 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test plain slow soak setup tools lint bench docs clean
+.PHONY: help demo test plain slow soak extras setup tools lint bench docs clean
 
 help:
-	@sed -n '3,8s/^# *//p' Makefile
+	@sed -n '3,9s/^# *//p' Makefile
 
 demo: setup
 	$(BIN)/salus align demo $(ARGS)
@@ -50,6 +52,8 @@ bench: setup
 	$(BIN)/python tests/benchmarks/cycle.py $(ARGS)
 
 setup: $(LOCKED) $(PROJECT)
+	@$(if $(filter command,$(origin PYTHON)),[ "$$($(PYTHON) -V)" = "$$($(BIN)/python -V)" ] || { \
+	  echo "salus: $(VENV) has $$($(BIN)/python -V); name another folder for $(PYTHON) with VENV=..." >&2; exit 2; })
 
 tools: setup $(TOOLS)
 
@@ -112,6 +116,15 @@ slow: tools
 
 soak: tools
 	$(call tests,soak) -s
+
+# The clients of pyproject's extras are in a folder that only these tests see: no version of the environment changes.
+extras: $(EXTRAS)
+	SALUS_EXTRAS=yes PYTHONPATH=$(BIN)/../extras $(call tests,extra) tests/pipelines/report tests/pipelines/runs/finished
+
+$(EXTRAS): $(TOOLS) $(PROJECT)
+	@rm -rf $(VENV)/extras
+	@$(PIP) --target $(VENV)/extras -r requirements-extras.lock
+	@touch $@
 
 clean:
 	rm -rf $(VENV) $(DOCS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

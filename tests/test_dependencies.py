@@ -30,19 +30,33 @@ BROUGHT = {
 }
 
 
-def locked() -> dict[str, Version]:
-    """The version of every package of both lock files."""
-    lines = [line for lock in ROOT.glob("requirements-*.lock") for line in lock.read_text().splitlines()]
-    found = (re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", line.strip()) for line in lines)
+# Extras whose clients `make extras` tests with the joint set.
+CLIENTS = ("inspect", "mlflow", "tensorboard", "trackio", "wandb")
+
+
+def locked(*names: str) -> dict[str, Version]:
+    """The version of every package of these lock files."""
+    lines = [line for name in names for line in (ROOT / f"requirements-{name}.lock").read_text().splitlines()]
+    found = (re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s;]+)( ;.*)?", line.strip()) for line in lines)
     return {canonicalize_name(each[1]): Version(each[2]) for each in found if each is not None}
 
 
 @pytest.mark.parametrize(
-    "requirement", [Requirement(each) for each in (*PROJECT["dependencies"], *EXTRAS["cpu"])], ids=str
+    "requirement",
+    [
+        Requirement(each)
+        for each in (*PROJECT["dependencies"], *EXTRAS["cpu"], *(x for extra in CLIENTS for x in EXTRAS[extra]))
+    ],
+    ids=str,
 )
 def test_the_lock_is_inside_every_range(requirement: Requirement) -> None:
-    version = locked()[canonicalize_name(requirement.name)]
+    version = locked("cpu", "dev", "extras")[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(version.public)
+
+
+def test_the_extras_change_no_version_of_the_joint_set() -> None:
+    assert locked("extras")
+    assert not locked("extras").keys() & locked("cpu", "dev").keys()
 
 
 @pytest.mark.parametrize("requirement", [Requirement(each) for each in PROJECT["dependencies"]], ids=str)

@@ -156,8 +156,9 @@ class Journal:
         name, columns = self.kind.name, _quoted(self.kind.schema.names)
         self._connection.execute(_create(self.kind, "kept"))
         self._connection.execute(
-            f'INSERT INTO kept ({columns}) SELECT {columns} FROM "{name}" WHERE ?1 IS NULL OR "at" >= ?1 ORDER BY n',
-            (oldest,),
+            f'INSERT INTO kept ({columns}) SELECT {columns} FROM "{name}"'
+            ' WHERE :since IS NULL OR "at" >= :since ORDER BY n',
+            {"since": oldest},
         )
         self._connection.execute(f'DROP TABLE "{name}"')
         self._connection.execute(f'ALTER TABLE kept RENAME TO "{name}"')
@@ -215,8 +216,8 @@ def _rows(
 ) -> pa.Table:
     schema = pa.schema([kind.schema.field(name) for name in names])
     rows = connection.execute(
-        f'SELECT {_quoted(names)} FROM "{kind.name}" WHERE ?1 IS NULL OR "at" >= ?1 ORDER BY n',
-        (_plain(since) if since is not None else None,),
+        f'SELECT {_quoted(names)} FROM "{kind.name}" WHERE :since IS NULL OR "at" >= :since ORDER BY n',
+        {"since": _plain(since) if since is not None else None},
     )
     batches = []
     while some := rows.fetchmany(_AT_ONCE):

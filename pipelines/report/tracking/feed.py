@@ -126,9 +126,9 @@ def _figures(name: str, figures: TestFigures) -> Iterator[tuple[str, float]]:
 
 
 def _interval(name: str, found: Interval | Measured | None) -> Iterator[tuple[str, float]]:
-    """A figure and the ends of its 95 % interval."""
+    """A figure and the ends of its 95 % interval. MLflow's file store takes no figure below another's name."""
     if found is not None:
-        yield from ((name, found.value), (f"{name}/low", found.low), (f"{name}/high", found.high))
+        yield from ((name, found.value), (f"{name}_low", found.low), (f"{name}_high", found.high))
 
 
 # -- files and policies

@@ -15,6 +15,7 @@ from pipelines.report.tracking.feed import read_feed
 from pipelines.report.tracking.follow import tell
 from pipelines.report.tracking.port import TRACKERS, TrackedRun, open_tracker
 from pipelines.runs.finished.shape import recipe_of_run
+from tests.clients import client
 from tests.pipelines.report.tracking.curves import put_curve
 
 LOSSES = [(step, 1 / step) for step in range(1, 7)]
@@ -22,7 +23,7 @@ LOSSES = [(step, 1 / step) for step in range(1, 7)]
 
 def told_twice(name: TrackerName, run: RunFolder) -> str:
     """A run whose first session ended after four steps; returns the tracker's id of it, the same in both."""
-    pytest.importorskip(TRACKERS[name].package)
+    client(TRACKERS[name].package)
     recipe = recipe_of_run(run)
     steps: dict[str, int] = {}
     sums: dict[str, str] = {}
@@ -38,9 +39,13 @@ def told_twice(name: TrackerName, run: RunFolder) -> str:
     return known
 
 
-def test_mlflow(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/mlflow.db")
+@pytest.mark.extra
+@pytest.mark.parametrize("store", ["sqlite:///{}/mlflow.db", "file://{}/mlruns"])
+def test_mlflow(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(tmp_path))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", store.format(tmp_path))
+    # MLflow refuses its file store without it.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.chdir(tmp_path)
     run_id = told_twice("mlflow", run)
     from mlflow import MlflowClient
@@ -78,8 +83,9 @@ def test_tensorboard(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "validation/champion/ss" in events.Tags()["scalars"]
 
 
+@pytest.mark.extra
 def test_trackio(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("trackio")
+    client("trackio")
     import trackio.sqlite_storage as storage
     import trackio.utils as utils
 
@@ -91,6 +97,7 @@ def test_trackio(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [(row["step"], row["value"]) for row in rows] == LOSSES
 
 
+@pytest.mark.extra
 def test_wandb_offline(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))

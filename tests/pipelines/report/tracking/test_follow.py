@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -90,12 +90,22 @@ def test_a_run_tells_curves_cycles_decisions_and_artefacts(run: RunFolder, recip
     }  # fmt: skip
     cycle = tracker.rows["cycle"][1]
     assert cycle["validation/champion/ss"] == 0.5 and cycle["decision/published"] == 1.0
-    assert cycle["validation/kto/ss/low"] <= cycle["validation/kto/ss"] <= cycle["validation/kto/ss/high"]
+    assert cycle["validation/kto/ss_low"] <= cycle["validation/kto/ss"] <= cycle["validation/kto/ss_high"]
     assert {"test/base/ss", "test/champion/err_strict"} <= set(tracker.rows["test/cycle"][2])
     assert {"decision/01", "decision/02", "settings 7"} <= set(tracker.said)
     assert {"recipe.yaml", "cycles/01/decision.json", "metrics.parquet", "summary.json"} <= set(tracker.said)
     assert {name: of.alias for name, of in tracker.policies.items()} == {"c1-kto": None, "c2-dpo": "champion"}
     assert tracker.policies["c2-dpo"].sentence.startswith("Cycle 2: dpo replaces")
+
+
+def test_no_figure_has_the_name_of_a_folder_of_others(run: RunFolder, recipe: Recipe) -> None:
+    """MLflow's file store keeps a figure in a file of its name."""
+    put_curve(run, 1, "kto", 1)
+    tracker = NotedTracker()
+    tell(tracker, {}, {}, read_feed(run, recipe))
+    names = {name for rows in tracker.rows.values() for row in rows.values() for name in row}
+    folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+    assert names and not names & folders
 
 
 def test_no_prompt_and_no_answer_is_told(run: RunFolder, recipe: Recipe) -> None:

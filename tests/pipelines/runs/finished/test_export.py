@@ -32,6 +32,7 @@ from pipelines.runs.finished.export import export
 from pipelines.runs.finished.export.answers import Wanted, prompt_sets
 from pipelines.runs.finished.export.export import Target, export_run
 from pipelines.runs.finished.shape import recipe_of_run
+from tests.clients import client
 
 VALIDATION = Wanted(prompts=("validation",))
 BEFORE = (Turn(role="user", content="Hello."), Turn(role="assistant", content="Hello, how can I help?"))
@@ -114,8 +115,9 @@ def test_argilla_gets_answers_without_the_judges_word_unless_asked(paired: RunFo
     assert set(both[0]["fields"].values()) == {"How?", "No.", "Sure."}
 
 
+@pytest.mark.extra
 def test_argilla_reads_its_records(paired: RunFolder, tmp_path: Path) -> None:
-    argilla = pytest.importorskip("argilla")
+    argilla = client("argilla")
     out = exported(paired, "argilla", tmp_path / "argilla", VALIDATION)
     for record in json.loads((out / "answers" / "records.json").read_text()):
         assert argilla.Record.from_dict(record).to_dict()["fields"] == record["fields"]
@@ -132,8 +134,9 @@ def test_label_studio_gets_tasks_and_their_interface(paired: RunFolder, tmp_path
     assert {pairs[1]["data"]["first"], pairs[1]["data"]["second"]} == {"I cannot.", "Do it so."}
 
 
+@pytest.mark.extra
 def test_inspect_reads_its_logs(paired: RunFolder, tmp_path: Path) -> None:
-    pytest.importorskip("inspect_ai")
+    client("inspect_ai")
     from inspect_ai.log import list_eval_logs, read_eval_log
 
     out = exported(paired, "inspect", tmp_path / "logs")
