@@ -1,7 +1,7 @@
 # Salus: everything a newcomer types. Needs python3.11 and make; each target sets itself up in $(VENV).
 #
 #   make demo    three alignment cycles of a tiny model, end to end
-#   make test    all tests that need no GPU, but for the long ones       make plain   the fast ones, in 12 minutes
+#   make test    all tests that need no GPU, but for the long ones       make plain   those of them that need no Ray
 #   make slow    the long ones; make test SLOW=yes: both
 #   make lint    ruff and mypy                                           make setup   the environment alone
 #   make bench   the cycle against a loop of separate programs           make clean   remove the environment and caches
