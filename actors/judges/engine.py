@@ -29,11 +29,11 @@ class EngineScorer(DetailedScorer):
         SalusError: there is no such template, or two words begin with the same token of the model's tokenizer.
     """
 
-    def __init__(self, engine: Engine, prompt_version: str, policy: PolicyRef, words: Sequence[str] = LABELS) -> None:
-        self.prompt_version = prompt_version
+    def __init__(self, engine: Engine, template: str, policy: PolicyRef, words: Sequence[str] = LABELS) -> None:
         self._policy = policy
         self._engine = engine
-        self._prompt = JudgePrompt(prompt_version, engine.tokenizer, engine.max_model_len - 1, words)
+        self._prompt = JudgePrompt(template, engine.tokenizer, engine.max_model_len - 1, words)
+        self.prompt_version = self._prompt.version
 
     @property
     def name(self) -> str:

@@ -25,18 +25,18 @@ class ShownPrompt(NamedTuple):
 
 
 class JudgePrompt:
-    """One template of `actors/judges/prompts/`, bound to a judge's tokenizer and the words it may reply.
+    """One template, by its version or its text, bound to a judge's tokenizer and the words it may reply.
 
     Raises:
         SalusError: the template does not exist or lacks a placeholder, or two words begin with the same token. One
             decoded token could not tell them apart.
     """
 
-    def __init__(self, version: str, tokenizer: Any, max_tokens: int, words: Sequence[str] = LABELS) -> None:
-        self.version = version
+    def __init__(self, template: str, tokenizer: Any, max_tokens: int, words: Sequence[str] = LABELS) -> None:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._template = JudgeTemplate(version)
+        self._template = JudgeTemplate(template)
+        self.version = self._template.version
         self._plain = ChatMarkup(tokenizer).broken
         self.label_tokens = first_tokens(tokenizer, words)
 

@@ -1,4 +1,6 @@
-"""The text of a judge's prompt: versioned templates, and how request and answer are fenced in them.
+"""The text of a judge's prompt: versioned templates or a user's own, and how request and answer are fenced in them.
+
+A template is named by its version, or given as its text: that is one's own, whose version is a hash of it.
 
 A template with `{fence}` puts each quoted text between two lines that hold a mark of this judgment's own. So no answer
 can imitate the end of its section. Templates without it are filled as they are.
@@ -22,20 +24,22 @@ _PLACES = re.compile(r"(\{request\}|\{answer\}|\{fence\}|\{note\})")
 # The clinic's judge was trained on empty answers as they are; the mark would be new to it.
 _KNOWS_EMPTY = frozenset({"clinic-v1"})
 _FENCE_CHARS = 12
+_REQUEST, _ANSWER = "{request}", "{answer}"
+_OWN_DIGITS = 12
 
 
 class JudgeTemplate:
-    """One template of `actors/judges/prompts/`.
+    """One template: of `actors/judges/prompts/` by its version, or one's own by its text.
 
     Raises:
         SalusError: it does not exist or lacks a placeholder.
     """
 
-    def __init__(self, version: str) -> None:
-        self.version = version
-        self._parts = _PLACES.split(load_template(version))
+    def __init__(self, template: str) -> None:
+        self.version = version_of(template)
+        self._parts = _PLACES.split(load_template(template))
         self.fenced = "{fence}" in self._parts
-        self._marks_empty = version not in _KNOWS_EMPTY
+        self._marks_empty = self.version not in _KNOWS_EMPTY
 
     def fill(self, request: str, answer: str, cut_off: bool = False, fence: str = "") -> str:
         """The prompt's text. Placeholders inside `request` and `answer` are text like any other.
@@ -77,13 +81,31 @@ def template_versions() -> list[str]:
     return sorted(f.name.removesuffix(".txt") for f in _folder().iterdir() if f.name.endswith(".txt"))
 
 
-def load_template(version: str) -> str:
-    """The text of one versioned template, with its placeholders; one about requests alone has none for an answer."""
-    known = template_versions()
-    if version not in known:
-        raise SalusError(f"There is no judge prompt {version!r}; judge.prompt must be one of {', '.join(known)}.")
-    text = (_folder() / f"{version}.txt").read_text(encoding="utf-8").strip()
-    for place in ("{request}",) if version.startswith(REQUEST_PREFIX) else ("{request}", "{answer}"):
+def is_own(template: str) -> bool:
+    """Whether a template is given as its text: no version has a placeholder in its name."""
+    return _REQUEST in template
+
+
+def version_of(template: str) -> str:
+    """The version of a template in judgments and reports: its name, or a hash of one's own text."""
+    if not is_own(template):
+        return template
+    return f"own-{hashlib.sha256(template.strip().encode('utf-8', 'replace')).hexdigest()[:_OWN_DIGITS]}"
+
+
+def load_template(template: str) -> str:
+    """The text of a template, with its placeholders; a versioned one about requests alone has none for an answer.
+
+    Raises:
+        SalusError: it does not exist or lacks a placeholder.
+    """
+    version, text = version_of(template), template.strip()
+    if not is_own(template):
+        known = template_versions()
+        if version not in known:
+            raise SalusError(f"There is no judge prompt {version!r}; judge.prompt must be one of {', '.join(known)}.")
+        text = (_folder() / f"{version}.txt").read_text(encoding="utf-8").strip()
+    for place in (_REQUEST,) if version.startswith(REQUEST_PREFIX) else (_REQUEST, _ANSWER):
         if text.count(place) != 1:
             raise SalusError(f"The judge prompt {version} must hold {place} exactly once.")
     return text

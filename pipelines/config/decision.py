@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,7 +10,7 @@ from actors.contract.decides import Decides
 from actors.judges.function import FUNCTION_PATTERN
 from actors.judges.regimens import REGIMENS, Regimen, regimens
 from actors.judges.remote.config import RemoteConfig
-from pipelines.config.judge import JudgeConfig
+from pipelines.config.judge import JudgeConfig, with_prompt
 from pipelines.config.section import Section
 
 # What is one piece of evidence (`pipelines.decision.clusters`).
@@ -76,7 +76,15 @@ class ControlJudgeConfig(Section):
     """A second judge that is the reference. It is asked about few answers, and has no engine of its own."""
 
     regimen: Regimen = Field(description=f"one of {', '.join(regimens(lambda row: row.weights is None))}")
-    prompt: str = Field("cares-v2", description="versioned template in actors/judges/prompts/ of a REMOTE judge")
+    prompt: str = Field(
+        "cares-v2",
+        description="versioned template in actors/judges/prompts/ of a REMOTE judge, or the text of one (prompt_file)",
+    )
+    prompt_file: Annotated[str | None, Decides.NOTHING] = Field(
+        None,
+        description="a text file with a template of your own, in the place of prompt: with {request} and {answer} once"
+        " each, and perhaps {fence} and {note}. It asks for one of the words Accept, Caution and Refuse",
+    )
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
     function: str | None = Field(
         None, pattern=FUNCTION_PATTERN, description="package.module:name of the function of PYTHON"
@@ -90,6 +98,11 @@ class ControlJudgeConfig(Section):
     accept_unreliable: Annotated[bool, Decides.NOTHING] = Field(
         False, description="take its labels for trusted ones though it was not measured or falls short; recorded"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_prompt(cls, given: Any) -> Any:
+        return with_prompt(given)
 
     @model_validator(mode="after")
     def _is_a_judge(self) -> ControlJudgeConfig:

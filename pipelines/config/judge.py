@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -15,7 +16,7 @@ from actors.judges.harmfulness import PROMPT_PREFIX as HARMFULNESS_PROMPTS
 from actors.judges.judge import NO_PROMPT
 from actors.judges.regimens import FINE_TUNED, REGIMENS, Beside, Regimen, RegimenRow, regimens
 from actors.judges.remote.config import RemoteConfig
-from actors.judges.template import REQUEST_PREFIX
+from actors.judges.template import REQUEST_PREFIX, is_own, version_of
 from actors.training.config import JudgeTrainConfig
 from pipelines.config.section import InputPath, Section, check_revision, with_source
 
@@ -94,7 +95,12 @@ class JudgeConfig(Section):
     prompt: str = Field(
         "cares-v2",
         description="versioned template in actors/judges/prompts/; for GUARD guard-..., and guard-own for models like"
-        " Llama Guard, whose own chat template asks",
+        " Llama Guard, whose own chat template asks. Or a template's text (prompt_file)",
+    )
+    prompt_file: Annotated[str | None, Decides.NOTHING] = Field(
+        None,
+        description="a text file with a template of your own, in the place of prompt: with {request} and {answer} once"
+        " each, and perhaps {fence} and {note}. It asks for one of the words Accept, Caution and Refuse",
     )
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
     function: str | None = Field(
@@ -143,6 +149,11 @@ class JudgeConfig(Section):
     def _of_a_folder(cls, given: Any) -> Any:
         return with_source(given)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_prompt(cls, given: Any) -> Any:
+        return with_prompt(given)
+
     @model_validator(mode="after")
     def _needs_path(self) -> JudgeConfig:
         if self.row.weights != "own":
@@ -161,7 +172,8 @@ class JudgeConfig(Section):
         own = self.row.prompts
         if own is not None and not self.prompt.startswith(own.prefix):
             raise ValueError(
-                f"regimen {self.regimen} needs prompt: {own.example}, as {self.prompt} does not ask for {own.asks_for}"
+                f"regimen {self.regimen} needs prompt: {own.example}, as {version_of(self.prompt)} does not ask for"
+                f" {own.asks_for}"
             )
         beside = self.ensemble.prompt if self.ensemble else ""
         for prompt in (beside,) if own is not None and own.prefix else (self.prompt, beside):
@@ -201,7 +213,7 @@ class JudgeConfig(Section):
     def prompt_version(self) -> str:
         """The template versions in judgments, as ensembles join them."""
         filled = (self.prompt_of(voice) if REGIMENS[voice].prompts is not None else NO_PROMPT for voice in self.voices)
-        return "+".join(dict.fromkeys(filled))
+        return "+".join(dict.fromkeys(map(version_of, filled)))
 
     def name(self, own: str | None, voices: Sequence[Regimen] | None = None) -> str | None:
         """The judge's name in judgments.
@@ -222,7 +234,30 @@ class JudgeConfig(Section):
         return named(self) if named is not None else own
 
 
+def with_prompt(given: Any) -> Any:
+    """A section's settings with the text of its `prompt_file` as its prompt.
+
+    Raises:
+        ValueError: the file cannot be read, or is no template.
+    """
+    if not isinstance(given, Mapping) or not given.get("prompt_file"):
+        return given
+    file = Path(str(given["prompt_file"])).expanduser()
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"prompt_file {file} cannot be read ({error}); give a UTF-8 text file") from error
+    if any(text.count(place) != 1 for place in ("{request}", "{answer}")):
+        raise ValueError(
+            f"prompt_file {file} must hold {{request}} and {{answer}} once each, where the judge is to read them"
+        )
+    # The text stays, and not the file's name: the file may change while the run goes on.
+    return {**given, "prompt": text, "prompt_file": None}
+
+
 def _check_asks_for_labels(prompt: str) -> None:
+    if is_own(prompt):
+        return
     for name, row in REGIMENS.items():
         family = row.prompts
         if family is not None and family.prefix and prompt.startswith(family.prefix):

@@ -20,7 +20,7 @@ from actors.engine.chat_format import own_template
 from actors.errors import SalusError
 from actors.files.sums import file_sum
 from actors.judges.regimens import REGIMENS, RegimenRow
-from actors.judges.template import load_template, template_versions
+from actors.judges.template import is_own, load_template, template_versions
 from pipelines.config.judge import JudgeConfig
 from pipelines.config.recipe import Recipe
 from pipelines.judges.calibration_report import Bound, CalibrationReport
@@ -166,7 +166,7 @@ def _templates(judge: JudgeConfig) -> list[str]:
     """The texts that the voices fill; a guard's own is in its model's folder, and so among its weights."""
     filled = (judge.prompt_of(voice) for voice in judge.voices if REGIMENS[voice].prompts is not None)
     known = template_versions()
-    return [load_template(version) for version in filled if version in known]
+    return [load_template(template) for template in filled if is_own(template) or template in known]
 
 
 def _joint(parts: Sequence[str]) -> str | None:

@@ -49,13 +49,13 @@ class RemoteScorer(DetailedScorer):
     Nothing is opened or read from the environment before the first batch, so it can be sent to another process.
     """
 
-    def __init__(self, config: RemoteConfig, prompt_version: str, spelled: Spellings = LABEL_SPELLINGS) -> None:
+    def __init__(self, config: RemoteConfig, template: str, spelled: Spellings = LABEL_SPELLINGS) -> None:
         self.name = config.judge_name
-        self.prompt_version = prompt_version
         self.usage = Usage()
         self._config = config
         self._spelled = spelled
-        self._template = JudgeTemplate(prompt_version)
+        self._template = JudgeTemplate(template)
+        self.prompt_version = self._template.version
         self._pace = RequestPace(config.requests_per_minute)
 
     def asking(self, prompt_version: str, words: Sequence[str]) -> RemoteScorer:

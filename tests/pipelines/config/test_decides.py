@@ -17,6 +17,7 @@ from pipelines.runs.finished.lineage import SETTINGS
 # A run may be continued with another value of these, and of no other setting.
 FREE = {
     "self_contained", "publish", "cluster", "preference.reviews", "model.system_prompt_file",
+    "judge.prompt_file", "decide.control.judge.prompt_file",
     "generate.actors", "generate.cpus_per_actor", "generate.shard_timeout_s",
     "red_team.actors", "red_team.cpus_per_actor", "red_team.attacker.system_prompt_file",
     "judge.actors", "judge.cpus_per_actor", "judge.shard_timeout_s",
