@@ -196,9 +196,11 @@ def test_a_finished_run_is_known_for_one_on_every_machine(
 
 
 def test_a_killed_upload_leaves_nothing_that_is_taken_for_whole(s3: RemotePlace, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.pipelines.runs.store.killed_upload", str(s3), str(tmp_path / "run")]
+    program = [sys.executable, "-m", "tests.pipelines.runs.store.killed_upload", str(s3)]
     cut_off = 0
     for delay_s in (0.0, 0.05, 0.1, 0.2, 0.4):
+        # A folder each: what one left of a later generation would be in the first ones of the next.
+        command = [*program, str(tmp_path / f"run-{delay_s:g}")]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
