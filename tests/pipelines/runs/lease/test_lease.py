@@ -240,9 +240,9 @@ def test_who_looked_long_ago_and_creates_a_number_of_the_past_has_lost(tmp_path:
 
 def test_a_lost_lease_is_noticed_and_not_written_again(tmp_path: Path) -> None:
     with hold(tmp_path, LIMIT_S, quiet, BEAT_S) as lease:
+        heart = next(thread for thread in threading.enumerate() if thread.name == "lease")
         theirs = last(tmp_path).model_copy(update={"number": 2, "holder": ELSEWHERE})
         assert LeaseFiles(tmp_path).add(theirs)
-        heart = next(thread for thread in threading.enumerate() if thread.name == "lease")
         # By the beat itself, before anybody asks.
         assert soon(lambda: not heart.is_alive())
         assert lease.lost
