@@ -35,6 +35,8 @@ _WEIGHTS = "weights"
 _DIGITS = 20
 # An entry of another champion is removed once it has been unused so long. A run that still needs it merges anew.
 _IDLE_S = 600.0
+# Until an entry is looked at again that others had locked.
+_AGAIN_S = 0.05
 
 
 def is_unmerged(policy: PolicyRef) -> bool:
@@ -96,23 +98,30 @@ class NodeWeights:
 
     def _hold(self, entry: Path, champion: Path, adapter: Path) -> int:
         """The lock of an entry that is whole, shared with other users of it."""
-        how = fcntl.LOCK_SH
         while True:
-            lock = _locked(entry, how)
+            # It waits for a process that is making it.
+            lock = _locked(entry, fcntl.LOCK_SH)
             try:
-                there = (entry / _WEIGHTS).is_dir()
-                if not there and how == fcntl.LOCK_EX:
-                    self._clear(entry)
-                    _merge(entry, champion, adapter)
-                if there and how == fcntl.LOCK_SH:
+                if (entry / _WEIGHTS).is_dir():
                     os.utime(entry)
                     return lock
             except BaseException:
                 os.close(lock)
                 raise
-            # Alone to make it, and then again as one of its users: it may have been removed between the two locks.
             os.close(lock)
-            how = fcntl.LOCK_SH if there or how == fcntl.LOCK_EX else fcntl.LOCK_EX
+            # Alone to make it, and then again as one of its users: it may have been removed between the two locks. Not
+            # waited for, as a process that made it meanwhile shares it for as long as it loads nothing else.
+            try:
+                lock = _locked(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_AGAIN_S)
+                continue
+            try:
+                if not (entry / _WEIGHTS).is_dir():
+                    self._clear(entry)
+                    _merge(entry, champion, adapter)
+            finally:
+                os.close(lock)
 
     def _clear(self, entry: Path) -> None:
         """Remove what is of another champion and has not been used for a while."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from actors import merged
 from actors.contract.records import PolicyRef
 from actors.contract.run_folder import RunFolder
 from actors.engine.port import Sampling
@@ -129,6 +132,27 @@ def test_what_a_process_uses_stays_and_the_rest_goes(
     os.utime(idle, (long_ago, long_ago))
     mine.of(kto, champion)
     assert not idle.exists() and loaded.is_dir()
+
+
+def test_one_that_is_made_meanwhile_is_taken_and_its_maker_not_waited_for(
+    base: PolicyRef, challenger: Challenger, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two engines find nothing at the same time; the one that makes it keeps it until it loads another."""
+    kto, first, second = challenger("kto"), NodeWeights(), NodeWeights()
+    locked, made = merged._locked, list[str]()
+
+    def as_the_other_makes_it(entry: Path, how: int) -> int:
+        if how & fcntl.LOCK_EX and not made:
+            made.append("now")
+            made[0] = first.of(kto, base).path
+        return locked(entry, how)
+
+    monkeypatch.setattr(merged, "_locked", as_the_other_makes_it)
+    found: list[str] = []
+    asking = threading.Thread(target=lambda: found.append(second.of(kto, base).path), daemon=True)
+    asking.start()
+    asking.join(timeout=60)
+    assert found == made
 
 
 USER = """
