@@ -10,7 +10,7 @@ from actors.contract.decides import Decides
 from actors.judges.function import FUNCTION_PATTERN
 from actors.judges.regimens import REGIMENS, Regimen, regimens
 from actors.judges.remote.config import RemoteConfig
-from pipelines.config.judge import JudgeConfig, with_prompt
+from pipelines.config.judge import JudgeConfig, PromptFile, with_prompt
 from pipelines.config.section import Section
 
 # What is one piece of evidence (`pipelines.decision.clusters`).
@@ -80,11 +80,7 @@ class ControlJudgeConfig(Section):
         "cares-v2",
         description="versioned template in actors/judges/prompts/ of a REMOTE judge, or the text of one (prompt_file)",
     )
-    prompt_file: Annotated[str | None, Decides.NOTHING] = Field(
-        None,
-        description="a text file with a template of your own, in the place of prompt: with {request} and {answer} once"
-        " each, and perhaps {fence} and {note}. It asks for one of the words Accept, Caution and Refuse",
-    )
+    prompt_file: PromptFile = None
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
     function: str | None = Field(
         None, pattern=FUNCTION_PATTERN, description="package.module:name of the function of PYTHON"

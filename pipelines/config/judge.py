@@ -18,7 +18,7 @@ from actors.judges.regimens import FINE_TUNED, REGIMENS, Beside, Regimen, Regime
 from actors.judges.remote.config import RemoteConfig
 from actors.judges.template import REQUEST_PREFIX, is_own, version_of
 from actors.training.config import JudgeTrainConfig
-from pipelines.config.section import InputPath, Section, check_revision, with_source
+from pipelines.config.section import InputPath, Section, check_revision, read_setting, with_source
 
 _OWN_MODEL = regimens(lambda row: row.weights == "own")
 
@@ -67,6 +67,16 @@ class EnsembleConfig(Section):
     prompt: str = Field("cares-v2", description="template of a REMOTE judge beside another")
 
 
+PromptFile = Annotated[
+    str | None,
+    Decides.NOTHING,
+    Field(
+        description="a text file with a template of your own, in the place of prompt: with {request} and {answer} once"
+        " each, and perhaps {fence} and {note}. It asks for one of the words Accept, Caution and Refuse"
+    ),
+]
+
+
 class JudgeConfig(Section):
     """The judge pool: who labels the answers that are trained on and selected by."""
 
@@ -97,11 +107,7 @@ class JudgeConfig(Section):
         description="versioned template in actors/judges/prompts/; for GUARD guard-..., and guard-own for models like"
         " Llama Guard, whose own chat template asks. Or a template's text (prompt_file)",
     )
-    prompt_file: Annotated[str | None, Decides.NOTHING] = Field(
-        None,
-        description="a text file with a template of your own, in the place of prompt: with {request} and {answer} once"
-        " each, and perhaps {fence} and {note}. It asks for one of the words Accept, Caution and Refuse",
-    )
+    prompt_file: PromptFile = None
     remote: RemoteConfig | None = Field(None, description="the server of REMOTE")
     function: str | None = Field(
         None,
@@ -243,10 +249,7 @@ def with_prompt(given: Any) -> Any:
     if not isinstance(given, Mapping) or not given.get("prompt_file"):
         return given
     file = Path(str(given["prompt_file"])).expanduser()
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"prompt_file {file} cannot be read ({error}); give a UTF-8 text file") from error
+    text = read_setting("prompt_file", file)
     if any(text.count(place) != 1 for place in ("{request}", "{answer}")):
         raise ValueError(
             f"prompt_file {file} must hold {{request}} and {{answer}} once each, where the judge is to read them"

@@ -14,7 +14,7 @@ from actors.engine.chat_format import ChatFormat
 from actors.engine.config import EngineConfig
 from actors.engine.port import Sampling
 from actors.engine.thoughts import ThoughtMarks
-from pipelines.config.section import InputPath, Section, check_revision, with_source
+from pipelines.config.section import InputPath, Section, check_revision, read_setting, with_source
 
 
 class ModelConfig(Section):
@@ -73,10 +73,7 @@ class ModelConfig(Section):
         if given.get("system_prompt"):
             raise ValueError("system_prompt and system_prompt_file say the same thing twice; give one of them")
         file = Path(str(given["system_prompt_file"])).expanduser()
-        try:
-            text = file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"system_prompt_file {file} cannot be read ({error}); give a UTF-8 text file") from error
+        text = read_setting("system_prompt_file", file)
         # The text stays, and not the file's name: the file may change while the run goes on.
         return {**given, "system_prompt": text, "system_prompt_file": None}
 

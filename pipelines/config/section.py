@@ -19,6 +19,18 @@ def check_revision(source: str, revision: str | None) -> None:
         raise ValueError(f"revision {revision!r} goes with source hub, where it names a commit; leave it out")
 
 
+def read_setting(setting: str, file: Path) -> str:
+    """The text of a file that a setting names, without blank ends.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{setting} {file} cannot be read ({error}); give a UTF-8 text file") from error
+
+
 def with_source(given: Any) -> Any:
     """A model's section in which a path that no hub id can be is of a folder.
 
