@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from actors.errors import SalusError
 from actors.judges.regimens import Regimen
-from pipelines.config.cluster import ClusterConfig, SharedKind
+from pipelines.config.cluster import ClusterConfig
 from pipelines.config.load import read_tree, recipe_names, settings_of, study_names
 from pipelines.config.section import Section
-from pipelines.study.fleet.config import Change, check_found
+from pipelines.study.fleet.config import Change, Share, check_found
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
@@ -43,13 +43,7 @@ class StudyConfig(Section):
     models: tuple[StudyModel, ...] = Field(min_length=1, description="the policies that are aligned, each once")
     regimens: tuple[StudyRegimen, ...] = Field(min_length=1, description="the judges that each is aligned under")
     side_by_side: int = Field(2, ge=1, description="most cells that run at the same time")
-    share: tuple[SharedKind, ...] = Field(
-        ("judges",),
-        description="actors that cells share where they would start the same. judges: of one model and one prompt."
-        " generators: of one deployed model; their weights change from one cell's shard to the next, which takes long"
-        " of large models. trainers: of the same settings, for one job after the other. What is shared starts once, and"
-        " takes its memory once",
-    )
+    share: Share = ("judges",)
     cluster: ClusterConfig = Field(ClusterConfig(), description="the one Ray that all cells share")
 
     @model_validator(mode="after")

@@ -21,6 +21,17 @@ Change = Annotated[
     str, Field(pattern=r"^\w+(\.[\w-]+)*=", description="section.key=value, a change of the recipe's settings")
 ]
 
+# Of a fleet and of a study, which both run several policies in one Ray.
+Share = Annotated[
+    tuple[SharedKind, ...],
+    Field(
+        description="actors that runs share where they would start the same. judges: of one model and one prompt."
+        " generators: of one deployed model; their weights change from one run's shard to the next, which takes long"
+        " of large models. trainers: of the same settings, for one job after the other. What is shared starts once, and"
+        " takes its memory once"
+    ),
+]
+
 
 class FleetPolicy(Section):
     """One policy, which is one run of `salus align`."""
@@ -54,13 +65,7 @@ class FleetConfig(Section):
     side_by_side: int | None = Field(
         None, ge=1, description="most policies that run at the same time; None: as many as there is room for"
     )
-    share: tuple[SharedKind, ...] = Field(
-        ("judges",),
-        description="actors that policies share where they would start the same. judges: of one model and one prompt."
-        " generators: of one deployed model; their weights change from one policy's shard to the next, which takes long"
-        " of large models. trainers: of the same settings, for one job after the other. What is shared starts once, and"
-        " takes its memory once",
-    )
+    share: Share = ("judges",)
     registries: Path | None = Field(
         Path("registries"),
         description="the folder of the registries of policies that name none; null: those are not registered",
