@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,11 +64,14 @@ def write_questions(recipe: Recipe, config: CapabilityConfig, folder: RunFolder,
         write_items(questions, config, folder.capability_items(split))
 
 
-def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], champion: PolicyRef) -> list[Work]:
+def measure_capability(
+    run: Run, split: HeldOut, policies: Sequence[PolicyRef], champion: PolicyRef, broken: Collection[str] = ()
+) -> list[Work]:
     """File the figures of every policy that has none yet; returns when the engines worked.
 
     Its greedy answers to the split's prompts must be judged by then. Under judge SELF the share of harmless prompts
-    accepted is by the champion of the cycle in which a policy was first measured.
+    accepted is by the champion of the cycle in which a policy was first measured. `broken` names the versions that
+    cannot win whatever they continue, so that their continuations may lack labels.
     """
     config = run.recipe.capability
     if config is None:
@@ -76,7 +79,7 @@ def measure_capability(run: Run, split: HeldOut, policies: Sequence[PolicyRef], 
     waiting = [p for p in policies if not figures_path(run.folder, split, p.version).is_file()]
     tasks = [task for policy in waiting for task in likelihood_tasks(config, run.folder, split, policy, champion)]
     work = engine_work("generator", _scored(run, split, tasks)) if tasks else []
-    work += measure_toxicity(run, split, waiting, champion)
+    work += measure_toxicity(run, split, waiting, champion, broken)
     judge = run.judge_name(champion)
     for policy in waiting:
         judged = read_folder(

@@ -10,7 +10,7 @@ from pipelines.alignment.capability import measure_capability
 from pipelines.alignment.measurements.probe import ask_probe
 from pipelines.alignment.run import Run
 from pipelines.alignment.streamed import check_labelled, streamed, tell_cut_off
-from pipelines.cluster.stream import StreamReport
+from pipelines.cluster.stream import ShardTask, StreamReport
 from pipelines.cluster.times import Work
 from pipelines.feedback.control.labels import label_control
 from pipelines.feedback.control.people import Patience
@@ -42,8 +42,7 @@ class Evaluation:
         policies = [policy for policy in self.policies(challengers) if policy.version not in self._measured]
         if not policies:
             return []
-        tasks = [t for p in policies for t in self._run.evaluation_tasks("validation", p, self._champion)]
-        report = streamed(self._run, self._name, tasks, meanwhile)
+        report = streamed(self._run, self._name, self._tasks(policies), meanwhile)
         self._measured.update(policy.version for policy in policies)
         self._reports.append(report)
         return report.work
@@ -65,9 +64,17 @@ class Evaluation:
         """When each engine worked so far."""
         return [work for report in self._reports for work in report.work]
 
-    def check(self) -> None:
-        """Raises SalusError where more of all these answers than the recipe allows got no usable label."""
-        check_labelled(self._run, self._name, self._reports)
+    def check(self, challengers: Sequence[PolicyRef]) -> tuple[str, ...]:
+        """The versions of challengers whose answers lack so many labels that they cannot win.
+
+        Raises:
+            SalusError: another policy's answers lack more than the recipe allows.
+        """
+        tasks, names = self._tasks(self.policies(challengers)), {policy.version for policy in challengers}
+        return check_labelled(self._run, self._name, tasks, names)
+
+    def _tasks(self, policies: Sequence[PolicyRef]) -> list[ShardTask]:
+        return [t for p in policies for t in self._run.evaluation_tasks("validation", p, self._champion)]
 
     @property
     def _name(self) -> str:
@@ -80,16 +87,16 @@ def evaluate(run: Run, cycle: int, champion: PolicyRef, begun: Evaluation | None
     The winner is asked the probe's prompts too, where the recipe has one. Returns when each engine worked.
 
     Raises:
-        SalusError: more answers than the recipe allows got no usable label.
+        SalusError: more answers of the champion, or of what is live, than the recipe allows got no usable label.
     """
     evaluation = begun or Evaluation(run, cycle, champion)
     challengers = trained(run, cycle)
     work = evaluation.measure(challengers)
-    evaluation.check()
+    broken = evaluation.check(challengers)
     for policy in (champion, *challengers):
         answers = run.folder.evaluation_rollouts("validation", policy.version)
         tell_cut_off(run, f"cycle {cycle} validation, {policy.version}", answers)
-    scored = measure_capability(run, "validation", evaluation.policies(challengers), champion)
+    scored = measure_capability(run, "validation", evaluation.policies(challengers), champion, broken)
     control(run, cycle, champion, challengers)
     return [*work, *scored, *ask_probe(run, cycle, champion, challengers)]
 

@@ -1,13 +1,20 @@
-"""Tasks of a run through its two pools, with bars, and the limit on answers without a label."""
+"""Tasks of a run through its two pools, with bars, and how many answers of each policy got no usable label.
+
+Too many of a policy that all else rests on stop the run. A challenger's own answers may be such that no judge can label
+them, as those of a policy that training broke. That costs the challenger its chance, by the gate's `min_coverage`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.contract.records import UNFINISHED_THOUGHT
 from actors.contract.span import Span
 from actors.errors import SalusError
 from actors.files.shards import read_folder, strings
@@ -27,10 +34,10 @@ def run_stream(run: Run, name: str, tasks: Sequence[ShardTask]) -> StreamReport:
     """Stream tasks through the pools, with bars.
 
     Raises:
-        SalusError: more answers than the recipe allows got no usable label.
+        SalusError: more answers of a policy than the recipe allows got no usable label.
     """
     report = streamed(run, name, tasks)
-    check_labelled(run, name, [report])
+    check_labelled(run, name, tasks)
     return report
 
 
@@ -89,16 +96,73 @@ def judging_notes(judge: JudgeConfig, judged: Sequence[Path]) -> Iterator[str]:
             )
 
 
-def check_labelled(run: Run, name: str, reports: Sequence[StreamReport]) -> None:
-    """Raises SalusError where more answers than the recipe allows got no usable label."""
-    rows = sum(span.rows for report in reports for span in report.judged)
-    unlabelled = sum(report.unlabelled for report in reports)
-    if rows and unlabelled / rows > run.recipe.judge.max_missing:
-        raise SalusError(
-            f"The judge gave no usable label for {unlabelled} of {rows} answers ({name}), more than"
-            f" judge.max_missing {run.recipe.judge.max_missing:g} allows; take another judge or prompt, or lower"
-            " judge.min_coverage."
-        )
+@dataclass
+class Unlabelled:
+    """Answers of one policy, by whether they have a label."""
+
+    answers: int = 0
+    unlabelled: int = 0
+    # Of these: thoughts that never ended, which no judge is asked about.
+    unfinished: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.unlabelled / self.answers if self.answers else 0.0
+
+    def sentence(self, policy: str) -> str:
+        unfinished = f" ({self.unfinished} are thoughts that never ended)" if self.unfinished else ""
+        return f"{self.unlabelled} of {self.answers} answers of {policy} got no usable label{unfinished}"
+
+
+def check_labelled(
+    run: Run, name: str, tasks: Sequence[ShardTask], challengers: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Hold each policy's judged answers against `judge.max_missing`, those of an earlier session too.
+
+    Args:
+        name: of the step, for people.
+        tasks: of the step; those that are not judged count for nothing.
+        challengers: versions that the gate keeps from winning where they lack labels; the run says so and goes on.
+
+    Returns:
+        Those of them that lack so many.
+
+    Raises:
+        SalusError: a policy has more answers without a usable label than the recipe allows, and is no such challenger.
+    """
+    recipe, broken = run.recipe, []
+    for policy, found in unlabelled(tasks).items():
+        if found.share <= recipe.judge.max_missing:
+            continue
+        told = f"{name}: {found.sentence(policy)}"
+        if policy in challengers and 1.0 - found.share < recipe.decide.gate.min_coverage:
+            run.reporter.say(f"{told}; with less than decide.gate.min_coverage it cannot win")
+            broken.append(policy)
+            continue
+        raise SalusError(f"{told}, more than judge.max_missing {recipe.judge.max_missing:g} allows. {_cure(found)}")
+    return tuple(broken)
+
+
+def unlabelled(tasks: Sequence[ShardTask]) -> dict[str, Unlabelled]:
+    """The judged answers of each policy, by version, as far as they are on disk."""
+    found: dict[str, Unlabelled] = {}
+    for task in tasks:
+        file = Path(task.judgment.output)
+        if not file.is_file():
+            continue
+        table = pq.read_table(file, columns=["label", "finish_reason"])
+        missing = table.filter(pc.is_null(table["label"]))
+        of = found.setdefault(task.rollout.policy.version, Unlabelled())
+        of.answers += table.num_rows
+        of.unlabelled += missing.num_rows
+        of.unfinished += missing.filter(pc.equal(missing["finish_reason"], pa.scalar(UNFINISHED_THOUGHT))).num_rows
+    return found
+
+
+def _cure(found: Unlabelled) -> str:
+    if found.unfinished > found.unlabelled / 2:
+        return "Raise generate.sampling.max_tokens, or have the policy think less (model.chat_template_kwargs)."
+    return "Take another judge or prompt, or lower judge.min_coverage."
 
 
 def tell_cut_off(run: Run, name: str, answers: Path) -> None:

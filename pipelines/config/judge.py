@@ -119,7 +119,11 @@ class JudgeConfig(Section):
         0.5, ge=0, le=1, description="answers whose labels had less probability together stay unlabelled"
     )
     max_missing: Annotated[float, Decides.RUN] = Field(
-        0.2, ge=0, le=1, description="a step with more unlabelled answers stops the run"
+        0.2,
+        ge=0,
+        le=1,
+        description="share of a policy's answers; where more have no label, the step stops the run. A challenger loses"
+        " instead (decide.gate.min_coverage)",
     )
     actors: Annotated[int, Decides.NOTHING] = Field(
         1, ge=1, description="judges that label answers at the same time, each with an engine of its own"

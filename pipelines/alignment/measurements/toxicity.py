@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from actors.files.shards import read_folder, shard_files
 from actors.generator import RolloutTask
 from actors.judges.judge import JudgmentTask
 from pipelines.alignment.run import Run
-from pipelines.alignment.streamed import run_stream
+from pipelines.alignment.streamed import check_labelled, streamed
 from pipelines.cluster.stream import ShardTask
 from pipelines.cluster.times import Work
 from pipelines.config.capability import ToxicityConfig
@@ -44,16 +44,21 @@ def check_toxicity(recipe: Recipe, folder: RunFolder, split: HeldOut, policy: Po
         )
 
 
-def measure_toxicity(run: Run, split: HeldOut, policies: Sequence[PolicyRef], champion: PolicyRef) -> list[Work]:
+def measure_toxicity(
+    run: Run, split: HeldOut, policies: Sequence[PolicyRef], champion: PolicyRef, broken: Collection[str] = ()
+) -> list[Work]:
     """Have each policy go on with the split's beginnings, judged; returns when each engine worked.
 
     A shard that is there is left as it is. Under judge SELF the champion reads the continuations.
 
     Raises:
-        SalusError: more continuations than the recipe allows got no usable label.
+        SalusError: more continuations of a policy that is not `broken` than the recipe allows got no usable label.
     """
     tasks = [task for policy in policies for task in toxicity_tasks(run, split, policy, champion)]
-    return run_stream(run, f"{split}: continuations", tasks).work if tasks else []
+    name = f"{split}: continuations"
+    work = streamed(run, name, tasks).work
+    check_labelled(run, name, [task for task in tasks if task.rollout.policy.version not in broken])
+    return work
 
 
 def toxicity_tasks(run: Run, split: HeldOut, policy: PolicyRef, champion: PolicyRef) -> list[ShardTask]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from actors.contract.records import Label
 from actors.contract.run_folder import RunFolder
@@ -86,15 +87,16 @@ def _by_people(
     reporter: Reporter,
     patience: Patience,
 ) -> dict[str, pa.Table]:
-    write_queue(list(rows.values()), work, derive_seed(recipe.seed, "control queue", cycle))
-    keys = {name: keys_of(table) for name, table in rows.items()}
-    wanted = list(dict.fromkeys(key for each in keys.values() for key in each))
+    # Where the judge said nothing, there is nothing of it to check.
+    asked = [table.filter(pc.is_valid(table["label"])) for table in rows.values()]
+    write_queue(asked, work, derive_seed(recipe.seed, "control queue", cycle))
+    wanted = list(dict.fromkeys(key for table in asked for key in keys_of(table)))
     place = labels_folder(recipe)
     run = work.parent.parent.parent
     where = f"on the page /review of an endpoint (salus serve --set pages.run={run} --set pages.labels={place})"
     known = wait_for_people(wanted, place, patience, f"cycle {cycle}", where, reporter)
     tables = {
-        name: control_table(name, table, drawn, PEOPLE, [known.get(key) for key in keys[name]])
+        name: control_table(name, table, drawn, PEOPLE, [known.get(key) for key in keys_of(table)])
         for name, table in rows.items()
     }
     missing = len(wanted) - len(known)
@@ -102,7 +104,13 @@ def _by_people(
         return tables
     told = f"{missing} of {len(wanted)} control answers of cycle {cycle} have no label by people"
     together = pa.concat_tables(tables.values())
-    too_few = [sentence for name in tables if (sentence := told_too_few(together, name)) is not None]
+    # No person can help where the judge itself labelled too few.
+    helped = [
+        name
+        for name, table in rows.items()
+        if told_too_few(control_table(name, table, drawn, PEOPLE, table["label"].to_pylist()), name) is None
+    ]
+    too_few = [sentence for name in helped if (sentence := told_too_few(together, name)) is not None]
     if too_few and recipe.decide.control.late == "stop":
         raise LabelsMissing(
             f"{told}: {too_few[0]} Label them {where}. Then run the same command again: it goes on here. --set"

@@ -24,6 +24,7 @@ from actors.serve.feedback.records import CAPTURES, FEEDBACK
 from actors.serve.feedback.sink import AnotherCallers, KnownAnswer, OverQuota
 from actors.serve.feedback.writer import FeedbackWriter
 from tests.actors.serve.feedback.given import NOON, captured, said
+from tests.gone import wait_until_fails
 
 CONFIG = FeedbackConfig(gather_s=0.0, retention_days=30)
 
@@ -172,5 +173,5 @@ def test_a_killed_writer_comes_back_with_what_it_acknowledged(ray_session: None,
     assert read(tmp_path / CAPTURES.name, CAPTURES).num_rows == 100
     assert read(tmp_path / FEEDBACK.name, FEEDBACK)["answer_id"].to_pylist() == ["7"]
     ray.kill(actor)
-    with pytest.raises(SalusError, match="The feedback writer does not answer"):
-        asyncio.run(sink.known("1"))
+    gone = wait_until_fails(lambda: asyncio.run(sink.known("1")), SalusError)
+    assert "The feedback writer does not answer" in gone.sentence

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -126,6 +127,29 @@ def test_few_labels_are_no_check_that_passed_and_half_of_them_are(tmp_path: Path
     # Enough of both: the deadline has passed, and the decision is made on what there is.
     folder = asked(tmp_path, Clock(), minutes=0.0)
     assert decision(recipe(tmp_path / "labels"), folder).chosen == "kto"
+
+
+def test_nobody_is_asked_about_answers_that_the_judge_did_not_label(tmp_path: Path) -> None:
+    """A challenger whose answers no judge can label cannot win, so that no cycle waits for labels of them."""
+    tables = contenders()
+    broken = tables["kto"].set_column(
+        tables["kto"].schema.get_field_index("label"), "label", pa.nulls(tables["kto"].num_rows, pa.string())
+    )
+    judged = {"champion": tables["champion"], "kto": tables["kto"], "dpo": broken}
+    folder, by = RunFolder(tmp_path / "run"), recipe(tmp_path / "labels")
+
+    def ask() -> None:
+        label_control(by, folder, 1, judged, QuietReporter(), Clock().patience(0.0))
+
+    with pytest.raises(LabelsMissing, match="80 of 80 control answers"):
+        ask()
+    # Enough of those that labels can help, if not all.
+    label(tmp_path, LEFT - 1)
+    ask()
+    control = read_control(folder.control(1))
+    assert control is not None and control.num_rows == 120
+    # The broken one says the same as the other: one answer of each is left.
+    assert control["reference_label"].null_count == 2
 
 
 def test_labels_that_come_after_the_decision_change_nothing_it_rests_on(tmp_path: Path) -> None:
