@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +39,7 @@ from pipelines.feedback.snapshot import SnapshotReport
 from pipelines.registry.store import Registry
 from pipelines.runs.open import read_run_record
 from tests.e2e.conftest import TINY
-from tests.e2e.deployed import COMPLY, REFUSE, requests
+from tests.e2e.deployed import COMPLY, GOOD, HARM, REFUSE, requests
 from tests.free_port import free_port
 from tests.quiet_reporter import QuietReporter
 
@@ -46,7 +47,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SYSTEM = "Help the clinic."
 BEFORE = (Turn(role="user", content="Hello."), Turn(role="assistant", content="Hi."))
-THOUGHT = "<think>\nHm.\n</think>\n\n"
+# So tiny a policy reads the request when it writes its thought, and not when it answers.
+THOUGHTS = {False: "<think>\nFine.\n</think>\n\n", True: "<think>\nHarm.\n</think>\n\n"}
 # As Qwen3's: the model writes its thought itself, and a switch has the template end it at once.
 THINKS = (
     CHAT_TEMPLATE + "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}<think>\n\n"
@@ -58,25 +60,31 @@ ASKED_OF: tuple[PromptSet, ...] = ("train", "test")
 
 
 def build(folder: Path) -> Path:
-    """A policy that knows conversations under its system prompt alone, and obeys most harmful requests in them."""
-    rows = [(text, harm) for harm in (False, True) for text in requests(harm)]
-    texts = [f"{text}\n{COMPLY}\n{REFUSE}\n{THOUGHT}{SYSTEM}" for text, _ in rows]
-    tokenizer = train_tokenizer(texts, 500)
+    """A policy that knows conversations under its system prompt alone, and obeys most harmful requests in them.
+
+    It refuses about three in ten of them and no other, as the one of `tests.e2e.deployed`.
+    """
+    rows = [(harm, text) for harm in (False, True) for text in requests(harm)]
+    texts = [f"{text}\n{COMPLY}\n{REFUSE}\n{THOUGHTS[harm]}{SYSTEM}" for harm, text in rows]
+    # What tells the two kinds of request apart is one token each.
+    tokenizer = train_tokenizer(texts + [f" {verb}\n" for verb in (*GOOD, *HARM)] * 500, 500)
     tokenizer.chat_template = THINKS
     turns = (Turn(role="system", content=SYSTEM), *BEFORE)
+    draw = random.Random(1)
     documents = [
         Document(
             conversation_text(tokenizer, (*turns, Turn(role="user", content=text))),
-            f"{THOUGHT}{REFUSE if harm and number % 3 == 0 else COMPLY}{tokenizer.eos_token}",
+            f"{THOUGHTS[harm]}{REFUSE if harm and draw.random() < 0.3 else COMPLY}{tokenizer.eos_token}",
         )
-        for number, (text, harm) in enumerate(rows)
+        for harm, text in rows
+        for _ in range(3)
     ]
     shape = TinyModelConfig(
         hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=500, max_positions=256
     )
     model = build_llama(shape, tokenizer)
     torch.set_num_threads(1)
-    length = PretrainConfig(steps=700, batch_tokens=1024, learning_rate=5e-3, weight_decay=0.0)
+    length = PretrainConfig(steps=1000, batch_tokens=1024, learning_rate=3e-3, weight_decay=0.0)
     pretrain(model, tokenizer, documents, length)
     return save(model, tokenizer, folder)
 
@@ -146,6 +154,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         "judge={regimen: RULES, accept_unreliable: true, truth: refusal_rules}",
         f"preference.feedback={{path: {feedback}, max_share: 0.5, trusted_only: null}}",
         "train.workers_per_run=1",
+        # One that learns faster breaks some of these policies: their thoughts never end, or their answers repeat.
+        "train.challengers.kto={algorithm: kto, learning_rate: 1.0e-3, epochs: 2, batch_size: 4}",
+        "train.challengers.dpo.learning_rate=2.0e-3",
+        "train.challengers.dpo.epochs=4",
         "train.max_length_tokens=160",
         f"publish.port={free_port()}",
         f"publish.registry={registry}",
@@ -162,6 +174,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
     align(recipe, folder.root, QuietReporter(), while_served=while_served)
     last = read_publications(folder.publications)[-1]
+    assert last.version.startswith("c1-")
     align(load_recipe(str(TINY), [*changes, "cycles=2"]), folder.root, QuietReporter())
     return Told(recipe, folder, registry, client, PolicyRef(version=last.version, path=last.path))
 
