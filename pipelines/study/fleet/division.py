@@ -16,7 +16,7 @@ from pipelines.cluster.devices import Resources
 from pipelines.cluster.plan import UNITS, Demand, Plan, check, make_plan
 from pipelines.config.cluster import SharedPool, SharedTrainers
 from pipelines.study.fleet.member import Member
-from pipelines.study.fleet.pools import SharedActors
+from pipelines.study.fleet.shared import SharedActors
 
 # A member's own process, with Ray's and Arrow's libraries: proportional set size.
 DRIVER_GIB = 0.5

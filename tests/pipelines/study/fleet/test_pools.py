@@ -14,6 +14,7 @@ from pipelines.cluster.stream import Limits, Queues
 from pipelines.config.cluster import ClusterConfig, SharedPool
 from pipelines.config.load import load_recipe
 from pipelines.study.fleet.pools import generator_key, judge_key, shared_pools, trainer_key
+from pipelines.study.fleet.shared import SharedJudges
 from tests.pipelines.study.fleet.members import member
 from tests.tiny_model import make_tiny_model
 
@@ -25,7 +26,8 @@ def test_the_same_judge_is_one_pool_whatever_is_made_of_its_labels() -> None:
         member("c", "judge.regimen=RULES"),
     )
     (pool,) = shared_pools(members, "here", ["judges"])
-    assert pool.names == ("a", "b") and pool.recipe.judge.actors == 2
+    assert pool.names == ("a", "b")
+    assert isinstance(pool, SharedJudges) and pool.recipe.judge.actors == 2
 
 
 @pytest.mark.parametrize(
