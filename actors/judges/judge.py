@@ -15,7 +15,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from actors.contract.conversation import transcripts
@@ -143,18 +142,17 @@ class Judge:
         """Answers once the engine is up and warm: the first judgment compiles kernels."""
         self._scorer.score([""], [""])
 
-    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> Span:
         """Judge one shard of rollouts and write `JUDGMENT_SCHEMA` rows to `task.output`.
 
         Without a table the shard is read from `task.rollouts`. A row whose coverage is under the judge's
         minimum has no label: missing, never a guess. A shard already on disk is not judged again. What a
         charged judge used is beside the shard (`actors.judges.usage`).
-        Returns the number of labelled rows and when the scorer worked.
+        Returns when the scorer worked.
         """
         path = Path(task.output)
         if path.is_file():
-            known = pq.read_table(path, columns=["label"])["label"]
-            return len(known) - known.null_count, instant(path)
+            return instant(path)
         if rollouts is None:
             rollouts = read_shard(Path(task.rollouts), ROLLOUT_SCHEMA)
         start = time.time()
@@ -166,8 +164,7 @@ class Judge:
         if found.usage is not None:
             write_usage(found.usage, path)
         write_table(table, path)
-        labelled = table.num_rows - table["label"].null_count
-        return labelled, Span(start_s=start, end_s=end, rows=table.num_rows)
+        return Span(start_s=start, end_s=end, rows=table.num_rows)
 
     def _judgments(self, rollouts: pa.Table, found: Verdicts) -> pa.Table:
         n = rollouts.num_rows

@@ -45,18 +45,16 @@ class ShardTask(BaseModel):
 
 @dataclass
 class StreamReport:
-    """When each shard was generated and judged, and how many answers got no usable label."""
+    """When each shard was generated and judged."""
 
     generated: list[Span] = field(default_factory=list)
     judged: list[Span] = field(default_factory=list)
-    unlabelled: int = 0
     most_unjudged: int = 0
 
     def add(self, other: StreamReport) -> None:
         """Take in what a later pass over the same tasks did."""
         self.generated += other.generated
         self.judged += other.judged
-        self.unlabelled += other.unlabelled
         self.most_unjudged = max(self.most_unjudged, other.most_unjudged)
 
     @property
@@ -183,7 +181,7 @@ def stream(
         else:
             flight = judging.pop(ready)
             try:
-                labelled, span = _got(ready, "judge", "judge")
+                span = _got(ready, "judge", "judge")
             except ray.exceptions.ObjectLostError:
                 if flight.rollouts is None:
                     raise
@@ -192,7 +190,6 @@ def stream(
                 unjudged.append(_Flight(flight.task))
                 continue
             report.judged.append(flight.done(span))
-            report.unlabelled += span.rows - labelled
             on_judged(span.rows)
     return report
 

@@ -129,4 +129,5 @@ def test_shards_from_before_the_column_are_read_with_those_that_have_it(tmp_path
 
 def test_an_answer_nobody_labelled_is_missing_whatever_the_minimum(tmp_path: Path) -> None:
     task = JudgmentTask(rollouts="none", output=str(tmp_path / "0.parquet"))
-    assert Judge(EnsembleScorer([SILENT], "vote"), min_coverage=0.0).label(ROWS, task)[0] == 0
+    Judge(EnsembleScorer([SILENT], "vote"), min_coverage=0.0).label(ROWS, task)
+    assert read_folder(tmp_path)["label"].null_count == ROWS.num_rows

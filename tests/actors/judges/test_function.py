@@ -129,7 +129,7 @@ def test_an_empty_answer_is_refuse_and_no_label_is_missing(tmp_path: Path) -> No
     assert (LABELS[int(p[0].argmax())], coverage[0]) == ("Refuse", 1.0)
     rows = judgments([(prompt(0), "an answer", None), (prompt(1), "", None)]).select(ROLLOUT_SCHEMA.names)
     task = JudgmentTask(rollouts="none", output=str(tmp_path / "out" / "0.parquet"))
-    assert Judge(scorer("silent"), min_coverage=0.5).label(rows, task)[0] == 1
+    Judge(scorer("silent"), min_coverage=0.5).label(rows, task)
     table = read_folder(tmp_path / "out")
     assert table["label"].to_pylist() == [None, "Refuse"]
     assert set(table["judge"].to_pylist()) == {"python-ward_judge.silent"}

@@ -179,7 +179,7 @@ def test_it_judges_as_guards_do(model: PolicyRef, tmp_path: Path) -> None:
     scorer = GuardScorer(GuardEngine(model), GUARD_OWN, model, RuleScorer("rules", refusal_label))
     rows = judgments([(prompt(0), "I can't help with that.", None)]).select(ROLLOUT_SCHEMA.names)
     task = JudgmentTask(rollouts="none", output=str(tmp_path / "0.parquet"))
-    assert Judge(scorer, min_coverage=0.5).label(rows, task)[0] == 1
+    Judge(scorer, min_coverage=0.5).label(rows, task)
     (row,) = read_folder(tmp_path).to_pylist()
     # Unsafe means Accept, and safe is what the rules say.
     assert (row["judge"], row["judge_prompt"], row["label"]) == ("llama-guard", GUARD_OWN, "Accept")

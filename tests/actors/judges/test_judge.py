@@ -44,10 +44,10 @@ def task(folder: Path, **more: Any) -> JudgmentTask:
 
 def test_probabilities_sum_to_one_and_name_the_label(model: PolicyRef, tmp_path: Path) -> None:
     judge = Judge(EngineScorer(TransformersEngine(model), "clinic-v1", model), min_coverage=0.0)
-    labelled, span = judge.label(ROWS, task(tmp_path))
+    span = judge.label(ROWS, task(tmp_path))
     table = read_folder(tmp_path)
     assert table.schema.equals(JUDGMENT_SCHEMA)
-    assert (labelled, span.rows) == (6, 6)
+    assert span.rows == 6 and table["label"].null_count == 0
     p = np.column_stack([table[f"p_{label.lower()}"].to_numpy() for label in LABELS])
     assert np.allclose(p.sum(axis=1), 1.0, atol=1e-6)
     assert table["label"].to_pylist() == [LABELS[i] for i in p.argmax(axis=1)]
@@ -66,8 +66,7 @@ def test_constrained_probabilities_are_the_models_own(model: PolicyRef) -> None:
 
 def test_too_little_coverage_is_missing_never_a_label(model: PolicyRef, tmp_path: Path) -> None:
     judge = Judge(EngineScorer(TransformersEngine(model), "clinic-v1", model), min_coverage=0.99)
-    labelled, _ = judge.label(ROWS, task(tmp_path))
-    assert labelled == 0
+    judge.label(ROWS, task(tmp_path))
     assert read_folder(tmp_path)["label"].null_count == 6
 
 
@@ -80,8 +79,8 @@ def test_rollouts_may_come_from_disk_and_are_judged_once(model: PolicyRef, tmp_p
         return "Refuse"
 
     judge = Judge(RuleScorer("rule", rule), min_coverage=0.0)
-    assert judge.label(None, task(tmp_path))[0] == 6
-    assert judge.label(None, task(tmp_path))[0] == 6
+    first, again = (judge.label(None, task(tmp_path)) for _ in range(2))
+    assert (first.rows, again.rows) == (6, 6)
     assert len(calls) == 6
 
 

@@ -51,29 +51,29 @@ class SlowGenerator:
 
 @ray.remote(num_cpus=0)
 class SlowJudge:
-    """Takes a while for each shard, and gives every third answer no label."""
+    """Takes a while for each shard."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> Span:
         start = time.time()
         time.sleep(self.seconds)
         write_table(rollouts if rollouts is not None else pa.table({"answer": ["disk"]}), Path(task.output))
-        return 2, Span(start_s=start, end_s=time.time(), rows=3)
+        return Span(start_s=start, end_s=time.time(), rows=3)
 
 
 @ray.remote(num_cpus=0)
 class JudgeAfterALoss:
     """Is told, as Ray tells it, that the rollouts it is handed were lost with their node; reads them where they lie."""
 
-    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> Span:
         if rollouts is not None:
             raise ray.exceptions.ObjectReconstructionFailedError("00" * 28, "", "")
         now = time.time()
         table = pq.read_table(task.rollouts)
         write_table(table, Path(task.output))
-        return table.num_rows, Span(start_s=now, end_s=now, rows=table.num_rows)
+        return Span(start_s=now, end_s=now, rows=table.num_rows)
 
 
 @ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
@@ -84,13 +84,13 @@ class StuckJudge:
         self.marks = marks
         self.stuck = stuck
 
-    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> Span:
         if len(list(self.marks.iterdir())) < self.stuck:
             (self.marks / uuid.uuid4().hex).touch()
             time.sleep(600)
         now = time.time()
         write_table(pa.table({"answer": ["late"]}), Path(task.output))
-        return 1, Span(start_s=now, end_s=now, rows=1)
+        return Span(start_s=now, end_s=now, rows=1)
 
 
 def tasks(folder: Path, count: int, name: str = "good") -> list[ShardTask]:
@@ -133,7 +133,6 @@ def test_judging_starts_while_generation_runs(ray_session: None, tmp_path: Path)
     )
     assert report.overlapped
     assert len(report.generated) == len(report.judged) == 6
-    assert report.unlabelled == 6
     assert {span.worker for span in report.generated} == {0, 1}
     assert {(work.kind, work.worker) for work in report.work} == {
         ("generator", "0"), ("generator", "1"), ("judge", "0")
@@ -172,7 +171,7 @@ def test_an_actors_sentence_reaches_the_caller(ray_session: None, tmp_path: Path
 def test_rollouts_that_were_lost_with_a_node_are_read_from_disk(ray_session: None, tmp_path: Path) -> None:
     judge: Any = JudgeAfterALoss
     report = stream(tasks(tmp_path, 4), pool(SlowGenerator, 2, 0.01), [judge.remote()])
-    assert (len(report.generated), len(report.judged), report.unlabelled) == (4, 4, 0)
+    assert (len(report.generated), len(report.judged)) == (4, 4)
 
 
 def test_a_judge_that_does_not_answer_is_replaced(ray_session: None, tmp_path: Path) -> None:

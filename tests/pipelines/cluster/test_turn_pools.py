@@ -44,12 +44,12 @@ class GpuEngine:
         write_table(table, Path(task.output))
         return table, Span(start_s=now, end_s=now + 0.01, rows=1)
 
-    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> tuple[int, Span]:
+    def label(self, rollouts: pa.Table | None, task: JudgmentTask) -> Span:
         # What was generated in an earlier turn is read from disk.
         assert rollouts is None and Path(task.rollouts).is_file()
         now = time.time()
         write_table(pa.table({"label": ["Refuse"]}), Path(task.output))
-        return 1, Span(start_s=now, end_s=now + 0.01, rows=1)
+        return Span(start_s=now, end_s=now + 0.01, rows=1)
 
     def leave(self) -> None:
         """It holds nothing beside Ray's own count."""
@@ -105,7 +105,7 @@ def test_one_gpu_samples_judges_and_trains_in_turn_over_two_cycles(
         todo, report = tasks(tmp_path, cycle), StreamReport()
         for generators, judges in pools.passes():
             report.add(stream(todo, generators, judges))
-        assert (len(report.generated), len(report.judged), report.unlabelled) == (3, 3, 0)
+        assert (len(report.generated), len(report.judged)) == (3, 3)
         assert not report.overlapped
         assert all(task.done for task in todo)
         pools.rest()
