@@ -100,6 +100,8 @@ def judging_notes(judge: JudgeConfig, judged: Sequence[Path]) -> Iterator[str]:
 class Unlabelled:
     """Answers of one policy, by whether they have a label."""
 
+    # Of the judgments.
+    folder: Path
     answers: int = 0
     unlabelled: int = 0
     # Of these: thoughts that never ended, which no judge is asked about.
@@ -152,7 +154,7 @@ def unlabelled(tasks: Sequence[ShardTask]) -> dict[str, Unlabelled]:
             continue
         table = pq.read_table(file, columns=["label", "finish_reason"])
         missing = table.filter(pc.is_null(table["label"]))
-        of = found.setdefault(task.rollout.policy.version, Unlabelled())
+        of = found.setdefault(task.rollout.policy.version, Unlabelled(file.parent))
         of.answers += table.num_rows
         of.unlabelled += missing.num_rows
         of.unfinished += missing.filter(pc.equal(missing["finish_reason"], pa.scalar(UNFINISHED_THOUGHT))).num_rows
@@ -162,7 +164,10 @@ def unlabelled(tasks: Sequence[ShardTask]) -> dict[str, Unlabelled]:
 def _cure(found: Unlabelled) -> str:
     if found.unfinished > found.unlabelled / 2:
         return "Raise generate.sampling.max_tokens, or have the policy think less (model.chat_template_kwargs)."
-    return "Take another judge or prompt, or lower judge.min_coverage."
+    return (
+        "Take another judge or prompt, or lower judge.min_coverage. Where the judge failed for a while, delete"
+        f" {found.folder}: the same command has these answers judged again."
+    )
 
 
 def tell_cut_off(run: Run, name: str, answers: Path) -> None:

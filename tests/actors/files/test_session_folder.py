@@ -140,7 +140,8 @@ def test_processes_are_known_by_their_mark_alone(place: Path) -> None:
     with log.open("w") as out:
         logging = psutil.Popen(["/bin/sleep", "600"], env={}, stdout=out)
     # As a person who reads a log, and a driver that joined.
-    reader = psutil.Popen(["/bin/sleep", "600"], env={}, stdin=log.open())
+    with log.open() as text:
+        reader = psutil.Popen(["/bin/sleep", "600"], env={}, stdin=text)
     with (place / "python-core-driver-1.log").open("w") as out:
         driver = psutil.Popen(["/bin/sleep", "600"], env={}, stdout=out)
     assert set(processes_of(place)) == {marked.pid, logging.pid}

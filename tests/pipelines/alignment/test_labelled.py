@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -125,8 +126,13 @@ def test_others_stop_the_run_and_the_same_command_does_not_go_on(
 
 def test_a_judge_without_a_word_is_the_judges_fault(tmp_path: Path) -> None:
     run = a_run(tmp_path, {"c0-base": PROMPTS}, reason="stop")
-    with pytest.raises(SalusError, match="Take another judge or prompt"):
-        check_labelled(run, "cycle 1", run.evaluation_tasks("validation", BASE, BASE))
+    tasks = run.evaluation_tasks("validation", BASE, BASE)
+    with pytest.raises(SalusError, match="Take another judge or prompt") as stopped:
+        check_labelled(run, "cycle 1", tasks)
+    judgments = run.folder.evaluation_judgments("validation", "c0-base", run.judge_name(BASE))
+    assert f"delete {judgments}: the same command has these answers judged again" in stopped.value.sentence
+    shutil.rmtree(judgments)
+    assert [task.done for task in tasks] == [False] and check_labelled(run, "cycle 1", tasks) == ()
 
 
 def test_no_policy_hides_behind_the_labels_of_another(tmp_path: Path) -> None:
