@@ -1,4 +1,4 @@
-"""A reporter of progress that says nothing."""
+"""Reporters of progress that print nothing."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ class QuietReporter:
 
     def say(self, sentence: str) -> None:
         """Nothing is printed."""
+
+
+class SaidReporter(QuietReporter):
+    """Remembers what it was told to say."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)

@@ -54,11 +54,12 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     A column that only newer shards of a run have is null in the older ones. One that none of them has is not there.
     """
-    shards = [_columns_of(file, columns) for file in shard_files(folder)]
+    shards = [read_columns(file, columns) for file in shard_files(folder)]
     return pa.concat_tables(shards, promote_options="default")
 
 
-def _columns_of(file: Path, columns: Sequence[str] | None) -> pa.Table:
+def read_columns(file: Path, columns: Sequence[str] | None) -> pa.Table:
+    """These columns of one shard, as far as it has them; None: all."""
     if columns is None:
         return pq.read_table(file)
     with pq.ParquetFile(file) as shard:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from actors.contract.records import UNFINISHED_THOUGHT
 from actors.contract.span import Span
 from actors.errors import SalusError
-from actors.files.shards import read_folder, strings
+from actors.files.shards import read_columns, read_folder, strings
 from actors.judges.regimens import REGIMENS
 from pipelines.alignment.run import Run
 from pipelines.cluster.progress import Bar
@@ -79,7 +79,7 @@ def judging_notes(judge: JudgeConfig, judged: Sequence[Path]) -> Iterator[str]:
     rows = [REGIMENS[voice] for voice in judge.voices]
     english_only = any(row.english_only for row in rows)
     columns = ["coverage", *(["answer"] if english_only else [])]
-    tables = [pq.read_table(file, columns=columns) for file in judged if file.is_file()]
+    tables = [read_columns(file, columns) for file in judged if file.is_file()]
     n = sum(table.num_rows for table in tables)
     if not n:
         return
@@ -111,6 +111,11 @@ class Unlabelled:
     def share(self) -> float:
         return self.unlabelled / self.answers if self.answers else 0.0
 
+    @property
+    def coverage(self) -> float:
+        """As `pipelines.measures.metrics` has it for the gate, to the last bit."""
+        return (self.answers - self.unlabelled) / self.answers if self.answers else 0.0
+
     def sentence(self, policy: str) -> str:
         unfinished = f" ({self.unfinished} are thoughts that never ended)" if self.unfinished else ""
         return f"{self.unlabelled} of {self.answers} answers of {policy} got no usable label{unfinished}"
@@ -137,7 +142,7 @@ def check_labelled(
         if found.share <= recipe.judge.max_missing:
             continue
         told = f"{name}: {found.sentence(policy)}"
-        if policy in challengers and 1.0 - found.share < recipe.decide.gate.min_coverage:
+        if policy in challengers and found.coverage < recipe.decide.gate.min_coverage:
             run.reporter.say(f"{told}; with less than decide.gate.min_coverage it cannot win")
             broken.append(policy)
             continue
@@ -152,7 +157,7 @@ def unlabelled(tasks: Sequence[ShardTask]) -> dict[str, Unlabelled]:
         file = Path(task.judgment.output)
         if not file.is_file():
             continue
-        table = pq.read_table(file, columns=["label", "finish_reason"])
+        table = read_columns(file, ("label", "finish_reason"))
         missing = table.filter(pc.is_null(table["label"]))
         of = found.setdefault(task.rollout.policy.version, Unlabelled(file.parent))
         of.answers += table.num_rows

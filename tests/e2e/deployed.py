@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from actors.contract.records import LABELS
 from actors.judges.guard_format import GUARD_WORDS
@@ -153,11 +154,22 @@ def _build(
     words = [*further, *(verb for verbs in (GOOD, HARM) for verb in verbs)]
     texts = [f"{question}\n{answer}" for question, answer in chats]
     tokenizer = train_tokenizer(texts + [f"{w}\n" for w in (*LABELS, *words)] * 500, VOCABULARY)
+    documents = [Document(chat_prompt(question), chat_answer(answer)) for question, answer in chats]
+    return build_model(folder, tokenizer, documents, length, positions)
+
+
+def build_model(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    documents: Sequence[Document],
+    length: PretrainConfig,
+    positions: int,
+) -> Path:
+    """Pretrain a tiny model on the documents and write its folder; it holds so many positions."""
     shape = TinyModelConfig(
         hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=VOCABULARY, max_positions=positions
     )
     model = build_llama(shape, tokenizer)
-    documents = [Document(chat_prompt(question), chat_answer(answer)) for question, answer in chats]
     # A model this small gains nothing from a second thread and loses much where the cores are shared.
     torch.set_num_threads(1)
     pretrain(model, tokenizer, documents, length)

@@ -15,7 +15,6 @@ from typing import Any, cast
 import httpx
 import openai
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 from actors.contract.conversation import Turn, context_of, turns_of, whole_conversation
@@ -31,15 +30,14 @@ from pipelines.alignment.align import align
 from pipelines.alignment.preference import PreferenceReport
 from pipelines.config.load import load_recipe
 from pipelines.config.recipe import Recipe
-from pipelines.data.tiny.config import PretrainConfig, TinyModelConfig
-from pipelines.data.tiny.model import build_llama
-from pipelines.data.tiny.pretrain import Document, pretrain, save
+from pipelines.data.tiny.config import PretrainConfig
+from pipelines.data.tiny.pretrain import Document
 from pipelines.data.tiny.tokenizer import CHAT_TEMPLATE, train_tokenizer
 from pipelines.feedback.snapshot import SnapshotReport
 from pipelines.registry.store import Registry
 from pipelines.runs.open import read_run_record
 from tests.e2e.conftest import TINY
-from tests.e2e.deployed import COMPLY, GOOD, HARM, REFUSE, requests
+from tests.e2e.deployed import COMPLY, GOOD, HARM, POLICY_LONGEST, REFUSE, VOCABULARY, build_model, requests
 from tests.free_port import free_port
 from tests.quiet_reporter import QuietReporter
 
@@ -67,7 +65,7 @@ def build(folder: Path) -> Path:
     rows = [(harm, text) for harm in (False, True) for text in requests(harm)]
     texts = [f"{text}\n{COMPLY}\n{REFUSE}\n{THOUGHTS[harm]}{SYSTEM}" for harm, text in rows]
     # What tells the two kinds of request apart is one token each.
-    tokenizer = train_tokenizer(texts + [f" {verb}\n" for verb in (*GOOD, *HARM)] * 500, 500)
+    tokenizer = train_tokenizer(texts + [f" {verb}\n" for verb in (*GOOD, *HARM)] * 500, VOCABULARY)
     tokenizer.chat_template = THINKS
     turns = (Turn(role="system", content=SYSTEM), *BEFORE)
     draw = random.Random(1)
@@ -79,14 +77,8 @@ def build(folder: Path) -> Path:
         for harm, text in rows
         for _ in range(3)
     ]
-    shape = TinyModelConfig(
-        hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=500, max_positions=256
-    )
-    model = build_llama(shape, tokenizer)
-    torch.set_num_threads(1)
     length = PretrainConfig(steps=1000, batch_tokens=1024, learning_rate=3e-3, weight_decay=0.0)
-    pretrain(model, tokenizer, documents, length)
-    return save(model, tokenizer, folder)
+    return build_model(folder, tokenizer, documents, length, POLICY_LONGEST)
 
 
 @dataclass

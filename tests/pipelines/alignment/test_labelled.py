@@ -15,25 +15,15 @@ from actors.errors import SalusError
 from actors.files.shards import read_folder, write_table
 from pipelines.alignment.evaluation import Evaluation, evaluate
 from pipelines.alignment.run import Run, decision_rule
-from pipelines.alignment.streamed import check_labelled
+from pipelines.alignment.streamed import Unlabelled, check_labelled
 from pipelines.cluster.pools import Pools
 from pipelines.config.load import load_recipe
 from pipelines.decision.record import Decision
 from pipelines.runs.materials import Materials
 from tests.pipelines.finished import BASE, BY_RULES, LOOSE, PROMPTS, answers
-from tests.quiet_reporter import QuietReporter
+from tests.quiet_reporter import SaidReporter
 
 KTO, DPO = (PolicyRef(version=f"c1-{name}", path=f"cycles/01/{name}/merged") for name in ("kto", "dpo"))
-
-
-class Heard(QuietReporter):
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.lines.append(sentence)
 
 
 def without_labels(table: pa.Table, count: int, reason: str = UNFINISHED_THOUGHT) -> pa.Table:
@@ -51,7 +41,7 @@ def without_labels(table: pa.Table, count: int, reason: str = UNFINISHED_THOUGHT
 def a_run(root: Path, unlabelled: dict[str, int], *overrides: str, reason: str = UNFINISHED_THOUGHT) -> Run:
     """Its cycle 1 is trained and judged; so many answers of each policy have no label. KTO is better else."""
     recipe = load_recipe("demo", [*BY_RULES, LOOSE, "decide.resamples=200", *overrides])
-    run = Run(recipe, RunFolder(root), Materials(policy=BASE, judge=None), Pools((), ()), None, Heard())
+    run = Run(recipe, RunFolder(root), Materials(policy=BASE, judge=None), Pools((), ()), None, SaidReporter())
     write_table(
         answers("c0-base", 0).select(PROMPT_SCHEMA.names), run.folder.prompts("validation") / "part-00000.parquet"
     )
@@ -70,8 +60,8 @@ def a_run(root: Path, unlabelled: dict[str, int], *overrides: str, reason: str =
 
 
 def lines(run: Run) -> list[str]:
-    assert isinstance(run.reporter, Heard)
-    return [line for line in run.reporter.lines if "no usable label" in line]
+    assert isinstance(run.reporter, SaidReporter)
+    return [line for line in run.reporter.said if "no usable label" in line]
 
 
 def decided(run: Run) -> Decision:
@@ -146,3 +136,9 @@ def test_what_is_not_judged_counts_for_nothing(tmp_path: Path) -> None:
     run = a_run(tmp_path, {})
     other = PolicyRef(version="c2-kto", path="/c2")
     assert check_labelled(run, "cycle 2", run.evaluation_tasks("validation", other, BASE)) == ()
+
+
+def test_a_coverage_of_exactly_the_gates_minimum_is_inside_the_gate() -> None:
+    # 1 - 9 / 10 is less than .1 in floating point, and the gate takes the mean of the labelled ones.
+    assert 1.0 - 9 / 10 < 0.1
+    assert Unlabelled(Path("x"), answers=10, unlabelled=9).coverage == 0.1

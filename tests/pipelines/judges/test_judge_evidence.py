@@ -27,20 +27,10 @@ from pipelines.judges.evidence import (
 )
 from pipelines.judges.gate import JudgeTrust
 from pipelines.runs.open import RunRecord
-from tests.quiet_reporter import QuietReporter
+from tests.quiet_reporter import QuietReporter, SaidReporter
 from tests.rows import judgments, prompt
 
 RULES = ("judge.regimen=RULES", "judge.truth=null", "model.source=folder", "model.path=/m")
-
-
-class Heard(QuietReporter):
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.lines.append(sentence)
 
 
 def judged_run(root: Path, wrong: int, answers: int = 300) -> RunFolder:
@@ -65,7 +55,7 @@ def judged_run(root: Path, wrong: int, answers: int = 300) -> RunFolder:
 
 
 def test_the_demo_is_held_against_ground_truth_in_its_first_cycle(tmp_path: Path) -> None:
-    demo, heard = load_recipe("demo"), Heard()
+    demo, heard = load_recipe("demo"), SaidReporter()
     assert judge_before_run(demo) is None
     folder = judged_run(tmp_path, wrong=6)
     judge_in_run(demo, folder, heard)
@@ -75,7 +65,7 @@ def test_the_demo_is_held_against_ground_truth_in_its_first_cycle(tmp_path: Path
     assert CalibrationReport.read(folder.judge_calibration).n == 300
     # The next cycle has nothing new to say.
     judge_in_run(demo, folder, heard)
-    assert heard.lines == [trust.note]
+    assert heard.said == [trust.note]
 
 
 def test_a_poor_judge_stops_the_run_before_anything_is_learnt(tmp_path: Path) -> None:
@@ -84,10 +74,10 @@ def test_a_poor_judge_stops_the_run_before_anything_is_learnt(tmp_path: Path) ->
         judge_in_run(load_recipe("demo"), folder, QuietReporter())
     assert read_trust(folder) is None
     # The same command goes on with the flag, and a run that goes on without it is refused again.
-    heard = Heard()
+    heard = SaidReporter()
     judge_in_run(resolve("demo", None, accept_unreliable=True), folder, heard)
     trust = read_trust(folder)
-    assert trust is not None and not trust.trusted and heard.lines == [trust.note]
+    assert trust is not None and not trust.trusted and heard.said == [trust.note]
     assert trust.note.startswith("Accepted all the same (--accept-unreliable-judge): judge may not be trusted")
     with pytest.raises(SalusError, match="may not be trusted"):
         judge_in_run(load_recipe("demo"), folder, QuietReporter())
@@ -172,11 +162,11 @@ def test_rules_without_xstest_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_known_already_is_not_said_again(tmp_path: Path) -> None:
-    folder, heard = RunFolder(tmp_path), Heard()
+    folder, heard = RunFolder(tmp_path), SaidReporter()
     trust = JudgeTrust(trusted=False, note="Accepted all the same (--accept-unreliable-judge): it is [red]poor[/red].")
     for known in (None, trust, trust, None):
         record_trust(folder, known, heard)
-    assert heard.lines == [trust.note] and read_trust(folder) == trust
+    assert heard.said == [trust.note] and read_trust(folder) == trust
 
 
 def test_align_and_evaluate_refuse_it_with_one_sentence_and_leave_no_folder(

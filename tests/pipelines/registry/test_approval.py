@@ -28,19 +28,9 @@ from pipelines.serving.follower import Follower
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.runs.finished.made import RunMaker
 from tests.pipelines.serving.test_following import Recorder
-from tests.quiet_reporter import QuietReporter
+from tests.quiet_reporter import SaidReporter
 
 BASE = PolicyRef(version="c0-base", path="")
-
-
-class SaidReporter(QuietReporter):
-    """Keeps the lines it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 @pytest.fixture

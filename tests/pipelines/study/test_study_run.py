@@ -23,23 +23,20 @@ from pipelines.study.results import StudyReport
 from pipelines.study.run import open_study, run_study
 from tests.pipelines.cli.refused import refused
 from tests.pipelines.study.cells import TWO_CYCLES, cells, complete, decision, study
-from tests.quiet_reporter import QuietReporter
+from tests.quiet_reporter import QuietReporter, SaidReporter
 
 MACHINE = Resources(where="here", cpus=None, gpus=0, node_gpus=0, memory_gib=16.5, gpu_memory_gib=None)
 
 
-class Outcome(QuietReporter):
+class Outcome(SaidReporter):
     """Remembers what was said and how far bars went."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        super().__init__()
         self.counts: list[tuple[int, int]] = []
 
     def bar(self, name: str, total: int | None, unit: str) -> Bar:
         return _Count(self, super().bar(name, total, unit))
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 class _Count:

@@ -25,7 +25,7 @@ from pipelines.feedback.review.labels import LabelLog
 from pipelines.serving.dashboard.pages_data import PagesData
 from tests.actors.serve.pages.fakes import Gateway, app_of, get, post
 from tests.pipelines.feedback.control.contenders import contenders, decision, recipe, truth_of
-from tests.quiet_reporter import QuietReporter
+from tests.quiet_reporter import QuietReporter, SaidReporter
 
 LEFT = 80
 
@@ -163,21 +163,11 @@ def test_labels_that_come_after_the_decision_change_nothing_it_rests_on(tmp_path
     assert folder.control(1).read_bytes() == before
 
 
-class Heard(QuietReporter):
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.lines.append(sentence)
-
-
 def test_a_run_says_once_that_it_waits_and_where(tmp_path: Path) -> None:
-    heard, folder = Heard(), RunFolder(tmp_path / "run")
+    heard, folder = SaidReporter(), RunFolder(tmp_path / "run")
     by, clock = recipe(tmp_path / "labels"), Clock(lambda: label(tmp_path, 30))
     label_control(by, folder, 1, contenders(), heard, clock.patience(60.0))
-    (said,) = heard.lines
+    (said,) = heard.said
     assert said.startswith("cycle 1: 80 control answers wait for people's labels on the page /review")
     assert f"pages.run={tmp_path / 'run'}" in said
 

@@ -31,21 +31,11 @@ from tests.pipelines.runs.store.conftest import Move, reach
 from tests.pipelines.runs.store.killed_upload import written
 from tests.pipelines.runs.store.server import answering
 from tests.pipelines.runs.store.stored import contents, demo, index_of, put_as_earlier, put_run, write
-from tests.quiet_reporter import QuietReporter
+from tests.quiet_reporter import QuietReporter, SaidReporter
 from tests.root import ROOT
 
 ROLLOUTS = "cycles/01/rollouts/part-00000.parquet"
 DECISION = "cycles/01/decision.json"
-
-
-class Told(QuietReporter):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 @contextmanager
@@ -67,7 +57,7 @@ def test_a_run_goes_on_at_a_machine_that_never_saw_it(place: RemotePlace, move_t
     first = contents(folder.root)
     assert set(first) == {"recipe.yaml", "run.json", ROLLOUTS}
     move_to("b")
-    told = Told()
+    told = SaidReporter()
     with hold_run(demo(), place, told) as (folder, _):
         assert contents(folder.root) == first
         write(folder.root, {DECISION: "{}"})
@@ -188,7 +178,7 @@ def test_a_finished_run_is_known_for_one_on_every_machine(
     made = made_run(tmp_path / "made")
     put_run(made, place)
     move_to("b")
-    told = Told()
+    told = SaidReporter()
     summary = align(recipe("judge.accept_unreliable=true"), place, told)
     assert summary.cycles[0].decision == "kto"
     assert f"{place} is complete; --fresh runs it anew." in told.said

@@ -18,17 +18,7 @@ from pipelines.study.fleet.config import FleetConfig
 from pipelines.study.fleet.member import Member
 from pipelines.study.fleet.published import register_policies, write_serving
 from tests.pipelines.registry.published import publish_run
-from tests.quiet_reporter import QuietReporter
-
-
-class Told(QuietReporter):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
+from tests.quiet_reporter import SaidReporter
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +48,7 @@ def fleet(tmp_path: Path, promote: bool = False) -> FleetConfig:
 
 
 def test_what_the_decisions_let_go_live_is_registered_under_the_policys_name(tmp_path: Path, member: Member) -> None:
-    told = Told()
+    told = SaidReporter()
     (found,) = register_policies(fleet(tmp_path), [member], told)
     versions = [entry.version for entry in Registry(found.registry).entries()]
     # The deployed model too, to go back to.
@@ -66,17 +56,17 @@ def test_what_the_decisions_let_go_live_is_registered_under_the_policys_name(tmp
     assert names == ["north-s7-c0-base", "north-s7-c1-kto", "north-s7-c2-dpo"]
     assert found.version == versions[-1] and found.current is None and not found.needs_approval
     assert told.said == [f"policy north: {found.version} is in {found.registry}"]
-    again = Told()
+    again = SaidReporter()
     assert register_policies(fleet(tmp_path), [member], again) == (found,)
     assert again.said == []
 
 
 def test_the_newest_is_promoted_where_the_fleet_says_so_and_only_once(tmp_path: Path, member: Member) -> None:
-    (found,) = register_policies(fleet(tmp_path, promote=True), [member], Told())
+    (found,) = register_policies(fleet(tmp_path, promote=True), [member], SaidReporter())
     assert found.current == found.version
     store = Registry(found.registry)
     store.promote(store.entries()[0].version, "a person goes back")
-    (again,) = register_policies(fleet(tmp_path, promote=True), [member], Told())
+    (again,) = register_policies(fleet(tmp_path, promote=True), [member], SaidReporter())
     assert again.current == store.entries()[0].version != again.version
 
 
@@ -84,20 +74,20 @@ def test_what_a_person_must_approve_is_not_promoted(tmp_path: Path, member: Memb
     for cycle in (1, 2):
         path = member.run.decision(cycle)
         path.write_text(read_decision(path).held_for_approval().model_dump_json(), encoding="utf-8")
-    (found,) = register_policies(fleet(tmp_path, promote=True), [member], Told())
+    (found,) = register_policies(fleet(tmp_path, promote=True), [member], SaidReporter())
     # The deployed model stays until then.
     assert found.version.startswith("north-s7-c0-base") and found.current == found.version
 
 
 def test_a_registry_that_cannot_be_written_is_told(tmp_path: Path, member: Member) -> None:
     (tmp_path / "registries").write_text("a file")
-    told = Told()
+    told = SaidReporter()
     assert register_policies(fleet(tmp_path), [member], told) == ()
     assert told.said[0].startswith("policy north is not registered: The registry ")
 
 
 def test_serve_takes_the_settings_of_all(tmp_path: Path, member: Member) -> None:
-    (found,) = register_policies(fleet(tmp_path, promote=True), [member], Told())
+    (found,) = register_policies(fleet(tmp_path, promote=True), [member], SaidReporter())
     folder = FleetFolder(tmp_path / "fleet")
     write_serving([], folder)
     assert not folder.serving.exists()
@@ -114,4 +104,4 @@ def test_serve_takes_the_settings_of_all(tmp_path: Path, member: Member) -> None
 def test_nothing_is_registered_of_a_fleet_without_registries(tmp_path: Path) -> None:
     member = Member(name="north", recipe=load_recipe("demo"), run=RunFolder(tmp_path))
     config = FleetConfig.model_validate({**fleet(tmp_path).model_dump(), "registries": None})
-    assert register_policies(config, [member], Told()) == ()
+    assert register_policies(config, [member], SaidReporter()) == ()
