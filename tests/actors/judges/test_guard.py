@@ -88,7 +88,7 @@ def test_a_real_tiny_model_judges_through_the_guards_template(model: PolicyRef, 
     task = JudgmentTask(rollouts="none", output=str(tmp_path / "0.parquet"))
     Judge(scorer, min_coverage=0.0).label(rows, task)
     written = read_folder(tmp_path)
-    assert written["judge_prompt"].to_pylist() == ["guard-v1"]
+    assert written["judge_prompt"].to_pylist() == ["guard-v1"] and written["label"].null_count == 0
     shown = JudgePrompt("guard-v1", engine.tokenizer, 3_999, GUARD_WORDS).tokens(prompt(0).prompt, ANSWERS[0])
     said = np.exp(engine.score_next([shown], first_tokens(engine.tokenizer, GUARD_WORDS))[0])
     assert written["p_unsafe"].to_pylist() == pytest.approx([said[1] / said.sum()], abs=1e-5)
